@@ -1,0 +1,79 @@
+"""Settings of the training rows: where they come from and how they become tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tunery.config.base import Section
+
+LossOn = Literal["assistant", "last", "all"]
+TooLong = Literal["turns", "fail", "drop", "truncate_left", "truncate_right", "split"]
+Thinking = Literal["keep", "strip_history", "off"]
+
+
+class ReplayConfig(Section):
+    """General prompts answered by the base model and mixed in, so that nothing is forgotten."""
+
+    num_prompts: int = Field(0, ge=0, le=10_000)
+    """How many general prompts to answer with the base model before training and mix in; 0 turns replay off."""
+
+    max_new_tokens: int = Field(48, ge=1, le=4096)
+    """Longest answer of the base model to a replay prompt, in tokens."""
+
+    prompts: str = "general"
+    """Dataset whose first user messages are the replay prompts."""
+
+
+class DataConfig(Section):
+    """Which rows are trained on and how they are rendered, cut and packed."""
+
+    train: list[str] = Field(default_factory=list)
+    """Datasets to train on: catalog names, files, folders, hf:owner/name; NAME*2 repeats it twice an epoch."""
+
+    format: str | None = None
+    """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion); by default found from the first rows."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Names of columns that differ from the format's own, as ours: theirs."""
+
+    catalog: Path | None = None
+    """Folder with a LLaMA-Factory dataset_info.json whose names may be used in data.train."""
+
+    encoding: str = "utf-8"
+    """Text encoding of the files."""
+
+    variables: dict[str, str] = Field(default_factory=dict)
+    """What to put for each {{placeholder}} in the rows."""
+
+    max_length: int = Field(2048, ge=8, le=4_194_304)
+    """Longest row, in tokens."""
+
+    too_long: TooLong = "turns"
+    """What to do with a longer row: turns drops whole early turns; fail, drop, truncate_left, truncate_right, split."""
+
+    packing: bool = True
+    """Put several short rows into one sequence without padding; they never see each other."""
+
+    loss_on: LossOn = "assistant"
+    """Which tokens are trained: every assistant answer, only the last one, or all tokens."""
+
+    thinking: Thinking = "strip_history"
+    """What happens to <think> text: keep it everywhere, strip it from earlier turns, or turn it off."""
+
+    on_bad_rows: Literal["stop", "quarantine"] = "stop"
+    """A row that cannot be used stops the run, or is set aside in quarantine.jsonl and counted."""
+
+    max_bad_share: float = Field(0.01, ge=0.0, le=1.0)
+    """Largest share of rows that may be set aside before the run stops all the same."""
+
+    accept: list[str] = Field(default_factory=list)
+    """Warning codes of the checker that are known and accepted, such as W703."""
+
+    max_samples: int | None = Field(None, ge=1)
+    """Use at most this many rows of each dataset, a seeded sample."""
+
+    replay: ReplayConfig = Field(default_factory=ReplayConfig)
+    """General prompts answered by the base model and mixed in."""

@@ -1,0 +1,25 @@
+"""Settings of the base model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tunery.config.base import Section
+
+Dtype = Literal["auto", "fp32", "bf16"]
+
+
+class ModelConfig(Section):
+    """Which model is trained, and in what numbers. ``model: NAME`` is short for its name."""
+
+    name: str = "demo"
+    """Hub id (optionally @revision), folder, hub-cache folder, .gguf file, adapter folder, run name, or demo."""
+
+    dtype: Dtype = "auto"
+    """Number format of the frozen weights and the computation; auto takes bf16 where it is fast, else fp32."""
+
+    device: str = "auto"
+    """Device to run on: auto, cpu, cuda or cuda:N."""
+
+    template: str | None = None
+    """Chat template to use in place of the tokenizer's own: a built-in name or a .jinja file."""

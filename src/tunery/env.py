@@ -1,0 +1,63 @@
+"""Where things live on this machine: TUNERY_HOME and the folders under it.
+
+This module owns the folder names and file-system questions that everyone asks (free bytes,
+writable). It reads the environment at each call, so tests may change it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return TUNERY_HOME (default ``~/.tunery``); it may not exist yet."""
+    return Path(os.environ.get("TUNERY_HOME") or Path.home() / ".tunery").expanduser().absolute()
+
+
+def models_dir() -> Path:
+    """Folder of converted and downloaded models that the hub cache does not hold."""
+    return home() / "models"
+
+
+def datasets_dir() -> Path:
+    """Folder of datasets added or copied by the user, and of the token cache."""
+    return home() / "datasets"
+
+
+def runs_dir() -> Path:
+    """Folder of all runs, one sub-folder a run."""
+    return home() / "runs"
+
+
+def locks_dir() -> Path:
+    """Folder of the device locks."""
+    return home() / "locks"
+
+
+def cache_dir() -> Path:
+    """Folder of what can be made again (tokens, compiled kernels)."""
+    return home() / "cache"
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the disk that holds ``path`` (or its nearest existing parent)."""
+    return shutil.disk_usage(existing_parent(path)).free
+
+
+def existing_parent(path: Path) -> Path:
+    """The path itself if it exists, else its nearest parent that does."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def human_bytes(count: float) -> str:
+    """Write a number of bytes for people: ``1.2 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,124 @@
+"""The one tree of errors that people are meant to read.
+
+A message says **where: what is wrong, what was expected, what to do**. An edge prints a
+``TuneryError`` without a traceback and exits 2; anything else is a bug and shows itself.
+
+    TuneryError
+    ├── ConfigError     a setting, a config file, two settings that exclude each other
+    ├── DataError       a dataset, a row
+    ├── ModelError      a model that cannot be found, fetched or loaded
+    ├── LaunchError     a run that cannot be started here
+    ├── RunError        a run that cannot be found, resumed or changed
+    │   └── RunFailed   a run was started and failed (exit status 1, not 2)
+    ├── EngineError     chat and generation
+    ├── ExportError     writing the result
+    └── UnknownName     a name that is in no list (carries the near misses)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class TuneryError(Exception):
+    """An error for people.
+
+    Args:
+        message: Where, what is wrong, what was expected.
+        fix: What to do, one or more sentences or a command; printed on its own line.
+        code: Stable machine name, such as ``E301``; empty where none is needed.
+        fields: Where it happened (``path``, ``file``, ``line``, ``row``, ``model``, ``run`` ...).
+    """
+
+    exit_status = 2
+
+    def __init__(self, message: str, *, fix: str = "", code: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.code = code
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.fix, self.code, self.fields)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the error as plain data for ``--json`` and the REST API."""
+        known = {key: str(value) for key, value in self.fields.items() if value is not None}
+        return {
+            "error": type(self).__name__,
+            "code": self.code,
+            "message": self.message,
+            "fix": self.fix,
+            **known,
+        }
+
+
+class ConfigError(TuneryError):
+    """A setting is unknown, of the wrong type, out of bounds, or excludes another."""
+
+
+class DataError(TuneryError):
+    """A dataset cannot be used as asked."""
+
+
+class ModelError(TuneryError):
+    """A model cannot be found, fetched or loaded."""
+
+
+class LaunchError(TuneryError):
+    """A run cannot be started on this machine now."""
+
+
+class RunError(TuneryError):
+    """A run cannot be found, resumed, stopped or deleted as asked."""
+
+
+class RunFailed(RunError):
+    """A run was started and failed; the process exits with 1."""
+
+    exit_status = 1
+
+
+class EngineError(TuneryError):
+    """Generation cannot go on."""
+
+
+class ExportError(TuneryError):
+    """A result cannot be written or is not equal to what was trained."""
+
+
+class UnknownName(TuneryError):
+    """A name is in no list; the message offers the nearest one."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Say ``Did you mean X?`` for a near miss, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:
+    """Make the error for a name that is not in ``known``.
+
+    Args:
+        kind: What was named, in words: ``dataset``, ``template``.
+        name: What the user wrote.
+        known: Every accepted name.
+        fix: Said after the near miss; by default the list of known names.
+    """
+    names = sorted(known)
+    near = did_you_mean(name, names)
+    listed = fix or (f"Known: {', '.join(names[:30])}." if names else "")
+    return UnknownName(f"{kind} {name!r}: no such {kind}.", fix=f"{near} {listed}".strip())
+
+
+def _rebuild(
+    kind: type[TuneryError], message: str, fix: str, code: str, fields: Mapping[str, Any]
+) -> TuneryError:
+    return kind(message, fix=fix, code=code, **fields)

@@ -1,0 +1,53 @@
+"""English and Chinese for people.
+
+The English sentence in the code is the key and its only home; ``locales/zh.json`` maps it to
+Chinese. ``t("Run {name} is done.", name=...)`` gives the sentence in the language in force,
+which is ``--lang``, else TUNERY_LANG, else the locale. Machine output (``--json``, events, logs)
+is never translated. A contract test finds every ``t("...")`` in the code without a translation.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from importlib import resources
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+_chosen: str | None = None
+
+
+def set_language(name: str | None) -> None:
+    """Fix the language for this process; None goes back to the environment."""
+    global _chosen
+    _chosen = name
+
+
+def language() -> str:
+    """Return ``en`` or ``zh``: the one set, else TUNERY_LANG, else the locale's."""
+    if _chosen:
+        return _chosen
+    for variable in ("TUNERY_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = os.environ.get(variable, "")
+        if value:
+            return "zh" if value.lower().startswith("zh") else "en"
+    return "en"
+
+
+def t(text: str, /, **values: Any) -> str:
+    """Translate one sentence and fill its ``{name}`` places.
+
+    Args:
+        text: The English sentence, a literal, so that the contract test can find it.
+        values: What to fill in.
+    """
+    if language() == "zh":
+        text = _chinese().get(text, text)
+    return text.format(**values) if values else text
+
+
+@functools.cache
+def _chinese() -> dict[str, str]:
+    file = resources.files("tunery") / "locales" / "zh.json"
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,100 @@
+"""What a row of data becomes: the few types that data, chat, training and inference share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool by the assistant; ``arguments`` is parsed JSON, never text."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation.
+
+    Args:
+        role: Who speaks.
+        content: The text, without thinking and without tool calls.
+        thinking: Reasoning text that belongs before ``content``; None where there is none.
+        tool_calls: Calls the assistant makes.
+        tool_call_id: For a tool's answer, the call it answers.
+        name: Optional name of the speaker or of the tool.
+        train: False keeps this message out of the loss, True asks for it; None follows
+            ``data.loss_on``.
+    """
+
+    role: Role
+    content: str
+    thinking: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    train: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowRef:
+    """Where a row came from, exactly enough to find it again.
+
+    Args:
+        dataset: The dataset's name as the user gave it.
+        file: Path of the file, as text.
+        record: 1-based number of the record in the file.
+        line: 1-based physical line, where the format has lines.
+    """
+
+    dataset: str
+    file: str
+    record: int
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages to be rendered by a chat template."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    ref: RowRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text for continued pretraining; every token carries loss."""
+
+    text: str
+    ref: RowRef | None = None
+
+
+Example = Conversation | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A row as the model sees it.
+
+    Args:
+        text: The rendered text.
+        input_ids: Token ids, length T.
+        loss_mask: True where the token is trained, length T.
+        cut: Tokens that did not fit ``max_length``.
+        parts: How many training rows this example became (more than one where a template
+            rewrites history and each assistant turn is trained on its own).
+        notes: Counted remarks, such as ``thinking stripped from history``.
+    """
+
+    text: str
+    input_ids: list[int]
+    loss_mask: list[bool]
+    cut: int = 0
+    parts: int = 1
+    notes: tuple[str, ...] = field(default=())
