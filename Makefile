@@ -1,0 +1,59 @@
+# Two commands do all set-up by themselves: `make demo` and `make test`.
+# Everything goes into .venv; PYTHON may name another Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+NAME ?= Tuna
+AUTHOR ?= Tunery Labs
+
+.PHONY: help demo test test-all check lint types format docs clean
+
+help:
+	@echo "make demo     train a real model on this machine and compare it before and after (NAME=, AUTHOR=)"
+	@echo "make test     the everyday tests"
+	@echo "make test-all the slow ones too"
+	@echo "make check    what CI runs: lint, types, tests"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tunery needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 demo"; exit 2; }
+	$(PYTHON) -m venv .venv || \
+	  { echo "python -m venv failed. On Debian and Ubuntu: apt-get install python3-venv"; rm -rf .venv; exit 2; }
+
+.venv/train.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,cloud,dev]'
+	@touch .venv/train.stamp $@
+
+demo: .venv/train.stamp
+	$(BIN)/tunery train --preset identity --data.variables.name "$(NAME)" --data.variables.author "$(AUTHOR)"
+
+test: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu" tests
+
+test-all: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu" tests
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/lint-imports
+
+types: .venv/dev.stamp
+	$(BIN)/pyright --warnings
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+docs: .venv/dev.stamp
+	$(BIN)/python -m tunery.config.reference
+
+check: lint types test
+
+clean:
+	rm -rf .venv build dist

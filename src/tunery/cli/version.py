@@ -1,0 +1,31 @@
+"""`tunery version`: Tunery's own version and those of what it stands on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tunery.cli.console import out, print_json
+from tunery.i18n import t
+from tunery.services.doctor import versions
+
+app = App(name="version", help=t("Show the version of Tunery, Python, torch and the rest."))
+
+
+@app.default
+def version(
+    *, json: Annotated[bool, Parameter(negative="", help=t("Print JSON."))] = False
+) -> None:
+    """Print the versions.
+
+    Args:
+        json: Print one JSON object.
+    """
+    found = versions()
+    if json:
+        print_json(found)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        out.print(f"{name:<{width}}  {value or t('not installed')}", highlight=False, markup=False)

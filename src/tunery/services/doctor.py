@@ -1,0 +1,321 @@
+"""`tunery version` and `tunery doctor`: what this machine has, what is missing, and the fix.
+
+Nothing heavy is imported into this process: torch is asked in a child, versions are read from
+package metadata. Every check is a ``Finding`` with a level; the command's exit status follows the
+worst of them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psutil
+
+from tunery import __version__, env
+from tunery.i18n import t
+
+Level = Literal["ok", "note", "problem"]
+
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "huggingface_hub", "pyarrow")
+HUB = "https://huggingface.co"
+MIRROR = "https://hf-mirror.com"
+HUB_TIMEOUT_SECONDS = 3.0
+LOW_DISK_BYTES = 10 * 2**30
+LOW_MEMORY_BYTES = 4 * 2**30
+RENTED_MARKS = {
+    "AUTODL_DATA_DIR": ("/root/autodl-tmp", "AutoDL"),
+    "RUNPOD_POD_ID": ("/workspace", "RunPod"),
+    "VAST_CONTAINERLABEL": ("/workspace", "Vast.ai"),
+    "COLAB_RELEASE_TAG": ("/content/drive", "Colab"),
+    "KAGGLE_KERNEL_RUN_TYPE": ("/kaggle/working", "Kaggle"),
+    "PAPERSPACE_FQDN": ("/storage", "Paperspace"),
+    "LIGHTNING_CLOUD_PROJECT_ID": ("/teamspace/studios/this_studio", "Lightning"),
+}
+"""Environment variable that a provider sets -> (folder that survives the box, provider)."""
+
+_PROBE = """
+import json, torch
+devices = []
+if torch.cuda.is_available():
+    for i in range(torch.cuda.device_count()):
+        p = torch.cuda.get_device_properties(i)
+        free, total = torch.cuda.mem_get_info(i)
+        devices.append({"id": f"cuda:{i}", "name": p.name, "memory_bytes": total,
+                        "free_bytes": free, "capability": f"{p.major}.{p.minor}"})
+elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
+    devices.append({"id": "mps", "name": "Apple GPU"})
+print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "devices": devices}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Args:
+        name: What was looked at, a stable machine name.
+        level: ``ok``, ``note`` (works, worth knowing) or ``problem`` (something will not work).
+        text: What was found, for people.
+        fix: What to do; empty when nothing is to be done.
+        data: The figures.
+    """
+
+    name: str
+    level: Level
+    text: str
+    fix: str = ""
+    data: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Tunery, Python and the packages that matter; None for those not installed."""
+    packages = {name: installed(name) for name in PACKAGES}
+    return {
+        "tunery": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **packages,
+    }
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed package, None if it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def examine() -> Iterator[Finding]:
+    """Look at this machine, one finding at a time, quick ones first."""
+    yield _python()
+    yield from _requirements()
+    yield _torch()
+    yield _cores()
+    yield _memory()
+    yield from _disks()
+    yield _hub()
+
+
+def _python() -> Finding:
+    place = "conda" if os.environ.get("CONDA_PREFIX") else ""
+    place = place or ("venv" if sys.prefix != sys.base_prefix else "system")
+    data = {"version": platform.python_version(), "executable": sys.executable, "kind": place}
+    text = t(
+        "Python {version} ({kind}: {path})", version=data["version"], kind=place, path=sys.prefix
+    )
+    if place == "system" and not Path("/.dockerenv").exists():
+        return Finding(
+            "python",
+            "note",
+            text,
+            t("Other tools share this Python; a venv keeps versions apart: python -m venv .venv"),
+            data,
+        )
+    return Finding("python", "ok", text, data=data)
+
+
+def _requirements() -> Iterator[Finding]:
+    """Installed packages against what tunery's own metadata asks for."""
+    from packaging.requirements import Requirement
+
+    clashes: list[str] = []
+    for line in importlib.metadata.requires("tunery") or []:
+        requirement = Requirement(line)
+        wanted = requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", "train")
+        )
+        found = installed(requirement.name) if wanted else None
+        if found is not None and not requirement.specifier.contains(found, prereleases=True):
+            clashes.append(f"{requirement.name}{requirement.specifier}")
+            yield Finding(
+                f"package {requirement.name}",
+                "problem",
+                t(
+                    "{name} {found} is installed; Tunery needs {wanted}.",
+                    name=requirement.name,
+                    found=found,
+                    wanted=str(requirement.specifier),
+                ),
+                f'pip install "{requirement.name}{requirement.specifier}"',
+            )
+    missing = [name for name in PACKAGES if installed(name) is None]
+    if missing:
+        yield Finding(
+            "packages",
+            "problem",
+            t("For training these packages are missing: {names}", names=", ".join(missing)),
+            'pip install "tunery[train]"',
+            {"missing": missing},
+        )
+    elif not clashes:
+        listed = ", ".join(f"{name} {installed(name)}" for name in PACKAGES)
+        yield Finding("packages", "ok", listed, data={n: installed(n) for n in PACKAGES})
+
+
+def _torch() -> Finding:
+    if installed("torch") is None:
+        return Finding(
+            "device",
+            "problem",
+            t("torch is not installed, so nothing can be trained here."),
+            'pip install "tunery[train]"',
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return Finding(
+            "device",
+            "problem",
+            t("torch does not start: {reason}", reason=last[:200]),
+            "pip install --force-reinstall torch",
+        )
+    data = json.loads(done.stdout.strip().splitlines()[-1])
+    if data["devices"]:
+        names = ", ".join(
+            f"{d['id']} {d['name']} {env.human_bytes(d.get('memory_bytes', 0))}"
+            for d in data["devices"]
+        )
+        return Finding("device", "ok", names, data=data)
+    if Path("/proc/driver/nvidia/version").exists() and data["cuda"] is None:
+        return Finding(
+            "device",
+            "problem",
+            t(
+                "This machine has an NVIDIA driver, but torch {v} is a CPU build.",
+                v=data["version"],
+            ),
+            "pip install --force-reinstall torch",
+            data,
+        )
+    return Finding(
+        "device", "note", t("No GPU found. Small models still train on the CPU."), data=data
+    )
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0]
+    text = t("{n} CPU cores, load {load:.1f}", n=usable, load=load)
+    data = {"cores": usable, "load": load}
+    if usable and load > 0.5 * usable:
+        return Finding(
+            "cores", "note", text, t("Other programs use the cores; training will be slower."), data
+        )
+    return Finding("cores", "ok", text, data=data)
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    data = {"total_bytes": memory.total, "available_bytes": memory.available}
+    text = t(
+        "{free} of {total} memory available",
+        free=env.human_bytes(memory.available),
+        total=env.human_bytes(memory.total),
+    )
+    if memory.available < LOW_MEMORY_BYTES:
+        return Finding(
+            "memory", "note", text, t("Close other programs, or train a small model."), data
+        )
+    return Finding("memory", "ok", text, data=data)
+
+
+def survives(path: Path) -> tuple[bool | None, str]:
+    """Whether a folder outlives a rented box, and how that is known.
+
+    Returns:
+        (True, False or None for not known, the reason in words).
+    """
+    for variable, (folder, provider) in RENTED_MARKS.items():
+        if os.environ.get(variable) or (provider == "AutoDL" and Path(folder).is_dir()):
+            if path.is_relative_to(folder):
+                return True, t("{folder} survives on {provider}", folder=folder, provider=provider)
+            return False, t(
+                "on {provider} only {folder} survives the box", provider=provider, folder=folder
+            )
+    if mount_type(path) in ("overlay", "tmpfs"):
+        return False, t("it lies on {kind}, which a restart may empty", kind=mount_type(path))
+    return None, ""
+
+
+def mount_type(path: Path) -> str:
+    """File-system type of the mount that holds ``path``; empty where it cannot be told."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text().splitlines():
+        _, point, fstype, *_ = line.split(" ")
+        if path.is_relative_to(point) and len(point) > len(best):
+            best, kind = point, fstype
+    return kind
+
+
+def _disks() -> Iterator[Finding]:
+    cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    for name, path in (("disk TUNERY_HOME", env.home()), ("disk HF_HOME", cache)):
+        place = env.existing_parent(path)
+        free = env.free_bytes(path)
+        lasting, why = survives(path)
+        data = {"path": str(path), "free_bytes": free, "survives": lasting}
+        text = t("{path}: {free} free", path=path, free=env.human_bytes(free))
+        variable = name.split()[1]
+        if not os.access(place, os.W_OK):
+            fix = t("Name a folder you may write to: export {v}=/path", v=variable)
+            yield Finding(name, "problem", t("{path} is not writable", path=place), fix, data)
+        elif lasting is False:
+            fix = t("Put it on a disk that survives: export {v}=/path", v=variable)
+            yield Finding(name, "note", f"{text} ({why})", fix, data)
+        elif free < LOW_DISK_BYTES:
+            yield Finding(
+                name, "note", text, t("Free some space, or export {v}=/path", v=variable), data
+            )
+        else:
+            yield Finding(name, "ok", f"{text} ({why})" if why else text, data=data)
+
+
+def _hub() -> Finding:
+    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    data: dict[str, Any] = {"endpoint": endpoint, "reachable": False}
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return Finding(
+            "hub", "note", t("Offline by HF_HUB_OFFLINE; models in the cache work."), data=data
+        )
+    start = time.monotonic()
+    try:
+        answer = httpx.head(endpoint, timeout=HUB_TIMEOUT_SECONDS, follow_redirects=True)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        reason = type(error).__name__
+        fix = t("For a mirror: export HF_ENDPOINT={mirror}", mirror=MIRROR)
+        return Finding(
+            "hub",
+            "note",
+            t(
+                "{endpoint} did not answer ({reason}); models already here still work.",
+                endpoint=endpoint,
+                reason=reason,
+            ),
+            fix if endpoint == HUB else t("Check HF_ENDPOINT, or unset it."),
+            data,
+        )
+    milliseconds = round((time.monotonic() - start) * 1000)
+    data |= {"reachable": answer.status_code < 500, "milliseconds": milliseconds}
+    text = t("{endpoint} answers in {ms} ms", endpoint=endpoint, ms=milliseconds)
+    return Finding("hub", "ok", text, data=data)
