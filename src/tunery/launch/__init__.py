@@ -1,0 +1,1 @@
+"""Starting, watching and ending workers: detached processes that outlive whoever began them."""

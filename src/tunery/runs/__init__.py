@@ -1,0 +1,1 @@
+"""Runs as folders: their names, events, status and checkpoints, for everyone to read."""

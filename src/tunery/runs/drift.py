@@ -1,0 +1,95 @@
+"""What changed between the settings a checkpoint was made with and those of now.
+
+Pure comparison of plain data. Settings that change neither the weights nor the order of the rows
+are free; every other difference stops a resume until it is allowed by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tunery.errors import RunError
+from tunery.i18n import t
+
+FREE = (
+    "preset",
+    "checkpoint.",
+    "evaluate.every",
+    "evaluate.prompts",
+    "evaluate.max_new_tokens",
+    "evaluate.forgetting",
+    "evaluate.patience",
+    "train.stop_grace_seconds",
+    "train.max_non_finite",
+    "data.accept",
+    "data.catalog",
+)
+"""Fields (or, ending in a dot, sections) that may differ without a word."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that is not what it was."""
+
+    field: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.old!r} -> {self.new!r}"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+    """List the fields that differ and matter, by dotted path.
+
+    Args:
+        old: What the checkpoint recorded: settings, or hashes such as ``data_hash``.
+        new: The same of now.
+    """
+    before, now = dict(_flat(old)), dict(_flat(new))
+    fields = [*before, *(field for field in now if field not in before)]
+    return [
+        Difference(field, before.get(field), now.get(field))
+        for field in fields
+        if before.get(field) != now.get(field) and not _free(field)
+    ]
+
+
+def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) -> list[str]:
+    """Raise if a difference is not allowed; return the names of those that are, to be recorded.
+
+    Raises:
+        RunError: With every difference, old value and new, and how to allow it.
+    """
+    open_ones = [d for d in found if not _allowed(d.field, allowed)]
+    if open_ones:
+        listed = "\n".join(f"  {difference}" for difference in open_ones)
+        flags = " ".join(f"--allow-drift {difference.field}" for difference in open_ones)
+        raise RunError(
+            t("Run {run} cannot be continued: this changed since its last checkpoint.", run=run)
+            + f"\n{listed}",
+            fix=t("Put it back, or accept the change: tunery runs resume {run} {flags}",
+                  run=run, flags=flags),
+            run=run,
+            drift=",".join(difference.field for difference in open_ones),
+        )  # fmt: skip
+    return [difference.field for difference in found]
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(item, dict) and item:
+            yield from _flat(cast("dict[str, Any]", item), f"{path}.")
+        else:
+            yield path, item
+
+
+def _free(field: str) -> bool:
+    return any(field.startswith(free) if free.endswith(".") else field == free for free in FREE)
+
+
+def _allowed(field: str, allowed: Collection[str]) -> bool:
+    return any(field == name or field.startswith(f"{name}.") for name in allowed)

@@ -1,0 +1,339 @@
+"""The run folder: the names of everything in it, and how a new one comes to be.
+
+A run is a folder and its folder is the contract between processes, so no other module spells a
+file name of it. A folder appears whole (made under a dotted name, then renamed) or not at all,
+and a rename onto an existing run fails, so two starts can never share a name.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tunery import env
+from tunery.errors import RunError, did_you_mean
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from tunery.config.config import Config
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths inside one run folder.
+
+    Args:
+        path: The folder, absolute; it need not exist.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is its folder's."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """config.yaml: every setting, versions, data hashes, seed, hardware."""
+        return self.path / "config.yaml"
+
+    @property
+    def card_file(self) -> Path:
+        """run.json: what a list of a thousand runs shows without reading YAML."""
+        return self.path / "run.json"
+
+    @property
+    def events_file(self) -> Path:
+        """events.jsonl, written by the worker alone."""
+        return self.path / "events.jsonl"
+
+    @property
+    def worker_log(self) -> Path:
+        """worker.log: stdout and stderr of the worker."""
+        return self.path / "worker.log"
+
+    @property
+    def worker_file(self) -> Path:
+        """worker.json: who the worker is; its mtime is the heartbeat."""
+        return self.path / "worker.json"
+
+    @property
+    def exit_file(self) -> Path:
+        """exit.json: how the worker ended, written by the process that waited for it."""
+        return self.path / "exit.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """run.lock: held (flock) as long as anything works in this folder."""
+        return self.path / "run.lock"
+
+    @property
+    def control_dir(self) -> Path:
+        """Folder of request files (stop, save)."""
+        return self.path / "control"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Folder of checkpoints, ``step-00000100`` each."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter_dir(self) -> Path:
+        """Final adapter in PEFT's format."""
+        return self.path / "adapter"
+
+    @property
+    def model_dir(self) -> Path:
+        """Final model in transformers' format, for runs that train the weights themselves."""
+        return self.path / "model"
+
+    @property
+    def report_file(self) -> Path:
+        """report.html: curves, answers and the diagnosis, self-contained."""
+        return self.path / "report.html"
+
+    @property
+    def report_json(self) -> Path:
+        """report.json: the same facts for machines."""
+        return self.path / "report.json"
+
+    @property
+    def loss_image_file(self) -> Path:
+        """loss.png: the loss curves."""
+        return self.path / "loss.png"
+
+    @property
+    def quarantine_file(self) -> Path:
+        """quarantine.jsonl: rows set aside, with their place and the reason."""
+        return self.path / "quarantine.jsonl"
+
+    @property
+    def replay_file(self) -> Path:
+        """replay.jsonl: general prompts with the base model's own answers."""
+        return self.path / "replay.jsonl"
+
+    def anomaly_file(self, step: int) -> Path:
+        """anomaly-STEP.jsonl: the rows of a step with a non-finite loss or gradient."""
+        return self.path / f"anomaly-{step:08d}.jsonl"
+
+    def checkpoint_dir(self, step: int) -> Path:
+        """Folder of the checkpoint of one step."""
+        return self.checkpoints_dir / f"step-{step:08d}"
+
+    def card(self) -> dict[str, Any]:
+        """Read run.json; an unreadable one is an empty card."""
+        return read_json(self.card_file)
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 over every setting, independent of their order."""
+    data = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+def check_name(name: str) -> str:
+    """Return the name if a run may bear it.
+
+    Raises:
+        RunError: It holds other characters, or is too long.
+    """
+    if not NAME.fullmatch(name):
+        raise RunError(
+            t(
+                "{name!r} cannot be a run's name: expected 1 to 64 of a-z, 0-9, '.', '_', '-', "
+                "beginning with a letter or a digit.",
+                name=name,
+            ),
+            fix=t("Try --name {name}", name=slug(name) or "my-run"),
+            run=name,
+        )
+    return name
+
+
+def slug(text: str, *, length: int = 24) -> str:
+    """Make a piece of a run name out of any text; may be empty."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return plain[:length].strip("-")
+
+
+def default_name(config: Config, *, today: datetime.date | None = None) -> str:
+    """Name a run by day, subject and method, such as ``2026-11-24-tuna-sft``.
+
+    The subject is the value of the ``name`` variable, else the first dataset, else the model.
+    The name may be taken: ``create`` then adds a number.
+    """
+    first = Path(config.data.train[0].split("*")[0]).stem if config.data.train else ""
+    subject = slug(config.data.variables.get("name", "")) or slug(first) or slug(config.model.name)
+    day = (today or datetime.date.today()).isoformat()
+    return "-".join(part for part in (day, subject, config.method.type) if part)
+
+
+def create(name: str | None, config: Config, meta: dict[str, Any]) -> RunFolder:
+    """Make a run folder with its frozen config in it, atomically.
+
+    Args:
+        name: The run's name; None takes ``default_name`` with a number where it is taken.
+        config: The resolved settings.
+        meta: Versions, hashes, seed and hardware for the ``_run`` part of config.yaml.
+
+    Raises:
+        RunError: The name is malformed or taken, or the folder cannot be written.
+    """
+    base = check_name(name) if name else default_name(config)
+    if name and find_taken(name):
+        raise taken(name)
+    runs = env.runs_dir()
+    staging = runs / f".new-{base}-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(runs, error) from error
+    try:
+        _fill(RunFolder(staging), base, config, meta)
+        for number in range(1, 10_000):
+            final = runs / (base if number == 1 else f"{base}-{number}")
+            if _place(staging, final):
+                return RunFolder(final)
+            if name:
+                raise taken(name)
+    except OSError as error:
+        raise unwritable(runs, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    raise taken(base)
+
+
+def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) -> None:
+    from tunery.config.load import write_frozen  # YAML and pydantic: not for every reader
+
+    folder.control_dir.mkdir()
+    folder.checkpoints_dir.mkdir()
+    write_frozen(folder.config_file, config, meta)
+    card = {
+        "created": meta.get("created"),
+        "model": config.model.name,
+        "method": config.method.type,
+        "adapter": config.adapter.type,
+        "data": list(config.data.train),
+        "config_hash": config_hash(config),
+    }
+    write_json(folder.card_file, card)
+
+
+def _place(staging: Path, final: Path) -> bool:
+    """Rename the staged folder; False where the name is taken."""
+    try:
+        # A run folder is never empty, so rename(2) onto one fails with ENOTEMPTY.
+        staging.rename(final)
+    except OSError:
+        if final.exists():
+            return False
+        raise
+    fsync_dir(final.parent)
+    return True
+
+
+def find_taken(name: str) -> bool:
+    """Say whether a run of that name exists."""
+    return (env.runs_dir() / name).exists()
+
+
+def taken(name: str) -> RunError:
+    """The error for a name that is in use, with what may be done about it."""
+    return RunError(
+        t("--name {name}: a run of that name exists already.", name=name),
+        fix=t(
+            "Choose another name, go on with it: tunery runs resume {name}, "
+            "or remove it: tunery runs delete {name}",
+            name=name,
+        ),
+        run=name,
+    )
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error for a folder of runs that cannot be written, with path and user."""
+    who = getattr(os, "geteuid", lambda: "?")()
+    return RunError(
+        t(
+            "{path} cannot be written by user id {user}: {reason}.",
+            path=path,
+            user=who,
+            reason=error.strerror or str(error),
+        ),
+        fix=t("Make it writable, free some room, or set TUNERY_HOME to another folder."),
+        path=path,
+    )
+
+
+def open_run(name: str | os.PathLike[str]) -> RunFolder:
+    """Find an existing run by its name, or by the path of its folder.
+
+    Raises:
+        RunError: There is none; the message offers the nearest name.
+    """
+    text = os.fspath(name)
+    if NAME.fullmatch(text):
+        folder = RunFolder(env.runs_dir() / text)
+    else:
+        folder = RunFolder(Path(text).expanduser().absolute())
+    if folder.config_file.is_file():
+        return folder
+    known = names()
+    near = did_you_mean(text, known)
+    raise RunError(
+        t("Run {name!r}: no such run in {folder}.", name=text, folder=env.runs_dir()),
+        fix=f"{near} {t('List them with: tunery runs list')}".strip(),
+        run=text,
+    )
+
+
+def names() -> list[str]:
+    """Names of all runs, sorted; half-made and deleted ones have dotted names and are left out."""
+    try:
+        with os.scandir(env.runs_dir()) as entries:
+            return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
+    except OSError:
+        return []
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; one that is missing, cut or of another kind is empty."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all (temporary name, fsync, rename)."""
+    staging = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}")
+    data = json.dumps(value, ensure_ascii=False, indent=1).encode()
+    try:
+        with staging.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def fsync_dir(path: Path) -> None:
+    """Make renames and new names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

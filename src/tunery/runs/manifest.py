@@ -1,0 +1,192 @@
+"""MANIFEST.json: what makes a checkpoint whole, checked without any heavy library.
+
+A checkpoint folder counts only if its manifest verifies: every file present with the size and
+SHA-256 written there, the step that of the folder's name, and the manifest's own digest right.
+Readers take the newest that verifies and name the ones they passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.errors import RunError
+from tunery.i18n import t
+from tunery.runs.folder import fsync_dir, read_json, write_json
+
+FILE_NAME = "MANIFEST.json"
+VERSION = 1
+_STEP = re.compile(r"step-(\d{8,})")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A checkpoint folder that does not verify, and why."""
+
+    folder: Path
+    reason: str
+
+
+def step_of(folder: Path) -> int | None:
+    """The step in a checkpoint folder's name; None for any other folder."""
+    match = _STEP.fullmatch(folder.name)
+    return int(match[1]) if match else None
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    step: int,
+    config_hash: str,
+    data_hash: str,
+    run: str,
+    versions: dict[str, str],
+    **extra: Any,
+) -> dict[str, Any]:
+    """Hash and fsync every file under a staged checkpoint, then write its manifest last.
+
+    Args:
+        folder: The staged checkpoint with all its files in place.
+        step: Optimizer steps taken; also the number in the folder's final name.
+        config_hash: ``folder.config_hash`` of the run's settings.
+        data_hash: Hash of the training rows.
+        run: The run's name.
+        versions: Package versions that wrote it.
+        extra: More JSON facts, such as ``config`` (for naming drifts), ``loss``, ``best``.
+
+    Returns:
+        The manifest. The folder and every folder in it are fsynced.
+    """
+    files: list[dict[str, Any]] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != FILE_NAME:
+            size, digest = _hash(path, sync=True)
+            name = path.relative_to(folder).as_posix()
+            files.append({"name": name, "size": size, "sha256": digest})
+    manifest: dict[str, Any] = {
+        "version": VERSION,
+        "step": step,
+        "run": run,
+        "files": files,
+        "config_hash": config_hash,
+        "data_hash": data_hash,
+        "versions": versions,
+        **extra,
+    }
+    manifest["sha256"] = _own_digest(manifest)
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            fsync_dir(path)
+    write_json(folder / FILE_NAME, manifest)
+    fsync_dir(folder)
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a manifest and check it in itself, without looking at the other files.
+
+    Raises:
+        RunError: It is missing, damaged, of a newer version, or of another step.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise _broken(folder, t("{file} is missing", file=FILE_NAME))
+    manifest = read_json(path)
+    if manifest.get("sha256") != _own_digest(manifest):
+        raise _broken(folder, t("{file} was changed after it was written", file=FILE_NAME))
+    if manifest.get("version") != VERSION:
+        raise _broken(
+            folder,
+            t("{file} has version {version}; this program reads {known}",
+              file=FILE_NAME, version=manifest.get("version"), known=VERSION),
+        )  # fmt: skip
+    named = step_of(folder)
+    if named is not None and named != manifest["step"]:
+        raise _broken(folder, t("{file} is of step {step}", file=FILE_NAME, step=manifest["step"]))
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of a checkpoint against its manifest and return the manifest.
+
+    Raises:
+        RunError: A file is missing, of another size, or of another content; it is named.
+    """
+    manifest = read_manifest(folder)
+    for entry in manifest["files"]:
+        path = folder / entry["name"]
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise _broken(folder, t("{file} lies outside of it", file=entry["name"]))
+        try:
+            status = path.lstat()
+        except OSError as error:
+            raise _broken(folder, t("{file} is missing", file=entry["name"])) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise _broken(folder, t("{file} is not a plain file", file=entry["name"]))
+        if status.st_size != entry["size"]:
+            raise _broken(
+                folder,
+                t("{file} has {found} bytes, expected {size}",
+                  file=entry["name"], found=status.st_size, size=entry["size"]),
+            )  # fmt: skip
+        if _hash(path)[1] != entry["sha256"]:
+            raise _broken(folder, t("{file} is damaged (its SHA-256 differs)", file=entry["name"]))
+    return manifest
+
+
+def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
+    """Every folder named like a checkpoint, oldest step first, valid or not."""
+    try:
+        found = [path for path in checkpoints_dir.iterdir() if step_of(path) is not None]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda path: step_of(path) or 0)
+
+
+def newest_valid(checkpoints_dir: Path) -> tuple[Path | None, list[Rejected]]:
+    """Find the newest checkpoint that verifies, by step and never by date.
+
+    Returns:
+        Its folder (None if there is none), and the newer ones that do not verify.
+    """
+    rejected: list[Rejected] = []
+    for folder in reversed(list_checkpoints(checkpoints_dir)):
+        try:
+            verify(folder)
+        except RunError as error:
+            rejected.append(Rejected(folder, error.message))
+            continue
+        return folder, rejected
+    return None, rejected
+
+
+def _hash(path: Path, *, sync: bool = False) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+        if sync:
+            os.fsync(file.fileno())
+    return size, digest.hexdigest()
+
+
+def _own_digest(manifest: dict[str, Any]) -> str:
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _broken(folder: Path, reason: str) -> RunError:
+    return RunError(
+        t("Checkpoint {folder}: {reason}.", folder=folder, reason=reason),
+        fix=t("An older checkpoint is used where there is one."),
+        path=folder,
+    )

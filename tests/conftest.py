@@ -1,0 +1,25 @@
+"""Fixtures for every test: a home of its own, and no settings from the outside."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tunery import i18n
+
+if importlib.util.find_spec("tests.models") is not None:  # the demo model, kept between sessions
+    from tests.models import *  # noqa: F403
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """TUNERY_HOME of this test alone, in English."""
+    folder = tmp_path / "tunery-home"
+    monkeypatch.setenv("TUNERY_HOME", str(folder))
+    for name in ("TUNERY_LANG", "HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    i18n.set_language(None)
+    return folder
