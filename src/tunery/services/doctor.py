@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -255,6 +256,15 @@ def survives(path: Path) -> tuple[bool | None, str]:
     return None, ""
 
 
+def writable(folder: Path) -> bool:
+    """Whether a file can really be made in ``folder`` (root passes every permission check)."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def mount_type(path: Path) -> str:
     """File-system type of the mount that holds ``path``; empty where it cannot be told."""
     mounts = Path("/proc/mounts")
@@ -277,7 +287,7 @@ def _disks() -> Iterator[Finding]:
         data = {"path": str(path), "free_bytes": free, "survives": lasting}
         text = t("{path}: {free} free", path=path, free=env.human_bytes(free))
         variable = name.split()[1]
-        if not os.access(place, os.W_OK):
+        if not writable(place):
             fix = t("Name a folder you may write to: export {v}=/path", v=variable)
             yield Finding(name, "problem", t("{path} is not writable", path=place), fix, data)
         elif lasting is False:

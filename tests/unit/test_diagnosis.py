@@ -1,0 +1,50 @@
+"""The words under a finished run follow from its curves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tunery.runs.diagnosis import diagnose
+
+
+def steps(losses: list[float]) -> list[dict]:
+    return [{"type": "step", "step": i + 1, "loss": loss} for i, loss in enumerate(losses)]
+
+
+def evals(losses: list[float]) -> list[dict]:
+    return [{"type": "eval", "step": 10 * (i + 1), "loss": loss} for i, loss in enumerate(losses)]
+
+
+FALLING = [3.0 * math.exp(-i / 8) + 0.3 for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [
+        (steps([3.0, 2.0]), "too short"),
+        (steps(FALLING), "healthy"),
+        (steps(FALLING) + evals([1.0, 0.8, 0.7]), "healthy"),
+        (steps(FALLING) + evals([1.0, 0.7, 1.1]), "over-fit"),
+        (steps([2.0 * math.exp(-i / 4) for i in range(60)]) + evals([1.0, 0.7, 1.1]), "memorising"),
+        (steps([3.0 - 0.01 * i for i in range(20)]), "under-fit"),
+        (steps([2.0, 2.1, 2.5, 3.5, 6.0, 9.0, 12.0]), "diverging"),
+        (steps([*FALLING[:20], math.nan, math.nan]), "diverging"),
+    ],
+)
+def test_a_curve_gets_its_name(events: list[dict], kind: str) -> None:
+    assert diagnose(events).kind == kind
+
+
+def test_the_best_step_is_the_lowest_evaluation() -> None:
+    assert diagnose(steps(FALLING) + evals([1.0, 0.7, 1.1])).best_step == 20
+
+
+def test_forgetting_is_said_with_its_remedy() -> None:
+    finding = diagnose(
+        [*steps(FALLING), {"type": "eval", "step": 60, "loss": 0.4, "forgetting": 0.9}]
+    )
+    assert finding.forgetting == 0.9
+    assert "0.90 nats" in finding.words
+    assert "data.replay.num_prompts" in finding.advice
