@@ -21,6 +21,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tunery.i18n import t
+
 
 class TuneryError(Exception):
     """An error for people.
@@ -49,7 +51,7 @@ class TuneryError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """Give the error as plain data for ``--json`` and the REST API."""
-        known = {key: str(value) for key, value in self.fields.items() if value is not None}
+        known = {key: _plain(value) for key, value in self.fields.items() if value is not None}
         return {
             "error": type(self).__name__,
             "code": self.code,
@@ -100,7 +102,7 @@ class UnknownName(TuneryError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say ``Did you mean X?`` for a near miss, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else ""
+    return t("Did you mean {name}?", name=near[0]) if near else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:
@@ -114,8 +116,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     """
     names = sorted(known)
     near = did_you_mean(name, names)
-    listed = fix or (f"Known: {', '.join(names[:30])}." if names else "")
-    return UnknownName(f"{kind} {name!r}: no such {kind}.", fix=f"{near} {listed}".strip())
+    listed = fix or (t("Known: {names}.", names=", ".join(names[:30])) if names else "")
+    message = t("{kind} {name!r}: no such {kind}.", kind=kind, name=name)
+    return UnknownName(message, fix=f"{near} {listed}".strip())
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | list | dict) else str(value)
 
 
 def _rebuild(

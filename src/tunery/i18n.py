@@ -1,7 +1,7 @@
 """English and Chinese for people.
 
-The English sentence in the code is the key and its only home; ``locales/zh.json`` maps it to
-Chinese. ``t("Run {name} is done.", name=...)`` gives the sentence in the language in force,
+The English sentence in the code is the key and its only home; the files of ``locales/parts``,
+one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path). ``t("Run {name} is done.", name=...)`` gives the sentence in the language in force,
 which is ``--lang``, else TUNERY_LANG, else the locale. Machine output (``--json``, events, logs)
 is never translated. A contract test finds every ``t("...")`` in the code without a translation.
 """
@@ -47,7 +47,15 @@ def t(text: str, /, **values: Any) -> str:
     return text.format(**values) if values else text
 
 
+def translated(english: str) -> str:
+    """Translate text that is no literal in the code, such as a command's docstring."""
+    return _chinese().get(english, english) if language() == "zh" else english
+
+
 @functools.cache
 def _chinese() -> dict[str, str]:
-    file = resources.files("tunery") / "locales" / "zh.json"
-    return json.loads(file.read_text(encoding="utf-8"))
+    merged: dict[str, str] = {}
+    for file in (resources.files("tunery") / "locales" / "parts").iterdir():
+        if file.name.endswith(".json"):
+            merged.update(json.loads(file.read_text(encoding="utf-8")))
+    return merged

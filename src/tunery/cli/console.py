@@ -1,0 +1,44 @@
+"""The two consoles of the command line, and JSON for machines.
+
+``out`` is what was asked for; ``err`` is progress, warnings and errors. With ``--json`` a command
+writes one JSON value to stdout and nothing else there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+
+class PipeConsole(Console):
+    """A console whose reader may go away: the command then ends quietly."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Hand the broken pipe to ``main``, which ends the command without a word."""
+        raise BrokenPipeError
+
+
+out = PipeConsole(highlight=False)
+err = PipeConsole(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON value to stdout, readable by people too."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(message: str, fix: str = "") -> None:
+    """Write an error to stderr: what is wrong, then ``fix:`` and what to do."""
+    err.print(Text(message, style="bold red"), soft_wrap=True)
+    if fix:
+        err.print(Text.assemble(("fix: ", "bold"), fix), soft_wrap=True)
+
+
+def print_warning(text: str) -> None:
+    """Write a warning to stderr."""
+    err.print(Text.assemble(("! ", "yellow"), text), soft_wrap=True)

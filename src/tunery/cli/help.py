@@ -1,0 +1,120 @@
+"""Help pages and wrong command lines, in the reader's language.
+
+Owns the translation of what the command parser prints; the settings' help comes from
+``tunery.config.settings``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.text import Text
+
+from tunery.cli.console import out
+from tunery.errors import TuneryError
+from tunery.i18n import language, t, translated
+
+
+class TranslatedFormatter(DefaultFormatter):
+    """The parser's own help page, with every docstring in the language in force."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        """Print one panel."""
+        for entry in panel.entries:
+            entry.description = _in_language(entry.description)
+        super().__call__(console, options, panel)
+
+    def render_usage(self, console: Any, options: Any, usage: Any) -> None:
+        """Print the usage line."""
+        if usage:
+            words = str(usage).strip().removeprefix("Usage:").strip()
+            if language() == "zh":
+                words = words.replace("[OPTIONS]", "[选项]").replace("COMMAND", "命令")
+            console.print(Text.assemble((t("Usage: "), "bold"), words))
+
+    def render_description(self, console: Any, options: Any, description: Any) -> None:
+        """Print what the command does."""
+        super().render_description(console, options, _in_language(description))
+
+
+def explain(error: CycloptsError) -> TuneryError:
+    """Turn the parser's complaint into one of our sentences."""
+    help_line = t("See: {command} --help", command=" ".join(["tunery", *(error.command_chain or ())]))
+    match error:
+        case UnknownOptionError():
+            name = (error.token.keyword or error.token.value).split("=")[0]
+            known = [n for a in error.argument_collection if a.parse for n in a.names]
+            message = t("{name}: no such option.", name=name)
+            fix = f"{_near(name, known)} {help_line}"
+        case UnknownCommandError() | UnusedCliTokensError():
+            name = (error.unused_tokens or [""])[0]
+            known = [n for n in (error.app or App()) if not n.startswith("-")]
+            message = t("{name!r}: not expected here.", name=name)
+            listed = t("Commands: {names}.", names=", ".join(known)) if known else ""
+            fix = f"{_near(name, known)} {listed} {help_line}"
+        case MissingArgumentError() if error.argument is not None:
+            message = t("{name}: a value is missing.", name=error.keyword or error.argument.name)
+            fix = help_line
+        case RepeatArgumentError():
+            message = t("{name}: given more than once.", name=error.token.keyword)
+            fix = help_line
+        case CoercionError() if error.token is not None and error.argument is not None:
+            message = t(
+                "{name}: {found!r} does not fit; expected {kind}.",
+                name=error.token.keyword or error.argument.name,
+                found=error.token.value,
+                kind=_kind(error),
+            )
+            fix = help_line
+        case _:
+            error.verbose = False
+            message, fix = str(error), help_line
+    return TuneryError(message, fix=" ".join(fix.split()))
+
+
+def asks_for_settings(words: Sequence[str]) -> bool:
+    """Whether this was the help page of a command that takes settings."""
+    return words[0] in ("train", "plan") and bool({"--help", "-h"} & set(words))
+
+
+def print_settings(prefix: str = "") -> None:
+    """Print every setting (or those under ``prefix``) with its help."""
+    from tunery.config.settings import help_table
+
+    out.print(help_table(language(), prefix=prefix), soft_wrap=True, markup=False)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return t("Did you mean {name}?", name=near[0]) if near else ""
+
+
+def _kind(error: CoercionError) -> str:
+    from typing import Literal, get_args, get_origin
+
+    wanted = error.target_type
+    if get_origin(wanted) is Literal:
+        return ", ".join(map(str, get_args(wanted)))
+    names = {int: t("a whole number"), float: t("a number"), bool: t("true or false")}
+    return names.get(wanted) or getattr(wanted, "__name__", str(wanted))  # type: ignore[arg-type]
+
+
+def _in_language(description: Any) -> Any:
+    if language() == "en" or description is None:
+        return description
+    english = " ".join(str(getattr(description, "plain", description)).split())
+    chinese = translated(english)
+    return Text(chinese) if chinese != english else description

@@ -1,0 +1,194 @@
+"""The command ``tunery``: global options, the table of commands, and how errors end.
+
+Nothing heavy is imported here. ``tunery --version`` does not even import the command parser,
+and a command's module is imported when that command is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tunery import __version__, i18n
+from tunery.errors import TuneryError, did_you_mean
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+# Where a command's module or attribute is not simply tunery.cli.NAME:app.
+ELSEWHERE = {"plan": "tunery.cli.train:plan_app"}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after ``tunery``; by default those of this process.
+
+    Returns:
+        The exit status: 0 done, 1 a run failed, 2 a wrong request, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    as_json = "--json" in words
+    try:
+        words = _take_global_options(words)
+        if words in (["--version"], ["-V"]):
+            print(f"tunery {__version__}")
+            return 0
+        return _run(words)
+    except TuneryError as error:
+        if debug:
+            raise
+        _report(error, as_json)
+        return error.exit_status
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if debug or error.errno not in DISK_ERRORS:
+            raise
+        _report(_disk_error(error), as_json)
+        return TuneryError.exit_status
+
+
+def commands() -> dict[str, str]:
+    """Every command with its help in the language in force, in the order of a first session."""
+    return {
+        "train": t("Train a model, and see before and after."),
+        "plan": t("Show what a run would do and need, without starting it."),
+        "runs": t("List, follow, stop, resume, verify and delete runs."),
+        "chat": t("Talk to a model or a run, or to two side by side."),
+        "export": t("Write a run's result as an adapter or a merged model."),
+        "data": t("List, check, preview, add and remove datasets."),
+        "models": t("Get, list, resolve and remove models."),
+        "config": t("Show, explain and compare settings."),
+        "doctor": t("Look at this machine: packages, device, memory, disks, hub."),
+        "version": t("Show the version of Tunery, Python, torch and the rest."),
+    }
+
+
+def build_app() -> App:
+    """Make the command tree; a command's module is imported at its first use."""
+    from cyclopts import App, Group
+
+    from tunery.cli.help import TranslatedFormatter
+
+    app = App(
+        name="tunery",
+        help=t("Fine-tune language models: get a model, talk to it, train, compare, export."),
+        help_epilogue=t(
+            "Everywhere: --lang en|zh chooses the language, --debug shows the whole error, "
+            "--json answers for machines."
+        ),
+        version=__version__,
+        version_flags=["--version", "-V"],
+        help_format="plaintext",
+        help_formatter=TranslatedFormatter(),
+        group_commands=Group(t("Commands")),
+        group_parameters=Group(t("Options")),
+        group_arguments=Group(t("Arguments")),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for position, (name, text) in enumerate(commands().items()):
+        place = ELSEWHERE.get(name, f"tunery.cli.{name}:app")
+        app.command(place, name=name, help=text, sort_key=position)
+    return app
+
+
+def _run(words: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from tunery.cli import help as cli_help
+
+    words = words or ["--help"]
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    _check_command(words[0])
+    app = build_app()
+    try:
+        result = app(words)
+    except CycloptsError as error:
+        raise cli_help.explain(error) from error
+    if cli_help.asks_for_settings(words):
+        cli_help.print_settings()
+    return result if isinstance(result, int) else 0
+
+
+def _take_global_options(words: Sequence[str]) -> list[str]:
+    rest: list[str] = []
+    remaining = iter(words)
+    language: str | None = None
+    for word in remaining:
+        if word == "--":
+            rest += [word, *remaining]
+        elif word == "--debug":
+            continue
+        elif word == "--lang" or word.startswith("--lang="):
+            language = word[7:] if "=" in word else next(remaining, "")
+            if language not in i18n.LANGUAGES:
+                raise TuneryError(
+                    t("--lang: {found!r} is not a language here.", found=language),
+                    fix=t("Use --lang en or --lang zh."),
+                )
+        else:
+            rest.append(word)
+    if language:
+        i18n.set_language(language)
+        os.environ["TUNERY_LANG"] = language  # for the processes that this command starts
+    return rest
+
+
+def _check_command(name: str) -> None:
+    known = commands()
+    if name.startswith("-") or name in known:
+        return
+    near = did_you_mean(name, known)
+    raise TuneryError(
+        t("{name!r}: no such command.", name=name),
+        fix=f"{near} {t('Commands: {names}.', names=', '.join(known))}".strip(),
+    )
+
+
+def _report(error: TuneryError, as_json: bool) -> None:
+    from tunery.cli.console import print_error, print_json
+
+    with contextlib.suppress(BrokenPipeError):
+        if as_json:
+            print_json(error.as_dict())
+        print_error(error.message, error.fix)
+
+
+def _disk_error(error: OSError) -> TuneryError:
+    where = str(error.filename or t("the disk"))
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            message = t("{path}: no space is left there.", path=where)
+            fix = t("Free some space, or point TUNERY_HOME at another disk.")
+        case errno.EROFS:
+            message = t("{path}: that disk is read-only.", path=where)
+            fix = t("Choose another folder, or point TUNERY_HOME at a disk that can be written.")
+        case _:
+            message = t("{path}: this user may not read or write there.", path=where)
+            fix = t("Check the owner and the permissions (user id {uid}).", uid=os.getuid())
+    return TuneryError(message, fix=fix, path=where)
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's exit stays quiet."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,1 @@
+"""Use cases: the only thing the edges (command line, web, API) call. Decisions live here."""
