@@ -8,7 +8,6 @@ ticket is next.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Any
 from tunery import env
 from tunery.errors import LaunchError
 from tunery.i18n import t
+from tunery.runs.process import is_locked, try_lock
 
 POLL_SECONDS = 0.2
 
@@ -117,7 +117,7 @@ class DeviceLock:
 
     def held(self) -> bool:
         """Say whether anybody holds the device."""
-        return _is_locked(self.path)
+        return is_locked(self.path)
 
     def holder(self, *, ahead: int = 0) -> Holder | None:
         """Who holds the device; None where it is free or the holder has not said yet."""
@@ -137,9 +137,8 @@ class DeviceLock:
         self.release()
 
     def _try(self) -> bool:
-        descriptor = self._open(self.path)
-        if not _flock(descriptor):
-            os.close(descriptor)
+        descriptor = self._lock(self.path)
+        if descriptor is None:
             return False
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"run": self.run, "pid": os.getpid()}).encode(), 0)
@@ -151,28 +150,28 @@ class DeviceLock:
         """Stand in line: a locked file whose name sorts by time of arrival in this boot."""
         self._make(self._queue)
         path = self._queue / f"{time.monotonic_ns():020d}-{os.getpid()}"
-        descriptor = self._open(path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = self._lock(path)
         try:
             yield path
         finally:
             path.unlink(missing_ok=True)
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _ahead(self, ticket: Path) -> int:
         """Count the living tickets before ours; dead ones are cleared away."""
         count = 0
         for other in sorted(self._queue.iterdir()):
-            if _is_locked(other):
+            if is_locked(other):
                 count += other.name < ticket.name
             elif other.name < ticket.name:
                 other.unlink(missing_ok=True)
         return count
 
-    def _open(self, path: Path) -> int:
+    def _lock(self, path: Path) -> int | None:
         self._make(path.parent)
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return try_lock(path)
         except OSError as error:
             raise _no_locks(path, error) from error
 
@@ -181,32 +180,6 @@ class DeviceLock:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _no_locks(folder, error) from error
-
-
-def _flock(descriptor: int) -> bool:
-    # Whoever asks ``held()`` has a shared lock for some microseconds: that is no refusal.
-    for _ in range(3):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.002)
-        else:
-            return True
-    return False
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _no_locks(path: Path, error: OSError) -> LaunchError:

@@ -7,6 +7,7 @@ reused pid nor a reboot can pass for our worker. Nothing here starts or signals 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 import time
@@ -104,6 +105,40 @@ def is_alive(who: dict[str, Any]) -> bool:
         return False
     began = start_time(pid)
     return began is not None and began == who.get("start_time")
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether some process holds a ``flock`` on a file; asks without keeping it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def try_lock(path: Path) -> int | None:
+    """Take a ``flock`` on a file, made if missing; None if another process has it.
+
+    Returns:
+        The descriptor that holds it; closing it gives it back.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    # Whoever asks ``is_locked`` has a shared lock for some microseconds: that is no refusal.
+    for _ in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.002)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 class Heartbeat:
