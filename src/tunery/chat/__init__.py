@@ -1,0 +1,1 @@
+"""Conversations as tokens: chat templates, loss masks, control tokens, stop tokens."""

@@ -1,0 +1,90 @@
+"""The chat templates of this product: their names, aliases, sources and needed tokens."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tunery.errors import ModelError, unknown_name
+
+ALIASES = {
+    "qwen": "qwen2.5",
+    "qwen2": "qwen2.5",
+    "llama3.1": "llama3",
+    "llama3.2": "llama3",
+    "llama3.3": "llama3",
+    "gemma2": "gemma",
+    "gemma3": "gemma",
+    "phi3": "phi",
+    "deepseek3": "deepseek",
+    "deepseekr1": "deepseek",
+    "smollm2": "chatml",
+    "plain": "alpaca",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A template's text and what its header says.
+
+    Args:
+        name: Built-in name, file name, or ``tokenizer``.
+        text: Jinja source.
+        needs: Spellings that must be single tokens of the tokenizer.
+        stops: Spellings that end an answer beside those found by looking.
+    """
+
+    name: str
+    text: str
+    needs: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+def names() -> list[str]:
+    """Names of the built-in templates."""
+    folder = resources.files("tunery.chat") / "templates"
+    return sorted(
+        file.name.removesuffix(".jinja")
+        for file in folder.iterdir()
+        if file.name.endswith(".jinja")
+    )
+
+
+def find(name: str) -> Source:
+    """Find a built-in template by name or alias, or read a ``.jinja`` file.
+
+    Raises:
+        UnknownName: No such name.
+        ModelError: The file cannot be read.
+    """
+    if name.endswith((".jinja", ".jinja2", ".j2")) or "/" in name:
+        try:
+            text = Path(name).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"template {name}: the file cannot be read ({error}).",
+                fix=f"Give a readable Jinja file, or one of: {', '.join(names())}.",
+            ) from error
+        return _with_header(Path(name).name, text)
+    known = names()
+    chosen = ALIASES.get(name, name)
+    if chosen not in known:
+        raise unknown_name("template", name, [*known, *ALIASES])
+    return _builtin(chosen)
+
+
+@functools.cache
+def _builtin(name: str) -> Source:
+    file = resources.files("tunery.chat") / "templates" / f"{name}.jinja"
+    return _with_header(name, file.read_text(encoding="utf-8"))
+
+
+def _with_header(name: str, text: str) -> Source:
+    def listed(key: str) -> tuple[str, ...]:
+        found = re.search(rf"^\s*{key}: (.+)$", text.partition("#}")[0], re.MULTILINE)
+        return tuple(found.group(1).split()) if found else ()
+
+    return Source(name, text, listed("needs"), listed("stops"))

@@ -1,0 +1,175 @@
+"""Control tokens: which spellings steer the model, and how content that spells one is marked.
+
+A control token written by the template is a control token; the same letters inside a message are
+text. Before rendering, every such spelling in a message is wrapped in two markers (digits drawn
+anew in each process, which survive what templates do with text: trim, tojson, repr, upper case);
+after rendering the markers are taken out again and say which stretches are text.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+# Tags that models write as part of an answer (<think>, <tool_call>). They are single tokens in
+# some vocabularies, are not marked special there, and an assistant's text may hold them.
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_]*>")
+_NEVER = re.compile(r"(?!)")
+
+
+def _marker() -> str:
+    # The 9 stands only in front, so digits of the text before it cannot shift the match.
+    return "9" + "".join(str(secrets.randbelow(9)) for _ in range(23))
+
+
+_OPEN, _CLOSE = _marker(), _marker()
+_MARKERS = re.compile(f"({_OPEN}|{_CLOSE})")
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A rendered text that knows which stretches are content spelling a control token.
+
+    Args:
+        text: The text, without markers.
+        literal: Character spans that must be encoded as text, in order.
+        generated: Character spans of ``{% generation %}`` blocks, in order.
+    """
+
+    text: str
+    literal: tuple[tuple[int, int], ...] = ()
+    generated: tuple[tuple[int, int], ...] = ()
+
+    def starts_with(self, other: Marked) -> bool:
+        """Whether ``other`` is a prefix of this text, literal stretches included."""
+        length = len(other.text)
+        return (
+            self.text.startswith(other.text)
+            and tuple(span for span in self.literal if span[0] < length) == other.literal
+        )
+
+    def slice(self, start: int, end: int | None = None) -> Marked:
+        """The part from ``start`` to ``end``; spans are moved, none may be cut."""
+        end = len(self.text) if end is None else end
+        return Marked(
+            self.text[start:end],
+            tuple((a - start, b - start) for a, b in self.literal if start <= a and b <= end),
+        )
+
+
+class ControlTokens:
+    """The control tokens of one tokenizer and template.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        template: The template's source; tags such as ``<tool_response>`` that it writes are
+            control tokens too, except in what an assistant says.
+    """
+
+    def __init__(self, tokenizer: Any, template: str) -> None:
+        special = set(tokenizer.all_special_tokens)
+        hard: dict[str, int] = {}
+        soft: dict[str, int] = {}
+        for token_id, token in tokenizer.added_tokens_decoder.items():
+            spelling = token.content
+            if not spelling.strip():
+                continue  # runs of blanks (gemma, phi) are ordinary text
+            if token.special or spelling in special or not _TAG.fullmatch(spelling):
+                hard[spelling] = token_id
+            elif spelling in template:
+                soft[spelling] = token_id
+        self.ids = frozenset(hard.values())
+        self.soft_ids = frozenset(soft.values())
+        self.by_spelling = {**hard, **soft}
+        self.added_ids = frozenset(tokenizer.added_tokens_decoder)
+        self._hard = _alternatives(hard)
+        self._all = _alternatives({**hard, **soft})
+        self._normalizer = getattr(
+            getattr(tokenizer, "backend_tokenizer", None), "normalizer", None
+        )
+
+    def mark(self, value: Any, *, assistant: bool = False) -> Any:
+        """Mark the spellings in a string, or in every string of a list or dict.
+
+        Args:
+            value: Plain JSON data.
+            assistant: True for what an assistant says, where tags stay tags.
+        """
+        pattern = self._hard if assistant else self._all
+        if isinstance(value, str):
+            return self._mark_text(value, pattern)
+        if isinstance(value, dict):
+            return {
+                self._mark_text(key, pattern): self.mark(item, assistant=assistant)
+                for key, item in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [self.mark(item, assistant=assistant) for item in value]
+        return value
+
+    def first_at(self, text: str) -> tuple[str, int] | None:
+        """The control token that ``text`` starts with (blanks before it allowed), if any."""
+        stripped = text.lstrip()
+        found = self._hard.match(stripped)
+        return (found.group(), self.by_spelling[found.group()]) if found else None
+
+    def _mark_text(self, text: str, pattern: re.Pattern[str]) -> str:
+        if self._normalizer is not None and text and not text.isascii():
+            # An added token may be matched after normalization, where full-width letters have
+            # become plain ones. Such a text is text from end to end.
+            normalized = self._normalizer.normalize_str(text)
+            if len(pattern.findall(normalized)) > len(pattern.findall(text)):
+                return f"{_OPEN}{text}{_CLOSE}"
+        return pattern.sub(f"{_OPEN}\\g<0>{_CLOSE}", text)
+
+
+def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
+    """Take the markers out of a rendered text.
+
+    Args:
+        text: What the template wrote.
+        generated: Spans of generation blocks, in the marked text.
+    """
+    if _OPEN not in text and _CLOSE not in text:
+        return Marked(text, (), generated)
+    clean: list[str] = []
+    literal: list[tuple[int, int]] = []
+    moved: list[tuple[int, int]] = []  # (place in the marked text, characters taken out so far)
+    length = removed = place = 0
+    start: int | None = None
+    for piece in _MARKERS.split(text):
+        place += len(piece)
+        if piece == _OPEN:
+            start = length
+        elif piece == _CLOSE:
+            if start is not None and start < length:
+                literal.append((start, length))
+            start = None
+        else:
+            clean.append(piece)
+            length += len(piece)
+            continue
+        removed += len(piece)
+        moved.append((place, removed))
+    return Marked(
+        "".join(clean),
+        tuple(literal),
+        tuple((_shift(a, moved), _shift(b, moved)) for a, b in generated),
+    )
+
+
+def _shift(place: int, moved: list[tuple[int, int]]) -> int:
+    """Where a place in the marked text lies in the clean text."""
+    removed = 0
+    for after, total in moved:
+        if after > place:
+            break
+        removed = total
+    return place - removed
+
+
+def _alternatives(spellings: dict[str, int]) -> re.Pattern[str]:
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if spellings else _NEVER

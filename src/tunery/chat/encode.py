@@ -1,0 +1,156 @@
+"""Rendered text to token ids: the one encoder that training, chat and evaluation share.
+
+Text without a control token's spelling in its content goes to the tokenizer whole, exactly as
+``apply_chat_template`` would give it. Where content spells a control token, the text is encoded in
+pieces, and those stretches without any added token (see control.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tunery.chat.control import ControlTokens, Marked
+from tunery.errors import DataError, ModelError
+
+
+class Encoder:
+    """Encodes rendered texts with one tokenizer; never adds BOS or EOS by itself.
+
+    Args:
+        tokenizer: A transformers tokenizer (a fast one).
+        control: Its control tokens.
+
+    Raises:
+        ModelError: The tokenizer is not a fast one.
+    """
+
+    def __init__(self, tokenizer: Any, control: ControlTokens) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(
+                f"{getattr(tokenizer, 'name_or_path', 'tokenizer')}: this tokenizer has no "
+                "tokenizer.json (it is not a fast tokenizer).",
+                fix="Convert it once with transformers: "
+                "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+            )
+        self.control = control
+        self._backend = tokenizer.backend_tokenizer
+        self._newline = self._encode("\n")
+        # Without a prefix space at the start of a text, a piece needs no newline in front.
+        self._plain_start = self._after_newline("a", self._encode) == self._encode("a")
+
+    def encode(self, marked: Marked) -> list[int]:
+        """Encode one text."""
+        return self.encode_many([marked])[0]
+
+    def encode_many(self, texts: Sequence[Marked]) -> list[list[int]]:
+        """Encode many texts, those without literal stretches in one threaded batch."""
+        whole = [marked.text for marked in texts if not marked.literal]
+        try:
+            self._reset()
+            encoded = iter(self._backend.encode_batch_fast(whole, add_special_tokens=False))
+            return [
+                self._encode_pieces(marked) if marked.literal else next(encoded).ids
+                for marked in texts
+            ]
+        except UnicodeEncodeError as error:
+            raise DataError(
+                "The text holds half of an emoji (a lone surrogate such as \\ud83d), which cannot "
+                "be turned into tokens.",
+                fix="Correct the text where it comes from.",
+                code="E113",
+            ) from error
+
+    def encode_rest(self, marked: Marked) -> list[int]:
+        """Encode a text that continues another: no prefix space is added in front."""
+        return self._encode_pieces(marked, middle=True) if marked.text else []
+
+    def encode_with_offsets(self, marked: Marked) -> tuple[list[int], list[tuple[int, int]]]:
+        """Encode one text, with the characters each token covers."""
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        if not marked.literal:
+            self._reset()
+            encoding = self._backend.encode(marked.text, add_special_tokens=False)
+            return encoding.ids, encoding.offsets
+        for start, end, literal in _pieces(marked):
+            piece = marked.text[start:end]
+            piece_ids = self._piece(piece, literal=literal, middle=start > 0)
+            if literal:
+                piece_offsets = [(start, end)] * len(piece_ids)
+            else:
+                encoding = self._backend.encode(piece, add_special_tokens=False)
+                exact = encoding.ids == piece_ids
+                piece_offsets = (
+                    [(a + start, b + start) for a, b in encoding.offsets]
+                    if exact
+                    else [(start, end)] * len(piece_ids)
+                )
+            ids += piece_ids
+            offsets += piece_offsets
+        return ids, offsets
+
+    def _reset(self) -> None:
+        # A tokenizer.json may bring truncation or padding, and others may have set these flags.
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        if self._backend.encode_special_tokens:
+            self._backend.encode_special_tokens = False
+
+    def _encode(self, text: str) -> list[int]:
+        self._reset()
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def _encode_pieces(self, marked: Marked, *, middle: bool = False) -> list[int]:
+        ids: list[int] = []
+        for start, end, literal in _pieces(marked):
+            ids += self._piece(
+                marked.text[start:end], literal=literal, middle=middle or start > 0
+            )
+        return ids
+
+    def _piece(self, text: str, *, literal: bool, middle: bool) -> list[int]:
+        encode = self._encode_as_text if literal else self._encode
+        ids = self._after_newline(text, encode) if middle and self._needs_care() else encode(text)
+        if literal and not self.control.ids.isdisjoint(ids):
+            # A vocabulary whose plain model knows the spelling: break it after one letter.
+            ids = self._encode_as_text(text[:1]) + self._encode_as_text(text[1:])
+            if not self.control.ids.isdisjoint(ids):
+                raise DataError(
+                    f"The text {text!r} cannot be written without its control token: this "
+                    "tokenizer makes it out of plain text too.",
+                    fix="Take it out of the data.",
+                )
+        return ids
+
+    def _needs_care(self) -> bool:
+        return not self._plain_start
+
+    def _after_newline(self, text: str, encode: Any) -> list[int]:
+        """Encode behind a newline and take it off: some tokenizers put a space before a text."""
+        ids = encode("\n" + text)
+        newline = self._newline
+        return ids[len(newline) :] if ids[: len(newline)] == newline else encode(text)
+
+    def _encode_as_text(self, text: str) -> list[int]:
+        """Run the tokenizer without its added tokens, special or not."""
+        if self._backend.normalizer is not None:
+            text = self._backend.normalizer.normalize_str(text)
+        splits = [text]
+        if self._backend.pre_tokenizer is not None:
+            splits = [split for split, _ in self._backend.pre_tokenizer.pre_tokenize_str(text)]
+        return [token.id for split in splits for token in self._backend.model.tokenize(split)]
+
+
+def _pieces(marked: Marked) -> list[tuple[int, int, bool]]:
+    """Cut a text at its literal stretches: (start, end, literal), none empty."""
+    pieces: list[tuple[int, int, bool]] = []
+    place = 0
+    for start, end in marked.literal:
+        if place < start:
+            pieces.append((place, start, False))
+        pieces.append((start, end, True))
+        place = end
+    if place < len(marked.text):
+        pieces.append((place, len(marked.text), False))
+    return pieces

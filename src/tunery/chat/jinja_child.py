@@ -1,0 +1,251 @@
+"""The child process that renders chat templates, so that a template can hurt nothing.
+
+A template that comes with a model is data from strangers. It runs here: Jinja's immutable
+sandbox, in a process of its own with no environment, no file may be written, 1 GiB of address
+space, 2 s of CPU a rendering and 16 MiB of output. The environment is the one that transformers'
+``apply_chat_template`` offers (checked token for token in tests). This file is run by path, with
+jinja2 and the standard library only; it reads length-prefixed JSON from stdin, answers on stdout
+and ends when stdin closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.utils
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+CPU_SECONDS = 2.0
+OUTPUT_CHARACTERS = 16 * 1024 * 1024
+ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024
+
+
+class RaisedByTemplate(jinja2.TemplateError):
+    """The template called ``raise_exception``: it rejects the conversation."""
+
+
+class TooSlow(BaseException):
+    """A rendering used up its CPU time (no ``Exception``, so no filter can swallow it)."""
+
+
+class TooLong(Exception):
+    """A rendering wrote more than it may."""
+
+
+class Generation(jinja2.ext.Extension):
+    """``{% generation %} ... {% endgeneration %}``: remembers what the assistant says."""
+
+    tags = {"generation"}
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        environment.extend(generation=self)
+        self.blocks: list[str] = []
+        self.spans: list[tuple[int, int]] = []
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        """Turn the block into a call that notes where its text lies."""
+        lineno = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = jinja2.nodes.CallBlock(self.call_method("note"), [], [], body)
+        return call.set_lineno(lineno)
+
+    def note(self, caller: Any) -> str:
+        """Render the block and note its span in the output."""
+        text = caller()
+        start = sum(map(len, self.blocks))
+        self.spans.append((start, start + len(text)))
+        return text
+
+
+class SafeNamespace(jinja2.utils.Namespace):
+    """``namespace()`` whose attributes cannot be Python's own."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        self, args = args[0], args[1:]
+        values = dict(*args, **kwargs)
+        for name in values:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(self, values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+class SafeDict:
+    """``dict()`` without the class behind it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        """Like ``dict.fromkeys``."""
+        return dict.fromkeys(*args)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a template may not set the attribute {name!r}")
+
+
+def _raise_exception(message: object) -> None:
+    raise RaisedByTemplate(str(message))
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def make_environment(now: datetime.datetime) -> jinja2.Environment:
+    """Make the sandbox; ``now`` is what ``strftime_now`` writes, so that a run has one date."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals.pop("lipsum", None)
+    environment.globals.update(
+        raise_exception=_raise_exception,
+        strftime_now=now.strftime,
+        dict=SafeDict(),
+        namespace=SafeNamespace,
+    )
+    return environment
+
+
+def render(template: jinja2.Template, variables: dict[str, Any]) -> dict[str, Any]:
+    """Render once, within the limits.
+
+    Returns:
+        ``{"text", "spans"}``, or ``{"error", "message"}`` with error one of ``rejected``,
+        ``time``, ``memory``, ``output``, ``sandbox``, ``broken``.
+    """
+    generation: Generation = template.environment.generation  # type: ignore[attr-defined]
+    generation.blocks, generation.spans = [], []
+    length = 0
+    for block in template.generate(**variables):
+        length += len(block)
+        if length > OUTPUT_CHARACTERS:
+            raise TooLong
+        generation.blocks.append(block)
+    return {"text": "".join(generation.blocks), "spans": generation.spans}
+
+
+@contextlib.contextmanager
+def _cpu_limit() -> Iterator[None]:
+    """Raise TooSlow after 2 s of CPU; where Python cannot be reached, let the kernel end us."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + CPU_SECONDS) + 2, hard)
+    )
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _too_slow(*_: Any) -> None:
+    raise TooSlow
+
+
+def attempt(action: Any) -> dict[str, Any]:
+    """Run one compile or rendering; every way to fail becomes an answer."""
+    try:
+        with _cpu_limit():
+            return action()
+    except RaisedByTemplate as error:
+        return {"error": "rejected", "message": str(error)}
+    except TooSlow:
+        return {"error": "time", "message": ""}
+    except (TooLong, OverflowError):
+        return {"error": "output", "message": ""}
+    except MemoryError:
+        return {"error": "memory", "message": ""}
+    except SecurityError as error:
+        return {"error": "sandbox", "message": str(error)}
+    except jinja2.TemplateSyntaxError as error:
+        return {"error": "broken", "message": f"line {error.lineno}: {error.message}"}
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's template raises is an answer
+        return {"error": "broken", "message": f"{type(error).__name__}: {error}"[:500]}
+
+
+def answer(
+    request: dict[str, Any], environment: jinja2.Environment, templates: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Answer one request: compile the template if it is new, then render every job."""
+    key = request["key"]
+    if key not in templates:
+        made: dict[str, Any] = {}
+
+        def compile_it() -> dict[str, Any]:
+            made["template"] = environment.from_string(request["source"])
+            return {}
+
+        failure = attempt(compile_it)
+        templates[key] = failure or made["template"]
+    template = templates[key]
+    if isinstance(template, dict):
+        return [template] * len(request["jobs"])
+    return [attempt(lambda job=job: render(template, job)) for job in request["jobs"]]
+
+
+def read(stream: BinaryIO) -> Any:
+    """Read one length-prefixed JSON value; None at the end."""
+    header = stream.read(8)
+    if len(header) < 8:
+        return None
+    return json.loads(stream.read(struct.unpack(">Q", header)[0]))
+
+
+def write(stream: BinaryIO, value: Any) -> None:
+    """Write one length-prefixed JSON value."""
+    data = json.dumps(value).encode()
+    stream.write(struct.pack(">Q", len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    signal.signal(signal.SIGPROF, _too_slow)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    environments: dict[str, tuple[jinja2.Environment, dict[str, Any]]] = {}
+    while (request := read(stdin)) is not None:
+        now = request["now"]
+        if now not in environments:
+            made = make_environment(datetime.datetime.fromisoformat(now))
+            environments[now] = (made, {})
+        write(stdout, answer(request, *environments[now]))
+
+
+if __name__ == "__main__":
+    main()

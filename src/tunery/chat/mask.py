@@ -1,0 +1,284 @@
+"""Loss masks: which tokens of a rendered conversation are trained.
+
+A trained answer reaches from the end of its prompt (the conversation before it with the
+generation prompt) to the stop token that generation waits for, that token included and nothing
+after it. Both ends are found by rendering prefixes and comparing tokens, or taken from the
+template's ``{% generation %}`` marks. Where the whole conversation does not begin with these
+prefixes, the template writes history differently from a last turn (thinking taken out, an empty
+think block, an end token only at the end); then each trained answer becomes a row of its own,
+which is what the model will see when it is asked. A mask is never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunery.chat.control import Marked
+from tunery.config.data import LossOn
+from tunery.errors import DataError
+from tunery.types import Conversation, Rendered
+
+REWRITES_HISTORY = "the template writes history differently: one row per answer"
+OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
+NO_TRAINED_TOKEN = "no trained token"
+ONLY_STOP = "an answer trains only its stop token"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A prefix of the conversation, rendered and encoded."""
+
+    marked: Marked
+    ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must be rendered to know a conversation's mask.
+
+    Args:
+        conversation: The conversation.
+        loss_on: The setting.
+        answers: Indices of the assistant messages that are trained.
+        others: Indices of other messages whose own ``train`` differs from the setting.
+        views: (number of messages, with generation prompt) of each rendering: the whole, then
+            prompt and turn of each answer, then before and after each of the others.
+    """
+
+    conversation: Conversation
+    loss_on: LossOn
+    answers: tuple[int, ...]
+    others: tuple[int, ...]
+    views: tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A trained answer: its row alone, and where in that row the answer lies."""
+
+    index: int
+    text: str
+    ids: list[int]
+    start: int
+    end: int
+    notes: tuple[str, ...] = ()
+
+
+def plan(conversation: Conversation, loss_on: LossOn) -> Plan:
+    """Say which messages are trained and what has to be rendered for it."""
+    messages = conversation.messages
+    assistants = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    chosen = assistants[-1:] if loss_on == "last" else assistants
+    wanted = {i for i in chosen if messages[i].train is not False}
+    wanted |= {i for i in assistants if messages[i].train is True}
+    if loss_on == "all":
+        # Everything is trained but what a message excludes; its own span is needed for that.
+        others = tuple(i for i, message in enumerate(messages) if message.train is False)
+        answers = tuple(i for i in assistants[-1:] if i in wanted)
+    else:
+        others = tuple(
+            i for i, m in enumerate(messages) if m.train is True and m.role != "assistant"
+        )
+        answers = tuple(sorted(wanted))
+    views = [(len(messages), False)]
+    for index in answers:
+        views += [(index, True), (index + 1, False)]
+    for index in others:
+        views += [(index, messages[index].role == "assistant"), (index + 1, False)]
+    return Plan(conversation, loss_on, answers, others, tuple(views))
+
+
+def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
+    """Make the training rows of one conversation.
+
+    Args:
+        plan: From :func:`plan`.
+        views: Its renderings, in the plan's order.
+        template: The ChatTemplate (encoder, stop ids, closing id).
+
+    Raises:
+        DataError: The template's prompt and turn do not fit together.
+    """
+    whole, pairs = views[0], views[1:]
+    turns = [
+        _turn(index, pairs[2 * n], pairs[2 * n + 1], template)
+        for n, index in enumerate(plan.answers)
+    ]
+    rest = pairs[2 * len(turns) :]
+    if plan.loss_on == "all":
+        return [_everything(plan, whole, turns, rest, template)]
+    if not all(_fits(turn, whole, template) for turn in turns):
+        if plan.others:
+            raise _no_span(plan.others[0], template)
+        return [_alone(turn, len(turns)) for turn in turns]
+    ids, text = _closed(whole, turns, template)
+    trained = [False] * len(ids)
+    for turn in turns:
+        trained[turn.start : turn.end] = [True] * (turn.end - turn.start)
+    if whole.marked.generated:
+        trained = _from_marks(plan, whole, ids, trained, template)
+    for n, index in enumerate(plan.others):
+        start, end = _span(index, rest[2 * n], rest[2 * n + 1], whole, template)
+        trained[start:end] = [True] * (end - start)
+    notes = tuple(note for turn in turns for note in turn.notes)
+    return [Rendered(text, ids, trained, notes=notes + _remarks(trained, turns))]
+
+
+def _turn(index: int, prompt: View, turn: View, template: Any) -> _Turn:
+    """Find one answer: from the end of its prompt to the stop token."""
+    notes: tuple[str, ...] = ()
+    if turn.marked.starts_with(prompt.marked):
+        start = len(prompt.ids)
+        if turn.ids[:start] == prompt.ids:
+            ids, text = list(turn.ids), turn.marked.text
+        else:
+            # The first letters of the answer would melt into the prompt's last token; the model
+            # is asked with the prompt as it is, so the row is cut there too.
+            after = turn.marked.slice(len(prompt.marked.text))
+            ids = [*prompt.ids, *template.encoder.encode_rest(after)]
+            text = turn.marked.text
+    else:
+        answer = _after_opened_thinking(prompt.marked, turn.marked, template)
+        start, notes = len(prompt.ids), (OPENED_THINKING,)
+        ids = [*prompt.ids, *template.encoder.encode_rest(answer)]
+        text = prompt.marked.text + answer.text
+    end = _stop_after(ids, start, template)
+    if end is None:
+        if template.closing_id is None:
+            raise DataError(
+                f"template {template.name} writes no stop token after message {index + 1}.",
+                fix="Choose another template with model.template.",
+                code="E417",
+            )
+        end = len(ids) + 1
+        ids = [*ids, template.closing_id]
+        text += template.tokenizer.convert_ids_to_tokens(template.closing_id)
+    return _Turn(index, text, ids, start, end, notes)
+
+
+def _stop_after(ids: list[int], start: int, template: Any) -> int | None:
+    return next(
+        (place + 1 for place in range(start, len(ids)) if ids[place] in template.stop_ids), None
+    )
+
+
+def _after_opened_thinking(prompt: Marked, turn: Marked, template: Any) -> Marked:
+    """The answer behind a prompt that ends with an opened think block (R1 and its kin).
+
+    Such a template takes the thinking out of every turn it renders, so its own text of the turn
+    is not what the model will see. The row is the prompt, the thinking, its end, the answer.
+    """
+    opened = prompt.text.rstrip()
+    header = opened.removesuffix("<think>")
+    if header == opened or not turn.text.startswith(header):
+        raise DataError(
+            f"template {template.name}: the prompt for an answer is not what stands before the "
+            "answer in its own rendering, so what the model would learn is not what it will be "
+            f"asked. Prompt ends with {prompt.text[-40:]!r}, the turn reads "
+            f"{turn.text[len(header) :][:40]!r}.",
+            fix="Choose a built-in template with model.template.",
+            code="E417",
+        )
+    after = turn.slice(len(header))
+    body = after.text
+    opening = body.partition("</think>")[0] if "</think>" in body else None
+    if opening is not None and opening.lstrip().startswith("<think>"):
+        start = body.index("<think>") + len("<think>")
+        return after.slice(start + (len(body[start:]) - len(body[start:].lstrip("\n"))))
+    lead = "</think>\n\n" if prompt.text.endswith("\n") else "\n</think>\n\n"
+    return Marked(
+        lead + body, tuple((a + len(lead), b + len(lead)) for a, b in after.literal)
+    )
+
+
+def _fits(turn: _Turn, whole: View, template: Any) -> bool:
+    """Whether the whole conversation begins with this turn, up to its stop token, in tokens."""
+    ids = turn.ids[: turn.end]
+    if whole.ids[: turn.end] == ids:
+        return True
+    return whole.ids == ids[:-1] and ids[-1] == template.closing_id
+
+
+def _closed(whole: View, turns: list[_Turn], template: Any) -> tuple[list[int], str]:
+    """The whole conversation, with the closing token where its last answer lacks one."""
+    ids, text = list(whole.ids), whole.marked.text
+    if turns and turns[-1].end == len(ids) + 1:
+        return [*ids, template.closing_id], turns[-1].text
+    return ids, text
+
+
+def _alone(turn: _Turn, parts: int) -> Rendered:
+    trained = [turn.start <= place < turn.end for place in range(len(turn.ids))]
+    notes = (*turn.notes, *((REWRITES_HISTORY,) if parts > 1 else ()))
+    return Rendered(
+        turn.text, turn.ids, trained, parts=parts, notes=notes + _remarks(trained, [turn])
+    )
+
+
+def _everything(
+    plan: Plan, whole: View, turns: list[_Turn], rest: list[View], template: Any
+) -> Rendered:
+    """Train every token but those of messages with ``train: false``."""
+    fits = all(_fits(turn, whole, template) for turn in turns)
+    ids, text = _closed(whole, turns, template) if fits else (list(whole.ids), whole.marked.text)
+    trained = [True] * len(ids)
+    for n, index in enumerate(plan.others):
+        start, end = _span(index, rest[2 * n], rest[2 * n + 1], whole, template)
+        trained[start:end] = [False] * (end - start)
+    return Rendered(text, ids, trained, notes=_remarks(trained, []))
+
+
+def _span(
+    index: int, before: View, after: View, whole: View, template: Any
+) -> tuple[int, int]:
+    """Where a message lies in the whole conversation."""
+    start, end = len(before.ids), len(after.ids)
+    if whole.ids[:end] != after.ids or after.ids[:start] != before.ids:
+        raise _no_span(index, template)
+    return start, end
+
+
+def _no_span(index: int, template: Any) -> DataError:
+    return DataError(
+        f"message {index + 1} has its own train setting, but template {template.name} writes "
+        "history differently from a last turn, so its tokens cannot be told apart.",
+        fix="Take train out of this message, or choose another template with model.template.",
+        code="E418",
+    )
+
+
+def _from_marks(
+    plan: Plan, whole: View, ids: list[int], by_prefix: list[bool], template: Any
+) -> list[bool]:
+    """The mask by the template's generation marks, each span ended by its stop token."""
+    assistants = [i for i, m in enumerate(plan.conversation.messages) if m.role == "assistant"]
+    spans = list(whole.marked.generated)
+    if len(spans) == len(assistants):
+        spans = [s for s, i in zip(spans, assistants, strict=True) if i in plan.answers]
+    elif len(plan.answers) != len(assistants):
+        return by_prefix  # marks cannot be told apart by answer
+    encoded, offsets = template.encoder.encode_with_offsets(whole.marked)
+    if encoded != whole.ids:
+        return by_prefix
+    trained = [False] * len(ids)
+    for begin, finish in spans:
+        inside = [
+            place for place, (a, b) in enumerate(offsets) if a < finish and b > begin and a < b
+        ]
+        if not inside:
+            continue
+        start, end = inside[0], inside[-1] + 1
+        stop = _stop_after(ids, start, template)
+        end = stop if stop is not None and stop <= end + 1 else end
+        trained[start:end] = [True] * (end - start)
+    return trained
+
+
+def _remarks(trained: list[bool], turns: list[_Turn]) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    if not any(trained):
+        notes += (NO_TRAINED_TOKEN,)
+    if any(turn.end - turn.start == 1 for turn in turns):
+        notes += (ONLY_STOP,)
+    return notes

@@ -1,0 +1,131 @@
+"""Messages in the shape that chat templates expect, and what thinking becomes in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tunery.chat.control import ControlTokens
+from tunery.types import Message
+
+Thinking = Literal["keep", "strip_history", "off"]
+
+_INLINE = re.compile(r"\s*<think>\n?(.*?)\n?</think>\n*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one template wants tool calls and thinking.
+
+    Args:
+        arguments_as_text: Arguments of a call as JSON text and not as an object.
+        empty_content: What stands for the content of a message that only calls tools.
+        call_ids: Every call needs an id (mistral: nine letters or digits).
+        reads_thinking: The template reads ``reasoning_content``; else thinking is written into
+            the content, between think tags.
+    """
+
+    arguments_as_text: bool = False
+    empty_content: str | None = ""
+    call_ids: bool = False
+    reads_thinking: bool = False
+
+
+def split_thinking(message: Message) -> tuple[str | None, str]:
+    """Take the thinking of an assistant's message apart from its answer.
+
+    Returns:
+        The thinking (from the field, else from a ``<think>`` block that opens the content; None
+        where there is none) and the rest of the content.
+    """
+    if message.thinking is not None:
+        return message.thinking, message.content
+    inline = _INLINE.match(message.content)
+    return (inline.group(1), message.content[inline.end() :]) if inline else (None, message.content)
+
+
+def to_dicts(
+    messages: Sequence[Message], shape: Shape, thinking: Thinking, control: ControlTokens
+) -> list[dict[str, Any]]:
+    """Give the messages as a template sees them, control-token spellings marked.
+
+    Args:
+        messages: The conversation, from its start.
+        shape: What the template wants.
+        thinking: ``keep`` leaves it everywhere; ``strip_history`` leaves it in the turn after the
+            last user message only; ``off`` takes it out.
+        control: The tokenizer's control tokens.
+    """
+    last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
+    open_calls: list[str] = []
+    dicts: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            keep = thinking == "keep" or (thinking == "strip_history" and index > last_user)
+            item = _assistant(message, shape, control, keep_thinking=keep)
+            if message.tool_calls:
+                calls = [
+                    _call(call, shape, f"call{index % 1000:03d}{number % 100:02d}", control)
+                    for number, call in enumerate(message.tool_calls)
+                ]
+                item["tool_calls"] = calls
+                open_calls = [call["id"] for call in calls if "id" in call]
+        else:
+            item = {"role": message.role, "content": control.mark(message.content)}
+            if message.role == "tool":
+                answered = open_calls.pop(0) if open_calls else None
+                call_id = message.tool_call_id or (answered if shape.call_ids else None)
+                if call_id is not None:
+                    item["tool_call_id"] = control.mark(call_id)
+        if message.name is not None:
+            item["name"] = control.mark(message.name)
+        dicts.append(item)
+    return dicts
+
+
+def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[dict[str, Any]]:
+    """Give tools in the shape ``{"type": "function", "function": {...}}``, bare ones wrapped."""
+    return [
+        control.mark(tool if "function" in tool else {"type": "function", "function": tool})
+        for tool in tools
+    ]
+
+
+def _assistant(
+    message: Message, shape: Shape, control: ControlTokens, *, keep_thinking: bool
+) -> dict[str, Any]:
+    thought, rest = split_thinking(message)
+    content, item = rest, {"role": "assistant"}
+    if keep_thinking and thought is not None:
+        if message.thinking is None:
+            content = message.content  # inline, to the letter
+        elif shape.reads_thinking:
+            marked = control.mark(thought, assistant=True)
+            item |= {"reasoning_content": marked, "thinking": marked}
+        else:
+            content = f"<think>\n{thought}\n</think>\n\n{rest}"
+    item["content"] = control.mark(content, assistant=True)
+    if message.tool_calls and not content:
+        if shape.empty_content is None:
+            del item["content"]
+        else:
+            item["content"] = shape.empty_content
+    return item
+
+
+def _call(call: Any, shape: Shape, made_up_id: str, control: ControlTokens) -> dict[str, Any]:
+    arguments = control.mark(call.arguments, assistant=True)
+    if shape.arguments_as_text:
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    item: dict[str, Any] = {
+        "type": "function",
+        "function": {
+            "name": control.mark(call.name, assistant=True),
+            "arguments": arguments,
+        },
+    }
+    call_id = call.id or (made_up_id if shape.call_ids else None)
+    return {"id": control.mark(call_id, assistant=True), **item} if call_id else item

@@ -1,0 +1,124 @@
+"""What a template can do, found out by rendering small conversations: tools, calls, thinking."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+from tunery.chat.messages import Shape
+from tunery.errors import DataError
+from tunery.types import Conversation
+
+_USER = {"role": "user", "content": "Hi"}
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "zq_tool",
+        "description": "Zq.",
+        "parameters": {
+            "type": "object",
+            "properties": {"zq_key": {"type": "string", "description": "Zq."}},
+            "required": ["zq_key"],
+        },
+    },
+}
+
+
+class Features:
+    """What one template supports; each question is asked once, when it first matters.
+
+    Args:
+        probe: Renders message dicts (and ``tools=``) to text; None where the template fails.
+        source: The template's source.
+    """
+
+    def __init__(self, probe: Callable[..., str | None], source: str) -> None:
+        self._probe = probe
+        self._source = source
+
+    def check(self, conversation: Conversation, name: str) -> None:
+        """Refuse what the template would lose.
+
+        Raises:
+            DataError: E415, tools, calls or tool answers that the template does not write;
+                E416, a system message that it drops.
+        """
+        roles = {message.role for message in conversation.messages}
+        calls = any(message.tool_calls for message in conversation.messages)
+        fix = "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template."
+        if conversation.tools and not self.lists_tools:
+            raise DataError(
+                f"template {name} has no place for tools; the row brings "
+                f"{len(conversation.tools)}.",
+                fix=fix,
+                code="E415",
+            )
+        if (calls or "tool" in roles) and self.call_shape is None:
+            raise DataError(
+                f"template {name} has no tool calls; the row holds a call or a tool's answer.",
+                fix=fix,
+                code="E415",
+            )
+        if "system" in roles and self.loses_system:
+            raise DataError(
+                f"template {name} leaves system messages out; the row has one.",
+                fix="Put it into the first user message, or choose another template with "
+                "model.template.",
+                code="E416",
+            )
+
+    @functools.cached_property
+    def lists_tools(self) -> bool:
+        """Whether tools reach the text."""
+        return "zq_tool" in (self._probe([_USER], tools=[_TOOL]) or "")
+
+    @functools.cached_property
+    def loses_system(self) -> bool:
+        """Whether a system message vanishes without a word."""
+        text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
+        return text is not None and "zqsys" not in text
+
+    @functools.cached_property
+    def reads_thinking(self) -> bool:
+        """Whether ``reasoning_content`` (or ``thinking``) of the last answer reaches the text."""
+        answer = {"role": "assistant", "content": "A", "reasoning_content": "zqmind"}
+        return "zqmind" in (self._probe([_USER, answer | {"thinking": "zqmind"}]) or "")
+
+    @functools.cached_property
+    def call_shape(self) -> Shape | None:
+        """The first shape of tool calls that the template renders whole; None for none."""
+        for ids, as_text, empty in product((False, True), (False, True), ("", None)):
+            text = self._probe(_call_probe(ids, as_text, empty), tools=[_TOOL])
+            whole = text is not None and all(
+                part in text for part in ("zq_tool", "zq_key", "zqvalue", "zqresult")
+            )
+            if text is not None and whole and "{'zq_key'" not in text:
+                return Shape(as_text, empty, ids, self.reads_thinking)
+        return None
+
+    @functools.cached_property
+    def shape(self) -> Shape:
+        """How to hand messages to this template."""
+        if "tool_calls" in self._source and self.call_shape is not None:
+            return self.call_shape
+        return Shape(reads_thinking=self.reads_thinking)
+
+
+def _call_probe(ids: bool, as_text: bool, empty: str | None) -> list[dict[str, Any]]:
+    arguments: Any = {"zq_key": "zqvalue"}
+    call: dict[str, Any] = {
+        "type": "function",
+        "function": {
+            "name": "zq_tool",
+            "arguments": '{"zq_key": "zqvalue"}' if as_text else arguments,
+        },
+    }
+    assistant: dict[str, Any] = {"role": "assistant", "tool_calls": [call]}
+    answer: dict[str, Any] = {"role": "tool", "content": "zqresult"}
+    if empty is not None:
+        assistant["content"] = empty
+    if ids:
+        call["id"] = answer["tool_call_id"] = "call00001"
+    return [_USER, assistant, answer]

@@ -1,0 +1,153 @@
+"""Renders chat templates in a child process (jinja_child.py) and turns its failures into sentences.
+
+One child serves the whole process. It is started at the first rendering, started anew when a
+template killed it, and ends by itself when this process ends. A process made by fork starts its
+own. The child costs about 0.1 s once; rendering there runs beside tokenization here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.chat import jinja_child
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one rendering.
+
+    Args:
+        text: The rendered text; empty on failure.
+        spans: Character spans of ``{% generation %}`` blocks.
+        error: Empty, or ``rejected`` (the template called ``raise_exception``), ``time``,
+            ``memory``, ``output``, ``sandbox``, ``broken``.
+        message: What the template or Jinja said.
+    """
+
+    text: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+    error: str = ""
+    message: str = ""
+
+    def why(self) -> str:
+        """Say in words why there is no text."""
+        return {
+            "rejected": self.message,
+            "time": f"it ran for more than {jinja_child.CPU_SECONDS:g} s of CPU time",
+            "memory": "it needs more than 1 GiB of memory",
+            "output": "it writes or counts more than a rendering may (16 MiB of text)",
+            "sandbox": f"it tried what the sandbox forbids: {self.message}",
+            "broken": self.message,
+        }.get(self.error, self.message)
+
+
+def render(
+    source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetime
+) -> list[Outcome]:
+    """Render one template with many sets of variables, in order.
+
+    Args:
+        source: The Jinja source.
+        jobs: Variables of each rendering, plain JSON values.
+        now: What ``strftime_now`` shall write.
+    """
+    if not jobs:
+        return []
+    request = {
+        "key": hashlib.sha256(source.encode()).hexdigest(),
+        "source": source,
+        "now": now.isoformat(timespec="seconds"),
+    }
+    answers = _child().ask({**request, "jobs": list(jobs)})
+    if answers is None and len(jobs) > 1:
+        # One of them killed the child; each alone shows which.
+        return [outcome for job in jobs for outcome in render(source, [job], now=now)]
+    if answers is None:
+        return [Outcome(error="time")]
+    return [
+        Outcome(
+            answer.get("text", ""),
+            tuple((start, end) for start, end in answer.get("spans", ())),
+            answer.get("error", ""),
+            answer.get("message", ""),
+        )
+        for answer in answers
+    ]
+
+
+class _Child:
+    """The process and the pipe to it."""
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Send one request and wait for the answer; None where the child died of it."""
+        with self._lock:
+            process = self._process or self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                jinja_child.write(process.stdin, request)  # type: ignore[arg-type]
+                answers = jinja_child.read(process.stdout)  # type: ignore[arg-type]
+            except BrokenPipeError:
+                answers = None
+            except BaseException:
+                self.close()  # interrupted half-way: the pipe is out of step
+                raise
+            if answers is None:
+                self.close()
+            return answers
+
+    def close(self) -> None:
+        """End the child; in a process made by fork, leave the parent's alone."""
+        process, self._process = self._process, None
+        if process is None or os.getpid() != self._owner:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                _close_quietly(pipe)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -I: no environment, no user site; a session of its own: Ctrl-C is for the parent.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(Path(jinja_child.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={},
+            start_new_session=True,
+        )
+        return self._process
+
+
+def _close_quietly(pipe: Any) -> None:
+    try:
+        pipe.close()
+    except BrokenPipeError:
+        return
+
+
+@functools.cache
+def _child_of(_pid: int) -> _Child:
+    child = _Child()
+    atexit.register(child.close)
+    return child
+
+
+def _child() -> _Child:
+    return _child_of(os.getpid())

@@ -1,0 +1,69 @@
+"""Stop tokens: what generation waits for after an answer, and so what training must teach."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.chat.control import ControlTokens
+
+_PROBE = "Fw4kq"
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """The stop tokens of a tokenizer with a template.
+
+    Args:
+        ids: Every token at which generation ends.
+        closing: The token to put after an answer that the template leaves open; None where the
+            template writes it itself.
+    """
+
+    ids: frozenset[int]
+    closing: int | None
+
+
+def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, ...]) -> Stops:
+    """Find the stop tokens by looking at what the template writes after an answer.
+
+    Args:
+        tokenizer: A transformers tokenizer; its folder's generation_config.json is read too.
+        control: The tokenizer's control tokens.
+        render: Renders a list of message dicts to text, None where the template refuses.
+        named: Spellings that the template's header names.
+    """
+    asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
+    after_last = _token_after(control, render(asked))
+    after_middle = _token_after(control, render([*asked, {"role": "user", "content": "Go on"}]))
+    if after_middle == tokenizer.bos_token_id:
+        after_middle = None
+    eos = tokenizer.eos_token_id
+    ids = {token for token in (after_last, after_middle, eos) if token is not None}
+    ids |= {control.by_spelling[name] for name in named if name in control.by_spelling}
+    ids |= _generation_config(Path(str(tokenizer.name_or_path)))
+    closing = None
+    if after_last is None:
+        closing = after_middle if after_middle is not None else eos
+    return Stops(frozenset(ids), closing)
+
+
+def _token_after(control: ControlTokens, text: str | None) -> int | None:
+    if text is None or _PROBE not in text:
+        return None
+    found = control.first_at(text[text.rindex(_PROBE) + len(_PROBE) :])
+    return found[1] if found else None
+
+
+def _generation_config(folder: Path) -> set[int]:
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return set()
+    try:
+        value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return set()
+    listed = value if isinstance(value, list) else [value]
+    return {token for token in listed if isinstance(token, int)}

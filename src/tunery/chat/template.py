@@ -1,0 +1,319 @@
+"""A chat template bound to a tokenizer: conversations to text, tokens and loss mask.
+
+The one renderer of the product: training, chat, evaluation and export call it. Templates run in
+the sandbox (sandbox.py), control-token spellings in content stay text (control.py, encode.py),
+masks come from the template's generation marks or from differences of prefixes (mask.py).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tunery.chat import builtin, mask, probes, sandbox, stops
+from tunery.chat.control import ControlTokens, Marked, unmark
+from tunery.chat.encode import Encoder
+from tunery.chat.messages import Thinking, to_dicts, tool_dicts
+from tunery.config.data import LossOn
+from tunery.errors import DataError, ModelError
+from tunery.types import Conversation, Message, Rendered, RowRef
+
+# Part of every template's hash; raised when the same inputs would give other tokens or masks.
+RENDERER_VERSION = 1
+
+
+class ChatTemplate:
+    """Renders conversations for one tokenizer. Use :meth:`load`.
+
+    Attributes:
+        name: ``tokenizer`` for the tokenizer's own template, else the built-in or file name.
+        source: The Jinja source, complete: put into ``tokenizer.chat_template`` it gives the
+            same tokens.
+        notices: Sentences for the user about how the template was chosen.
+        hash: Identifies source, special tokens and this renderer.
+        stop_ids: Tokens at which generation ends.
+    """
+
+    def __init__(
+        self, tokenizer: Any, source: builtin.Source, *, now: datetime.datetime | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.name = source.name
+        self.source = source.text
+        self.notices: tuple[str, ...] = ()
+        self._now = now or datetime.datetime.now()
+        self._tool_source = _tool_source(tokenizer) if source.name == "tokenizer" else None
+        self._variables = dict(tokenizer.special_tokens_map)
+        self._check_needs(source)
+        self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
+        self.encoder = Encoder(tokenizer, self.control)
+        self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
+        found = stops.find(tokenizer, self.control, self._probe, source.stops)
+        self.stop_ids = found.ids
+        self.closing_id = found.closing
+        if not self.stop_ids:
+            raise ModelError(
+                f"template {self.name}: no stop token. The template writes none after an answer "
+                "and the tokenizer has no EOS.",
+                fix="Choose a template that ends its turns: model.template=chatml.",
+            )
+        identity = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
+        self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
+
+    @classmethod
+    def load(
+        cls, tokenizer: Any, name: str | None = None, *, now: datetime.datetime | None = None
+    ) -> ChatTemplate:
+        """Choose and check a template.
+
+        Args:
+            tokenizer: A transformers fast tokenizer.
+            name: A built-in name or a ``.jinja`` file; None takes the tokenizer's own template
+                and, where it has none, the plain one (``notices`` says so).
+            now: Date that templates with a date line write; now by default. Give a run's start
+                to have one date through the whole run.
+
+        Raises:
+            UnknownName: No such template.
+            ModelError: The template does not suit the tokenizer, or cannot be rendered.
+        """
+        if name is not None:
+            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now)
+        if tokenizer.chat_template:
+            return cls(tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now)
+        template = cls(tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now)
+        template.notices = (
+            "This model brings no chat template. The plain template (alpaca) is used: headings as "
+            "text and the model's own end token after each answer, so no token is used that the "
+            "model has never seen. Choose another with model.template.",
+        )
+        return template
+
+    def render(
+        self,
+        conversation: Conversation,
+        *,
+        loss_on: LossOn = "assistant",
+        thinking: Thinking = "strip_history",
+    ) -> list[Rendered]:
+        """Render one conversation to training rows.
+
+        Args:
+            conversation: Messages, and the tools they may use.
+            loss_on: ``assistant`` trains every answer, ``last`` the last one, ``all`` every
+                token; a message's own ``train`` goes before it.
+            thinking: What becomes of thinking; prompts of :meth:`prompt_ids` agree with it.
+
+        Returns:
+            One row, or one row per trained answer where the template writes history differently
+            from a last turn (``notes`` says so).
+
+        Raises:
+            DataError: The template rejects the conversation or has no place for part of it.
+        """
+        (result,) = self.render_many([conversation], loss_on=loss_on, thinking=thinking)
+        if isinstance(result, DataError):
+            raise result
+        return result
+
+    def render_many(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        loss_on: LossOn = "assistant",
+        thinking: Thinking = "strip_history",
+    ) -> Iterator[list[Rendered] | DataError]:
+        """Render a batch: one call to the sandbox and one threaded call to the tokenizer.
+
+        Yields:
+            For each conversation, in order, its rows, or the error that says why it has none.
+        """
+        plans: list[mask.Plan | DataError] = []
+        jobs: list[dict[str, Any]] = []
+        sources: list[str] = []
+        for conversation in conversations:
+            try:
+                self.features.check(conversation, self.name)
+            except DataError as error:
+                plans.append(located(error, conversation.ref))
+                continue
+            plan = mask.plan(conversation, loss_on)
+            plans.append(plan)
+            for end, prompt in plan.views:
+                messages = conversation.messages[:end]
+                jobs.append(self._job(messages, conversation.tools, thinking, prompt=prompt))
+                sources.append(self._source_for(conversation.tools))
+        outcomes = self._render_jobs(jobs, sources)
+        texts = [
+            None if outcome.error else unmark(outcome.text, outcome.spans) for outcome in outcomes
+        ]
+        ids = iter(self.encoder.encode_many([text for text in texts if text is not None]))
+        views = [
+            self._failure(outcome) if text is None else mask.View(text, next(ids))
+            for outcome, text in zip(outcomes, texts, strict=True)
+        ]
+        place = 0
+        for plan in plans:
+            if isinstance(plan, DataError):
+                yield plan
+                continue
+            mine = views[place : place + len(plan.views)]
+            place += len(plan.views)
+            failure = next((view for view in mine if isinstance(view, DataError)), None)
+            try:
+                if failure is not None:
+                    raise failure
+                seen = [view for view in mine if isinstance(view, mask.View)]
+                yield mask.rows(plan, seen, self)
+            except DataError as error:
+                yield located(error, plan.conversation.ref)
+
+    def prompt_ids(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        thinking: Thinking = "strip_history",
+    ) -> list[int]:
+        """Encode a conversation so far, ready for the model to answer.
+
+        Raises:
+            DataError: The template rejects the messages.
+        """
+        return self.encoder.encode(self.prompt(messages, tools, thinking=thinking))
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        thinking: Thinking = "strip_history",
+    ) -> Marked:
+        """Render a conversation so far, with the generation prompt at its end."""
+        self.features.check(Conversation(tuple(messages), tuple(tools)), self.name)
+        job = self._job(messages, tools, thinking, prompt=True)
+        (outcome,) = sandbox.render(self._source_for(tools), [job], now=self._now)
+        if outcome.error:
+            raise self._failure(outcome)
+        return unmark(outcome.text)
+
+    def _job(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]],
+        thinking: Thinking,
+        *,
+        prompt: bool,
+    ) -> dict[str, Any]:
+        return {
+            **self._variables,
+            **_THINKING_VARIABLES[thinking],
+            "messages": to_dicts(messages, self.features.shape, thinking, self.control),
+            "tools": tool_dicts(tools, self.control) if tools else None,
+            "documents": None,
+            "add_generation_prompt": prompt,
+        }
+
+    def _render_jobs(
+        self, jobs: list[dict[str, Any]], sources: list[str]
+    ) -> list[sandbox.Outcome]:
+        """Render jobs of one or two sources (some tokenizers have one for tools), in order."""
+        outcomes: list[sandbox.Outcome | None] = [None] * len(jobs)
+        for source in dict.fromkeys(sources):
+            mine = [index for index, other in enumerate(sources) if other is source]
+            done = sandbox.render(source, [jobs[index] for index in mine], now=self._now)
+            for index, outcome in zip(mine, done, strict=True):
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _source_for(self, tools: Sequence[dict[str, Any]]) -> str:
+        return self._tool_source if tools and self._tool_source else self.source
+
+    def _probe(self, messages: list[dict[str, Any]], **variables: Any) -> str | None:
+        job = {
+            **self._variables,
+            "messages": messages,
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": False,
+            **variables,
+        }
+        (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now)
+        if outcome.error in ("time", "memory", "output", "sandbox"):
+            raise self._failure(outcome)
+        if outcome.error == "broken" and outcome.message.startswith("line "):
+            raise ModelError(
+                f"template {self.name}: {outcome.why()}.", fix="Correct the Jinja source."
+            )
+        return None if outcome.error else outcome.text
+
+    def _failure(self, outcome: sandbox.Outcome) -> DataError:
+        if outcome.error == "rejected":
+            return DataError(
+                f"template {self.name} rejects the conversation: {outcome.why()}",
+                fix="Change the messages (roles, their order, the system message), or choose "
+                "another template with model.template.",
+                code="E416",
+            )
+        return DataError(
+            f"template {self.name} cannot render the conversation: {outcome.why()}",
+            fix="Choose another template with model.template.",
+            code="E417",
+        )
+
+    def _check_needs(self, source: builtin.Source) -> None:
+        known = {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+        missing = [name for name in source.needs if name not in known]
+        if missing:
+            raise ModelError(
+                f"template {source.name}: this tokenizer has no control token "
+                f"{', '.join(missing)}, so a turn could not be ended.",
+                fix="Leave model.template out to use the model's own, or choose alpaca.",
+            )
+
+
+_THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
+    "keep": {
+        "enable_thinking": True,
+        "thinking": True,
+        "preserve_thinking": True,
+        "clear_thinking": False,
+    },
+    # Nothing is said, so that the default is what apply_chat_template gives.
+    "strip_history": {},
+    "off": {"enable_thinking": False, "thinking": False},
+}
+
+
+def located(error: DataError, ref: RowRef | None) -> DataError:
+    """The same error with the row in front, where the row is known."""
+    if ref is None or "record" in error.fields:
+        return error
+    return DataError(
+        f"{ref.file} record {ref.record}: {error.message}",
+        fix=error.fix,
+        code=error.code,
+        **{**error.fields, "file": ref.file, "record": ref.record, "line": ref.line},
+    )
+
+
+def _own_source(tokenizer: Any) -> str:
+    return tokenizer.get_chat_template()
+
+
+def _tool_source(tokenizer: Any) -> str | None:
+    if not isinstance(tokenizer.chat_template, dict):
+        return None
+    return tokenizer.chat_template.get("tool_use")
+
+
+def _with_bos(source: builtin.Source, tokenizer: Any) -> builtin.Source:
+    """Begin with BOS where the tokenizer puts one before every text and the template none."""
+    adds = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer.encode("")
+    if not adds or "bos_token" in source.text:
+        return source
+    text = "{{- bos_token -}}\n" + source.text
+    return builtin.Source(source.name, text, source.needs, source.stops)
