@@ -104,9 +104,7 @@ class Encoder:
     def _encode_pieces(self, marked: Marked, *, middle: bool = False) -> list[int]:
         ids: list[int] = []
         for start, end, literal in _pieces(marked):
-            ids += self._piece(
-                marked.text[start:end], literal=literal, middle=middle or start > 0
-            )
+            ids += self._piece(marked.text[start:end], literal=literal, middle=middle or start > 0)
         return ids
 
     def _piece(self, text: str, *, literal: bool, middle: bool) -> list[int]:

@@ -187,9 +187,7 @@ def _after_opened_thinking(prompt: Marked, turn: Marked, template: Any) -> Marke
         start = body.index("<think>") + len("<think>")
         return after.slice(start + (len(body[start:]) - len(body[start:].lstrip("\n"))))
     lead = "</think>\n\n" if prompt.text.endswith("\n") else "\n</think>\n\n"
-    return Marked(
-        lead + body, tuple((a + len(lead), b + len(lead)) for a, b in after.literal)
-    )
+    return Marked(lead + body, tuple((a + len(lead), b + len(lead)) for a, b in after.literal))
 
 
 def _fits(turn: _Turn, whole: View, template: Any) -> bool:
@@ -229,9 +227,7 @@ def _everything(
     return Rendered(text, ids, trained, notes=_remarks(trained, []))
 
 
-def _span(
-    index: int, before: View, after: View, whole: View, template: Any
-) -> tuple[int, int]:
+def _span(index: int, before: View, after: View, whole: View, template: Any) -> tuple[int, int]:
     """Where a message lies in the whole conversation."""
     start, end = len(before.ids), len(after.ids)
     if whole.ids[:end] != after.ids or after.ids[:start] != before.ids:

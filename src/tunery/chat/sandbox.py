@@ -52,9 +52,7 @@ class Outcome:
         }.get(self.error, self.message)
 
 
-def render(
-    source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetime
-) -> list[Outcome]:
+def render(source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetime) -> list[Outcome]:
     """Render one template with many sets of variables, in order.
 
     Args:

@@ -217,9 +217,7 @@ class ChatTemplate:
             "add_generation_prompt": prompt,
         }
 
-    def _render_jobs(
-        self, jobs: list[dict[str, Any]], sources: list[str]
-    ) -> list[sandbox.Outcome]:
+    def _render_jobs(self, jobs: list[dict[str, Any]], sources: list[str]) -> list[sandbox.Outcome]:
         """Render jobs of one or two sources (some tokenizers have one for tools), in order."""
         outcomes: list[sandbox.Outcome | None] = [None] * len(jobs)
         for source in dict.fromkeys(sources):
