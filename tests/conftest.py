@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 from tunery import i18n
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # ``tests.X`` for plugins and helpers
 if importlib.util.find_spec("tests.models") is not None:  # the demo model, kept between sessions
     from tests.models import *  # noqa: F403
 

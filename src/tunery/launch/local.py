@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tunery.errors import LaunchError, RunError
@@ -19,7 +18,7 @@ from tunery.i18n import t
 from tunery.launch.command import worker_command, worker_env
 from tunery.runs.events import repair
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control, WorkerFile, is_alive, try_lock
+from tunery.runs.process import Control, WorkerFile, is_alive, session_members, try_lock
 
 KILL_SECONDS = 10.0
 START_SECONDS = 10.0
@@ -161,21 +160,6 @@ def wait_until_gone(folder: RunFolder, timeout_seconds: float) -> bool:
         time.sleep(0.02)
     os.close(lock)
     return True
-
-
-def session_members(session: int) -> list[int]:
-    """Living processes of a session; zombies are dead."""
-    members: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            state, _, _, sid = stat[stat.rindex(")") + 2 :].split()[:4]
-            if int(sid) == session and state not in "ZX":
-                members.append(int(entry.name))
-    return sorted(members)
 
 
 def kill_session(session: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.runs.folder import RunFolder, write_json
-from tunery.runs.process import WorkerFile, start_time
+from tunery.runs.process import WorkerFile
 
 LOG_LIMIT_BYTES = 16 * 2**20
 WATCH_SECONDS = 2.0
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         start_new_session=True,
         pass_fds=(lock,),
     )
-    WorkerFile(folder).write(pid=worker.pid, role="worker", start_time=start_time(worker.pid))
+    WorkerFile(folder).write(pid=worker.pid, role="worker", shepherd=os.getpid())
     os.write(ready, f"{worker.pid}\n".encode())
     os.close(ready)
     status, usage = _wait(worker.pid, folder.worker_log)

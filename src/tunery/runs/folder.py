@@ -214,7 +214,7 @@ def create(name: str | None, config: Config, meta: dict[str, Any]) -> RunFolder:
 
 
 def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) -> None:
-    from tunery.config.load import write_frozen  # YAML and pydantic: not for every reader
+    from tunery.config.frozen import write_frozen  # YAML and pydantic: not for every reader
 
     folder.control_dir.mkdir()
     folder.checkpoints_dir.mkdir()

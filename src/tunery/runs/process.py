@@ -107,6 +107,21 @@ def is_alive(who: dict[str, Any]) -> bool:
     return began is not None and began == who.get("start_time")
 
 
+def session_members(session: int) -> list[int]:
+    """Living processes of a session; zombies are dead."""
+    members: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            state, _, _, sid = stat[stat.rindex(")") + 2 :].split()[:4]
+            if int(sid) == session and state not in "ZX":
+                members.append(int(entry.name))
+    return sorted(members)
+
+
 def is_locked(path: Path) -> bool:
     """Say whether some process holds a ``flock`` on a file; asks without keeping it."""
     try:

@@ -1,0 +1,177 @@
+"""``doctor(run)``: what must hold of every run folder, checked one by one (I1 to I8).
+
+Tests and people call the same function: newest checkpoint valid, none invalid, best and pinned
+kept, row equation, no process alive, no lock held, no secret in any file, events in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.errors import RunError
+from tunery.i18n import t
+from tunery.runs import manifest
+from tunery.runs.events import Event, read_events
+from tunery.runs.folder import RunFolder
+from tunery.runs.process import WorkerFile, is_locked, session_members
+from tunery.runs.status import derive
+
+SECRET = re.compile(
+    rb"hf_[A-Za-z0-9]{30,}|sk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}"
+    rb"|AKIA[0-9A-Z]{16}|ms-[0-9a-f]{8}-[0-9a-f-]{27}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODELSCOPE_API_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+)
+_TEXT_SUFFIXES = {".json", ".jsonl", ".yaml", ".log", ".1", ".html", ".txt", ".md", ".jinja"}
+_CHUNK_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One invariant and whether it holds."""
+
+    id: str
+    ok: bool
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return asdict(self)
+
+
+def doctor(folder: RunFolder) -> Iterator[Finding]:
+    """Check a run folder; findings come as they are made, the slow ones too."""
+    run = derive(folder)
+    events, _ = read_events(folder.events_file)
+    yield from _checkpoints(folder, events, finished=run.status == "finished", live=run.is_live)
+    yield _rows(events)
+    if run.is_live:
+        state = t("the run is {status}", status=run.status)
+        yield Finding("I5", True, t("Worker: alive, as it should be ({state}).", state=state))
+        yield Finding("I6", True, t("Locks: held by the living run."))
+    else:
+        yield _nobody_alive(folder)
+        yield _locks_free(folder)
+    yield _secrets(folder)
+    yield _order(folder, events)
+
+
+def _checkpoints(
+    folder: RunFolder, events: list[Event], *, finished: bool, live: bool
+) -> Iterator[Finding]:
+    saved = manifest.list_checkpoints(folder.checkpoints_dir)
+    broken: dict[Path, str] = {}
+    for checkpoint in saved:
+        try:
+            manifest.verify(checkpoint)
+        except RunError as error:
+            if checkpoint.exists():  # else retention took it away meanwhile
+                broken[checkpoint] = error.message
+    written = [e for e in events if e["type"] == "checkpoint"]
+    good = [c for c in saved if c not in broken]
+    if not written and not saved:
+        yield Finding("I1", True, t("Checkpoints: none was made."))
+    elif good:
+        newest = good[-1].name
+        fallen_back = bool(written) and _number(good[-1]) < int(written[-1]["step"]) and not live
+        text = t("Newest valid checkpoint: {name}.", name=newest)
+        if fallen_back:
+            text += " " + t("A newer one, step {step}, is lost.", step=written[-1]["step"])
+        yield Finding("I1", not fallen_back, text)
+    else:
+        yield Finding("I1", finished and not saved, t("No valid checkpoint is left."))
+    if broken:
+        yield Finding("I2", False, " ".join(broken.values()))
+    else:
+        yield Finding("I2", True, t("Every checkpoint is whole: {count}.", count=len(good)))
+    yield _best(folder, written, good)
+
+
+def _number(checkpoint: Path) -> int:
+    return manifest.step_of(checkpoint) or 0
+
+
+def _best(folder: RunFolder, written: list[Event], good: list[Path]) -> Finding:
+    best = [int(e["step"]) for e in written if e.get("best")]
+    if not best:
+        return Finding("I3", True, t("No checkpoint was marked as the best one."))
+    kept = folder.checkpoint_dir(best[-1]) in good
+    if kept:
+        return Finding("I3", True, t("The best checkpoint, step {step}, is kept.", step=best[-1]))
+    return Finding("I3", False, t("The best checkpoint, step {step}, is gone.", step=best[-1]))
+
+
+def _rows(events: list[Event]) -> Finding:
+    rows = next((e for e in reversed(events) if e["type"] == "rows"), None)
+    if rows is None:
+        return Finding("I4", True, t("Rows: none were read."))
+    filtered: dict[str, int] = rows["filtered"]
+    left_out = sum(filtered.values())
+    ok = rows["read"] == rows["used"] + rows["quarantined"] + left_out
+    text = t("Rows: {read} read = {used} used + {quarantined} set aside + {filtered} filtered.",
+             read=rows["read"], used=rows["used"], quarantined=rows["quarantined"],
+             filtered=left_out)  # fmt: skip
+    return Finding("I4", ok, text)
+
+
+def _nobody_alive(folder: RunFolder) -> Finding:
+    who = WorkerFile(folder).read()
+    left = session_members(who["pid"]) if who.get("role") == "worker" else []
+    if left:
+        return Finding("I5", False, t("Processes of this run are left: {pids}.", pids=left))
+    return Finding("I5", True, t("No process of this run is left."))
+
+
+def _locks_free(folder: RunFolder) -> Finding:
+    held = [folder.lock_file] if is_locked(folder.lock_file) else []
+    for lock in env.locks_dir().glob("device-*.lock"):
+        try:
+            holder = json.loads(lock.read_text(encoding="utf-8") or "{}").get("run")
+        except (OSError, ValueError):
+            continue
+        if holder == folder.name and is_locked(lock):
+            held.append(lock)
+    if held:
+        return Finding("I6", False, t("Still locked: {files}.", files=[str(h) for h in held]))
+    return Finding("I6", True, t("No lock is held."))
+
+
+def _secrets(folder: RunFolder) -> Finding:
+    known = [os.environ[name].encode() for name in SECRET_VARIABLES if os.environ.get(name)]
+    found: list[str] = []
+    for path in sorted(folder.path.rglob("*")):
+        if path.suffix in _TEXT_SUFFIXES and path.is_file() and _has_secret(path, known):
+            found.append(str(path.relative_to(folder.path)))
+    if found:
+        return Finding("I7", False, t("What looks like a secret is in: {files}.", files=found))
+    return Finding("I7", True, t("No secret was found in its files."))
+
+
+def _has_secret(path: Path, known: list[bytes]) -> bool:
+    tail = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            window = tail + chunk
+            if SECRET.search(window) or any(secret in window for secret in known):
+                return True
+            tail = chunk[-256:]
+    return False
+
+
+def _order(folder: RunFolder, events: list[Event]) -> Finding:
+    seqs = [e["seq"] for e in events]
+    lines = folder.events_file.read_bytes().count(b"\n") if folder.events_file.exists() else 0
+    if seqs == list(range(1, len(seqs) + 1)) and len(seqs) == lines:
+        return Finding("I8", True, t("Events are complete and in order: {count}.", count=lines))
+    return Finding("I8", False, t("The event log has gaps or damaged lines."))

@@ -1,0 +1,271 @@
+"""Starting, queueing, stopping and losing workers, with real processes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tunery.config.config import Config
+from tunery.errors import RunError
+from tunery.launch import local
+from tunery.launch.command import worker_env
+from tunery.launch.device import DeviceLock
+from tunery.launch.shepherd import rotate
+from tunery.runs.events import read_events
+from tunery.runs.folder import RunFolder, create, write_json
+from tunery.runs.process import BOOT_ID_FILE, WorkerFile, boot_id, session_members, start_time
+from tunery.runs.status import RunStatus, derive
+
+FAKE = Path(__file__).parents[1] / "fake_worker.py"
+
+
+@pytest.fixture
+def started(home: Path) -> Iterator[list[RunFolder]]:
+    """Runs of this test; whatever still lives at its end is a failure, and is ended."""
+    runs: list[RunFolder] = []
+    yield runs
+    left = [run.name for run in runs if derive(run).is_live]
+    for run in runs:
+        local.stop(run, grace_seconds=0.0)
+    assert not left, f"still alive: {left}"
+
+
+def prepared(name: str | None = None) -> RunFolder:
+    return create(name, Config(), {"created": 1.0})
+
+
+def begin(run: RunFolder, how: str, *more: str) -> int:
+    return local.start(run, command=[sys.executable, str(FAKE), str(run.path), how, *more])
+
+
+def until(run: RunFolder, condition, seconds: float = 20.0) -> RunStatus:
+    """Look until the state is as wanted; the limit only bounds a failing test."""
+    end = time.monotonic() + seconds
+    while not condition(state := derive(run)):
+        assert time.monotonic() < end, state
+        time.sleep(0.02)
+    return state
+
+
+def test_a_run_that_ends_well_is_finished(started) -> None:
+    run = prepared()
+    started.append(run)
+    begin(run, "finish", "5")
+    assert local.wait_until_gone(run, 20)
+    state = derive(run)
+    assert (state.status, state.step, state.num_steps, state.loss) == ("finished", 5, 5, 0.2)
+    assert json.loads(run.exit_file.read_text())["code"] == 0
+
+
+def test_a_worker_writes_its_errors_to_the_log_and_reads_no_input(started) -> None:
+    run = prepared()
+    started.append(run)
+    code = "import sys; print(repr(sys.stdin.read())); sys.exit('on stderr')"
+    local.start(run, command=[sys.executable, "-c", code])
+    assert local.wait_until_gone(run, 20)
+    assert run.worker_log.read_text() == "''\non stderr\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "kill", "status", "cause"),
+    [
+        ("wait", signal.SIGKILL, "interrupted", "signal 9 (often out of memory)"),
+        ("crash", None, "interrupted", "crashed in native code with signal 11 (SIGSEGV)"),
+        ("late", None, "interrupted", "exit status 3 and said nothing: the last words"),
+        ("fail", None, "failed", "loss is nan"),
+        ("wait", signal.SIGINT, "interrupted", "signal 2 (SIGINT)"),
+    ],
+)
+def test_the_cause_of_an_end_is_told(started, how, kill, status, cause) -> None:
+    run = prepared("cause")
+    started.append(run)
+    pid = begin(run, how)
+    if kill:
+        until(run, lambda s: s.step == 1)
+        os.kill(pid, kill)
+    assert local.wait_until_gone(run, 20)
+    state = derive(run)
+    assert state.status == status
+    assert cause in state.reason
+    assert state.step == 1
+    if status == "interrupted":
+        assert state.fix == "Continue with: tunery runs resume cause"
+
+
+def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
+    run = prepared()
+    started.append(run)
+    code = (
+        "import sys, time; from pathlib import Path; from tunery.launch import local;"
+        "from tunery.runs.folder import RunFolder;"
+        f"command = {[sys.executable, str(FAKE), str(run.path), 'wait']!r};"
+        f"local.start(RunFolder(Path({str(run.path)!r})), command=command);"
+        "print('started', flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    who = WorkerFile(run).read()
+    os.killpg(os.getpgid(who["shepherd"]), signal.SIGHUP)
+    os.kill(who["shepherd"], signal.SIGKILL)
+    os.kill(who["pid"], signal.SIGHUP)
+    state = until(run, lambda s: s.step == 1)
+    assert (state.status, state.pid) == ("running", who["pid"])
+    assert local.stop(run, grace_seconds=20)
+    assert derive(run).status == "stopped"
+
+
+def test_a_lost_worker_whose_end_nobody_saw_is_interrupted(started) -> None:
+    run = prepared()
+    started.append(run)
+    begin(run, "wait")
+    until(run, lambda s: s.step == 1)
+    who = WorkerFile(run).read()
+    os.kill(who["shepherd"], signal.SIGKILL)
+    os.kill(who["pid"], signal.SIGKILL)
+    state = until(run, lambda s: not s.is_live)
+    assert state.status == "interrupted"
+    assert "is gone and said nothing" in state.reason
+
+
+def test_a_reboot_and_a_reused_pid_are_not_mistaken_for_the_worker(started) -> None:
+    run = prepared()
+    started.append(run)
+    who = {"pid": os.getpid(), "role": "worker", "start_time": start_time(os.getpid())}
+    write_json(run.worker_file, {**who, "boot_id": "another boot"})
+    state = derive(run)
+    assert state.status == "interrupted"
+    assert state.reason == "the machine was restarted while it ran"
+    write_json(run.worker_file, {**who, "boot_id": boot_id(), "start_time": 1.0})
+    assert derive(run).status == "interrupted"
+    write_json(run.worker_file, {**who, "boot_id": boot_id()})
+    assert derive(run).status == "queued"
+    run.worker_file.unlink()
+    assert "never started" in derive(run).reason
+    assert BOOT_ID_FILE.exists()
+
+
+def test_twenty_starts_on_one_device_give_one_running_and_a_queue_in_order(started) -> None:
+    runs = [prepared(f"r{n:02}") for n in range(20)]
+    started += runs
+    begin(runs[0], "wait")
+    until(runs[0], lambda s: s.status == "running")
+    threads = [threading.Thread(target=begin, args=(run, "finish", "1")) for run in runs[1:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for run in runs[1:]:
+        state = until(run, lambda s: s.status == "queued" and "holds it" in s.reason, 60)
+        assert "waits for cpu: run r00 holds it" in state.reason
+    assert derive(runs[0]).status == "running"
+    assert local.stop(runs[0], grace_seconds=20)
+    for run in runs[1:]:
+        until(run, lambda s: s.status == "finished", 60)
+        assert local.wait_until_gone(run, 20)
+    spans = sorted(_held(run) for run in runs)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    assert not DeviceLock("cpu").held()
+
+
+def _held(run: RunFolder) -> tuple[float, float]:
+    """From when to when a run had the device, by its events."""
+    events = [e for e in read_events(run.events_file)[0] if e.get("status") != "queued"]
+    return events[0]["clock"], events[-1]["clock"]
+
+
+def test_a_queued_run_can_be_stopped(started) -> None:
+    runs = [prepared("first"), prepared("second")]
+    started += runs
+    begin(runs[0], "wait")
+    until(runs[0], lambda s: s.status == "running")
+    begin(runs[1], "finish")
+    until(runs[1], lambda s: "run first holds it" in s.reason)
+    assert local.stop(runs[1], grace_seconds=20)
+    assert derive(runs[1]).status == "stopped"
+    assert local.stop(runs[0], grace_seconds=20)
+
+
+def test_starting_one_run_many_times_at_once_starts_one_worker(started) -> None:
+    run = prepared("once")
+    started.append(run)
+    results: list[object] = []
+
+    def try_start() -> None:
+        try:
+            results.append(begin(run, "wait"))
+        except RunError as error:
+            results.append(error.message)
+
+    threads = [threading.Thread(target=try_start) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results.count("Run once is running already.") == 9
+    until(run, lambda s: s.step == 1)
+    assert local.stop(run, grace_seconds=20)
+    assert [e["seq"] for e in read_events(run.events_file)[0]] == list(range(1, 6))
+
+
+def test_a_worker_that_does_not_hear_is_killed_with_all_its_children(started) -> None:
+    run = prepared()
+    started.append(run)
+    pid = begin(run, "deaf")
+    until(run, lambda s: s.step == 1)
+    assert len(session_members(pid)) == 2
+    assert not local.stop(run, grace_seconds=0.1)
+    assert session_members(pid) == []
+    state = derive(run)
+    assert state.status == "interrupted"
+    assert "did not save within the grace" in state.reason
+
+
+def test_a_second_attempt_does_not_inherit_the_end_of_the_first(started) -> None:
+    run = prepared()
+    started.append(run)
+    begin(run, "fail")
+    assert local.wait_until_gone(run, 20)
+    assert derive(run).status == "failed"
+    with run.events_file.open("ab") as file:
+        file.write(b'{"seq": 99, "torn')
+    begin(run, "wait")
+    until(run, lambda s: s.status == "running" and s.step == 1)
+    assert local.stop(run, grace_seconds=20)
+    assert derive(run).status == "stopped"
+    seqs = [e["seq"] for e in read_events(run.events_file)[0]]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_worker_sees_no_secrets_and_no_hub() -> None:
+    secrets = {"HF_TOKEN": "hf_x", "AWS_SECRET_ACCESS_KEY": "x", "TUNERY_API_KEY": "x"}
+    env = worker_env({"PATH": "/bin", "TUNERY_HOME": "/h", "HF_HOME": "/c", **secrets})
+    assert env["PATH"] == "/bin"
+    assert env["TUNERY_HOME"] == "/h"
+    assert env["HF_HUB_OFFLINE"] == "1"
+    assert not secrets.keys() & env.keys()
+
+
+def test_a_log_over_its_limit_is_rotated_while_it_is_written(tmp_path) -> None:
+    log = tmp_path / "worker.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"a" * 100)
+        assert not rotate(log, limit_bytes=100)
+        writer.write(b"b")
+        assert rotate(log, limit_bytes=100)
+        writer.write(b"later")
+    assert log.read_bytes() == b"later"
+    assert (tmp_path / "worker.log.1").read_bytes() == b"a" * 100 + b"b"
