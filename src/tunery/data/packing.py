@@ -1,0 +1,66 @@
+"""Which rows share one packed sequence: best-fit decreasing over a window of rows.
+
+Pure arithmetic on lengths; it never sees a token and never splits, drops or repeats a row. The
+result depends on the lengths and the capacity alone, so a resumed run packs as before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+import numpy as np
+
+# Rows looked at together. Best fit wastes under 1 % from a few hundred rows on, and a bounded
+# window keeps a million rows at n log w.
+WINDOW = 4096
+
+
+def pack(
+    lengths: np.ndarray | Sequence[int], capacity: int, *, window: int = WINDOW
+) -> list[list[int]]:
+    """Group rows so that the lengths of a group add up to at most ``capacity``.
+
+    Args:
+        lengths: Length of every row, in tokens, each at least 1. Shape ``[B]``.
+        capacity: Most tokens in one group.
+        window: How many consecutive rows are packed together; rows of different windows never
+            share a group.
+
+    Returns:
+        Groups of row indices, ascending inside a group; groups are ordered by their first row.
+        Every row is in exactly one group.
+
+    Raises:
+        ValueError: A row is empty or longer than ``capacity``.
+    """
+    rows = np.asarray(lengths, dtype=np.int64)
+    if rows.size and int(rows.min()) < 1:
+        raise ValueError(f"row {int(rows.argmin())} is empty")
+    if rows.size and int(rows.max()) > capacity:
+        longest = int(rows.argmax())
+        raise ValueError(
+            f"row {longest} has {int(rows[longest])} tokens, more than the capacity of {capacity}"
+        )
+    groups: list[list[int]] = []
+    for start in range(0, len(rows), window):
+        groups += _best_fit(rows[start : start + window], capacity, start)
+    return groups
+
+
+def _best_fit(lengths: np.ndarray, capacity: int, first_row: int) -> list[list[int]]:
+    order = np.argsort(-lengths, kind="stable")
+    groups: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (free tokens, group), ascending: the fullest that fits
+    for index in order.tolist():
+        length = int(lengths[index])
+        place = bisect_left(room, (length, -1))
+        if place < len(room):
+            free, group = room.pop(place)
+        else:
+            free, group = capacity, len(groups)
+            groups.append([])
+        groups[group].append(first_row + index)
+        if free > length:
+            insort(room, (free - length, group))
+    return sorted(sorted(group) for group in groups)

@@ -1,0 +1,130 @@
+"""The packed forward equals each row alone, loss and gradient, on many architectures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.architectures import (
+    EXTRA,
+    gradients,
+    plain_loss,
+    random_rows,
+    relative_error,
+    tiny,
+)
+from tunery.data.collate import collate
+from tunery.train.forward import shortcuts, token_losses
+
+UNPACKED = {"bloom", "mamba", "llama4_text"}
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_packed_loss_and_gradient_equal_unpacked_ones(name):
+    model = tiny(name)
+    rows = random_rows()
+    expected = plain_loss(model, rows)
+    expected.backward()
+    expected_gradients = gradients(model)
+
+    loss, num_trained = token_losses(model, collate(rows))
+    loss.backward()
+
+    assert num_trained == sum(int(mask[1:].sum()) for _, mask in rows)
+    assert loss.item() == pytest.approx(expected.item(), rel=TOLERANCE)
+    assert relative_error(gradients(model), expected_gradients) <= TOLERANCE
+    assert shortcuts(model).packed is (name not in UNPACKED)
+
+
+def test_one_times_16_equals_2_times_8_equals_16_times_1():
+    model = tiny("llama")
+    rows = random_rows(lengths=range(4, 36, 2))
+    results = []
+    for size in (16, 8, 1):
+        total, trained = 0.0, 0
+        for start in range(0, 16, size):
+            loss, count = token_losses(model, collate(rows[start : start + size]))
+            loss.backward()
+            total, trained = total + loss.item(), trained + count
+        results.append((total, trained, gradients(model)))
+    for total, trained, grads in results[1:]:
+        assert trained == results[0][1]
+        assert total == pytest.approx(results[0][0], rel=TOLERANCE)
+        assert relative_error(grads, results[0][2]) <= TOLERANCE
+
+
+def test_long_rows_beside_short_ones_come_out_as_alone():
+    model = tiny("qwen2", max_position_embeddings=2048)
+    rows = random_rows(lengths=(700, 30, 5, 640, 31))
+    expected = plain_loss(model, rows)
+    expected.backward()
+    expected_gradients = gradients(model)
+    loss, _ = token_losses(model, collate(rows))
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=TOLERANCE)
+    assert relative_error(gradients(model), expected_gradients) <= TOLERANCE
+
+
+def test_a_window_shorter_than_a_long_row_is_respected():
+    model = tiny("mistral", sliding_window=100, max_position_embeddings=2048)
+    rows = random_rows(lengths=(600, 40))
+    expected = float(plain_loss(model, rows).detach())
+    with torch.no_grad():
+        assert float(token_losses(model, collate(rows))[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_generation_after_a_packed_forward_is_transformers_own():
+    model = tiny("llama")
+    ids = torch.from_numpy(random_rows()[0][0])[None]
+    before = model.generate(ids, max_new_tokens=8, do_sample=False)
+    padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], 1)
+    mask = (padded != 0).long()
+    logits = model(padded, attention_mask=mask).logits[0, -1]
+    token_losses(model, collate(random_rows()))
+    assert torch.equal(model.generate(ids, max_new_tokens=8, do_sample=False), before)
+    assert torch.allclose(model(padded, attention_mask=mask).logits[0, -1], logits, atol=1e-6)
+
+
+def test_a_batch_without_trained_tokens_has_zero_loss_and_gradient():
+    model = tiny("llama")
+    loss, num_trained = token_losses(model, collate([(np.arange(3, 9), np.zeros(6, bool))]))
+    loss.backward()
+    assert (loss.item(), num_trained) == (0.0, 0)
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_recomputed_activations_give_the_same_gradient():
+    model = tiny("llama")
+    rows = random_rows()
+    token_losses(model, collate(rows))[0].backward()
+    expected = gradients(model)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    token_losses(model, collate(rows))[0].backward()
+    assert relative_error(gradients(model), expected) <= TOLERANCE
+
+
+def test_longrope_rows_beyond_the_first_length_are_not_packed_with_short_ones():
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 8,
+        "long_factor": [4.0] * 8,
+        "original_max_position_embeddings": 32,
+        "factor": 4.0,
+    }
+    model = tiny("phi3", rope_parameters=rope)
+    rows = random_rows(lengths=(50, 10))
+    expected = float(plain_loss(model, rows).detach())
+    with torch.no_grad():
+        assert float(token_losses(model, collate(rows))[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_bf16_follows_the_plain_form_within_its_rounding():
+    model = tiny("llama").bfloat16()
+    rows = random_rows()
+    expected = float(plain_loss(model, rows).detach())
+    with torch.no_grad():
+        assert float(token_losses(model, collate(rows))[0]) == pytest.approx(expected, rel=5e-3)
