@@ -111,9 +111,14 @@ class ControlTokens:
 
     def first_at(self, text: str) -> tuple[str, int] | None:
         """The control token that ``text`` starts with (blanks before it allowed), if any."""
-        stripped = text.lstrip()
-        found = self._hard.match(stripped)
-        return (found.group(), self.by_spelling[found.group()]) if found else None
+        return self._found(self._hard.match(text.lstrip()))
+
+    def search(self, text: str) -> tuple[str, int] | None:
+        """The first control token in ``text``, if any."""
+        return self._found(self._hard.search(text))
+
+    def _found(self, match: re.Match[str] | None) -> tuple[str, int] | None:
+        return (match.group(), self.by_spelling[match.group()]) if match else None
 
     def _mark_text(self, text: str, pattern: re.Pattern[str]) -> str:
         if self._normalizer is not None and text and not text.isascii():

@@ -17,7 +17,7 @@ import signal
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import jinja2
 import jinja2.ext
@@ -46,7 +46,7 @@ class TooLong(Exception):
 class Generation(jinja2.ext.Extension):
     """``{% generation %} ... {% endgeneration %}``: remembers what the assistant says."""
 
-    tags = {"generation"}
+    tags: ClassVar[set[str]] = {"generation"}
 
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
@@ -88,6 +88,7 @@ class SafeDict:
     """``dict()`` without the class behind it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        """Like ``dict``."""
         return dict(*args, **kwargs)
 
     def fromkeys(self, *args: Any) -> dict[Any, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 from tunery.chat.control import Marked
 from tunery.config.data import LossOn
 from tunery.errors import DataError
-from tunery.types import Conversation, Rendered
+from tunery.types import Conversation, Message, Rendered
 
-REWRITES_HISTORY = "the template writes history differently: one row per answer"
+REWRITES_HISTORY = "history is written differently from a last turn: one row per answer"
 OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
 NO_TRAINED_TOKEN = "no trained token"
 ONLY_STOP = "an answer trains only its stop token"
@@ -95,14 +95,15 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
     Args:
         plan: From :func:`plan`.
         views: Its renderings, in the plan's order.
-        template: The ChatTemplate (encoder, stop ids, closing id).
+        template: The ChatTemplate (encoder, stop tokens).
 
     Raises:
         DataError: The template's prompt and turn do not fit together.
     """
     whole, pairs = views[0], views[1:]
+    messages = plan.conversation.messages
     turns = [
-        _turn(index, pairs[2 * n], pairs[2 * n + 1], template)
+        _turn(messages, index, (pairs[2 * n], pairs[2 * n + 1], whole), template)
         for n, index in enumerate(plan.answers)
     ]
     rest = pairs[2 * len(turns) :]
@@ -112,7 +113,7 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
         if plan.others:
             raise _no_span(plan.others[0], template)
         return [_alone(turn, len(turns)) for turn in turns]
-    ids, text = _closed(whole, turns, template)
+    ids, text = _closed(whole, turns)
     trained = [False] * len(ids)
     for turn in turns:
         trained[turn.start : turn.end] = [True] * (turn.end - turn.start)
@@ -125,36 +126,47 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
     return [Rendered(text, ids, trained, notes=notes + _remarks(trained, turns))]
 
 
-def _turn(index: int, prompt: View, turn: View, template: Any) -> _Turn:
+def _turn(
+    messages: tuple[Message, ...], index: int, seen: tuple[View, View, View], template: Any
+) -> _Turn:
     """Find one answer: from the end of its prompt to the stop token."""
+    prompt, turn, whole = seen
     notes: tuple[str, ...] = ()
+    start, text = len(prompt.ids), turn.marked.text
     if turn.marked.starts_with(prompt.marked):
-        start = len(prompt.ids)
         if turn.ids[:start] == prompt.ids:
-            ids, text = list(turn.ids), turn.marked.text
+            ids = list(turn.ids)
         else:
             # The first letters of the answer would melt into the prompt's last token; the model
             # is asked with the prompt as it is, so the row is cut there too.
             after = turn.marked.slice(len(prompt.marked.text))
             ids = [*prompt.ids, *template.encoder.encode_rest(after)]
-            text = turn.marked.text
     else:
         answer = _after_opened_thinking(prompt.marked, turn.marked, template)
-        start, notes = len(prompt.ids), (OPENED_THINKING,)
         ids = [*prompt.ids, *template.encoder.encode_rest(answer)]
-        text = prompt.marked.text + answer.text
+        text, notes = prompt.marked.text + answer.text, (OPENED_THINKING,)
     end = _stop_after(ids, start, template)
     if end is None:
-        if template.closing_id is None:
-            raise DataError(
-                f"template {template.name} writes no stop token after message {index + 1}.",
-                fix="Choose another template with model.template.",
-                code="E417",
-            )
-        end = len(ids) + 1
-        ids = [*ids, template.closing_id]
-        text += template.tokenizer.convert_ids_to_tokens(template.closing_id)
+        closing = _closing(messages[index], ids, whole, template)
+        end, ids = len(ids) + 1, [*ids, closing]
+        text += template.tokenizer.convert_ids_to_tokens(closing)
     return _Turn(index, text, ids, start, end, notes)
+
+
+def _closing(message: Message, ids: list[int], whole: View, template: Any) -> int:
+    """The stop token of an answer that the template leaves open (GLM-4)."""
+    after = whole.ids[len(ids) : len(ids) + 1]
+    if after and after[0] in template.stop_ids and whole.ids[: len(ids)] == ids:
+        return after[0]
+    closing = template.closing_id(message)
+    if closing is None:
+        raise DataError(
+            f"template {template.name} writes no stop token after an answer of the "
+            f"{message.role}, and the tokenizer has no EOS.",
+            fix="Choose another template with model.template.",
+            code="E417",
+        )
+    return closing
 
 
 def _stop_after(ids: list[int], start: int, template: Any) -> int | None:
@@ -195,14 +207,14 @@ def _fits(turn: _Turn, whole: View, template: Any) -> bool:
     ids = turn.ids[: turn.end]
     if whole.ids[: turn.end] == ids:
         return True
-    return whole.ids == ids[:-1] and ids[-1] == template.closing_id
+    return whole.ids == ids[:-1] and ids[-1] in template.stop_ids
 
 
-def _closed(whole: View, turns: list[_Turn], template: Any) -> tuple[list[int], str]:
+def _closed(whole: View, turns: list[_Turn]) -> tuple[list[int], str]:
     """The whole conversation, with the closing token where its last answer lacks one."""
     ids, text = list(whole.ids), whole.marked.text
     if turns and turns[-1].end == len(ids) + 1:
-        return [*ids, template.closing_id], turns[-1].text
+        return list(turns[-1].ids), turns[-1].text
     return ids, text
 
 
@@ -219,7 +231,7 @@ def _everything(
 ) -> Rendered:
     """Train every token but those of messages with ``train: false``."""
     fits = all(_fits(turn, whole, template) for turn in turns)
-    ids, text = _closed(whole, turns, template) if fits else (list(whole.ids), whole.marked.text)
+    ids, text = _closed(whole, turns) if fits else (list(whole.ids), whole.marked.text)
     trained = [True] * len(ids)
     for n, index in enumerate(plan.others):
         start, end = _span(index, rest[2 * n], rest[2 * n + 1], whole, template)

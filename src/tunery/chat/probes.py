@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -11,6 +12,7 @@ from tunery.chat.messages import Shape
 from tunery.errors import DataError
 from tunery.types import Conversation
 
+VALUE = "zqvalue"
 _USER = {"role": "user", "content": "Hi"}
 _TOOL = {
     "type": "function",
@@ -92,7 +94,7 @@ class Features:
         for ids, as_text, empty in product((False, True), (False, True), ("", None)):
             text = self._probe(_call_probe(ids, as_text, empty), tools=[_TOOL])
             whole = text is not None and all(
-                part in text for part in ("zq_tool", "zq_key", "zqvalue", "zqresult")
+                part in text for part in ("zq_tool", "zq_key", VALUE, "zqresult")
             )
             if text is not None and whole and "{'zq_key'" not in text:
                 return Shape(as_text, empty, ids, self.reads_thinking)
@@ -105,14 +107,22 @@ class Features:
             return self.call_shape
         return Shape(reads_thinking=self.reads_thinking)
 
+    def call_example(self) -> str | None:
+        """A rendered call with its answer, or None where the template has no calls."""
+        shape = self.call_shape
+        if shape is None:
+            return None
+        messages = _call_probe(shape.call_ids, shape.arguments_as_text, shape.empty_content)
+        return self._probe(messages, tools=[_TOOL])
+
 
 def _call_probe(ids: bool, as_text: bool, empty: str | None) -> list[dict[str, Any]]:
-    arguments: Any = {"zq_key": "zqvalue"}
+    arguments: Any = {"zq_key": VALUE}
     call: dict[str, Any] = {
         "type": "function",
         "function": {
             "name": "zq_tool",
-            "arguments": '{"zq_key": "zqvalue"}' if as_text else arguments,
+            "arguments": json.dumps(arguments) if as_text else arguments,
         },
     }
     assistant: dict[str, Any] = {"role": "assistant", "tool_calls": [call]}

@@ -50,6 +50,18 @@ def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, 
     return Stops(frozenset(ids), closing)
 
 
+def after_call(control: ControlTokens, text: str, value: str) -> int | None:
+    """The control token that follows a tool call in a rendered text.
+
+    Args:
+        control: The tokenizer's control tokens.
+        text: A conversation whose call has the argument ``value``, and its answer behind it.
+        value: The argument.
+    """
+    found = control.search(text[text.rindex(value) + len(value) :])
+    return found[1] if found else None
+
+
 def _token_after(control: ControlTokens, text: str | None) -> int | None:
     if text is None or _PROBE not in text:
         return None

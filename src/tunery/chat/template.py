@@ -8,6 +8,7 @@ masks come from the template's generation marks or from differences of prefixes 
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class ChatTemplate:
         self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
         found = stops.find(tokenizer, self.control, self._probe, source.stops)
         self.stop_ids = found.ids
-        self.closing_id = found.closing
+        self._closing = found.closing
         if not self.stop_ids:
             raise ModelError(
                 f"template {self.name}: no stop token. The template writes none after an answer "
@@ -199,6 +200,16 @@ class ChatTemplate:
         if outcome.error:
             raise self._failure(outcome)
         return unmark(outcome.text)
+
+    def closing_id(self, message: Message) -> int | None:
+        """The stop token to put after an answer that the template leaves open."""
+        return self._closing_call if message.tool_calls else self._closing
+
+    @functools.cached_property
+    def _closing_call(self) -> int | None:
+        text = self.features.call_example()
+        found = stops.after_call(self.control, text, probes.VALUE) if text else None
+        return found if found in self.stop_ids else self._closing
 
     def _job(
         self,
