@@ -45,6 +45,30 @@ class DataConfig(Section):
     encoding: str = "utf-8"
     """Text encoding of the files."""
 
+    header: bool = True
+    """Whether the first line of a csv or tsv file names the columns; without one they are called 1, 2, 3."""
+
+    records_at: str | None = None
+    """Key under which a JSON file keeps its list of rows, such as data or result.rows."""
+
+    role_map: dict[str, str] = Field(default_factory=dict)
+    """What a role in the rows means, as theirs: ours (system, user, assistant, tool)."""
+
+    parse: dict[str, Literal["json"]] = Field(default_factory=dict)
+    """Columns that hold JSON written as text, such as messages: json."""
+
+    coerce: dict[str, Literal["text", "json"]] = Field(default_factory=dict)
+    """Columns whose numbers or objects become text: text as people write it, json as one JSON value."""
+
+    allow_empty: list[str] = Field(default_factory=list)
+    """Columns that may be empty, such as output."""
+
+    merge_same_role: bool = False
+    """Join two messages in a row by the same role into one, with a blank line between them."""
+
+    deduplicate: bool = False
+    """Leave out rows that stand in the files more than once; they are counted."""
+
     variables: dict[str, str] = Field(default_factory=dict)
     """What to put for each {{placeholder}} in the rows."""
 

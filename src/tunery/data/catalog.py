@@ -1,0 +1,306 @@
+"""Every way of naming a dataset: built in, added, in a LLaMA-Factory catalog, a path, a hub.
+
+``find`` never fetches anything: a dataset on a hub or in a cloud has no files yet, and
+``sources.remote.fetch`` brings them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import Problem, say
+from tunery.data.registered import registered
+from tunery.errors import DataError, UnknownName, did_you_mean
+
+BUILTIN_DIR = Path(__file__).parent / "builtin"
+BUILTIN: dict[str, tuple[str, str]] = {
+    "identity": ("openai", "Who the model is: {{name}}, made by {{author}}; half English, half Chinese"),
+    "instructions": ("alpaca", "Varied small tasks with short answers, English and Chinese"),
+    "text": ("text", "Short paragraphs for continued pretraining, English and Chinese"),
+    "general": ("openai", "General questions: replay prompts and the forgetting probe"),
+}
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+REGISTRY = "dataset_info.json"
+CLOUD = ("s3://", "gs://", "gcs://")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that was found.
+
+    Args:
+        name: As the user gave it.
+        source: builtin, added, catalog, file, folder, hub or cloud.
+        files: Files on this machine, in reading order.
+        names: The same files as messages name them.
+        origin: Where the files come from, for hub and cloud.
+        format: Format of the rows where it is known.
+        columns: Ours: theirs.
+        tags: ShareGPT tags of a catalog entry.
+        role_map: Theirs: ours.
+        ranking: Preference pairs, by its catalog entry.
+        num_samples: Rows to sample, by its catalog entry.
+        split: Split of a hub dataset.
+        subset: Configuration of a hub dataset.
+        folder: Folder inside a hub dataset.
+        revision: Commit or branch of a hub dataset.
+        description: One line for lists.
+        sha256: What the file's content was when it was added.
+        problems: What is already known to be wrong.
+    """
+
+    name: str
+    source: str
+    files: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+    origin: str | None = None
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    role_map: Mapping[str, str] = field(default_factory=dict)
+    ranking: bool = False
+    num_samples: int | None = None
+    split: str | None = None
+    subset: str | None = None
+    folder: str | None = None
+    revision: str | None = None
+    description: str = ""
+    sha256: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files must be fetched first."""
+        return self.origin is not None and not self.files
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``tunery data list --json``."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "format": self.format,
+            "files": [str(path) for path in self.files],
+            "origin": self.origin,
+            "ranking": self.ranking,
+            "description": self.description,
+            "ok": not self.problems,
+        }
+
+
+def find(
+    name: str,
+    *,
+    catalog: Path | None = None,
+    fmt: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Find a dataset by any of its names.
+
+    Args:
+        name: A name of the lists, a path, ``hf:owner/name[:subset][@split][#revision]``, ``s3://...``.
+        catalog: Folder with a LLaMA-Factory ``dataset_info.json``.
+        fmt: Format to read it by; wins over the catalog's.
+        columns: Ours: theirs; win over the catalog's one by one.
+
+    Raises:
+        UnknownName: Nothing of that name; the nearest is offered.
+        DataError: The path is there but cannot be a dataset.
+        ConfigError: The catalog cannot be read.
+    """
+    dataset = _find(name, catalog)
+    if fmt is not None:
+        dataset = replace(dataset, format=fmt, problems=() if dataset.ranking else dataset.problems)
+    if columns:
+        dataset = replace(dataset, columns={**dataset.columns, **columns})
+    return dataset
+
+
+def list_datasets(catalog: Path | None = None) -> list[Dataset]:
+    """All datasets that have a name here: built in, added, and of the catalog folder."""
+    found = [_builtin(name) for name in BUILTIN]
+    found += [_added(name, entry) for name, entry in registered().items()]
+    if catalog is not None:
+        from tunery.data.llamafactory import read_registry
+
+        found += read_registry(catalog)
+    return found
+
+
+def _find(name: str, catalog: Path | None) -> Dataset:
+    if not name.strip():
+        raise DataError("A dataset's name is empty.", fix="Name a dataset: tunery data list")
+    if name.startswith("hf:"):
+        return hub(name)
+    if name.startswith("ms:"):
+        raise DataError(
+            f"{name}: datasets of ModelScope are not fetched.",
+            fix="Download its files and name their folder.",
+        )
+    if name.startswith(CLOUD):
+        return Dataset(name, "cloud", origin=name)
+    if name.startswith(("http://", "https://")):
+        raise DataError(
+            f"{name}: rows are not read from a web address.", fix="Download the file and name it."
+        )
+    if catalog is not None:
+        from tunery.data.llamafactory import read_registry
+
+        for dataset in read_registry(catalog):
+            if dataset.name == name:
+                return dataset
+    if name in BUILTIN:
+        return _builtin(name)
+    entry = registered().get(name)
+    if entry is not None:
+        return _added(name, entry)
+    path = Path(name).expanduser()
+    try:
+        exists = os.path.lexists(path)
+    except ValueError:
+        exists = False
+    if exists:
+        return _by_path(name, path)
+    raise _unknown(name, catalog)
+
+
+def _builtin(name: str) -> Dataset:
+    format, description = BUILTIN[name]
+    path = BUILTIN_DIR / f"{name}.jsonl"
+    return Dataset(
+        name, "builtin", (path,), (name,), format=format, description=description
+    )
+
+
+def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
+    path = Path(entry["path"])
+    if not path.exists():
+        problem = Problem(
+            "E191",
+            str(path),
+            say("the file that was added as {name} is gone", name=name),
+            say("Put it back, or: tunery data remove {name}", name=name),
+        )
+        return Dataset(name, "added", problems=(problem,), description=str(path))
+    dataset = _by_path(str(path), path)
+    return replace(
+        dataset,
+        name=name,
+        source="added",
+        format=entry.get("format") or dataset.format,
+        columns={**dataset.columns, **(entry.get("columns") or {})},
+        sha256=entry.get("sha256"),
+        description=str(path),
+    )
+
+
+def _by_path(name: str, path: Path) -> Dataset:
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}.", fix="Check the path.") from error
+    if is_folder:
+        return _folder(name, path)
+    if path.name == REGISTRY:
+        raise DataError(
+            f"{name} is a list of datasets, not a dataset.",
+            fix=f"Name one of them and add --data.catalog {path.parent}",
+        )
+    if (path.parent / REGISTRY).is_file():
+        from tunery.data.llamafactory import read_registry
+
+        for dataset in read_registry(path.parent):
+            if dataset.files and dataset.files[0].absolute() == path.absolute():
+                return replace(dataset, name=name, names=(name,))
+    return Dataset(name, "file", (path,), (name,))
+
+
+def _folder(name: str, path: Path) -> Dataset:
+    """A folder of files of one kind."""
+    try:
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and _suffix(file) in SUFFIXES
+            and file.name not in (REGISTRY, "dataset_infos.json", "state.json")
+        )
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}.", fix="Check the folder's rights.") from error
+    kinds = sorted({_kind(file) for file in files})
+    if not files:
+        fix = f"Expected files ending in {' '.join(SUFFIXES)}."
+        if (path / REGISTRY).is_file():
+            fix = f"Name one of its datasets and add --data.catalog {path}"
+        raise DataError(f"{name}: a folder without files of rows.", fix=fix, code="E196")
+    if len(kinds) > 1:
+        fix = "Put one kind into a folder, or name the files themselves."
+        if (path / REGISTRY).is_file():
+            fix = f"Name one of its datasets and add --data.catalog {path}"
+        raise DataError(
+            f"{name}: a folder with files of several kinds ({', '.join(kinds)}).",
+            fix=fix,
+            code="E197",
+        )
+    names = tuple(str(Path(name) / file.relative_to(path)) for file in files)
+    return Dataset(name, "folder", tuple(files), names)
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _kind(path: Path) -> str:
+    suffix = _suffix(path)
+    return ".jsonl" if suffix in (".json", ".ndjson") else suffix
+
+
+def hub(name: str) -> Dataset:
+    """Take ``hf:owner/name[:subset][@split][#revision]`` apart.
+
+    Raises:
+        DataError: It is not of that form.
+    """
+    rest, _, revision = name.removeprefix("hf:").partition("#")
+    rest, _, split = rest.partition("@")
+    repo, _, subset = rest.partition(":")
+    if not repo or repo.count("/") > 1 or repo.startswith("/") or repo.endswith("/"):
+        raise DataError(
+            f"{name}: not a hub dataset.", fix="Write hf:owner/name, hf:owner/name:subset@split."
+        )
+    return Dataset(
+        name,
+        "hub",
+        origin=repo,
+        subset=subset or None,
+        split=split or None,
+        revision=revision or None,
+    )
+
+
+def _unknown(name: str, catalog: Path | None) -> UnknownName:
+    known = [dataset.name for dataset in list_datasets(catalog)]
+    near = did_you_mean(name, known)
+    looks_like_path = "/" in name or _suffix(Path(name)) in SUFFIXES
+    if looks_like_path and not near:
+        parent = Path(name).expanduser().parent
+        here = [file.name for file in parent.iterdir()] if _listable(parent) else []
+        near = did_you_mean(Path(name).name, here)
+        return UnknownName(
+            f"dataset {name!r}: no such file.", fix=near or "Check the path; it is taken as it is written."
+        )
+    return UnknownName(
+        f"dataset {name!r}: no such dataset.",
+        fix=f"{near} Known: {', '.join(known[:30])}; or name a file, a folder, hf:owner/name.".strip(),
+    )
+
+
+def _listable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+
+
+__all__ = ["BUILTIN", "Dataset", "find", "hub", "list_datasets"]

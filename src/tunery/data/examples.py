@@ -1,0 +1,351 @@
+"""The rows of a run: checked, counted, and read from their files only when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from tunery.config.data import DataConfig
+from tunery.data.catalog import Dataset, find
+from tunery.data.index import FileRows, place
+from tunery.data.ledger import Ledger
+from tunery.data.lint.options import CheckOptions
+from tunery.data.lint.report import Report
+from tunery.data.lint.scan import Scan, scan
+from tunery.data.lint.words import report_text
+from tunery.data.problems import Problem
+from tunery.data.quarantine import QuarantineFile
+from tunery.data.sources.remote import fetch
+from tunery.data.variables import fill_example, unfilled
+from tunery.errors import ConfigError, DataError
+from tunery.types import Example, RowRef, Text
+
+SAMPLE_SEED = 0x5A3D1E
+Progress = Callable[[int, int, int], None]
+
+
+class DatasetRows(Sequence[Example]):
+    """The usable rows of one dataset; a row is read and converted at each access.
+
+    Args:
+        dataset: Where they are from.
+        result: The pass that found them.
+        variables: What fills the placeholders.
+    """
+
+    def __init__(self, dataset: Dataset, result: Scan, variables: dict[str, str]) -> None:
+        self.dataset = dataset
+        self._files: list[FileRows] = [rows for rows in result.files if len(rows)]
+        self._format = result.format
+        self._options = result.options
+        self._variables = variables
+        self._ends: list[int] = []
+        total = 0
+        for rows in self._files:
+            total += len(rows)
+            self._ends.append(total)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | list[Example]:
+        if isinstance(i, slice):
+            return [self[n] for n in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        piece, at = place(self._ends, i % len(self))
+        rows = self._files[piece]
+        assert self._format is not None
+        example = self._format.convert(rows.load(at), self._options, rows.ref(at))
+        return fill_example(example, self._variables) if self._variables else example
+
+    def ref(self, i: int) -> RowRef:
+        """Where row ``i`` came from, without reading it."""
+        piece, at = place(self._ends, i)
+        return self._files[piece].ref(at)
+
+    def raw(self, i: int) -> Any:
+        """Row ``i`` as it stands in its file."""
+        piece, at = place(self._ends, i)
+        return self._files[piece].load(at)
+
+
+class ExampleSet(Sequence[Example]):
+    """The examples of one or more datasets, in order; lazy, so a million rows cost 8 bytes each.
+
+    Args:
+        parts: Rows of each dataset and which of them are taken, with repeats; None takes all.
+        ledger: Where the rows went.
+        warnings: One problem for each kind of warning.
+        hash: sha256 over the files' content and how they are read.
+        reports: The checker's report of each dataset.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[DatasetRows, array[int] | None]],
+        *,
+        ledger: Ledger,
+        warnings: list[Problem],
+        hash: str,
+        reports: list[Report],
+    ) -> None:
+        self._parts = list(parts)
+        self.ledger = ledger
+        self.warnings = warnings
+        self.hash = hash
+        self.reports = reports
+        self._ends: list[int] = []
+        total = 0
+        for rows, chosen in self._parts:
+            total += len(rows) if chosen is None else len(chosen)
+            self._ends.append(total)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | list[Example]:
+        if isinstance(i, slice):
+            return [self[n] for n in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        rows, at = self._find(i % len(self))
+        return rows[at]
+
+    def ref(self, i: int) -> RowRef:
+        """Where example ``i`` came from, without reading it."""
+        rows, at = self._find(i)
+        return rows.ref(at)
+
+    def raw(self, i: int) -> Any:
+        """Example ``i`` as it stands in its file."""
+        rows, at = self._find(i)
+        return rows.raw(at)
+
+    def _find(self, i: int) -> tuple[DatasetRows, int]:
+        piece, at = place(self._ends, i)
+        rows, chosen = self._parts[piece]
+        return rows, at if chosen is None else chosen[at]
+
+
+def read(
+    names: Sequence[str],
+    config: DataConfig,
+    *,
+    purpose: str = "train",
+    quarantine: Path | None = None,
+    progress: Progress | None = None,
+) -> ExampleSet:
+    """Check datasets and give their examples.
+
+    Args:
+        names: Datasets; ``NAME*2`` gives its rows twice.
+        config: The ``data`` section.
+        purpose: ``train``, ``evaluate`` or ``replay``; max_samples and repeats hold for training.
+        quarantine: Where unusable rows are written with ``data.on_bad_rows: quarantine``.
+        progress: Called with (rows, bytes, bytes in all) of the dataset being read.
+
+    Raises:
+        DataError: Rows stop the run: the grouped report is the message. Or placeholders are
+            left unfilled.
+        UnknownName: A dataset of no known name.
+    """
+    options = CheckOptions.of(config, progress=progress)
+    ledger, digest = Ledger(), hashlib.sha256()
+    parts: list[tuple[DatasetRows, array[int] | None]] = []
+    warnings: list[Problem] = []
+    reports: list[Report] = []
+    digest.update(_settings(config, purpose).encode())
+    with QuarantineFile(quarantine if config.on_bad_rows == "quarantine" else None) as aside:
+        for name in names:
+            base, times = weight(name)
+            dataset = fetch(find(base, catalog=config.catalog, fmt=config.format, columns=config.columns))
+            result = scan(dataset, options, sink=aside.add)
+            report = result.report
+            _stop(report, config)
+            rows = DatasetRows(dataset, result, dict(config.variables))
+            _placeholders(rows, report, config)
+            own = Ledger(report.rows, len(rows), report.bad)
+            if report.duplicates:
+                own.filtered["duplicate"] = report.duplicates
+            chosen = _chosen(rows, dataset, config, own, times if purpose == "train" else 1)
+            parts.append((rows, chosen))
+            warnings += report.warnings()
+            reports.append(report)
+            ledger.add(own)
+            digest.update(f"{base}*{times}|{report.format}|{json.dumps(sorted(result.options.columns.items()))}".encode())
+            for path in dataset.files:
+                digest.update(_file_hash(path))
+        aside.keep()
+    assert ledger.balanced(), f"the row equation does not hold: {ledger}"
+    examples = ExampleSet(
+        parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports
+    )
+    if not len(examples):
+        raise DataError(f"{', '.join(names) or 'data.train'}: 0 rows to train on.", fix="Name a dataset with rows.", code="E172")
+    return examples
+
+
+def weight(name: str) -> tuple[str, int]:
+    """Take ``NAME*2`` apart.
+
+    Raises:
+        ConfigError: What follows the star is not a whole number above 0.
+    """
+    base, star, times = name.rpartition("*")
+    if not star:
+        return name, 1
+    if not times.strip().isdecimal() or int(times) < 1:
+        raise ConfigError(
+            f"{name}: after * a whole number above 0 is expected, got {times!r}.",
+            fix=f"Write {base}*2 to give its rows twice an epoch.",
+        )
+    return base.strip(), int(times)
+
+
+def example_key(example: Example) -> str:
+    """A hash of what an example says, equal for duplicates wherever they stand."""
+    if isinstance(example, Text):
+        content: Any = example.text
+    else:
+        content = [
+            [
+                [m.role, m.content, m.thinking, m.tool_call_id, m.name]
+                + [[call.name, call.arguments] for call in m.tool_calls]
+                for m in example.messages
+            ],
+            list(example.tools),
+        ]
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Divide examples by seed; duplicates always fall on the same side.
+
+    Args:
+        examples: What to divide.
+        share: Share to hold out, 0 to below 1.
+        seed: Decides which; independent of the order of the rows.
+
+    Returns:
+        Indices that train and indices held out, both ascending.
+
+    Raises:
+        DataError: E172, one side would be empty.
+    """
+    if share <= 0:
+        return list(range(len(examples))), []
+    groups: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        groups.setdefault(example_key(example), []).append(i)
+    ranked = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed}|{key}".encode()).digest())
+    wanted = share * len(examples)
+    held: list[int] = []
+    for key in ranked:
+        # The last group that still brings the count nearer to the share is taken.
+        if len(held) + len(groups[key]) / 2 > wanted:
+            break
+        held += groups[key]
+    if not held or len(held) == len(examples):
+        side = "0 rows are held out" if not held else "no row is left to train on"
+        raise DataError(
+            f"evaluate.split {share} of {len(examples)} rows ({len(groups)} distinct): {side}.",
+            fix=f"Set evaluate.split to at least {1 / max(1, len(examples)):.2g}, or 0 for none."
+            if not held
+            else "Set evaluate.split lower.",
+            code="E172",
+        )
+    outside = set(held)
+    return [i for i in range(len(examples)) if i not in outside], sorted(held)
+
+
+def _stop(report: Report, config: DataConfig) -> None:
+    """Raise the grouped report where something stops the run."""
+    if report.ok:
+        return
+    row_problems = report.broken_files == 0 and report.good > 0 and report.bad == sum(
+        group.count for group in report.stops
+    )
+    share = report.bad / max(1, report.rows)
+    if config.on_bad_rows == "quarantine" and row_problems:
+        if share <= config.max_bad_share:
+            return
+        raise DataError(
+            f"{report.dataset}: {report.bad:,} of {report.rows:,} rows cannot be used "
+            f"({share:.1%}); at most {config.max_bad_share:.1%} may be set aside.",
+            fix="Correct them, or set data.max_bad_share higher:\n" + report_text(report, plain=True),
+            code=report.stops[0].code,
+        )
+    raise DataError(
+        report_text(report, plain=True), code=report.stops[0].code, dataset=report.dataset
+    )
+
+
+def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None:
+    """Raise where ``{{name}}`` would be trained as it stands."""
+    if "W706" not in report.groups or "W706" in config.accept:
+        return
+    counts: dict[str, int] = {}
+    holding = 0
+    for i in range(len(rows)):
+        names = unfilled(rows[i], config.variables)
+        holding += bool(names)
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+    if not counts:
+        return
+    listed = ", ".join("{{" + name + "}}" for name in counts)
+    flags = " ".join(f'--data.variables.{name} "..."' for name in counts)
+    first = next(iter(counts))
+    raise DataError(
+        f"{report.dataset}: rows still hold {listed} ({holding} of {len(rows)}).",
+        fix=f"Set data.variables.{first}, or give: {flags} (or train them as text: --data.accept W706)",
+        code="W706",
+        dataset=report.dataset,
+    )
+
+
+def _chosen(
+    rows: DatasetRows, dataset: Dataset, config: DataConfig, ledger: Ledger, times: int
+) -> array[int] | None:
+    """Which rows are taken, in order, with repeats; None for all of them once."""
+    limit = min(config.max_samples or len(rows), dataset.num_samples or len(rows))
+    chosen: array[int] | None = None
+    if limit < len(rows):
+        generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
+        chosen = array("Q", sorted(generator.sample(range(len(rows)), limit)))
+        ledger.filter("max_samples", len(rows) - limit)
+    if times > 1:
+        chosen = (chosen or array("Q", range(len(rows)))) * times
+    return chosen
+
+
+def _settings(config: DataConfig, purpose: str) -> str:
+    """What in the config changes the examples."""
+    keys = {
+        "format", "columns", "encoding", "header", "records_at", "role_map", "parse", "coerce",
+        "allow_empty", "merge_same_role", "deduplicate", "variables", "max_samples",
+    }
+    return json.dumps([purpose, config.model_dump(mode="json", include=keys)], sort_keys=True)
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+__all__ = ["ExampleSet", "example_key", "read", "split", "weight"]

@@ -1,0 +1,86 @@
+"""Alpaca rows: instruction, input, output, system, history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, text
+from tunery.data.problems import RowProblem, say, show
+from tunery.types import Conversation, Message, RowRef
+
+
+class Alpaca(Columns):
+    """One instruction and its answer; ``input`` is put on a line below the instruction."""
+
+    name = "alpaca"
+    required = ("instruction", "output")
+    known = ("instruction", "input", "output", "system", "history")
+
+    def plain(self, raw: Row, options: RowOptions) -> bool:
+        """Whether instruction and output are texts with something in them."""
+        if options.columns or "history" in raw:
+            return False
+        question, answer = raw.get("instruction"), raw.get("output")
+        return (
+            type(question) is str
+            and type(answer) is str
+            and not question.isspace()
+            and not answer.isspace()
+            and question != ""
+            and answer != ""
+            and type(raw.get("input", "")) is str
+            and type(raw.get("system", "")) is str
+        )
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
+        """Make the conversation: system, earlier turns, question, answer."""
+        question = self._question(raw, options)
+        output = options.column("output")
+        answer = text(self.value(raw, "output", options), output, options)
+        messages: list[Message] = []
+        system = options.column("system")
+        told = optional_text(raw.get(system), system, options)
+        if told.strip():
+            messages.append(Message("system", told))
+        messages += self._history(raw, options)
+        messages += [Message("user", question), Message("assistant", answer)]
+        return Conversation(tuple(messages), ref=ref)
+
+    def _question(self, raw: Row, options: RowOptions) -> str:
+        instruction, extra = options.column("instruction"), options.column("input")
+        value = self.value(raw, "instruction", options)
+        more = optional_text(raw.get(extra), extra, options)
+        if more.strip() and (value is None or value == ""):
+            return more
+        asked = text(value, instruction, options)
+        return "\n".join(part for part in (asked, more) if part.strip()) or asked
+
+    def _history(self, raw: Row, options: RowOptions) -> list[Message]:
+        column = options.column("history")
+        value: Any = raw.get(column)
+        if value is None:
+            return []
+        turns: list[Message] = []
+        if not isinstance(value, list):
+            raise RowProblem(
+                "E304",
+                column,
+                say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+                say("Write it as [[question, answer], ...]."),
+            )
+        for i, pair in enumerate(value):
+            where = f"{column}[{i}]"
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise RowProblem(
+                    "E304",
+                    where,
+                    say(
+                        "field {field}: expected a question and an answer, found {what}",
+                        field=where,
+                        what=show(pair),
+                    ),
+                    say("Write it as [[question, answer], ...]."),
+                )
+            turns.append(Message("user", text(pair[0], column, options, place=f"{where}[0]")))
+            turns.append(Message("assistant", text(pair[1], column, options, place=f"{where}[1]")))
+        return turns

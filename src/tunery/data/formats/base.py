@@ -1,0 +1,236 @@
+"""What every format shares: options, columns, and reading one field with a sentence when it fails."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
+from tunery.types import Example, RowRef
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """How the rows of one dataset are to be read; the settings of ``data`` that concern a row.
+
+    Args:
+        columns: Ours: theirs, for columns that are named differently.
+        tags: ShareGPT tags of a LLaMA-Factory registry (role_tag, user_tag ...).
+        role_map: Theirs: ours, for roles.
+        parse: Columns that hold JSON as text.
+        coerce: Columns whose numbers or objects become text.
+        allow_empty: Columns that may be empty.
+        merge_same_role: Join neighbours of one role.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    role_map: Mapping[str, str] = field(default_factory=dict)
+    parse: Mapping[str, str] = field(default_factory=dict)
+    coerce: Mapping[str, str] = field(default_factory=dict)
+    allow_empty: tuple[str, ...] = ()
+    merge_same_role: bool = False
+
+    def column(self, name: str) -> str:
+        """Their name of our column."""
+        return self.columns.get(name, name)
+
+
+class Format(Protocol):
+    """How rows of one kind become examples."""
+
+    @property
+    def name(self) -> str:
+        """The name in ``data.format``."""
+        ...
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Our names of the columns without which a row is not of this format."""
+        ...
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Our names of every column the format reads."""
+        ...
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """How well a row fits, 0 to 1; the detection takes the best."""
+        ...
+
+    def plain(self, raw: Row, options: RowOptions) -> bool:
+        """Whether the row is certainly good, told at little cost; False means: convert it."""
+        ...
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Example:
+        """Make the example.
+
+        Raises:
+            RowProblem: The row cannot be used as it is.
+        """
+        ...
+
+
+class Columns:
+    """The part that formats of named columns share."""
+
+    name = ""
+    required: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """1 where every required column is there, less a little for each foreign one."""
+        if any(options.column(name) not in raw for name in self.required):
+            return 0.0
+        theirs = {options.column(name) for name in self.known}
+        return 1.0 - 0.05 * min(8, sum(key not in theirs for key in raw))
+
+    def value(self, raw: Row, name: str, options: RowOptions) -> Any:
+        """The value of one of our columns.
+
+        Raises:
+            RowProblem: E301, the column is missing.
+        """
+        column = options.column(name)
+        if column not in raw:
+            raise missing(column, raw, self, options)
+        return raw[column]
+
+
+def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:
+    """Make E301, with the misspelt key if there is one."""
+    theirs = {options.column(name) for name in format.known}
+    foreign = [str(key) for key in raw if key not in theirs]
+    near = difflib.get_close_matches(column, foreign, n=1, cutoff=0.7)
+    if near:
+        return RowProblem(
+            "E301",
+            column,
+            say(
+                "field {field} is missing; there is an unknown key {key}",
+                field=column,
+                key=near[0],
+            ),
+            say("Did you mean {field}? Rename {key} in this row.", field=column, key=near[0]),
+        )
+    return RowProblem(
+        "E301",
+        column,
+        say("field {field} is missing", field=column),
+        say("Add {field}, or remove the row.", field=column),
+    )
+
+
+def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> str:
+    """Read a text field.
+
+    Args:
+        value: What the row holds.
+        column: Their name of the column, for ``allow_empty`` and ``coerce``.
+        options: How rows are read.
+        place: Path of the field where it is not the column itself.
+
+    Raises:
+        RowProblem: E302 empty, E303 null, E304 not text.
+    """
+    where = place or column
+    if not isinstance(value, str):
+        value = coerced(value, where, options.coerce.get(column), column)
+    if not value.strip() and column not in options.allow_empty:
+        what = (
+            say("field {field} is only white space", field=where)
+            if value
+            else say("field {field} is empty", field=where)
+        )
+        raise RowProblem(
+            "E302",
+            where,
+            what,
+            say(
+                "The model would learn to say nothing. Remove the row, or allow it with "
+                "--data.allow_empty {column}.",
+                column=column,
+            ),
+        )
+    return value
+
+
+def coerced(value: Any, where: str, how: str | None, column: str) -> str:
+    """Turn a value that is not text into text where the user asked for it.
+
+    Raises:
+        RowProblem: E303 null, E304 anything else that is not text.
+    """
+    if value is None:
+        raise RowProblem(
+            "E303",
+            where,
+            say("field {field} is null", field=where),
+            say("Write the text, or remove the row."),
+        )
+    if how == "json":
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if how == "text" and isinstance(value, bool | int | float):
+        return show(value).removeprefix("number ")
+    fix = (
+        say(
+            "Write it as text, or set --data.coerce.{column} json to train on its JSON.",
+            column=column,
+        )
+        if isinstance(value, dict | list)
+        else say("Put it in quotes, or set --data.coerce.{column} text.", column=column)
+    )
+    raise RowProblem("E304", where, expected_text(where, value), fix)
+
+
+def optional_text(value: Any, column: str, options: RowOptions) -> str:
+    """Read a text field that may be absent, null or empty; gives ``""`` for these."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return coerced(value, column, options.coerce.get(column), column)
+
+
+def expected_text(where: str, value: Any) -> Phrase:
+    """``field output: expected text, found number 42``."""
+    return say("field {field}: expected text, found {what}", field=where, what=show(value))
+
+
+def parsed(value: Any, column: str, options: RowOptions) -> Any:
+    """Parse a column that holds JSON as text, where ``data.parse`` says so.
+
+    Raises:
+        RowProblem: E407 it holds JSON as text and nobody said so; E411 it is not JSON.
+    """
+    if not isinstance(value, str):
+        return value
+    if options.parse.get(column) == "json":
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise RowProblem(
+                "E407",
+                column,
+                say("field {field} is not JSON: {why}", field=column, why=str(error)[:80]),
+                say("Correct the text in this row."),
+                column=getattr(error, "colno", None),
+            ) from error
+    if value.lstrip()[:1] in ("[", "{"):
+        raise RowProblem(
+            "E407",
+            column,
+            say("field {field} is text holding a JSON list", field=column),
+            say("Set --data.parse.{column} json.", column=column),
+        )
+    raise RowProblem(
+        "E304",
+        column,
+        say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+        NOTHING,
+    )

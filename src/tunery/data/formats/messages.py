@@ -1,0 +1,298 @@
+"""Checks and parts that every format of messages shares: roles, order, tools, weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from tunery.data.formats.base import RowOptions
+from tunery.data.problems import NOTHING, RowProblem, say, show
+from tunery.types import Message, Role, ToolCall
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+
+
+def role_of(value: Any, where: str, options: RowOptions) -> Role:
+    """Our role for theirs.
+
+    Raises:
+        RowProblem: E405 an unknown role, with what it may have meant.
+    """
+    if isinstance(value, str):
+        mapped = options.role_map.get(value, value)
+        if mapped in ROLES:
+            return ROLES[mapped]
+    if isinstance(value, str) and value.strip().lower() in ROLES:
+        ours = ROLES[value.strip().lower()]
+        raise RowProblem(
+            "E405",
+            where,
+            say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
+            say("Set --data.role_map.{role} {ours}.", role=value, ours=ours),
+        )
+    if not isinstance(value, str):
+        raise RowProblem(
+            "E304" if value is not None else "E303",
+            where,
+            say("field {field}: expected a role, found {what}", field=where, what=show(value)),
+            say("Write system, user, assistant or tool."),
+        )
+    raise RowProblem(
+        "E405",
+        where,
+        say('role "{role}"; expected system, user, assistant or tool', role=show(value)[6:-1]),
+        say("Correct it, or say what it means: --data.role_map.{role} user.", role=value[:40]),
+    )
+
+
+def listed(value: Any, column: str) -> list[Any]:
+    """The list of messages.
+
+    Raises:
+        RowProblem: E303 null, E302 empty, E304 not a list.
+    """
+    if value is None:
+        raise RowProblem(
+            "E303",
+            column,
+            say("field {field} is null", field=column),
+            say("Write the messages, or remove the row."),
+        )
+    if not isinstance(value, list):
+        raise RowProblem(
+            "E304",
+            column,
+            say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+            say('Write it as [{"role": ..., "content": ...}, ...].'),
+        )
+    if not value:
+        raise RowProblem(
+            "E302",
+            column,
+            say("field {field} is an empty list", field=column),
+            say("Write the messages, or remove the row."),
+        )
+    return value
+
+
+def weight(message: dict[str, Any], where: str) -> bool | None:
+    """Whether a message is trained: its ``train`` (true, false) or ``weight`` (0, 1)."""
+    for key in ("train", "weight"):
+        value = message.get(key)
+        if value is None:
+            continue
+        if value in (0, 1) and isinstance(value, bool | int | float):
+            return bool(value)
+        what = show(value).removeprefix("text ").removeprefix("number ")
+        raise RowProblem(
+            "E304",
+            f"{where}.{key}",
+            say(
+                "field {field}: expected 0 or 1, found {what}",
+                field=f"{where}.{key}",
+                what=what,
+            ),
+            say("Write 1 to train the message, 0 to leave it out."),
+        )
+    return None
+
+
+def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
+    """Tools of a row: a list of objects, or the same as JSON text; nothing where it is empty.
+
+    Raises:
+        RowProblem: E411 not JSON, or not a list of objects.
+    """
+    if value is None or value == "" or value == []:
+        return ()
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            column_number = getattr(error, "colno", 1)
+            raise RowProblem(
+                "E411",
+                column,
+                say("field {field}: not JSON (column {n})", field=column, n=column_number),
+                say("Write a JSON list of tools, or leave {field} out.", field=column),
+                column=column_number,
+            ) from error
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list) or any(not isinstance(tool, dict) for tool in value):
+        raise RowProblem(
+            "E411",
+            column,
+            say(
+                "field {field}: expected a list of tools, found {what}",
+                field=column,
+                what=show(value),
+            ),
+            say("Write a JSON list of tools, or leave {field} out.", field=column),
+        )
+    return tuple(value)
+
+
+def tool_call(value: Any, where: str) -> ToolCall:
+    """One tool call: ``{name, arguments}``, or the same under ``function``, arguments parsed.
+
+    Raises:
+        RowProblem: E412 not an object with a name, or arguments that are not a JSON object.
+    """
+    call = value.get("function", value) if isinstance(value, dict) else value
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not call["name"]:
+        raise RowProblem(
+            "E412",
+            where,
+            say("field {field}: expected a call with a name, found {what}", field=where, what=show(call)),
+            say('Write it as {"name": ..., "arguments": {...}}.'),
+        )
+    arguments = call.get("arguments", {})
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise RowProblem(
+                "E412",
+                f"{where}.arguments",
+                say("field {field}: not JSON (column {n})", field=f"{where}.arguments", n=getattr(error, "colno", 1)),
+                say("Write the arguments as a JSON object."),
+            ) from error
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise RowProblem(
+            "E412",
+            f"{where}.arguments",
+            say("field {field}: expected an object, found {what}", field=f"{where}.arguments", what=show(arguments)),
+            say("Write the arguments as a JSON object."),
+        )
+    identifier = value.get("id") if isinstance(value, dict) else None
+    return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
+
+
+def ordered(
+    messages: Sequence[Message], column: str, options: RowOptions
+) -> tuple[Message, ...]:
+    """Check the order of a conversation and join neighbours where the user asked for it.
+
+    Raises:
+        RowProblem: E402 one role twice in a row, E404 a late system message, E406 nothing to
+            learn, E414 a tool call and its results that do not match.
+    """
+    if options.merge_same_role:
+        messages = merged(messages)
+    for i, message in enumerate(messages):
+        previous = messages[i - 1].role if i else None
+        if message.role == "system" and i:
+            raise RowProblem(
+                "E404",
+                f"{column}[{i}]",
+                say("{place}: system is allowed only as the first message", place=f"{column}[{i}]"),
+                say("Move it to the front, or make it part of a user message."),
+            )
+        if message.role == previous and message.role in ("user", "assistant"):
+            raise RowProblem(
+                "E402",
+                f"{column}[{i}]",
+                say("{place}: {role} after {role}", place=f"{column}[{i}]", role=message.role),
+                say("Join them with a blank line: --data.merge_same_role true; or correct the row."),
+            )
+    if not any(message.role == "assistant" for message in messages):
+        raise RowProblem(
+            "E406",
+            column,
+            say("{field} holds no assistant message: there is nothing to learn", field=column),
+            say("Add the answer, or remove the row."),
+        )
+    matched_calls(messages, column)
+    return tuple(messages)
+
+
+def merged(messages: Sequence[Message]) -> list[Message]:
+    """Join neighbours of one role with a blank line."""
+    joined: list[Message] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last and last.role == message.role and message.role != "tool":
+            parts = [part for part in (last.content, message.content) if part]
+            thoughts = [part for part in (last.thinking, message.thinking) if part]
+            joined[-1] = replace(
+                last,
+                content="\n\n".join(parts),
+                thinking="\n\n".join(thoughts) or None,
+                tool_calls=last.tool_calls + message.tool_calls,
+                train=last.train if last.train is not None else message.train,
+            )
+        else:
+            joined.append(message)
+    return joined
+
+
+def matched_calls(messages: Sequence[Message], column: str) -> None:
+    """Check that results answer the calls before them, in their order, where calls have ids."""
+    waiting: list[str] = []
+    for i, message in enumerate(messages):
+        if message.role == "tool":
+            if message.tool_call_id is None or not waiting:
+                if message.tool_call_id is not None:
+                    raise _unmatched(column, i, message.tool_call_id)
+                continue
+            if message.tool_call_id != waiting[0]:
+                raise _unmatched(column, i, message.tool_call_id)
+            waiting.pop(0)
+            continue
+        if waiting:
+            raise RowProblem(
+                "E414",
+                f"{column}[{i}]",
+                say("{place}: tool call {id} has no result before it", place=f"{column}[{i}]", id=waiting[0]),
+                say("Add the tool message that answers it."),
+            )
+        if message.role == "assistant":
+            waiting = [cast(str, call.id) for call in message.tool_calls if call.id is not None]
+            follower = messages[i + 1] if i + 1 < len(messages) else None
+            if follower is None or (follower.role == "tool" and follower.tool_call_id is None):
+                waiting = []
+
+
+def _unmatched(column: str, i: int, identifier: str) -> RowProblem:
+    return RowProblem(
+        "E414",
+        f"{column}[{i}].tool_call_id",
+        say(
+            "{place}: result for {id} does not answer the next open tool call",
+            place=f"{column}[{i}]",
+            id=show(identifier)[6:-1],
+        ),
+        say("Put the results in the order of the calls, each with the id of its call."),
+    )
+
+
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """One message as an object.
+
+    Raises:
+        RowProblem: E304 it is something else.
+    """
+    if not isinstance(value, dict):
+        raise RowProblem(
+            "E304",
+            where,
+            say("{place}: expected a message, found {what}", place=where, what=show(value)),
+            NOTHING,
+        )
+    return value

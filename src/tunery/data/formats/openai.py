@@ -1,0 +1,154 @@
+"""OpenAI rows: messages [{role, content, tool_calls}], tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
+from tunery.data.formats.messages import as_object, listed, ordered, role_of, tool_call, tool_list, weight
+from tunery.data.problems import RowProblem, say, show
+from tunery.types import Conversation, Message, RowRef
+
+
+class OpenAI(Columns):
+    """A conversation as chat APIs take it."""
+
+    name = "openai"
+    required = ("messages",)
+    known = ("messages", "tools")
+
+    def plain(self, raw: Row, options: RowOptions) -> bool:
+        """Whether it is user and assistant by turns, texts only."""
+        messages = raw.get("messages")
+        if type(messages) is not list or options.columns or "tools" in raw or not messages:
+            return False
+        expected = "user"
+        first = messages[0]
+        if type(first) is dict and first.get("role") == "system":
+            content = first.get("content")
+            if type(content) is not str or not content.strip() or len(first) != 2:
+                return False
+            messages = messages[1:]
+        for message in messages:
+            if type(message) is not dict or len(message) != 2 or message.get("role") != expected:
+                return False
+            content = message.get("content")
+            if type(content) is not str or not content or content.isspace():
+                return False
+            expected = "assistant" if expected == "user" else "user"
+        return expected == "user" and len(messages) > 0
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
+        """Make the conversation."""
+        column = options.column("messages")
+        value = parsed(self.value(raw, "messages", options), column, options)
+        messages = read_messages(listed(value, column), column, options)
+        tools = options.column("tools")
+        return Conversation(
+            ordered(messages, column, options), tools=tool_list(raw.get(tools), tools), ref=ref
+        )
+
+
+def read_messages(values: list[Any], column: str, options: RowOptions) -> list[Message]:
+    """Read messages with ``role`` and ``content``.
+
+    Raises:
+        RowProblem: A message cannot be read; the field names which.
+    """
+    return [_message(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
+
+
+def _message(value: Any, where: str, column: str, options: RowOptions) -> Message:
+    message = as_object(value, where)
+    if "role" not in message:
+        raise _absent(f"{where}.role")
+    role = role_of(message["role"], f"{where}.role", options)
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise RowProblem(
+            "E304",
+            f"{where}.tool_calls",
+            say(
+                "field {field}: expected a list, found {what}",
+                field=f"{where}.tool_calls",
+                what=show(calls),
+            ),
+        )
+    identifier = message.get("tool_call_id")
+    name = message.get("name")
+    return Message(
+        role,
+        _content(message, where, column, options, empty_is_fine=bool(calls) or role == "tool"),
+        thinking=_thinking(message, where),
+        tool_calls=tuple(tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)),
+        tool_call_id=str(identifier) if identifier is not None else None,
+        name=name if isinstance(name, str) else None,
+        train=weight(message, where),
+    )
+
+
+def _content(
+    message: dict[str, Any], where: str, column: str, options: RowOptions, *, empty_is_fine: bool
+) -> str:
+    place = f"{where}.content"
+    value = message.get("content")
+    if isinstance(value, list):
+        value = _joined(value, place)
+    if empty_is_fine:
+        if value is None:
+            return ""
+        how = options.coerce.get(column)
+        return value if isinstance(value, str) else coerced(value, place, how, column)
+    if "content" not in message:
+        raise _absent(place)
+    return text(value, column, options, place=place)
+
+
+def _joined(parts: list[Any], place: str) -> str:
+    """The text of a list of content parts."""
+    texts: list[str] = []
+    for i, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(part, str):
+            texts.append(part)
+        elif kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif isinstance(kind, str) and kind != "text":
+            raise RowProblem(
+                "E600",
+                f"{place}[{i}]",
+                say("{place}: a part of type {kind}; only text is trained", place=f"{place}[{i}]", kind=kind),
+                say("Remove the part, or remove the row."),
+            )
+        else:
+            raise RowProblem(
+                "E304",
+                f"{place}[{i}]",
+                say("field {field}: expected text, found {what}", field=f"{place}[{i}]", what=show(part)),
+            )
+    return "".join(texts)
+
+
+def _thinking(message: dict[str, Any], where: str) -> str | None:
+    for key in ("reasoning_content", "thinking", "reasoning"):
+        value = message.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise RowProblem(
+                "E304",
+                f"{where}.{key}",
+                say("field {field}: expected text, found {what}", field=f"{where}.{key}", what=show(value)),
+            )
+        if value.strip():
+            return value
+    return None
+
+
+def _absent(place: str) -> RowProblem:
+    return RowProblem(
+        "E301",
+        place,
+        say("{field} is missing", field=place),
+        say("Add it, or remove the row."),
+    )

@@ -1,0 +1,52 @@
+"""Prompt/completion rows: two texts, or two lists of messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.data.formats.base import Columns, Row, RowOptions, text
+from tunery.data.formats.messages import listed, ordered, tool_list
+from tunery.data.formats.openai import read_messages
+from tunery.types import Conversation, Message, Role, RowRef
+
+
+class PromptCompletion(Columns):
+    """A prompt and what is to follow it."""
+
+    name = "prompt_completion"
+    required = ("prompt", "completion")
+    known = ("prompt", "completion", "system", "tools")
+
+    def plain(self, raw: Row, options: RowOptions) -> bool:
+        """Whether both are texts with something in them."""
+        if options.columns or "tools" in raw or "system" in raw:
+            return False
+        asked, answer = raw.get("prompt"), raw.get("completion")
+        return (
+            type(asked) is str
+            and type(answer) is str
+            and asked != ""
+            and answer != ""
+            and not asked.isspace()
+            and not answer.isspace()
+        )
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
+        """Make the conversation: user, assistant."""
+        messages = self._side(raw, "prompt", "user", options)
+        messages += self._side(raw, "completion", "assistant", options)
+        system, tools = options.column("system"), options.column("tools")
+        if raw.get(system) and messages[0].role != "system":
+            messages.insert(0, Message("system", text(raw[system], system, options)))
+        return Conversation(
+            ordered(messages, options.column("prompt"), options),
+            tools=tool_list(raw.get(tools), tools),
+            ref=ref,
+        )
+
+    def _side(self, raw: Row, name: str, role: Role, options: RowOptions) -> list[Message]:
+        column = options.column(name)
+        value: Any = self.value(raw, name, options)
+        if isinstance(value, list):
+            return read_messages(listed(value, column), column, options)
+        return [Message(role, text(value, column, options))]

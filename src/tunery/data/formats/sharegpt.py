@@ -1,0 +1,106 @@
+"""ShareGPT rows: conversations [{from, value}], system, tools; user/assistant names work too."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, parsed, text
+from tunery.data.formats.messages import as_object, listed, ordered, role_of, tool_call, tool_list, weight
+from tunery.data.formats.openai import read_messages
+from tunery.data.problems import RowProblem, say
+from tunery.types import Conversation, Message, RowRef, ToolCall
+
+TAG_ROLES = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+
+
+class ShareGPT(Columns):
+    """A conversation with human, gpt, observation and function_call."""
+
+    name = "sharegpt"
+    required = ("conversations",)
+    known = ("conversations", "system", "tools")
+
+    def plain(self, raw: Row, options: RowOptions) -> bool:
+        """Whether it is human and gpt by turns, texts only."""
+        turns = raw.get("conversations")
+        if type(turns) is not list or not turns or options.columns or options.tags:
+            return False
+        if "tools" in raw or "system" in raw or options.role_map:
+            return False
+        expected = "human"
+        for turn in turns:
+            if type(turn) is not dict or len(turn) != 2 or turn.get("from") != expected:
+                return False
+            value = turn.get("value")
+            if type(value) is not str or not value or value.isspace():
+                return False
+            expected = "gpt" if expected == "human" else "human"
+        return expected == "human"
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
+        """Make the conversation."""
+        column, system = options.column("conversations"), options.column("system")
+        value = parsed(self.value(raw, "conversations", options), column, options)
+        turns = listed(value, column)
+        first = turns[0] if isinstance(turns[0], dict) else {}
+        tags = options.tags
+        if "role" in first and tags.get("role_tag", "from") not in first:
+            messages = read_messages(turns, column, options)
+        else:
+            messages = [self._turn(t, f"{column}[{i}]", column, options) for i, t in enumerate(turns)]
+        told = optional_text(raw.get(system), system, options)
+        if told.strip() and messages[0].role != "system":
+            messages.insert(0, Message("system", told))
+        tools = options.column("tools")
+        return Conversation(
+            ordered(messages, column, options), tools=tool_list(raw.get(tools), tools), ref=ref
+        )
+
+    def _turn(self, value: Any, where: str, column: str, options: RowOptions) -> Message:
+        turn = as_object(value, where)
+        role_tag = options.tags.get("role_tag", "from")
+        content_tag = options.tags.get("content_tag", "value")
+        for key in (role_tag, content_tag):
+            if key not in turn:
+                raise RowProblem(
+                    "E301",
+                    f"{where}.{key}",
+                    say("{field} is missing", field=f"{where}.{key}"),
+                    say("Add it, or remove the row."),
+                )
+        spoken = turn[role_tag]
+        theirs = {
+            options.tags[tag]: role for tag, role in TAG_ROLES.items() if tag in options.tags
+        }
+        if isinstance(spoken, str):
+            spoken = theirs.get(spoken, spoken)
+        role = role_of(spoken, f"{where}.{role_tag}", options)
+        place = f"{where}.{content_tag}"
+        content = text(turn[content_tag], column, options, place=place) if role != "tool" else (
+            optional_text(turn[content_tag], column, options)
+        )
+        if spoken == "function_call":
+            return Message("assistant", "", tool_calls=_calls(content, place), train=weight(turn, where))
+        return Message(role, content, train=weight(turn, where))
+
+
+def _calls(content: str, place: str) -> tuple[ToolCall, ...]:
+    """The calls of a function_call turn: JSON, one object or a list."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RowProblem(
+            "E412",
+            place,
+            say("field {field}: not JSON (column {n})", field=place, n=getattr(error, "colno", 1)),
+            say('Write it as {"name": ..., "arguments": {...}}.'),
+        ) from error
+    calls = value if isinstance(value, list) else [value]
+    return tuple(tool_call(call, place) for call in calls)

@@ -1,0 +1,71 @@
+"""Where each usable row of a file stands: 8 bytes a row, and a row is read when it is asked for."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from itertools import compress
+from typing import Any
+
+from tunery.data.sources.base import Batch, FileSource, Lines
+from tunery.types import RowRef
+
+
+class FileRows:
+    """The usable rows of one file, by position.
+
+    Args:
+        source: The open file.
+        dataset: Name of the dataset, for references.
+    """
+
+    def __init__(self, source: FileSource, dataset: str) -> None:
+        self.source = source
+        self.dataset = dataset
+        self.total = 0
+        self._starts = array("Q")
+        self._left_out = array("Q")  # record numbers, ascending
+        self._lines = Lines()
+        self._has_lines = False
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def extend(self, batch: Batch, good: list[bool]) -> None:
+        """Add a batch; rows that are not good are left out."""
+        if batch.lines is not None:
+            self._has_lines = True
+            self._lines.extend(batch.lines, batch.first)
+        if all(good):
+            self._starts.extend(batch.starts)
+            return
+        self._starts.extend(compress(batch.starts, good))
+        self._left_out.extend(batch.first + i for i, fine in enumerate(good) if not fine)
+
+    def record(self, i: int) -> int:
+        """The 1-based record number in the file of usable row ``i``."""
+        low, high = 0, len(self._left_out)
+        while low < high:
+            middle = (low + high) // 2
+            # Rows before the middle one left out that are usable.
+            if self._left_out[middle] - 1 - middle <= i:
+                low = middle + 1
+            else:
+                high = middle
+        return i + 1 + low
+
+    def ref(self, i: int) -> RowRef:
+        """Where usable row ``i`` came from."""
+        record = self.record(i)
+        line = self._lines.of(record) if self._has_lines else None
+        return RowRef(self.dataset, self.source.name, record, line)
+
+    def load(self, i: int) -> Any:
+        """Read usable row ``i`` from the file."""
+        return self.source.load(self._starts[i])
+
+
+def place(ends: list[int], i: int) -> tuple[int, int]:
+    """Find item ``i`` in pieces that end at ``ends``: (piece, position inside it)."""
+    piece = bisect_right(ends, i)
+    return piece, i - (ends[piece - 1] if piece else 0)

@@ -1,0 +1,58 @@
+"""The row equation: every row that was read is used, set aside, or filtered by a named rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Where the rows went.
+
+    Args:
+        read: Rows found in the files.
+        used: Rows that become examples.
+        quarantined: Rows set aside because they cannot be used.
+        filtered: Rows left out on purpose, by rule.
+    """
+
+    read: int = 0
+    used: int = 0
+    quarantined: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
+
+    def balanced(self) -> bool:
+        """Whether read = used + quarantined + filtered."""
+        return self.read == self.used + self.quarantined + sum(self.filtered.values())
+
+    def filter(self, rule: str, count: int) -> None:
+        """Move ``count`` rows from used to the rule that leaves them out."""
+        if count:
+            self.used -= count
+            self.filtered[rule] = self.filtered.get(rule, 0) + count
+
+    def add(self, other: Ledger) -> None:
+        """Add another dataset's rows to this ledger."""
+        self.read += other.read
+        self.used += other.used
+        self.quarantined += other.quarantined
+        for rule, count in other.filtered.items():
+            self.filtered[rule] = self.filtered.get(rule, 0) + count
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for events and ``--json``."""
+        return {
+            "read": self.read,
+            "used": self.used,
+            "quarantined": self.quarantined,
+            "filtered": dict(self.filtered),
+        }
+
+    def __str__(self) -> str:
+        filtered = sum(self.filtered.values())
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in self.filtered.items())
+        return (
+            f"{self.read:,} rows read = {self.used:,} used + {self.quarantined:,} quarantined "
+            f"+ {filtered:,} filtered{f' ({rules})' if rules else ''}"
+        )

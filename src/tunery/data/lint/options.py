@@ -1,0 +1,79 @@
+"""What the checker must know about how rows will be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tunery.data.formats.base import RowOptions
+from tunery.data.sources.base import ReadOptions
+
+if TYPE_CHECKING:
+    from tunery.config.data import DataConfig
+    from tunery.data.catalog import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """Settings of one check; each is the setting of the same name in ``data``.
+
+    Args:
+        format: Format of the rows; found from the first rows where None.
+        columns: Ours: theirs.
+        accept: Warning codes that are known and not said again.
+        progress: Called with (rows so far, bytes so far, bytes in all).
+    """
+
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str = "utf-8"
+    records_at: str | None = None
+    header: bool = True
+    role_map: Mapping[str, str] = field(default_factory=dict)
+    parse: Mapping[str, str] = field(default_factory=dict)
+    coerce: Mapping[str, str] = field(default_factory=dict)
+    allow_empty: tuple[str, ...] = ()
+    merge_same_role: bool = False
+    deduplicate: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+    accept: tuple[str, ...] = ()
+    progress: Callable[[int, int, int], None] | None = None
+
+    @classmethod
+    def of(
+        cls, config: DataConfig, *, progress: Callable[[int, int, int], None] | None = None
+    ) -> CheckOptions:
+        """The options that a run with this config reads its rows by."""
+        return cls(
+            format=config.format,
+            columns=config.columns,
+            encoding=config.encoding,
+            records_at=config.records_at,
+            header=config.header,
+            role_map=config.role_map,
+            parse=config.parse,
+            coerce=config.coerce,
+            allow_empty=tuple(config.allow_empty),
+            merge_same_role=config.merge_same_role,
+            deduplicate=config.deduplicate,
+            variables=config.variables,
+            accept=tuple(config.accept),
+            progress=progress,
+        )
+
+    def reading(self) -> ReadOptions:
+        """The part that concerns files."""
+        return ReadOptions(self.encoding, self.records_at, self.header)
+
+    def rows(self, dataset: Dataset) -> RowOptions:
+        """The part that concerns rows, over what the dataset's own catalog entry says."""
+        return RowOptions(
+            columns={**dataset.columns, **self.columns},
+            tags=dataset.tags,
+            role_map={**dataset.role_map, **self.role_map},
+            parse=self.parse,
+            coerce=self.coerce,
+            allow_empty=self.allow_empty,
+            merge_same_role=self.merge_same_role,
+        )

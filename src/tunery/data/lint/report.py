@@ -1,0 +1,94 @@
+"""What a check found: problems grouped by code, counted, with at most five examples of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunery.data.problems import Problem
+
+MAX_EXAMPLES = 5
+ORDER = {"stop": 0, "warn": 1, "note": 2}
+
+
+@dataclass(slots=True)
+class Group:
+    """All problems of one code."""
+
+    code: str
+    count: int = 0
+    examples: list[Problem] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """The result of checking one dataset.
+
+    Args:
+        dataset: Its name.
+        format: The format its rows have; None where none was found.
+        rows: Records read.
+        bad: Records that cannot be used.
+        duplicates: Records left out because ``data.deduplicate`` is on.
+        files: How many files were read.
+    """
+
+    dataset: str
+    format: str | None = None
+    rows: int = 0
+    bad: int = 0
+    duplicates: int = 0
+    files: int = 0
+    groups: dict[str, Group] = field(default_factory=dict)
+    broken_files: int = 0
+
+    def add(self, problem: Problem, count: int = 1) -> None:
+        """Count a problem and keep it if it is among the first of its code."""
+        group = self.groups.setdefault(problem.code, Group(problem.code))
+        group.count += count
+        if len(group.examples) < MAX_EXAMPLES:
+            group.examples.append(problem)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stops a run."""
+        return not self.stops
+
+    @property
+    def good(self) -> int:
+        """Rows that can be used."""
+        return self.rows - self.bad - self.duplicates
+
+    @property
+    def stops(self) -> list[Group]:
+        """Groups that stop a run."""
+        return [group for group in self.groups.values() if group.examples[0].severity == "stop"]
+
+    def problems(self) -> list[Problem]:
+        """Every example, the worst first, each with its code's count."""
+        groups = sorted(
+            self.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code)
+        )
+        return [example.counted(group.count) for group in groups for example in group.examples]
+
+    def warnings(self) -> list[Problem]:
+        """One problem a warning code, with its count."""
+        return [
+            group.examples[0].counted(group.count)
+            for group in self.groups.values()
+            if group.examples[0].severity == "warn"
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json`` and ``--report``: never translated."""
+        return {
+            "dataset": self.dataset,
+            "format": self.format,
+            "files": self.files,
+            "rows": self.rows,
+            "ok": self.ok,
+            "rows_ok": self.good,
+            "rows_bad": self.bad,
+            "rows_duplicate": self.duplicates,
+            "problems": [problem.as_dict() for problem in self.problems()],
+        }

@@ -1,0 +1,156 @@
+"""Decide, from the first rows, which format a dataset has and whether its columns fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tunery.data.catalog import Dataset
+from tunery.data.formats import FORMATS, Format, RowOptions
+from tunery.data.formats.detect import SAMPLE_ROWS, detect
+from tunery.data.lint.options import CheckOptions
+from tunery.data.problems import Problem, say, visible
+from tunery.data.sources.base import FileSource
+
+MESSAGE_COLUMNS = {"openai": ("messages", "conversations"), "sharegpt": ("conversations", "messages")}
+ASKED = ("instruction", "input", "prompt", "system", "tools")
+
+
+@dataclass(slots=True)
+class Settled:
+    """How the rows of a dataset are read from here on.
+
+    Args:
+        format: None where none fits.
+        options: With the columns that were worked out.
+        file: The first file, for messages.
+        hopeless: No row can be used (the columns do not fit); rows are only counted.
+        used: Their names of the columns the format reads.
+        asked: Those of them that are no answers.
+        escaped: Texts of a batch are JSON and not the text itself.
+    """
+
+    format: Format | None
+    options: RowOptions
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+    hopeless: bool = False
+    used: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
+    escaped: bool = True
+
+
+def settle(
+    dataset: Dataset,
+    rows: Sequence[Any],
+    source: FileSource,
+    options: RowOptions,
+    check: CheckOptions,
+) -> Settled:
+    """Choose the format and adapt the columns; problems say what does not fit."""
+    sample = [row for row in rows if isinstance(row, dict)][:SAMPLE_ROWS]
+    name = check.format or dataset.format
+    settled = Settled(None, options, source.name, escaped=source.columns is None)
+    if not sample:
+        # Nothing here can be judged: the rows' own problems say why.
+        settled.format = FORMATS.get(name or "openai")
+        return settled
+    if name is None:
+        name = detect(sample, options)
+    if name is None:
+        settled.hopeless = True
+        settled.problems.append(_no_format(sample, source, check))
+        return settled
+    settled.options = options = _aliases(name, sample, options)
+    if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
+        name = "text"
+        settled.options = options = replace(
+            options, columns={"text": options.column("instruction")}
+        )
+    settled.format = FORMATS.get(name)
+    settled.used = frozenset(options.column(column) for column in settled.format.known)
+    settled.asked = frozenset(options.column(column) for column in ASKED)
+    missing = [c for c in (options.column(r) for r in settled.format.required) if all(c not in row for row in sample)]
+    if missing and (len(sample) > 1 or check.format or dataset.format):
+        settled.hopeless = True
+        settled.problems.append(_misfit(sample, source, name, settled, check))
+    return settled
+
+
+def _aliases(name: str, sample: Sequence[dict[str, Any]], options: RowOptions) -> RowOptions:
+    """Find the messages under the other usual name, where nobody named the column."""
+    own, other = MESSAGE_COLUMNS.get(name, ("", ""))
+    if not own or own in options.columns:
+        return options
+    if all(own not in row for row in sample) and any(other in row for row in sample):
+        return replace(options, columns={**options.columns, own: other})
+    return options
+
+
+def _is_pretraining(sample: Sequence[dict[str, Any]], options: RowOptions) -> bool:
+    """A LLaMA-Factory entry of formatting alpaca that names only ``prompt`` means plain text."""
+    return "instruction" in options.columns and all(
+        options.column("output") not in row for row in sample
+    )
+
+
+def _columns(sample: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(str(key) for row in sample for key in row))
+    return visible(", ".join(names), 80)
+
+
+def _no_format(sample: Sequence[dict[str, Any]], source: FileSource, check: CheckOptions) -> Problem:
+    if source.columns is not None and check.header and source.path.suffix != ".parquet" and _is_delimited(source):
+        return Problem(
+            "E143",
+            source.name,
+            say("header reads {columns}; none is a known column", columns=_columns(sample)),
+            say(
+                "Name the columns: --data.format alpaca --data.columns.instruction THEIRS "
+                "--data.columns.output THEIRS. If the file has no header: --data.header false, "
+                "and THEIRS are 1, 2, 3."
+            ),
+            line=1,
+        )
+    return Problem(
+        "E201",
+        source.name,
+        say("no known format: rows have {columns}", columns=_columns(sample)),
+        say(
+            "Name the format and its columns, such as: --data.format alpaca "
+            "--data.columns.instruction THEIRS --data.columns.output THEIRS."
+        ),
+    )
+
+
+def _misfit(
+    sample: Sequence[dict[str, Any]],
+    source: FileSource,
+    name: str,
+    settled: Settled,
+    check: CheckOptions,
+) -> Problem:
+    assert settled.format is not None
+    other = detect(sample, RowOptions())
+    needs = ", ".join(settled.options.column(column) for column in settled.format.required)
+    found = say(
+        "has {columns}; format {format} needs {needs}",
+        columns=_columns(sample),
+        format=name,
+        needs=needs,
+    )
+    if other and other != name:
+        fix = say("Did you mean --data.format {format}?", format=other)
+    else:
+        fix = say(
+            "Say which column is meant: --data.columns.{column} THEIRS.",
+            column=settled.format.required[0],
+        )
+    return Problem("E201", source.name, found, fix)
+
+
+def _is_delimited(source: FileSource) -> bool:
+    from tunery.data.sources.delimited import DelimitedFile
+
+    return isinstance(source, DelimitedFile)

@@ -1,0 +1,153 @@
+"""Warnings about what stands in texts: invisible characters, control tokens, secrets, placeholders.
+
+Each is first asked of a whole block of rows, so that clean data costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tunery.data.problems import SECRETS, Phrase, character_name, say
+from tunery.data.variables import PLACEHOLDER
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
+INVISIBLE_CHARACTERS = (
+    "\x7f\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+ESCAPES = re.compile(r"\\u(?:[dD][89a-fA-F]|20[0126]|00[01]|007[fF]|[fF][eE][fF][fF])|\\[bf]")
+SPECIAL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
+    r"|\[/?INST\]"
+)
+SPECIAL_HINTS = ("<|", "<｜", "<s>", "</s>", "<bos>", "<eos>", "_of_turn>", "INST]")
+SECRET_HINTS = ("hf_", "sk-", "gh", "AKIA", "AIza", "xox", "PRIVATE KEY")
+SINGLE = re.compile(r"(?<![{$\w])\{([A-Za-z_]\w*)\}(?!\})")
+SECRET_NAMES = (
+    ("hf_", "a Hugging Face token"),
+    ("sk-", "an API key"),
+    ("gh", "a GitHub token"),
+    ("AKIA", "an AWS key"),
+    ("AIza", "a Google API key"),
+    ("xox", "a Slack token"),
+    ("-----", "a private key"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One remark about one field."""
+
+    code: str
+    field: str
+    found: Phrase
+    fix: Phrase
+    column: int | None = None
+
+
+def suspicious(block: str, *, escaped: bool) -> bool:
+    """Whether any text of a block may deserve a remark; False is certain.
+
+    Args:
+        block: The text of many rows.
+        escaped: The block is JSON, in which characters may be written as escapes.
+    """
+    if escaped and "\\" in block and ESCAPES.search(block):
+        return True
+    if not block.isascii() and any(character in block for character in INVISIBLE_CHARACTERS):
+        return True
+    if not escaped and INVISIBLE.search(block):
+        return True
+    if any(hint in block for hint in SPECIAL_HINTS) and SPECIAL.search(block):
+        return True
+    if any(hint in block for hint in SECRET_HINTS) and SECRETS.search(block):
+        return True
+    return False
+
+
+def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every string in a value with the path of its field."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from strings(item, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings(item, f"{path}.{key}" if path else str(key))
+
+
+def remarks(row: dict[str, Any], columns: frozenset[str]) -> Iterator[Remark]:
+    """Look at each text of the columns a format reads."""
+    for column, value in row.items():
+        if column in columns:
+            for path, text in strings(value, column):
+                yield from _remarks(path, text)
+
+
+def placeholders(text: str) -> list[str]:
+    """``{{name}}`` and ``{name}`` as they are written, in a text."""
+    double = ["{{" + name + "}}" for name in PLACEHOLDER.findall(text)]
+    return double + ["{" + name + "}" for name in SINGLE.findall(text)]
+
+
+def _remarks(path: str, text: str) -> Iterator[Remark]:
+    half = SURROGATE.search(text)
+    if half:
+        yield Remark(
+            "E113",
+            path,
+            say(
+                "field {field}: {escape} is half of a character pair and cannot be tokenized",
+                field=path,
+                escape=f"\\u{ord(half.group()):04x}",
+            ),
+            say("Correct the text where it was made; remove this half."),
+            half.start() + 1,
+        )
+    hidden = sorted(set(INVISIBLE.findall(text)))
+    if hidden:
+        yield Remark(
+            "W701",
+            path,
+            say(
+                "field {field} holds invisible characters: {names}",
+                field=path,
+                names=", ".join(character_name(character) for character in hidden[:5]),
+            ),
+            say("Remove them unless they are meant."),
+        )
+    special = SPECIAL.search(text)
+    if special:
+        yield Remark(
+            "W707",
+            path,
+            say(
+                "field {field} char {at}: {token} looks like a control token; it is encoded as "
+                "plain text",
+                field=path,
+                at=special.start() + 1,
+                token=special.group(),
+            ),
+            say("Remove it if it came from another tool's export."),
+            special.start() + 1,
+        )
+    secret = SECRETS.search(text)
+    if secret:
+        kind = next(name for start, name in SECRET_NAMES if secret.group().startswith(start))
+        yield Remark(
+            "W708",
+            path,
+            say(
+                "field {field} looks like it holds {kind} ({masked}…)",
+                field=path,
+                kind=kind,
+                masked=secret.group()[:7],
+            ),
+            say("A trained model can repeat it. Remove it, and revoke it if it is real."),
+        )

@@ -1,0 +1,57 @@
+"""Rows that were set aside: the raw row, where it stood, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from tunery.data.problems import Problem
+
+
+class QuarantineFile:
+    """Writes ``quarantine.jsonl``; the file appears whole, at ``keep``, or not at all.
+
+    Args:
+        path: Where it will stand; None writes nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._staging = path.with_name(f".{path.name}.{os.getpid()}") if path else None
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> QuarantineFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._staging is not None:
+            self._staging.unlink(missing_ok=True)
+
+    def add(self, problem: Problem, raw: str) -> None:
+        """Set a row aside."""
+        if self._staging is None:
+            return
+        if self._file is None:
+            self._staging.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._staging.open("w", encoding="utf-8", errors="backslashreplace")
+        self._file.write(json.dumps({**problem.as_dict(), "raw": raw}, ensure_ascii=False) + "\n")
+
+    def keep(self) -> None:
+        """Put the file in its place."""
+        if self._file is None or self._staging is None or self.path is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._file = None
+        self._staging.replace(self.path)

@@ -1,0 +1,59 @@
+"""Datasets that the user gave a name: ``TUNERY_HOME/datasets/datasets.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.errors import DataError
+
+
+def registry_file() -> Path:
+    """The file that holds the names."""
+    return env.datasets_dir() / "datasets.json"
+
+
+def registered() -> dict[str, dict[str, Any]]:
+    """All added datasets: name -> path, format, columns, sha256, owned.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    file = registry_file()
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} cannot be read: {error}.", fix="Correct it, or move it away and add again."
+        ) from error
+    return entries if isinstance(entries, dict) else {}
+
+
+def write_registered(entries: dict[str, dict[str, Any]]) -> None:
+    """Write the names, whole or not at all.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    file = registry_file()
+    staging = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with staging.open("w", encoding="utf-8") as out:
+            json.dump(entries, out, ensure_ascii=False, indent=2)
+            out.flush()
+            os.fsync(out.fileno())
+        staging.replace(file)
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be written: {error.strerror}.",
+            fix="Set TUNERY_HOME to a folder that can be written, with room on its disk.",
+        ) from error
+    finally:
+        if staging.exists():
+            staging.unlink()

@@ -1,0 +1,138 @@
+"""Files of rows: what a path holds is decided by its content, then read as a stream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import FileProblem, Problem, say, visible
+from tunery.data.sources.base import FileSource, ReadOptions
+from tunery.data.sources.columnar import ArrowFile, ParquetFile
+from tunery.data.sources.delimited import DelimitedFile
+from tunery.data.sources.jsonarray import ArrayFile
+from tunery.data.sources.jsonlines import LineFile
+from tunery.data.sources.probe import Probed, probe
+from tunery.data.sources.syntax import syntax_problem
+
+MAX_OBJECT_BYTES = 64 * 1024 * 1024
+
+
+def open_file(
+    path: Path, name: str, options: ReadOptions
+) -> tuple[FileSource, tuple[Problem, ...]]:
+    """Open a file of rows.
+
+    Args:
+        path: The file.
+        name: How messages name it.
+        options: How it is to be read.
+
+    Returns:
+        The source, and what was noticed and accepted (notes).
+
+    Raises:
+        FileProblem: It cannot be read as rows.
+    """
+    found = probe(path, name, options)
+    return _source(found, name, options), found.notes
+
+
+def _source(found: Probed, name: str, options: ReadOptions) -> FileSource:
+    match found.kind:
+        case ".parquet":
+            return ParquetFile(name, found.path)
+        case ".arrow":
+            return ArrowFile(name, found.path)
+        case ".csv" | ".tsv":
+            return DelimitedFile(
+                name,
+                found.path,
+                skip=found.skip,
+                delimiter="," if found.kind == ".csv" else "\t",
+                header=options.header,
+            )
+        case ".txt":
+            return LineFile(name, found.path, skip=found.skip, plain=True)
+        case "array":
+            return ArrayFile(name, found.path, skip=found.skip, records_at=options.records_at)
+        case "object":
+            return _single_object(found, name)
+        case _:
+            return LineFile(name, found.path, skip=found.skip)
+
+
+def _single_object(found: Probed, name: str) -> FileSource:
+    """A .json file that is one object: one row, or a list of rows under a key."""
+    size = found.path.stat().st_size
+    if size > MAX_OBJECT_BYTES:
+        raise FileProblem(
+            Problem(
+                "E121",
+                name,
+                say("top level is an object, not a list"),
+                say("Set --data.records_at to the key under which the list of rows stands."),
+                line=1,
+            )
+        )
+    data = found.path.read_bytes()[found.skip :]
+    try:
+        value: Any = json.loads(data)
+    except UnicodeDecodeError as error:
+        from tunery.data.sources.jsonlines import not_utf8
+
+        line = data[: error.start].count(b"\n") + 1
+        start = data.rfind(b"\n", 0, error.start) + 1
+        piece = data[start : error.start + 40].split(b"\n")[0]
+        raise FileProblem(
+            not_utf8(name, piece, error.start - start, line=line, record=None)
+        ) from error
+    except (ValueError, RecursionError):
+        text = data.decode("utf-8")
+        problem = syntax_problem(name, text, line=1, record=1)
+        at = (problem.column or 1) - 1
+        line = text[:at].count("\n") + 1
+        start = text.rfind("\n", 0, at) + 1
+        excerpt = text[start:].split("\n", 1)[0]
+        raise FileProblem(
+            Problem(
+                problem.code,
+                name,
+                problem.found,
+                problem.fix,
+                line=line,
+                column=at - start + 1,
+                record=1,
+                excerpt=excerpt if len(excerpt) < 4_000 else None,
+            )
+        ) from None
+    lists = [key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)]
+    chat = {"messages", "conversations"} & set(lists)
+    if lists and not chat:
+        key = lists[0]
+        raise FileProblem(
+            Problem(
+                "E120",
+                name,
+                say(
+                    "top level is an object with one list, {key} ({count} records)",
+                    key=visible(key, 40),
+                    count=len(value[key]),
+                )
+                if len(lists) == 1
+                else say("top level is an object with lists: {keys}", keys=visible(", ".join(lists), 80)),
+                say("Set --data.records_at {key}.", key=visible(key, 40)),
+                line=1,
+            )
+        )
+    if b"\n" in data.strip():
+        raise FileProblem(
+            Problem(
+                "E121",
+                name,
+                say("top level is one object; expected a list of rows"),
+                say("Put the rows in a list: [ ... ], or one object a line."),
+                line=1,
+            )
+        )
+    return LineFile(name, found.path, skip=found.skip)

@@ -1,0 +1,126 @@
+"""What a source gives: records in batches, each with its place, and the problems between them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunery.data.problems import Problem
+from tunery.types import RowRef
+
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
+
+
+class Bad:
+    """Stands in a batch for a record that could not be parsed."""
+
+    __slots__ = ("problem", "raw")
+
+    def __init__(self, problem: Problem, raw: str) -> None:
+        self.problem = problem
+        self.raw = raw
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records that follow each other in one file.
+
+    Args:
+        first: 1-based number of the first record.
+        rows: Parsed values, or ``Bad``.
+        starts: Where each record begins: a byte offset, or a row number in columnar files.
+        lines: 1-based physical line of each record; None where the file has no lines.
+        texts: The records as they stand in the file, where that costs nothing.
+        block: All the text of the batch in one piece, to ask once what no row can hold;
+            None means every row must be looked at.
+    """
+
+    first: int
+    rows: list[Any]
+    starts: Sequence[int]
+    lines: Sequence[int] | None
+    texts: Sequence[str] | None = None
+    block: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One raw row and where it stands."""
+
+    raw: dict[str, Any]
+    ref: RowRef
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are to be read; the settings of ``data`` that concern a file."""
+
+    encoding: str = "utf-8"
+    records_at: str | None = None
+    header: bool = True
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a source met that is accepted and said (N110 and its kin), and warnings of a file."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+
+class FileSource(Protocol):
+    """One file of rows."""
+
+    @property
+    def name(self) -> str:
+        """The file as messages name it."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The file that is read (a decompressed copy, for gzip)."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Columns of the file where it declares them; None where each row has its own."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the file once, in bounded memory.
+
+        Raises:
+            FileProblem: The file cannot be read any further.
+        """
+        ...
+
+    def load(self, start: int) -> Any:
+        """Read the one record that begins at ``start``."""
+        ...
+
+
+@dataclass(slots=True)
+class Lines:
+    """Physical lines of records, at no cost while record N stands on line N + constant."""
+
+    shift: int | None = None
+    exact: array[int] | None = None
+
+    def extend(self, lines: Sequence[int], first: int) -> None:
+        """Add the lines of a batch whose first record has number ``first``."""
+        if self.exact is None:
+            if isinstance(lines, range) and (self.shift is None or lines.start - first == self.shift):
+                self.shift = lines.start - first
+                return
+            start = self.shift or 0
+            self.exact = array("I", (n + start for n in range(1, first)))
+        self.exact.extend(lines)
+
+    def of(self, record: int) -> int | None:
+        """The line of a record."""
+        if self.exact is not None:
+            return self.exact[record - 1]
+        return record + self.shift if self.shift is not None else None

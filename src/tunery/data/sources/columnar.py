@@ -1,0 +1,136 @@
+"""Parquet and Arrow files: read a row group at a time; pyarrow is imported when one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import FileProblem, Problem, say
+from tunery.data.sources.base import Batch
+from tunery.errors import DataError
+
+BATCH_ROWS = 2_000
+
+
+def _pyarrow() -> Any:
+    """Import pyarrow, or say what installs it.
+
+    Raises:
+        DataError: It is not installed.
+    """
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "Parquet and Arrow files need pyarrow, which is not installed.",
+            fix='Run: pip install "tunery[train]"',
+        ) from error
+    return pyarrow
+
+
+class ParquetFile:
+    """A parquet file; a record's start is its row number."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self._arrow = _pyarrow()
+        self._group: tuple[int, list[dict[str, Any]]] | None = None
+        from pyarrow import parquet
+
+        try:
+            self._file = parquet.ParquetFile(path)
+        except (self._arrow.ArrowException, OSError, ValueError) as error:
+            raise FileProblem(_unreadable(name, "Parquet", error)) from error
+        self.columns: tuple[str, ...] | None = tuple(self._file.schema_arrow.names)
+        meta = self._file.metadata
+        self._ends: list[int] = []
+        total = 0
+        for i in range(meta.num_row_groups):
+            total += meta.row_group(i).num_rows
+            self._ends.append(total)
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the rows."""
+        record = 1
+        batches = self._file.iter_batches(batch_size=BATCH_ROWS)
+        while True:
+            try:
+                rows = next(batches).to_pylist()
+            except StopIteration:
+                break
+            except (self._arrow.ArrowException, OSError, ValueError) as error:
+                raise FileProblem(_unreadable(self.name, "Parquet", error)) from error
+            yield Batch(record, rows, range(record - 1, record - 1 + len(rows)), None)
+            record += len(rows)
+        if record == 1:
+            raise FileProblem(_empty(self.name))
+
+    def load(self, start: int) -> Any:
+        """Read row ``start``; its row group is kept for the next call."""
+        group = next(i for i, end in enumerate(self._ends) if start < end)
+        if self._group is None or self._group[0] != group:
+            self._group = (group, self._file.read_row_group(group).to_pylist())
+        return self._group[1][start - (self._ends[group - 1] if group else 0)]
+
+
+class ArrowFile:
+    """An Arrow IPC file or stream, as `datasets` writes them; mapped, not loaded."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self._arrow = _pyarrow()
+        mapped = self._arrow.memory_map(str(path))
+        try:
+            self._batches = self._open(mapped)
+        except (self._arrow.ArrowException, OSError, ValueError) as error:
+            raise FileProblem(_unreadable(name, "Arrow", error)) from error
+        self._ends: list[int] = []
+        total = 0
+        for batch in self._batches:
+            total += batch.num_rows
+            self._ends.append(total)
+
+    def _open(self, mapped: Any) -> list[Any]:
+        """All record batches, still on disk, of either kind of file."""
+        try:
+            reader = self._arrow.ipc.open_file(mapped)
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except self._arrow.ArrowInvalid:
+            mapped.seek(0)
+            reader = self._arrow.ipc.open_stream(mapped)
+            batches = list(reader)
+        self.columns: tuple[str, ...] | None = tuple(reader.schema.names)
+        return batches
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the rows."""
+        record = 1
+        for whole in self._batches:
+            for at in range(0, whole.num_rows, BATCH_ROWS):
+                rows = whole.slice(at, BATCH_ROWS).to_pylist()
+                yield Batch(record, rows, range(record - 1, record - 1 + len(rows)), None)
+                record += len(rows)
+        if record == 1:
+            raise FileProblem(_empty(self.name))
+
+    def load(self, start: int) -> Any:
+        """Read row ``start``."""
+        group = next(i for i, end in enumerate(self._ends) if start < end)
+        before = self._ends[group - 1] if group else 0
+        return self._batches[group].slice(start - before, 1).to_pylist()[0]
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> Problem:
+    return Problem(
+        "E150",
+        name,
+        say("not a readable {kind} file: {why}", kind=kind, why=str(error).splitlines()[0][:80]),
+        say("Fetch or export the file again."),
+    )
+
+
+def _empty(name: str) -> Problem:
+    return Problem("E102", name, say("0 records"), say("Check that the export finished."))

@@ -1,0 +1,81 @@
+"""Strict JSON for rows: what the C scanner accepts, less NaN, with out-of-range numbers noticed."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_INTEGER_DIGITS = 19
+
+
+class NotJSON(ValueError):
+    """NaN or Infinity, which JSON does not have."""
+
+
+class Decoder:
+    """One decoder a file; ``odd`` collects numbers that no computer type holds."""
+
+    def __init__(self) -> None:
+        self.odd: list[str] = []
+        decoder = json.JSONDecoder(
+            parse_float=self._float, parse_int=self._int, parse_constant=self._constant
+        )
+        self.scan = decoder.scan_once
+        strict = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=self._int)
+        self._strict = strict.scan_once
+
+    def duplicate(self, text: str) -> tuple[str, Any, Any] | None:
+        """The first key that appears twice in an object of ``text``, with both values."""
+        found: list[tuple[str, Any, Any]] = []
+        _walk(self._strict(text, len(text) - len(text.lstrip()))[0], found)
+        return found[0] if found else None
+
+    def _float(self, text: str) -> float:
+        value = float(text)
+        if math.isinf(value):
+            self.odd.append(text)
+        return value
+
+    def _int(self, text: str) -> int | float:
+        if len(text) <= MAX_INTEGER_DIGITS - 1:
+            return int(text)
+        if len(text) > 4000:
+            self.odd.append(text)
+            return math.inf
+        value = int(text)
+        if not -(2**63) <= value < 2**64:
+            self.odd.append(text)
+        return value
+
+    @staticmethod
+    def _constant(text: str) -> Any:
+        raise NotJSON(text)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """Keys and values of one object, in order and unmerged."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
+    return _Pairs(pairs)
+
+
+def _walk(value: Any, found: list[tuple[str, Any, Any]]) -> None:
+    if isinstance(value, _Pairs):
+        seen: dict[str, Any] = {}
+        for key, item in value:
+            if key in seen:
+                found.append((key, _plain(seen[key]), _plain(item)))
+                return
+            seen[key] = item
+            _walk(item, found)
+    elif isinstance(value, list):
+        for item in value:
+            _walk(item, found)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Pairs):
+        return dict(value)
+    return value

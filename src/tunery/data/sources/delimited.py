@@ -1,0 +1,173 @@
+"""CSV and TSV: a header, then rows; text stays text (NA, null and nan are words)."""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import FileProblem, Problem, say, visible
+from tunery.data.sources.base import MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.jsonlines import not_utf8
+
+BATCH_ROWS = 4_000
+
+
+class _Reader:
+    """Decoded lines for csv.reader, counting the bytes and lines it has taken."""
+
+    def __init__(self, name: str, path: Path, skip: int) -> None:
+        self.name = name
+        self.file = path.open("rb")
+        self.file.seek(skip)
+        self.byte = skip
+        self.line = 0
+        self.last = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        piece = self.file.readline(MAX_RECORD_BYTES)
+        if not piece:
+            raise StopIteration
+        self.line += 1
+        try:
+            self.last = piece.decode("utf-8")
+        except UnicodeDecodeError as error:
+            problem = not_utf8(self.name, piece, error.start, line=self.line, record=None)
+            raise FileProblem(problem) from error
+        self.byte += len(piece)
+        return self.last
+
+
+class DelimitedFile:
+    """A csv or tsv file.
+
+    Args:
+        name: The file as messages name it.
+        path: The file to read, in UTF-8.
+        skip: Bytes of a byte-order mark.
+        delimiter: Between the cells.
+        header: Whether the first row names the columns; else they are called 1, 2, 3.
+    """
+
+    def __init__(
+        self, name: str, path: Path, *, skip: int, delimiter: str, header: bool = True
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.skip = skip
+        self.delimiter = delimiter
+        self.header = header
+        csv.field_size_limit(MAX_RECORD_BYTES)
+        self.columns = self._columns()
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the rows."""
+        lines = _Reader(self.name, self.path, self.skip)
+        rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        record, batch = 1, Batch(1, [], array("Q"), [])
+        with lines.file:
+            if self.header:
+                self._next(rows, lines, 0)
+            while True:
+                start, line = lines.byte, lines.line + 1
+                cells = self._next(rows, lines, record)
+                if cells is None:
+                    break
+                if not cells:
+                    continue
+                batch.rows.append(self._row(cells, line, lines.line, record))
+                batch.starts.append(start)  # type: ignore[attr-defined]
+                batch.lines.append(line)  # type: ignore[union-attr]
+                record += 1
+                if len(batch.rows) >= BATCH_ROWS:
+                    yield batch
+                    batch = Batch(record, [], array("Q"), [])
+        if batch.rows:
+            yield batch
+        if record == 1:
+            raise FileProblem(
+                Problem(
+                    "E102",
+                    self.name,
+                    say("a header and 0 records") if self.header else say("0 records"),
+                    say("Check that the export finished."),
+                    line=1,
+                )
+            )
+
+    def load(self, start: int) -> Any:
+        """Read the row that begins at byte ``start``."""
+        lines = _Reader(self.name, self.path, start)
+        with lines.file:
+            cells = next(csv.reader(lines, delimiter=self.delimiter, strict=True))
+        return dict(zip(self.columns, cells, strict=True))
+
+    def _columns(self) -> tuple[str, ...]:
+        lines = _Reader(self.name, self.path, self.skip)
+        with lines.file:
+            cells = self._next(csv.reader(lines, delimiter=self.delimiter, strict=True), lines, 0)
+        cells = cells or []
+        if not self.header:
+            return tuple(str(i + 1) for i in range(len(cells)))
+        names = [cell.strip() for cell in cells]
+        for name in names:
+            if name and names.count(name) > 1:
+                raise FileProblem(
+                    Problem(
+                        "E144",
+                        self.name,
+                        say("the header names {column} twice", column=visible(name, 40)),
+                        say("Rename one of the columns."),
+                        line=1,
+                    )
+                )
+        return tuple(names)
+
+    def _next(self, rows: Any, lines: _Reader, record: int) -> list[str] | None:
+        line = lines.line + 1
+        try:
+            return next(rows, None)
+        except csv.Error as error:
+            what = str(error)
+            raise FileProblem(
+                Problem(
+                    "E141",
+                    self.name,
+                    say("the quotes of this row do not close")
+                    if "unexpected end" in what
+                    else say("this row cannot be read: {why}", why=what[:80]),
+                    say('Close the quotes; a quote inside a quoted cell is written twice: "".'),
+                    line=line,
+                    record=record or None,
+                )
+            ) from error
+
+    def _row(self, cells: list[str], line: int, last: int, record: int) -> Any:
+        expected = len(self.columns)
+        if len(cells) == expected:
+            return dict(zip(self.columns, cells, strict=True))
+        text = self.delimiter.join(cells)
+        found = (
+            say("1 column, header has {expected}", expected=expected)
+            if len(cells) == 1
+            else say(
+                "{count} columns, header has {expected}", count=len(cells), expected=expected
+            )
+        )
+        fix = (
+            say(
+                "Likely an unquoted line break: lines {line} and {next} may make one row. Quote "
+                "cells that hold line breaks.",
+                line=line,
+                next=last + 1,
+            )
+            if len(cells) < expected
+            else say("Put cells that hold the delimiter in quotes.")
+        )
+        code = "E140" if len(cells) < expected else "E142"
+        return Bad(Problem(code, self.name, found, fix, line=line, record=record), text)

@@ -1,0 +1,363 @@
+"""One JSON array of rows, alone in a file or under a key; read as a stream, one record at a time."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import FileProblem, Problem, say, visible
+from tunery.data.problems import show as show_value
+from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.decode import Decoder
+from tunery.data.sources.jsonlines import OutOfRange, _short, not_utf8
+from tunery.data.sources.syntax import syntax_problem
+
+SPACE = re.compile(r"[ \t\r\n]*")
+BATCH_ROWS = 2_000
+
+
+class Window:
+    """A moving piece of a text file: what is parsed is dropped, positions are kept."""
+
+    def __init__(self, name: str, path: Path, skip: int) -> None:
+        self.name = name
+        self._file = path.open("rb")
+        self._file.seek(skip)
+        self.text = ""
+        self.at = 0  # characters of text already used
+        self.byte = skip  # byte offset of text[at]
+        self.line = 1
+        self.column = 0  # characters before text[at] on its line
+        self._rest = b""
+        self.ended = False
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def more(self) -> bool:
+        """Read another block; False at the end of the file."""
+        if self.ended:
+            return False
+        read = self._file.read(BLOCK_BYTES)
+        if not read:
+            self.ended = True
+            if self._rest:
+                self._foreign(self._rest, 0)
+            return False
+        data = self._rest + read
+        try:
+            added, self._rest = data.decode("utf-8"), b""
+        except UnicodeDecodeError as error:
+            if error.start < len(data) - 3:
+                self._foreign(data, error.start)
+            added, self._rest = data[: error.start].decode("utf-8"), data[error.start :]
+        self.text = self.text[self.at :] + added
+        self.at = 0
+        return True
+
+    def advance(self, to: int) -> None:
+        """Move on to character ``to`` of the text, counting bytes and lines."""
+        piece = self.text[self.at : to]
+        self.byte += len(piece) if piece.isascii() else len(piece.encode("utf-8"))
+        newlines = piece.count("\n")
+        self.line += newlines
+        self.column = len(piece) - piece.rfind("\n") - 1 if newlines else self.column + len(piece)
+        self.at = to
+
+    def skip_space(self) -> str:
+        """Pass over white space; give the next character, ``""`` at the end."""
+        while True:
+            match = SPACE.match(self.text, self.at)
+            assert match is not None
+            self.advance(match.end())
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def _foreign(self, data: bytes, at: int) -> None:
+        line = self.line + self.text[self.at :].count("\n") + data[:at].count(b"\n")
+        start = data.rfind(b"\n", 0, at) + 1
+        end = data.find(b"\n", at)
+        piece = data[start : end if end > 0 else at + 40]
+        raise FileProblem(not_utf8(self.name, piece, at - start, line=line, record=None))
+
+
+class ArrayFile:
+    """A file that holds one array of records.
+
+    Args:
+        name: The file as messages name it.
+        path: The file to read, in UTF-8.
+        skip: Bytes of a byte-order mark.
+        records_at: Dotted key of the array; None where the file is the array.
+    """
+
+    columns: tuple[str, ...] | None = None
+
+    def __init__(
+        self, name: str, path: Path, *, skip: int = 0, records_at: str | None = None
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.skip = skip
+        self.records_at = records_at
+        self._decoder = Decoder()
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the records of the array."""
+        with Window(self.name, self.path, self.skip) as window:
+            self._enter(window)
+            record, batch = 1, self._empty(1)
+            for start, line, value, text in self._records(window):
+                batch.rows.append(value)
+                batch.starts.append(start)  # type: ignore[attr-defined]
+                batch.lines.append(line)  # type: ignore[union-attr]
+                batch.texts.append(text)  # type: ignore[union-attr]
+                record += 1
+                if len(batch.rows) >= BATCH_ROWS or isinstance(value, Bad):
+                    batch.block = "\n".join(batch.texts or ())
+                    yield batch
+                    batch = self._empty(record)
+            if batch.rows:
+                batch.block = "\n".join(batch.texts or ())
+                yield batch
+            if record == 1:
+                raise FileProblem(
+                    Problem(
+                        "E102",
+                        self.name,
+                        say("the list is empty: 0 records"),
+                        say("Check that the export finished; expected a list of rows."),
+                        line=1,
+                    )
+                )
+
+    def load(self, start: int) -> Any:
+        """Read the record that begins at byte ``start``."""
+        with Window(self.name, self.path, start) as window:
+            window.more()
+            return self._value(window)[0]
+
+    def _empty(self, first: int) -> Batch:
+        return Batch(first, [], array("Q"), [], [], "")
+
+    def _enter(self, window: Window) -> None:
+        """Go to the first record: past ``[``, or down the keys of ``records_at``."""
+        for key in self.records_at.split(".") if self.records_at else ():
+            if window.skip_space() != "{":
+                raise self._no_key(window, key)
+            window.advance(window.at + 1)
+            while True:
+                character = window.skip_space()
+                if character == ",":
+                    window.advance(window.at + 1)
+                    continue
+                if character != '"':
+                    raise self._no_key(window, key)
+                name = self._value(window)[0]
+                window.skip_space()
+                window.advance(window.at + 1)  # the colon
+                window.skip_space()
+                if name == key:
+                    break
+                self._value(window)
+        if window.skip_space() != "[":
+            raise self._no_key(window, self.records_at or "")
+        window.advance(window.at + 1)
+
+    def _no_key(self, window: Window, key: str) -> FileProblem:
+        return FileProblem(
+            Problem(
+                "E121",
+                self.name,
+                say("no list of rows at {key}", key=visible(self.records_at or key, 60)),
+                say("Set --data.records_at to the key under which the list of rows stands."),
+                line=window.line,
+            )
+        )
+
+    def _records(self, window: Window) -> Iterator[tuple[int, int, Any, str]]:
+        record = 0
+        comma: tuple[int, int] | None = None
+        while True:
+            character = window.skip_space()
+            if character == "]":
+                if comma is not None and record:
+                    raise FileProblem(self._comma(window, comma))
+                window.advance(window.at + 1)
+                self._tail(window)
+                return
+            if character == "":
+                raise FileProblem(self._cut(window, record))
+            if record and comma is None:
+                raise FileProblem(self._missing_comma(window, record, character))
+            record += 1
+            start, line, column = window.byte, window.line, window.column
+            try:
+                value, text = self._value(window)
+            except (ValueError, StopIteration, RecursionError) as error:
+                raise FileProblem(self._broken(window, record, line, column)) from error
+            yield start, line, self._judged(value, text, record, line), text
+            comma = None
+            if window.skip_space() == ",":
+                comma = (window.line, window.column + 1)
+                window.advance(window.at + 1)
+
+    def _value(self, window: Window) -> tuple[Any, str]:
+        """Parse one value at the window's place, reading on until it is whole."""
+        while True:
+            try:
+                value, end = self._decoder.scan(window.text, window.at)
+                # A number at the very end of what was read may go on.
+                if end < len(window.text) or window.ended or not isinstance(value, int | float):
+                    text = window.text[window.at : end]
+                    window.advance(end)
+                    return value, text
+            except (ValueError, StopIteration):
+                if len(window.text) - window.at > MAX_RECORD_BYTES:
+                    raise
+                if not window.more():
+                    raise
+                continue
+            window.more()
+
+    def _judged(self, value: Any, text: str, record: int, line: int) -> Any:
+        """Replace a value that is no usable row by its problem."""
+        if not isinstance(value, dict):
+            what = (
+                f'a string "{visible(value, 60)}"' if isinstance(value, str) else show_value(value)
+            )
+            problem = Problem(
+                "E122",
+                self.name,
+                say("record {record}: expected an object, found {what}", record=record, what=what),
+                say("Write each row as an object. For plain text, name the file .txt, one row a line."),
+                line=line,
+                record=record,
+            )
+            self._decoder.odd.clear()
+            return Bad(problem, text)
+        if text.count('":') != len(value):
+            kept = list(self._decoder.odd)
+            twice = self._decoder.duplicate(text)
+            self._decoder.odd[:] = kept
+            if twice is not None:
+                key, first, second = twice
+                problem = Problem(
+                    "E124",
+                    self.name,
+                    say(
+                        "key {key} appears twice ({first}, {second})",
+                        key=visible(key, 40),
+                        first=_short(first),
+                        second=_short(second),
+                    ),
+                    say("Keep the one that is meant."),
+                    line=line,
+                    record=record,
+                    field=visible(key, 40),
+                )
+                return Bad(problem, text)
+        if self._decoder.odd:
+            numbers = list(self._decoder.odd)
+            self._decoder.odd.clear()
+            return OutOfRange(value, numbers)
+        return value
+
+    def _comma(self, window: Window, comma: tuple[int, int]) -> Problem:
+        line, column = comma
+        same = line == window.line
+        return Problem(
+            "E104",
+            self.name,
+            say("a comma before {close}", close="]"),
+            say("Delete the comma."),
+            line=line,
+            column=column,
+            excerpt=_line_around(window) if same else None,
+        )
+
+    def _cut(self, window: Window, record: int) -> Problem:
+        return Problem(
+            "E105",
+            self.name,
+            say("the file ends before the list closes, after {record} records", record=record),
+            say("Fetch or export the file again; or add ] if it is whole."),
+            line=window.line,
+            column=window.column + 1,
+        )
+
+    def _missing_comma(self, window: Window, record: int, character: str) -> Problem:
+        return Problem(
+            "E103",
+            self.name,
+            say(
+                "expected , or ] after record {record}, found {found}",
+                record=record,
+                found=repr(character),
+            ),
+            say("Put a comma between the records."),
+            line=window.line,
+            column=window.column + 1,
+            record=record,
+        )
+
+    def _broken(self, window: Window, record: int, line: int, column: int) -> Problem:
+        """A record that cannot be parsed: where in it, and what is wrong there."""
+        text = window.text[window.at :]
+        problem = syntax_problem(self.name, text, line=line, record=record)
+        if problem.code == "E106" and window.ended and not text[(problem.column or 1) - 1 :].strip():
+            return Problem(
+                "E105",
+                self.name,
+                say("the file ends inside record {record}", record=record),
+                say("Fetch or export the file again: its end is missing."),
+                line=line + text.count("\n"),
+                record=record,
+            )
+        at = (problem.column or 1) - 1
+        before = text[:at]
+        newlines = before.count("\n")
+        start = before.rfind("\n") + 1
+        end = text.find("\n", at)
+        whole = text[start : end if end >= 0 else None]
+        return Problem(
+            problem.code,
+            self.name,
+            problem.found,
+            say("Correct the record; the rest of the file cannot be read before."),
+            line=line + newlines,
+            column=at - start + 1 + (0 if newlines else column),
+            record=record,
+            excerpt=whole if newlines and len(whole) < 4_000 else None,
+        )
+
+    def _tail(self, window: Window) -> None:
+        """After the array only white space, or the rest of the object around it, may follow."""
+        character = window.skip_space()
+        if character and not self.records_at:
+            raise FileProblem(
+                Problem(
+                    "E107",
+                    self.name,
+                    say("there is text after the list"),
+                    say("Delete what follows the closing bracket."),
+                    line=window.line,
+                    column=window.column + 1,
+                )
+            )
+
+
+def _line_around(window: Window) -> str | None:
+    """The current line of the window where all of it is at hand and short."""
+    start = window.at - window.column
+    end = window.text.find("\n", window.at)
+    text = window.text[start : end if end >= 0 else None] if start >= 0 else ""
+    return text if 0 < len(text) < 4_000 else None

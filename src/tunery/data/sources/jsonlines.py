@@ -1,0 +1,295 @@
+"""JSON Lines and plain text: one line, one record; read in blocks, indexed by byte offset.
+
+Only ``\\n`` ends a line: U+2028 and its kin stand in strings.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import FileProblem, Problem, say, show, visible
+from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.decode import Decoder
+from tunery.data.sources.syntax import syntax_problem
+
+
+class LineFile:
+    """A file whose records are its lines.
+
+    Args:
+        name: The file as messages name it.
+        path: The file to read, in UTF-8.
+        skip: Bytes of a byte-order mark to pass over.
+        plain: Each line is the text of a row (.txt) instead of JSON.
+    """
+
+    columns: tuple[str, ...] | None = None
+
+    def __init__(self, name: str, path: Path, *, skip: int = 0, plain: bool = False) -> None:
+        self.name = name
+        self.path = path
+        self.skip = skip
+        self.plain = plain
+        if plain:
+            self.columns = ("text",)
+        self._decoder = Decoder()
+
+    def batches(self) -> Iterator[Batch]:
+        """Read all lines in blocks of about 1 MiB."""
+        record, line = 1, 1
+        for offset, block in self._blocks():
+            if isinstance(block, int):
+                yield self._too_long(record, line, offset, block)
+                record, line = record + 1, line + 1
+                continue
+            batch = self._batch(block, offset, record, line)
+            line += block.count(b"\n") + (not block.endswith(b"\n"))
+            if batch.rows:
+                record += len(batch.rows)
+                yield batch
+        if record == 1:
+            blank = line - 1
+            raise FileProblem(
+                Problem(
+                    "E102",
+                    self.name,
+                    say("{blank} blank lines, 0 records", blank=blank),
+                    say("Check that the upload finished; expected one record a line."),
+                )
+            )
+
+    def load(self, start: int) -> Any:
+        """Read the line that begins at byte ``start``."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            text = file.readline().rstrip(b"\r\n").decode("utf-8")
+        return {"text": text} if self.plain else self._decoder.scan(text, len(text) - len(text.lstrip()))[0]
+
+    def _blocks(self) -> Iterator[tuple[int, bytes | int]]:
+        """Give (offset, whole lines), or (offset, size) for a line over the limit."""
+        with self.path.open("rb") as file:
+            file.seek(self.skip)
+            offset, rest = self.skip, b""
+            while True:
+                read = file.read(BLOCK_BYTES)
+                if not read:
+                    break
+                end = read.rfind(b"\n") + 1
+                if end:
+                    block = rest + read[:end]
+                    yield offset, block
+                    offset += len(block)
+                    rest = read[end:]
+                    continue
+                rest += read
+                if len(rest) > MAX_RECORD_BYTES:
+                    size, tail = _skip_line(file, len(rest))
+                    yield offset, size
+                    offset += size
+                    rest = tail
+            if rest:
+                yield offset, rest
+
+    def _batch(self, block: bytes, offset: int, record: int, line: int) -> Batch:
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError:
+            return self._batch_by_line(block, offset, record, line)
+        pieces = block.split(b"\n")
+        lines = text.split("\n")
+        if block.endswith(b"\n"):
+            pieces.pop()
+            lines.pop()
+        starts: Sequence[int] = array(
+            "Q", accumulate((len(piece) + 1 for piece in pieces[:-1]), initial=offset)
+        )
+        numbers: Sequence[int] = range(line, line + len(lines))
+        if "" in lines or "\r" in text or " \n" in text or lines[-1].isspace():
+            kept = [i for i, content in enumerate(lines) if content and not content.isspace()]
+            if len(kept) < len(lines):
+                starts = array("Q", (starts[i] for i in kept))
+                numbers = [line + i for i in kept]
+            lines = [lines[i].removesuffix("\r") for i in kept]
+        if self.plain:
+            rows: list[Any] = [{"text": content} for content in lines]
+        else:
+            rows = self._parse(lines, record, numbers)
+        return Batch(record, rows, starts, numbers, lines, text)
+
+    def _parse(self, lines: list[str], record: int, numbers: Sequence[int]) -> list[Any]:
+        scan, odd = self._decoder.scan, self._decoder.odd
+        rows: list[Any] = []
+        add = rows.append
+        for i, text in enumerate(lines):
+            try:
+                value, end = scan(text, 0)
+                if end != len(text) and not text[end:].isspace():
+                    value = self._slowly(text, record + i, numbers[i])
+            except (ValueError, StopIteration, RecursionError):
+                value = self._slowly(text, record + i, numbers[i])
+            if type(value) is not dict and type(value) is not Bad:
+                value = self._not_object(value, text, record + i, numbers[i])
+            elif text.count('":') != len(value) if type(value) is dict else False:
+                value = self._twice(value, text, record + i, numbers[i])
+            if odd:
+                value = self._out_of_range(value, text, record + i, numbers[i])
+            add(value)
+        return rows
+
+    def _slowly(self, text: str, record: int, line: int) -> Any:
+        """Parse a line that is not simply one JSON value from its first character on."""
+        stripped = text.lstrip()
+        indent = len(text) - len(stripped)
+        try:
+            value, end = self._decoder.scan(text, indent)
+            if not text[end:].strip():
+                return value
+        except (ValueError, StopIteration, RecursionError):
+            pass
+        return Bad(syntax_problem(self.name, text, line=line, record=record), text)
+
+    def _not_object(self, value: Any, text: str, record: int, line: int) -> Bad:
+        what = f'a string "{visible(value, 60)}"' if isinstance(value, str) else show(value)
+        problem = Problem(
+            "E122",
+            self.name,
+            say("record {record}: expected an object, found {what}", record=record, what=what),
+            say("Write each row as an object. For plain text, name the file .txt, one row a line."),
+            line=line,
+            record=record,
+        )
+        return Bad(problem, text)
+
+    def _twice(self, value: dict[str, Any], text: str, record: int, line: int) -> Any:
+        """Look for a key that appears twice, where the number of keys does not rule it out."""
+        if text.count('":') == _keys(value):
+            return value
+        odd = list(self._decoder.odd)
+        twice = self._decoder.duplicate(text)
+        self._decoder.odd[:] = odd
+        if twice is None:
+            return value
+        key, first, second = twice
+        problem = Problem(
+            "E124",
+            self.name,
+            say(
+                "key {key} appears twice ({first}, {second})",
+                key=visible(key, 40),
+                first=_short(first),
+                second=_short(second),
+            ),
+            say("Keep the one that is meant."),
+            line=line,
+            record=record,
+            field=visible(key, 40),
+        )
+        return Bad(problem, text)
+
+    def _out_of_range(self, value: Any, text: str, record: int, line: int) -> Any:
+        numbers = list(self._decoder.odd)
+        self._decoder.odd.clear()
+        if not isinstance(value, dict):
+            return value
+        return OutOfRange(value, numbers)
+
+    def _batch_by_line(self, block: bytes, offset: int, record: int, line: int) -> Batch:
+        """Read a block that is not all UTF-8: each line is decoded on its own."""
+        rows: list[Any] = []
+        texts: list[str] = []
+        numbers: list[int] = []
+        starts = array("Q")
+        for piece in block.split(b"\n"):
+            at, number = offset, line
+            offset, line = offset + len(piece) + 1, line + 1
+            if not piece.strip():
+                continue
+            try:
+                text = piece.decode("utf-8").removesuffix("\r")
+                row = {"text": text} if self.plain else self._parse([text], record, [number])[0]
+            except UnicodeDecodeError as error:
+                text = piece.decode("latin-1")
+                row = Bad(self._not_utf8(piece, error, record, number), text)
+            rows.append(row)
+            texts.append(text)
+            starts.append(at)
+            numbers.append(number)
+            record += 1
+        return Batch(record - len(rows), rows, starts, numbers, texts, None)
+
+    def _not_utf8(self, piece: bytes, error: UnicodeDecodeError, record: int, line: int) -> Problem:
+        return not_utf8(self.name, piece, error.start, line=line, record=record)
+
+    def _too_long(self, record: int, line: int, offset: int, size: int) -> Batch:
+        limit = MAX_RECORD_BYTES // 1024 // 1024
+        problem = Problem(
+            "E127",
+            self.name,
+            say(
+                "line {line} is {size} MB (limit {limit} MB)",
+                line=line,
+                size=size // 1_000_000,
+                limit=limit,
+            ),
+            say("Write one record a line."),
+            line=line,
+            record=record,
+        )
+        return Batch(record, [Bad(problem, "")], [offset], [line], [""], "")
+
+
+class OutOfRange(dict[str, Any]):
+    """A row that holds a number out of range; the checker says so, by field."""
+
+    def __init__(self, row: dict[str, Any], numbers: list[str]) -> None:
+        super().__init__(row)
+        self.numbers = numbers
+
+
+def not_utf8(
+    name: str, piece: bytes, at: int, *, line: int | None, record: int | None
+) -> Problem:
+    """Make E112: a byte that is not UTF-8, and what Latin-1 makes of its word."""
+    word = piece[max(0, at - 20) : at + 20].decode("latin-1")
+    left, right = word[: min(20, at)].split()[-1:] or [""], word[min(20, at) :].split()[:1] or [""]
+    reads = "".join(c for c in left[0] + right[0] if c.isalnum() or c in "'-")
+    return Problem(
+        "E112",
+        name,
+        say(
+            "byte {at} (0x{byte}) is not UTF-8; read as Latin-1 it says {reads}",
+            at=at + 1,
+            byte=f"{piece[at]:02X}",
+            reads=visible(reads, 40),
+        ),
+        say("Save the file as UTF-8, or set --data.encoding latin-1."),
+        line=line,
+        record=record,
+    )
+
+
+def _skip_line(file: Any, size: int) -> tuple[int, bytes]:
+    """Pass over the rest of a line; give its full size and the bytes after it."""
+    while True:
+        read = file.read(BLOCK_BYTES)
+        end = read.find(b"\n") + 1
+        if end or not read:
+            return size + end, read[end:]
+        size += len(read)
+
+
+def _keys(value: dict[str, Any]) -> int:
+    """Keys in a row and in the objects of its lists: the shapes rows usually have."""
+    count = len(value)
+    for item in value.values():
+        if type(item) is list:
+            count += sum(len(part) for part in item if type(part) is dict)
+    return count
+
+
+def _short(value: Any) -> str:
+    return f'"{visible(value, 30)}"' if isinstance(value, str) else show(value)

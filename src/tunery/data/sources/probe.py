@@ -1,0 +1,341 @@
+"""What a file is, by its first bytes and not by its name; foreign files are refused by name."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import json
+import os
+import re
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunery import env
+from tunery.data.problems import FileProblem, Phrase, Problem, say
+from tunery.data.sources.base import ReadOptions
+from tunery.env import human_bytes
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+BOMS = (
+    (codecs.BOM_UTF32_LE, "UTF-32", "utf-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32", "utf-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16", "utf-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16", "utf-16"),
+)
+FOREIGN = (
+    (b"%PDF", "a PDF"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "zstd content"),
+    (b"BZh", "bzip2 content"),
+    (b"\xfd7zXZ", "xz content"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x80\x04\x95", "a Python pickle"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"GGUF", "a GGUF model"),
+)
+MAX_RATIO = 200
+RATIO_FREE_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A file that may be opened: the UTF-8 file to read, its kind, and what was noticed."""
+
+    path: Path
+    kind: str
+    skip: int
+    notes: tuple[Problem, ...]
+
+
+def probe(path: Path, name: str, options: ReadOptions) -> Probed:
+    """Look at a file before reading it.
+
+    Raises:
+        FileProblem: It is empty, not data, unreadable, or in another encoding.
+    """
+    size = _regular(path, name)
+    if size == 0:
+        raise _stop(
+            name,
+            "E101",
+            say("the file is empty (0 bytes)"),
+            say("Check that the upload finished; expected a JSON array or one object a line."),
+        )
+    notes: list[Problem] = []
+    suffix = suffix_of(path)
+    head = _head(path, name)
+    if head[:2] == b"\x1f\x8b":
+        copy = _decompressed(path, name)
+        if path.suffix != ".gz":
+            notes.append(
+                Problem(
+                    "N115",
+                    name,
+                    say(
+                        "gzip content, decompressed {before} to {after}",
+                        before=human_bytes(size),
+                        after=human_bytes(copy.stat().st_size),
+                    ),
+                )
+            )
+        path, head, size = copy, _head(copy, name), copy.stat().st_size
+        if not size:
+            raise _stop(name, "E101", say("the file is empty (0 bytes)"))
+    _refuse_foreign(head, name, suffix)
+    if head[:4] == b"PAR1":
+        return Probed(path, ".parquet", 0, tuple(notes))
+    if head[:6] == b"ARROW1" or (suffix == ".arrow" and head[:4] == b"\xff\xff\xff\xff"):
+        return Probed(path, ".arrow", 0, tuple(notes))
+    if suffix in (".parquet", ".arrow"):
+        return Probed(path, suffix, 0, tuple(notes))
+    path, skip = _utf8(path, name, head, options, notes)
+    kind = _json_kind(path, name, suffix, skip, options, notes)
+    return Probed(path, kind, skip, tuple(notes))
+
+
+def suffix_of(path: Path) -> str:
+    """``.jsonl`` for ``rows.jsonl`` and ``rows.jsonl.gz`` alike, in lower case."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _stop(name: str, code: str, found: Phrase, fix: Phrase = Phrase("")) -> FileProblem:
+    return FileProblem(Problem(code, name, found, fix))
+
+
+def _regular(path: Path, name: str) -> int:
+    """The size of a regular, readable file."""
+    try:
+        info = path.stat()
+    except PermissionError as error:
+        raise _denied(path, name) from error
+    except OSError as error:
+        raise _stop(name, "E191", say("no such file"), say("Check the path.")) from error
+    if stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode):
+        raise _stop(
+            name,
+            "E192",
+            say("a pipe, not a file; rows are read more than once"),
+            say("Write its content to a file first."),
+        )
+    if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
+        raise _stop(name, "E193", say("a device, not a file"), say("Name a file of rows."))
+    if not os.access(path, os.R_OK):
+        raise _denied(path, name)
+    return info.st_size
+
+
+def _denied(path: Path, name: str) -> FileProblem:
+    return _stop(
+        name,
+        "E190",
+        say("permission denied for user {user}", user=os.getuid()),
+        say("Let this user read it: chmod u+r {path}", path=str(path)),
+    )
+
+
+def _head(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except PermissionError as error:
+        raise _denied(path, name) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise _stop(name, "E194", say("cannot be read: {why}", why=why)) from error
+
+
+def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        size = re.search(rb"\nsize (\d+)", head)
+        raise _stop(
+            name,
+            "E131",
+            say("a Git-LFS pointer (points at {size} bytes)", size=f"{int(size[1]):,}" if size else "?"),
+            say("Fetch the file itself: git lfs pull"),
+        )
+    if head[:2] == b"PK":
+        if suffix in (".xlsx", ".xlsm", ".ods"):
+            raise _stop(
+                name, "E116", say("a spreadsheet"), say("Save it as CSV (UTF-8) and name that file.")
+            )
+        raise _stop(
+            name, "E117", say("a zip archive"), say("Unpack it and name the file or the folder.")
+        )
+    if re.match(rb"(?i)\s*<(!doctype html|html)", head):
+        raise _stop(
+            name,
+            "E118",
+            say("a web page, not data"),
+            say("Download the file itself (the raw or download link), not its page."),
+        )
+    for magic, what in FOREIGN:
+        if head.startswith(magic):
+            raise _stop(
+                name,
+                "E119",
+                say("{what}, not rows", what=what),
+                say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
+            )
+
+
+def _utf8(
+    path: Path, name: str, head: bytes, options: ReadOptions, notes: list[Problem]
+) -> tuple[Path, int]:
+    """The file in UTF-8 and how many bytes of a mark to skip."""
+    encoding = codecs.lookup(options.encoding).name
+    for mark, what, codec in BOMS:
+        if head.startswith(mark) and encoding in ("utf-8", "utf-8-sig"):
+            raise _stop(
+                name,
+                "E111",
+                say("{what} (byte-order mark {mark})", what=what, mark=mark.hex(" ").upper()),
+                say("Save it as UTF-8, or set --data.encoding {codec}.", codec=codec),
+            )
+    if encoding not in ("utf-8", "utf-8-sig", "ascii"):
+        return _transcoded(path, name, options.encoding), 0
+    if head.startswith(codecs.BOM_UTF8):
+        notes.append(Problem("N110", name, say("byte-order mark ignored")))
+        return path, 3
+    if b"\x00" in head[:256]:
+        utf16 = head[1:2] == b"\x00" or head[:1] == b"\x00"
+        raise _stop(
+            name,
+            "E111" if utf16 else "E119",
+            say("UTF-16 without a byte-order mark") if utf16 else say("binary content, not text"),
+            say("Save it as UTF-8, or set --data.encoding {codec}.", codec="utf-16-le")
+            if utf16
+            else say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
+        )
+    return path, 0
+
+
+def _json_kind(
+    path: Path, name: str, suffix: str, skip: int, options: ReadOptions, notes: list[Problem]
+) -> str:
+    """``array``, ``lines``, ``object``, or the suffix of a text kind."""
+    if suffix in (".csv", ".tsv", ".txt"):
+        return suffix
+    with path.open("rb") as file:
+        file.seek(skip)
+        first = file.read(1 << 16).lstrip()
+        if first[:1] == b"[":
+            if suffix in (".jsonl", ".ndjson") and not _complete(first.split(b"\n")[0], list):
+                notes.append(Problem("N113", name, say("content is a JSON array, read as such")))
+                return "array"
+            if suffix in (".jsonl", ".ndjson") and first.count(b"\n") > 1:
+                return "lines"
+            return "array"
+        if options.records_at:
+            return "array"
+        if suffix in (".jsonl", ".ndjson"):
+            return "lines"
+        if first[:1] != b"{":
+            return "lines" if first else "blank"
+        file.seek(skip)
+        line, second = b"", b""
+        for piece in iter(lambda: file.readline(64 << 20), b""):
+            if piece.strip():
+                line, second = (line, piece) if line else (piece, b"")
+                if second:
+                    break
+    if _complete(line, dict) and second.lstrip()[:1] == b"{":
+        notes.append(Problem("N114", name, say("content is JSON Lines, read as such")))
+        return "lines"
+    if second and not _complete(line, dict) and second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}":
+        return "lines"
+    return "object"
+
+
+def _complete(line: bytes, kind: type) -> bool:
+    try:
+        return isinstance(json.loads(line), kind)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _cached(path: Path, name: str, purpose: str) -> Path:
+    info = path.stat()
+    key = f"{path.absolute()}|{info.st_size}|{info.st_mtime_ns}|{purpose}"
+    folder = env.cache_dir() / "data"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise _stop(
+            name,
+            "E195",
+            say("no room to unpack it: {why} ({folder})", why=why, folder=str(folder)),
+            say("Set TUNERY_HOME to a folder that can be written."),
+        ) from error
+    return folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _decompressed(path: Path, name: str) -> Path:
+    """A decompressed copy in the cache; bombs are stopped by ratio."""
+    target = _cached(path, name, "gunzip")
+    if target.exists():
+        return target
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    limit = max(RATIO_FREE_BYTES, path.stat().st_size * MAX_RATIO)
+    written = 0
+    try:
+        with gzip.open(path, "rb") as source, staging.open("wb") as out:
+            while block := source.read(1 << 20):
+                written += len(block)
+                if written > limit:
+                    raise _stop(
+                        name,
+                        "E161",
+                        say("gzip content grows more than {ratio}:1", ratio=MAX_RATIO),
+                        say("Decompress it by hand if you trust it, and name that file."),
+                    )
+                out.write(block)
+        staging.replace(target)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _stop(
+            name,
+            "E130",
+            say("the gzip content is cut or damaged: {why}", why=str(error)[:80]),
+            say("Fetch the file again."),
+        ) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise _stop(name, "E195", say("no room to unpack it: {why} ({folder})", why=why, folder=str(target.parent)),
+                    say("Free some space, or set TUNERY_HOME to another disk.")) from error
+    finally:
+        staging.unlink(missing_ok=True)
+    return target
+
+
+def _transcoded(path: Path, name: str, encoding: str) -> Path:
+    """A UTF-8 copy in the cache of a file in another encoding."""
+    target = _cached(path, name, encoding)
+    if target.exists():
+        return target
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with (
+            path.open(encoding=encoding, newline="") as source,
+            staging.open("w", encoding="utf-8", newline="") as out,
+        ):
+            while block := source.read(1 << 20):
+                out.write(block)
+        staging.replace(target)
+    except UnicodeError as error:
+        raise _stop(
+            name,
+            "E112",
+            say("not {encoding}: {why}", encoding=encoding, why=str(error)[-80:]),
+            say("Set --data.encoding to the encoding the file is in."),
+        ) from error
+    finally:
+        staging.unlink(missing_ok=True)
+    return target

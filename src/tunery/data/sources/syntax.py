@@ -1,0 +1,148 @@
+"""What is wrong with a piece of text that should be JSON, in words, with the column."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tunery.data.problems import NOTHING, Phrase, Problem, say
+from tunery.data.sources.decode import NotJSON
+
+MAX_EXCERPT = 4_000
+
+
+def syntax_problem(
+    name: str,
+    text: str,
+    *,
+    line: int | None,
+    record: int | None,
+    column: int = 0,
+) -> Problem:
+    """Explain a JSON syntax error.
+
+    Args:
+        name: The file.
+        text: The record's text, one line of it.
+        line: Its 1-based line.
+        record: Its 1-based number.
+        column: Characters before ``text`` on its line.
+    """
+    code, at, found, fix = explain(text)
+    return Problem(
+        code,
+        name,
+        found,
+        fix,
+        line=line,
+        column=column + at + 1,
+        record=record,
+        excerpt=text if len(text) <= MAX_EXCERPT else text[:MAX_EXCERPT],
+    )
+
+
+def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
+    """Give (code, 0-based position, what is wrong, what to do) for text that is not JSON."""
+    try:
+        json.loads(text, parse_constant=_constant)
+    except NotJSON as error:
+        word = str(error)
+        at = re.search(rf'(?<!["\w]){re.escape(word)}', text)
+        return (
+            "E125",
+            at.start() if at else 0,
+            say("{word} is not JSON", word=word),
+            say("Write null or a number."),
+        )
+    except RecursionError:
+        return "E123", 0, say("the record is nested too deeply"), say("Flatten it.")
+    except json.JSONDecodeError as error:
+        return _syntax(error, text)
+    except ValueError as error:
+        return "E126", 0, say("a number is out of range: {why}", why=str(error)[:60]), NOTHING
+    return "E106", 0, say("this is not one JSON value"), NOTHING
+
+
+def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, Phrase]:
+    at = error.pos
+    rest = text[at:].lstrip()
+    before = text[:at].rstrip()
+    opened = text.lstrip()[:1]
+    if error.msg.startswith("Extra data"):
+        if rest[:1] in "{[":
+            return (
+                "E107",
+                at,
+                say("a second record begins on this line"),
+                say("Put each record on a line of its own."),
+            )
+        return (
+            "E107",
+            at,
+            say("there is text after the record"),
+            say("Delete what follows the closing brace."),
+        )
+    if "control character" in error.msg:
+        return (
+            "E108",
+            at,
+            say("a raw control character stands in a string"),
+            say("Write it escaped, such as \\n or \\t."),
+        )
+    if "escape" in error.msg:
+        return (
+            "E109",
+            at,
+            say("a backslash begins no JSON escape"),
+            say("Write a backslash in text as two: \\\\."),
+        )
+    if "Unterminated string" in error.msg:
+        return (
+            "E106",
+            at,
+            say("the text that begins here does not close: expected a quote"),
+            say('Add the closing ", or set --data.on_bad_rows quarantine.'),
+        )
+    if rest[:1] in ("}", "]") and before.endswith(","):
+        at = len(before) - 1
+        return (
+            "E104",
+            at,
+            say("a comma before {close}", close=rest[:1]),
+            say("Delete the comma."),
+        )
+    if before.endswith(",") and "property name" in error.msg and not rest:
+        return "E104", len(before) - 1, say("the record ends after a comma"), say("Add the rest.")
+    if not rest and opened in ("{", "["):
+        close = "}" if opened == "{" else "]"
+        return (
+            "E106",
+            at,
+            say("the object does not close: expected , or {close}", close=close),
+            say("Add {close}, or set --data.on_bad_rows quarantine.", close=close),
+        )
+    if rest[:1] == "'" or text.lstrip()[:2] == "{'":
+        return (
+            "E106",
+            at,
+            say("single quotes; JSON has only double quotes"),
+            say("Write the file with a JSON library (in Python: json.dumps)."),
+        )
+    return (
+        "E106",
+        at,
+        say("{what}, found {found}", what=_expected(error.msg), found=_found(rest)),
+        say("Correct the line, or set --data.on_bad_rows quarantine."),
+    )
+
+
+def _expected(message: str) -> str:
+    return message[:1].lower() + message[1:].removesuffix(" at")
+
+
+def _found(rest: str) -> str:
+    return repr(rest[:10]) if rest else "the end of the line"
+
+
+def _constant(word: str) -> None:
+    raise NotJSON(word)
