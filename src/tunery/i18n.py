@@ -8,9 +8,11 @@ is never translated. A contract test finds every ``t("...")`` in the code withou
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -22,6 +24,17 @@ def set_language(name: str | None) -> None:
     """Fix the language for this process; None goes back to the environment."""
     global _chosen
     _chosen = name
+
+
+@contextlib.contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Speak a language for a while."""
+    before = _chosen
+    set_language(name)
+    try:
+        yield
+    finally:
+        set_language(before)
 
 
 def language() -> str:

@@ -52,7 +52,9 @@ class TranslatedFormatter(DefaultFormatter):
 
 def explain(error: CycloptsError) -> TuneryError:
     """Turn the parser's complaint into one of our sentences."""
-    help_line = t("See: {command} --help", command=" ".join(["tunery", *(error.command_chain or ())]))
+    help_line = t(
+        "See: {command} --help", command=" ".join(["tunery", *(error.command_chain or ())])
+    )
     match error:
         case UnknownOptionError():
             name = (error.token.keyword or error.token.value).split("=")[0]

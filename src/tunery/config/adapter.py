@@ -15,13 +15,13 @@ class LoraConfig(Section):
     type: Literal["lora"] = "lora"
     """Low-rank adaptation (LoRA)."""
 
-    rank: int = Field(8, ge=1, le=4096)
+    rank: int = Field(default=8, ge=1, le=4096)
     """Rank of the low-rank matrices; 8 to 64 is usual, more learns more and weighs more."""
 
-    alpha: float = Field(16.0, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
     """Scale: the update is multiplied by alpha / rank; twice the rank is usual."""
 
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the adapter's inputs set to zero while training."""
 
     target_modules: str | list[str] = "all-linear"
@@ -41,7 +41,7 @@ class FreezeConfig(Section):
     type: Literal["freeze"] = "freeze"
     """Train only some layers."""
 
-    num_layers: int = Field(2, ge=1)
+    num_layers: int = Field(default=2, ge=1)
     """How many of the last decoder layers are trained."""
 
     extra_modules: list[str] = Field(default_factory=list)

@@ -17,10 +17,10 @@ Thinking = Literal["keep", "strip_history", "off"]
 class ReplayConfig(Section):
     """General prompts answered by the base model and mixed in, so that nothing is forgotten."""
 
-    num_prompts: int = Field(0, ge=0, le=10_000)
-    """How many general prompts to answer with the base model before training and mix in; 0 turns replay off."""
+    num_prompts: int = Field(default=0, ge=0, le=10_000)
+    """How many general prompts the base model answers before training, to be mixed in; 0 is off."""
 
-    max_new_tokens: int = Field(48, ge=1, le=4096)
+    max_new_tokens: int = Field(default=48, ge=1, le=4096)
     """Longest answer of the base model to a replay prompt, in tokens."""
 
     prompts: str = "general"
@@ -31,10 +31,14 @@ class DataConfig(Section):
     """Which rows are trained on and how they are rendered, cut and packed."""
 
     train: list[str] = Field(default_factory=list)
-    """Datasets to train on: catalog names, files, folders, hf:owner/name; NAME*2 repeats it twice an epoch."""
+    """Datasets to train on: catalog names, files, folders, hf:owner/name.
+
+    NAME*2 takes every row twice an epoch."""
 
     format: str | None = None
-    """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion); by default found from the first rows."""
+    """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion).
+
+    By default it is found from the first rows."""
 
     columns: dict[str, str] = Field(default_factory=dict)
     """Names of columns that differ from the format's own, as ours: theirs."""
@@ -46,7 +50,7 @@ class DataConfig(Section):
     """Text encoding of the files."""
 
     header: bool = True
-    """Whether the first line of a csv or tsv file names the columns; without one they are called 1, 2, 3."""
+    """Whether the first line of a csv or tsv file names the columns; without it they are 1, 2, 3."""
 
     records_at: str | None = None
     """Key under which a JSON file keeps its list of rows, such as data or result.rows."""
@@ -58,7 +62,7 @@ class DataConfig(Section):
     """Columns that hold JSON written as text, such as messages: json."""
 
     coerce: dict[str, Literal["text", "json"]] = Field(default_factory=dict)
-    """Columns whose numbers or objects become text: text as people write it, json as one JSON value."""
+    """Columns whose numbers or objects become text: as people write them, or as one JSON value."""
 
     allow_empty: list[str] = Field(default_factory=list)
     """Columns that may be empty, such as output."""
@@ -72,11 +76,11 @@ class DataConfig(Section):
     variables: dict[str, str] = Field(default_factory=dict)
     """What to put for each {{placeholder}} in the rows."""
 
-    max_length: int = Field(2048, ge=8, le=4_194_304)
+    max_length: int = Field(default=2048, ge=8, le=4_194_304)
     """Longest row, in tokens."""
 
     too_long: TooLong = "turns"
-    """What to do with a longer row: turns drops whole early turns; fail, drop, truncate_left, truncate_right, split."""
+    """What to do with a longer row: drop whole early turns, or fail, drop, truncate or split it."""
 
     packing: bool = True
     """Put several short rows into one sequence without padding; they never see each other."""
@@ -85,18 +89,18 @@ class DataConfig(Section):
     """Which tokens are trained: every assistant answer, only the last one, or all tokens."""
 
     thinking: Thinking = "strip_history"
-    """What happens to <think> text: keep it everywhere, strip it from earlier turns, or turn it off."""
+    """What happens to <think> text: keep it, strip it from earlier turns, or turn it off."""
 
     on_bad_rows: Literal["stop", "quarantine"] = "stop"
     """A row that cannot be used stops the run, or is set aside in quarantine.jsonl and counted."""
 
-    max_bad_share: float = Field(0.01, ge=0.0, le=1.0)
+    max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
     """Largest share of rows that may be set aside before the run stops all the same."""
 
     accept: list[str] = Field(default_factory=list)
     """Warning codes of the checker that are known and accepted, such as W703."""
 
-    max_samples: int | None = Field(None, ge=1)
+    max_samples: int | None = Field(default=None, ge=1)
     """Use at most this many rows of each dataset, a seeded sample."""
 
     replay: ReplayConfig = Field(default_factory=ReplayConfig)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tunery.config.base import Section
+from tunery.config.base import Section, WholeText
 
 
 class EvaluateConfig(Section):
     """Held-out loss, answers to fixed prompts, and what was forgotten."""
 
-    split: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the rows held out for evaluation, chosen by seed; duplicates never straddle the split."""
+    split: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the rows held out, chosen by seed; equal rows are never on both sides."""
 
     datasets: list[str] = Field(default_factory=list)
     """Datasets to evaluate on, in place of a split."""
 
-    every: Literal["epoch", "never"] | int = "epoch"
+    every: Literal["epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
     """When to evaluate: every epoch, never, or every N steps."""
 
-    prompts: list[str] = Field(default_factory=list)
+    prompts: Annotated[list[str], WholeText()] = Field(default_factory=list)
     """Prompts answered greedily before training, at every evaluation, and after."""
 
-    max_new_tokens: int = Field(64, ge=1, le=8192)
+    max_new_tokens: int = Field(default=64, ge=1, le=8192)
     """Longest answer to such a prompt, in tokens."""
 
     forgetting: bool = True
     """Measure how much likelier or less likely general answers become (the probe set)."""
 
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop early after this many evaluations without a lower loss."""

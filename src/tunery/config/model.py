@@ -13,10 +13,10 @@ class ModelConfig(Section):
     """Which model is trained, and in what numbers. ``model: NAME`` is short for its name."""
 
     name: str = "demo"
-    """Hub id (optionally @revision), folder, hub-cache folder, .gguf file, adapter folder, run name, or demo."""
+    """Hub id (optionally @revision), folder, .gguf file, adapter folder, run name, or demo."""
 
     dtype: Dtype = "auto"
-    """Number format of the frozen weights and the computation; auto takes bf16 where it is fast, else fp32."""
+    """Number format of frozen weights and computation; auto is bf16 where fast, else fp32."""
 
     device: str = "auto"
     """Device to run on: auto, cpu, cuda or cuda:N."""

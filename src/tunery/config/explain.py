@@ -1,0 +1,282 @@
+"""Wrong settings, in sentences: where, what is wrong, what was expected, what to do.
+
+Turns pydantic's complaints and unknown names into problems; every problem of a request is said
+at once. Values that look like secrets are never repeated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunery.config import settings
+from tunery.config.config import Config
+from tunery.config.foreign import FOREIGN
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+Where = Callable[[str], str]
+MOST_SHOWN = 20
+
+_SECRET_NAME = re.compile(r"token|secret|password|passwd|api_?key|(^|_)key($|_)|credential", re.I)
+_SECRET_VALUE = re.compile(
+    r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ms-[0-9a-f-]{30,}|gh[pousr]_[A-Za-z0-9]{30,}"
+    r"|AKIA[A-Z0-9]{16})|://[^/\s:@]+:[^/\s:@]+@"
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a request.
+
+    Args:
+        path: The setting, as people write it.
+        message: What is wrong and what was expected, without the place.
+        fix: What to do.
+        where: ``train.yaml line 12``; empty for a flag, whose name is the place.
+    """
+
+    path: str
+    message: str
+    fix: str = ""
+    where: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The message with its place in front."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+    def as_dict(self) -> dict[str, str]:
+        """Give it as plain data."""
+        return {"setting": self.path, "where": self.where, "message": self.message, "fix": self.fix}
+
+
+def fail(problems: Iterable[Problem]) -> None:
+    """Raise one error that says every problem; do nothing where there is none.
+
+    Raises:
+        ConfigError: There is a problem.
+    """
+    found = list(dict.fromkeys(problems))
+    if not found:
+        return
+    details = [problem.as_dict() for problem in found]
+    if len(found) == 1:
+        raise ConfigError(
+            found[0].sentence, fix=found[0].fix, setting=found[0].path, problems=details
+        )
+    lines = [f"{p.sentence} {p.fix}".strip() for p in found[:MOST_SHOWN]]
+    if len(found) > MOST_SHOWN:
+        lines.append(t("... and {count} more.", count=len(found) - MOST_SHOWN))
+    fix = t("All settings: tunery config help. Those of this request: tunery config show.")
+    raise ConfigError("\n".join(lines), fix=fix, problems=details)
+
+
+def nowhere(path: str) -> str:
+    """Say no place; for settings that come from no file."""
+    return ""
+
+
+def validate(
+    values: Mapping[str, Any], where: Where = nowhere
+) -> tuple[Config | None, list[Problem]]:
+    """Check values against the declaration.
+
+    Args:
+        values: Nested settings with every ``type`` filled in.
+        where: Gives the place of a setting, by path.
+
+    Returns:
+        The settings, or None and the problems.
+    """
+    secrets = [_secret_value(path, where) for path, text in _texts(values) if _is_secret(text)]
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        return None, [*secrets, *_explain_all(error, values, where)]
+    return (None, secrets) if secrets else (config, [])
+
+
+def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "") -> Problem:
+    """Explain a name that is no setting: a near miss, another variant's, another tool's.
+
+    Args:
+        path: What was written.
+        values: The request's values, which say what each ``type`` is.
+        place: Where it was written.
+    """
+    path = path[:120]
+    parts = path.split(".")
+    others = settings.by_path().get(path)
+    if others and others[0].variant:
+        tags = " or ".join(str(setting.variant) for setting in others)
+        section = others[0].section
+        current = (values or {}).get(section) or {}
+        return Problem(
+            path,
+            t(
+                "{path}: only {section}.type={tags} has this setting; "
+                "this run uses {section}.type={tag}.",
+                path=path,
+                section=section,
+                tags=tags,
+                tag=current.get("type") if isinstance(current, Mapping) else current,
+            ),
+            t(
+                "Choose {section}.type={tags}, or take {path} out.",
+                section=section,
+                tags=tags,
+                path=path,
+            ),
+            place,
+        )
+    message = t("{path}: no such setting.", path=path)
+    near = _near(path)
+    if parts[-1] in FOREIGN:
+        return Problem(path, message, FOREIGN[parts[-1]](), place)
+    if not near and _SECRET_NAME.search(parts[-1]):
+        fix = t(
+            "Secrets belong in the environment (such as HF_TOKEN), never in settings: "
+            "they would be kept in the run folder."
+        )
+        return Problem(path, message, fix, place)
+    fix = t("Did you mean {name}?", name=near) if near else t("All settings: tunery config help")
+    return Problem(path, message, fix, place)
+
+
+def shown(value: Any) -> str:
+    """Write a value that was found, short and with secrets masked."""
+    if isinstance(value, str) and _is_secret(value):
+        return t("a secret (not shown)")
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _explain_all(error: ValidationError, values: Mapping[str, Any], where: Where) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for found in error.errors(include_url=False):
+        location = _path(found["loc"])
+        setting = settings.find(location)
+        if found["type"] == "extra_forbidden":
+            problems.append(unknown(location, values, where(location)))
+            continue
+        path = setting.path if setting else location
+        if path in seen:
+            continue
+        seen.add(path)
+        problems.append(_explain(found, location, setting, where))
+    return problems
+
+
+def _explain(
+    found: Mapping[str, Any], location: str, setting: settings.Setting | None, where: Where
+) -> Problem:
+    kind, context, value = found["type"], found.get("ctx", {}), found["input"]
+    path = location
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        setting = settings.find(f"{location}.type")
+        path = f"{location}.type"
+        value = value.get("type") if isinstance(value, Mapping) else value
+    elif (
+        setting is not None
+        and kind != "not_a_switch"
+        and len(settings.alternatives(setting.annotation)) > 1
+    ):
+        path = setting.path  # the parts of a union complain one by one; say it once
+        kind = "union"
+    got = t("got {value}", value=shown(value))
+    place = where(path) or where(location)
+    limits = {
+        "greater_than_equal": t("at least {limit}", limit=context.get("ge")),
+        "greater_than": t("more than {limit}", limit=context.get("gt")),
+        "less_than_equal": t("at most {limit}", limit=context.get("le")),
+        "less_than": t("less than {limit}", limit=context.get("lt")),
+        "finite_number": t("a finite number"),
+        "too_short": t("a list of {count} numbers", count=context.get("min_length")),
+        "too_long": t("a list of {count} numbers", count=context.get("max_length")),
+    }
+    fix = ""
+    if kind in limits:
+        expected = limits[kind]
+    elif setting is None:
+        expected = t("a group of settings ({name}: value)", name=path.rpartition(".")[2])
+    else:
+        expected = _expected(setting, path)
+        if setting.choices and isinstance(value, str):
+            near = difflib.get_close_matches(value, setting.choices, n=1, cutoff=0.5)
+            fix = t("Did you mean {name}?", name=near[0]) if near else ""
+    message = t("{path} must be {expected}, {got}.", path=path, expected=expected, got=got)
+    return Problem(path, message, fix, place)
+
+
+def _expected(setting: settings.Setting, path: str) -> str:
+    if path != setting.path:  # one item of a list or dictionary
+        return t("text") if "str" in str(setting.annotation) else t("a number")
+    words = setting.type
+    if setting.choices and len(settings.alternatives(setting.annotation)) == 1:
+        words = t("one of {choices}", choices=", ".join(setting.choices))
+    return f"{words} ({setting.bounds})" if setting.bounds else words
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Drop from pydantic's location the variant's tag and the names of union members."""
+    parts: list[str] = []
+    for index, part in enumerate(location):
+        if index == 1 and parts[0] in settings.tagged():
+            if part in settings.tagged()[parts[0]]:
+                continue
+        elif parts and settings.find(".".join([*parts, str(part)])) is None:
+            here = ".".join(parts)
+            if settings.find(here) is not None and not isinstance(part, int):
+                continue
+        if part == "[key]":
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _near(path: str) -> str:
+    known = list(settings.by_path())
+    last = path.rpartition(".")[2]
+    exact = [name for name in known if name.rpartition(".")[2] == last]
+    if exact:
+        return difflib.get_close_matches(path, exact, n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
+    if near:
+        return near[0]
+    names = {
+        name.rpartition(".")[2]: name for name in reversed(known) if not name.endswith(".type")
+    }
+    sections = {name: name for name in Config.model_fields}
+    close = difflib.get_close_matches(last, [*names, *sections], n=1, cutoff=0.75)
+    return {**names, **sections}[close[0]] if close else ""
+
+
+def _texts(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _texts(each, f"{path}.{index}")
+
+
+def _is_secret(text: str) -> bool:
+    return _SECRET_VALUE.search(text) is not None
+
+
+def _secret_value(path: str, where: Where) -> Problem:
+    message = t(
+        "{path}: the value looks like a secret; it would be kept in the run folder.", path=path
+    )
+    fix = t("Put it in the environment (such as HF_TOKEN) and take it out of the settings.")
+    return Problem(path, message, fix, where(path))

@@ -1,0 +1,216 @@
+"""Settings on the command line: ``--section.field value`` becomes a layer.
+
+Owns how text becomes a value: switches, lists, names with values. Words without dashes are
+settings files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunery.config import explain, read, settings
+from tunery.config.explain import Problem
+from tunery.config.layers import SHORT
+from tunery.errors import ConfigError, did_you_mean
+from tunery.i18n import t
+
+SWITCHES = {"true": True, "yes": True, "on": True, "1": True}
+SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
+NOTHING = ("null", "none", "~")
+
+
+@dataclass
+class Flags:
+    """What a command line says about settings.
+
+    Args:
+        files: Settings files, in order.
+        values: The flags' values, nested.
+        unknown: Flags that are no setting, as written, without dashes.
+        problems: What is wrong with the way they are written.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def parse(words: Sequence[str]) -> Flags:
+    """Read the words of a command line.
+
+    Args:
+        words: Files and flags, in any order; a later flag wins over an earlier one, and a list
+            given twice grows.
+    """
+    found = Flags()
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            found.files += [Path(each).expanduser() for each in rest]
+            break
+        if word.startswith("--") and len(word) > 2:
+            _flag(word, rest, found)
+        elif word.startswith("-") and len(word) > 1:
+            message = t("{word}: no such option.", word=word)
+            found.problems.append(
+                Problem(word, message, t("Settings have two dashes: --data.train"))
+            )
+        else:
+            found.files.append(Path(word).expanduser())
+    return found
+
+
+def unknown_flag(path: str, values: dict[str, Any], options: Sequence[str] = ()) -> Problem:
+    """Explain a flag that is no setting; ``options`` are the command's own, for near misses."""
+    near = did_you_mean(f"--{path}", options) if "." not in path else ""
+    if near:
+        return Problem(path, t("--{name}: no such option.", name=path), near)
+    return explain.unknown(path, values)
+
+
+def _flag(word: str, rest: list[str], found: Flags) -> None:
+    name, equals, text = word[2:].partition("=")
+    value: str | None = text if equals else None
+    path, negated = _resolve(name)
+    setting = settings.find(path)
+    if setting is None:
+        found.unknown.append(name)
+        if value is None and rest and not rest[0].startswith("--") and not _is_file(rest[0]):
+            rest.pop(0)
+        return
+    if setting.is_bool:
+        if value is None and rest and rest[0].lower() in (*SWITCHES, *NOTHING):
+            value = rest.pop(0)
+        on = "true" if value is None else value
+        switch = SWITCHES.get(on.lower(), on)
+        if negated and isinstance(switch, bool):
+            switch = not switch
+        _put(found.values, path, None if on.lower() in NOTHING else switch)
+        return
+    if value is None:
+        if not rest or (rest[0].startswith("--") and len(rest[0]) > 2):
+            message = t(
+                "--{name}: a value is missing, {kind} expected.", name=name, kind=setting.type
+            )
+            fix = t("A value that begins with dashes: --{name}=VALUE", name=name)
+            found.problems.append(Problem(path, message, fix if rest else ""))
+            return
+        value = rest.pop(0)
+    try:
+        _store(found.values, path, setting, value)
+    except ConfigError as error:
+        found.problems.append(Problem(path, f"--{name}: {error.message}", error.fix))
+
+
+def _resolve(name: str) -> tuple[str, bool]:
+    """Find the setting a flag means; dashes in it may stand for underscores."""
+    section, _, last = name.rpartition(".")
+    candidates = [(name, False)]
+    if last.startswith("no-"):
+        candidates.append((_join(section, last[3:]), True))
+    if name.startswith("no-"):
+        candidates.append((name[3:], True))
+    for candidate, negated in candidates:
+        for path in (candidate, candidate.replace("-", "_")):
+            setting = settings.find(path)
+            if setting is not None and (setting.is_bool or not negated):
+                return path, negated
+    if name in SHORT:
+        return f"{name}.{SHORT[name]}", False
+    if name in settings.tagged():
+        return f"{name}.type", False
+    return name, False
+
+
+def _store(values: dict[str, Any], path: str, setting: settings.Setting, text: str) -> None:
+    if path != setting.path and not setting.is_dict:
+        raise ConfigError(t("give the whole list: --{name} a,b", name=setting.path))
+    value = _value(text, setting, inside=path != setting.path)
+    before = _get(values, path)
+    if setting.is_list and isinstance(before, list) and isinstance(value, list):
+        value = before + value
+    _put(values, path, value)
+
+
+def _value(text: str, setting: settings.Setting, *, inside: bool) -> Any:
+    if inside:
+        return text
+    if settings.optional(setting.annotation) and text.lower() in NOTHING:
+        return None
+    if setting.is_dict:
+        return _flow(text, dict)
+    if setting.takes(list, tuple):
+        if setting.is_list or text.startswith("[") or "," in text:
+            return _list(text, setting)
+        return text
+    if setting.takes(int, float):
+        number = read.scalar(text.strip().replace("_", ""))
+        return number if isinstance(number, int | float) and not isinstance(number, bool) else text
+    return text
+
+
+def _list(text: str, setting: settings.Setting) -> list[Any]:
+    if text.strip().startswith("["):
+        try:
+            items = _flow(text, list)
+            return [read.scalar(str(i)) for i in items] if setting.takes(tuple) else items
+        except ConfigError:
+            if not setting.whole_text:
+                raise
+    if setting.whole_text:
+        return [text]
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if setting.takes(tuple):
+        return [read.scalar(item) for item in items]
+    return list(items)
+
+
+def _flow(text: str, kind: type) -> Any:
+    """Read ``[a, b]`` or ``{name: Tuna}``, every item as the text that was written."""
+    try:
+        document = read.parse(f"value: {text}", "value")
+    except ConfigError as error:
+        raise ConfigError(
+            t("{text!r} cannot be read.", text=text[:80]),
+            fix=t("Write [a, b] for a list and {example} for names.", example="{name: Tuna}"),
+        ) from error
+    value = document.values["value"]
+    if not isinstance(value, kind):
+        wanted = "[a, b]" if kind is list else "{name: Tuna}"
+        raise ConfigError(t("{text!r}: {wanted} was expected.", text=text[:80], wanted=wanted))
+    if isinstance(value, list):
+        return [document.raw.get(f"value.{i}", each) for i, each in enumerate(value)]
+    return {key: document.raw.get(f"value.{key}", each) for key, each in value.items()}
+
+
+def _put(values: dict[str, Any], path: str, value: Any) -> None:
+    setting = settings.find(path)
+    inside = setting is not None and path != setting.path
+    owner = setting.path if setting is not None and inside else path
+    *sections, last = owner.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    if inside:
+        values = values.setdefault(last, {})
+        last = path[len(owner) + 1 :]
+    values[last] = value
+
+
+def _get(values: dict[str, Any], path: str) -> Any:
+    found: Any = values
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _is_file(word: str) -> bool:
+    return word.lower().endswith((".yaml", ".yml", ".json"))
+
+
+def _join(section: str, name: str) -> str:
+    return f"{section}.{name}" if section else name

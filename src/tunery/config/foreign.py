@@ -1,0 +1,93 @@
+"""What other tools call our settings: the answer to a name that people bring along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunery.i18n import t
+
+
+def _ours(name: str) -> Callable[[], str]:
+    return lambda: t("Here it is called {name}.", name=name)
+
+
+def _batch() -> str:
+    return t(
+        "Set train.batch_size: rows in one optimizer step, over all devices; "
+        "the micro batch and the accumulation are derived from it."
+    )
+
+
+def _output() -> str:
+    return t("A run has a folder of its own under TUNERY_HOME/runs; name it with --name.")
+
+
+def _precision() -> str:
+    return t("Set model.dtype: auto, fp32 or bf16.")
+
+
+def _always() -> str:
+    return t("This is always on here; take it out.")
+
+
+FOREIGN: dict[str, Callable[[], str]] = {
+    **{
+        theirs: _ours(ours)
+        for ours, names in {
+            "model.name": "model_name_or_path model_name base_model model_id pretrained_model",
+            "data.train": "dataset datasets train_file dataset_name train_dataset data_path",
+            "data.catalog": "dataset_dir",
+            "data.max_length": "cutoff_len max_seq_length max_seq_len sequence_len block_size "
+            "model_max_length max_tokens",
+            "data.max_samples": "max_train_samples num_samples",
+            "data.loss_on": "train_on_prompt mask_history train_on_inputs completion_only_loss",
+            "data.packing": "sample_packing neat_packing pack_sequences",
+            "method.type": "stage task training_type",
+            "adapter.type": "finetuning_type peft_type use_lora use_peft",
+            "adapter.rank": "lora_rank lora_r r",
+            "adapter.alpha": "lora_alpha",
+            "adapter.dropout": "lora_dropout",
+            "adapter.target_modules": "lora_target lora_target_modules lora_modules",
+            "adapter.num_layers": "freeze_trainable_layers",
+            "adapter.extra_modules": "freeze_extra_modules additional_target modules_to_save",
+            "optim.learning_rate": "lr",
+            "optim.schedule": "lr_scheduler_type lr_scheduler scheduler",
+            "optim.warmup_steps": "num_warmup_steps",
+            "optim.warmup_ratio": "warmup",
+            "optim.max_grad_norm": "gradient_clipping grad_clip clip_grad",
+            "optim.betas": "adam_beta1 adam_beta2 beta1 beta2",
+            "optim.epsilon": "adam_epsilon eps adam_eps",
+            "train.num_epochs": "num_train_epochs epochs n_epochs",
+            "train.max_steps": "total_steps num_steps",
+            "train.seed": "data_seed random_seed",
+            "train.compile": "torch_compile",
+            "train.gradient_checkpointing": "use_gradient_checkpointing activation_checkpointing "
+            "disable_gradient_checkpointing",
+            "evaluate.split": "val_size val_set_size validation_split test_size",
+            "evaluate.datasets": "eval_dataset val_dataset",
+            "evaluate.every": "eval_steps eval_strategy evaluation_strategy",
+            "evaluate.patience": "early_stopping_patience early_stopping_steps",
+            "checkpoint.every": "save_steps save_strategy",
+            "checkpoint.keep": "save_total_limit",
+        }.items()
+        for theirs in names.split()
+    },
+    **dict.fromkeys(
+        [
+            "per_device_train_batch_size",
+            "micro_batch_size",
+            "gradient_accumulation_steps",
+            "per_device_batch_size",
+            "train_batch_size",
+        ],
+        _batch,
+    ),
+    **dict.fromkeys(["output_dir", "logging_dir", "run_name", "overwrite_output_dir"], _output),
+    **dict.fromkeys(
+        ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
+    ),
+    **dict.fromkeys(
+        ["do_train", "logging_steps", "plot_loss", "report_to", "preprocessing_num_workers"],
+        _always,
+    ),
+}

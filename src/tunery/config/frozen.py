@@ -1,0 +1,127 @@
+"""The config file of a run: every value written out, and what it was made with.
+
+``config.yaml`` in a run folder is an ordinary settings file with one key more, ``_run``:
+versions, hashes of the data, hardware. It is written once, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tunery.config import explain, read
+from tunery.config.config import Config
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+META = "_run"
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@+-]*(?<![.])")
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def dump(config: Config) -> str:
+    """Write every value as YAML; reading it gives the same config."""
+    return to_yaml(config.model_dump(mode="json"))
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Write plain data as YAML 1.2: sections in blocks, lists of plain values on one line."""
+    return "\n".join(_block(values, "")) + "\n"
+
+
+def write_frozen(path: Path, config: Config, meta: Mapping[str, Any]) -> None:
+    """Write a run's config file, atomically.
+
+    Args:
+        path: The file; its folder exists.
+        config: The resolved settings.
+        meta: Versions, data hashes, hardware: plain data, kept under ``_run``.
+    """
+    text = "# Written by Tunery when the run was made; reading it back repeats the run.\n"
+    text += dump(config) + to_yaml({META: dict(meta)})
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with staging.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_frozen(path: Path) -> Config:
+    """Read a run's settings as they were; presets and rules are not applied again.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or from a version with other settings.
+    """
+    document = read.read_file(path)
+    values = {key: value for key, value in document.values.items() if key != META}
+    lines = document.lines
+
+    def where(name: str) -> str:
+        line = lines.get(name)
+        return f"{path} line {line}" if line else str(path)
+
+    config, problems = explain.validate(values, where)
+    if config is None:
+        made = document.values.get(META)
+        version = made.get("tunery") if isinstance(made, Mapping) else None
+        if version:
+            fix = t("The run was made by Tunery {version}; use that one for it.", version=version)
+            problems = [*problems, explain.Problem(META, fix, where=str(path))]
+        explain.fail(problems)
+    assert config is not None
+    return config
+
+
+def read_frozen_meta(path: Path) -> dict[str, Any]:
+    """Read what a run was made with: the ``_run`` part of its config file.
+
+    Raises:
+        ConfigError: The file is missing or damaged.
+    """
+    found = read.read_file(path).values.get(META, {})
+    if not isinstance(found, dict):
+        raise ConfigError(t("{file}: _run is damaged.", file=path), path=path)
+    return found
+
+
+def _block(values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, value in values.items():
+        name = f"{indent}{_scalar(str(key))}:"
+        if isinstance(value, Mapping) and value:
+            yield name
+            yield from _block(value, f"{indent}  ")
+        else:
+            yield f"{name} {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_scalar(str(k))}: {_flow(v)}" for k, v in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, str):
+        return _scalar(value)
+    return json.dumps(value, allow_nan=False)
+
+
+def _scalar(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)

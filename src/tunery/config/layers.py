@@ -1,0 +1,228 @@
+"""Layers of settings, and how a higher one covers a lower: preset < files < flags.
+
+A layer knows where each of its values was written. Merging knows two things about sections:
+a new ``type`` drops the lower layers' other settings of that section, and one of two settings
+that exclude each other drops the other one below it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tunery.config import read, settings
+from tunery.errors import unknown_name
+
+DEFAULT = "default"
+SHORT = {"model": "name"}  # ``model: demo`` is short for ``model: {name: demo}``
+EXCLUSIVE = (
+    ("optim.warmup_steps", "optim.warmup_ratio"),
+    ("evaluate.datasets", "evaluate.split"),
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place.
+
+    Args:
+        name: ``preset identity``, a file's path, or empty for flags.
+        values: What it says, nested.
+        lines: Line of each value by dotted path; empty for flags.
+        raw: The written characters of unquoted scalars, by dotted path.
+    """
+
+    name: str
+    values: dict[str, Any]
+    lines: Mapping[str, int] = field(default_factory=dict)
+    raw: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, path: str) -> str:
+        """Say where a value was written, for a message; empty for a flag."""
+        line = _nearest(self.lines, path)
+        return f"{self.name} line {line}" if line else self.name
+
+    def origin(self, path: str) -> str:
+        """Say where a value comes from, for a table."""
+        return self.where(path) or f"--{path}"
+
+
+@dataclass
+class Merged:
+    """The layers seen from above.
+
+    Args:
+        values: The values that win, nested; every section's ``type`` is filled in.
+        sources: The layer that gave each value, by dotted path.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Layer] = field(default_factory=dict)
+
+    def where(self, path: str) -> str:
+        """Say where a setting was written, for a message; empty for a flag or a default."""
+        layer = self._layer(path)
+        return layer.where(path) if layer else ""
+
+    def origin(self, path: str) -> str:
+        """Say where a setting's value comes from: ``default``, a preset, a file's line, a flag."""
+        layer = self._layer(path)
+        return layer.origin(path) if layer else DEFAULT
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top."""
+        values = expand(layer.values)
+        for section, variants in settings.tagged().items():
+            given = values.get(section)
+            if isinstance(given, dict) and "type" in given:
+                current = self.values.get(section) or {}
+                if given["type"] != current.get("type", next(iter(variants))):
+                    self._drop(section)
+        for one, other in (*EXCLUSIVE, *((b, a) for a, b in EXCLUSIVE)):
+            if _get(values, one) and not _get(values, other):
+                self._drop(other)
+        self._merge(self.values, values, "", layer)
+
+    def fill_types(self) -> None:
+        """Write the default ``type`` into each section that names none."""
+        for section, variants in settings.tagged().items():
+            given = self.values.setdefault(section, {})
+            if isinstance(given, dict):
+                given.setdefault("type", next(iter(variants)))
+
+    def _merge(
+        self, below: dict[str, Any], above: Mapping[str, Any], path: str, layer: Layer
+    ) -> None:
+        for key, value in above.items():
+            here = f"{path}.{key}" if path else key
+            setting = settings.find(here)
+            if value == {} and setting is None:
+                below.setdefault(key, {})  # an empty section says nothing
+                continue
+            inside = value and isinstance(value, dict) and (setting is None or setting.is_dict)
+            if inside:
+                if not isinstance(below.get(key), dict):
+                    below[key] = {}
+                self._merge(below[key], value, here, layer)
+            else:
+                self._forget(here)
+                below[key] = as_written(setting, here, value, layer.raw)
+            if here not in _group_paths():
+                self.sources[here] = layer
+
+    def _drop(self, path: str) -> None:
+        *sections, last = path.split(".")
+        inside: Any = self.values
+        for section in sections:
+            inside = inside.get(section) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            inside.pop(last, None)
+        self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        for known in [p for p in self.sources if p == path or p.startswith(f"{path}.")]:
+            del self.sources[known]
+
+    def _layer(self, path: str) -> Layer | None:
+        return _nearest(self.sources, path)
+
+
+def expand(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write short forms out: ``model: demo``, ``method: dpo``, empty sections, dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        section, dot, rest = key.partition(".")
+        if dot and section in settings.Config.model_fields:
+            for name in reversed(rest.split(".")):
+                value = {name: value}
+            key = section
+        if key in settings.tagged() and isinstance(value, str):
+            value = {"type": value}
+        elif key in SHORT and isinstance(value, str | int | float):
+            value = {SHORT[key]: value}
+        if value is None and key in settings.Config.model_fields and key != "preset":
+            value = {}
+        if isinstance(value, dict):
+            value = {name: _empty(f"{key}.{name}", each) for name, each in value.items()}
+            if isinstance(found.get(key), dict):
+                value = {**found[key], **value}
+        found[key] = value
+    return found
+
+
+def as_written(
+    setting: settings.Setting | None, path: str, value: Any, raw: Mapping[str, str]
+) -> Any:
+    """Give text settings the characters that were written: ``name: 007`` stays ``007``."""
+    if setting is None or value is None:
+        return value
+    if isinstance(value, list):
+        return [as_written(setting, f"{path}.{i}", each, raw) for i, each in enumerate(value)]
+    if isinstance(value, str | bool | int | float):
+        inside = path != setting.path
+        text = setting.takes(list, dict) if inside else setting.takes(str, Path)
+        numeric = setting.takes(int, float, bool, tuple)
+        short = path.rpartition(".")[0] if path.endswith(".name") else path
+        written = raw.get(path, raw.get(short))
+        if text and not numeric and written is not None:
+            return written
+    return value
+
+
+def preset_names() -> list[str]:
+    """List the presets that come with Tunery."""
+    folder = resources.files("tunery.config") / "presets"
+    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def preset_layer(name: str) -> Layer:
+    """Read a preset.
+
+    Raises:
+        UnknownName: No preset has that name.
+    """
+    if name not in preset_names():
+        raise unknown_name("preset", name, preset_names())
+    file = resources.files("tunery.config") / "presets" / f"{name}.yaml"
+    document = read.parse(file.read_text(encoding="utf-8"), f"{name}.yaml")
+    return Layer(f"preset {name}", document.values, {}, document.raw)
+
+
+def file_layer(path: Path) -> Layer:
+    """Read a settings file.
+
+    Raises:
+        ConfigError: It cannot be read as one.
+    """
+    document = read.read_file(path)
+    return Layer(str(path), document.values, document.lines, document.raw)
+
+
+def _empty(path: str, value: Any) -> Any:
+    return {} if value is None and path in _group_paths() else value
+
+
+@functools.cache
+def _group_paths() -> frozenset[str]:
+    return frozenset(group.path for group in settings.groups())
+
+
+def _nearest(table: Mapping[str, Any], path: str) -> Any:
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        found = table.get(".".join(parts[:end]))
+        if found is not None:
+            return found
+    return None
+
+
+def _get(values: Mapping[str, Any], path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(values, Mapping):
+            return None
+        values = values.get(part)  # type: ignore[assignment]
+    return values

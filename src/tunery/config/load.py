@@ -1,0 +1,130 @@
+"""Loading settings: defaults < preset < files < flags, each value with its origin.
+
+The one way from files and flags to a ``Config``. All problems of a request are said at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunery.config import explain, rules, settings
+from tunery.config.config import Config
+from tunery.config.flags import parse, unknown_flag
+from tunery.config.frozen import META, dump, read_frozen, read_frozen_meta, write_frozen
+from tunery.config.layers import Layer, Merged, file_layer, preset_layer
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+__all__ = [
+    "Loaded",
+    "dump",
+    "from_tokens",
+    "load",
+    "read_frozen",
+    "read_frozen_meta",
+    "write_frozen",
+]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings and where each came from.
+
+    Args:
+        config: The settings.
+        origins: For each setting's path: ``default``, ``preset NAME``, ``FILE line N``, ``--flag``.
+        warnings: Sentences about settings that are allowed and unwise.
+    """
+
+    config: Config
+    origins: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    files: Sequence[Path] = (),
+    flags: Sequence[str] = (),
+    *,
+    preset: str | None = None,
+    options: Sequence[str] = (),
+) -> Loaded:
+    """Load settings.
+
+    Args:
+        files: Settings files; a later one wins.
+        flags: Words such as ``--adapter.rank 8``; files among them come after ``files``.
+        preset: A preset's name; by default the one that a flag or a file names.
+        options: The command's own options, for near misses.
+
+    Raises:
+        ConfigError: Something is wrong; the message says everything that is.
+        UnknownName: No preset has that name.
+    """
+    return _load(files, flags, preset, options)
+
+
+def from_tokens(tokens: Sequence[str], *, options: Sequence[str] = ()) -> Loaded:
+    """Load settings from the words of a command line: files and flags in any order.
+
+    Args:
+        tokens: The words that the command itself did not take.
+        options: The command's own options (``--name``), for near misses.
+
+    Raises:
+        ConfigError: Something is wrong; the message says everything that is.
+    """
+    return _load((), tokens, None, options)
+
+
+def _load(
+    files: Sequence[Path], words: Sequence[str], preset: str | None, options: Sequence[str]
+) -> Loaded:
+    given = parse(words)
+    layers = [_without_meta(file_layer(path)) for path in (*files, *given.files)]
+    top = Layer("", given.values)
+    chosen = preset or _preset([*layers, top])
+    merged = Merged()
+    if chosen:
+        merged.add(preset_layer(chosen))
+    for layer in (*layers, top):
+        merged.add(layer)
+    merged.values["preset"] = chosen
+    merged.fill_types()
+
+    problems = [*given.problems]
+    problems += [unknown_flag(name, merged.values, options) for name in given.unknown]
+    config, wrong = explain.validate(merged.values, merged.where)
+    problems += wrong
+    if config is not None:
+        problems += rules.contradictions(config, merged.where)
+    explain.fail(problems)
+    assert config is not None
+    return Loaded(config, _origins(config, merged), tuple(rules.warnings(config)))
+
+
+def _preset(layers: Sequence[Layer]) -> str | None:
+    for layer in reversed(layers):
+        if "preset" in layer.values:
+            name = layer.values["preset"]
+            if name is not None and not isinstance(name, str):
+                message = t("preset must be a name, got {value}.", value=explain.shown(name))
+                raise ConfigError(message, setting="preset")
+            return name
+    return None
+
+
+def _without_meta(layer: Layer) -> Layer:
+    values = {key: value for key, value in layer.values.items() if key != META}
+    return Layer(layer.name, values, layer.lines, layer.raw)
+
+
+def _origins(config: Config, merged: Merged) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for setting in settings.walk():
+        section = getattr(config, setting.section.partition(".")[0] or "preset", None)
+        if setting.variant and getattr(section, "type", None) != setting.variant:
+            continue
+        found[setting.path] = merged.origin(setting.path)
+    return found

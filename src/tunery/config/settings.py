@@ -1,0 +1,372 @@
+"""The walk over every setting: one list that flags, help, forms, docs and errors read.
+
+A setting is a pydantic field; nothing is declared here. ``path`` is what people write,
+``key`` also names the variant it belongs to (``adapter.lora.rank``) and finds its translation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from tunery import i18n
+from tunery.config.base import WholeText
+from tunery.config.config import Config
+from tunery.i18n import t
+
+
+@dataclass(frozen=True)
+class Group:
+    """A section, or one variant of a section that has a ``type``.
+
+    Args:
+        key: ``data``, ``data.replay``, ``adapter``, ``adapter.lora``.
+        path: What people write in front of its settings: ``adapter`` for ``adapter.lora``.
+        variant: The ``type`` that chooses it; None for a plain section.
+        english: What it is, one sentence.
+    """
+
+    key: str
+    path: str
+    variant: str | None
+    english: str
+
+    def help(self, language: str | None = None) -> str:
+        """Say what it is, in a language (default: the one in force)."""
+        return _help(self.key, self.english, language)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Args:
+        path: What people write: ``adapter.rank``.
+        key: Path with its variant: ``adapter.lora.rank``.
+        section: Path of its section: ``adapter``; empty at the top.
+        variant: The ``type`` of the section that has this setting; None where all have it.
+        annotation: Its Python type.
+        default: Its default, as plain data.
+        choices: The accepted words, where there is a fixed list.
+        bounds: Limits in symbols, such as ``>= 1, <= 4096``.
+        english: Its help in English.
+        whole_text: Commas are part of the text and separate nothing.
+    """
+
+    path: str
+    key: str
+    section: str
+    variant: str | None
+    annotation: Any
+    default: Any
+    choices: tuple[str, ...]
+    bounds: str
+    english: str
+    whole_text: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def type(self) -> str:
+        """What it takes, in words of the language in force."""
+        return type_words(self.annotation)
+
+    @property
+    def is_dict(self) -> bool:
+        """Whether it takes names with values."""
+        return get_origin(_without_none(self.annotation)) is dict
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes nothing but a list."""
+        return get_origin(_without_none(self.annotation)) in (list, tuple)
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether it is a switch."""
+        return _without_none(self.annotation) is bool
+
+    def takes(self, *kinds: type) -> bool:
+        """Whether one of the alternatives of its type is one of ``kinds``."""
+        return any((get_origin(a) or a) in kinds for a in alternatives(self.annotation))
+
+    def help(self, language: str | None = None) -> str:
+        """Say what it is for, in a language (default: the one in force)."""
+        return _help(self.key, self.english, language)
+
+    def as_dict(self, language: str | None = None) -> dict[str, Any]:
+        """Give it as plain data, for machines and pages."""
+        return {
+            "path": self.path,
+            "variant": self.variant,
+            "type": self.type,
+            "default": self.default,
+            "choices": list(self.choices),
+            "bounds": self.bounds,
+            "help": self.help(language),
+        }
+
+
+@functools.cache
+def walk() -> tuple[Setting, ...]:
+    """List every setting, in the order of the sections."""
+    return tuple(item for item in _walk(Config, "", "", None) if isinstance(item, Setting))
+
+
+@functools.cache
+def groups() -> tuple[Group, ...]:
+    """List every section and variant, in order; the top is not among them."""
+    return tuple(item for item in _walk(Config, "", "", None) if isinstance(item, Group))
+
+
+@functools.cache
+def by_path() -> dict[str, tuple[Setting, ...]]:
+    """Find settings by path; several where variants share a name."""
+    found: dict[str, tuple[Setting, ...]] = {}
+    for setting in walk():
+        found[setting.path] = (*found.get(setting.path, ()), setting)
+    return found
+
+
+@functools.cache
+def tagged() -> dict[str, dict[str, type[BaseModel]]]:
+    """Find the sections that have a ``type``: path -> type -> class, the default first."""
+    found: dict[str, dict[str, type[BaseModel]]] = {}
+    for name, info in Config.model_fields.items():
+        variants = _variants(info.annotation)
+        if len(variants) > 1:
+            default = type(info.get_default(call_default_factory=True))
+            ordered = sorted(variants, key=lambda model: model is not default)
+            found[name] = {_tag(model): model for model in ordered}
+    return found
+
+
+def find(path: str) -> Setting | None:
+    """Return the setting that owns ``path``: itself, or the dictionary or list it lies in."""
+    known = by_path()
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        settings = known.get(".".join(parts[:end]))
+        if settings:
+            inside = end < len(parts)
+            return settings[0] if not inside or settings[0].takes(dict, list, tuple) else None
+    return None
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """List the alternatives of a type, None left out: ``int | None`` -> ``(int,)``."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(a for arg in get_args(annotation) for a in alternatives(arg))
+    return () if annotation is NoneType else (annotation,)
+
+
+def optional(annotation: Any) -> bool:
+    """Whether null is accepted."""
+    return NoneType in get_args(annotation)
+
+
+def type_words(annotation: Any) -> str:
+    """Say in words what a type accepts, in the language in force."""
+    words = [_words(each) for each in alternatives(annotation)]
+    if optional(annotation):
+        words.append("null")
+    return (
+        words[0]
+        if len(words) == 1
+        else t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
+    )
+
+
+def help_table(language: str | None = None, *, prefix: str = "") -> str:
+    """Write all settings for a terminal, a section a block.
+
+    Args:
+        language: ``en`` or ``zh``; by default the one in force.
+        prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
+    """
+    with i18n.speaking(language or i18n.language()):
+        lines = [t("Settings, in a file as section: {name: value} or as flags:"), ""]
+        wanted = [s for s in walk() if _under(s.path, prefix)]
+        heads = {(g.path, g.variant): g for g in groups()}
+        last: tuple[str, str | None] | None = None
+        for setting in wanted:
+            here = (setting.section, setting.variant)
+            if here != last and here in heads:
+                only = f"{here[0]}.type={here[1]}" if here[1] else here[0]
+                lines += ["", f"{only}: {heads[here].help()}"]
+            last = here
+            lines.append(f"  --{setting.path}  {setting.type}  [{show(setting.default)}]")
+            detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
+            lines += textwrap.wrap(detail, 92, initial_indent="      ", subsequent_indent="      ")
+        return "\n".join(lines)
+
+
+def show(value: Any) -> str:
+    """Write a value as it stands in a file, shortly."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+@functools.cache
+def chinese() -> dict[str, str]:
+    """The Chinese help of every setting and section, by key."""
+    file = resources.files("tunery") / "locales" / "config_zh.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _walk(
+    model: type[BaseModel], path: str, key: str, variant: str | None
+) -> Iterator[Setting | Group]:
+    for name, info in model.model_fields.items():
+        here, here_key = _join(path, name), _join(key, name)
+        variants = _variants(info.annotation)
+        if len(variants) > 1:
+            yield Group(here_key, here, None, _sentence(info.description))
+            yield _type_setting(here, here_key, info)
+            for each in variants:
+                tag = _tag(each)
+                yield Group(f"{here_key}.{tag}", here, tag, _doc(each))
+                yield from _walk(each, here, f"{here_key}.{tag}", tag)
+        elif variants:
+            yield Group(here_key, here, None, _doc(variants[0]))
+            yield from _walk(variants[0], here, here_key, variant)
+        elif not (variant and name == "type"):
+            yield _setting(here, here_key, path, variant, info)
+
+
+def _setting(path: str, key: str, section: str, variant: str | None, info: FieldInfo) -> Setting:
+    default = info.get_default(call_default_factory=True)
+    return Setting(
+        path=path,
+        key=key,
+        section=section,
+        variant=variant,
+        annotation=info.annotation,
+        default=_plain(None if default is PydanticUndefined else default),
+        choices=_choices(info.annotation),
+        bounds=_bounds(info),
+        english=_sentence(info.description),
+        whole_text=any(isinstance(mark, WholeText) for mark in info.metadata),
+    )
+
+
+def _type_setting(path: str, key: str, info: FieldInfo) -> Setting:
+    tags = tuple(tagged()[path])
+    return Setting(
+        path=f"{path}.type",
+        key=f"{key}.type",
+        section=path,
+        variant=None,
+        annotation=Literal[tags],  # pyright: ignore[reportInvalidTypeForm]
+        default=tags[0],
+        choices=tags,
+        bounds="",
+        english=_sentence(info.description),
+    )
+
+
+def _variants(annotation: Any) -> list[type[BaseModel]]:
+    return [
+        each
+        for each in alternatives(annotation)
+        if inspect.isclass(each) and issubclass(each, BaseModel)
+    ]
+
+
+def _tag(model: type[BaseModel]) -> str:
+    return model.model_fields["type"].default
+
+
+def _words(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ", ".join(str(arg) for arg in args)
+    if origin is list:
+        return t("a list of {kind}", kind=_words(args[0]))
+    if origin is dict:
+        return t("names with {kind}", kind=_words(args[1]))
+    if origin is tuple:
+        return t("a list of {count} numbers", count=len(args))
+    match kind:
+        case _ if kind is bool:
+            return t("true or false")
+        case _ if kind is int:
+            return t("a whole number")
+        case _ if kind is float:
+            return t("a number")
+        case _ if kind is Path:
+            return t("a path")
+        case _:
+            return t("text")
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return tuple(
+        str(arg)
+        for each in alternatives(annotation)
+        if get_origin(each) is Literal
+        for arg in get_args(each)
+    )
+
+
+def _bounds(info: FieldInfo) -> str:
+    found = list(info.metadata)
+    for arg in get_args(info.annotation):
+        found += getattr(arg, "__metadata__", ())
+    limits: list[str] = []
+    for mark in found:
+        for part in getattr(mark, "metadata", None) or [mark]:
+            for symbol, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+                limit = getattr(part, name, None)
+                if isinstance(limit, int | float):
+                    limits.append(
+                        f"{symbol} {limit:g}" if isinstance(limit, float) else f"{symbol} {limit}"
+                    )
+    return ", ".join(dict.fromkeys(limits))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _without_none(annotation: Any) -> Any:
+    found = alternatives(annotation)
+    return found[0] if len(found) == 1 else annotation
+
+
+def _help(key: str, english: str, language: str | None) -> str:
+    return chinese().get(key, english) if (language or i18n.language()) == "zh" else english
+
+
+def _doc(model: type[BaseModel]) -> str:
+    return _sentence(inspect.getdoc(model))
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _under(path: str, prefix: str) -> bool:
+    return not prefix or path == prefix or path.startswith(f"{prefix.rstrip('.')}.")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
