@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,10 @@ from tunery.errors import DataError, UnknownName, did_you_mean
 
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 BUILTIN: dict[str, tuple[str, str]] = {
-    "identity": ("openai", "Who the model is: {{name}}, made by {{author}}; half English, half Chinese"),
+    "identity": (
+        "openai",
+        "Who the model is: {{name}}, made by {{author}}; half English, half Chinese",
+    ),
     "instructions": ("alpaca", "Varied small tasks with short answers, English and Chinese"),
     "text": ("text", "Short paragraphs for continued pretraining, English and Chinese"),
     "general": ("openai", "General questions: replay prompts and the forgetting probe"),
@@ -50,6 +52,7 @@ class Dataset:
         folder: Folder inside a hub dataset.
         revision: Commit or branch of a hub dataset.
         description: One line for lists.
+        reading: Settings of ``data`` it was added with; a run's own win.
         sha256: What the file's content was when it was added.
         problems: What is already known to be wrong.
     """
@@ -70,6 +73,7 @@ class Dataset:
     folder: str | None = None
     revision: str | None = None
     description: str = ""
+    reading: Mapping[str, Any] = field(default_factory=dict)
     sha256: str | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -102,7 +106,7 @@ def find(
     """Find a dataset by any of its names.
 
     Args:
-        name: A name of the lists, a path, ``hf:owner/name[:subset][@split][#revision]``, ``s3://...``.
+        name: A name of the lists, a path, ``hf:owner/name``, ``s3://...``.
         catalog: Folder with a LLaMA-Factory ``dataset_info.json``.
         fmt: Format to read it by; wins over the catalog's.
         columns: Ours: theirs; win over the catalog's one by one.
@@ -171,30 +175,34 @@ def _find(name: str, catalog: Path | None) -> Dataset:
 def _builtin(name: str) -> Dataset:
     format, description = BUILTIN[name]
     path = BUILTIN_DIR / f"{name}.jsonl"
-    return Dataset(
-        name, "builtin", (path,), (name,), format=format, description=description
-    )
+    return Dataset(name, "builtin", (path,), (name,), format=format, description=description)
 
 
 def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
-    path = Path(entry["path"])
-    if not path.exists():
+    where = str(entry["path"])
+    reading = dict(entry.get("reading") or {})
+    if where.startswith(("hf:", *CLOUD)):
+        dataset = _find(where, None)
+    elif Path(where).exists():
+        dataset = _by_path(where, Path(where))
+    else:
         problem = Problem(
             "E191",
-            str(path),
+            where,
             say("the file that was added as {name} is gone", name=name),
             say("Put it back, or: tunery data remove {name}", name=name),
         )
-        return Dataset(name, "added", problems=(problem,), description=str(path))
-    dataset = _by_path(str(path), path)
+        return Dataset(name, "added", problems=(problem,), description=where)
     return replace(
         dataset,
         name=name,
-        source="added",
-        format=entry.get("format") or dataset.format,
-        columns={**dataset.columns, **(entry.get("columns") or {})},
+        source="added" if dataset.origin is None else dataset.source,
+        format=reading.pop("format", None) or dataset.format,
+        columns={**dataset.columns, **reading.pop("columns", {})},
+        role_map={**dataset.role_map, **reading.pop("role_map", {})},
+        reading=reading,
         sha256=entry.get("sha256"),
-        description=str(path),
+        description=where,
     )
 
 
@@ -291,12 +299,11 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
         near = did_you_mean(Path(name).name, here)
         return UnknownName(
-            f"dataset {name!r}: no such file.", fix=near or "Check the path; it is taken as it is written."
+            f"dataset {name!r}: no such file.",
+            fix=near or "Check the path; it is taken as it is written.",
         )
-    return UnknownName(
-        f"dataset {name!r}: no such dataset.",
-        fix=f"{near} Known: {', '.join(known[:30])}; or name a file, a folder, hf:owner/name.".strip(),
-    )
+    listed = f"Known: {', '.join(known[:30])}; or name a file, a folder, hf:owner/name."
+    return UnknownName(f"dataset {name!r}: no such dataset.", fix=f"{near} {listed}".strip())
 
 
 def _listable(folder: Path) -> bool:

@@ -172,7 +172,9 @@ def read(
     with QuarantineFile(quarantine if config.on_bad_rows == "quarantine" else None) as aside:
         for name in names:
             base, times = weight(name)
-            dataset = fetch(find(base, catalog=config.catalog, fmt=config.format, columns=config.columns))
+            dataset = fetch(
+                find(base, catalog=config.catalog, fmt=config.format, columns=config.columns)
+            )
             result = scan(dataset, options, sink=aside.add)
             report = result.report
             _stop(report, config)
@@ -186,7 +188,9 @@ def read(
             warnings += report.warnings()
             reports.append(report)
             ledger.add(own)
-            digest.update(f"{base}*{times}|{report.format}|{json.dumps(sorted(result.options.columns.items()))}".encode())
+            digest.update(
+                f"{base}*{times}|{report.format}|{json.dumps(sorted(result.options.columns.items()))}".encode()
+            )
             for path in dataset.files:
                 digest.update(_file_hash(path))
         aside.keep()
@@ -195,7 +199,11 @@ def read(
         parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports
     )
     if not len(examples):
-        raise DataError(f"{', '.join(names) or 'data.train'}: 0 rows to train on.", fix="Name a dataset with rows.", code="E172")
+        raise DataError(
+            f"{', '.join(names) or 'data.train'}: 0 rows to train on.",
+            fix="Name a dataset with rows.",
+            code="E172",
+        )
     return examples
 
 
@@ -277,17 +285,15 @@ def _stop(report: Report, config: DataConfig) -> None:
     """Raise the grouped report where something stops the run."""
     if report.ok:
         return
-    row_problems = report.broken_files == 0 and report.good > 0 and report.bad == sum(
-        group.count for group in report.stops
-    )
     share = report.bad / max(1, report.rows)
-    if config.on_bad_rows == "quarantine" and row_problems:
+    if config.on_bad_rows == "quarantine" and report.only_rows:
         if share <= config.max_bad_share:
             return
         raise DataError(
             f"{report.dataset}: {report.bad:,} of {report.rows:,} rows cannot be used "
             f"({share:.1%}); at most {config.max_bad_share:.1%} may be set aside.",
-            fix="Correct them, or set data.max_bad_share higher:\n" + report_text(report, plain=True),
+            fix="Correct them, or set data.max_bad_share higher:\n"
+            + report_text(report, plain=True),
             code=report.stops[0].code,
         )
     raise DataError(
@@ -337,8 +343,19 @@ def _chosen(
 def _settings(config: DataConfig, purpose: str) -> str:
     """What in the config changes the examples."""
     keys = {
-        "format", "columns", "encoding", "header", "records_at", "role_map", "parse", "coerce",
-        "allow_empty", "merge_same_role", "deduplicate", "variables", "max_samples",
+        "format",
+        "columns",
+        "encoding",
+        "header",
+        "records_at",
+        "role_map",
+        "parse",
+        "coerce",
+        "allow_empty",
+        "merge_same_role",
+        "deduplicate",
+        "variables",
+        "max_samples",
     }
     return json.dumps([purpose, config.model_dump(mode="json", include=keys)], sort_keys=True)
 

@@ -16,15 +16,22 @@ from tunery.data.problems import Problem, say
 from tunery.errors import ConfigError, did_you_mean
 
 KEYS = frozenset(
-    "hf_hub_url ms_hub_url om_hub_url script_url cloud_file_name file_name formatting ranking subset "
-    "split folder num_samples columns tags".split()
+    {
+        *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
+        *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
+    }
 )
 COLUMNS = frozenset(
-    "prompt query response history messages system tools images videos audios chosen rejected "
-    "kto_tag".split()
+    {
+        *("prompt", "query", "response", "history", "messages", "system", "tools"),
+        *("images", "videos", "audios", "chosen", "rejected", "kto_tag"),
+    }
 )
 TAGS = frozenset(
-    "role_tag content_tag user_tag assistant_tag observation_tag function_tag system_tag".split()
+    {
+        *("role_tag", "content_tag", "user_tag", "assistant_tag"),
+        *("observation_tag", "function_tag", "system_tag"),
+    }
 )
 ALPACA = {
     "prompt": "instruction",
@@ -119,9 +126,7 @@ def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
             )
 
 
-def _block(
-    entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
-) -> dict[str, str]:
+def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str) -> dict[str, str]:
     """``columns`` or ``tags``: names to names; null means the default."""
     value = entry.get(key) or {}
     if not isinstance(value, dict):
@@ -147,7 +152,9 @@ def _translated(
         ours = {ALPACA[name]: theirs for name, theirs in columns.items() if name in ALPACA}
         return "alpaca", ours, {}, {}
     ours = {name: columns[name] for name in ("system", "tools") if name in columns}
-    plain_tags = tags.get("role_tag", "role") == "role" and tags.get("content_tag", "content") == "content"
+    plain_tags = (
+        tags.get("role_tag", "role") == "role" and tags.get("content_tag", "content") == "content"
+    )
     if formatting == "openai" and plain_tags:
         if "messages" in columns:
             ours["messages"] = columns["messages"]
@@ -172,7 +179,11 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
         problem = Problem(
             "E170",
             str(file),
-            say("{name} runs a loading script ({script}); scripts are never run", name=name, script=str(entry["script_url"])),
+            say(
+                "{name} runs a loading script ({script}); scripts are never run",
+                name=name,
+                script=str(entry["script_url"]),
+            ),
             say("Save its rows as JSON Lines and name that file in file_name."),
         )
         return Dataset(name, "catalog", problems=(problem,))
@@ -181,7 +192,9 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
         problem = Problem(
             "E171",
             str(file),
-            say("{name} is on a hub that is not read here ({remote})", name=name, remote=str(remote))
+            say(
+                "{name} is on a hub that is not read here ({remote})", name=name, remote=str(remote)
+            )
             if remote
             else say("{name} names no file_name and no hub", name=name),
             say("Download its files and name them in file_name."),
@@ -190,7 +203,11 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
     path = file.parent / str(entry["file_name"])
     if path.is_dir():
         files = tuple(
-            sorted(f for f in path.rglob("*") if Path(f.name.lower().removesuffix(".gz")).suffix in SUFFIXES)
+            sorted(
+                f
+                for f in path.rglob("*")
+                if Path(f.name.lower().removesuffix(".gz")).suffix in SUFFIXES
+            )
         )
     else:
         files = (path,)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tunery.types import Conversation, Example, Message, Text, ToolCall
+from tunery.types import Example, Message, Text, ToolCall
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 

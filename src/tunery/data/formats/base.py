@@ -1,4 +1,4 @@
-"""What every format shares: options, columns, and reading one field with a sentence when it fails."""
+"""What every format shares: options, columns, and fields read with a sentence when it fails."""
 
 from __future__ import annotations
 

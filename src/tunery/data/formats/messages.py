@@ -157,7 +157,11 @@ def tool_call(value: Any, where: str) -> ToolCall:
         raise RowProblem(
             "E412",
             where,
-            say("field {field}: expected a call with a name, found {what}", field=where, what=show(call)),
+            say(
+                "field {field}: expected a call with a name, found {what}",
+                field=where,
+                what=show(call),
+            ),
             say('Write it as {"name": ..., "arguments": {...}}.'),
         )
     arguments = call.get("arguments", {})
@@ -168,7 +172,11 @@ def tool_call(value: Any, where: str) -> ToolCall:
             raise RowProblem(
                 "E412",
                 f"{where}.arguments",
-                say("field {field}: not JSON (column {n})", field=f"{where}.arguments", n=getattr(error, "colno", 1)),
+                say(
+                    "field {field}: not JSON (column {n})",
+                    field=f"{where}.arguments",
+                    n=getattr(error, "colno", 1),
+                ),
                 say("Write the arguments as a JSON object."),
             ) from error
     if arguments is None:
@@ -177,16 +185,18 @@ def tool_call(value: Any, where: str) -> ToolCall:
         raise RowProblem(
             "E412",
             f"{where}.arguments",
-            say("field {field}: expected an object, found {what}", field=f"{where}.arguments", what=show(arguments)),
+            say(
+                "field {field}: expected an object, found {what}",
+                field=f"{where}.arguments",
+                what=show(arguments),
+            ),
             say("Write the arguments as a JSON object."),
         )
     identifier = value.get("id") if isinstance(value, dict) else None
     return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
 
 
-def ordered(
-    messages: Sequence[Message], column: str, options: RowOptions
-) -> tuple[Message, ...]:
+def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tuple[Message, ...]:
     """Check the order of a conversation and join neighbours where the user asked for it.
 
     Raises:
@@ -209,7 +219,9 @@ def ordered(
                 "E402",
                 f"{column}[{i}]",
                 say("{place}: {role} after {role}", place=f"{column}[{i}]", role=message.role),
-                say("Join them with a blank line: --data.merge_same_role true; or correct the row."),
+                say(
+                    "Join them with a blank line: --data.merge_same_role true; or correct the row."
+                ),
             )
     if not any(message.role == "assistant" for message in messages):
         raise RowProblem(
@@ -259,7 +271,11 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
             raise RowProblem(
                 "E414",
                 f"{column}[{i}]",
-                say("{place}: tool call {id} has no result before it", place=f"{column}[{i}]", id=waiting[0]),
+                say(
+                    "{place}: tool call {id} has no result before it",
+                    place=f"{column}[{i}]",
+                    id=waiting[0],
+                ),
                 say("Add the tool message that answers it."),
             )
         if message.role == "assistant":

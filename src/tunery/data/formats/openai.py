@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
-from tunery.data.formats.messages import as_object, listed, ordered, role_of, tool_call, tool_list, weight
+from tunery.data.formats.messages import (
+    as_object,
+    listed,
+    ordered,
+    role_of,
+    tool_call,
+    tool_list,
+    weight,
+)
 from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Message, RowRef
 
@@ -80,7 +88,9 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
         role,
         _content(message, where, column, options, empty_is_fine=bool(calls) or role == "tool"),
         thinking=_thinking(message, where),
-        tool_calls=tuple(tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)),
+        tool_calls=tuple(
+            tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)
+        ),
         tool_call_id=str(identifier) if identifier is not None else None,
         name=name if isinstance(name, str) else None,
         train=weight(message, where),
@@ -117,14 +127,22 @@ def _joined(parts: list[Any], place: str) -> str:
             raise RowProblem(
                 "E600",
                 f"{place}[{i}]",
-                say("{place}: a part of type {kind}; only text is trained", place=f"{place}[{i}]", kind=kind),
+                say(
+                    "{place}: a part of type {kind}; only text is trained",
+                    place=f"{place}[{i}]",
+                    kind=kind,
+                ),
                 say("Remove the part, or remove the row."),
             )
         else:
             raise RowProblem(
                 "E304",
                 f"{place}[{i}]",
-                say("field {field}: expected text, found {what}", field=f"{place}[{i}]", what=show(part)),
+                say(
+                    "field {field}: expected text, found {what}",
+                    field=f"{place}[{i}]",
+                    what=show(part),
+                ),
             )
     return "".join(texts)
 
@@ -138,7 +156,11 @@ def _thinking(message: dict[str, Any], where: str) -> str | None:
             raise RowProblem(
                 "E304",
                 f"{where}.{key}",
-                say("field {field}: expected text, found {what}", field=f"{where}.{key}", what=show(value)),
+                say(
+                    "field {field}: expected text, found {what}",
+                    field=f"{where}.{key}",
+                    what=show(value),
+                ),
             )
         if value.strip():
             return value

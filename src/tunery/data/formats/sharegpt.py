@@ -6,7 +6,15 @@ import json
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, parsed, text
-from tunery.data.formats.messages import as_object, listed, ordered, role_of, tool_call, tool_list, weight
+from tunery.data.formats.messages import (
+    as_object,
+    listed,
+    ordered,
+    role_of,
+    tool_call,
+    tool_list,
+    weight,
+)
 from tunery.data.formats.openai import read_messages
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall
@@ -54,7 +62,9 @@ class ShareGPT(Columns):
         if "role" in first and tags.get("role_tag", "from") not in first:
             messages = read_messages(turns, column, options)
         else:
-            messages = [self._turn(t, f"{column}[{i}]", column, options) for i, t in enumerate(turns)]
+            messages = [
+                self._turn(t, f"{column}[{i}]", column, options) for i, t in enumerate(turns)
+            ]
         told = optional_text(raw.get(system), system, options)
         if told.strip() and messages[0].role != "system":
             messages.insert(0, Message("system", told))
@@ -76,18 +86,20 @@ class ShareGPT(Columns):
                     say("Add it, or remove the row."),
                 )
         spoken = turn[role_tag]
-        theirs = {
-            options.tags[tag]: role for tag, role in TAG_ROLES.items() if tag in options.tags
-        }
+        theirs = {options.tags[tag]: role for tag, role in TAG_ROLES.items() if tag in options.tags}
         if isinstance(spoken, str):
             spoken = theirs.get(spoken, spoken)
         role = role_of(spoken, f"{where}.{role_tag}", options)
         place = f"{where}.{content_tag}"
-        content = text(turn[content_tag], column, options, place=place) if role != "tool" else (
-            optional_text(turn[content_tag], column, options)
+        content = (
+            text(turn[content_tag], column, options, place=place)
+            if role != "tool"
+            else (optional_text(turn[content_tag], column, options))
         )
         if spoken == "function_call":
-            return Message("assistant", "", tool_calls=_calls(content, place), train=weight(turn, where))
+            return Message(
+                "assistant", "", tool_calls=_calls(content, place), train=weight(turn, where)
+            )
         return Message(role, content, train=weight(turn, where))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tunery.data.formats.base import RowOptions
@@ -61,6 +61,18 @@ class CheckOptions:
             accept=tuple(config.accept),
             progress=progress,
         )
+
+    def over(self, dataset: Dataset) -> CheckOptions:
+        """These options over the ones the dataset was added with: what is set here wins."""
+        if not dataset.reading:
+            return self
+        default = CheckOptions()
+        kept = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in dataset.reading.items()
+            if hasattr(self, key) and getattr(self, key) == getattr(default, key)
+        }
+        return replace(self, **kept)
 
     def reading(self) -> ReadOptions:
         """The part that concerns files."""

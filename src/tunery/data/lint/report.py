@@ -31,6 +31,8 @@ class Report:
         bad: Records that cannot be used.
         duplicates: Records left out because ``data.deduplicate`` is on.
         files: How many files were read.
+        broken_files: Files that could not be read to their end.
+        unfilled: Rows hold ``{{...}}`` that no variable fills.
     """
 
     dataset: str
@@ -41,6 +43,7 @@ class Report:
     files: int = 0
     groups: dict[str, Group] = field(default_factory=dict)
     broken_files: int = 0
+    unfilled: bool = False
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""
@@ -60,15 +63,19 @@ class Report:
         return self.rows - self.bad - self.duplicates
 
     @property
+    def only_rows(self) -> bool:
+        """Whether single rows are all that stops a run, so that they could be set aside."""
+        counted = sum(group.count for group in self.stops)
+        return not self.broken_files and self.good > 0 and self.bad == counted
+
+    @property
     def stops(self) -> list[Group]:
         """Groups that stop a run."""
         return [group for group in self.groups.values() if group.examples[0].severity == "stop"]
 
     def problems(self) -> list[Problem]:
         """Every example, the worst first, each with its code's count."""
-        groups = sorted(
-            self.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code)
-        )
+        groups = sorted(self.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
         return [example.counted(group.count) for group in groups for example in group.examples]
 
     def warnings(self) -> list[Problem]:

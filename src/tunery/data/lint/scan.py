@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.catalog import Dataset
-from tunery.data.formats import FORMATS, Format, RowOptions
+from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.detect import best
 from tunery.data.index import FileRows
 from tunery.data.lint import texts
@@ -48,7 +48,7 @@ def scan(dataset: Dataset, options: CheckOptions, *, sink: SINK | None = None) -
         options: How rows are read.
         sink: Called with each unusable row's problem and raw text.
     """
-    return _Scanner(dataset, options, sink).run()
+    return _Scanner(dataset, options.over(dataset), sink).run()
 
 
 class _Scanner:
@@ -184,14 +184,14 @@ class _Scanner:
             field=where,
         )
 
-    def _conversation(
-        self, example: Conversation, batch: Batch, i: int, settled: Settled
-    ) -> None:
+    def _conversation(self, example: Conversation, batch: Batch, i: int, settled: Settled) -> None:
         messages = example.messages
         first = messages[1] if messages[0].role == "system" and len(messages) > 1 else messages[0]
         if messages[-1].role == "user":
             found = say("the last message is the user's; it is not trained")
-            self._warn("W711", found, say("Add the answer, or remove the message."), batch, i, settled)
+            self._warn(
+                "W711", found, say("Add the answer, or remove the message."), batch, i, settled
+            )
         if first.role == "assistant":
             found = say("the conversation begins with the assistant")
             fix = say("Some templates need a user message first; add one if yours does.")
@@ -253,9 +253,7 @@ class _Scanner:
         if not self.newline_seen:
             self._newlines(batch, good, block, escaped, settled)
 
-    def _remarks(
-        self, batch: Batch, good: list[bool], settled: Settled, escaped: bool
-    ) -> None:
+    def _remarks(self, batch: Batch, good: list[bool], settled: Settled, escaped: bool) -> None:
         for i, row in enumerate(batch.rows):
             if not good[i]:
                 continue
@@ -314,7 +312,9 @@ class _Scanner:
         for i, row in enumerate(batch.rows):
             if not good[i] or not isinstance(row, dict):
                 continue
-            values = [text for c in settled.used & row.keys() for _, text in texts.strings(row[c], c)]
+            values = [
+                text for c in settled.used & row.keys() for _, text in texts.strings(row[c], c)
+            ]
             if any("\n" in text for text in values):
                 self.newline_seen = True
                 return
@@ -332,9 +332,9 @@ class _Scanner:
                     )
 
     def _duplicates(self, batch: Batch, good: list[bool]) -> None:
-        raw: Sequence[Any] = batch.texts if batch.texts is not None else [
-            repr(row) for row in batch.rows
-        ]
+        raw: Sequence[Any] = (
+            batch.texts if batch.texts is not None else [repr(row) for row in batch.rows]
+        )
         keys = [hash(text) for text in (raw if all(good) else compress(raw, good))]
         if not self.options.deduplicate:
             self.hashes.extend(keys)
@@ -358,13 +358,18 @@ class _Scanner:
             problem = Problem(
                 "W704",
                 name,
-                say("{count} rows, {distinct} distinct", count=f"{count:,}", distinct=f"{distinct:,}"),
+                say(
+                    "{count} rows, {distinct} distinct",
+                    count=f"{count:,}",
+                    distinct=f"{distinct:,}",
+                ),
                 say("Keep all, or set --data.deduplicate true."),
             )
             self.report.add(problem, count - distinct)
         if self.placeholder_first is not None and "W706" not in accept:
             listed = ", ".join(f"{name} ×{n}" for name, n in self.placeholders.most_common(8))
             first = next((n for n in self.placeholders if n.startswith("{{")), None)
+            self.report.unfilled = first is not None
             problem = Problem(
                 "W706",
                 self.placeholder_first.file,
@@ -426,7 +431,12 @@ def count_distinct(hashes: array[int]) -> int:
     values = numpy.frombuffer(hashes, dtype=numpy.int64)
     values.sort()
     return 1 + sum(
-        int(numpy.count_nonzero(values[at + 1 : at + 1_000_001] != values[at : at + 1_000_000][: len(values) - at - 1]))
+        int(
+            numpy.count_nonzero(
+                values[at + 1 : at + 1_000_001]
+                != values[at : at + 1_000_000][: len(values) - at - 1]
+            )
+        )
         for at in range(0, len(values) - 1, 1_000_000)
     )
 

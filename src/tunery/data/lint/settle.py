@@ -13,7 +13,10 @@ from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
 
-MESSAGE_COLUMNS = {"openai": ("messages", "conversations"), "sharegpt": ("conversations", "messages")}
+MESSAGE_COLUMNS = {
+    "openai": ("messages", "conversations"),
+    "sharegpt": ("conversations", "messages"),
+}
 ASKED = ("instruction", "input", "prompt", "system", "tools")
 
 
@@ -71,7 +74,11 @@ def settle(
     settled.format = FORMATS.get(name)
     settled.used = frozenset(options.column(column) for column in settled.format.known)
     settled.asked = frozenset(options.column(column) for column in ASKED)
-    missing = [c for c in (options.column(r) for r in settled.format.required) if all(c not in row for row in sample)]
+    missing = [
+        c
+        for c in (options.column(r) for r in settled.format.required)
+        if all(c not in row for row in sample)
+    ]
     if missing and (len(sample) > 1 or check.format or dataset.format):
         settled.hopeless = True
         settled.problems.append(_misfit(sample, source, name, settled, check))
@@ -100,8 +107,15 @@ def _columns(sample: Sequence[dict[str, Any]]) -> str:
     return visible(", ".join(names), 80)
 
 
-def _no_format(sample: Sequence[dict[str, Any]], source: FileSource, check: CheckOptions) -> Problem:
-    if source.columns is not None and check.header and source.path.suffix != ".parquet" and _is_delimited(source):
+def _no_format(
+    sample: Sequence[dict[str, Any]], source: FileSource, check: CheckOptions
+) -> Problem:
+    if (
+        source.columns is not None
+        and check.header
+        and source.path.suffix != ".parquet"
+        and _is_delimited(source)
+    ):
         return Problem(
             "E143",
             source.name,

@@ -65,9 +65,7 @@ def suspicious(block: str, *, escaped: bool) -> bool:
         return True
     if any(hint in block for hint in SPECIAL_HINTS) and SPECIAL.search(block):
         return True
-    if any(hint in block for hint in SECRET_HINTS) and SECRETS.search(block):
-        return True
-    return False
+    return any(hint in block for hint in SECRET_HINTS) and SECRETS.search(block) is not None
 
 
 def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:

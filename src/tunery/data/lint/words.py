@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tunery.data.lint.report import MAX_EXAMPLES, ORDER, Group, Report
@@ -9,6 +10,7 @@ from tunery.data.problems import Problem, visible
 from tunery.i18n import t
 
 WINDOW = 100
+DEFAULT_BAD_SHARE = 0.01
 
 
 def report_text(report: Report, *, plain: bool = False) -> str:
@@ -71,9 +73,20 @@ def _width(text: str) -> int:
 
 
 def _end(report: Report, plain: bool) -> Iterator[str]:
-    if report.bad or report.duplicates:
-        yield t(
-            "{good} of {rows} rows are fine.", good=f"{report.good:,}", rows=f"{report.rows:,}"
-        )
-    if plain:
-        return
+    """The last lines: how much is fine, and what to do next."""
+    good, rows = f"{report.good:,}", f"{report.rows:,}"
+    if report.duplicates:
+        yield t("{count} duplicates are left out.", count=f"{report.duplicates:,}")
+    if report.bad:
+        yield t("{good} of {rows} rows are fine.", good=good, rows=rows)
+    elif report.rows and not plain and report.ok:
+        words = {"dataset": visible(report.dataset), "rows": rows, "format": report.format}
+        if report.unfilled:
+            yield t("{dataset}: {rows} rows, format {format}: fine once they are filled.", **words)
+        else:
+            yield t("{dataset}: {rows} rows, format {format}: a run can start.", **words)
+    if report.bad and report.only_rows:
+        # The share is rounded up, so that the flag as it is printed lets the rows through.
+        share = math.ceil(report.bad / report.rows * 100) / 100
+        flag = f" --data.max_bad_share {share:g}" if share > DEFAULT_BAD_SHARE else ""
+        yield t("A run can set the others aside: --data.on_bad_rows quarantine{flag}", flag=flag)

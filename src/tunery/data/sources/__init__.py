@@ -106,7 +106,11 @@ def _single_object(found: Probed, name: str) -> FileSource:
                 excerpt=excerpt if len(excerpt) < 4_000 else None,
             )
         ) from None
-    lists = [key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)]
+    lists = [
+        key
+        for key, item in value.items()
+        if isinstance(item, list) and item and isinstance(item[0], dict)
+    ]
     chat = {"messages", "conversations"} & set(lists)
     if lists and not chat:
         key = lists[0]
@@ -120,7 +124,9 @@ def _single_object(found: Probed, name: str) -> FileSource:
                     count=len(value[key]),
                 )
                 if len(lists) == 1
-                else say("top level is an object with lists: {keys}", keys=visible(", ".join(lists), 80)),
+                else say(
+                    "top level is an object with lists: {keys}", keys=visible(", ".join(lists), 80)
+                ),
                 say("Set --data.records_at {key}.", key=visible(key, 40)),
                 line=1,
             )

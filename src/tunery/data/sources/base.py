@@ -112,7 +112,9 @@ class Lines:
     def extend(self, lines: Sequence[int], first: int) -> None:
         """Add the lines of a batch whose first record has number ``first``."""
         if self.exact is None:
-            if isinstance(lines, range) and (self.shift is None or lines.start - first == self.shift):
+            if isinstance(lines, range) and (
+                self.shift is None or lines.start - first == self.shift
+            ):
                 self.shift = lines.start - first
                 return
             start = self.shift or 0

@@ -155,9 +155,7 @@ class DelimitedFile:
         found = (
             say("1 column, header has {expected}", expected=expected)
             if len(cells) == 1
-            else say(
-                "{count} columns, header has {expected}", count=len(cells), expected=expected
-            )
+            else say("{count} columns, header has {expected}", count=len(cells), expected=expected)
         )
         fix = (
             say(

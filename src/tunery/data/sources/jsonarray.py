@@ -1,4 +1,4 @@
-"""One JSON array of rows, alone in a file or under a key; read as a stream, one record at a time."""
+"""One JSON array of rows, alone in a file or under a key; read as a stream, record by record."""
 
 from __future__ import annotations
 
@@ -238,7 +238,9 @@ class ArrayFile:
                 "E122",
                 self.name,
                 say("record {record}: expected an object, found {what}", record=record, what=what),
-                say("Write each row as an object. For plain text, name the file .txt, one row a line."),
+                say(
+                    "Write each row as an object. For plain text, name the file .txt, one row a line."
+                ),
                 line=line,
                 record=record,
             )
@@ -313,7 +315,11 @@ class ArrayFile:
         """A record that cannot be parsed: where in it, and what is wrong there."""
         text = window.text[window.at :]
         problem = syntax_problem(self.name, text, line=line, record=record)
-        if problem.code == "E106" and window.ended and not text[(problem.column or 1) - 1 :].strip():
+        if (
+            problem.code == "E106"
+            and window.ended
+            and not text[(problem.column or 1) - 1 :].strip()
+        ):
             return Problem(
                 "E105",
                 self.name,

@@ -67,7 +67,11 @@ class LineFile:
         with self.path.open("rb") as file:
             file.seek(start)
             text = file.readline().rstrip(b"\r\n").decode("utf-8")
-        return {"text": text} if self.plain else self._decoder.scan(text, len(text) - len(text.lstrip()))[0]
+        return (
+            {"text": text}
+            if self.plain
+            else self._decoder.scan(text, len(text) - len(text.lstrip()))[0]
+        )
 
     def _blocks(self) -> Iterator[tuple[int, bytes | int]]:
         """Give (offset, whole lines), or (offset, size) for a line over the limit."""
@@ -250,9 +254,7 @@ class OutOfRange(dict[str, Any]):
         self.numbers = numbers
 
 
-def not_utf8(
-    name: str, piece: bytes, at: int, *, line: int | None, record: int | None
-) -> Problem:
+def not_utf8(name: str, piece: bytes, at: int, *, line: int | None, record: int | None) -> Problem:
     """Make E112: a byte that is not UTF-8, and what Latin-1 makes of its word."""
     word = piece[max(0, at - 20) : at + 20].decode("latin-1")
     left, right = word[: min(20, at)].split()[-1:] or [""], word[min(20, at) :].split()[:1] or [""]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunery import env
-from tunery.data.problems import FileProblem, Phrase, Problem, say
+from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
 from tunery.env import human_bytes
 
@@ -106,7 +106,7 @@ def suffix_of(path: Path) -> str:
     return Path(name).suffix
 
 
-def _stop(name: str, code: str, found: Phrase, fix: Phrase = Phrase("")) -> FileProblem:
+def _stop(name: str, code: str, found: Phrase, fix: Phrase = NOTHING) -> FileProblem:
     return FileProblem(Problem(code, name, found, fix))
 
 
@@ -158,13 +158,19 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
         raise _stop(
             name,
             "E131",
-            say("a Git-LFS pointer (points at {size} bytes)", size=f"{int(size[1]):,}" if size else "?"),
+            say(
+                "a Git-LFS pointer (points at {size} bytes)",
+                size=f"{int(size[1]):,}" if size else "?",
+            ),
             say("Fetch the file itself: git lfs pull"),
         )
     if head[:2] == b"PK":
         if suffix in (".xlsx", ".xlsm", ".ods"):
             raise _stop(
-                name, "E116", say("a spreadsheet"), say("Save it as CSV (UTF-8) and name that file.")
+                name,
+                "E116",
+                say("a spreadsheet"),
+                say("Save it as CSV (UTF-8) and name that file."),
             )
         raise _stop(
             name, "E117", say("a zip archive"), say("Unpack it and name the file or the folder.")
@@ -249,7 +255,12 @@ def _json_kind(
     if _complete(line, dict) and second.lstrip()[:1] == b"{":
         notes.append(Problem("N114", name, say("content is JSON Lines, read as such")))
         return "lines"
-    if second and not _complete(line, dict) and second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}":
+    if (
+        second
+        and not _complete(line, dict)
+        and second.lstrip()[:1] == b"{"
+        and line.rstrip()[-1:] == b"}"
+    ):
         return "lines"
     return "object"
 
@@ -308,8 +319,12 @@ def _decompressed(path: Path, name: str) -> Path:
         ) from error
     except OSError as error:
         why = error.strerror or str(error)
-        raise _stop(name, "E195", say("no room to unpack it: {why} ({folder})", why=why, folder=str(target.parent)),
-                    say("Free some space, or set TUNERY_HOME to another disk.")) from error
+        raise _stop(
+            name,
+            "E195",
+            say("no room to unpack it: {why} ({folder})", why=why, folder=str(target.parent)),
+            say("Free some space, or set TUNERY_HOME to another disk."),
+        ) from error
     finally:
         staging.unlink(missing_ok=True)
     return target

@@ -101,7 +101,7 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
             "E106",
             at,
             say("the text that begins here does not close: expected a quote"),
-            say('Add the closing ", or set --data.on_bad_rows quarantine.'),
+            say("Add the closing quote."),
         )
     if rest[:1] in ("}", "]") and before.endswith(","):
         at = len(before) - 1
@@ -119,7 +119,7 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
             "E106",
             at,
             say("the object does not close: expected , or {close}", close=close),
-            say("Add {close}, or set --data.on_bad_rows quarantine.", close=close),
+            say("Add {close}.", close=close),
         )
     if rest[:1] == "'" or text.lstrip()[:2] == "{'":
         return (
@@ -132,7 +132,7 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
         "E106",
         at,
         say("{what}, found {found}", what=_expected(error.msg), found=_found(rest)),
-        say("Correct the line, or set --data.on_bad_rows quarantine."),
+        say("Correct the line."),
     )
 
 

@@ -1,0 +1,215 @@
+"""`tunery data`: list, check, preview, add and remove datasets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli.console import err, out, print_json
+from tunery.config.load import from_tokens
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from tunery.config.data import DataConfig
+    from tunery.data.lint.report import Report
+
+app = App(name="data", help=t("List, check, preview, add and remove datasets."))
+app.command("tunery.cli.data_preview:preview", name="preview")
+
+Json = Annotated[bool, Parameter(negative="")]
+Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+COLORS = {"E": "bold red", "W": "bold yellow", "N": "bold cyan"}
+OPTIONS = ("--json", "--report", "--format", "--columns", "--catalog", "--copy")
+
+
+@app.command(name="list")
+def list_(*, catalog: Path | None = None, json: Json = False) -> None:
+    """List the datasets that have a name: built in, added, and those of a catalog.
+
+    Args:
+        catalog: Folder of a LLaMA-Factory dataset_info.json whose datasets are listed too.
+        json: Print JSON.
+    """
+    from tunery.services.datasets import listing
+
+    found = listing(catalog)
+    if json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (t("name"), t("from"), t("format"), t("rows"), t("what")):
+        table.add_column(title, justify="right" if title == t("rows") else "left")
+    sources = {
+        "builtin": t("built in"),
+        "added": t("added"),
+        "catalog": t("catalog"),
+        "hub": t("hub"),
+        "cloud": t("cloud"),
+    }
+    for each in found:
+        rows = f"{each['rows']:,}" if each["rows"] is not None else ""
+        what = t(each["description"])
+        if not each["ok"]:
+            what = t("cannot be trained on here; see: tunery data check {name}", name=each["name"])
+        source = sources.get(each["source"], each["source"])
+        table.add_row(Text(each["name"]), source, each["format"] or "", rows, Text(what))
+    out.print(table)
+    out.print(
+        Text(
+            t("Any file or folder of rows works by its path, a hub dataset as hf:owner/name."),
+            "dim",
+        ),
+        soft_wrap=True,
+    )
+
+
+@app.command
+def check(
+    name: str,
+    *settings: Settings,
+    format: str | None = None,
+    columns: str | None = None,
+    catalog: Path | None = None,
+    report: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Read every row of a dataset and say everything that is wrong with it.
+
+    Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
+    of a run's data section works here, such as --data.records_at data.
+
+    Args:
+        name: A name, a file, a folder, or hf:owner/name[:subset][@split].
+        format: Format of the rows; by default found from the first rows.
+        columns: Names of columns, as ours=theirs,ours=theirs.
+        catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
+        report: File for the whole report as JSON.
+        json: Print JSON.
+    """
+    from tunery.services import datasets
+
+    config = _config(settings, format, columns, catalog)
+    with _progress(not json) as progress:
+        found = datasets.check(name, config, progress=progress)
+    if report is not None:
+        datasets.write_report(found, report)
+    if json:
+        print_json(found.as_dict())
+    else:
+        _show(found)
+    return 0 if found.ok else 2
+
+
+@app.command
+def add(
+    name: str,
+    path: str,
+    *settings: Settings,
+    format: str | None = None,
+    columns: str | None = None,
+    catalog: Path | None = None,
+    copy: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Give a file, a folder or a hub dataset a name, after checking it.
+
+    The path is remembered, with the settings that read it and a hash of its content.
+
+    Args:
+        name: What it will be called.
+        path: A file, a folder, or hf:owner/name.
+        format: Format of the rows; by default found from the first rows.
+        columns: Names of columns, as ours=theirs,ours=theirs.
+        catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
+        copy: Keep a copy under TUNERY_HOME.
+        json: Print JSON.
+    """
+    from tunery.services import datasets
+
+    entry = datasets.add(name, path, _config(settings, format, columns, catalog), copy=copy)
+    if json:
+        print_json(entry)
+        return
+    line = t(
+        "{name}: {rows} rows, format {format}.",
+        name=name,
+        rows=f"{entry['rows']:,}",
+        format=entry["reading"]["format"],
+    )
+    out.print(Text(line), soft_wrap=True)
+    out.print(Text(t("Train on it: --data.train {name}", name=name), "dim"), soft_wrap=True)
+
+
+@app.command
+def remove(name: str, *, json: Json = False) -> None:
+    """Forget a dataset's name. Its files stay, unless they are a copy that `add --copy` made.
+
+    Args:
+        name: The name given at `add`.
+        json: Print JSON.
+    """
+    from tunery.services import datasets
+
+    gone = datasets.remove(name)
+    if json:
+        print_json(gone)
+        return
+    line = (
+        t("{name} is removed, and its copy deleted.", name=name)
+        if gone["deleted"]
+        else t("{name} is removed; {path} stays as it is.", name=name, path=gone["path"])
+    )
+    out.print(Text(line), soft_wrap=True)
+
+
+def _config(
+    settings: tuple[str, ...], format: str | None, columns: str | None, catalog: Path | None
+) -> DataConfig:
+    """The data section from the command's own options and the settings beside them."""
+    words = list(settings)
+    if format is not None:
+        words += ["--data.format", format]
+    if catalog is not None:
+        words += ["--data.catalog", str(catalog)]
+    for pair in columns.split(",") if columns else ():
+        ours, _, theirs = pair.partition("=")
+        words += [f"--data.columns.{ours.strip()}={theirs.strip()}"]
+    return from_tokens(words, options=OPTIONS).config.data
+
+
+@contextmanager
+def _progress(wanted: bool) -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar on stderr for what takes a while; nothing where nobody looks."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]:,}"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(t("Checking"), total=None, rows=0)
+        yield lambda rows, done, total: bar.update(task, completed=done, total=total, rows=rows)
+
+
+def _show(report: Report) -> None:
+    from tunery.data.lint.words import report_text
+
+    for line in report_text(report).splitlines():
+        code, gap, rest = line.partition("  ")
+        if gap and code[:1] in COLORS and code[1:].isdigit():
+            out.print(Text.assemble((code, COLORS[code[0]]), gap, rest), soft_wrap=True)
+        else:
+            out.print(Text(line), soft_wrap=True)
