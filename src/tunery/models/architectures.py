@@ -1,0 +1,93 @@
+"""Which architectures the installed transformers knows, read without importing it.
+
+transformers takes seconds to import; its tables of names are literal text, so they are read from
+the source files as data. Where a table cannot be found (another layout), the answer is an empty
+set, which means "do not judge here": the loader then has the last word.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+
+@functools.cache
+def transformers_folder() -> Path | None:
+    """Where transformers is installed; None where it is not."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@functools.cache
+def model_types() -> frozenset[str]:
+    """Every ``model_type`` with a config class."""
+    return _pairs("models/auto/auto_mappings.py", "CONFIG_MAPPING_NAMES") | _pairs(
+        "models/auto/configuration_auto.py", "CONFIG_MAPPING_NAMES"
+    )
+
+
+@functools.cache
+def causal_model_types() -> frozenset[str]:
+    """Every ``model_type`` that can be loaded as a language model that writes text."""
+    return _pairs("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+
+
+@functools.cache
+def gguf_architectures() -> frozenset[str]:
+    """Every GGUF architecture that can be converted, ``-`` written as ``_``."""
+    found: set[str] = set()
+    skipped = {"general", "tokenizer", "t5", "umt5"}  # the last two write no text
+    tables = (
+        ("integrations/ggml.py", "GGUF_CONFIG_MAPPING"),
+        ("integrations/gguf/gguf_config_mapping.py", "GGUF_CONFIG_ARCHS"),
+    )
+    for file, table in tables:
+        value = _table(file, table)
+        if isinstance(value, ast.Dict):
+            found |= {str(key.value) for key in value.keys if isinstance(key, ast.Constant)}
+    # the names that llama.cpp spells in one word
+    found |= {re.sub(r"_(moe)$", r"\1", name) for name in found}
+    return frozenset(found - skipped)
+
+
+def _pairs(file: str, table: str) -> frozenset[str]:
+    """First members of the (name, class) pairs in a table."""
+    value = _table(file, table)
+    if value is None:
+        return frozenset()
+    return frozenset(
+        node.elts[0].value
+        for node in ast.walk(value)
+        if isinstance(node, ast.Tuple)
+        and len(node.elts) == 2
+        and isinstance(node.elts[0], ast.Constant)
+        and isinstance(node.elts[0].value, str)
+    )
+
+
+def _table(file: str, name: str) -> ast.expr | None:
+    """The expression assigned to a module-level name."""
+    root = transformers_folder()
+    if root is None or not (root / file).is_file():
+        return None
+    text = (root / file).read_text(encoding="utf-8")
+    start = re.search(rf"^{name}\b[^=\n]*=", text, re.MULTILINE)
+    if start is None:
+        return None
+    # only this statement is parsed (the whole file is thousands of lines): it ends on its own line
+    # or at the first line that holds nothing but closing brackets
+    rest = text[start.start() :]
+    stop = re.compile(r"^[)\]}]+$", re.MULTILINE).search(rest)
+    for source in (rest.split("\n", 1)[0], rest[: stop.end()] if stop else ""):
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            continue
+        if len(body) == 1 and isinstance(body[0], ast.Assign | ast.AnnAssign):
+            return body[0].value
+    return None

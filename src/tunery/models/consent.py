@@ -1,0 +1,159 @@
+"""Consent to run the code that a model brings along.
+
+Off for everyone. A person gives it for one repo, one commit and the exact files (their SHA-256)
+with ``tunery models allow-code``; it is kept in TUNERY_HOME/consents.json, can be taken back, and
+no config, request or environment variable can set it. A changed file needs a new consent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import files
+
+FILE = "consents.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code of a model, as consent is given for it.
+
+    Args:
+        repo: The hub id, or the folder where it is not from a hub.
+        revision: The commit; empty for a plain folder.
+        sha256: One hash over every .py file's name and bytes.
+    """
+
+    repo: str
+    revision: str
+    sha256: str
+
+
+def code_of(folder: Path) -> Code:
+    """Name the code in a model folder: repo and commit from the hub cache's own layout."""
+    digest = hashlib.sha256()
+    for file in files.python_files(folder):
+        digest.update(f"{file.name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    parts = folder.absolute().parts
+    if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        repo = parts[-3].removeprefix("models--").replace("--", "/", 1)
+        return Code(repo, parts[-1], digest.hexdigest())
+    return Code(str(folder.resolve()), "", digest.hexdigest())
+
+
+def code_allowed(folder: Path) -> bool:
+    """Whether consent for exactly the code in this folder is on record."""
+    if not files.python_files(folder):
+        return False
+    return asdict(code_of(folder)) in [_identity(entry) for entry in entries()]
+
+
+def require(folder: Path, config: dict[str, Any]) -> None:
+    """Demand consent for a model whose architecture transformers does not have.
+
+    Raises:
+        ModelError: There is no such architecture and no code, the code is in another repo, or
+            consent is not on record.
+    """
+    kind = str(config.get("model_type") or "")
+    mapping = config.get("auto_map")
+    if not isinstance(mapping, dict) or not mapping:
+        raise unknown_architecture(folder, kind)
+    foreign = [value for value in mapping.values() if "--" in str(value)]
+    if foreign:
+        raise ModelError(
+            t("{folder}: its code lies in another repo ({name}).", folder=folder, name=foreign[0]),
+            fix=t("Such code is never run. Use a model that transformers knows."),
+            path=folder,
+        )
+    if not code_allowed(folder):
+        raise ModelError(
+            t(
+                "{folder}: the architecture {kind} is not part of transformers; the model brings "
+                "its own code ({count} files), which is not run without your consent.",
+                folder=folder,
+                kind=kind or "?",
+                count=len(files.python_files(folder)),
+            ),
+            fix=t(
+                "Read the code, then allow exactly it: tunery models allow-code {folder}",
+                folder=folder,
+            ),
+            path=folder,
+        )
+
+
+def unknown_architecture(folder: Path, kind: str) -> ModelError:
+    """Make the error for an architecture that the installed transformers does not have."""
+    return ModelError(
+        t("{folder}: config.json names no architecture (model_type).", folder=folder)
+        if not kind
+        else t(
+            "{folder}: the architecture {kind} is unknown to the installed transformers as a "
+            "language model.",
+            folder=folder,
+            kind=kind,
+        ),
+        fix=t(
+            "A newer transformers may know it: pip install -U transformers. Or take another model."
+        ),
+        path=folder,
+    )
+
+
+def entries() -> list[dict[str, Any]]:
+    """Every consent on record."""
+    try:
+        value = json.loads(_file().read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def allow(folder: Path) -> Code:
+    """Put consent for exactly the code in this folder on record."""
+    code = code_of(folder)
+    kept = [entry for entry in entries() if _identity(entry) != asdict(code)]
+    _write([*kept, {**asdict(code), "given": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
+    return code
+
+
+def revoke(folder: Path) -> int:
+    """Take back every consent for the repo in this folder, whatever the commit.
+
+    Returns:
+        How many were taken back.
+    """
+    repo = code_of(folder).repo
+    before = entries()
+    kept = [entry for entry in before if entry.get("repo") != repo]
+    _write(kept)
+    return len(before) - len(kept)
+
+
+def _identity(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry.get(key) for key in ("repo", "revision", "sha256")}
+
+
+def _file() -> Path:
+    return env.home() / FILE
+
+
+def _write(value: list[dict[str, Any]]) -> None:
+    path = _file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{FILE}.{os.getpid()}")
+    staged.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    with contextlib.suppress(OSError):
+        staged.chmod(0o600)
+    staged.replace(path)

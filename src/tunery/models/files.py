@@ -1,0 +1,312 @@
+"""A model folder looked at from outside: is everything there, whole, and of a kind we load?
+
+Only names, sizes and headers are read: a 70B folder is judged in milliseconds. Raises
+``ModelError`` with what is missing and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pt2", ".joblib")
+LFS_MARK = b"version https://git-lfs.github.com/spec/"
+MAX_JSON_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20
+"""The limit of the safetensors library itself."""
+DTYPE_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
+    "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weight files of a folder, all of them present and as long as their headers say.
+
+    Args:
+        files: The .safetensors files.
+        names: Every tensor and the file that holds it.
+        num_parameters: Elements of all tensors.
+        size_bytes: Bytes of all weight files.
+    """
+
+    files: tuple[Path, ...]
+    names: dict[str, Path]
+    num_parameters: int
+    size_bytes: int
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model folder.
+
+    Raises:
+        ModelError: It is missing, a git-lfs pointer, too large, or not a JSON object.
+    """
+    try:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size <= MAX_JSON_BYTES else b""
+    except FileNotFoundError:
+        raise ModelError(
+            t("{folder}: there is no {file}.", folder=path.parent, file=path.name),
+            fix=t("Give the folder of a whole model, or download it again."),
+            path=path,
+        ) from None
+    if raw.startswith(LFS_MARK):
+        raise lfs_pointer(path.parent, [path.name])
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ModelError(
+            t("{path}: not a JSON object.", path=path),
+            fix=t("Give the folder of a whole model, or download it again."),
+            path=path,
+        )
+    return value
+
+
+def check_weights(folder: Path, *, again: str = "") -> Weights:
+    """Find and check the safetensors files of a model folder.
+
+    Args:
+        folder: The model's folder.
+        again: The command that fetches what is missing, for the message.
+
+    Raises:
+        ModelError: A shard is absent, a file is cut short, a git-lfs pointer or forged, or only
+            pickle weights are there.
+    """
+    wanted = _wanted(folder)
+    fix = (
+        t("Fetch what is missing: {command}", command=again)
+        if again
+        else t("Copy the missing files there, or download the model again.")
+    )
+    if not wanted:
+        raise _no_weights(folder, fix)
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    if missing:
+        raise _missing(folder, wanted, missing, fix)
+    pointers = [name for name in wanted if is_lfs_pointer(folder / name)]
+    if pointers:
+        raise lfs_pointer(folder, pointers)
+    names: dict[str, Path] = {}
+    parameters = 0
+    for name in wanted:
+        shapes = read_safetensors_header(folder / name)
+        parameters += sum(math.prod(shape) for shape in shapes.values())
+        names |= dict.fromkeys(shapes, folder / name)
+    _check_index(folder, names)
+    files = tuple(folder / name for name in wanted)
+    return Weights(files, names, parameters, sum(file.stat().st_size for file in files))
+
+
+def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the tensors' names and shapes, with every offset held against the file's length.
+
+    Raises:
+        ModelError: The file is cut short, or its header does not hold together.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise _broken(path, t("it is {size} bytes long", size=size))
+        (length,) = struct.unpack("<Q", start)
+        if length > min(MAX_HEADER_BYTES, size - 8):
+            raise _broken(path, t("its header claims {count} bytes", count=length))
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        tensors = {name: _entry(entry) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _broken(path, t("its header is not the JSON it should be")) from None
+    end = 0
+    for name, (_, begin, stop) in sorted(tensors.items(), key=lambda item: item[1][1]):
+        if begin != end:
+            raise _broken(path, t("the tensor {name} is out of place", name=name[:80]))
+        end = stop
+    if end != size - 8 - length:
+        raise ModelError(
+            t(
+                "{path}: cut short or wrong: its header asks for {need} bytes, it has {size}.",
+                path=path,
+                need=end + 8 + length,
+                size=size,
+            ),
+            fix=t("Download this file again."),
+            path=path,
+        )
+    return {name: shape for name, (shape, _, _) in tensors.items()}
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether the file is git-lfs's note of a file and not the file."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_MARK)) == LFS_MARK
+
+
+def lfs_pointer(folder: Path, names: Iterable[str]) -> ModelError:
+    """Make the error for files that git clone left as pointers."""
+    listed = list(names)
+    return ModelError(
+        t(
+            "{folder}: {file} is a git-lfs pointer of some 130 bytes, not the file itself "
+            "({count} such files).",
+            folder=folder,
+            file=listed[0],
+            count=len(listed),
+        ),
+        fix=t("Run git lfs pull in that folder, or: tunery models pull OWNER/NAME"),
+        path=folder,
+    )
+
+
+def python_files(folder: Path) -> list[Path]:
+    """The code a model brings along, sorted."""
+    return sorted(folder.glob("*.py"))
+
+
+def _entry(entry: dict[str, Any]) -> tuple[tuple[int, ...], int, int]:
+    shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
+    numbers = (*shape, begin, end)
+    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        raise ValueError("a shape or an offset is not a count")
+    width = DTYPE_BYTES.get(entry["dtype"])
+    if width is not None and math.prod(shape) * width != end - begin:
+        raise ValueError("a tensor's bytes do not fit its shape")
+    return shape, begin, end
+
+
+def _wanted(folder: Path) -> list[str]:
+    """The weight files this folder should have, by its index where there is one."""
+    index = folder / INDEX
+    if index.is_file() or index.is_symlink():
+        names = read_json(index).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise ModelError(
+                t("{path}: the index names no weight files.", path=index),
+                fix=t("Download this file again."),
+            )
+        files = sorted({str(name) for name in names.values()})
+        for name in files:
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise ModelError(
+                    t("{path}: the index names {file}, outside its folder.", path=index, file=name),
+                    fix=t("Do not use this model."),
+                )
+        return files
+    if (folder / WEIGHTS).is_file() or (folder / WEIGHTS).is_symlink():
+        return [WEIGHTS]
+    found = sorted(file.name for file in folder.glob("model-*-of-*.safetensors"))
+    if found:  # shards without their index
+        raise ModelError(
+            t(
+                "{folder}: {count} shards are there and {index} is not.",
+                folder=folder,
+                count=len(found),
+                index=INDEX,
+            ),
+            fix=t("Copy the missing files there, or download the model again."),
+        )
+    return []
+
+
+def _missing(folder: Path, wanted: list[str], missing: list[str], fix: str) -> ModelError:
+    if len(wanted) == 1:
+        what = t("{folder}: the weights {file} are absent.", folder=folder, file=missing[0])
+    elif len(missing) == 1:
+        what = t(
+            "{folder}: shard {number} of {total} is absent ({file}).",
+            folder=folder,
+            number=wanted.index(missing[0]) + 1,
+            total=len(wanted),
+            file=missing[0],
+        )
+    else:
+        what = t(
+            "{folder}: {count} of {total} shards are absent: {files}.",
+            folder=folder,
+            count=len(missing),
+            total=len(wanted),
+            files=", ".join(missing[:4]) + (" ..." if len(missing) > 4 else ""),
+        )
+    return ModelError(what, fix=fix, path=folder, missing=missing)
+
+
+def _no_weights(folder: Path, fix: str) -> ModelError:
+    pickles = sorted(
+        file.name for file in folder.iterdir() if file.name.endswith(PICKLES) and file.is_file()
+    )
+    ggufs = sorted(file.name for file in folder.glob("*.gguf"))
+    if pickles:
+        return ModelError(
+            t(
+                "{folder}: the weights are pickle files ({files}), which can run code when opened; "
+                "only safetensors are loaded.",
+                folder=folder,
+                files=", ".join(pickles[:3]),
+            ),
+            fix=t(
+                "Look for a version with safetensors, or convert it in a sandbox: load it with "
+                "transformers and save_pretrained it there, then bring the result."
+            ),
+            path=folder,
+        )
+    if ggufs:
+        return ModelError(
+            t(
+                "{folder}: the weights are GGUF files ({files}).",
+                folder=folder,
+                files=", ".join(ggufs[:5]),
+            ),
+            fix=t("Name one of them: {path}", path=folder / ggufs[0]),
+            path=folder,
+        )
+    return ModelError(
+        t("{folder}: there are no weights (no {file}).", folder=folder, file=WEIGHTS),
+        fix=fix,
+        path=folder,
+    )
+
+
+def _check_index(folder: Path, names: dict[str, Path]) -> None:
+    if not (folder / INDEX).is_file():
+        return
+    promised = read_json(folder / INDEX)["weight_map"]
+    lost = [name for name, file in promised.items() if names.get(name) != folder / str(file)]
+    if lost:
+        raise ModelError(
+            t(
+                "{folder}: {count} tensors that the index names are not in its shards ({name} ...).",
+                folder=folder,
+                count=len(lost),
+                name=lost[0][:80],
+            ),
+            fix=t("The shards are of another version: download the model again."),
+            path=folder,
+        )
+
+
+def _broken(path: Path, why: str) -> ModelError:
+    return ModelError(
+        t("{path}: not a whole safetensors file: {why}.", path=path, why=why),
+        fix=t("Download this file again."),
+        path=path,
+    )

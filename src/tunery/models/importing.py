@@ -1,0 +1,286 @@
+"""Turning a .gguf file into a folder that every part of the product can load.
+
+The conversion runs once, in a child process with no tokens in its environment, into a staged
+folder that is renamed when it is whole; a lock makes a second process wait for the first. The
+folder's ``tunery.json`` records where it came from and the hash of every file in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models.gguf import GGUFHeader, read_header
+from tunery.models.progress import Progress, ProgressEvent, silent
+
+RECORD = "tunery.json"
+"""The file in an imported folder that says where it came from."""
+
+PASSED_ENVIRONMENT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV",
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "SYSTEMROOT",
+)  # fmt: skip
+CONVERTED_BYTES_PER_PARAMETER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A .gguf file to import.
+
+    Args:
+        name: What the user calls it, for messages.
+        file: The .gguf file.
+        folder: Where the converted model goes; it does not exist yet.
+        sha256: The file's hash.
+        origin: Where the file came from, when it is not kept.
+    """
+
+    name: str
+    file: Path
+    folder: Path
+    sha256: str
+    origin: str = ""
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read an imported folder's record; None where there is none."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def imported_folder(file: Path) -> Path | None:
+    """Find the folder that was made from this .gguf file as it is now, by path, size and time."""
+    stat = file.stat()
+    wanted = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+    for folder in sorted(env.models_dir().glob("*/")):
+        source = (read_record(folder) or {}).get("source", {})
+        if (source.get("file"), source.get("size_bytes"), source.get("mtime_ns")) == wanted:
+            return folder
+    return None
+
+
+def import_gguf(file: Path, *, name: str, progress: Progress = silent) -> Path:
+    """Convert a .gguf file into a folder under TUNERY_HOME/models, once.
+
+    Returns:
+        The folder of the converted model.
+
+    Raises:
+        ModelError: The file is broken, its architecture or tensor types cannot be read, or the
+            disk is too small.
+    """
+    found = imported_folder(file)
+    if found is not None:
+        return found
+    header = read_header(file)
+    check_architecture(header)
+    digest = sha256_of(file)
+    folder = env.models_dir() / f"{file.stem}-{digest[:8]}"
+    source = Source(name, file.resolve(), folder, digest)
+    with locked(folder.name):
+        if read_record(folder) is None:
+            convert(source, header, progress)
+    return folder
+
+
+def check_architecture(header: GGUFHeader) -> None:
+    """Refuse what cannot be converted before anything heavy starts.
+
+    Raises:
+        ModelError: One part of a split file, no tokenizer in it, or an unknown architecture.
+    """
+    from tunery.models.architectures import gguf_architectures
+
+    if header.metadata.get("split.count", 0) not in (0, 1):
+        raise ModelError(
+            t(
+                "{path}: one part of a GGUF file split into {count}.",
+                path=header.path,
+                count=header.metadata["split.count"],
+            ),
+            fix=t("Join the parts with llama-gguf-split --merge, then give the whole file."),
+        )
+    if "tokenizer.ggml.tokens" not in header.metadata:
+        raise ModelError(
+            t("{path}: there is no tokenizer in this GGUF file.", path=header.path),
+            fix=t("Give a GGUF file of a language model, not of a projector or an adapter."),
+        )
+    known = gguf_architectures()
+    if known and header.architecture.replace("-", "_") not in known:
+        raise ModelError(
+            t(
+                "{path}: transformers cannot read GGUF files of the architecture {name}.",
+                path=header.path,
+                name=header.architecture,
+            ),
+            fix=t("It reads: {names}.", names=", ".join(sorted(known))),
+        )
+
+
+def convert(source: Source, header: GGUFHeader, progress: Progress) -> None:
+    """Convert in a child process, into a staged folder that is renamed when it is whole.
+
+    The caller holds the lock of the folder's name.
+    """
+    root = source.folder.parent
+    for left in root.glob(f".staging-{source.folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    expected = header.num_parameters * CONVERTED_BYTES_PER_PARAMETER
+    check_disk(root, expected, what=source.name)
+    staged = root / f".staging-{source.folder.name}-{os.getpid()}"
+    staged.mkdir(parents=True)
+    try:
+        progress(ProgressEvent("convert", source.name, total_bytes=expected))
+        notes = _run_child(source, staged)
+        _write_record(source, header, staged, notes)
+        _sync(staged)
+        if source.folder.exists():  # left without a record by something else: not ours to mix with
+            source.folder.rename(root / f".trash-{source.folder.name}-{os.getpid()}")
+        staged.rename(source.folder)
+        _sync_folder(root)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    progress(ProgressEvent("done", source.name, text=str(source.folder)))
+
+
+def check_disk(folder: Path, need: int, *, what: str) -> None:
+    """Refuse to start what will not fit: the bytes needed and 5 % more.
+
+    Raises:
+        ModelError: With both figures.
+    """
+    free = env.free_bytes(folder)
+    if free < need * 1.05:
+        raise ModelError(
+            t(
+                "{what}: needs {need} in {folder}, which has {free} free.",
+                what=what,
+                need=env.human_bytes(need * 1.05),
+                folder=folder,
+                free=env.human_bytes(free),
+            ),
+            fix=t("Free some space, or set TUNERY_HOME or HF_HOME to a larger disk."),
+        )
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock of one model; a second process waits here until the first is done."""
+    folder = env.models_dir() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / f"{name}.lock"):
+        yield
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, as hex."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _run_child(source: Source, staged: Path) -> list[str]:
+    """Run the converter; its words are kept and shown only when it fails."""
+    log = staged.with_name(staged.name + ".log")
+    argv = [sys.executable, "-P", "-m", "tunery.models.convert", str(source.file), str(staged)]
+    try:
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment()
+            )
+            try:
+                status = child.wait()
+            except BaseException:
+                child.kill()
+                child.wait()
+                raise
+        if status != 0:
+            raise _failed(source, status, log.read_text(encoding="utf-8", errors="replace"))
+    finally:
+        log.unlink(missing_ok=True)
+    result = staged / "convert.json"
+    notes = json.loads(result.read_text(encoding="utf-8"))["notes"]
+    result.unlink()
+    return notes
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: os.environ[key] for key in PASSED_ENVIRONMENT if key in os.environ}
+    return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
+
+
+def _failed(source: Source, status: int, log: str) -> ModelError:
+    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+    if status < 0:
+        name = signal.Signals(-status).name
+        last = t("the converter ended with {signal}", signal=name)
+        fix = t("SIGKILL usually means that memory ran out: close other programs and try again.")
+    elif "No module named" in log:
+        fix = t("Install what converts models: pip install 'tunery[train]'")
+    else:
+        fix = t("Take the model's safetensors version, if there is one.")
+    return ModelError(
+        t("{name}: the GGUF file could not be converted: {why}", name=source.name, why=last[:500]),
+        fix=fix,
+        log="\n".join(log.splitlines()[-40:]),
+    )
+
+
+def _write_record(source: Source, header: GGUFHeader, staged: Path, notes: list[str]) -> None:
+    stat = source.file.stat()
+    files = {
+        file.name: {"size_bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(staged.iterdir())
+    }
+    whole = "".join(f"{name} {entry['sha256']}\n" for name, entry in files.items())
+    record = {
+        "name": source.name,
+        "source": {
+            "kind": "gguf",
+            "file": source.origin or str(source.file),
+            "size_bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": source.sha256,
+            "architecture": header.architecture,
+            "quantization": header.quantization,
+        },
+        "files": files,
+        "sha256": hashlib.sha256(whole.encode()).hexdigest(),
+        "notes": notes,
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (staged / RECORD).write_text(text, encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems cannot sync a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

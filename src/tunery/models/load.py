@@ -1,0 +1,322 @@
+"""The one loader of models, tokenizers and adapters for the whole product.
+
+Heavy. Safetensors only, no code from the model's folder (unless consent for exactly that code is
+on record), every weight present and finite, or a ``ModelError``. No network: what is not in the
+folder is not fetched.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import consent, files
+from tunery.models.architectures import causal_model_types
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FINITE_CHUNK = 2**24
+"""Elements checked at once: the check holds no copy of a large weight."""
+
+
+def pick_device(device: str) -> str:
+    """Turn ``auto`` into a device of this machine, and refuse one that is not there.
+
+    Raises:
+        ModelError: No such device here.
+    """
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if num_gpus else "cpu"
+    if device == "cpu":
+        return device
+    number = device.removeprefix("cuda").removeprefix(":") or "0"
+    if device.startswith("cuda") and number.isdigit() and int(number) < num_gpus:
+        return f"cuda:{number}"
+    have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(num_gpus))])
+    raise ModelError(
+        t("model.device: there is no device {device} here.", device=device),
+        fix=t("Devices of this machine: {names}. Or leave it at auto.", names=have),
+    )
+
+
+def pick_dtype(dtype: str, device: str) -> torch.dtype:
+    """Turn ``auto`` into bf16 where the hardware multiplies it, else fp32.
+
+    Args:
+        dtype: ``auto``, ``fp32`` or ``bf16``.
+        device: As ``pick_device`` gives it.
+    """
+    if dtype != "auto":
+        return DTYPES[dtype]
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer, with its chat template where it has one.
+
+    Raises:
+        ModelError: There is none, it is broken, or it needs code that nobody allowed.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise ModelError(
+            t("{folder}: there is no tokenizer (no tokenizer.json).", folder=folder),
+            fix=t("Copy the tokenizer files of the model there, or download it again."),
+            path=folder,
+        )
+    for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
+        if (folder / name).is_file() and files.is_lfs_pointer(folder / name):
+            raise files.lfs_pointer(folder, [name])
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
+        )
+    except (ValueError, OSError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(
+            t("{folder}: the tokenizer cannot be loaded: {why}", folder=folder, why=_first(error)),
+            fix=t("Download the model's tokenizer files again."),
+            path=folder,
+        ) from error
+
+
+def load_model(
+    folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa"
+) -> PreTrainedModel:
+    """Load a model for training or generation, in eval mode.
+
+    Weights whose type is already ``dtype`` are mapped from the file, not copied, so a load on the
+    CPU costs little more than the check that every value is finite.
+
+    Args:
+        folder: A whole model folder.
+        dtype: Type of the weights in memory.
+        device: As ``pick_device`` gives it.
+        attention: The attention implementation, as transformers names it.
+
+    Raises:
+        ModelError: Something is missing, broken, not finite, unknown, or needs code.
+    """
+    weights = files.check_weights(folder)
+    code = check_known(folder)
+    try:
+        result: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=AutoConfig.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=code
+            ),
+            dtype=dtype,
+            device_map=None if device == "cpu" else {"": device},
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=code,
+            output_loading_info=True,
+        )
+        model, info = result
+    except (ValueError, OSError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(
+            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=_first(error)),
+            fix=t("Look at what it is: tunery models show {folder}", folder=folder),
+            path=folder,
+        ) from error
+    _check_complete(folder, info, weights)
+    _check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
+    return model.eval()
+
+
+def load_adapter(
+    model: PreTrainedModel | PeftModel,
+    folder: Path,
+    name: str = "default",
+    *,
+    trainable: bool = False,
+) -> PeftModel:
+    """Put an adapter folder (PEFT format) on a loaded base model.
+
+    Args:
+        model: The base, or a model that carries other adapters already.
+        folder: The adapter's folder.
+        name: The name by which ``set_adapter`` chooses it.
+        trainable: Whether its weights take gradients.
+
+    Returns:
+        The model with the adapter active when it is the first one.
+
+    Raises:
+        ModelError: Files are missing or pickles, weights are not finite, or the base is another.
+    """
+    path = check_adapter(folder)
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = not trainable
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), name, is_trainable=trainable)
+                loaded = model
+            else:
+                loaded = PeftModel.from_pretrained(
+                    model, str(folder), adapter_name=name, is_trainable=trainable, config=config
+                )
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(
+            t(
+                "{folder}: this adapter does not fit the base model: {why}",
+                folder=folder,
+                why=_first(error),
+            ),
+            fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
+            path=folder,
+        ) from error
+    for warning in caught:
+        log.debug("peft: %s", warning.message)
+    ours = get_peft_model_state_dict(loaded, adapter_name=name, save_embedding_layers=False)
+    stored = files.read_safetensors_header(path)
+    missing = sorted(set(ours) - set(stored))
+    also_base = {key for key in stored if "embed" in key or "lm_head" in key}
+    extra = sorted(set(stored) - set(ours) - also_base)
+    if missing or extra:
+        raise ModelError(
+            t(
+                "{folder}: the adapter's weights do not fit its base: {missing} are missing, "
+                "{extra} have no place ({name} ...).",
+                folder=folder,
+                missing=len(missing),
+                extra=len(extra),
+                name=(missing or extra)[0],
+            ),
+            fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
+            path=folder,
+        )
+    _check_finite(folder, ours)
+    return loaded
+
+
+def check_adapter(folder: Path) -> Path:
+    """Check an adapter's files and return the path of its weights.
+
+    Raises:
+        ModelError: The config or the weights are missing, pickled or cut short.
+    """
+    files.read_json(folder / files.ADAPTER_CONFIG)
+    path = folder / files.ADAPTER_WEIGHTS
+    if path.is_file():
+        if files.is_lfs_pointer(path):
+            raise files.lfs_pointer(folder, [path.name])
+        files.read_safetensors_header(path)
+        return path
+    pickled = (folder / "adapter_model.bin").is_file()
+    raise ModelError(
+        t(
+            "{folder}: the adapter's weights are a pickle file (adapter_model.bin), which can run "
+            "code when opened; only safetensors are loaded.",
+            folder=folder,
+        )
+        if pickled
+        else t("{folder}: the adapter's weights {file} are absent.", folder=folder, file=path.name),
+        fix=t("Copy the missing files there, or download the model again."),
+        path=folder,
+    )
+
+
+def check_known(folder: Path) -> bool:
+    """Check that the installed transformers has this architecture as a language model.
+
+    Returns:
+        True when the model brings its own code and consent for it is on record.
+
+    Raises:
+        ModelError: The architecture is unknown, or needs code that nobody allowed.
+    """
+    config = files.read_json(folder / files.CONFIG)
+    kind = str(config.get("model_type", ""))
+    if kind in causal_model_types():
+        return False
+    consent.require(folder, config)
+    return True
+
+
+def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) -> None:
+    """Refuse a model of which transformers filled in parts with random numbers."""
+    missing = sorted(info["missing_keys"])
+    wrong = sorted(str(key) for key in info["mismatched_keys"])
+    if missing or wrong:
+        raise ModelError(
+            t(
+                "{folder}: {missing} weights are missing and {wrong} have another shape than "
+                "config.json says ({name} ...).",
+                folder=folder,
+                missing=len(missing),
+                wrong=len(wrong),
+                name=(missing or wrong)[0],
+            ),
+            fix=t("config.json and the weights are of different models: download it again."),
+            path=folder,
+        )
+    unused = sorted(info["unexpected_keys"])
+    if unused:
+        log.warning(
+            "%s: %d of %d tensors have no place in this architecture and are not used (%s ...)",
+            folder, len(unused), len(weights.names), unused[0],
+        )  # fmt: skip
+
+
+def _check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise ModelError(
+                t(
+                    "{folder}: the weight {name} holds values that are not finite.",
+                    folder=folder,
+                    name=name,
+                ),
+                fix=t(
+                    "The file is damaged or its training diverged: use another copy or checkpoint."
+                ),
+                path=folder,
+            )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is infinite or NaN, without a copy of the tensor."""
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    flat = tensor.detach().reshape(-1)
+    # a sum of |x| * 0 would be shorter, and slower: NaN and inf both show in the extremes
+    return all(
+        bool(torch.isfinite(torch.stack(torch.aminmax(part))).all())
+        for part in flat.split(FINITE_CHUNK)
+        if part.numel()
+    )
+
+
+def _first(error: BaseException) -> str:
+    """The first lines of a library's error, short enough to read."""
+    text = str(error).strip() or type(error).__name__
+    return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Parameters of a model, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
