@@ -18,11 +18,13 @@ class Stops:
 
     Args:
         ids: Every token at which generation ends.
+        main: The one that the template puts after an answer; None where there is none.
         closing: The token to put after an answer that the template leaves open; None where the
             template writes it itself.
     """
 
     ids: frozenset[int]
+    main: int | None
     closing: int | None
 
 
@@ -47,7 +49,7 @@ def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, 
     closing = None
     if after_last is None:
         closing = after_middle if after_middle is not None else eos
-    return Stops(frozenset(ids), closing)
+    return Stops(frozenset(ids), after_last if after_last is not None else closing, closing)
 
 
 def after_call(control: ControlTokens, text: str, value: str) -> int | None:

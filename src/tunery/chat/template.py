@@ -36,6 +36,7 @@ class ChatTemplate:
         notices: Sentences for the user about how the template was chosen.
         hash: Identifies source, special tokens and this renderer.
         stop_ids: Tokens at which generation ends.
+        stop_id: The one that stands after an answer in training.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class ChatTemplate:
         self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
         found = stops.find(tokenizer, self.control, self._probe, source.stops)
         self.stop_ids = found.ids
-        self._closing = found.closing
-        if not self.stop_ids:
+        if found.main is None:
             raise ModelError(
                 f"template {self.name}: no stop token. The template writes none after an answer "
                 "and the tokenizer has no EOS.",
                 fix="Choose a template that ends its turns: model.template=chatml.",
             )
+        self.stop_id = found.main
+        self._closing = found.closing
         identity = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
@@ -200,6 +202,13 @@ class ChatTemplate:
         if outcome.error:
             raise self._failure(outcome)
         return unmark(outcome.text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Give the text of an answer, without the control tokens in it."""
+        kept = [token for token in ids if token not in self.stop_ids]
+        return self.tokenizer.decode(
+            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
 
     def closing_id(self, message: Message) -> int | None:
         """The stop token to put after an answer that the template leaves open."""

@@ -1,0 +1,181 @@
+"""Rows as a person reads them: tokens in readable pieces, trained ones known, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunery.chat.template import ChatTemplate
+from tunery.config.data import DataConfig
+from tunery.data import too_long
+from tunery.data.tokenize import Tokenized, tokenize
+from tunery.errors import DataError
+from tunery.types import Conversation, Example, Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class RowPreview:
+    """One training row, ready to be drawn.
+
+    Args:
+        text: What the row says.
+        input_ids: Its tokens.
+        loss_mask: 1 where the token is trained.
+        tokens: Each token as text; pieces of a letter are written ``<0xE4>``.
+        special: Whether each token is a control token.
+        cut: Tokens that did not fit.
+        notes: Remarks of rendering and cutting.
+    """
+
+    text: str
+    input_ids: list[int]
+    loss_mask: list[int]
+    tokens: list[str]
+    special: list[bool]
+    cut: int
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The shape of ``tunery data preview --json``."""
+        return {
+            "text": self.text,
+            "input_ids": self.input_ids,
+            "loss_mask": self.loss_mask,
+            "tokens": self.tokens,
+            "trained": sum(self.loss_mask),
+            "total": len(self.input_ids),
+            "cut": self.cut,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplePreview:
+    """What one example becomes.
+
+    Args:
+        rows: Its training rows, or, where it is dropped, what they would have been.
+        dropped: Why a run would leave the example out; empty where it is used.
+    """
+
+    rows: list[RowPreview]
+    dropped: str = ""
+
+
+def preview_example(
+    example: Example, template: ChatTemplate | None, tokenizer: Any, data: DataConfig
+) -> ExamplePreview:
+    """Show what a run with these settings trains on.
+
+    Raises:
+        DataError: The template rejects the example, or it is too long under ``too_long: fail``.
+    """
+    result = tokenize(example, template, tokenizer, data)
+    rows, cut_all = result.rows, False
+    if result.dropped_reason:
+        rows, cut_all = _whole(example, template, tokenizer, data, result), True
+    control = template.control.ids if template is not None else frozenset[int]()
+    special = control | set(tokenizer.all_special_ids)
+    return ExamplePreview(
+        [_row(row, tokenizer, special, cut_all=cut_all) for row in rows], result.dropped_reason
+    )
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Give each token as readable text.
+
+    Byte-level pieces are turned back into letters; a piece that holds only part of a letter is
+    written as its bytes, ``<0xE4>``. Where no letter is split, the texts joined are the whole.
+    """
+    raw: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
+    added = tokenizer.added_tokens_decoder
+    byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
+    return [
+        piece if token in added else _readable(piece, byte_level=byte_level)
+        for piece, token in zip(raw, ids, strict=True)
+    ]
+
+
+def _whole(
+    example: Example,
+    template: ChatTemplate | None,
+    tokenizer: Any,
+    data: DataConfig,
+    result: Tokenized,
+) -> list[Rendered]:
+    """The rows of an example that is left out, as they would be without a limit."""
+    if isinstance(example, Conversation) and template is not None:
+        return template.render(example, loss_on=data.loss_on, thinking=data.thinking)
+    unlimited = data.model_copy(update={"max_length": max(result.full_length, 8)})
+    return tokenize(example, template, tokenizer, unlimited).rows
+
+
+def _row(
+    row: Rendered, tokenizer: Any, special: frozenset[int] | set[int], *, cut_all: bool
+) -> RowPreview:
+    tokens = token_texts(tokenizer, row.input_ids)
+    shortened = {too_long.CUT_RIGHT, too_long.CUT_LEFT, too_long.SPLIT} & set(row.notes)
+    text = row.text
+    if shortened:
+        text = tokenizer.decode(
+            row.input_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+    return RowPreview(
+        text,
+        list(row.input_ids),
+        [int(trained) for trained in row.loss_mask],
+        tokens,
+        [token in special for token in row.input_ids],
+        len(row.input_ids) if cut_all else row.cut,
+        row.notes,
+    )
+
+
+def _byte_letters() -> dict[str, int]:
+    """GPT-2's table: the letter that stands for each byte in a byte-level vocabulary."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    letters = {chr(byte): byte for byte in plain}
+    return letters | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _byte_letters()
+
+
+def _readable(piece: str, *, byte_level: bool) -> str:
+    if not byte_level:
+        return piece.replace("▁", " ")
+    try:
+        data = bytes(_BYTES[letter] for letter in piece)
+    except KeyError:
+        return piece  # an added token that is text
+    return _decode(data)
+
+
+def _decode(data: bytes) -> str:
+    """Decode what is whole and write the rest as bytes."""
+    text, place = "", 0
+    while place < len(data):
+        try:
+            return text + data[place:].decode("utf-8")
+        except UnicodeDecodeError as error:
+            text += data[place : place + error.start].decode("utf-8")
+            broken = data[place + error.start : place + error.end]
+            text += "".join(f"<0x{byte:02X}>" for byte in broken)
+            place += error.end
+    return text
+
+
+def no_such_row(name: str, row: int, rows: int) -> DataError:
+    """The error for a row number outside the dataset."""
+    if row < 1:
+        return DataError(
+            f"{name}: --row {row}: rows are counted from 1.",
+            fix=f"Give a number from 1 to {rows}.",
+            row=row,
+        )
+    return DataError(
+        f"{name}: there is no row {row}; it has {rows}.",
+        fix=f"Give a number from 1 to {rows}.",
+        row=row,
+    )

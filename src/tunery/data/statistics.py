@@ -1,0 +1,86 @@
+"""Statistics of a whole dataset as a run would train on it: one set of numbers for every view."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tunery.data.packing import pack
+from tunery.data.token_rows import TokenRows
+
+BINS = 12
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+def statistics(rows: TokenRows, *, max_length: int, batch_size: int) -> dict[str, Any]:
+    """Summarize token rows.
+
+    Args:
+        rows: The rows.
+        max_length: Longest row, in tokens.
+        batch_size: Rows of one optimizer step.
+
+    Returns:
+        Counts, length percentiles and histogram, the share of trained tokens, what
+        ``max_length`` touched, what packing saves and the steps of an epoch; plain JSON values.
+    """
+    lengths = np.asarray(rows.lengths)
+    tokens, trained = int(lengths.sum()), int(rows.trained.sum())
+    return {
+        "examples": rows.examples,
+        "rows": len(rows),
+        "tokens": tokens,
+        "trained_tokens": trained,
+        "trained_share": round(trained / tokens, 4),
+        "length": {
+            "min": int(lengths.min()),
+            "mean": round(float(lengths.mean()), 1),
+            **{
+                name: int(np.quantile(lengths, share, method="inverted_cdf"))
+                for name, share in SHARES.items()
+            },
+            "max": int(lengths.max()),
+        },
+        "histogram": histogram(lengths),
+        "max_length": max_length,
+        "truncated": rows.truncated,
+        "cut_tokens": rows.cut_tokens,
+        "keeps_99": rows.keeps_99,
+        "filtered": rows.filtered,
+        "notes": rows.notes,
+        "packing": packing(lengths, max_length, batch_size),
+        "batch_size": batch_size,
+        "steps_per_epoch": math.ceil(len(rows) / batch_size),
+    }
+
+
+def histogram(lengths: np.ndarray) -> list[dict[str, int]]:
+    """Count rows by length in at most twelve ranges of equal width, ends included."""
+    low, high = int(lengths.min()), int(lengths.max())
+    width = max(1, math.ceil((high - low + 1) / BINS))
+    bins = np.bincount((lengths - low) // width)
+    return [
+        {"from": low + n * width, "to": low + (n + 1) * width - 1, "rows": int(count)}
+        for n, count in enumerate(bins)
+    ]
+
+
+def packing(lengths: np.ndarray, max_length: int, batch_size: int) -> dict[str, Any]:
+    """Compare packed sequences with batches padded to their longest row.
+
+    Returns:
+        ``sequences`` of ``max_length`` tokens that hold all rows, ``padded_tokens`` that plain
+        batches of ``batch_size`` rows in this order would compute, and ``saved_share`` of these.
+    """
+    padded = 0
+    for start in range(0, len(lengths), batch_size):
+        batch = lengths[start : start + batch_size]
+        padded += int(batch.max()) * len(batch)
+    tokens = int(lengths.sum())
+    return {
+        "sequences": len(pack(lengths, max_length)),
+        "padded_tokens": padded,
+        "saved_share": round(1 - tokens / padded, 4),
+    }
