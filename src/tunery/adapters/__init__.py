@@ -1,0 +1,1 @@
+"""Which weights are trained: one file an adapter, chosen by ``adapter.type``."""

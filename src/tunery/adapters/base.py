@@ -1,0 +1,65 @@
+"""What an adapter is to the engine, and the table of kinds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from tunery.errors import ConfigError
+from tunery.registry import Registry
+
+
+class Adapter(Protocol):
+    """One way of choosing and keeping what is trained; made from its config section.
+
+    Its ``folder`` is the name of what it writes: ``adapter`` (PEFT's format, needs the base) or
+    ``model`` (a whole model).
+    """
+
+    folder: str
+
+    def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
+        """Make the chosen weights trainable and everything else frozen.
+
+        Args:
+            model: The loaded base; changed in place.
+            adapter: An adapter folder that the run goes on from, None for a plain base.
+            base_name: What to write down as the base: a hub id or a folder.
+
+        Returns:
+            The model to be trained. Its new weights are drawn from torch's generator.
+
+        Raises:
+            ConfigError: A named module does not exist or cannot be trained.
+        """
+        ...
+
+    def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
+        """Write ``into/adapter`` or ``into/model``, in the ecosystem's own format.
+
+        Raises:
+            OSError: The disk is full or cannot be written.
+        """
+        ...
+
+
+ADAPTERS: Registry[Any] = Registry("adapter")
+ADAPTERS.add("lora", "tunery.adapters.lora:Lora")
+ADAPTERS.add("full", "tunery.adapters.full:Full")
+ADAPTERS.add("freeze", "tunery.adapters.freeze:Freeze")
+
+
+def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a module name that matches nothing, with near misses."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+    return ConfigError(
+        f"{setting}: this model has no module {name!r}.", fix=f"{meant}It has: {shown}."
+    )

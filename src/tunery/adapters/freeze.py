@@ -1,0 +1,63 @@
+"""Freeze: the last decoder layers, and modules that the user names, are trained, nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from tunery.adapters.base import no_such_module
+from tunery.adapters.full import merged, write_model
+from tunery.config.adapter import FreezeConfig
+from tunery.errors import ConfigError
+
+
+class Freeze:
+    """The ``freeze`` adapter."""
+
+    folder = "model"
+
+    def __init__(self, config: FreezeConfig) -> None:
+        self.config = config
+
+    def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
+        """Make the last layers and the extra modules trainable, all else frozen."""
+        model = merged(model, adapter)
+        layers = _layers(model)
+        if self.config.num_layers > len(layers):
+            raise ConfigError(
+                f"adapter.num_layers is {self.config.num_layers}; this model has "
+                f"{len(layers)} decoder layers.",
+                fix=f"Set adapter.num_layers to at most {len(layers)}.",
+            )
+        for param in model.parameters():
+            param.requires_grad_(False)
+        chosen = [*layers[-self.config.num_layers :], *self._extra(model)]
+        for module in chosen:
+            for param in module.parameters():
+                param.requires_grad_(True)
+        return model
+
+    def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
+        """Write ``model/``, the whole model."""
+        write_model(model, tokenizer, into / self.folder)
+
+    def _extra(self, model: nn.Module) -> list[nn.Module]:
+        modules = dict(model.named_modules())
+        found: list[nn.Module] = []
+        for name in self.config.extra_modules:
+            matches = [m for n, m in modules.items() if n == name or n.endswith(f".{name}")]
+            if not matches:
+                known = {n for n in modules if n and ".layers." not in n} | {
+                    n.rsplit(".", 1)[-1] for n in modules if n
+                }
+                raise no_such_module("adapter.extra_modules", name, known)
+            found += matches
+        return found
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    decoder = model.get_decoder()
+    return list(decoder.layers)

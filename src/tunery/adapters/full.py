@@ -1,0 +1,57 @@
+"""Full training: every weight of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from tunery.config.adapter import FullConfig
+from tunery.models.load import load_adapter
+from tunery.train.storage import full_disk
+
+MAX_SHARD_BYTES = 5 * 10**9
+
+
+class Full:
+    """The ``full`` adapter: nothing is added, everything is trained."""
+
+    folder = "model"
+
+    def __init__(self, config: FullConfig) -> None:
+        self.config = config
+
+    def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
+        """Make every weight trainable; an adapter to go on from is merged in first."""
+        model = merged(model, adapter)
+        for param in model.parameters():
+            param.requires_grad_(True)
+        return model
+
+    def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
+        """Write ``model/``: config, safetensors shards, tokenizer and chat template."""
+        write_model(model, tokenizer, into / self.folder)
+
+
+def merged(model: Any, adapter: Path | None) -> Any:
+    """The model with an adapter folder's change added to its weights, or as it is."""
+    if adapter is None:
+        return model
+    return load_adapter(model, adapter).merge_and_unload()  # type: ignore[operator]
+
+
+def write_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a model folder that plain transformers opens.
+
+    Raises:
+        OSError: The disk is full (also where the library reports that in words of its own).
+    """
+    folder.mkdir()
+    try:
+        model.save_pretrained(folder, max_shard_size=MAX_SHARD_BYTES)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:
+        raise full_disk(error) or error from None

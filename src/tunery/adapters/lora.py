@@ -1,0 +1,84 @@
+"""LoRA: low-rank matrices beside frozen linear layers (Hu et al. 2021), through peft."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig as PeftLora
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from tunery.adapters.base import no_such_module
+from tunery.config.adapter import LoraConfig
+from tunery.errors import ConfigError
+from tunery.models.load import load_adapter
+from tunery.train.storage import write_tensors
+
+NAME = "default"
+
+
+class Lora:
+    """The ``lora`` adapter: fp32 matrices beside frozen layers in the compute dtype."""
+
+    folder = "adapter"
+
+    def __init__(self, config: LoraConfig) -> None:
+        self.config = config
+
+    def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
+        """Add new matrices, or go on with those of an adapter folder of the same shape."""
+        for param in model.parameters():
+            param.requires_grad_(False)
+        if adapter is not None:
+            lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
+            self._same_shape(lora.peft_config[NAME], adapter)
+        else:
+            settings = PeftLora(
+                r=self.config.rank,
+                lora_alpha=self.config.alpha,  # type: ignore[arg-type] # peft takes any number
+                lora_dropout=self.config.dropout,
+                target_modules=self._targets(model),
+                task_type="CAUSAL_LM",
+            )
+            lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+        lora.peft_config[NAME].base_model_name_or_path = base_name
+        for param in lora.parameters():
+            if param.requires_grad:
+                param.data = param.data.float()
+        return lora
+
+    def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
+        """Write ``adapter/`` as PEFT does: adapter_config.json, adapter_model.safetensors."""
+        assert isinstance(model, PeftModel)
+        folder = into / self.folder
+        folder.mkdir()
+        tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+        write_tensors(folder / "adapter_model.safetensors", tensors)
+        settings = copy.copy(model.peft_config[NAME])
+        settings.inference_mode = True
+        settings.save_pretrained(str(folder))
+
+    def _targets(self, model: nn.Module) -> str | list[str]:
+        wanted = self.config.target_modules
+        if wanted == "all-linear":
+            return wanted
+        names = wanted.split(",") if isinstance(wanted, str) else wanted
+        linear = [n for n, module in model.named_modules() if isinstance(module, nn.Linear)]
+        for name in names:
+            if not any(known == name or known.endswith(f".{name}") for known in linear):
+                known = {n.rsplit(".", 1)[-1] for n in linear}
+                raise no_such_module("adapter.target_modules", name, known)
+        return list(names)
+
+    def _same_shape(self, found: Any, adapter: Path) -> None:
+        own = {"rank": self.config.rank, "alpha": self.config.alpha}
+        for name, theirs in (("rank", found.r), ("alpha", found.lora_alpha)):
+            if own[name] != theirs:
+                raise ConfigError(
+                    f"adapter.{name} is {own[name]:g}, but {adapter}, from which this run goes on, "
+                    f"has {theirs:g}.",
+                    fix=f"Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
+                )

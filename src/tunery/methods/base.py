@@ -1,0 +1,44 @@
+"""What a method is to the engine, and the table of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from tunery.registry import Registry
+from tunery.train.evaluate import TokenRow
+
+
+class Method(Protocol):
+    """What is learned from rows. The loop knows only this.
+
+    ``loss`` gives a sum, not a mean: the loop divides by ``units`` of the whole global batch, so
+    the gradient does not depend on how the batch was divided.
+    """
+
+    unit: str
+    """What the loss is normalised by, in words: tokens, pairs."""
+
+    def units(self, row: TokenRow) -> int:
+        """How many units a row counts."""
+        ...
+
+    def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Any:
+        """Make what ``loss`` eats from rows; ``numbers`` are their places in the training set."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Compute a micro batch.
+
+        Returns:
+            The loss summed over the batch's units, a 0-dim fp32 tensor with a graph, and further
+            sums to be shown beside it.
+        """
+        ...
+
+
+METHODS: Registry[Any] = Registry("method")
+METHODS.add("sft", "tunery.methods.sft:SFT")
+METHODS.add("pretrain", "tunery.methods.pretrain:Pretrain")

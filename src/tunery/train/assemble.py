@@ -1,0 +1,168 @@
+"""From a loaded model and token rows to the job that the loop runs, new or from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunery.adapters.base import ADAPTERS, Adapter
+from tunery.chat.template import ChatTemplate
+from tunery.methods.base import METHODS
+from tunery.runs.folder import config_hash
+from tunery.train import drift
+from tunery.train.checkpoint import Checkpoint, Checkpoints
+from tunery.train.evaluate import TokenRow
+from tunery.train.forward import shortcuts
+from tunery.train.loop import Job
+from tunery.train.measure import Measure
+from tunery.train.memory import micro_batch_tokens
+from tunery.train.optim import FlatAdamW
+from tunery.train.order import Order
+from tunery.train.rows import Rows
+from tunery.train.saving import Saver
+from tunery.train.site import Site
+from tunery.train.state import State, seed_step
+
+
+@dataclass
+class Parts:
+    """What a job is put together from.
+
+    Args:
+        model: The loaded base, on its device.
+        tokenizer: Saved beside a whole model.
+        template: For prompts; None where a model cannot chat.
+        rows: Training rows, replay included.
+        held_out: Rows of the evaluation loss.
+        probe: Rows of the forgetting score.
+        adapter_folder: An adapter that the run goes on from.
+        base_name: What the result names as its base.
+        data_hash: Of the training data.
+        facts: What a resume is compared in beside the settings.
+        found: The checkpoint to go on from; None starts anew.
+        allowed_drift: Differences from it that the user accepted.
+    """
+
+    model: Any
+    tokenizer: Any
+    template: ChatTemplate | None
+    rows: Rows
+    held_out: Sequence[TokenRow] = ()
+    probe: Sequence[TokenRow] = ()
+    adapter_folder: Path | None = None
+    base_name: str = ""
+    data_hash: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    found: Checkpoint | None = None
+    allowed_drift: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Built:
+    """The job with what only the end of a run needs."""
+
+    job: Job
+    adapter: Adapter
+    tokenizer: Any
+    resumed: bool
+
+
+def assemble(site: Site, parts: Parts) -> Built:
+    """Attach the adapter, make the optimizer, restore the checkpoint, and tell the plan.
+
+    Raises:
+        ConfigError: The adapter does not fit the model.
+        RunError: The checkpoint does not fit the run.
+    """
+    config, rows = site.config, parts.rows
+    adapter: Adapter = ADAPTERS.get(config.adapter.type)(config.adapter)
+    seed_step(config.train.seed, 0)
+    model: Any = adapter.attach(
+        parts.model, adapter=parts.adapter_folder, base_name=parts.base_name
+    )
+    if config.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    for why in shortcuts(model).why:
+        site.warn("slow-path", f"This model is computed a slower way: {why}.")
+    dtype = next(parts.model.parameters()).dtype
+    optimizer = FlatAdamW(
+        [(name, p) for name, p in model.named_parameters() if p.requires_grad], config.optim
+    )
+    state = State(num_threads=torch.get_num_threads())
+    state.micro_batch_tokens = micro_batch_tokens(config, model, rows.lengths, dtype, site.device)
+    if parts.found is not None:
+        state = _resume(site, parts.found, optimizer, parts.allowed_drift)
+    order = Order(len(rows), config.train.batch_size, config.train.seed)
+    num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
+    saver = Saver(
+        Checkpoints(
+            site.folder.checkpoints_dir,
+            config.checkpoint.keep,
+            lambda into: adapter.write(model, parts.tokenizer, into),
+            _manifest_facts(site, parts),
+        ),
+        config.checkpoint,
+        order.steps_per_epoch,
+        site.events,
+        site.stop,
+        saved_step=state.step if parts.found else -1,
+    )
+    measure = Measure(
+        model, parts.template, parts.held_out, parts.probe, config.evaluate, order, num_steps,
+        max(state.micro_batch_tokens, 1), site.events, site.stop, config.data.thinking,
+    )  # fmt: skip
+    job = Job(
+        config, site.folder, model, METHODS.get(config.method.type)(), rows, order, num_steps,
+        optimizer, state, measure, saver, site.events, site.stop, site.device,
+    )  # fmt: skip
+    _tell_plan(site, job, dtype)
+    return Built(job, adapter, parts.tokenizer, parts.found is not None)
+
+
+def _manifest_facts(site: Site, parts: Parts) -> dict[str, Any]:
+    return {
+        "run": site.folder.name,
+        "config_hash": config_hash(site.config),
+        "data_hash": parts.data_hash,
+        "versions": drift.versions(),
+        "config": site.config.model_dump(mode="json"),
+        "facts": parts.facts,
+        "allowed_drift": parts.allowed_drift,
+    }
+
+
+def _resume(site: Site, found: Checkpoint, optimizer: FlatAdamW, allowed: list[str]) -> State:
+    state = found.restore(optimizer)
+    for bad in found.rejected:
+        site.warn("bad-checkpoint", f"{bad.reason} Step {found.step} is used instead.")
+    site.events.write(
+        "resumed",
+        step=found.step,
+        checkpoint=found.folder.name,
+        rejected=[{"folder": bad.folder.name, "reason": bad.reason} for bad in found.rejected],
+        allowed_drift=allowed,
+    )
+    return state
+
+
+def _tell_plan(site: Site, job: Job, dtype: torch.dtype) -> None:
+    rows, steps = job.rows, job.num_steps
+    share = steps / job.order.steps_per_epoch
+    site.events.write(
+        "plan",
+        num_steps=steps,
+        steps_per_epoch=job.order.steps_per_epoch,
+        trained_parameters=job.optimizer.num_parameters,
+        total_parameters=sum(p.numel() for p in job.model.parameters()),
+        tokens=int(rows.lengths.sum() * share),
+        trained_tokens=int(rows.units.sum() * share),
+        batch_size=job.config.train.batch_size,
+        micro_batch_tokens=job.state.micro_batch_tokens,
+        num_threads=job.state.num_threads,
+        device=site.device,
+        dtype=str(dtype).removeprefix("torch."),
+    )

@@ -1,0 +1,214 @@
+"""From a frozen config to a job: data, tokens, base model, replay rows, the check for drift.
+
+Every phase is told in events and may be interrupted by a stop; nothing here is kept then, because
+all of it can be made again.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunery import env
+from tunery.chat.template import ChatTemplate
+from tunery.config.config import Config
+from tunery.config.data import DataConfig
+from tunery.data import examples
+from tunery.data.token_rows import TokenRows
+from tunery.data.tokenize import tokenize_all, tokenizer_hash
+from tunery.models import load
+from tunery.models.resolve import Resolved, resolve
+from tunery.train import drift, replay
+from tunery.train.assemble import Built, Parts, assemble
+from tunery.train.checkpoint import Checkpoints
+from tunery.train.evaluate import TokenRow, probe_rows
+from tunery.train.memory import threads
+from tunery.train.rows import Rows
+from tunery.train.site import Site
+from tunery.types import Conversation
+
+
+@dataclass
+class _Data:
+    rows: Rows
+    held_out: list[TokenRow]
+    general: list[Conversation]
+    tokenizer: Any
+    template: ChatTemplate
+    hash: str
+
+
+def build(site: Site) -> Built:
+    """Make the job, new or from the newest checkpoint that verifies.
+
+    Raises:
+        TuneryError: A sentence about data, model, settings or a resume that is refused.
+        Stopped: A stop was asked for.
+    """
+    config = site.config
+    base = resolve(config.model.name)
+    dtype = load.pick_dtype(config.model.dtype, site.device)
+    found = Checkpoints(site.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
+    threads(found.state().num_threads if found else config.train.num_threads)
+    data = _data(site, base)
+    facts = _facts(site, data, base, dtype)
+    allowed: list[str] = []
+    if found is not None:
+        now = drift.recorded(config, data.hash, facts)
+        allowed = drift.check(site.folder.name, found.manifest, now, allowed=site.allow_drift)
+    with site.phase("model"):
+        model = load.load_model(_weights(base), dtype=dtype, device=site.device)
+    replayed, probe = _general(site, data, model)
+    rows = data.rows.and_then(Rows.of(replayed, name="replay")) if replayed else data.rows
+    parts = Parts(
+        model=model,
+        tokenizer=data.tokenizer,
+        template=data.template,
+        rows=rows,
+        held_out=data.held_out,
+        probe=probe,
+        adapter_folder=base.path if base.base else None,
+        base_name=_base_name(base),
+        data_hash=data.hash,
+        facts=facts,
+        found=found,
+        allowed_drift=allowed,
+    )
+    return assemble(site, parts)
+
+
+def _data(site: Site, base: Resolved) -> _Data:
+    """Read and check the data, render it, and divide it into trained and held-out rows."""
+    config = site.config
+    with site.phase("data"):
+        read = examples.read(config.data.train, config.data, quarantine=site.folder.quarantine_file)
+        for problem in read.warnings:
+            site.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
+        general = _general_examples(config)
+    with site.phase("tokenize"):
+        tokenizer = load.load_tokenizer(_tokenizer_folder(base))
+        template = ChatTemplate.load(tokenizer, config.model.template, now=_created(site.meta))
+        if config.model.template is not None:
+            tokenizer.chat_template = template.source  # kept with the result
+        for notice in template.notices:
+            site.warn("template", notice)
+        tokens = tokenize_all(
+            read, template, tokenizer, config.data,
+            cache=env.cache_dir() / "tokens", progress=site.progress("tokenize"),
+        )  # fmt: skip
+        for note, count in tokens.notes.items():
+            site.warn("render", note, count)
+        if config.evaluate.datasets:
+            numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
+        else:
+            train, kept = examples.split(read, config.evaluate.split, config.train.seed)
+            numbers = _rows_of(tokens, train)
+            held = [tokens.row(int(i)) for i in _rows_of(tokens, kept)]
+    filtered = {**read.ledger.filtered, **tokens.filtered}
+    site.events.write(
+        "rows",
+        read=read.ledger.read,
+        used=read.ledger.used - sum(tokens.filtered.values()),
+        quarantined=read.ledger.quarantined,
+        filtered=filtered,
+        train=len(numbers),
+        held_out=len(held),
+        truncated=tokens.truncated,
+    )
+    return _Data(_numbered(tokens, numbers, read), held, general, tokenizer, template, read.hash)
+
+
+def _numbered(tokens: TokenRows, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
+    def origin(row: int) -> dict[str, Any]:
+        ref = read.ref(tokens.source(int(numbers[row])))
+        return {"dataset": ref.dataset, "file": ref.file, "record": ref.record, "line": ref.line}
+
+    return Rows(
+        lambda row: tokens.row(int(numbers[row])),
+        tokens.lengths[numbers],
+        np.asarray(tokens.trained)[numbers],
+        origin,
+    )
+
+
+def _rows_of(tokens: TokenRows, members: Collection[int]) -> np.ndarray:
+    """Numbers of the token rows that came from the given examples, ascending."""
+    wanted = set(members)
+    rows = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
+    return np.array(rows, dtype=np.int64)
+
+
+def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> list[TokenRow]:
+    read = examples.read(config.evaluate.datasets, config.data, purpose="evaluate")
+    cache = env.cache_dir() / "tokens"
+    tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
+    return [tokens.row(i) for i in range(len(tokens))]
+
+
+def _general_examples(config: Config) -> list[Conversation]:
+    """The general set that replay and the forgetting score share; none of the user's columns."""
+    replayed = config.data.replay.num_prompts > 0
+    measured = config.evaluate.forgetting and config.evaluate.every != "never"
+    if not (replayed or measured):
+        return []
+    own = DataConfig(catalog=config.data.catalog)
+    read = examples.read([config.data.replay.prompts], own, purpose="replay")
+    return [example for example in read if isinstance(example, Conversation)]
+
+
+def _general(site: Site, data: _Data, model: Any) -> tuple[list[TokenRow], list[TokenRow]]:
+    """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
+    config = site.config
+    chosen, rest = replay.choose(data.general, config.data.replay, seed=config.train.seed)
+    rows: list[TokenRow] = []
+    if chosen:
+        with site.phase("replay"):
+            rows = replay.make(
+                model, data.template, chosen, config.data.replay,
+                file=site.folder.replay_file, progress=site.progress("replay"),
+                should_stop=site.stop.stop,
+            )  # fmt: skip
+        site.stop.check()
+    measured = config.evaluate.forgetting and config.evaluate.every != "never"
+    if not measured:
+        return rows, []
+    return rows, probe_rows(rest, data.template, max_length=config.data.max_length)
+
+
+def _facts(site: Site, data: _Data, base: Resolved, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        "template_hash": data.template.hash,
+        "tokenizer_hash": tokenizer_hash(data.tokenizer),
+        "model_hash": drift.model_hash(_weights(base)),
+        "revision": base.revision,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": site.device.partition(":")[0],
+        "world_size": 1,
+    }
+
+
+def _weights(base: Resolved) -> Path:
+    return base.base.path if base.base else base.path
+
+
+def _tokenizer_folder(base: Resolved) -> Path:
+    own = (base.path / "tokenizer.json").is_file()
+    return base.path if own or base.base is None else base.base.path
+
+
+def _base_name(base: Resolved) -> str:
+    plain = base.base or base
+    return plain.name if plain.kind in ("hub", "hub_cache") else str(plain.path)
+
+
+def _created(meta: dict[str, Any]) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.fromisoformat(str(meta["created"]))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,77 @@
+"""What a run's numbers depend on beside its settings: the facts that a resume is compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from tunery.config.config import Config
+from tunery.runs.drift import Difference, differences, refuse
+
+PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
+_SAMPLES, _SAMPLE_BYTES = 64, 65536
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def model_hash(folder: Path) -> str:
+    """Identify a model's weights without reading all of them.
+
+    SHA-256 over config.json and, for each safetensors file, its size, its header and 64 samples
+    of 64 KiB spread evenly: another model, revision or fine-tune never has the same.
+    """
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            if file.suffix == ".json":
+                digest.update(stream.read())
+                continue
+            digest.update(stream.read(8 + _SAMPLE_BYTES))
+            for i in range(_SAMPLES):
+                stream.seek(size * i // _SAMPLES)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Identify a tokenizer by its whole definition: vocabulary, merges, special tokens."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def recorded(config: Config, data_hash: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Everything a resume is compared in, as one nested dict."""
+    return {
+        **config.model_dump(mode="json"),
+        "data_hash": data_hash,
+        "facts": facts,
+        "versions": versions(),
+    }
+
+
+def check(
+    run: str, manifest: dict[str, Any], now: dict[str, Any], *, allowed: Collection[str]
+) -> list[str]:
+    """Compare a checkpoint's record with the present.
+
+    Returns:
+        The fields that differ and were allowed.
+
+    Raises:
+        RunError: A field differs that was not allowed; all are listed with old and new value.
+    """
+    before = {
+        **manifest["config"],
+        "data_hash": manifest["data_hash"],
+        "facts": manifest["facts"],
+        "versions": manifest["versions"],
+    }
+    found: list[Difference] = differences(before, now)
+    return refuse(run, found, allowed=allowed)

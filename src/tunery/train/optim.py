@@ -1,0 +1,194 @@
+"""AdamW on flat fp32 buffers: one kernel a step, one norm, no sync per tensor.
+
+Every trained parameter lives in one flat fp32 master buffer, with a flat gradient beside it. A
+parameter that is fp32 itself becomes a view of the master. A parameter in a lower precision (full
+or partial training in bf16) stays as it is for the computation; its gradient is added to the fp32
+buffer as soon as it is computed, and the master is rounded back into it after each step. That
+costs 16 bytes plus the low-precision copy a parameter, and no autocast in the forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tunery.config.optim import OptimConfig
+from tunery.errors import RunError
+
+Named = Sequence[tuple[str, nn.Parameter]]
+
+
+@dataclass
+class _Group:
+    """Parameters with one weight decay, in one flat buffer."""
+
+    names: list[str]
+    params: list[nn.Parameter]
+    master: nn.Parameter
+    grad: Tensor
+    low: list[Tensor]
+    low_masters: list[Tensor]
+
+
+class FlatAdamW:
+    """AdamW (Loshchilov and Hutter 2019) with decoupled decay on matrices only.
+
+    Args:
+        named: Trained parameters by name, all on one device; their data and gradients are owned
+            by this object from now on.
+        config: Betas, epsilon, weight decay, clipping.
+    """
+
+    def __init__(self, named: Named, config: OptimConfig) -> None:
+        matrices = [(name, p) for name, p in named if p.dim() >= 2]
+        vectors = [(name, p) for name, p in named if p.dim() < 2]
+        self._max_norm = config.max_grad_norm
+        self._groups: list[_Group] = []
+        adamw_groups: list[dict[str, object]] = []
+        for members, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
+            if members:
+                group = _flatten(members)
+                self._groups.append(group)
+                adamw_groups.append({"params": [group.master], "weight_decay": decay})
+        self._adamw = torch.optim.AdamW(
+            adamw_groups, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True
+        )
+        for group in self._groups:
+            # Made now and not at the first step, so that a checkpoint of step 0 is complete.
+            self._adamw.state[group.master] = {
+                "step": torch.zeros((), dtype=torch.float32, device=group.master.device),
+                "exp_avg": torch.zeros_like(group.master),
+                "exp_avg_sq": torch.zeros_like(group.master),
+            }
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(group.master.numel() for group in self._groups)
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The flat fp32 gradient buffers, one a group."""
+        return [group.grad for group in self._groups]
+
+    def zero(self) -> None:
+        """Set all gradients to zero, in place."""
+        for group in self._groups:
+            group.grad.zero_()
+
+    def grad_norm(self) -> Tensor:
+        """Length of the whole gradient, a 0-dim fp32 tensor; non-finite if any part is."""
+        norms = [torch.linalg.vector_norm(group.grad) for group in self._groups]
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    def step(self, learning_rate: float, grad_norm: float) -> None:
+        """Clip by ``grad_norm`` (what ``grad_norm()`` gave) and take one step."""
+        if self._max_norm and grad_norm > self._max_norm:
+            for group in self._groups:
+                group.grad.mul_(self._max_norm / (grad_norm + 1e-6))
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._adamw.step()
+        self._round_back()
+
+    def is_finite(self) -> bool:
+        """Whether every trained weight and every optimizer state is a finite number."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self._flat().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Masters and states by ``kind/parameter name``: views, valid until the next step."""
+        found: dict[str, Tensor] = {}
+        for group in self._groups:
+            state = self._adamw.state[group.master]
+            for kind in ("exp_avg", "exp_avg_sq"):
+                for name, view in _views(group, state[kind]):
+                    found[f"{kind}/{name}"] = view
+            for name, view in _views(group, group.master.detach()):
+                found[f"weight/{name}"] = view
+        found["step"] = self._adamw.state[self._groups[0].master]["step"]
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what ``tensors()`` of another process gave, bit for bit.
+
+        Raises:
+            RunError: Names or shapes differ from the parameters trained here.
+        """
+        own = self.tensors()
+        if own.keys() != tensors.keys():
+            odd = sorted(own.keys() ^ tensors.keys())[:3]
+            raise RunError(f"The checkpoint trains other parameters than this run: {odd} ...")
+        for name, target in own.items():
+            if target.shape != tensors[name].shape:
+                raise RunError(
+                    f"The checkpoint's {name} has shape {tuple(tensors[name].shape)}, "
+                    f"this run's {tuple(target.shape)}."
+                )
+            with torch.no_grad():
+                target.copy_(tensors[name])
+        for group in self._groups:
+            self._adamw.state[group.master]["step"].copy_(tensors["step"])
+        self._round_back()
+
+    def _flat(self) -> dict[str, Tensor]:
+        flat: dict[str, Tensor] = {}
+        for i, group in enumerate(self._groups):
+            state = self._adamw.state[group.master]
+            flat[f"master{i}"] = group.master.detach()
+            flat[f"exp_avg{i}"], flat[f"exp_avg_sq{i}"] = state["exp_avg"], state["exp_avg_sq"]
+        return flat
+
+    def _round_back(self) -> None:
+        for group in self._groups:
+            if group.low:
+                with torch.no_grad():
+                    torch._foreach_copy_(group.low, group.low_masters)
+
+
+def _flatten(members: Named) -> _Group:
+    params = [param for _, param in members]
+    device, total = params[0].device, sum(param.numel() for param in params)
+    with torch.no_grad():
+        master = torch.empty(total, dtype=torch.float32, device=device)
+        grad = torch.zeros(total, dtype=torch.float32, device=device)
+        low: list[Tensor] = []
+        low_masters: list[Tensor] = []
+        offset = 0
+        for param in params:
+            end = offset + param.numel()
+            weight_view = master[offset:end].view(param.shape)
+            grad_view = grad[offset:end].view(param.shape)
+            weight_view.copy_(param)
+            if param.dtype == torch.float32:
+                param.data, param.grad = weight_view, grad_view
+            else:
+                low.append(param)
+                low_masters.append(weight_view)
+                param.register_post_accumulate_grad_hook(_add_to(grad_view))
+            offset = end
+    flat = nn.Parameter(master)
+    flat.grad = grad
+    return _Group([name for name, _ in members], params, flat, grad, low, low_masters)
+
+
+def _add_to(grad_view: Tensor):
+    def add(param: Tensor) -> None:
+        if param.grad is not None:
+            grad_view.add_(param.grad)
+            param.grad = None
+
+    return add
+
+
+def _views(group: _Group, flat: Tensor) -> list[tuple[str, Tensor]]:
+    views: list[tuple[str, Tensor]] = []
+    offset = 0
+    for name, param in zip(group.names, group.params, strict=True):
+        end = offset + math.prod(param.shape)
+        views.append((name, flat[offset:end].view(param.shape)))
+        offset = end
+    return views

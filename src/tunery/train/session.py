@@ -1,0 +1,115 @@
+"""One session of a run, from build to report: what happens around the loop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from tunery.runs import diagnosis
+from tunery.runs.events import read_events
+from tunery.train import final, report
+from tunery.train.assemble import Built
+from tunery.train.build import build
+from tunery.train.loop import Job, train
+from tunery.train.site import Site
+from tunery.train.storage import full_disk
+
+
+def run(site: Site) -> str:
+    """Train a run from where it stands to its end or a stop.
+
+    Returns:
+        ``finished`` or ``stopped``; either is saved.
+
+    Raises:
+        TuneryError: The run failed, in a sentence.
+        Stopped: A stop came before there was anything to save.
+    """
+    disable_progress_bar()  # transformers' own bars would fill worker.log
+    _reproducible(site)
+    final.clean(site.folder)
+    built = build(site)
+    job = built.job
+    job.saver.checkpoints.clean()
+    if not built.resumed:
+        _first(site, built)
+    with site.phase("train"):
+        ending = train(job)
+    if ending == "stopped":
+        return ending
+    best = _take_best(site, job)
+    with site.phase("after"):
+        job.measure.samples(job.state, "after")
+    with site.phase("final"):
+        path = _write_final(site, built)
+    site.events.write("result", **_result(site, job, str(path), best))
+    with site.phase("report"):
+        report.write(site.folder)
+    return "finished"
+
+
+def _first(site: Site, built: Built) -> None:
+    """Measure the untouched model, see that there is room, and save once to prove it."""
+    job = built.job
+    weights = job.optimizer.num_parameters * 4
+    whole = sum(p.numel() * p.element_size() for p in job.model.parameters())
+    result = weights if built.adapter.folder == "adapter" else whole
+    job.saver.check_room(result, 3 * weights + result)
+    with site.phase("before"):
+        job.measure.before(job.state)
+    site.stop.check()
+
+
+def _take_best(site: Site, job: Job) -> bool:
+    """After early stopping the best checkpoint is the result, not the last step."""
+    state = job.state
+    if not state.stopped_early or state.best_step is None or state.best_step == state.step:
+        return False
+    job.saver.checkpoints.at(state.best_step).restore(job.optimizer)
+    site.warn(
+        "early-stop",
+        f"Stopped early at step {state.step}: {state.evals_without_better} evaluations without a "
+        f"lower loss. The result is the best checkpoint, step {state.best_step}.",
+    )
+    return True
+
+
+def _write_final(site: Site, built: Built) -> Any:
+    while True:
+        try:
+            return final.write(site.folder, built.adapter, built.job.model, built.tokenizer)
+        except OSError as error:
+            if full_disk(error) is None:
+                raise
+            built.job.saver.pause(error, "the result waits to be written")
+            if not built.job.saver.wait():
+                site.stop.check()
+            site.events.write("status", status="running")
+
+
+def _result(site: Site, job: Job, path: str, best: bool) -> dict[str, Any]:
+    state = job.state
+    events, _ = read_events(site.folder.events_file)
+    finding = diagnosis.diagnose(events)
+    return {
+        "path": path,
+        "step": state.best_step if best else state.step,
+        "best_step": state.best_step,
+        "best_loss": state.best_loss,
+        "tokens": state.tokens,
+        "trained_tokens": state.trained_tokens,
+        "train_seconds": round(state.elapsed_seconds, 3),
+        "tokens_per_second": round(state.tokens / max(state.elapsed_seconds, 1e-9), 1),
+        "diagnosis": finding.as_dict(),
+        "seconds": round(time.monotonic() - site.started, 3),
+    }
+
+
+def _reproducible(site: Site) -> None:
+    """Choose reproducible arithmetic: always on a CPU, where it costs nothing."""
+    if site.device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

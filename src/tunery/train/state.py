@@ -1,0 +1,69 @@
+"""What a run knows besides weights and optimizer: a few numbers, saved as JSON in a checkpoint.
+
+Randomness is not among them. Every step seeds the generators from (seed, step), so dropout does
+not depend on what was drawn before: an evaluation, a resume or a halved micro batch in an earlier
+step changes nothing, and there is no generator state to save or to lose.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class State:
+    """The position of a run; only the loop and the measuring change it.
+
+    Args:
+        step: Steps done, those that were not taken for a non-finite gradient included.
+        tokens: Tokens computed so far.
+        trained_tokens: Tokens that carried loss so far.
+        elapsed_seconds: Time spent in steps, over all sessions of the run.
+        micro_batch_tokens: Most tokens computed at once; halved when memory ran out.
+        num_threads: CPU threads of the computation; a resumed run takes the same.
+        evaluated_at: Step of the last complete evaluation, -1 before the first.
+        best_step: Step with the lowest evaluation loss.
+        best_loss: That loss, nats a token.
+        evals_without_better: Evaluations since then.
+        non_finite_in_row: Steps in a row that were not taken.
+        probe_loss_before: Loss on the general probe set before training, the zero of forgetting.
+        stopped_early: Whether patience ran out.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    elapsed_seconds: float = 0.0
+    micro_batch_tokens: int = 0
+    num_threads: int = 1
+    evaluated_at: int = -1
+    best_step: int | None = None
+    best_loss: float | None = None
+    evals_without_better: int = 0
+    non_finite_in_row: int = 0
+    probe_loss_before: float | None = None
+    stopped_early: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; ``from_dict`` gives the same state to the bit."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> State:
+        """Read a saved state; unknown keys of a later version are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed every generator for one step (step 0: the building of the adapter)."""
+    words = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
+    word = int(words[0]) << 32 | int(words[1])
+    torch.manual_seed(word)  # also seeds every accelerator
+    np.random.seed(int(words[0]))
+    random.seed(word)

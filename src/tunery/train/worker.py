@@ -1,0 +1,155 @@
+"""The process of one run: ``python -m tunery.train.worker RUN_FOLDER [--allow-drift FIELD]...``.
+
+It waits for the device, builds, trains, writes the result, and tells all of it in events. However
+it ends, the last event says so: ``finished`` and ``stopped`` exit 0; ``failed`` carries a sentence
+and a remedy and exits 1 (2 where the request was wrong). A killed process says nothing, which the
+reader of the folder takes for ``interrupted``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunery.config.load import read_frozen, read_frozen_meta
+from tunery.errors import RunError, TuneryError
+from tunery.launch.device import DeviceLock, Holder
+from tunery.launch.local import already_running
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import RunFolder
+from tunery.runs.process import Control, Heartbeat, WorkerFile, try_lock
+from tunery.train.signals import Stopped, StopRequests
+
+LOCK_SECONDS = 10.0
+
+
+def main(argv: list[str]) -> int:
+    """Run the worker; returns the exit status."""
+    allow_drift = [argv[i + 1] for i, word in enumerate(argv) if word == "--allow-drift"]
+    folder = RunFolder(Path(argv[0]).absolute())
+    lock = _hold(folder)
+    stop = StopRequests(Control(folder))
+    stop.install()
+    try:
+        with EventWriter(folder.events_file) as events, Heartbeat(WorkerFile(folder)):
+            return _told(folder, events, stop, allow_drift)
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _told(
+    folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift: list[str]
+) -> int:
+    """Run, and turn every ending into a status event."""
+    try:
+        ending = _run(folder, events, stop, allow_drift)
+    except Stopped:
+        events.write("status", status="stopped", reason=f"{stop.reason}, before the first step")
+        return 0
+    except TuneryError as error:
+        print(f"{error.message}\nfix: {error.fix}", file=sys.stderr, flush=True)
+        events.write(
+            "status", status="failed", reason=error.message, fix=error.fix, code=error.code,
+            exit=error.exit_status,
+        )  # fmt: skip
+        return error.exit_status
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the run must say that it ended
+        traceback.print_exc()
+        reason, fix = _in_words(error, folder)
+        events.write("status", status="failed", reason=reason, fix=fix, exit=1)
+        return 1
+    reason = stop.reason if ending == "stopped" else ""
+    events.write("status", status=ending, reason=reason)
+    return 0
+
+
+def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift: list[str]) -> str:
+    config, meta = read_frozen(folder.config_file), read_frozen_meta(folder.config_file)
+    device = _device(config.model.device)
+
+    def waiting(holder: Holder) -> None:
+        events.write("status", status="queued", reason=holder.reason(device))
+
+    lock = DeviceLock(device, run=folder.name)
+    if not lock.acquire(on_wait=waiting, should_stop=stop.stop):
+        raise Stopped
+    try:
+        events.write("status", status="running", pid=os.getpid())
+        # Only now: a queued run must not hold the memory of torch and a model.
+        from tunery.train.session import run
+        from tunery.train.site import Site
+
+        return run(Site(folder, config, meta, events, stop, device, allow_drift))
+    finally:
+        lock.release()
+
+
+def _device(wanted: str) -> str:
+    """Resolve ``auto`` without importing torch where there is no accelerator to find."""
+    if wanted not in ("auto", "cuda"):
+        return wanted
+    if wanted == "auto" and not Path("/dev/nvidiactl").exists():
+        return "cpu"
+    from tunery.models.load import pick_device
+
+    return pick_device(wanted)
+
+
+def _hold(folder: RunFolder) -> int | None:
+    """Make sure that nobody else works in this folder.
+
+    Returns:
+        The lock's descriptor; None where the launcher holds it for this process.
+
+    Raises:
+        RunError: Another worker is alive.
+    """
+    lock = try_lock(folder.lock_file)
+    if lock is not None:
+        WorkerFile(folder).write()
+        return lock
+    end = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < end:
+        if WorkerFile(folder).read().get("pid") == os.getpid():
+            return None
+        time.sleep(0.01)
+    raise already_running(folder)
+
+
+def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
+    """A sentence and remedies for an error that is not one of ours."""
+    text = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {text[0] if text else 'no message'}"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return (
+            f"Out of memory outside of a training step ({what}).",
+            "Close other programs, lower data.max_length, set model.dtype to bf16, or take a "
+            "smaller model.",
+        )
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"The system refused: {error.strerror}{place}.", f"See {folder.worker_log}."
+    if isinstance(error, ImportError):
+        return f"A package is missing: {what}.", "Install it: pip install 'tunery[train]'"
+    return (
+        f"An error inside Tunery: {what}.",
+        f"The traceback is in {folder.worker_log}; please report it. The last checkpoint is good: "
+        f"tunery runs resume {folder.name}",
+    )
+
+
+def _entry() -> Any:
+    try:
+        return main(sys.argv[1:])
+    except RunError as error:
+        print(f"{error.message}\nfix: {error.fix}", file=sys.stderr)
+        return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(_entry())

@@ -1,0 +1,166 @@
+"""A complete run on a model of 50,000 weights: real folder, events, checkpoints, signals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tunery.config.config import Config
+from tunery.runs.events import EventWriter, read_events
+from tunery.runs.folder import RunFolder
+from tunery.runs.process import Control
+from tunery.train import final
+from tunery.train.assemble import Built, Parts, assemble
+from tunery.train.checkpoint import Checkpoints
+from tunery.train.evaluate import TokenRow
+from tunery.train.loop import train
+from tunery.train.rows import Rows
+from tunery.train.signals import Stopped, StopRequests
+from tunery.train.site import Site
+
+VOCAB = 96
+
+
+def model(dtype: torch.dtype = torch.float32, *, layers: int = 2, hidden: int = 64) -> Any:
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        max_position_embeddings=256,
+    )
+    return LlamaForCausalLM(config).to(dtype).eval()
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    words = {f"w{i}": i for i in range(VOCAB)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="w0", eos_token="w1")
+
+
+def rows(count: int = 24, *, seed: int = 1, longest: int = 40) -> list[TokenRow]:
+    """Rows that can be learned: each counts upwards from its first token."""
+    generator = np.random.default_rng(seed)
+    made: list[TokenRow] = []
+    for _ in range(count):
+        length = int(generator.integers(6, longest + 1))
+        ids = (np.arange(length) + generator.integers(2, VOCAB)) % VOCAB
+        mask = np.ones(length, dtype=bool)
+        mask[: int(generator.integers(1, 4))] = False
+        made.append((ids.astype(np.int32), mask))
+    return made
+
+
+def config(**sections: Any) -> Config:
+    base: dict[str, dict[str, Any]] = {
+        "model": {"name": "tiny", "dtype": "fp32", "device": "cpu"},
+        "data": {"train": ["rows"]},
+        "adapter": {"type": "lora", "rank": 4, "dropout": 0.1},
+        "optim": {"learning_rate": 1e-2, "warmup_ratio": 0.1, "weight_decay": 0.01},
+        "train": {"batch_size": 4, "num_epochs": 2, "micro_batch_tokens": 80, "num_threads": 1},
+        "evaluate": {"every": "never"},
+        "checkpoint": {"every": 2, "keep": 2, "every_minutes": None},
+    }
+    for name, values in sections.items():
+        base[name] = values if "type" in values else {**base.get(name, {}), **values}
+    return Config.model_validate(base)
+
+
+def site(path: Path, settings: Config, *, stop: StopRequests | None = None) -> Site:
+    folder = RunFolder(path)
+    folder.control_dir.mkdir(parents=True, exist_ok=True)
+    return Site(
+        folder,
+        settings,
+        {},
+        EventWriter(folder.events_file),
+        stop or StopRequests(Control(folder)),
+        "cpu",
+    )
+
+
+def build(
+    place: Site,
+    *,
+    data: list[TokenRow] | None = None,
+    held_out: list[TokenRow] | None = None,
+    probe: list[TokenRow] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Built:
+    """Assemble a run, from its newest checkpoint if it has one."""
+    torch.set_num_threads(1)
+    found = Checkpoints(place.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
+    parts = Parts(
+        model=model(dtype),
+        tokenizer=tokenizer(),
+        template=None,
+        rows=Rows.of(rows() if data is None else data),
+        held_out=held_out or [],
+        probe=probe or [],
+        base_name="tiny",
+        data_hash="d" * 64,
+        found=found,
+    )
+    return assemble(place, parts)
+
+
+def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
+    """One session of a run: build or resume, train, write the result; tells how it ended."""
+    stop = parts.pop("stop", None)
+    place = site(path, settings or config(), stop=stop)
+    with place.events:
+        built = build(place, **parts)
+        built.job.saver.checkpoints.clean()
+        try:
+            if not built.resumed:
+                built.job.measure.before(built.job.state)
+            ending = train(built.job)
+        except Stopped:
+            ending = "stopped"
+        if ending == "finished":
+            final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
+        place.events.write("status", status=ending)
+    return ending
+
+
+def events(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    found, _ = read_events(RunFolder(path).events_file)
+    return [e for e in found if kind is None or e["type"] == kind]
+
+
+def newest(path: Path) -> Any:
+    return Checkpoints(RunFolder(path).checkpoints_dir, 1, lambda _: None, {}).newest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the newest checkpoint's weights, optimizer and exact position, and the result."""
+    found = newest(path)
+    total = hashlib.sha256()
+    for file in sorted(found.folder.rglob("*.safetensors")):
+        total.update(file.read_bytes())
+    state = json.loads((found.folder / "state.json").read_text())
+    del state["elapsed_seconds"]
+    total.update(json.dumps(state, sort_keys=True).encode())
+    for file in sorted([*path.glob("adapter/*.safetensors"), *path.glob("model/*.safetensors")]):
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def history(path: Path) -> list[tuple[Any, ...]]:
+    """What every step told, as a reader of the finished log sees it."""
+    from tunery.runs.events import step_history
+
+    told = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens")
+    return [tuple(e[name] for name in told) for e in step_history(events(path))]
