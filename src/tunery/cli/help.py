@@ -20,7 +20,7 @@ from cyclopts import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
-from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
 from rich.text import Text
 
 from tunery.cli.console import out
@@ -33,9 +33,14 @@ class TranslatedFormatter(DefaultFormatter):
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """Print one panel."""
-        for entry in panel.entries:
-            entry.description = _in_language(entry.description)
-        super().__call__(console, options, panel)
+        titles = {
+            "Commands": t("Commands"),
+            "Parameters": t("Options"),
+            "Arguments": t("Arguments"),
+        }
+        title = titles.get(str(panel.title), panel.title)
+        entries = [_translate(entry) for entry in panel.entries]
+        super().__call__(console, options, panel.copy(title=title, entries=entries))
 
     def render_usage(self, console: Any, options: Any, usage: Any) -> None:
         """Print the usage line."""
@@ -47,7 +52,8 @@ class TranslatedFormatter(DefaultFormatter):
 
     def render_description(self, console: Any, options: Any, description: Any) -> None:
         """Print what the command does."""
-        super().render_description(console, options, _in_language(description))
+        if words := _in_language(description):
+            console.print(Text(f"{words}\n"))
 
 
 def explain(error: CycloptsError) -> TuneryError:
@@ -114,9 +120,21 @@ def _kind(error: CoercionError) -> str:
     return names.get(wanted) or getattr(wanted, "__name__", str(wanted))  # type: ignore[arg-type]
 
 
-def _in_language(description: Any) -> Any:
-    if language() == "en" or description is None:
-        return description
-    english = " ".join(str(getattr(description, "plain", description)).split())
-    chinese = translated(english)
-    return Text(chinese) if chinese != english else description
+def _translate(entry: HelpEntry) -> HelpEntry:
+    """Write an entry's text, choices and default in the language in force."""
+    text = Text(_in_language(entry.description))
+    if entry.choices:
+        text.append(" " + t("[one of {names}]", names=", ".join(entry.choices)), "dim")
+    if entry.default not in (None, "False", "None", "[]", "()"):
+        text.append(" " + t("[default: {value}]", value=entry.default), "dim")
+    if entry.required:
+        text.append(" " + t("[required]"), "red")
+    return entry.copy(description=text, choices=None, default=None, required=False)
+
+
+def _in_language(description: Any) -> str:
+    """Translate a docstring paragraph by paragraph; the line breaks of the code are undone."""
+    inner = getattr(description, "primary_renderable", description)
+    text = str(getattr(inner, "plain", inner or ""))
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return "\n\n".join(translated(paragraph) for paragraph in paragraphs)

@@ -50,7 +50,7 @@ class DataConfig(Section):
     """Text encoding of the files."""
 
     header: bool = True
-    """Whether the first line of a csv or tsv file names the columns; without it they are 1, 2, 3."""
+    """Whether the first line of a csv or tsv file names the columns; else they are 1, 2, 3."""
 
     records_at: str | None = None
     """Key under which a JSON file keeps its list of rows, such as data or result.rows."""

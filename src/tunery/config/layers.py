@@ -16,6 +16,7 @@ from typing import Any
 
 from tunery.config import read, settings
 from tunery.errors import unknown_name
+from tunery.i18n import t
 
 DEFAULT = "default"
 SHORT = {"model": "name"}  # ``model: demo`` is short for ``model: {name: demo}``
@@ -190,6 +191,21 @@ def preset_layer(name: str) -> Layer:
     file = resources.files("tunery.config") / "presets" / f"{name}.yaml"
     document = read.parse(file.read_text(encoding="utf-8"), f"{name}.yaml")
     return Layer(f"preset {name}", document.values, {}, document.raw)
+
+
+def preset_about(name: str) -> str:
+    """Say what a preset is for, in the language in force."""
+    match name:
+        case "identity":
+            return t("Give a small model a name and an author, and keep what it knew.")
+        case "lora":
+            return t("LoRA on conversations: the place to start for most tasks.")
+        case "full":
+            return t("Every weight on conversations: more memory, more data needed.")
+        case "pretrain":
+            return t("Continued pretraining on plain text: a new language, domain or style.")
+        case _:
+            return ""
 
 
 def file_layer(path: Path) -> Layer:

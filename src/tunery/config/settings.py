@@ -107,6 +107,13 @@ class Setting:
 
     def help(self, language: str | None = None) -> str:
         """Say what it is for, in a language (default: the one in force)."""
+        if self.path == f"{self.section}.type" and self.section in tagged():
+            inside = [g for g in groups() if g.path == self.section]
+            parts = (
+                f"{g.variant}: {g.help(language)}" if g.variant else g.help(language)
+                for g in inside
+            )
+            return " ".join(parts)
         return _help(self.key, self.english, language)
 
     def as_dict(self, language: str | None = None) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def tagged() -> dict[str, dict[str, type[BaseModel]]]:
     """Find the sections that have a ``type``: path -> type -> class, the default first."""
     found: dict[str, dict[str, type[BaseModel]]] = {}
     for name, info in Config.model_fields.items():
-        variants = _variants(info.annotation)
+        variants = models_of(info.annotation)
         if len(variants) > 1:
             default = type(info.get_default(call_default_factory=True))
             ordered = sorted(variants, key=lambda model: model is not default)
@@ -177,6 +184,15 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
     return () if annotation is NoneType else (annotation,)
 
 
+def models_of(annotation: Any) -> list[type[BaseModel]]:
+    """List the config classes among the alternatives of a type."""
+    return [
+        each
+        for each in alternatives(annotation)
+        if inspect.isclass(each) and issubclass(each, BaseModel)
+    ]
+
+
 def optional(annotation: Any) -> bool:
     """Whether null is accepted."""
     return NoneType in get_args(annotation)
@@ -202,8 +218,8 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
         prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
     """
     with i18n.speaking(language or i18n.language()):
-        lines = [t("Settings, in a file as section: {name: value} or as flags:"), ""]
-        wanted = [s for s in walk() if _under(s.path, prefix)]
+        lines = [t("Settings, in a file (section:, below it name: value) or as flags:")]
+        wanted = [s for s in walk() if under(s.path, prefix)]
         heads = {(g.path, g.variant): g for g in groups()}
         last: tuple[str, str | None] | None = None
         for setting in wanted:
@@ -214,8 +230,13 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
             last = here
             lines.append(f"  --{setting.path}  {setting.type}  [{show(setting.default)}]")
             detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
-            lines += textwrap.wrap(detail, 92, initial_indent="      ", subsequent_indent="      ")
+            lines += _wrapped(detail)
         return "\n".join(lines)
+
+
+def under(path: str, prefix: str) -> bool:
+    """Whether a setting is ``prefix`` or lies in it; an empty prefix holds all."""
+    return not prefix or path == prefix or path.startswith(f"{prefix.rstrip('.')}.")
 
 
 def show(value: Any) -> str:
@@ -230,12 +251,19 @@ def chinese() -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def _wrapped(text: str, width: int = 92) -> list[str]:
+    """Indent and wrap a help text; Chinese, which has no spaces, is left to the terminal."""
+    if not text.isascii():
+        return [f"      {text}"]
+    return textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
+
+
 def _walk(
     model: type[BaseModel], path: str, key: str, variant: str | None
 ) -> Iterator[Setting | Group]:
     for name, info in model.model_fields.items():
         here, here_key = _join(path, name), _join(key, name)
-        variants = _variants(info.annotation)
+        variants = models_of(info.annotation)
         if len(variants) > 1:
             yield Group(here_key, here, None, _sentence(info.description))
             yield _type_setting(here, here_key, info)
@@ -279,14 +307,6 @@ def _type_setting(path: str, key: str, info: FieldInfo) -> Setting:
         bounds="",
         english=_sentence(info.description),
     )
-
-
-def _variants(annotation: Any) -> list[type[BaseModel]]:
-    return [
-        each
-        for each in alternatives(annotation)
-        if inspect.isclass(each) and issubclass(each, BaseModel)
-    ]
 
 
 def _tag(model: type[BaseModel]) -> str:
@@ -361,11 +381,7 @@ def _doc(model: type[BaseModel]) -> str:
 
 
 def _sentence(text: str | None) -> str:
-    return " ".join((text or "").split())
-
-
-def _under(path: str, prefix: str) -> bool:
-    return not prefix or path == prefix or path.startswith(f"{prefix.rstrip('.')}.")
+    return " ".join((text or "").replace("``", "").split())
 
 
 def _join(path: str, name: str) -> str:

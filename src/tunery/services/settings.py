@@ -1,0 +1,126 @@
+"""Showing, explaining and comparing settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.config import layers, load, settings
+from tunery.config.config import Config
+from tunery.errors import UnknownName, did_you_mean
+from tunery.i18n import t
+from tunery.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a config: its path, value and origin."""
+
+    path: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that two configs do not share; None where one has no such setting."""
+
+    path: str
+    left: Any
+    right: Any
+
+
+def rows(loaded: load.Loaded) -> list[Row]:
+    """List every setting of a config with its value and origin."""
+    values = flat(loaded.config)
+    return [Row(path, values[path], origin) for path, origin in loaded.origins.items()]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Give every setting's value by path, as plain data."""
+    values = config.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for setting in settings.walk():
+        inside: Any = values
+        for part in setting.path.split("."):
+            inside = inside.get(part, _ABSENT) if isinstance(inside, dict) else _ABSENT
+        if inside is not _ABSENT and _has(config, setting):
+            found[setting.path] = inside
+    return found
+
+
+def named(name: str) -> Config:
+    """Find settings by name: a file, a preset, a run or a run folder.
+
+    Raises:
+        UnknownName: Nothing of that name.
+        ConfigError: The file cannot be read as settings.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return load.read_frozen(RunFolder(path).config_file)
+    if path.exists() or path.suffix in (".yaml", ".yml", ".json"):
+        document_is_frozen = path.name == "config.yaml" and load.read_frozen_meta(path)
+        return load.read_frozen(path) if document_is_frozen else load.load([path]).config
+    if name in layers.preset_names():
+        return load.load(preset=name).config
+    run = env.runs_dir() / name
+    if "/" not in name and run.is_dir():
+        return load.read_frozen(RunFolder(run).config_file)
+    raise UnknownName(
+        t("{name!r}: no such file, preset or run.", name=name),
+        fix=f"{did_you_mean(name, layers.preset_names())} "
+        + t("Presets: {names}. Runs: tunery runs list", names=", ".join(layers.preset_names())),
+    )
+
+
+def diff(left: str, right: str) -> list[Difference]:
+    """Compare two configs, each a file, a preset, a run or a run folder.
+
+    Raises:
+        UnknownName: Nothing of that name.
+        ConfigError: A file cannot be read as settings.
+    """
+    one, other = flat(named(left)), flat(named(right))
+    paths = dict.fromkeys([*one, *other])
+    return [
+        Difference(path, one.get(path), other.get(path))
+        for path in paths
+        if path != "preset" and one.get(path, _ABSENT) != other.get(path, _ABSENT)
+    ]
+
+
+def listed(prefix: str = "") -> Sequence[settings.Setting]:
+    """List the settings under a prefix.
+
+    Raises:
+        UnknownName: No setting begins with it.
+    """
+    found = [s for s in settings.walk() if settings.under(s.path, prefix)]
+    if not found:
+        known = [*settings.by_path(), *(group.path for group in settings.groups())]
+        near = did_you_mean(prefix, known)
+        raise UnknownName(t("{name}: no such setting or section.", name=prefix), fix=near)
+    return found
+
+
+_ABSENT = object()
+
+
+def _has(config: Config, setting: settings.Setting) -> bool:
+    if setting.variant is None:
+        return True
+    return getattr(getattr(config, setting.section), "type", None) == setting.variant
+
+
+def written(value: Any) -> str:
+    """Write a value as it stands in a file."""
+    return "" if value is _ABSENT else settings.show(value)
+
+
+def presets() -> dict[str, str]:
+    """List the presets with one sentence on each."""
+    return {name: layers.preset_about(name) for name in layers.preset_names()}
