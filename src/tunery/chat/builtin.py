@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tunery.errors import ModelError, unknown_name
+from tunery.chat import refusals
+from tunery.errors import unknown_name
 
 ALIASES = {
     "qwen": "qwen2.5",
@@ -64,10 +65,7 @@ def find(name: str) -> Source:
         try:
             text = Path(name).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"template {name}: the file cannot be read ({error}).",
-                fix=f"Give a readable Jinja file, or one of: {', '.join(names())}.",
-            ) from error
+            raise refusals.unreadable(name, error, names()) from error
         return _with_header(Path(name).name, text)
     known = names()
     chosen = ALIASES.get(name, name)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tunery.chat import refusals
 from tunery.chat.control import ControlTokens, Marked
-from tunery.errors import DataError, ModelError
 
 
 class Encoder:
@@ -27,12 +27,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, control: ControlTokens) -> None:
         if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{getattr(tokenizer, 'name_or_path', 'tokenizer')}: this tokenizer has no "
-                "tokenizer.json (it is not a fast tokenizer).",
-                fix="Convert it once with transformers: "
-                "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-            )
+            raise refusals.slow_tokenizer(str(getattr(tokenizer, "name_or_path", "tokenizer")))
         self.control = control
         self._backend = tokenizer.backend_tokenizer
         self._newline = self._encode("\n")
@@ -54,12 +49,7 @@ class Encoder:
                 for marked in texts
             ]
         except UnicodeEncodeError as error:
-            raise DataError(
-                "The text holds half of an emoji (a lone surrogate such as \\ud83d), which cannot "
-                "be turned into tokens.",
-                fix="Correct the text where it comes from.",
-                code="E113",
-            ) from error
+            raise refusals.half_letter() from error
 
     def encode_rest(self, marked: Marked) -> list[int]:
         """Encode a text that continues another: no prefix space is added in front."""
@@ -114,11 +104,7 @@ class Encoder:
             # A vocabulary whose plain model knows the spelling: break it after one letter.
             ids = self._encode_as_text(text[:1]) + self._encode_as_text(text[1:])
             if not self.control.ids.isdisjoint(ids):
-                raise DataError(
-                    f"The text {text!r} cannot be written without its control token: this "
-                    "tokenizer makes it out of plain text too.",
-                    fix="Take it out of the data.",
-                )
+                raise refusals.always_control(text)
         return ids
 
     def _needs_care(self) -> bool:

@@ -138,7 +138,7 @@ def render(template: jinja2.Template, variables: dict[str, Any]) -> dict[str, An
 
     Returns:
         ``{"text", "spans"}``, or ``{"error", "message"}`` with error one of ``rejected``,
-        ``time``, ``memory``, ``output``, ``sandbox``, ``broken``.
+        ``time``, ``memory``, ``output``, ``sandbox``, ``syntax``, ``broken``.
     """
     generation: Generation = template.environment.generation  # type: ignore[attr-defined]
     generation.blocks, generation.spans = [], []
@@ -188,7 +188,7 @@ def attempt(action: Any) -> dict[str, Any]:
     except SecurityError as error:
         return {"error": "sandbox", "message": str(error)}
     except jinja2.TemplateSyntaxError as error:
-        return {"error": "broken", "message": f"line {error.lineno}: {error.message}"}
+        return {"error": "syntax", "message": f"line {error.lineno}: {error.message}"}
     except Exception as error:  # noqa: BLE001 - whatever a stranger's template raises is an answer
         return {"error": "broken", "message": f"{type(error).__name__}: {error}"[:500]}
 

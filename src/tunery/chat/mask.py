@@ -14,15 +14,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tunery.chat import refusals
 from tunery.chat.control import Marked
+from tunery.chat.remarks import (
+    NO_TRAINED_TOKEN,
+    ONLY_STOP,
+    OPENED_THINKING,
+    REWRITES_HISTORY,
+)
 from tunery.config.data import LossOn
-from tunery.errors import DataError
 from tunery.types import Conversation, Message, Rendered
-
-REWRITES_HISTORY = "history is written differently from a last turn: one row per answer"
-OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
-NO_TRAINED_TOKEN = "no trained token"
-ONLY_STOP = "an answer trains only its stop token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
         return [_everything(plan, whole, turns, rest, template)]
     if not all(_fits(turn, whole, template) for turn in turns):
         if plan.others:
-            raise _no_span(plan.others[0], template)
+            raise refusals.no_span(template.name, plan.others[0] + 1)
         return [_alone(turn, len(turns)) for turn in turns]
     ids, text = _closed(whole, turns)
     trained = [False] * len(ids)
@@ -160,12 +161,7 @@ def _closing(message: Message, ids: list[int], whole: View, template: Any) -> in
         return after[0]
     closing = template.closing_id(message)
     if closing is None:
-        raise DataError(
-            f"template {template.name} writes no stop token after an answer of the "
-            f"{message.role}, and the tokenizer has no EOS.",
-            fix="Choose another template with model.template.",
-            code="E417",
-        )
+        raise refusals.no_stop_token(template.name)
     return closing
 
 
@@ -184,14 +180,7 @@ def _after_opened_thinking(prompt: Marked, turn: Marked, template: Any) -> Marke
     opened = prompt.text.rstrip()
     header = opened.removesuffix("<think>")
     if header == opened or not turn.text.startswith(header):
-        raise DataError(
-            f"template {template.name}: the prompt for an answer is not what stands before the "
-            "answer in its own rendering, so what the model would learn is not what it will be "
-            f"asked. Prompt ends with {prompt.text[-40:]!r}, the turn reads "
-            f"{turn.text[len(header) :][:40]!r}.",
-            fix="Choose a built-in template with model.template.",
-            code="E417",
-        )
+        raise refusals.prompt_differs(template.name, prompt.text, turn.text[len(header) :])
     after = turn.slice(len(header))
     body = after.text
     opening = body.partition("</think>")[0] if "</think>" in body else None
@@ -243,17 +232,8 @@ def _span(index: int, before: View, after: View, whole: View, template: Any) -> 
     """Where a message lies in the whole conversation."""
     start, end = len(before.ids), len(after.ids)
     if whole.ids[:end] != after.ids or after.ids[:start] != before.ids:
-        raise _no_span(index, template)
+        raise refusals.no_span(template.name, index + 1)
     return start, end
-
-
-def _no_span(index: int, template: Any) -> DataError:
-    return DataError(
-        f"message {index + 1} has its own train setting, but template {template.name} writes "
-        "history differently from a last turn, so its tokens cannot be told apart.",
-        fix="Take train out of this message, or choose another template with model.template.",
-        code="E418",
-    )
 
 
 def _from_marks(

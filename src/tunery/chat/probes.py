@@ -8,8 +8,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+from tunery.chat import refusals
 from tunery.chat.messages import Shape
-from tunery.errors import DataError
 from tunery.types import Conversation
 
 VALUE = "zqvalue"
@@ -49,27 +49,12 @@ class Features:
         """
         roles = {message.role for message in conversation.messages}
         calls = any(message.tool_calls for message in conversation.messages)
-        fix = "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template."
         if conversation.tools and not self.lists_tools:
-            raise DataError(
-                f"template {name} has no place for tools; the row brings "
-                f"{len(conversation.tools)}.",
-                fix=fix,
-                code="E415",
-            )
+            raise refusals.no_tools(name, len(conversation.tools))
         if (calls or "tool" in roles) and self.call_shape is None:
-            raise DataError(
-                f"template {name} has no tool calls; the row holds a call or a tool's answer.",
-                fix=fix,
-                code="E415",
-            )
+            raise refusals.no_calls(name)
         if "system" in roles and self.loses_system:
-            raise DataError(
-                f"template {name} leaves system messages out; the row has one.",
-                fix="Put it into the first user message, or choose another template with "
-                "model.template.",
-                code="E416",
-            )
+            raise refusals.no_system(name)
 
     @functools.cached_property
     def lists_tools(self) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat import jinja_child
+from tunery.chat.refusals import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Outcome:
         text: The rendered text; empty on failure.
         spans: Character spans of ``{% generation %}`` blocks.
         error: Empty, or ``rejected`` (the template called ``raise_exception``), ``time``,
-            ``memory``, ``output``, ``sandbox``, ``broken``.
+            ``memory``, ``output``, ``sandbox``, ``syntax``, ``broken``.
         message: What the template or Jinja said.
     """
 
@@ -40,16 +41,10 @@ class Outcome:
     error: str = ""
     message: str = ""
 
-    def why(self) -> str:
-        """Say in words why there is no text."""
-        return {
-            "rejected": self.message,
-            "time": f"it ran for more than {jinja_child.CPU_SECONDS:g} s of CPU time",
-            "memory": "it needs more than 1 GiB of memory",
-            "output": "it writes or counts more than a rendering may (16 MiB of text)",
-            "sandbox": f"it tried what the sandbox forbids: {self.message}",
-            "broken": self.message,
-        }.get(self.error, self.message)
+    @property
+    def failure(self) -> Failure:
+        """Why there is no text."""
+        return Failure(self.error, self.message)
 
 
 def render(source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetime) -> list[Outcome]:

@@ -14,13 +14,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tunery.chat import builtin, mask, probes, sandbox, stops
+from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.messages import Thinking, to_dicts, tool_dicts
 from tunery.config.data import LossOn
-from tunery.errors import DataError, ModelError
-from tunery.types import Conversation, Message, Rendered, RowRef
+from tunery.errors import DataError
+from tunery.i18n import t
+from tunery.types import Conversation, Message, Rendered
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
@@ -56,11 +57,7 @@ class ChatTemplate:
         found = stops.find(tokenizer, self.control, self._probe, source.stops)
         self.stop_ids = found.ids
         if found.main is None:
-            raise ModelError(
-                f"template {self.name}: no stop token. The template writes none after an answer "
-                "and the tokenizer has no EOS.",
-                fix="Choose a template that ends its turns: model.template=chatml.",
-            )
+            raise refusals.no_stop_token(self.name)
         self.stop_id = found.main
         self._closing = found.closing
         identity = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
@@ -89,9 +86,11 @@ class ChatTemplate:
             return cls(tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now)
         template = cls(tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now)
         template.notices = (
-            "This model brings no chat template. The plain template (alpaca) is used: headings as "
-            "text and the model's own end token after each answer, so no token is used that the "
-            "model has never seen. Choose another with model.template.",
+            t(
+                "This model brings no chat template. The plain template (alpaca) is used: headings "
+                "as text and the model's own end token after each answer, so no token is used "
+                "that the model has never seen. Choose another with model.template."
+            ),
         )
         return template
 
@@ -141,7 +140,7 @@ class ChatTemplate:
             try:
                 self.features.check(conversation, self.name)
             except DataError as error:
-                plans.append(located(error, conversation.ref))
+                plans.append(refusals.located(error, conversation.ref))
                 continue
             plan = mask.plan(conversation, loss_on)
             plans.append(plan)
@@ -155,7 +154,9 @@ class ChatTemplate:
         ]
         ids = iter(self.encoder.encode_many([text for text in texts if text is not None]))
         views = [
-            self._failure(outcome) if text is None else mask.View(text, next(ids))
+            refusals.not_rendered(self.name, outcome.failure)
+            if text is None
+            else mask.View(text, next(ids))
             for outcome, text in zip(outcomes, texts, strict=True)
         ]
         place = 0
@@ -172,7 +173,7 @@ class ChatTemplate:
                 seen = [view for view in mine if isinstance(view, mask.View)]
                 yield mask.rows(plan, seen, self)
             except DataError as error:
-                yield located(error, plan.conversation.ref)
+                yield refusals.located(error, plan.conversation.ref)
 
     def prompt_ids(
         self,
@@ -200,7 +201,7 @@ class ChatTemplate:
         job = self._job(messages, tools, thinking, prompt=True)
         (outcome,) = sandbox.render(self._source_for(tools), [job], now=self._now)
         if outcome.error:
-            raise self._failure(outcome)
+            raise refusals.not_rendered(self.name, outcome.failure)
         return unmark(outcome.text)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -260,37 +261,15 @@ class ChatTemplate:
             **variables,
         }
         (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now)
-        if outcome.error in ("time", "memory", "output", "sandbox"):
-            raise self._failure(outcome)
-        if outcome.error == "broken" and outcome.message.startswith("line "):
-            raise ModelError(
-                f"template {self.name}: {outcome.why()}.", fix="Correct the Jinja source."
-            )
+        if outcome.error in ("time", "memory", "output", "sandbox", "syntax"):
+            raise refusals.broken_template(self.name, outcome.failure)
         return None if outcome.error else outcome.text
-
-    def _failure(self, outcome: sandbox.Outcome) -> DataError:
-        if outcome.error == "rejected":
-            return DataError(
-                f"template {self.name} rejects the conversation: {outcome.why()}",
-                fix="Change the messages (roles, their order, the system message), or choose "
-                "another template with model.template.",
-                code="E416",
-            )
-        return DataError(
-            f"template {self.name} cannot render the conversation: {outcome.why()}",
-            fix="Choose another template with model.template.",
-            code="E417",
-        )
 
     def _check_needs(self, source: builtin.Source) -> None:
         known = {token.content for token in self.tokenizer.added_tokens_decoder.values()}
         missing = [name for name in source.needs if name not in known]
         if missing:
-            raise ModelError(
-                f"template {source.name}: this tokenizer has no control token "
-                f"{', '.join(missing)}, so a turn could not be ended.",
-                fix="Leave model.template out to use the model's own, or choose alpaca.",
-            )
+            raise refusals.missing_tokens(source.name, missing)
 
 
 _THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
@@ -304,18 +283,6 @@ _THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
     "strip_history": {},
     "off": {"enable_thinking": False, "thinking": False},
 }
-
-
-def located(error: DataError, ref: RowRef | None) -> DataError:
-    """The same error with the row in front, where the row is known."""
-    if ref is None or "record" in error.fields:
-        return error
-    return DataError(
-        f"{ref.file} record {ref.record}: {error.message}",
-        fix=error.fix,
-        code=error.code,
-        **{**error.fields, "file": ref.file, "record": ref.record, "line": ref.line},
-    )
 
 
 def _own_source(tokenizer: Any) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from tunery.chat.remarks import in_words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.config.load import from_tokens
 from tunery.errors import ConfigError
@@ -170,7 +171,7 @@ def _show_row(
         counts += " " + t("{cut} tokens are cut.", cut=f"{chosen.cut:,}")
     out.print(Text(counts, "bold"), soft_wrap=True)
     for note in dict.fromkeys(chosen.notes):
-        out.print(Text(f"· {remark(note)}", "dim"), soft_wrap=True)
+        out.print(Text(f"· {in_words(note)}", "dim"), soft_wrap=True)
     if shown.example.dropped:
         print_warning(_dropped(shown, config))
 
@@ -178,32 +179,9 @@ def _show_row(
 def _dropped(shown: Shown, config: Config) -> str:
     return t(
         "A run would leave this row out: {why} (data.max_length={length}).",
-        why=remark(shown.example.dropped),
+        why=in_words(shown.example.dropped),
         length=config.data.max_length,
     )
-
-
-def remark(note: str) -> str:
-    """A remark of rendering or cutting in the language in force."""
-    return {
-        "history is written differently from a last turn: one row per answer": t(
-            "history is written differently from a last turn: one row per answer"
-        ),
-        "the prompt opens the thinking; the answer is written after it": t(
-            "the prompt opens the thinking; the answer is written after it"
-        ),
-        "no trained token": t("no trained token"),
-        "an answer trains only its stop token": t("an answer trains only its stop token"),
-        "longer than max_length": t("longer than max_length"),
-        "longer than max_length, with no room for a trained token": t(
-            "longer than max_length, with no room for a trained token"
-        ),
-        "early turns dropped to fit max_length": t("early turns dropped to fit max_length"),
-        "cut at the end to fit max_length": t("cut at the end to fit max_length"),
-        "cut at the start to fit max_length": t("cut at the start to fit max_length"),
-        "split to fit max_length": t("split to fit max_length"),
-        "rejected by the chat template": t("rejected by the chat template"),
-    }.get(note, note)
 
 
 def _colored(row: Any, *, boundaries: bool, plain: bool) -> Text:
@@ -256,7 +234,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
         (
             f"max_length {found['max_length']:,}",
             t(
-                "{touched} rows touched, {cut} tokens cut; {keeps} would keep 99 % of the rows whole",
+                "{touched} rows touched, {cut} tokens cut; {keeps} would keep 99 % of them whole",
                 touched=f"{found['truncated']:,}",
                 cut=f"{found['cut_tokens']:,}",
                 keeps=f"{found['keeps_99']:,}",
@@ -291,7 +269,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
         pad = " " * (width - _width(label))
         out.print(Text.assemble((label + pad, "cyan"), "  ", value), soft_wrap=True)
     for reason, count in {**found["filtered"], **found["notes"]}.items():
-        out.print(Text(f"· {remark(reason)}: {count:,}", "dim"), soft_wrap=True)
+        out.print(Text(f"· {in_words(reason)}: {count:,}", "dim"), soft_wrap=True)
     out.print()
     most = max(each["rows"] for each in found["histogram"])
     edge = len(str(found["histogram"][-1]["to"]))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
-from tunery.data import too_long
 from tunery.data.tokenize import Tokenized, tokenize
 from tunery.errors import DataError
+from tunery.i18n import t
 from tunery.types import Conversation, Example, Rendered
 
 
@@ -114,7 +115,7 @@ def _row(
     row: Rendered, tokenizer: Any, special: frozenset[int] | set[int], *, cut_all: bool
 ) -> RowPreview:
     tokens = token_texts(tokenizer, row.input_ids)
-    shortened = {too_long.CUT_RIGHT, too_long.CUT_LEFT, too_long.SPLIT} & set(row.notes)
+    shortened = {CUT_RIGHT, CUT_LEFT, SPLIT} & set(row.notes)
     text = row.text
     if shortened:
         text = tokenizer.decode(
@@ -169,13 +170,7 @@ def _decode(data: bytes) -> str:
 def no_such_row(name: str, row: int, rows: int) -> DataError:
     """The error for a row number outside the dataset."""
     if row < 1:
-        return DataError(
-            f"{name}: --row {row}: rows are counted from 1.",
-            fix=f"Give a number from 1 to {rows}.",
-            row=row,
-        )
-    return DataError(
-        f"{name}: there is no row {row}; it has {rows}.",
-        fix=f"Give a number from 1 to {rows}.",
-        row=row,
-    )
+        message = t("{name}: --row {row}: rows are counted from 1.", name=name, row=row)
+    else:
+        message = t("{name}: there is no row {row}; it has {rows}.", name=name, row=row, rows=rows)
+    return DataError(message, fix=t("Give a number from 1 to {count}.", count=rows), row=row)

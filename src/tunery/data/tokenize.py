@@ -13,17 +13,18 @@ from typing import Any, assert_never
 
 from tunery.chat.control import ControlTokens, unmark
 from tunery.chat.encode import Encoder
-from tunery.chat.mask import NO_TRAINED_TOKEN
-from tunery.chat.template import ChatTemplate, located
+from tunery.chat.refusals import located
+from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN, REJECTED, in_words
+from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data import too_long
 from tunery.data.token_rows import RowWriter, TokenRows
 from tunery.errors import DataError, ModelError
+from tunery.i18n import t
 from tunery.types import Conversation, Example, Rendered, Text
 
 CHUNK = 256
 FORMAT_VERSION = 1
-REJECTED = "rejected by the chat template"
 
 Progress = Callable[[int, int], None]
 
@@ -110,8 +111,11 @@ def text_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
     """
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            f"{tokenizer.name_or_path}: the tokenizer has no EOS token to end a text with.",
-            fix="Add eos_token to its tokenizer_config.json.",
+            t(
+                "{name}: the tokenizer has no EOS token to end a text with.",
+                name=tokenizer.name_or_path,
+            ),
+            fix=t("Add eos_token to its tokenizer_config.json."),
         )
     control = ControlTokens(tokenizer, "")
     encoder = Encoder(tokenizer, control)
@@ -168,16 +172,20 @@ def _judge(
         shown = "\n".join(f"  {error.message}" for error in refused[:20])
         first = refused[0]
         raise DataError(
-            first.message if total == 1 else f"{bad} of {total} rows cannot be used:\n{shown}",
+            first.message
+            if total == 1
+            else t("{bad} of {total} rows cannot be used:", bad=bad, total=total) + f"\n{shown}",
             fix=first.fix,
             code=first.code,
             rows=bad,
         )
     if writer.rows == 0:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in writer.filtered.items())
+        reasons = "; ".join(
+            f"{count} {in_words(reason)}" for reason, count in writer.filtered.items()
+        )
         raise DataError(
-            f"No row is left to train on: {total} read, {reasons or 'none given'}.",
-            fix="Give other data, or change data.loss_on, data.max_length or data.too_long.",
+            t("No row is left to train on: {total} read. {reasons}", total=total, reasons=reasons),
+            fix=t("Give other data, or change data.loss_on, data.max_length or data.too_long."),
             code="E719",
         )
 
@@ -231,7 +239,7 @@ def _fit(
     ]
     if fitted:
         return Tokenized(fitted, full_length=full)
-    reason = too_long.DROPPED if data.too_long == "drop" else too_long.NO_ROOM
+    reason = DROPPED if data.too_long == "drop" else NO_ROOM
     return Tokenized([], reason, full)
 
 

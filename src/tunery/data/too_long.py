@@ -9,25 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT, TURNS_DROPPED
 from tunery.errors import DataError
+from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered
 
 Render = Callable[[Conversation], list[Rendered]]
-
-DROPPED = "longer than max_length"
-NO_ROOM = "longer than max_length, with no room for a trained token"
-TURNS_DROPPED = "early turns dropped to fit max_length"
-CUT_RIGHT = "cut at the end to fit max_length"
-CUT_LEFT = "cut at the start to fit max_length"
-SPLIT = "split to fit max_length"
 
 
 def fail(row: Rendered, max_length: int) -> DataError:
     """The error of ``too_long: fail``."""
     length = len(row.input_ids)
     return DataError(
-        f"The row has {length} tokens, more than data.max_length={max_length}.",
-        fix=f"Set data.max_length to {length} or more, or choose another data.too_long.",
+        t(
+            "The row has {length} tokens, more than data.max_length={limit}.",
+            length=length,
+            limit=max_length,
+        ),
+        fix=t(
+            "Set data.max_length to {length} or more, or choose another data.too_long.",
+            length=length,
+        ),
         code="E703",
         tokens=length,
     )

@@ -1,0 +1,224 @@
+"""The sentences with which rendering refuses: what is wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunery.errors import DataError, ModelError
+from tunery.i18n import t
+from tunery.types import RowRef
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a template gave no text.
+
+    Args:
+        kind: ``rejected`` (it called ``raise_exception``), ``time``, ``memory``, ``output``,
+            ``sandbox``, ``syntax`` or ``broken``.
+        message: What the template or Jinja said.
+    """
+
+    kind: str
+    message: str = ""
+
+    def in_words(self) -> str:
+        """Say it in the language in force."""
+        match self.kind:
+            case "time":
+                return t("it ran for more than 2 s of CPU time")
+            case "memory":
+                return t("it needs more than 1 GiB of memory")
+            case "output":
+                return t("it writes or counts more than a rendering may (16 MiB of text)")
+            case "sandbox":
+                return t("it tried what the sandbox forbids: {what}", what=self.message)
+        return self.message
+
+
+def located(error: DataError, ref: RowRef | None) -> DataError:
+    """The same error with the row in front, where the row is known."""
+    if ref is None or "record" in error.fields:
+        return error
+    message = t(
+        "{file} record {record}: {what}", file=ref.file, record=ref.record, what=error.message
+    )
+    fields = {**error.fields, "file": ref.file, "record": ref.record, "line": ref.line}
+    return DataError(message, fix=error.fix, code=error.code, **fields)
+
+
+def not_rendered(template: str, failure: Failure) -> DataError:
+    """The template rejects a conversation, or breaks on it."""
+    if failure.kind == "rejected":
+        return DataError(
+            t(
+                "template {template} rejects the conversation: {why}",
+                template=template,
+                why=failure.in_words(),
+            ),
+            fix=t(
+                "Change the messages (roles, their order, the system message), or choose another "
+                "template with model.template."
+            ),
+            code="E416",
+        )
+    return DataError(
+        t(
+            "template {template} cannot render the conversation: {why}",
+            template=template,
+            why=failure.in_words(),
+        ),
+        fix=_other_template(),
+        code="E417",
+    )
+
+
+def broken_template(template: str, failure: Failure) -> ModelError:
+    """The template is no Jinja, or does what it may not."""
+    return ModelError(
+        t("template {template}: {why}", template=template, why=failure.in_words()),
+        fix=t("Correct the Jinja source, or choose another template with model.template."),
+    )
+
+
+def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
+    """The tokenizer lacks control tokens that the template writes."""
+    return ModelError(
+        t(
+            "template {template}: this tokenizer has no control token {tokens}, so a turn could "
+            "not be ended.",
+            template=template,
+            tokens=", ".join(missing),
+        ),
+        fix=t("Leave model.template out to use the model's own, or choose alpaca."),
+    )
+
+
+def no_stop_token(template: str) -> ModelError:
+    """Nothing would end an answer."""
+    return ModelError(
+        t(
+            "template {template}: it writes no stop token after an answer, and the tokenizer has "
+            "no EOS.",
+            template=template,
+        ),
+        fix=_other_template(),
+    )
+
+
+def unreadable(name: str, why: OSError | ValueError, known: Sequence[str]) -> ModelError:
+    """A template file that cannot be read."""
+    return ModelError(
+        t("template {name}: the file cannot be read ({why}).", name=name, why=why),
+        fix=t("Give a readable Jinja file, or one of: {names}.", names=", ".join(known)),
+    )
+
+
+def no_tools(template: str, count: int) -> DataError:
+    """Tools that the template would lose."""
+    return DataError(
+        t(
+            "template {template} has no place for tools; the row brings {count}.",
+            template=template,
+            count=count,
+        ),
+        fix=_template_with_tools(),
+        code="E415",
+    )
+
+
+def no_calls(template: str) -> DataError:
+    """Tool calls that the template would lose."""
+    return DataError(
+        t(
+            "template {template} has no tool calls; the row holds a call or a tool's answer.",
+            template=template,
+        ),
+        fix=_template_with_tools(),
+        code="E415",
+    )
+
+
+def no_system(template: str) -> DataError:
+    """A system message that the template would lose."""
+    return DataError(
+        t("template {template} leaves system messages out; the row has one.", template=template),
+        fix=t(
+            "Put it into the first user message, or choose another template with model.template."
+        ),
+        code="E416",
+    )
+
+
+def prompt_differs(template: str, prompt: str, turn: str) -> DataError:
+    """The template's prompt is not how its own answered turn begins."""
+    return DataError(
+        t(
+            "template {template}: the prompt for an answer is not what stands before the answer in "
+            "its own rendering, so the model would learn something else than it will be asked. "
+            "The prompt ends with {prompt!r}, the turn reads {turn!r}.",
+            template=template,
+            prompt=prompt[-40:],
+            turn=turn[:40],
+        ),
+        fix=t("Choose a built-in template with model.template."),
+        code="E417",
+    )
+
+
+def no_span(template: str, number: int) -> DataError:
+    """A message whose tokens cannot be told apart, and whose ``train`` asks for that."""
+    return DataError(
+        t(
+            "message {number} has its own train setting, but template {template} writes history "
+            "differently from a last turn, so its tokens cannot be told apart.",
+            number=number,
+            template=template,
+        ),
+        fix=t("Take train out of this message, or choose another template with model.template."),
+        code="E418",
+    )
+
+
+def slow_tokenizer(name: str) -> ModelError:
+    """A tokenizer that is not a tokenizer.json."""
+    return ModelError(
+        t("{name}: this tokenizer has no tokenizer.json (it is not a fast tokenizer).", name=name),
+        fix=t(
+            "Convert it once with transformers: "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        ),
+    )
+
+
+def half_letter() -> DataError:
+    """A lone surrogate."""
+    return DataError(
+        t(
+            "The text holds half of an emoji (a lone surrogate such as \\ud83d), which cannot be "
+            "turned into tokens."
+        ),
+        fix=t("Correct the text where it comes from."),
+        code="E113",
+    )
+
+
+def always_control(text: str) -> DataError:
+    """A spelling that the tokenizer turns into its control token come what may."""
+    return DataError(
+        t(
+            "The text {text!r} cannot be written without its control token: this tokenizer makes "
+            "it out of plain text too.",
+            text=text,
+        ),
+        fix=t("Take it out of the data."),
+    )
+
+
+def _other_template() -> str:
+    return t("Choose another template with model.template.")
+
+
+def _template_with_tools() -> str:
+    return t("Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template.")

@@ -1,0 +1,51 @@
+"""Remarks of rendering and cutting: their stable English names and their words for people.
+
+The names are counted in events and files; ``in_words`` gives the sentence in the language in force.
+"""
+
+from __future__ import annotations
+
+from tunery.i18n import t
+
+REWRITES_HISTORY = "history is written differently from a last turn: one row per answer"
+OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
+SPELLED_CONTROL = "content spells a control token: encoded as text"
+NO_TRAINED_TOKEN = "no trained token"
+ONLY_STOP = "an answer trains only its stop token"
+DROPPED = "longer than max_length"
+NO_ROOM = "longer than max_length, with no room for a trained token"
+TURNS_DROPPED = "early turns dropped to fit max_length"
+CUT_RIGHT = "cut at the end to fit max_length"
+CUT_LEFT = "cut at the start to fit max_length"
+SPLIT = "split to fit max_length"
+REJECTED = "rejected by the chat template"
+
+
+def in_words(remark: str) -> str:
+    """Give a remark in the language in force; an unknown one stays as it is."""
+    match remark:
+        case "history is written differently from a last turn: one row per answer":
+            return t("history is written differently from a last turn: one row per answer")
+        case "the prompt opens the thinking; the answer is written after it":
+            return t("the prompt opens the thinking; the answer is written after it")
+        case "content spells a control token: encoded as text":
+            return t("content spells a control token: encoded as text")
+        case "no trained token":
+            return t("no trained token")
+        case "an answer trains only its stop token":
+            return t("an answer trains only its stop token")
+        case "longer than max_length":
+            return t("longer than max_length")
+        case "longer than max_length, with no room for a trained token":
+            return t("longer than max_length, with no room for a trained token")
+        case "early turns dropped to fit max_length":
+            return t("early turns dropped to fit max_length")
+        case "cut at the end to fit max_length":
+            return t("cut at the end to fit max_length")
+        case "cut at the start to fit max_length":
+            return t("cut at the start to fit max_length")
+        case "split to fit max_length":
+            return t("split to fit max_length")
+        case "rejected by the chat template":
+            return t("rejected by the chat template")
+    return remark
