@@ -18,7 +18,7 @@ from tunery.i18n import t
 from tunery.launch.command import worker_command, worker_env
 from tunery.runs.events import repair
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control, WorkerFile, is_alive, session_members, try_lock
+from tunery.runs.process import Control, WorkerFile, is_alive, is_locked, session_members, try_lock
 
 KILL_SECONDS = 10.0
 START_SECONDS = 10.0
@@ -142,6 +142,11 @@ def _worker(folder: RunFolder) -> dict[str, Any]:
             return {}
         time.sleep(0.02)
     return who
+
+
+def is_free(folder: RunFolder) -> bool:
+    """Whether nothing works in the folder: no worker, no parent of one, nothing being started."""
+    return not is_locked(folder.lock_file)
 
 
 def wait_until_gone(folder: RunFolder, timeout_seconds: float) -> bool:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -220,7 +221,7 @@ def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) ->
     folder.checkpoints_dir.mkdir()
     write_frozen(folder.config_file, config, meta)
     card = {
-        "created": meta.get("created"),
+        "created": round(time.time(), 3),
         "model": config.model.name,
         "method": config.method.type,
         "adapter": config.adapter.type,

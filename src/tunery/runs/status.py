@@ -49,6 +49,8 @@ class RunStatus:
     started: float | None = None
     duration_seconds: float | None = None
     pid: int | None = None
+    exit_status: int | None = None
+    """What the worker said that its end is worth: 1 failed, 2 a wrong request."""
 
     @property
     def is_live(self) -> bool:
@@ -89,6 +91,7 @@ def derive(folder: RunFolder) -> RunStatus:
     elif said and said["status"] in FINAL:
         run.status, run.reason = said["status"], str(said.get("reason") or "")
         run.fix = str(said.get("fix") or "")
+        run.exit_status = said.get("exit")
     else:
         _gone(run, folder, who, said)
     _fill_times(run, events, who)
@@ -192,7 +195,7 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
         match event["type"]:
             case "plan":
                 run.num_steps = event["num_steps"]
-            case "phase" if event["state"] != "done":
+            case "phase" if event["state"] != "end":
                 run.phase = event["phase"]
             case "resumed":
                 run.step = event["step"]

@@ -1,0 +1,256 @@
+"""How a run is watched: a live display in a terminal, plain lines in a pipe, JSON for machines.
+
+A view gets the run's events and nothing else, so every terminal that follows a run shows the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli import words
+from tunery.i18n import t
+from tunery.runs.events import Event, number
+
+PLAIN_SECONDS = 10.0
+"""In a pipe a step is printed at most this often (and the first and the last one always)."""
+
+
+class View(Protocol):
+    """Shows events of one run."""
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Take new events; called with none now and then."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a sentence that is not an event."""
+        ...
+
+    def close(self) -> None:
+        """End the display; what it said stays on the screen."""
+        ...
+
+
+class JsonView:
+    """Every event as one JSON line on stdout."""
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Print each event."""
+        for event in events:
+            print_line(event)
+
+    def say(self, text: str) -> None:
+        """Print a sentence as an object of its own type."""
+        print_line({"type": "note", "text": text})
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def print_line(value: Any) -> None:
+    """Write one JSON value on one line of stdout, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+class PlainView:
+    """Lines without colour or movement, for pipes and log files.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_steps: int | None = None
+        self._shown = float("-inf")
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Print what matters of each event."""
+        for event in events:
+            line = self._line(event)
+            if line:
+                self.say(line)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(Text(text), soft_wrap=True)
+        self._console.file.flush()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _line(self, event: Event) -> str | None:
+        match event["type"]:
+            case "plan":
+                self._num_steps = event["num_steps"]
+                return words.plan_line(event)
+            case "step":
+                last = event["step"] == self._num_steps
+                if not last and time.monotonic() - self._shown < PLAIN_SECONDS:
+                    return None
+                self._shown = time.monotonic()
+                return words.step_line(event, self._num_steps)
+            case _:
+                return told(event)
+
+
+def told(event: Event) -> str | None:
+    """An event as a sentence for either view; None for what is drawn or not worth a line."""
+    match event["type"]:
+        case "status" if event["status"] in ("queued", "paused", "stopping"):
+            reason = str(event.get("reason") or "")
+            return f"{words.status(event['status'])}: {reason}" if reason else None
+        case "phase" if event["state"] == "end":
+            took = words.seconds(number(event.get("seconds")))
+            return f"✓ {words.phase(event['phase'])}  {took}".rstrip()
+        case "rows":
+            return words.rows_line(event)
+        case "eval":
+            return words.eval_line(event)
+        case "sample" if event["stage"] in ("before", "eval"):
+            return f"  {event['prompt']}  →  {' '.join(str(event['answer']).split())}"
+        case "checkpoint":
+            return t("saved step {step}", step=event["step"])
+        case "resumed":
+            return t("continues from the checkpoint of step {step}", step=event["step"])
+        case "warning":
+            return f"! {event['text']}"
+        case "anomaly":
+            return t("! step {step}: loss {loss} is not finite; the step was not taken",
+                     step=event["step"], loss=words.loss(event.get("loss")))  # fmt: skip
+        case _:
+            return None
+
+
+class LiveView:
+    """Phases, a progress bar and the newest figures, redrawn in place.
+
+    Args:
+        console: A terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_steps: int | None = None
+        self._step: Event | None = None
+        self._stepped = 0.0
+        self._phase: tuple[str, float, str] | None = None
+        self._waiting = t("its worker is starting")
+        self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw)
+        self._live.start()
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Draw the newest state; what is worth keeping scrolls above it."""
+        for event in events:
+            self._take(event)
+
+    def say(self, text: str) -> None:
+        """Print a sentence above the display."""
+        self._console.print(Text(text, style="bold"), soft_wrap=True)
+
+    def close(self) -> None:
+        """End the display."""
+        self._phase, self._step, self._waiting = None, None, ""
+        self._live.stop()
+
+    def _take(self, event: Event) -> None:
+        match event["type"]:
+            case "status":
+                queued = event["status"] in ("queued", "paused")
+                self._waiting = str(event.get("reason") or "") if queued else ""
+            case "plan":
+                self._num_steps = event["num_steps"]
+                self._print(words.plan_line(event), "dim")
+            case "phase":
+                self._on_phase(event)
+            case "step":
+                self._step, self._stepped = event, time.monotonic()
+            case _:
+                line = told(event)
+                if line:
+                    self._print(line, _STYLES.get(event["type"], ""))
+
+    def _on_phase(self, event: Event) -> None:
+        self._waiting = ""
+        match event["state"]:
+            case "end":
+                took = words.seconds(number(event.get("seconds")))
+                line = Text.assemble(
+                    ("✓ ", "green"), words.phase(event["phase"]), (f"  {took}", "dim")
+                )
+                self._console.print(line)
+                self._phase = None
+                if event["phase"] == "train":
+                    self._step = None
+            case "progress":
+                began = self._phase[1] if self._phase else time.monotonic()
+                self._phase = (event["phase"], began, f"{event['done']:,}/{event['total']:,}")
+            case _:
+                self._phase = (event["phase"], time.monotonic(), "")
+
+    def _print(self, line: str, style: str) -> None:
+        self._console.print(Text(line, style=style, overflow="ellipsis", no_wrap=style == "dim"))
+
+    def _draw(self) -> RenderableType:
+        if self._step is not None and (self._phase is None or self._phase[0] == "train"):
+            return self._bar(self._step)
+        if self._phase is not None:
+            name, began, progress = self._phase
+            took = words.seconds(time.monotonic() - began)
+            text = Text.assemble(words.phase(name), (f"  {progress}  {took}", "dim"))
+            return Spinner("dots", text=text, style="cyan")
+        if self._waiting:
+            return Spinner("dots", text=Text(self._waiting, style="yellow"), style="yellow")
+        return Text("")
+
+    def _bar(self, event: Event) -> Group:
+        total = self._num_steps or max(1, event["step"])
+        share = min(1.0, event["step"] / total)
+        top = Table.grid(padding=(0, 1))
+        top.add_column(no_wrap=True)
+        top.add_column(ratio=1)
+        top.add_column(no_wrap=True)
+        left = number(event.get("eta_seconds"))
+        if left is not None:
+            left = max(0.0, left - (time.monotonic() - self._stepped))
+        width = max(10, min(48, self._console.width - 34))
+        top.add_row(
+            Text(t("step {step}/{all}", step=event["step"], all=total), style="bold"),
+            ProgressBar(total=total, completed=event["step"], width=width),
+            Text(f"{share:4.0%}  {t('{time} left', time=words.seconds(left))}"),
+        )
+        epoch = t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0)
+        figures = Text(
+            "  ".join([*words.measures(event), epoch]), no_wrap=True, overflow="ellipsis"
+        )
+        return Group(top, figures)
+
+
+_STYLES = {
+    "eval": "cyan",
+    "sample": "dim",
+    "checkpoint": "dim",
+    "rows": "dim",
+    "warning": "yellow",
+    "anomaly": "bold red",
+    "resumed": "bold",
+}
+
+
+def view_for(console: Console, *, as_json: bool = False) -> View:
+    """Choose how to show a run: JSON lines, a live display on a terminal, else plain lines."""
+    if as_json:
+        return JsonView()
+    return LiveView(console) if console.is_terminal else PlainView(console)

@@ -1,0 +1,93 @@
+"""Drawing a plan: the numbers of a run that has not started, part by part."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli import words
+from tunery.cli.console import out, print_warning
+from tunery.env import human_bytes
+from tunery.i18n import t
+from tunery.services.planning import Plan
+
+
+def show(plan: Plan) -> None:
+    """Print a plan."""
+    table = Table.grid(padding=(0, 2))
+    for label, value in _lines(plan):
+        table.add_row(Text(label, style="dim"), Text(value, overflow="fold"))
+    out.print(table)
+    if plan.fits:
+        out.print(Text(t("It fits this machine."), style="green"))
+    if plan.advice:
+        print_warning(plan.advice)
+
+
+def _lines(plan: Plan) -> list[tuple[str, str]]:
+    tokens, steps, share = plan.tokens, plan.steps, plan.parameters
+    percent = 100 * share["trained"] / max(1, share["all"])
+    lines = [
+        (t("rows"), words.rows_line(plan.rows)),
+        (
+            t("tokens"),
+            t("{all:,} in all, {trained:,} of them trained; a row has {mean:g} on average, "
+              "{longest:,} at most",
+              all=tokens["all"], trained=tokens["trained"], mean=tokens["mean"],
+              longest=tokens["longest"]),
+        ),
+        (
+            t("steps"),
+            t("{all:,} ({epoch:,} an epoch, {batch:,} rows each, {micro:,} tokens at once)",
+              all=steps["all"], epoch=steps["epoch"], batch=steps["batch_size"],
+              micro=steps["micro_batch_tokens"]),
+        ),
+        (
+            t("parameters"),
+            t("{trained:,} of {all:,} are trained ({percent:.2g} %)",
+              trained=share["trained"], all=share["all"], percent=percent),
+        ),
+        (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),
+        (t("memory"), _memory(plan)),
+        (
+            t("disk"),
+            t("{need} for checkpoints and the result, {free} free",
+              need=human_bytes(plan.disk["total"]), free=human_bytes(plan.disk["free"])),
+        ),
+        (t("time"), _time(plan)),
+    ]  # fmt: skip
+    if plan.rows.get("replay"):
+        count = plan.rows["replay"]
+        lines.insert(1, (t("replay"), t("{count} general prompts, answered by the base model",
+                                        count=count)))  # fmt: skip
+    return lines
+
+
+def _memory(plan: Plan) -> str:
+    memory = plan.memory
+    names = {
+        "weights": t("weights"),
+        "trained": t("trained weights"),
+        "gradients": t("gradients"),
+        "optimizer": t("optimizer"),
+        "activations": t("activations"),
+        "logits": t("logits"),
+        "interpreter": t("program"),
+    }
+    parts = " + ".join(f"{label} {human_bytes(memory[name])}" for name, label in names.items())
+    head = t("about {need} of {there} usable", need=human_bytes(memory["total"]),
+             there=human_bytes(memory["available"]))  # fmt: skip
+    if memory["measured"]:
+        head = t("{need} measured, of {there} usable", need=human_bytes(memory["total"]),
+                 there=human_bytes(memory["available"]))  # fmt: skip
+    return f"{head}\n({parts})"
+
+
+def _time(plan: Plan) -> str:
+    if plan.seconds is None:
+        return t("unknown until measured: tunery plan ... --measure")
+    speed = t("{speed:,.0f} tokens/s", speed=plan.speed["tokens_per_second"])
+    source = plan.speed["from"]
+    where = t("measured") if source == "measured" else t("as in run {run}", run=source)
+    return t("about {time} of training ({speed}, {where})",
+             time=words.seconds(plan.seconds), speed=speed, where=where)  # fmt: skip

@@ -1,0 +1,225 @@
+"""`tunery runs`: list, show, follow, stop, resume, delete and verify runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli import words
+from tunery.cli.console import out, print_json, print_warning
+from tunery.cli.live import print_line
+from tunery.cli.watch import conclude, state_line, watch
+from tunery.cli.watch import show as show_outcome
+from tunery.env import human_bytes
+from tunery.i18n import t
+from tunery.runs import store
+from tunery.runs.folder import open_run
+from tunery.runs.status import RunStatus, derive
+from tunery.runs.verify import doctor
+from tunery.services import training
+
+app = App(name="runs", help=t("List, follow, stop, resume, verify and delete runs."))
+
+Json = Annotated[bool, Parameter(negative="")]
+NUM_RECENT = 20
+
+
+@app.command(name="list")
+def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> None:
+    """List the runs, newest first.
+
+    Args:
+        all: Show every run, not only the newest 20.
+        json: Print a JSON list of all runs.
+    """
+    runs = store.list_runs()
+    if json:
+        print_json([run.as_dict() for run in runs])
+        return
+    if not runs:
+        out.print(t("No runs yet. A first one takes some minutes:"))
+        out.print(Text('  tunery train --preset identity --data.variables.name "Tuna" '
+                       '--data.variables.author "Tunery Labs"', style="cyan"),
+                  soft_wrap=True)  # fmt: skip
+        return
+    shown = runs if all else runs[:NUM_RECENT]
+    out.print(_table(shown))
+    if len(runs) > len(shown):
+        out.print(t("{count} older ones: tunery runs list --all", count=len(runs) - len(shown)))
+
+
+@app.command
+def show(name: str, *, json: Json = False) -> None:
+    """Show one run: its state, settings, answers and where everything is.
+
+    Args:
+        name: The run, or the path of its folder.
+        json: Print one JSON object.
+    """
+    folder = open_run(name)
+    came = training.outcome(folder)
+    if json:
+        print_json(came.as_dict())
+        return
+    _facts(came.state, came.rows)
+    show_outcome(came)
+
+
+@app.command
+def follow(name: str, *, json: Json = False) -> int:
+    """Watch a run from here; Ctrl-C ends the watching, not the run.
+
+    Args:
+        name: The run.
+        json: Print its events as JSON lines, and the outcome as the last one.
+    """
+    folder = open_run(name)
+    if not json:
+        out.print(Text(state_line(folder)), soft_wrap=True)
+    if not derive(folder).is_live:
+        return conclude(folder, as_json=json)
+    return watch(folder, as_json=json, own=False)
+
+
+@app.command
+def stop(
+    name: str,
+    *,
+    grace: Annotated[float | None, Parameter(name="--grace")] = None,
+    json: Json = False,
+) -> int:
+    """Ask a run to save and stop; after the grace it is ended by force.
+
+    Args:
+        name: The run.
+        grace: Seconds it may take to save; by default its train.stop_grace_seconds.
+        json: Print one JSON object.
+    """
+    state = training.stop(name, grace_seconds=grace)
+    if json:
+        print_json(state.as_dict())
+    else:
+        out.print(Text(f"{state.name}: {words.status(state.status)}"), soft_wrap=True)
+        if state.reason:
+            out.print(Text(state.reason, style="dim"), soft_wrap=True)
+        if state.status != "finished":
+            out.print(Text(f"  tunery runs resume {state.name}", style="cyan"), soft_wrap=True)
+    return 0 if state.status in ("stopped", "finished") else 1
+
+
+@app.command
+def resume(
+    name: str,
+    *,
+    allow_drift: Annotated[list[str] | None, Parameter(negative="")] = None,
+    detach: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Continue a run from its newest valid checkpoint, exactly.
+
+    Args:
+        name: The run.
+        allow_drift: A setting or fact that changed and may; once for each.
+        detach: Continue in the background and return at once.
+        json: Print the events as JSON lines, and the outcome as the last one.
+    """
+    resumed = training.resume(name, allow_drift=allow_drift or ())
+    folder = resumed.folder
+    if json and not detach:
+        print_line({"type": "prepared", "name": folder.name, "folder": str(folder.path),
+                    "step": resumed.step})  # fmt: skip
+    elif not json:
+        for bad in resumed.rejected:
+            print_warning(bad.reason)
+        if resumed.allowed:
+            print_warning(t("Changed and accepted: {fields}", fields=", ".join(resumed.allowed)))
+        out.print(t("{run} continues from step {step}.", run=folder.name, step=resumed.step))
+    if detach:
+        if json:
+            print_json(derive(folder).as_dict())
+        return 0
+    return watch(folder, offset=resumed.offset, as_json=json)
+
+
+@app.command
+def delete(name: str, *, json: Json = False) -> None:
+    """Delete a run with its checkpoints and its result.
+
+    Args:
+        name: The run.
+        json: Print one JSON object.
+    """
+    size = store.delete(name)
+    if json:
+        print_json({"deleted": name, "bytes": size})
+    else:
+        out.print(t("{run} is deleted; {size} are free again.", run=name, size=human_bytes(size)))
+
+
+@app.command
+def verify(name: str, *, json: Json = False) -> int:
+    """Check a run's folder: checkpoints whole, rows accounted for, nothing left running.
+
+    Exits with 1 if something does not hold.
+
+    Args:
+        name: The run.
+        json: Print one JSON object.
+    """
+    folder = open_run(name)
+    findings = []
+    for finding in doctor(folder):
+        findings.append(finding)
+        if not json:
+            mark = ("✓ ", "green") if finding.ok else ("✗ ", "red")
+            out.print(Text.assemble(mark, (f"{finding.id} ", "dim"), finding.text), soft_wrap=True)
+    good = all(finding.ok for finding in findings)
+    if json:
+        print_json({"run": folder.name, "ok": good, "findings": [f.as_dict() for f in findings]})
+    return 0 if good else 1
+
+
+def _table(runs: list[RunStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(t("run"), no_wrap=True)
+    table.add_column(t("status"), no_wrap=True)
+    table.add_column(t("step"), justify="right", no_wrap=True)
+    table.add_column(t("loss"), justify="right", no_wrap=True)
+    table.add_column(t("model"), overflow="ellipsis", no_wrap=True)
+    table.add_column(t("started"), no_wrap=True)
+    table.add_column(t("took"), justify="right", no_wrap=True)
+    for run in runs:
+        steps = f"{run.step}/{run.num_steps}" if run.num_steps else ""
+        table.add_row(
+            Text(run.name),
+            Text(words.status(run.status), style=words.STATUS_STYLES.get(run.status, "")),
+            steps,
+            words.loss(run.loss),
+            Text(run.model or ""),
+            words.ago(run.started),
+            words.seconds(run.duration_seconds),
+        )
+    return table
+
+
+def _facts(state: RunStatus, rows: dict[str, object]) -> None:
+    table = Table.grid(padding=(0, 2))
+    trained = " · ".join(part for part in (state.method, state.adapter) if part)
+    facts = {
+        t("model"): state.model or "",
+        t("method"): trained,
+        t("data"): ", ".join(state.data),
+        t("rows"): words.rows_line(rows) if rows else "",
+        t("step"): f"{state.step}/{state.num_steps or '?'}",
+        t("loss"): words.loss(state.loss),
+        t("evaluation loss"): words.loss(state.eval_loss) if state.eval_loss is not None else "",
+        t("checkpoint"): "" if state.checkpoint_step is None else str(state.checkpoint_step),
+        t("why"): state.reason,
+    }
+    for label, value in facts.items():
+        if value:
+            table.add_row(Text(label, style="dim"), Text(str(value), overflow="fold"))
+    out.print(table)

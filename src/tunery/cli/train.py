@@ -1,0 +1,112 @@
+"""`tunery train` and `tunery plan`: from settings to a run, or to what a run would be."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from tunery.cli import plan as planned
+from tunery.cli.console import err, out, print_json, print_warning
+from tunery.cli.live import print_line
+from tunery.cli.progress import model_progress
+from tunery.cli.watch import watch
+from tunery.config.load import dump, from_tokens
+from tunery.i18n import t
+from tunery.services import planning, training
+from tunery.services.preparing import Listener
+
+app = App(name="train", help=t("Train a model, and see before and after."))
+plan_app = App(name="plan", help=t("Show what a run would do and need, without starting it."))
+
+Tokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+TRAIN_OPTIONS = ("--name", "--detach", "--dry-run", "--json")
+PLAN_OPTIONS = ("--measure", "--json")
+
+
+@app.default
+def train(
+    *tokens: Tokens,
+    name: str | None = None,
+    detach: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train a model: tunery train [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...].
+
+    Ctrl-C saves and stops; a second Ctrl-C leaves the run to itself in the background.
+
+    Args:
+        tokens: Settings files and settings.
+        name: Name of the run; by default made of the day, the subject and the method.
+        detach: Start in the background and return at once.
+        dry_run: Show the settings and the plan, and start nothing.
+        json: Print the events as JSON lines, and the outcome as the last one.
+    """
+    loaded = from_tokens(tokens, options=TRAIN_OPTIONS)
+    if dry_run:
+        return _dry_run(loaded, as_json=json)
+    with model_progress(as_json=json) as progress:
+        to = Listener(progress=progress) if json else Listener(_say, print_warning, progress)
+        folder = training.prepare(loaded, name, to=to)
+    training.start(folder)
+    if detach:
+        return _detached(folder, as_json=json)
+    if json:
+        print_line({"type": "prepared", "name": folder.name, "folder": str(folder.path)})
+    else:
+        out.print(Text.assemble((folder.name, "bold"), (f"  {folder.path}", "dim")), soft_wrap=True)
+    return watch(folder, as_json=json)
+
+
+@plan_app.default
+def plan(
+    *tokens: Tokens,
+    measure: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show rows, tokens, steps, parameters, memory, disk and time of a run: tunery plan FILE.yaml.
+
+    Exits with 1 if the run would not fit this machine.
+
+    Args:
+        tokens: Settings files and settings, as for tunery train.
+        measure: Take a few real steps on the longest rows to know memory and time.
+        json: Print one JSON object.
+    """
+    loaded = from_tokens(tokens, options=PLAN_OPTIONS)
+    with model_progress(as_json=json) as progress:
+        to = Listener(progress=progress) if json else Listener(_say, print_warning, progress)
+        made = planning.plan(loaded, measure=measure, to=to)
+    if json:
+        print_json(made.as_dict())
+    else:
+        planned.show(made)
+    return 0 if made.fits else 1
+
+
+def _dry_run(loaded: training.Loaded, *, as_json: bool) -> int:
+    with model_progress(as_json=as_json) as progress:
+        to = Listener(progress=progress) if as_json else Listener(_say, print_warning, progress)
+        made = planning.plan(loaded, to=to)
+    if as_json:
+        print_json({"config": loaded.config.model_dump(mode="json"), "plan": made.as_dict()})
+    else:
+        out.print(Text(dump(loaded.config)), soft_wrap=True)
+        planned.show(made)
+    return 0 if made.fits else 1
+
+
+def _detached(folder: training.RunFolder, *, as_json: bool) -> int:
+    if as_json:
+        print_json(training.outcome(folder).state.as_dict())
+        return 0
+    out.print(Text(folder.name, style="bold"))
+    for command in (f"tunery runs follow {folder.name}", f"tunery runs stop {folder.name}"):
+        err.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+    return 0
+
+
+def _say(text: str) -> None:
+    out.print(Text(text), soft_wrap=True)

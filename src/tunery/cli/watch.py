@@ -1,0 +1,182 @@
+"""Following a run from a terminal: Ctrl-C, the end, and the summary of what came of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli import words
+from tunery.cli.console import out, print_error
+from tunery.cli.live import View, print_line, view_for
+from tunery.i18n import t
+from tunery.runs.folder import RunFolder
+from tunery.runs.status import derive
+from tunery.services import training
+
+EXIT_INTERRUPTED = 130
+
+Ending = Literal["ended", "left"]
+
+
+class Signals:
+    """Counts SIGINT and SIGTERM instead of dying of them, while its block runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[Signals]:
+        """Count until the block ends, then restore what was there."""
+
+        def count(_number: int, _frame: object) -> None:
+            self.count += 1
+
+        before = {n: signal.signal(n, count) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def watch(folder: RunFolder, *, offset: int = 0, as_json: bool = False, own: bool = True) -> int:
+    """Show a run until it ends.
+
+    Args:
+        folder: The run.
+        offset: Where in its events to begin.
+        as_json: Print JSON lines, the last one the outcome.
+        own: Whether Ctrl-C asks the run to stop (it was started here) or only ends the watching.
+
+    Returns:
+        The exit status: 0 for a good end, 1 for a failed run, 130 after Ctrl-C.
+    """
+    view = view_for(out, as_json=as_json)
+    signals = Signals()
+    with signals.counted():
+        try:
+            ending = _follow(folder, view, signals, offset, own)
+        finally:
+            view.close()
+    if ending == "left":
+        return EXIT_INTERRUPTED
+    status = conclude(folder, as_json=as_json)
+    return EXIT_INTERRUPTED if own and signals.count and status == 0 else status
+
+
+def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: bool) -> Ending:
+    asked: float | None = None
+    for events in training.news(folder, offset):
+        view.show(events)
+        if signals.count and not own:
+            view.say(t("The run goes on. Watch it again: tunery runs follow {run}",
+                       run=folder.name))  # fmt: skip
+            return "left"
+        if signals.count and asked is None:
+            asked = time.monotonic()
+            grace = training.grace(folder)
+            training.ask_to_stop(folder)
+            view.say(t("Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
+                       "to leave it to itself.", seconds=grace))  # fmt: skip
+        if signals.count > 1:
+            view.say(t("Left in the background. Watch it: tunery runs follow {run}",
+                       run=folder.name))  # fmt: skip
+            return "left"
+        if asked is not None and time.monotonic() - asked > training.grace(folder):
+            view.say(t("It did not save in time and is ended by force."))
+            training.end(folder)
+    return "ended"
+
+
+def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
+    """Show what came of a run and return the exit status for it."""
+    came = training.outcome(folder)
+    error = training.failure(came.state)
+    if as_json:
+        failed = {"error": error.as_dict()} if error else {}
+        print_line({"type": "outcome", **came.as_dict(), **failed})
+    elif error is not None:
+        print_error(error.message, error.fix)
+        out.print(Text(t("Log: {file}", file=folder.worker_log), style="dim"), soft_wrap=True)
+    else:
+        show(came)
+    return error.exit_status if error else 0
+
+
+def show(came: training.Outcome) -> None:
+    """Print an outcome: answers, diagnosis, places, next commands."""
+    state = came.state
+    head = Text.assemble(
+        (words.status(state.status), f"bold {words.STATUS_STYLES.get(state.status, '')}"),
+        f"  {state.name}",
+        (f"  {words.seconds(state.duration_seconds)}", "dim"),
+    )
+    out.print()
+    out.print(head)
+    if state.status == "stopped":
+        at = state.checkpoint_step
+        saved = t("Saved at step {step}.", step=at) if at is not None else t("Nothing to save yet.")
+        out.print(saved)
+    if state.status == "finished":
+        _answers(came.answers)
+        diagnosis = came.diagnosis
+        out.print(Text(diagnosis.words), soft_wrap=True)
+        if diagnosis.forgetting is not None:
+            out.print(_forgetting(diagnosis.forgetting))
+        if diagnosis.advice:
+            out.print(Text(diagnosis.advice, style="dim"), soft_wrap=True)
+        out.print()
+        _places(came)
+    out.print(Text(t("Next:"), style="bold"))
+    for command in came.commands:
+        out.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+
+
+def _answers(answers: list[training.Answers]) -> None:
+    if not answers:
+        return
+    if not out.is_terminal:
+        for answer in answers:
+            out.print(Text(t("Prompt: {text}", text=answer.prompt)), soft_wrap=True)
+            out.print(Text(f"  {t('before')}: {answer.before}"), soft_wrap=True)
+            out.print(Text(f"  {t('after')}: {answer.after}"), soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
+    table.add_column(t("prompt"), ratio=2)
+    table.add_column(t("before"), ratio=3, style="dim")
+    table.add_column(t("after"), ratio=3)
+    for answer in answers:
+        table.add_row(Text(answer.prompt), Text(answer.before), Text(answer.after))
+    out.print(table)
+
+
+def _forgetting(value: float) -> Text:
+    text = t("Forgetting: {value:+.3f} nats a token on general answers (0 is none).", value=value)
+    return Text(text, style="yellow" if value > 0.3 else "")
+
+
+def _places(came: training.Outcome) -> None:
+    labels = {
+        "adapter": t("adapter"),
+        "model": t("model"),
+        "report": t("report"),
+        "folder": t("folder"),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, label in labels.items():
+        if name in came.files:
+            table.add_row(Text(label, style="dim"), Text(str(came.files[name]), overflow="fold"))
+    out.print(table)
+
+
+def state_line(folder: RunFolder) -> str:
+    """The state of a run in one sentence."""
+    state = derive(folder)
+    line = f"{state.name}: {words.status(state.status)}"
+    return f"{line} ({state.reason})" if state.reason else line

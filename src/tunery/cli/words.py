@@ -1,0 +1,151 @@
+"""Numbers and times of a run as people read them; used by every view of a run."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from tunery.i18n import t
+from tunery.runs.events import Event, number
+
+STATUS_STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "stopping": "yellow",
+    "paused": "yellow",
+    "stopped": "blue",
+    "finished": "green",
+    "failed": "red",
+    "interrupted": "red",
+}
+
+
+def status(name: str) -> str:
+    """A status in the language in force."""
+    return {
+        "queued": t("queued"),
+        "running": t("running"),
+        "stopping": t("stopping"),
+        "paused": t("paused"),
+        "stopped": t("stopped"),
+        "finished": t("finished"),
+        "failed": t("failed"),
+        "interrupted": t("interrupted"),
+    }.get(name, name)
+
+
+def phase(name: str) -> str:
+    """A phase of a run in the language in force."""
+    return {
+        "data": t("read data"),
+        "tokenize": t("tokenize"),
+        "model": t("load model"),
+        "replay": t("answer replay prompts"),
+        "before": t("measure before"),
+        "train": t("train"),
+        "after": t("measure after"),
+        "final": t("write weights"),
+        "report": t("report"),
+    }.get(name, name)
+
+
+def seconds(value: float | None) -> str:
+    """A duration: ``8 s``, ``3m 20s``, ``2h 05m``; empty for none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    whole = max(0, round(value))
+    if whole < 60:
+        return f"{value:.1f} s" if value < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+
+
+def ago(moment: float | None) -> str:
+    """How long ago a moment of the wall clock was, roughly."""
+    if moment is None:
+        return ""
+    past = max(0.0, time.time() - moment)
+    if past < 60:
+        return t("just now")
+    if past < 3600:
+        return t("{count} min ago", count=int(past // 60))
+    if past < 86400:
+        return t("{count} h ago", count=int(past // 3600))
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
+def loss(value: Any) -> str:
+    """A loss with four figures; a non-finite one as it is; a dash for none."""
+    found = number(value)
+    if found is None:
+        return "–"
+    return f"{found:.4g}" if math.isfinite(found) else str(found)
+
+
+def step_line(event: Event, num_steps: int | None) -> str:
+    """One step as a plain line."""
+    parts = [
+        t("step {step}/{all}", step=event["step"], all=num_steps or "?"),
+        t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0),
+        *measures(event),
+    ]
+    left = seconds(number(event.get("eta_seconds")))
+    if left:
+        parts.append(t("{time} left", time=left))
+    return "  ".join(parts)
+
+
+def measures(event: Event) -> list[str]:
+    """Loss, learning rate and speed of a step."""
+    parts = [t("loss {loss}", loss=loss(event.get("loss")))]
+    rate, speed = number(event.get("learning_rate")), number(event.get("tokens_per_second"))
+    if rate is not None:
+        parts.append(t("rate {rate:.2e}", rate=rate))
+    if speed:
+        parts.append(t("{speed:,.0f} tokens/s", speed=speed))
+    return parts
+
+
+def eval_line(event: Event) -> str:
+    """One evaluation as a plain line."""
+    parts = [t("evaluation at step {step}", step=event["step"])]
+    if event.get("loss") is not None:
+        parts.append(t("loss {loss}", loss=loss(event["loss"])))
+    forgetting = number(event.get("forgetting"))
+    if forgetting is not None:
+        parts.append(t("forgetting {value:+.3f}", value=forgetting))
+    if event.get("best"):
+        parts.append(t("best so far"))
+    return "  ".join(parts)
+
+
+def plan_line(event: Event) -> str:
+    """What the worker is about to do, from its plan event."""
+    share = 100 * event["trained_parameters"] / max(1, event["total_parameters"])
+    parts = [
+        t("{steps:,} steps", steps=event["num_steps"]),
+        t("{trained:,} of {total:,} parameters ({share:.2g} %)",
+          trained=event["trained_parameters"], total=event["total_parameters"], share=share),
+    ]  # fmt: skip
+    if event.get("tokens"):
+        parts.append(t("{tokens:,} tokens", tokens=event["tokens"]))
+    if event.get("device"):
+        parts.append(f"{event['device']} {event.get('dtype', '')}".strip())
+    return " · ".join(parts)
+
+
+def rows_line(event: Event) -> str:
+    """The row equation, from a rows event."""
+    filtered: dict[str, int] = event["filtered"]
+    rules = ", ".join(f"{rule} {count:,}" for rule, count in filtered.items() if count)
+    line = t("{read:,} rows read = {used:,} used + {aside:,} set aside + {left:,} filtered",
+             read=event["read"], used=event["used"], aside=event["quarantined"],
+             left=sum(filtered.values()))  # fmt: skip
+    if rules:
+        line += f" ({rules})"
+    if event.get("held_out"):
+        line += "; " + t("{train:,} train, {held:,} held out",
+                         train=event.get("train", 0), held=event["held_out"])  # fmt: skip
+    return line

@@ -1,0 +1,135 @@
+"""``python -m tunery.train.trial FOLDER [--measure]``: what a run would be, found out for real.
+
+Tokenizes the rows (into the same cache that the run will use) and prints one JSON object with
+their counts. With ``--measure`` it also loads the model and takes a few real steps, the first on
+the longest rows, for memory and time. FOLDER is a throw-away run folder; nothing is saved in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunery.config.load import read_frozen
+from tunery.errors import TuneryError
+from tunery.launch.device import DeviceLock
+from tunery.models import load
+from tunery.models.resolve import resolve
+from tunery.runs.events import EventWriter, read_events
+from tunery.runs.folder import RunFolder
+from tunery.runs.process import Control
+from tunery.train import replay
+from tunery.train.build import Site, build, read_data
+from tunery.train.feed import Feed
+from tunery.train.loop import Job, take_step
+from tunery.train.memory import free_memory_bytes
+from tunery.train.order import Order
+from tunery.train.rows import Rows
+from tunery.train.signals import StopRequests
+
+LONG_STEPS, USUAL_STEPS = 2, 3
+
+
+def main(argv: list[str]) -> int:
+    """Print the counts (and measures) as JSON; an error is printed as JSON too."""
+    folder = RunFolder(Path(argv[0]).absolute())
+    try:
+        with EventWriter(folder.events_file) as events:
+            print(json.dumps(_try(folder, events, measure="--measure" in argv)))
+    except TuneryError as error:
+        print(json.dumps(error.as_dict() | {"exit_status": error.exit_status}))
+        return error.exit_status
+    return 0
+
+
+def _try(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[str, Any]:
+    config = read_frozen(folder.config_file)
+    device = load.pick_device(config.model.device)
+    site = Site(folder, config, {}, events, StopRequests(Control(folder)), device)
+    data = read_data(site, resolve(config.model.name))
+    replayed, _ = replay.choose(data.general, config.data.replay, seed=config.train.seed)
+    found = _counts(data.rows)
+    order = Order(len(data.rows) + len(replayed), config.train.batch_size, config.train.seed)
+    found |= {
+        "held_out": len(data.held_out),
+        "replay_rows": len(replayed),
+        "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
+        "steps_per_epoch": order.steps_per_epoch,
+        "device": device,
+        "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
+        "available_bytes": free_memory_bytes(device),
+        "rows_event": _last(folder, "rows"),
+    }
+    if measure:
+        with DeviceLock(device, run=f"plan-{os.getpid()}"):
+            found["measured"] = _measure(site)
+    return found
+
+
+def _counts(rows: Rows) -> dict[str, Any]:
+    return {
+        "rows": len(rows),
+        "tokens": int(rows.lengths.sum()),
+        "trained_tokens": int(rows.units.sum()),
+        "longest": int(rows.lengths.max(initial=0)),
+        "mean": round(float(rows.lengths.mean()), 1) if len(rows) else 0.0,
+    }
+
+
+def _measure(site: Site) -> dict[str, Any]:
+    """Take real steps: on the longest rows for memory, on usual ones for time."""
+    job = build(site).job
+    job.model.train()
+    size = site.config.train.batch_size
+    longest = np.argsort(job.rows.lengths, kind="stable")[-size:]
+    whole = job.rows
+    job.rows = _only(whole, longest)
+    _steps(job, Order(len(job.rows), size, site.config.train.seed), LONG_STEPS)
+    job.rows, usual = whole, Order(len(whole), size, site.config.train.seed)
+    first = job.state.step
+    _steps(job, usual, USUAL_STEPS)
+    steps = [e for e in read_events(site.folder.events_file)[0] if e["type"] == "step"]
+    timed = [e for e in steps if e["step"] > first]
+    tokens, seconds = sum(e["tokens"] for e in timed), sum(e["seconds"] for e in timed)
+    return {
+        "tokens_per_second": round(tokens / seconds, 1),
+        "peak_bytes": max(int(e["memory_bytes"] or 0) for e in steps),
+        "micro_batch_tokens": job.state.micro_batch_tokens,
+        "trained_parameters": job.optimizer.num_parameters,
+        "steps": len(steps),
+    }
+
+
+def _steps(job: Job, order: Order, count: int) -> None:
+    job.order = order
+    job.num_steps = job.state.step + count
+    feed = Feed(job.rows, order, job.method, packing=job.config.data.packing, device=job.device)
+    try:
+        for _ in range(count):
+            take_step(job, feed)
+    finally:
+        feed.close()
+
+
+def _only(rows: Rows, numbers: np.ndarray) -> Rows:
+    return Rows(
+        lambda i: rows.row(int(numbers[i])),
+        rows.lengths[numbers],
+        rows.units[numbers],
+        lambda i: rows.origin(int(numbers[i])),
+    )
+
+
+def _last(folder: RunFolder, kind: str) -> dict[str, Any]:
+    events, _ = read_events(folder.events_file)
+    found = next((e for e in reversed(events) if e["type"] == kind), {})
+    return {k: v for k, v in found.items() if k not in ("seq", "time", "clock", "type")}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
