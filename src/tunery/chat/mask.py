@@ -11,7 +11,7 @@ which is what the model will see when it is asked. A mask is never guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunery.chat import refusals
@@ -21,6 +21,7 @@ from tunery.chat.remarks import (
     ONLY_STOP,
     OPENED_THINKING,
     REWRITES_HISTORY,
+    SPELLED_CONTROL,
 )
 from tunery.config.data import LossOn
 from tunery.types import Conversation, Message, Rendered
@@ -101,7 +102,13 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
     Raises:
         DataError: The template's prompt and turn do not fit together.
     """
-    whole, pairs = views[0], views[1:]
+    made = _rows(plan, views[0], views[1:], template)
+    if not views[0].marked.literal:
+        return made
+    return [replace(row, notes=(*row.notes, SPELLED_CONTROL)) for row in made]
+
+
+def _rows(plan: Plan, whole: View, pairs: list[View], template: Any) -> list[Rendered]:
     messages = plan.conversation.messages
     turns = [
         _turn(messages, index, (pairs[2 * n], pairs[2 * n + 1], whole), template)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ OPTIONS = (
     "--json",
 )
 BAR = 40
+BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+BYTES_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 
 
 # One parameter is one option of the command, and cyclopts wants them here.
@@ -188,7 +191,8 @@ def _colored(row: Any, *, boundaries: bool, plain: bool) -> Text:
     """The row's tokens, trained ones marked, control tokens boxed."""
     text = Text()
     before = 0
-    for token, trained, special in zip(row.tokens, row.loss_mask, row.special, strict=True):
+    pieces = list(zip(row.tokens, row.loss_mask, row.special, strict=True))
+    for token, trained, special in pieces if boundaries else _whole_letters(pieces):
         if plain and trained != before:
             text.append("⟦" if trained else "⟧")
         elif boundaries and text:
@@ -201,6 +205,25 @@ def _colored(row: Any, *, boundaries: bool, plain: bool) -> Text:
     if plain and before:
         text.append("⟧")
     return text
+
+
+def _whole_letters(pieces: list[tuple[str, int, bool]]) -> list[tuple[str, int, bool]]:
+    """Join tokens that hold pieces of one letter, so that the letter can be read."""
+    joined: list[tuple[str, int, bool]] = []
+    for token, trained, special in pieces:
+        if joined and joined[-1][1:] == (trained, special) and BYTES_AT_END.search(joined[-1][0]):
+            joined[-1] = (joined[-1][0] + token, trained, special)
+        else:
+            joined.append((token, trained, special))
+    return [(BYTES.sub(_letters, token), trained, special) for token, trained, special in joined]
+
+
+def _letters(run: re.Match[str]) -> str:
+    data = bytes.fromhex("".join(re.findall(r"<0x(..)>", run.group())))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return run.group()
 
 
 def _visible(token: str) -> str:
