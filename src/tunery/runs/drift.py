@@ -81,7 +81,7 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
 def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
         path = f"{prefix}{key}"
-        if isinstance(item, dict) and item:
+        if isinstance(item, dict):
             yield from _flat(cast("dict[str, Any]", item), f"{path}.")
         else:
             yield path, item
