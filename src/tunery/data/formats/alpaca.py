@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, text
@@ -16,21 +17,25 @@ class Alpaca(Columns):
     required = ("instruction", "output")
     known = ("instruction", "input", "output", "system", "history")
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether instruction and output are texts with something in them."""
-        if options.columns or "history" in raw:
-            return False
-        question, answer = raw.get("instruction"), raw.get("output")
-        return (
-            type(question) is str
-            and type(answer) is str
-            and not question.isspace()
-            and not answer.isspace()
-            and question != ""
-            and answer != ""
-            and type(raw.get("input", "")) is str
-            and type(raw.get("system", "")) is str
-        )
+        instruction, output = options.column("instruction"), options.column("output")
+        extra, system = options.column("input"), options.column("system")
+        history = options.column("history")
+
+        def test(row: Row) -> bool:
+            question, answer = row.get(instruction), row.get(output)
+            if type(question) is not str or type(answer) is not str:
+                return False
+            if not question or not answer or question.isspace() or answer.isspace():
+                return False
+            if len(row) == 2:
+                return True
+            if type(row.get(extra, "")) is not str or type(row.get(system, "")) is not str:
+                return False
+            return history not in row
+
+        return test
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation: system, earlier turns, question, answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,8 +63,11 @@ class Format(Protocol):
         """How well a row fits, 0 to 1; the detection takes the best."""
         ...
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
-        """Whether the row is certainly good, told at little cost; False means: convert it."""
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
+        """A test that tells at little cost whether a row is certainly good.
+
+        Where it says False, only ``convert`` knows.
+        """
         ...
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Example:
@@ -74,6 +77,25 @@ class Format(Protocol):
             RowProblem: The row cannot be used as it is.
         """
         ...
+
+
+def never(row: Row) -> bool:
+    """The test of a format for which every row must be converted."""
+    return False
+
+
+def both_texts(first: str, second: str, others: tuple[str, ...]) -> Callable[[Row], bool]:
+    """A test: two columns are texts that are not blank, and other columns are absent."""
+
+    def test(row: Row) -> bool:
+        a, b = row.get(first), row.get(second)
+        if type(a) is not str or type(b) is not str or not a or not b:
+            return False
+        if a.isspace() or b.isspace():
+            return False
+        return len(row) == 2 or not any(name in row for name in others)
+
+    return test
 
 
 class Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,6 +23,39 @@ ROLES: dict[str, Role] = {
     "function": "tool",
     "observation": "tool",
 }
+
+
+def by_turns(
+    column: str, keys: tuple[str, str], roles: tuple[str, str], *, others: tuple[str, ...]
+) -> Callable[[dict[str, Any]], bool]:
+    """A test: messages of two keys, two roles by turns, texts that are not blank.
+
+    A system message may come first; the other columns must be absent.
+    """
+    role_key, text_key = keys
+    asks, answers = roles
+
+    def test(row: dict[str, Any]) -> bool:
+        messages = row.get(column)
+        if type(messages) is not list or not messages:
+            return False
+        if len(row) > 1 and any(name in row for name in others):
+            return False
+        expected = asks
+        for message in messages:
+            if type(message) is not dict or len(message) != 2:
+                return False
+            role, text = message.get(role_key), message.get(text_key)
+            if type(text) is not str or not text or text.isspace():
+                return False
+            if role != expected:
+                if role == "system" and message is messages[0]:
+                    continue
+                return False
+            expected = answers if expected is asks else asks
+        return expected is asks and role == answers
+
+    return test
 
 
 def role_of(value: Any, where: str, options: RowOptions) -> Role:

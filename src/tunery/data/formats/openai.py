@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
 from tunery.data.formats.messages import (
     as_object,
+    by_turns,
     listed,
     ordered,
     role_of,
@@ -25,26 +27,14 @@ class OpenAI(Columns):
     required = ("messages",)
     known = ("messages", "tools")
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is user and assistant by turns, texts only."""
-        messages = raw.get("messages")
-        if type(messages) is not list or options.columns or "tools" in raw or not messages:
-            return False
-        expected = "user"
-        first = messages[0]
-        if type(first) is dict and first.get("role") == "system":
-            content = first.get("content")
-            if type(content) is not str or not content.strip() or len(first) != 2:
-                return False
-            messages = messages[1:]
-        for message in messages:
-            if type(message) is not dict or len(message) != 2 or message.get("role") != expected:
-                return False
-            content = message.get("content")
-            if type(content) is not str or not content or content.isspace():
-                return False
-            expected = "assistant" if expected == "user" else "user"
-        return expected == "user" and len(messages) > 0
+        return by_turns(
+            options.column("messages"),
+            ("role", "content"),
+            ("user", "assistant"),
+            others=(options.column("tools"),),
+        )
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation."""

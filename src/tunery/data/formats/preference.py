@@ -6,9 +6,10 @@ which their conversion will stand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
-from tunery.data.formats.base import Columns, Row, RowOptions
+from tunery.data.formats.base import Columns, Row, RowOptions, never
 from tunery.data.problems import RowProblem, say
 from tunery.types import RowRef
 
@@ -20,9 +21,9 @@ class Preference(Columns):
     required = ("chosen", "rejected")
     known = ("prompt", "instruction", "input", "conversations", "messages", "chosen", "rejected")
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Never: no method here learns from pairs."""
-        return False
+        return never
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> NoReturn:
         """Refuse the row with E503."""
@@ -54,9 +55,9 @@ class Unpaired(Columns):
         answer = any(key in raw for key in ("completion", "messages", "output", "conversations"))
         return 1.0 if isinstance(label, bool) and answer else 0.0
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Never: no method here learns from labels."""
-        return False
+        return never
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> NoReturn:
         """Refuse the row with E505."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, text
+from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text
 from tunery.data.formats.messages import listed, ordered, tool_list
 from tunery.data.formats.openai import read_messages
 from tunery.types import Conversation, Message, Role, RowRef
@@ -17,19 +18,10 @@ class PromptCompletion(Columns):
     required = ("prompt", "completion")
     known = ("prompt", "completion", "system", "tools")
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether both are texts with something in them."""
-        if options.columns or "tools" in raw or "system" in raw:
-            return False
-        asked, answer = raw.get("prompt"), raw.get("completion")
-        return (
-            type(asked) is str
-            and type(answer) is str
-            and asked != ""
-            and answer != ""
-            and not asked.isspace()
-            and not answer.isspace()
-        )
+        others = (options.column("system"), options.column("tools"))
+        return both_texts(options.column("prompt"), options.column("completion"), others)
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation: user, assistant."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, parsed, text
+from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, parsed, text
 from tunery.data.formats.messages import (
     as_object,
+    by_turns,
     listed,
     ordered,
     role_of,
@@ -35,22 +37,16 @@ class ShareGPT(Columns):
     required = ("conversations",)
     known = ("conversations", "system", "tools")
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""
-        turns = raw.get("conversations")
-        if type(turns) is not list or not turns or options.columns or options.tags:
-            return False
-        if "tools" in raw or "system" in raw or options.role_map:
-            return False
-        expected = "human"
-        for turn in turns:
-            if type(turn) is not dict or len(turn) != 2 or turn.get("from") != expected:
-                return False
-            value = turn.get("value")
-            if type(value) is not str or not value or value.isspace():
-                return False
-            expected = "gpt" if expected == "human" else "human"
-        return expected == "human"
+        if options.tags or options.role_map:
+            return never
+        return by_turns(
+            options.column("conversations"),
+            ("from", "value"),
+            ("human", "gpt"),
+            others=(options.column("system"), options.column("tools")),
+        )
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation."""

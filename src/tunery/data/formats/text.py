@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tunery.data.formats.base import Columns, Row, RowOptions, text
 from tunery.types import RowRef, Text
 
@@ -13,10 +15,15 @@ class PlainText(Columns):
     required = ("text",)
     known = ("text",)
 
-    def plain(self, raw: Row, options: RowOptions) -> bool:
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether the text is text and not empty."""
-        value = raw.get("text") if not options.columns else None
-        return type(value) is str and value != "" and not value.isspace()
+        column = options.column("text")
+
+        def test(row: Row) -> bool:
+            value = row.get(column)
+            return type(value) is str and value != "" and not value.isspace()
+
+        return test
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Text:
         """Make the text."""

@@ -55,10 +55,6 @@ def settle(
     sample = [row for row in rows if isinstance(row, dict)][:SAMPLE_ROWS]
     name = check.format or dataset.format
     settled = Settled(None, options, source.name, escaped=source.columns is None)
-    if not sample:
-        # Nothing here can be judged: the rows' own problems say why.
-        settled.format = FORMATS.get(name or "openai")
-        return settled
     if name is None:
         name = detect(sample, options)
     if name is None:

@@ -6,7 +6,7 @@ Each is first asked of a whole block of rows, so that clean data costs next to n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,21 @@ INVISIBLE_CHARACTERS = (
 )
 ESCAPES = re.compile(r"\\u(?:[dD][89a-fA-F]|20[0126]|00[01]|007[fF]|[fF][eE][fF][fF])|\\[bf]")
 SPECIAL = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
+    r"<(?:\|[^|<>\s]{1,40}\|>|｜[^｜<>]{1,40}｜>|/?s>|(?:bos|eos|start_of_turn|end_of_turn)>)"
     r"|\[/?INST\]"
 )
-SPECIAL_HINTS = ("<|", "<｜", "<s>", "</s>", "<bos>", "<eos>", "_of_turn>", "INST]")
-SECRET_HINTS = ("hf_", "sk-", "gh", "AKIA", "AIza", "xox", "PRIVATE KEY")
+# Each begins with one rare character, for which a block is searched at the speed of memory.
+HINTS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"<(?:\||｜|/?s>|bos>|eos>|start_of_turn>|end_of_turn>)",
+        r"\[/?INST\]",
+        r"_[A-Za-z0-9]{20}",
+        r"-(?:[A-Za-z0-9_-]{10}|----B)",
+        r"A(?:KIA[0-9A-Z]{16}|Iza[0-9A-Za-z_-]{35})",
+    )
+)
+BRACES = re.compile(r"\{(?:\{|[A-Za-z_]\w*\})")
 SINGLE = re.compile(r"(?<![{$\w])\{([A-Za-z_]\w*)\}(?!\})")
 SECRET_NAMES = (
     ("hf_", "a Hugging Face token"),
@@ -63,9 +73,20 @@ def suspicious(block: str, *, escaped: bool) -> bool:
         return True
     if not escaped and INVISIBLE.search(block):
         return True
-    if any(hint in block for hint in SPECIAL_HINTS) and SPECIAL.search(block):
-        return True
-    return any(hint in block for hint in SECRET_HINTS) and SECRETS.search(block) is not None
+    return any(hint.search(block) for hint in HINTS)
+
+
+def joined(rows: Sequence[Any]) -> str:
+    """All strings of rows in one piece."""
+    parts: list[str] = []
+    for row in rows:
+        if isinstance(row, dict):
+            for value in row.values():
+                if type(value) is str:
+                    parts.append(value)
+                elif value is not None:
+                    parts += [text for _, text in strings(value, "")]
+    return "\n".join(parts)
 
 
 def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:

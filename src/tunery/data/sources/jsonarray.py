@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from collections.abc import Iterator
@@ -315,11 +316,7 @@ class ArrayFile:
         """A record that cannot be parsed: where in it, and what is wrong there."""
         text = window.text[window.at :]
         problem = syntax_problem(self.name, text, line=line, record=record)
-        if (
-            problem.code == "E106"
-            and window.ended
-            and not text[(problem.column or 1) - 1 :].strip()
-        ):
+        if window.ended and _is_cut(text):
             return Problem(
                 "E105",
                 self.name,
@@ -367,3 +364,14 @@ def _line_around(window: Window) -> str | None:
     end = window.text.find("\n", window.at)
     text = window.text[start : end if end >= 0 else None] if start >= 0 else ""
     return text if 0 < len(text) < 4_000 else None
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a broken record is only missing its end: nothing in it is wrong before."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or not text[error.pos :].strip()
+    except (ValueError, RecursionError):
+        pass
+    return False

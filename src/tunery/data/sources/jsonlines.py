@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, count
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -105,29 +106,49 @@ class LineFile:
             return self._batch_by_line(block, offset, record, line)
         pieces = block.split(b"\n")
         lines = text.split("\n")
-        if block.endswith(b"\n"):
+        if not lines[-1]:
             pieces.pop()
             lines.pop()
-        starts: Sequence[int] = array(
-            "Q", accumulate((len(piece) + 1 for piece in pieces[:-1]), initial=offset)
-        )
+        # A line starts after the lengths of all lines before it and their line ends.
+        before = accumulate(map(len, pieces[:-1]), initial=0)
+        starts: Sequence[int] = array("Q", map(add, before, count(offset)))
         numbers: Sequence[int] = range(line, line + len(lines))
-        if "" in lines or "\r" in text or " \n" in text or lines[-1].isspace():
-            kept = [i for i, content in enumerate(lines) if content and not content.isspace()]
-            if len(kept) < len(lines):
-                starts = array("Q", (starts[i] for i in kept))
-                numbers = [line + i for i in kept]
-            lines = [lines[i].removesuffix("\r") for i in kept]
-        if self.plain:
-            rows: list[Any] = [{"text": content} for content in lines]
-        else:
-            rows = self._parse(lines, record, numbers)
+        if not self.plain and "\r" not in text and (rows := self._parse_all(lines, text)):
+            return Batch(record, rows, starts, numbers, lines, text)
+        kept = [i for i, content in enumerate(lines) if content and not content.isspace()]
+        if len(kept) < len(lines):
+            starts = array("Q", (starts[i] for i in kept))
+            numbers = [line + i for i in kept]
+        lines = [lines[i].removesuffix("\r") for i in kept]
+        rows = (
+            [{"text": content} for content in lines]
+            if self.plain
+            else self._parse(lines, record, numbers)
+        )
         return Batch(record, rows, starts, numbers, lines, text)
+
+    def _parse_all(self, lines: list[str], block: str) -> list[Any] | None:
+        """Parse lines that all are objects without anything odd; None where one may not be."""
+        scan, odd = self._decoder.scan, self._decoder.odd
+        try:
+            values = [scan(text, 0) for text in lines]
+        except (ValueError, StopIteration, RecursionError):
+            odd.clear()
+            return None
+        rows = [row for row, _ in values]
+        fine = not odd and [end for _, end in values] == list(map(len, lines))
+        if not fine or set(map(type, rows)) != {dict}:
+            odd.clear()
+            return None
+        # A key that stands twice in an object is counted twice in the text and once in the row.
+        keys = block.count('":')
+        if keys != sum(map(len, rows)) and keys != sum(map(_keys, rows)):
+            return None
+        return rows
 
     def _parse(self, lines: list[str], record: int, numbers: Sequence[int]) -> list[Any]:
         scan, odd = self._decoder.scan, self._decoder.odd
         rows: list[Any] = []
-        add = rows.append
         for i, text in enumerate(lines):
             try:
                 value, end = scan(text, 0)
@@ -135,13 +156,14 @@ class LineFile:
                     value = self._slowly(text, record + i, numbers[i])
             except (ValueError, StopIteration, RecursionError):
                 value = self._slowly(text, record + i, numbers[i])
-            if type(value) is not dict and type(value) is not Bad:
+            if type(value) is dict:
+                if text.count('":') != _keys(value):
+                    value = self._twice(value, text, record + i, numbers[i])
+            elif type(value) is not Bad:
                 value = self._not_object(value, text, record + i, numbers[i])
-            elif text.count('":') != len(value) if type(value) is dict else False:
-                value = self._twice(value, text, record + i, numbers[i])
             if odd:
-                value = self._out_of_range(value, text, record + i, numbers[i])
-            add(value)
+                value = self._out_of_range(value)
+            rows.append(value)
         return rows
 
     def _slowly(self, text: str, record: int, line: int) -> Any:
@@ -169,9 +191,7 @@ class LineFile:
         return Bad(problem, text)
 
     def _twice(self, value: dict[str, Any], text: str, record: int, line: int) -> Any:
-        """Look for a key that appears twice, where the number of keys does not rule it out."""
-        if text.count('":') == _keys(value):
-            return value
+        """Look for a key that appears twice."""
         odd = list(self._decoder.odd)
         twice = self._decoder.duplicate(text)
         self._decoder.odd[:] = odd
@@ -194,7 +214,7 @@ class LineFile:
         )
         return Bad(problem, text)
 
-    def _out_of_range(self, value: Any, text: str, record: int, line: int) -> Any:
+    def _out_of_range(self, value: Any) -> Any:
         numbers = list(self._decoder.odd)
         self._decoder.odd.clear()
         if not isinstance(value, dict):

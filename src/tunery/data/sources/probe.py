@@ -233,11 +233,11 @@ def _json_kind(
         file.seek(skip)
         first = file.read(1 << 16).lstrip()
         if first[:1] == b"[":
-            if suffix in (".jsonl", ".ndjson") and not _complete(first.split(b"\n")[0], list):
+            head, _, rest = first.partition(b"\n")
+            if suffix in (".jsonl", ".ndjson"):
+                if rest.strip() and _complete(head, list):
+                    return "lines"
                 notes.append(Problem("N113", name, say("content is a JSON array, read as such")))
-                return "array"
-            if suffix in (".jsonl", ".ndjson") and first.count(b"\n") > 1:
-                return "lines"
             return "array"
         if options.records_at:
             return "array"

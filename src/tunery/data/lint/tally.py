@@ -1,0 +1,162 @@
+"""What can only be said of a dataset as a whole: duplicates, placeholders, double escaping."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import compress
+from typing import Any
+
+from tunery.data.lint import texts
+from tunery.data.lint.options import CheckOptions
+from tunery.data.lint.report import Report
+from tunery.data.lint.settle import Settled
+from tunery.data.lint.view import View
+from tunery.data.problems import Problem, say
+
+DISTINCT_STEP = 1_000_000
+
+
+class Tally:
+    """Counts over all batches; 8 bytes a row for duplicates."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._variables = options.variables
+        self._leave_out = options.deduplicate
+        self._hashes = array("q")
+        self._seen: set[int] = set()
+        self._names: Counter[str] = Counter()
+        self._num_unfilled = 0
+        self._first_unfilled: Problem | None = None
+        self._num_literal = 0
+        self._first_literal: Problem | None = None
+        self._newline_seen = False
+
+    def see(self, view: View, settled: Settled) -> int:
+        """Count a batch; with ``deduplicate``, mark repeats as not good and give their number."""
+        brace = view.text.count("{") != len(view.batch.rows) if view.escaped else "{" in view.text
+        if brace and texts.BRACES.search(view.text):
+            self._placeholders(view, settled)
+        if not self._newline_seen:
+            self._newlines(view, settled)
+        return self._duplicates(view)
+
+    def problems(self, file: str, report: Report) -> Iterator[tuple[Problem, int]]:
+        """Everything found, each with the number of rows it concerns."""
+        rows = len(self._hashes)
+        distinct = count_distinct(self._hashes) if rows else 0
+        if distinct < rows:
+            found = say(
+                "{count} rows, {distinct} distinct", count=f"{rows:,}", distinct=f"{distinct:,}"
+            )
+            fix = say("Keep all, or set --data.deduplicate true.")
+            yield Problem("W704", file, found, fix), rows - distinct
+        if self._first_unfilled is not None:
+            yield self._unfilled(self._first_unfilled, report), self._num_unfilled
+        if self._first_literal is not None and not self._newline_seen:
+            yield self._first_literal_of(report.rows, self._first_literal), self._num_literal
+
+    def _unfilled(self, first: Problem, report: Report) -> Problem:
+        double = next((name for name in self._names if name.startswith("{{")), None)
+        report.unfilled = double is not None
+        listed = ", ".join(f"{name} ×{count}" for name, count in self._names.most_common(8))
+        found = say(
+            "{count} of {rows} rows contain unfilled placeholders: {names}",
+            count=f"{self._num_unfilled:,}",
+            rows=f"{report.rows:,}",
+            names=listed,
+        )
+        fix = say("Fill them in the rows if they are not meant to be learned.")
+        if double is not None:
+            fix = say(
+                'Fill them: --data.variables.{name} "...", or keep them as text: '
+                "--data.accept W706.",
+                name=double.strip("{}"),
+            )
+        return Problem("W706", first.file, found, fix, line=first.line, record=first.record)
+
+    def _first_literal_of(self, rows: int, first: Problem) -> Problem:
+        found = say(
+            "literal backslash-n in {count} of {rows} rows and no real line break: "
+            "double escaping?",
+            count=f"{self._num_literal:,}",
+            rows=f"{rows:,}",
+        )
+        fix = say("Write line breaks as \\n in JSON, not as \\\\n.")
+        return Problem("W710", first.file, found, fix, line=first.line, record=first.record)
+
+    def _placeholders(self, view: View, settled: Settled) -> None:
+        raw = view.batch.texts
+        for i, row in enumerate(view.batch.rows):
+            if not view.good[i] or (raw is not None and not texts.BRACES.search(raw[i])):
+                continue
+            found: Counter[str] = Counter()
+            for column in settled.used & row.keys():
+                for path, text in texts.strings(row[column], column):
+                    names = texts.placeholders(text) if "{" in text else []
+                    if column in settled.asked or path.endswith((".role", ".from")):
+                        names = [name for name in names if name.startswith("{{")]
+                    found.update(name for name in names if name.strip("{}") not in self._variables)
+            if found:
+                self._num_unfilled += 1
+                self._names.update(found)
+                self._first_unfilled = self._first_unfilled or view.problem("W706", i, say(""))
+
+    def _newlines(self, view: View, settled: Settled) -> None:
+        """Count rows with a backslash and an n until one real line break is seen."""
+        if view.escaped and ("\\" not in view.text or "\\n" not in view.text):
+            return
+        for i, row in enumerate(view.batch.rows):
+            if not view.good[i]:
+                continue
+            values = [
+                text
+                for column in settled.used & row.keys()
+                for _, text in texts.strings(row[column], column)
+            ]
+            if any("\n" in text for text in values):
+                self._newline_seen = True
+                return
+            if any("\\n" in text for text in values):
+                self._num_literal += 1
+                self._first_literal = self._first_literal or view.problem("W710", i, say(""))
+
+    def _duplicates(self, view: View) -> int:
+        keys: Iterable[int]
+        if view.batch.texts is not None:
+            keys = map(hash, view.batch.texts)
+        else:
+            keys = map(_row_hash, view.batch.rows)
+        if not self._leave_out:
+            self._hashes.extend(keys if all(view.good) else compress(keys, view.good))
+            return 0
+        repeats = 0
+        for i, key in enumerate(keys):
+            if view.good[i]:
+                if key in self._seen:
+                    view.good[i] = False
+                    repeats += 1
+                self._seen.add(key)
+        return repeats
+
+
+def count_distinct(hashes: array[int]) -> int:
+    """How many different values; sorts them in place where numpy is at hand."""
+    try:
+        import numpy
+    except ModuleNotFoundError:
+        return len(set(hashes))
+    values = numpy.frombuffer(hashes, dtype=numpy.int64)
+    values.sort()
+    return 1 + sum(
+        int(numpy.count_nonzero(numpy.diff(values[at : at + DISTINCT_STEP + 1])))
+        for at in range(0, len(values) - 1, DISTINCT_STEP)
+    )
+
+
+def _row_hash(row: Any) -> int:
+    try:
+        return hash(tuple(row.values()))
+    except (TypeError, AttributeError):
+        return hash(repr(row))
