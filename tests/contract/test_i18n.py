@@ -1,0 +1,141 @@
+"""Every sentence for people exists in Chinese, and no translation is stale."""
+
+from __future__ import annotations
+
+import ast
+import json
+import string
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+import tunery
+from tunery import i18n
+from tunery.cli.main import build_app, commands
+from tunery.config import settings
+
+ROOT = Path(tunery.__file__).parent
+PARTS = ROOT / "locales" / "parts"
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for file in sorted(PARTS.glob("*.json")):
+        merged |= json.loads(file.read_text(encoding="utf-8"))
+    return merged
+
+
+@pytest.fixture(scope="module")
+def literals() -> dict[str, str]:
+    """Every English literal given to t(), with the place of its first use."""
+    found: dict[str, str] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in _calls(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
+            argument = node.args[0] if node.args else None
+            literal = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            assert literal, f"{place}: t() takes one literal"
+            found.setdefault(argument.value, place)
+    return found
+
+
+def test_every_sentence_in_the_code_has_a_chinese_one(table, literals):
+    assert [f"{place}: {text}" for text, place in literals.items() if text not in table] == []
+
+
+def test_every_help_text_of_the_commands_has_a_chinese_one(table):
+    known = {" ".join(key.split()) for key in table}
+    assert [text for text in sorted(set(_help_texts())) if text not in known] == []
+
+
+def test_no_translation_is_stale(table, literals):
+    used = {*literals, *_help_texts(), *_phrases()}
+    assert [key for key in table if key not in used] == []
+
+
+def test_no_sentence_is_translated_in_two_ways():
+    seen: dict[str, set[str]] = defaultdict(set)
+    for file in PARTS.glob("*.json"):
+        for english, chinese in json.loads(file.read_text(encoding="utf-8")).items():
+            seen[english].add(chinese)
+    assert {english: found for english, found in seen.items() if len(found) > 1} == {}
+
+
+def test_translations_have_the_same_places_as_the_english(table):
+    assert {e: c for e, c in table.items() if _places(e) != _places(c)} == {}
+
+
+def test_every_setting_and_section_has_chinese_help_and_none_is_stale():
+    known = {group.key for group in settings.groups()}
+    known |= {s.key for s in settings.walk() if not s.key.endswith(".type")}
+    translated = settings.chinese()
+    assert known - translated.keys() == set()
+    assert translated.keys() - known == set()
+    assert [key for key in known if not _is_chinese(translated[key])] == []
+
+
+def test_every_setting_and_section_has_english_help():
+    assert [g.key for g in settings.groups() if not g.english.endswith(".")] == []
+    assert [s.key for s in settings.walk() if not s.english.endswith(".")] == []
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("t", "i18n.t"):
+            yield node
+
+
+def _places(text: str) -> set[str]:
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError:  # a help text about {{placeholders}} is no format string
+        return set()
+
+
+def _is_chinese(text: str) -> bool:
+    return any("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+def _help_texts() -> list[str]:
+    """Everything that a help page says beside the settings, paragraph by paragraph."""
+    assert i18n.language() == "en"
+    app = build_app()
+    texts = [app.help, *commands().values()]
+    for name in commands():
+        texts += _texts_of(app[name])
+    paragraphs = (part for text in texts if text for part in text.split("\n\n"))
+    return [" ".join(part.split()) for part in paragraphs if part.strip()]
+
+
+def _texts_of(app: App) -> Iterator[str | None]:
+    yield app.help
+    if app.default_command is not None:
+        for argument in app.assemble_argument_collection(parse_docstring=True):
+            if argument.parameter.show is not False:
+                yield argument.parameter.help
+    for name in app:
+        if not name.startswith("-"):
+            yield from _texts_of(app[name])
+
+
+def _phrases() -> list[str]:
+    """Sentences that modules keep as data: the checker's codes, the doctor's fixes."""
+    texts: list[str] = []
+    for path in sorted(ROOT.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if "translated(" in path.read_text(encoding="utf-8") or "Phrase" in ast.dump(tree):
+            texts += [
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            ]
+    return texts
+
+
+def test_the_tables_are_in_the_package():
+    assert (resources.files("tunery") / "locales" / "config_zh.json").is_file()
