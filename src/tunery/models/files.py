@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,29 @@ class Weights:
     Args:
         files: The .safetensors files.
         names: Every tensor and the file that holds it.
+        dtype: The type that most elements have, as safetensors spells it.
         num_parameters: Elements of all tensors.
         size_bytes: Bytes of all weight files.
     """
 
     files: tuple[Path, ...]
     names: dict[str, Path]
+    dtype: str
     num_parameters: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a safetensors header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def num_elements(self) -> int:
+        """Elements of the tensor."""
+        return math.prod(self.shape)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -106,18 +122,25 @@ def check_weights(folder: Path, *, again: str = "") -> Weights:
     if pointers:
         raise lfs_pointer(folder, pointers)
     names: dict[str, Path] = {}
-    parameters = 0
+    elements: Counter[str] = Counter()
     for name in wanted:
-        shapes = read_safetensors_header(folder / name)
-        parameters += sum(math.prod(shape) for shape in shapes.values())
-        names |= dict.fromkeys(shapes, folder / name)
+        entries = read_safetensors_header(folder / name)
+        for entry in entries.values():
+            elements[entry.dtype] += entry.num_elements
+        names |= dict.fromkeys(entries, folder / name)
     _check_index(folder, names)
     files = tuple(folder / name for name in wanted)
-    return Weights(files, names, parameters, sum(file.stat().st_size for file in files))
+    return Weights(
+        files,
+        names,
+        dtype=elements.most_common(1)[0][0] if elements else "",
+        num_parameters=elements.total(),
+        size_bytes=sum(file.stat().st_size for file in files),
+    )
 
 
-def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read the tensors' names and shapes, with every offset held against the file's length.
+def read_safetensors_header(path: Path) -> dict[str, TensorEntry]:
+    """Read the tensors' names, types and shapes, with every offset held against the file's length.
 
     Raises:
         ModelError: The file is cut short, or its header does not hold together.
@@ -153,7 +176,34 @@ def read_safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
             fix=t("Download this file again."),
             path=path,
         )
-    return {name: shape for name, (shape, _, _) in tensors.items()}
+    return {name: entry for name, (entry, _, _) in tensors.items()}
+
+
+def check_adapter(folder: Path) -> Path:
+    """Check an adapter's files and return the path of its weights.
+
+    Raises:
+        ModelError: The config or the weights are missing, pickled or cut short.
+    """
+    read_json(folder / ADAPTER_CONFIG)
+    path = folder / ADAPTER_WEIGHTS
+    if path.is_file():
+        if is_lfs_pointer(path):
+            raise lfs_pointer(folder, [path.name])
+        read_safetensors_header(path)
+        return path
+    pickled = (folder / "adapter_model.bin").is_file()
+    raise ModelError(
+        t(
+            "{folder}: the adapter's weights are a pickle file (adapter_model.bin), which can run "
+            "code when opened; only safetensors are loaded.",
+            folder=folder,
+        )
+        if pickled
+        else t("{folder}: the adapter's weights {file} are absent.", folder=folder, file=path.name),
+        fix=t("Copy the missing files there, or download the model again."),
+        path=folder,
+    )
 
 
 def is_lfs_pointer(path: Path) -> bool:
@@ -183,7 +233,7 @@ def python_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.py"))
 
 
-def _entry(entry: dict[str, Any]) -> tuple[tuple[int, ...], int, int]:
+def _entry(entry: dict[str, Any]) -> tuple[TensorEntry, int, int]:
     shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
     numbers = (*shape, begin, end)
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
@@ -191,11 +241,13 @@ def _entry(entry: dict[str, Any]) -> tuple[tuple[int, ...], int, int]:
     width = DTYPE_BYTES.get(entry["dtype"])
     if width is not None and math.prod(shape) * width != end - begin:
         raise ValueError("a tensor's bytes do not fit its shape")
-    return shape, begin, end
+    return TensorEntry(str(entry["dtype"]), shape), begin, end
 
 
 def _wanted(folder: Path) -> list[str]:
     """The weight files this folder should have, by its index where there is one."""
+    if (folder / WEIGHTS).is_file() or (folder / WEIGHTS).is_symlink():
+        return [WEIGHTS]
     index = folder / INDEX
     if index.is_file() or index.is_symlink():
         names = read_json(index).get("weight_map")
@@ -212,8 +264,6 @@ def _wanted(folder: Path) -> list[str]:
                     fix=t("Do not use this model."),
                 )
         return files
-    if (folder / WEIGHTS).is_file() or (folder / WEIGHTS).is_symlink():
-        return [WEIGHTS]
     found = sorted(file.name for file in folder.glob("model-*-of-*.safetensors"))
     if found:  # shards without their index
         raise ModelError(
@@ -287,14 +337,15 @@ def _no_weights(folder: Path, fix: str) -> ModelError:
 
 
 def _check_index(folder: Path, names: dict[str, Path]) -> None:
-    if not (folder / INDEX).is_file():
+    if (folder / WEIGHTS) in names.values() or not (folder / INDEX).is_file():
         return
     promised = read_json(folder / INDEX)["weight_map"]
     lost = [name for name, file in promised.items() if names.get(name) != folder / str(file)]
     if lost:
         raise ModelError(
             t(
-                "{folder}: {count} tensors that the index names are not in its shards ({name} ...).",
+                "{folder}: {count} tensors that the index names are not in its shards "
+                "({name} ...).",
                 folder=folder,
                 count=len(lost),
                 name=lost[0][:80],

@@ -166,7 +166,7 @@ def load_adapter(
     Raises:
         ModelError: Files are missing or pickles, weights are not finite, or the base is another.
     """
-    path = check_adapter(folder)
+    path = files.check_adapter(folder)
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
     try:
@@ -211,33 +211,6 @@ def load_adapter(
         )
     _check_finite(folder, ours)
     return loaded
-
-
-def check_adapter(folder: Path) -> Path:
-    """Check an adapter's files and return the path of its weights.
-
-    Raises:
-        ModelError: The config or the weights are missing, pickled or cut short.
-    """
-    files.read_json(folder / files.ADAPTER_CONFIG)
-    path = folder / files.ADAPTER_WEIGHTS
-    if path.is_file():
-        if files.is_lfs_pointer(path):
-            raise files.lfs_pointer(folder, [path.name])
-        files.read_safetensors_header(path)
-        return path
-    pickled = (folder / "adapter_model.bin").is_file()
-    raise ModelError(
-        t(
-            "{folder}: the adapter's weights are a pickle file (adapter_model.bin), which can run "
-            "code when opened; only safetensors are loaded.",
-            folder=folder,
-        )
-        if pickled
-        else t("{folder}: the adapter's weights {file} are absent.", folder=folder, file=path.name),
-        fix=t("Copy the missing files there, or download the model again."),
-        path=folder,
-    )
 
 
 def check_known(folder: Path) -> bool:

@@ -1,0 +1,387 @@
+"""Bytes from a hub into a file, whole and verified: ranges, resume, retries, hashes.
+
+huggingface_hub 2.x throws a partial file away when a download ends early (a unique temporary name
+a process, unlinked in ``finally``) and compares no hash, so it can keep neither promise of G14.
+Names, tokens and URLs come from it; the bytes come through here, for every source alike. What
+came is kept under ``NAME.incomplete`` beside the target and continued by a later call.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import httpx
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+REPORT_SECONDS = 0.1
+
+Explain = Callable[[httpx.Response], ModelError]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file to have.
+
+    Args:
+        file: Its name relative to the model.
+        url: Where it is served.
+        size: Its length in bytes.
+        digest: Its hash in hex.
+        algorithm: ``sha256`` of the bytes, or git's ``blob`` hash.
+        target: Where it goes.
+        lock: The lock file that makes a second process wait.
+        link: A place that shall point to the target, for the hub cache's snapshots.
+    """
+
+    file: str
+    url: str
+    size: int
+    digest: str
+    algorithm: Literal["sha256", "blob"]
+    target: Path
+    lock: Path
+    link: Path | None = None
+
+    @property
+    def partial(self) -> Path:
+        """Where the bytes lie until they are whole and right."""
+        return self.target.with_name(self.target.name + ".incomplete")
+
+    @property
+    def have(self) -> int:
+        """Bytes of it that are on this machine."""
+        for path in (self.target, self.partial):
+            if path.is_file():
+                return min(path.stat().st_size, self.size)
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient a download is.
+
+    Args:
+        attempts: Tries in a row that bring no byte before it gives up.
+        first_delay_seconds: Pause after the first failure; doubled each time, with jitter.
+        max_delay_seconds: The longest such pause.
+        max_wait_seconds: The longest Retry-After that is waited for.
+        connect_seconds: Time to reach the host.
+        silence_seconds: Time without a byte after which a connection counts as cut.
+        workers: Files fetched at once.
+    """
+
+    attempts: int = 5
+    first_delay_seconds: float = 0.5
+    max_delay_seconds: float = 20.0
+    max_wait_seconds: float = 300.0
+    connect_seconds: float = 10.0
+    silence_seconds: float = 30.0
+    workers: int = 4
+
+
+@dataclass
+class Downloader:
+    """Fetches files of one model from one host.
+
+    Args:
+        host: The host's name, for messages.
+        headers: Sent with every request; ``Authorization`` goes to this host only.
+        explain: Makes the error for an answer that is not tried again.
+        policy: How patient it is.
+        tell: Called with (file, bytes there of all files) as they arrive.
+    """
+
+    host: str
+    headers: dict[str, str]
+    explain: Explain
+    policy: Policy = field(default_factory=Policy)
+    tell: Callable[[str, int], None] = lambda file, done: None
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._count = threading.Lock()
+        self._done: dict[str, int] = {}
+        self._told = 0.0
+        self._client = httpx.Client(
+            headers={**self.headers, "Accept-Encoding": "identity"},
+            follow_redirects=True,  # httpx drops Authorization when the host changes
+            timeout=httpx.Timeout(self.policy.silence_seconds, connect=self.policy.connect_seconds),
+        )
+
+    def json(self, url: str) -> Any:
+        """Get a JSON answer, with the same patience as a file.
+
+        Raises:
+            ModelError: The host refuses, is not there, or answers something else.
+        """
+
+        def get() -> Any:
+            response = self._client.get(url, headers={"Accept": "application/json"})
+            self._check(response)
+            try:
+                return response.json()
+            except ValueError:
+                raise ModelError(
+                    t("{host}: the answer is not JSON; this is not a model hub.", host=self.host),
+                    fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+                ) from None
+
+        return self._patiently(get, lambda: 0, url)
+
+    def fetch_all(self, files: Iterable[Wanted]) -> None:
+        """Fetch files, several at once; on an interrupt what came is kept.
+
+        Raises:
+            ModelError: The first file that cannot be had.
+        """
+        queue = list(files)
+        self._done = {wanted.file: wanted.have for wanted in queue}
+        queue.sort(key=lambda wanted: wanted.size, reverse=True)  # small ones first: pop() is last
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            while not self._stop.is_set():
+                try:
+                    wanted = queue.pop()
+                except IndexError:
+                    return
+                try:
+                    self._fetch(wanted)
+                except BaseException as error:  # noqa: BLE001  (handed to the caller's thread)
+                    failures.append(error)
+                    self._stop.set()
+
+        # daemon threads: a connection that says nothing must not hold up Ctrl-C
+        threads = [
+            threading.Thread(target=work, daemon=True)
+            for _ in range(min(self.policy.workers, len(queue)))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.1)
+        finally:
+            self._stop.set()
+        if failures:
+            raise failures[0]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._stop.set()
+        self._client.close()
+
+    def _fetch(self, wanted: Wanted) -> None:
+        wanted.target.parent.mkdir(parents=True, exist_ok=True)
+        wanted.lock.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(wanted.lock):
+            if not wanted.target.is_file():
+                for last in (False, True):
+                    if self._fill(wanted):
+                        break
+                    wanted.partial.unlink(missing_ok=True)
+                    self._report(wanted, 0)
+                    if last:
+                        raise _wrong(wanted, self.host)
+                _commit(wanted)
+        self._report(wanted, wanted.size, force=True)
+        if wanted.link is not None:
+            link(wanted.target, wanted.link)
+
+    def _fill(self, wanted: Wanted) -> bool:
+        """Bring the partial file to its full length; False when its hash is wrong then."""
+        partial = wanted.partial
+        if partial.exists() and partial.stat().st_size > wanted.size:
+            partial.unlink()
+        partial.touch()
+
+        def get() -> None:
+            while (have := partial.stat().st_size) < wanted.size:
+                self._stream(wanted, have)
+
+        self._patiently(get, lambda: partial.stat().st_size, wanted.file)
+        return _hash(partial, wanted) == wanted.digest
+
+    def _stream(self, wanted: Wanted, have: int) -> None:
+        """One request; appends what comes until the body ends, is cut, or is too long."""
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with (
+            self._client.stream("GET", wanted.url, headers=headers) as response,
+            wanted.partial.open("r+b", buffering=0) as file,
+        ):
+            if response.status_code == 416:
+                file.truncate(0)
+                raise httpx.RemoteProtocolError("the range was refused")
+            self._check(response)
+            start = _start_of(response, have)
+            file.truncate(start)  # a host that ignores ranges sends all of it again
+            file.seek(start)
+            for chunk in response.iter_raw():
+                if self._stop.is_set():
+                    raise KeyboardInterrupt
+                file.write(chunk[: wanted.size - start])
+                start += len(chunk)
+                self._report(wanted, min(start, wanted.size))
+                if start > wanted.size:
+                    return  # too long: the hash decides
+            if start < wanted.size:
+                raise httpx.RemoteProtocolError("the body ended early")
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code in RETRIED:
+            raise _Later(response.status_code, _retry_after(response))
+        if response.status_code >= 400:
+            response.read()
+            raise self.explain(response)
+
+    def _patiently(self, get: Callable[[], Any], have: Callable[[], int], what: str) -> Any:
+        """Call until it succeeds; tries that bring bytes do not count against the limit."""
+        failed = 0
+        before = have()
+        while True:
+            delay = min(
+                self.policy.first_delay_seconds * 2**failed * random.uniform(0.5, 1.0),
+                self.policy.max_delay_seconds,
+            )
+            try:
+                return get()
+            except _Later as error:
+                reason: Exception = error
+                delay = max(delay, error.seconds)
+                if error.seconds > self.policy.max_wait_seconds:
+                    raise _busy(self.host, error) from None
+            except (httpx.TransportError, httpx.TooManyRedirects) as error:
+                reason = error
+            now = have()
+            failed = 0 if now > before else failed + 1
+            before = now
+            if failed >= self.policy.attempts:
+                raise _gave_up(self.host, what, now, reason) from reason
+            if self._stop.wait(delay):
+                raise KeyboardInterrupt
+
+    def _report(self, wanted: Wanted, done: int, *, force: bool = False) -> None:
+        with self._count:
+            self._done[wanted.file] = done
+            now = time.monotonic()
+            if not force and now - self._told < REPORT_SECONDS:
+                return
+            self._told = now
+            self.tell(wanted.file, sum(self._done.values()))
+
+
+def link(target: Path, place: Path) -> None:
+    """Make ``place`` point to ``target``, relative; a copy where links cannot be made."""
+    if place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staged = place.with_name(f".{place.name}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    try:
+        staged.symlink_to(os.path.relpath(target, place.parent))
+    except OSError:
+        staged.write_bytes(target.read_bytes())
+    staged.replace(place)
+
+
+class _Later(Exception):
+    """The host asks to come back."""
+
+    def __init__(self, status: int, seconds: float) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.seconds = seconds
+
+
+def _commit(wanted: Wanted) -> None:
+    with wanted.partial.open("rb") as file:
+        os.fsync(file.fileno())
+    wanted.partial.replace(wanted.target)
+
+
+def _hash(path: Path, wanted: Wanted) -> str:
+    digest = hashlib.sha256()
+    if wanted.algorithm == "blob":  # git's name for a file: sha1 over a header and the bytes
+        digest = hashlib.sha1(f"blob {wanted.size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _start_of(response: httpx.Response, asked: int) -> int:
+    """Where the body begins in the file: at 0 for a plain answer, else as Content-Range says."""
+    if response.status_code != 206:
+        return 0
+    text = response.headers.get("Content-Range", "")
+    begin = text.removeprefix("bytes ").partition("-")[0]
+    if not begin.isdecimal() or int(begin) > asked:
+        raise httpx.RemoteProtocolError(f"a range that was not asked for: {text[:60]}")
+    return int(begin)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("Retry-After", "")
+    if text.isdecimal():
+        return float(text)
+    date = email.utils.parsedate_to_datetime(text) if "," in text else None
+    return max(0.0, date.timestamp() - time.time()) if date else 0.0
+
+
+def _wrong(wanted: Wanted, host: str) -> ModelError:
+    return ModelError(
+        t(
+            "{file}: {host} sent other bytes than it announces (their {hash} differs); they were "
+            "deleted.",
+            file=wanted.file,
+            host=host,
+            hash="SHA-256" if wanted.algorithm == "sha256" else "git hash",
+        ),
+        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+    )
+
+
+def _busy(host: str, error: _Later) -> ModelError:
+    return ModelError(
+        t(
+            "{host}: it asks to come back in {minutes} minutes (HTTP {status}).",
+            host=host,
+            minutes=round(error.seconds / 60),
+            status=error.status,
+        ),
+        fix=t("Run it again then; what came is kept. With a token the limits are higher."),
+    )
+
+
+def _gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
+    kept = t("What came is kept ({have}).", have=env.human_bytes(have)) if have else ""
+    match reason:
+        case _Later(status=429):
+            why = t("{host}: too many requests (HTTP 429), again and again.", host=host)
+        case _Later(status=status):
+            why = t("{host}: it has a problem (HTTP {status}).", host=host, status=status)
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            why = t("{host}: cannot be reached ({why}).", host=host, why=str(reason)[:200])
+        case httpx.ProxyError():
+            why = t("The proxy on the way to {host} refuses: {why}.", host=host, why=reason)
+        case _:
+            why = t(
+                "{host}: the connection was cut again and again at {file}.", host=host, file=what
+            )
+    fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
+    return ModelError(why, fix=f"{kept} {fix}".strip())

@@ -1,0 +1,200 @@
+"""The Hugging Face hub and its mirrors: what a model consists of there, and its refusals explained.
+
+Tokens, headers and URLs are huggingface_hub's; the endpoint is read from HF_ENDPOINT at each call
+(the library reads it once at import). Files go into the ordinary hub cache, under the names that
+every other tool uses.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import hubcache
+from tunery.models.download import Downloader, Policy, Wanted
+from tunery.models.hubcache import HubName
+
+DEFAULT = "https://huggingface.co"
+SAFE_PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))[\w.+@ -]+(/[\w.+@ -]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a repo, as the hub lists it.
+
+    Args:
+        file: Its path in the repo.
+        size: Its bytes.
+        sha256: For files of large storage; empty for small ones.
+        blob: Git's hash of it; for large files of their pointer.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A repo at one commit."""
+
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, else huggingface.co.
+
+    Raises:
+        ModelError: HF_ENDPOINT is not an address.
+    """
+    value = (os.environ.get("HF_ENDPOINT") or DEFAULT).rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ModelError(
+            t("HF_ENDPOINT: {value!r} is not an address.", value=value),
+            fix=t("Write it with its scheme, such as https://hf-mirror.com"),
+        )
+    return value
+
+
+def connect(hub: HubName, policy: Policy) -> Downloader:
+    """Open a downloader for one repo; the caller closes it."""
+    from huggingface_hub import get_token
+    from huggingface_hub.utils import build_hf_headers
+
+    token = get_token()
+    headers = build_hf_headers(token=token or False, library_name="tunery")
+    return Downloader(
+        host=host_of(endpoint()),
+        headers=headers,
+        explain=lambda response: explain(response, hub, with_token=bool(token)),
+        policy=policy,
+    )
+
+
+def list_files(downloader: Downloader, hub: HubName) -> Listing:
+    """Ask what a repo holds at a revision.
+
+    Raises:
+        ModelError: No such repo or revision, no access, or no answer.
+    """
+    revision = quote(hub.revision or "main", safe="")
+    answer = downloader.json(f"{endpoint()}/api/models/{hub.repo}/revision/{revision}?blobs=true")
+    try:
+        commit = str(answer["sha"])
+        files = tuple(_file(entry) for entry in answer["siblings"])
+    except (KeyError, TypeError, ValueError):
+        commit, files = "", ()
+    if not hubcache.COMMIT.fullmatch(commit):
+        raise ModelError(
+            t("{host}: the answer names no commit; this is not a model hub.", host=downloader.host),
+            fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+        )
+    return Listing(commit, files)
+
+
+def wanted(hub: HubName, commit: str, file: RemoteFile) -> Wanted:
+    """Say where a file is served and where it goes in the hub cache."""
+    from huggingface_hub import hf_hub_url
+
+    folder = hubcache.repo_dir(hub.repo)
+    name = file.sha256 or file.blob
+    return Wanted(
+        file=file.file,
+        url=hf_hub_url(hub.repo, file.file, revision=commit, endpoint=endpoint()),
+        size=file.size,
+        digest=name,
+        algorithm="sha256" if file.sha256 else "blob",
+        target=folder / "blobs" / name,
+        lock=hubcache.hub_dir() / ".locks" / folder.name / f"{name}.lock",
+        link=folder / "snapshots" / commit / file.file,
+    )
+
+
+def finish(hub: HubName, commit: str) -> Path:
+    """Let the branch or tag name the commit, now that every file of it is there."""
+    folder = hubcache.repo_dir(hub.repo)
+    revision = hub.revision or "main"
+    if not hubcache.COMMIT.fullmatch(revision):
+        ref = folder / "refs" / revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        staged = ref.with_name(f".{ref.name}.{os.getpid()}")
+        staged.write_text(commit, encoding="utf-8")
+        staged.replace(ref)
+    return folder / "snapshots" / commit
+
+
+def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> ModelError:
+    """Say what a refusal of the hub means and what to do about it."""
+    code = response.headers.get("X-Error-Code", "")
+    status = response.status_code
+    host = host_of(endpoint())
+    page = f"{endpoint()}/{hub.repo}"
+    login = t("Give a token: hf auth login, or HF_TOKEN.")
+    if code == "GatedRepo":
+        licence = t("Accept its terms at {page} with your account.", page=page)
+        again = (
+            t("Then run it again; the token must belong to that account.") if with_token else login
+        )
+        return ModelError(
+            t("{repo}: gated: its authors ask you to accept their terms first.", repo=hub.repo),
+            fix=f"{licence} {again}",
+            model=hub.repo,
+        )
+    if code == "RevisionNotFound":
+        return ModelError(
+            t("{repo}: there is no revision {revision}.", repo=hub.repo, revision=hub.revision),
+            fix=t("Look at its branches and tags: {page}/tree/main", page=page),
+            model=hub.repo,
+        )
+    if code == "RepoNotFound" or status == 404 or (status == 401 and not with_token):
+        private = "" if with_token else f" {t('If it is private:')} {login}"
+        return ModelError(
+            t(
+                "{repo}: {host} has no such model, or does not show it to you.",
+                repo=hub.repo,
+                host=host,
+            ),
+            fix=t("Check the spelling of owner/name.") + private,
+            model=hub.repo,
+        )
+    if status == 401:
+        return ModelError(
+            t("{host}: the token was refused (HTTP 401).", host=host),
+            fix=t("It may be expired or mistyped: hf auth login, or set HF_TOKEN again."),
+            model=hub.repo,
+        )
+    if status == 403:
+        return ModelError(
+            t("{repo}: {host} forbids it to this token (HTTP 403).", repo=hub.repo, host=host),
+            fix=t("Give the token read access to this repo in your account's settings."),
+            model=hub.repo,
+        )
+    return ModelError(
+        t("{repo}: {host} answers HTTP {status}.", repo=hub.repo, host=host, status=status),
+        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+        model=hub.repo,
+    )
+
+
+def host_of(url: str) -> str:
+    """The host of an address, without a password that may stand in it."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def _file(entry: dict[str, Any]) -> RemoteFile:
+    large = entry.get("lfs") or {}
+    name, sha256, blob = str(entry["rfilename"]), str(large.get("sha256", "")), str(entry["blobId"])
+    if not re.fullmatch(r"[0-9a-f]{64}|", sha256) or not re.fullmatch(r"[0-9a-f]{40}", blob):
+        raise ValueError("a hash that is none")
+    return RemoteFile(name, int(large.get("size") or entry["size"]), sha256, blob)

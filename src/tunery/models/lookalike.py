@@ -1,0 +1,145 @@
+"""What to say when a name or a folder is not a model: the nearest thing, and the way on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunery import env
+from tunery.errors import ModelError, did_you_mean
+from tunery.i18n import t
+from tunery.models import files, hubcache
+from tunery.models.demo import NAME as DEMO
+from tunery.models.hubcache import HubName
+from tunery.runs import folder as run_folder
+
+LISTED = 8
+
+
+def known_names() -> list[str]:
+    """Every name that stands for something on this machine."""
+    hub = [hubcache.repo_of(path) for path in hubcache.cached_repos()]
+    imported = [path.parent.name for path in env.models_dir().glob(f"*/{files.CONFIG}")]
+    return sorted({DEMO, *run_folder.names(), *hub, *imported})
+
+
+def unknown(name: str) -> ModelError:
+    """Make the error for a bare word that is no model, no run and no hub id."""
+    known = known_names()
+    near = did_you_mean(name, known)
+    listed = t("Known here: {names}.", names=", ".join(known[:LISTED]))
+    ways = t("A hub id has the form owner/name.")
+    return ModelError(
+        t("model {name!r}: no model, run or folder of that name.", name=name),
+        fix=" ".join(part for part in (near, listed, ways) if part),
+        model=name,
+    )
+
+
+def not_downloaded(name: str, hub: HubName) -> ModelError:
+    """Make the error for a hub id that the cache does not hold."""
+    near = did_you_mean(hub.repo, [hubcache.repo_of(path) for path in hubcache.cached_repos()])
+    local = Path(name).expanduser()
+    beside = (
+        t("The folder {folder} exists, but there is no model in it.", folder=local)
+        if local.is_dir()
+        else ""
+    )
+    fetch = t("Fetch it: {command}", command=f"tunery models pull {hub}")
+    return ModelError(
+        t("{name}: not on this machine (looked in {folder}).", name=hub, folder=hubcache.hub_dir()),
+        fix=" ".join(part for part in (near, beside, fetch) if part),
+        model=name,
+        remedy="pull",
+        target=str(hub),
+    )
+
+
+def no_such_path(name: str, path: Path) -> ModelError:
+    """Make the error for a path that is not there: its nearest parent, and what that holds."""
+    parent = env.existing_parent(path)
+    if not parent.is_dir():
+        return ModelError(
+            t("{path}: {parent} is a file, not a folder.", path=name, parent=parent),
+            fix=t("Give the file itself, or a folder."),
+            path=path,
+        )
+    try:
+        entries = sorted(
+            entry.name for entry in os.scandir(parent) if not entry.name.startswith(".")
+        )
+    except PermissionError:
+        entries = []
+    wrong = path.relative_to(parent).parts[0]
+    near = did_you_mean(wrong, entries)
+    holds = (
+        t("{parent} holds: {names}.", parent=parent, names=_some(entries))
+        if entries
+        else t("{parent} is empty.", parent=parent)
+    )
+    return ModelError(
+        t("{path}: no such file or folder; {parent} exists.", path=name, parent=parent),
+        fix=f"{near} {holds}".strip(),
+        path=path,
+    )
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether any file in the folder looks like weights."""
+    ends = (".safetensors", ".gguf", *files.PICKLES)
+    try:
+        return any(entry.name.endswith(ends) for entry in os.scandir(folder))
+    except OSError:
+        return False
+
+
+def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
+    """Make the error for a folder without a config."""
+    if ggufs:
+        return ModelError(
+            t("{path}: holds {count} GGUF files.", path=path, count=len(ggufs)),
+            fix=t("Name one of them: {names}", names=_some([str(file) for file in ggufs])),
+            path=path,
+        )
+    inside = sorted(child.name for child in path.iterdir() if (child / files.CONFIG).is_file())
+    repos = sorted(hubcache.repo_of(child) for child in path.glob("models--*--*"))
+    if inside or repos:
+        names = [str(path / name) for name in inside] + repos
+        return ModelError(
+            t("{path}: a folder of models, not a model.", path=path),
+            fix=t("Name one of them: {names}", names=_some(names)),
+            path=path,
+        )
+    if has_weights(path):  # weights of a kind that is not loaded say more than the missing config
+        files.check_weights(path)
+    return ModelError(
+        t("{folder}: there is no {file}.", folder=path, file=files.CONFIG),
+        fix=t("Give the folder of a whole model, or download it again."),
+        path=path,
+    )
+
+
+def foreign_file(path: Path) -> ModelError:
+    """Make the error for a file that is not a .gguf."""
+    if path.name.endswith(files.PICKLES):
+        return ModelError(
+            t("{path}: a pickle file can run code when opened and is not loaded.", path=path),
+            fix=t("Take a version of the model with safetensors or GGUF."),
+            path=path,
+        )
+    if path.suffix == ".safetensors" or path.name == files.CONFIG:
+        return ModelError(
+            t("{path}: one file of a model.", path=path),
+            fix=t("Give its folder: {folder}", folder=path.parent),
+            path=path,
+        )
+    return ModelError(
+        t("{path}: not a model (expected a folder or a .gguf file).", path=path),
+        fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+        path=path,
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

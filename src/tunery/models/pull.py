@@ -1,0 +1,199 @@
+"""Getting a model onto this machine: from a hub, from a .gguf file, or the demo model.
+
+Decides which files of a repo are needed (safetensors, never pickles; tokenizer and configs),
+checks the disk before the first byte, and fetches them through ``download``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import demo, files, hub, hubcache, modelscope
+from tunery.models.download import Downloader, Policy, Wanted
+from tunery.models.hub import SAFE_PATH, Listing, RemoteFile
+from tunery.models.hubcache import HubName
+from tunery.models.importing import check_disk, import_gguf
+from tunery.models.progress import Progress, ProgressEvent, silent
+from tunery.models.resolve import Resolved, ensure
+
+Source = Literal["hf", "modelscope"]
+
+SMALL_FILES = (
+    "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "LICENSE*", "README.md",
+)  # fmt: skip
+SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+
+
+def pull(
+    name: str,
+    *,
+    revision: str | None = None,
+    source: Source = "hf",
+    progress: Progress | None = None,
+    policy: Policy | None = None,
+) -> Resolved:
+    """Fetch or import a model, and the base model of an adapter, and say where it is.
+
+    Args:
+        name: A hub id (optionally @revision), a .gguf file, or ``demo``.
+        revision: Branch, tag or commit; the same as @revision in the name.
+        source: ``hf`` (or a mirror, by HF_ENDPOINT) or ``modelscope``.
+        progress: Told what happens.
+        policy: How patient the download is.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    wanted = name if not revision else f"{name.partition('@')[0]}@{revision}"
+    fetch(wanted, source=source, progress=progress or silent, policy=policy)
+    return ensure(wanted, progress=progress)
+
+
+def fetch(
+    name: str,
+    *,
+    source: Source = "hf",
+    progress: Progress = silent,
+    policy: Policy | None = None,
+) -> Path:
+    """Fetch or import one model, without looking at what it needs besides.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    if name == demo.NAME:
+        return demo.ensure_demo(progress)
+    path = Path(name).expanduser()
+    if name.endswith(".gguf") and path.is_file():
+        return import_gguf(path, name=name, progress=progress)
+    found = hubcache.parse(name)
+    if found is None or name.startswith(("/", "./", "../", "~")):
+        raise ModelError(
+            t("{name}: not something to fetch.", name=name),
+            fix=t("Give a hub id (owner/name, owner/name@revision), a .gguf file, or demo."),
+            model=name,
+        )
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise ModelError(
+            t("{name}: HF_HUB_OFFLINE is set, so nothing is fetched.", name=name),
+            fix=t("Unset HF_HUB_OFFLINE, or name a model that is on this machine."),
+            model=name,
+        )
+    match source:
+        case "hf":
+            return _from_hub(found, progress, policy or Policy())
+        case "modelscope":
+            return _from_modelscope(found, progress, policy or Policy())
+
+
+def choose(listing: Listing, name: str) -> list[RemoteFile]:
+    """Pick the files of a repo that loading needs: one form of the weights and everything small.
+
+    Raises:
+        ModelError: There are no safetensors, or a file's name leads out of the folder.
+    """
+    top = [file for file in listing.files if "/" not in file.file]
+    for file in top:
+        if not SAFE_PATH.fullmatch(file.file):
+            raise ModelError(
+                t("{repo}: a file of it has the unsafe name {file!r}.", repo=name, file=file.file),
+                fix=t("Do not use this model."),
+            )
+    names = {file.file: file for file in top}
+    if files.WEIGHTS in names:
+        weights = [names[files.WEIGHTS]]
+    elif files.INDEX in names:
+        weights = [file for file in top if SHARD.fullmatch(file.file)]
+    elif files.ADAPTER_WEIGHTS in names:
+        weights = [names[files.ADAPTER_WEIGHTS]]
+    else:
+        raise _unusable(names, name)
+    small = [
+        file
+        for file in top
+        if any(fnmatch.fnmatchcase(file.file, pattern) for pattern in SMALL_FILES)
+    ]
+    return small + weights
+
+
+def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
+    downloader = hub.connect(name, policy)
+    try:
+        listing = hub.list_files(downloader, name)
+        chosen = choose(listing, name.repo)
+        wanted = [hub.wanted(name, listing.commit, file) for file in chosen]
+        _download(downloader, str(name), wanted, hubcache.hub_dir(), progress)
+        folder = hub.finish(name, listing.commit)
+    finally:
+        downloader.close()
+    progress(ProgressEvent("done", str(name), text=str(folder)))
+    return folder
+
+
+def _from_modelscope(name: HubName, progress: Progress, policy: Policy) -> Path:
+    downloader = modelscope.connect(name, policy)
+    try:
+        listing = modelscope.list_files(downloader, name)
+        listing = replace(listing, files=tuple(choose(listing, name.repo)))
+        wanted = [modelscope.wanted(name, listing.commit, file) for file in listing.files]
+        _download(downloader, str(name), wanted, env.models_dir(), progress)
+        folder = modelscope.finish(name, listing)
+    finally:
+        downloader.close()
+    progress(ProgressEvent("done", str(name), text=str(folder)))
+    return folder
+
+
+def _download(
+    downloader: Downloader, name: str, wanted: list[Wanted], place: Path, progress: Progress
+) -> None:
+    total = sum(file.size for file in wanted)
+    have = sum(file.have for file in wanted)
+    check_disk(place, total - have, what=name)
+    plan = ProgressEvent("plan", name, done_bytes=have, total_bytes=total, num_files=len(wanted))
+    progress(plan)
+    downloader.tell = lambda file, done: progress(
+        replace(plan, kind="file", file=file, done_bytes=done)
+    )
+    downloader.fetch_all(wanted)
+
+
+def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:
+    pickles = sorted(name for name in names if name.endswith(files.PICKLES))
+    ggufs = sorted(name for name in names if name.endswith(".gguf"))
+    if ggufs:
+        return ModelError(
+            t("{repo}: it holds GGUF files only ({files}).", repo=repo, files=", ".join(ggufs[:4])),
+            fix=t(
+                "Take the repo it was made from; or download one of the files by other means and "
+                "give its path."
+            ),
+            model=repo,
+        )
+    if pickles:
+        return ModelError(
+            t(
+                "{repo}: its weights are pickle files only ({files}), which can run code when "
+                "opened; nothing was fetched.",
+                repo=repo,
+                files=", ".join(pickles[:3]),
+            ),
+            fix=t("Look for a version with safetensors (many repos have one in a branch)."),
+            model=repo,
+        )
+    return ModelError(
+        t("{repo}: there are no weights in this repo.", repo=repo),
+        fix=t("Is it a data set or a demo page? Check the name."),
+        model=repo,
+    )

@@ -1,0 +1,370 @@
+"""Any way of naming a model -> one folder, or a sentence that says what is missing.
+
+Light and offline: it looks at names, sizes and headers and never opens a socket. ``ensure`` is the
+same with permission to fetch, import and convert what the name stands for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunery import env
+from tunery.errors import ModelError, RunError
+from tunery.i18n import t
+from tunery.models import facts, files, hubcache, lookalike
+from tunery.models.demo import NAME as DEMO
+from tunery.models.demo import demo_folder
+from tunery.models.hubcache import HubName
+from tunery.models.importing import imported_folder, read_record
+from tunery.models.progress import Progress, silent
+from tunery.models.resolved import Kind, Resolved, whole
+from tunery.runs import folder as run_folder
+from tunery.runs import manifest
+
+
+def resolve(name: str) -> Resolved:
+    """Say which folder a name stands for, from what lies on this machine.
+
+    Raises:
+        ModelError: Nothing of that name is here, or it is not whole; with what to do.
+    """
+    name = name.strip()
+    if not name or "\0" in name:
+        raise ModelError(
+            t("model: the name is empty.") if not name else t("model: the name holds a NUL byte."),
+            fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+        )
+    if name == DEMO:
+        return _demo()
+    path = Path(name).expanduser()
+    if _says_path(name) or _is_model_like(path):
+        return _path(name, path.absolute())
+    run, _, step = name.partition("@")
+    if run_folder.NAME.fullmatch(run) and run in run_folder.names():
+        return _run(name, run_folder.RunFolder(env.runs_dir() / run), step)
+    if (env.models_dir() / name / files.CONFIG).is_file() and "/" not in name:
+        return whole(name, "gguf", env.models_dir() / name, why=t("a model imported earlier"))
+    hub = hubcache.parse(name)
+    if hub is not None:
+        return _elsewhere(name, hub) or _hub(name, hub)
+    raise lookalike.unknown(name)
+
+
+def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
+    """Resolve a name, and fetch or import first what it stands for where that is needed.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    fetched: set[str] = set()
+    while True:
+        try:
+            return resolve(name)
+        except ModelError as error:
+            # an adapter's base is asked for only when the adapter itself is there
+            target = str(error.fields.get("target", ""))
+            if error.fields.get("remedy") != "pull" or target in fetched:
+                raise
+            fetched.add(target)
+        from tunery.models.pull import fetch
+
+        fetch(target, progress=progress or silent)
+
+
+def _says_path(name: str) -> bool:
+    """Whether the text can only be meant as a path."""
+    return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or name.endswith(".gguf")
+
+
+def _is_model_like(path: Path) -> bool:
+    """Whether a relative name is a folder with something of a model in it, or a file."""
+    try:
+        if path.is_file():
+            return True
+        marks = (
+            files.CONFIG,
+            files.ADAPTER_CONFIG,
+            "snapshots",
+            "events.jsonl",
+            manifest.FILE_NAME,
+        )
+        return path.is_dir() and (
+            path.name == "snapshots"
+            or any((path / mark).exists() for mark in marks)
+            or lookalike.has_weights(path)
+        )
+    except OSError:  # a name too long for the file system
+        return False
+
+
+def _demo() -> Resolved:
+    folder = demo_folder()
+    if read_record(folder) is None:
+        raise ModelError(
+            t("demo: the demo model is not on this machine yet."),
+            fix=t("Fetch it (93 MB): tunery models pull demo"),
+            remedy="pull",
+            target=DEMO,
+        )
+    return whole(DEMO, "demo", folder, why=t("the embedded default model, SmolLM2-135M-Instruct"))
+
+
+def _path(name: str, path: Path) -> Resolved:
+    if path.is_file():
+        return _file(name, path)
+    if not path.is_dir():
+        raise lookalike.no_such_path(name, path)
+    if hubcache.repo_of(path) and (path / "snapshots").is_dir():
+        return _hub_folder(name, path)
+    if path.name == "snapshots" and hubcache.repo_of(path.parent):
+        return _hub_folder(name, path.parent)
+    if path.parent.name == "snapshots" and hubcache.repo_of(path.parent.parent):
+        repo = hubcache.repo_of(path.parent.parent)
+        why = t("a snapshot of {repo} in the hub cache", repo=repo)
+        return whole(name, "snapshot", path, why=why, revision=path.name, again=_again(repo))
+    if (path / "events.jsonl").is_file() or (path / "control").is_dir():
+        return _run(name, run_folder.RunFolder(path), "")
+    if (path / manifest.FILE_NAME).is_file() or manifest.step_of(path) is not None:
+        return _checkpoint(name, path)
+    if (path / files.ADAPTER_CONFIG).is_file():
+        return _adapter(name, "adapter", path, why=t("an adapter folder"))
+    record = read_record(path)
+    kind: Kind = "gguf" if record else "folder"
+    if (path / files.CONFIG).is_file():
+        return whole(name, kind, path, why=t("a model folder"))
+    return _odd_folder(name, path)
+
+
+def _odd_folder(name: str, path: Path) -> Resolved:
+    """A folder without a config: a single .gguf in it is meant, else say what is missing."""
+    ggufs = sorted(path.glob("*.gguf"))
+    if len(ggufs) == 1:
+        return _file(name, ggufs[0])
+    raise lookalike.not_a_model(path, ggufs)
+
+
+def _file(name: str, path: Path) -> Resolved:
+    if files.is_lfs_pointer(path):
+        raise files.lfs_pointer(path.parent, [path.name])
+    if path.suffix != ".gguf":
+        raise lookalike.foreign_file(path)
+    folder = imported_folder(path)
+    if folder is None:
+        from tunery.models.gguf import read_header
+        from tunery.models.importing import check_architecture
+
+        header = read_header(path)
+        check_architecture(header)
+        raise ModelError(
+            t(
+                "{path}: a GGUF file ({architecture}, {type}) that is not imported yet.",
+                path=path,
+                architecture=header.architecture,
+                type=header.quantization,
+            ),
+            fix=t("Import it once: tunery models pull {path}", path=path),
+            remedy="pull",
+            target=str(path),
+        )
+    return whole(name, "gguf", folder, why=t("imported from {path}", path=path))
+
+
+def _elsewhere(name: str, hub: HubName) -> Resolved | None:
+    """A model fetched from ModelScope, when the hub cache does not have that id."""
+    folder = env.models_dir() / f"modelscope--{hub.repo.replace('/', '--')}"
+    record = read_record(folder)
+    if record is None or hubcache.repo_dir(hub.repo).is_dir():
+        return None
+    revision = str(record["source"]["revision"])
+    if hub.revision and hub.revision != revision:
+        return None
+    why = t("fetched from ModelScope, revision {revision}", revision=revision)
+    return whole(name, "hub", folder, why=why, revision=revision)
+
+
+def _hub(name: str, hub: HubName) -> Resolved:
+    folder = hubcache.repo_dir(hub.repo)
+    if not folder.is_dir():
+        raise lookalike.not_downloaded(name, hub)
+    commit = hubcache.commit_of(folder, hub.revision or "main")
+    if commit is None and not hub.revision:
+        return _hub_folder(name, folder)
+    if commit is None or not (folder / "snapshots" / commit).is_dir():
+        raise ModelError(
+            t(
+                "{repo}: revision {revision} is not on this machine.",
+                repo=hub.repo,
+                revision=hub.revision or "main",
+            ),
+            fix=t("Fetch it: {command}", command=_again(str(hub))),
+            remedy="pull",
+            target=str(hub),
+        )
+    why = t(
+        "the hub cache, {revision} = {commit}", revision=hub.revision or "main", commit=commit[:8]
+    )
+    path = folder / "snapshots" / commit
+    return _fetchable(name, "hub", path, hub, why)
+
+
+def _hub_folder(name: str, folder: Path) -> Resolved:
+    """Pick a snapshot of a repo folder: refs/main, else the newest that is whole."""
+    repo = hubcache.repo_of(folder)
+    commit = hubcache.commit_of(folder)
+    snapshots = hubcache.snapshots(folder)
+    if commit and (folder / "snapshots" / commit).is_dir():
+        why = t("snapshot {commit}, the one that main names", commit=commit[:8])
+        return _fetchable(name, "hub_cache", folder / "snapshots" / commit, HubName(repo), why)
+    if not snapshots:
+        raise ModelError(
+            t("{folder}: a hub-cache folder without a snapshot in it.", folder=folder),
+            fix=t("Fetch it: {command}", command=_again(repo)),
+            remedy="pull",
+            target=repo,
+        )
+    problem: ModelError | None = None
+    for snapshot in snapshots:
+        why = t(
+            "snapshot {commit}, the newest whole one of {count} (main names none)",
+            commit=snapshot.name[:8],
+            count=len(snapshots),
+        )
+        try:
+            return _fetchable(name, "hub_cache", snapshot, HubName(repo, snapshot.name), why)
+        except ModelError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _fetchable(name: str, kind: Kind, path: Path, hub: HubName, why: str) -> Resolved:
+    """A snapshot, an adapter's or a model's; what it lacks can be fetched."""
+    try:
+        if (path / files.ADAPTER_CONFIG).is_file() and not (path / files.CONFIG).is_file():
+            return _adapter(name, kind, path, why=why, revision=path.name)
+        return whole(name, kind, path, why=why, revision=path.name, again=_again(str(hub)))
+    except ModelError as error:
+        partial = "missing" in error.fields or not (path / files.CONFIG).is_file()
+        if partial and "remedy" not in error.fields:
+            error.fields |= {"remedy": "pull", "target": str(hub)}
+        raise
+
+
+def _run(name: str, run: run_folder.RunFolder, step: str) -> Resolved:
+    if step:
+        return _checkpoint(name, _named_checkpoint(run, step))
+    for path in (run.adapter_dir, run.model_dir):
+        if (path / files.ADAPTER_CONFIG).is_file() or (path / files.CONFIG).is_file():
+            why = t("the final weights of run {run}", run=run.name)
+            return _trained(name, "run", path, why, run)
+    newest, _ = manifest.newest_valid(run.checkpoints_dir)
+    if newest is None:
+        raise ModelError(
+            t(
+                "Run {run}: it has no weights yet, neither final ones nor a checkpoint.",
+                run=run.name,
+            ),
+            fix=t("See where it is: tunery runs show {run}", run=run.name),
+            run=run.name,
+        )
+    why = t(
+        "run {run} has no final weights; its newest checkpoint {step}",
+        run=run.name,
+        step=newest.name,
+    )
+    return _trained(name, "run", _inside(newest), why, run)
+
+
+def _named_checkpoint(run: run_folder.RunFolder, step: str) -> Path:
+    number = step.removeprefix("step-")
+    known = [path.name for path in manifest.list_checkpoints(run.checkpoints_dir)]
+    path = run.checkpoint_dir(int(number)) if number.isdecimal() else run.checkpoints_dir / "?"
+    if path.name not in known:
+        raise ModelError(
+            t("Run {run}: there is no checkpoint {step}.", run=run.name, step=step),
+            fix=t("Its checkpoints: {names}.", names=", ".join(known))
+            if known
+            else t("It has no checkpoint yet."),
+            run=run.name,
+        )
+    return path
+
+
+def _checkpoint(name: str, path: Path) -> Resolved:
+    try:
+        manifest.read_manifest(path)
+    except RunError as error:
+        raise ModelError(error.message, fix=error.fix, path=path) from error
+    run = run_folder.RunFolder(path.parent.parent)
+    why = t("checkpoint {step} of run {run}", step=path.name, run=run.name)
+    return _trained(name, "checkpoint", _inside(path), why, run)
+
+
+def _inside(checkpoint: Path) -> Path:
+    adapter = checkpoint / "adapter"
+    return adapter if adapter.is_dir() else checkpoint / "model"
+
+
+def _trained(name: str, kind: Kind, path: Path, why: str, run: run_folder.RunFolder) -> Resolved:
+    if (path / files.ADAPTER_CONFIG).is_file():
+        return _adapter(name, kind, path, why=why, fallback=str(run.card().get("model", "")))
+    return whole(name, kind, path, why=why)
+
+
+def _adapter(
+    name: str, kind: Kind, path: Path, *, why: str, revision: str = "", fallback: str = ""
+) -> Resolved:
+    """An adapter folder and the base model that its config names."""
+    weights = files.check_adapter(path)
+    config = files.read_json(path / files.ADAPTER_CONFIG)
+    named = str(config.get("base_model_name_or_path") or fallback)
+    if not named:
+        raise ModelError(
+            t("{path}: adapter_config.json does not name its base model.", path=path),
+            fix=t("Write the base model's name into it as base_model_name_or_path."),
+            path=path,
+        )
+    base = _base(path, named, str(config.get("revision") or ""), fallback)
+    entries = files.read_safetensors_header(weights)
+    return Resolved(
+        name=name,
+        kind=kind,
+        path=path,
+        base=base,
+        revision=revision,
+        why=f"{why}; {t('its base is {base}', base=base.name)}",
+        architecture=base.architecture,
+        num_parameters=sum(entry.num_elements for entry in entries.values()),
+        size_bytes=weights.stat().st_size,
+        context_length=base.context_length,
+        chat_template=facts.tokenizer_facts(path).template != "" or base.chat_template,
+        weights=f"{config.get('peft_type', 'PEFT')} safetensors",
+    )
+
+
+def _base(adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
+    hub = hubcache.parse(named)
+    wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
+    try:
+        base = resolve(wanted)
+    except ModelError as error:
+        if fallback and fallback != named:
+            return _base(adapter, fallback, "", "")
+        fields = {key: error.fields[key] for key in ("remedy", "target") if key in error.fields}
+        raise ModelError(
+            t("{path}: its base model is not usable: {why}", path=adapter, why=error.message),
+            fix=error.fix,
+            path=adapter,
+            **fields,
+        ) from error
+    if base.base is not None:
+        raise ModelError(
+            t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),
+            fix=t("Merge that one first: tunery export {base} --to merged FOLDER", base=named),
+            path=adapter,
+        )
+    return base
+
+
+def _again(name: str) -> str:
+    return f"tunery models pull {name}"

@@ -1,0 +1,117 @@
+"""What a name was found to stand for, and the check of a whole model folder behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tunery.i18n import t
+from tunery.models import consent, facts, files
+from tunery.models.architectures import causal_model_types
+from tunery.models.importing import read_record
+
+Kind = Literal[
+    "demo", "hub", "hub_cache", "snapshot", "folder", "gguf", "adapter", "run", "checkpoint"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a name stands for.
+
+    Args:
+        name: What the user wrote.
+        kind: By which of the ways it was found.
+        path: The folder to load: a model, or an adapter when ``base`` is set.
+        base: The base model of an adapter; None for a whole model.
+        revision: The commit, for models of a hub.
+        why: What was picked and why, in a sentence.
+        architecture: ``model_type`` of config.json (of the base, for an adapter).
+        num_parameters: Parameters stored in ``path``, by the safetensors headers.
+        size_bytes: Bytes of the weight files in ``path``.
+        context_length: The longest context the model declares, in tokens.
+        chat_template: Whether the tokenizer brings a chat template.
+        weights: How the weights are stored, such as ``safetensors BF16``.
+        notes: Remarks for people.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    base: Resolved | None = None
+    revision: str = ""
+    why: str = ""
+    architecture: str = ""
+    num_parameters: int | None = None
+    size_bytes: int = 0
+    context_length: int | None = None
+    chat_template: bool = False
+    weights: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the whole model: ``path``, or the base's for an adapter."""
+        return self.base.path if self.base else self.path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain data, for ``--json`` and the REST API."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "path": str(self.path),
+            "base": self.base.as_dict() if self.base else None,
+            "revision": self.revision or None,
+            "why": self.why,
+            "architecture": self.architecture,
+            "num_parameters": self.num_parameters,
+            "size_bytes": self.size_bytes,
+            "context_length": self.context_length,
+            "chat_template": self.chat_template,
+            "weights": self.weights,
+            "notes": list(self.notes),
+        }
+
+
+def whole(
+    name: str, kind: Kind, path: Path, *, why: str, revision: str = "", again: str = ""
+) -> Resolved:
+    """Check a folder with a whole model and describe it.
+
+    Args:
+        name: What the user wrote.
+        kind: By which way it was found.
+        path: The folder.
+        why: What was picked and why.
+        revision: The commit, for models of a hub.
+        again: The command that fetches what may be missing.
+
+    Raises:
+        ModelError: Something is missing, broken, unknown, or needs code that nobody allowed.
+    """
+    config = files.read_json(path / files.CONFIG)
+    weights = files.check_weights(path, again=again)
+    architecture = str(config.get("model_type") or "")
+    known = causal_model_types()
+    if known and architecture not in known:
+        consent.require(path, config)
+    tokenizer = facts.tokenizer_facts(path)
+    record = read_record(path) or {}
+    notes = tuple(str(note) for note in record.get("notes", ()))
+    if not tokenizer.present:
+        notes += (t("there is no tokenizer in the folder"),)
+    return Resolved(
+        name=name,
+        kind=kind,
+        path=path,
+        revision=revision,
+        why=why,
+        architecture=architecture,
+        num_parameters=weights.num_parameters,
+        size_bytes=weights.size_bytes,
+        context_length=facts.context_length(config),
+        chat_template=tokenizer.template != "",
+        weights=f"safetensors {weights.dtype}",
+        notes=notes,
+    )
