@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass, field
 
 from tunery.config.checkpoint import CheckpointConfig
-from tunery.env import free_bytes, human_bytes
-from tunery.errors import LaunchError
 from tunery.runs.events import EventWriter
 from tunery.train.checkpoint import Checkpoints
 from tunery.train.optim import FlatAdamW
@@ -95,22 +93,6 @@ class Saver:
             best=state.best_step == state.step,
         )
         return True
-
-    def check_room(self, final_bytes: int, checkpoint_bytes: int) -> None:
-        """Refuse a run that cannot be kept: checkpoints, the best, one staged, the result.
-
-        Raises:
-            LaunchError: There is less room; both numbers are named.
-        """
-        need = checkpoint_bytes * (self.config.keep + 2) + final_bytes
-        free = free_bytes(self.checkpoints.folder)
-        if free < need:
-            raise LaunchError(
-                f"{self.checkpoints.folder}: this run would write about {human_bytes(need)} "
-                f"({self.config.keep + 2} checkpoints of {human_bytes(checkpoint_bytes)} and the "
-                f"result); the disk has {human_bytes(free)} free.",
-                fix="Free some room, lower checkpoint.keep, or set TUNERY_HOME to another disk.",
-            )
 
     def pause(self, error: OSError, what: str) -> None:
         """Tell that the run waits for the disk."""

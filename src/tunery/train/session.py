@@ -35,7 +35,9 @@ def run(site: Site) -> str:
     job = built.job
     job.saver.checkpoints.clean()
     if not built.resumed:
-        _first(site, built)
+        with site.phase("before"):
+            job.measure.before(job.state)
+        site.stop.check()
     with site.phase("train"):
         ending = train(job)
     if ending == "stopped":
@@ -49,18 +51,6 @@ def run(site: Site) -> str:
     with site.phase("report"):
         report.write(site.folder)
     return "finished"
-
-
-def _first(site: Site, built: Built) -> None:
-    """Measure the untouched model, see that there is room, and save once to prove it."""
-    job = built.job
-    weights = job.optimizer.num_parameters * 4
-    whole = sum(p.numel() * p.element_size() for p in job.model.parameters())
-    result = weights if built.adapter.folder == "adapter" else whole
-    job.saver.check_room(result, 3 * weights + result)
-    with site.phase("before"):
-        job.measure.before(job.state)
-    site.stop.check()
 
 
 def _take_best(site: Site, job: Job) -> bool:

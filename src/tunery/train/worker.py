@@ -29,6 +29,9 @@ LOCK_SECONDS = 10.0
 
 def main(argv: list[str]) -> int:
     """Run the worker; returns the exit status."""
+    # Threads that wait must not burn a core that others need: on a busy machine a step took five
+    # times as long with the spinning that is libgomp's default. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     allow_drift = [argv[i + 1] for i, word in enumerate(argv) if word == "--allow-drift"]
     folder = RunFolder(Path(argv[0]).absolute())
     lock = _hold(folder)
