@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 SENTENCES = [
@@ -17,6 +27,18 @@ SENTENCES = [
 ]
 
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+QWEN3_TAGS = (
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+    *("<think>", "</think>"),
+)
+MISTRAL = (
+    *("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]"),
+    *("[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+)
+GLM = (
+    *("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>"),
+    *("<|assistant|>", "<|observation|>"),
+)
 # family -> (kind, special tokens, added but not special tokens, bos, eos, adds bos by itself)
 FAMILIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str | None, str, bool]] = {
     "chatml": ("bytes", CHATML, (), None, "<|im_end|>", False),
@@ -24,7 +46,14 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str | None, str
     "qwen3": (
         "bytes",
         CHATML,
-        ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
+        (
+            "<tool_call>",
+            "</tool_call>",
+            "<tool_response>",
+            "</tool_response>",
+            "<think>",
+            "</think>",
+        ),
         None,
         "<|im_end|>",
         False,
@@ -46,8 +75,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str | None, str
     ),
     "mistral": (
         "pieces",
-        ("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]")
-        + ("[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+        MISTRAL,
         (),
         "<s>",
         "</s>",
@@ -88,8 +116,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str | None, str
     ),
     "glm4": (
         "bytes",
-        ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>")
-        + ("<|observation|>",),
+        GLM,
         (),
         None,
         "<|endoftext|>",
@@ -107,12 +134,13 @@ def family(name: str) -> Any:
     backend.add_special_tokens([AddedToken(token, normalized=False) for token in special])
     backend.add_tokens([AddedToken(token, normalized=False) for token in added])
     if adds_bos:
-        from tokenizers.processors import TemplateProcessing
-
         backend.post_processor = TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(str(bos), backend.token_to_id(str(bos)))]
         )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token=eos)
+    unknown = None if kind == "bytes" else "<unk>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=bos, eos_token=eos, unk_token=unknown
+    )
 
 
 def _bytes() -> Tokenizer:
@@ -131,7 +159,25 @@ def _bytes() -> Tokenizer:
 
 def _pieces(*, prefix: bool) -> Tokenizer:
     """A SentencePiece-like BPE with byte fallback; ``prefix`` puts a blank before a text."""
-    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    # Without a pre-tokenizer the trainer would take whole sentences as words.
+    words = [word for text in SENTENCES for word in text.replace(" ", " ▁").split()]
+    trained = Tokenizer(models.BPE())
+    trained.train_from_iterator(
+        words, trainers.BpeTrainer(vocab_size=200, max_token_length=8, show_progress=False)
+    )
+    # As in the real ones, the byte tokens are part of the model and no added tokens.
+    learned = json.loads(trained.to_str())["model"]
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += sorted(learned["vocab"], key=learned["vocab"].__getitem__)
+    backend = Tokenizer(
+        models.BPE(
+            vocab={name: place for place, name in enumerate(names)},
+            merges=[tuple(merge) for merge in learned["merges"]],
+            byte_fallback=True,
+            unk_token="<unk>",
+            fuse_unk=True,
+        )
+    )
     steps: list[Any] = [normalizers.Replace(" ", "▁")]
     if prefix:
         steps.insert(0, normalizers.Prepend("▁"))
@@ -140,15 +186,4 @@ def _pieces(*, prefix: bool) -> Tokenizer:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
         + ([decoders.Strip(" ", 1, 0)] if prefix else [])
     )
-    trainer = trainers.BpeTrainer(
-        vocab_size=460,
-        special_tokens=["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))],
-        show_progress=False,
-        max_token_length=8,
-    )
-    # Words alone: without a pre-tokenizer the trainer would take whole sentences as words.
-    words = [word for text in SENTENCES for word in text.replace(" ", " ▁").split()]
-    backend.normalizer, kept = None, backend.normalizer
-    backend.train_from_iterator(words, trainer)
-    backend.normalizer = kept
     return backend

@@ -80,7 +80,8 @@ class ControlTokens:
                 hard[spelling] = token_id
             elif spelling in template:
                 soft[spelling] = token_id
-        self.ids = frozenset(hard.values())
+        # The unknown token stands for any letter that the vocabulary lacks: no order to the model.
+        self.ids = frozenset(hard.values()) - {tokenizer.unk_token_id}
         self.soft_ids = frozenset(soft.values())
         self.by_spelling = {**hard, **soft}
         self.added_ids = frozenset(tokenizer.added_tokens_decoder)

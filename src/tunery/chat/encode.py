@@ -39,17 +39,19 @@ class Encoder:
         return self.encode_many([marked])[0]
 
     def encode_many(self, texts: Sequence[Marked]) -> list[list[int]]:
-        """Encode many texts, those without literal stretches in one threaded batch."""
+        """Encode many texts, those without literal stretches in one threaded batch.
+
+        Raises:
+            DataError: A text holds half of an emoji.
+        """
         whole = [marked.text for marked in texts if not marked.literal]
-        try:
-            self._reset()
-            encoded = iter(self._backend.encode_batch_fast(whole, add_special_tokens=False))
-            return [
-                self._encode_pieces(marked) if marked.literal else next(encoded).ids
-                for marked in texts
-            ]
-        except UnicodeEncodeError as error:
-            raise refusals.half_letter() from error
+        if not all(map(is_whole, texts)):
+            raise refusals.half_letter()
+        self._reset()
+        encoded = iter(self._backend.encode_batch_fast(whole, add_special_tokens=False))
+        return [
+            self._encode_pieces(marked) if marked.literal else next(encoded).ids for marked in texts
+        ]
 
     def encode_rest(self, marked: Marked) -> list[int]:
         """Encode a text that continues another: no prefix space is added in front."""
@@ -124,6 +126,14 @@ class Encoder:
         if self._backend.pre_tokenizer is not None:
             splits = [split for split, _ in self._backend.pre_tokenizer.pre_tokenize_str(text)]
         return [token.id for split in splits for token in self._backend.model.tokenize(split)]
+
+
+def is_whole(marked: Marked) -> bool:
+    """Whether a text can be encoded at all: half an emoji (a lone surrogate) cannot."""
+    try:
+        return marked.text.isascii() or bool(marked.text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _pieces(marked: Marked) -> list[tuple[int, int, bool]]:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tunery.chat import refusals
-from tunery.chat.control import Marked
+from tunery.chat.control import Marked, unmark
+from tunery.chat.messages import Thinking, split_thinking
 from tunery.chat.remarks import (
+    LOST_THINKING,
     NO_TRAINED_TOKEN,
     ONLY_STOP,
     OPENED_THINKING,
@@ -44,6 +46,7 @@ class Plan:
         loss_on: The setting.
         answers: Indices of the assistant messages that are trained.
         others: Indices of other messages whose own ``train`` differs from the setting.
+        thinking: The setting.
         views: (number of messages, with generation prompt) of each rendering: the whole, then
             prompt and turn of each answer, then before and after each of the others.
     """
@@ -52,6 +55,7 @@ class Plan:
     loss_on: LossOn
     answers: tuple[int, ...]
     others: tuple[int, ...]
+    thinking: Thinking
     views: tuple[tuple[int, bool], ...]
 
 
@@ -67,7 +71,7 @@ class _Turn:
     notes: tuple[str, ...] = ()
 
 
-def plan(conversation: Conversation, loss_on: LossOn) -> Plan:
+def plan(conversation: Conversation, loss_on: LossOn, thinking: Thinking) -> Plan:
     """Say which messages are trained and what has to be rendered for it."""
     messages = conversation.messages
     assistants = [i for i, message in enumerate(messages) if message.role == "assistant"]
@@ -88,7 +92,7 @@ def plan(conversation: Conversation, loss_on: LossOn) -> Plan:
         views += [(index, True), (index + 1, False)]
     for index in others:
         views += [(index, messages[index].role == "assistant"), (index + 1, False)]
-    return Plan(conversation, loss_on, answers, others, tuple(views))
+    return Plan(conversation, loss_on, answers, others, thinking, tuple(views))
 
 
 def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
@@ -109,9 +113,8 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
 
 
 def _rows(plan: Plan, whole: View, pairs: list[View], template: Any) -> list[Rendered]:
-    messages = plan.conversation.messages
     turns = [
-        _turn(messages, index, (pairs[2 * n], pairs[2 * n + 1], whole), template)
+        _turn(plan, index, (pairs[2 * n], pairs[2 * n + 1], whole), template)
         for n, index in enumerate(plan.answers)
     ]
     rest = pairs[2 * len(turns) :]
@@ -134,11 +137,11 @@ def _rows(plan: Plan, whole: View, pairs: list[View], template: Any) -> list[Ren
     return [Rendered(text, ids, trained, notes=notes + _remarks(trained, turns))]
 
 
-def _turn(
-    messages: tuple[Message, ...], index: int, seen: tuple[View, View, View], template: Any
-) -> _Turn:
+def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) -> _Turn:
     """Find one answer: from the end of its prompt to the stop token."""
     prompt, turn, whole = seen
+    message = plan.conversation.messages[index]
+    thought = split_thinking(message)[0] if plan.thinking != "off" else None
     notes: tuple[str, ...] = ()
     start, text = len(prompt.ids), turn.marked.text
     if turn.marked.starts_with(prompt.marked):
@@ -150,12 +153,14 @@ def _turn(
             after = turn.marked.slice(len(prompt.marked.text))
             ids = [*prompt.ids, *template.encoder.encode_rest(after)]
     else:
-        answer = _after_opened_thinking(prompt.marked, turn.marked, template)
+        answer = _after_opened_thinking(prompt.marked, turn.marked, thought, template)
         ids = [*prompt.ids, *template.encoder.encode_rest(answer)]
         text, notes = prompt.marked.text + answer.text, (OPENED_THINKING,)
+    if thought and thought.strip() not in text[len(prompt.marked.text) :]:
+        notes = (*notes, LOST_THINKING)
     end = _stop_after(ids, start, template)
     if end is None:
-        closing = _closing(messages[index], ids, whole, template)
+        closing = _closing(message, ids, whole, template)
         end, ids = len(ids) + 1, [*ids, closing]
         text += template.tokenizer.convert_ids_to_tokens(closing)
     return _Turn(index, text, ids, start, end, notes)
@@ -178,7 +183,9 @@ def _stop_after(ids: list[int], start: int, template: Any) -> int | None:
     )
 
 
-def _after_opened_thinking(prompt: Marked, turn: Marked, template: Any) -> Marked:
+def _after_opened_thinking(
+    prompt: Marked, turn: Marked, thought: str | None, template: Any
+) -> Marked:
     """The answer behind a prompt that ends with an opened think block (R1 and its kin).
 
     Such a template takes the thinking out of every turn it renders, so its own text of the turn
@@ -189,13 +196,14 @@ def _after_opened_thinking(prompt: Marked, turn: Marked, template: Any) -> Marke
     if header == opened or not turn.text.startswith(header):
         raise refusals.prompt_differs(template.name, prompt.text, turn.text[len(header) :])
     after = turn.slice(len(header))
-    body = after.text
-    opening = body.partition("</think>")[0] if "</think>" in body else None
-    if opening is not None and opening.lstrip().startswith("<think>"):
-        start = body.index("<think>") + len("<think>")
-        return after.slice(start + (len(body[start:]) - len(body[start:].lstrip("\n"))))
-    lead = "</think>\n\n" if prompt.text.endswith("\n") else "\n</think>\n\n"
-    return Marked(lead + body, tuple((a + len(lead), b + len(lead)) for a, b in after.literal))
+    if after.text.lstrip().startswith("<think>"):
+        body = after.text[after.text.index("<think>") + len("<think>") :]
+        return after.slice(len(after.text) - len(body.lstrip("\n")))
+    thinking = unmark(template.control.mark((thought or "").strip("\n"), assistant=True))
+    between = "" if prompt.text.endswith("\n") and not thinking.text else "\n"
+    lead = f"{thinking.text}{between}</think>\n\n"
+    moved = tuple((a + len(lead), b + len(lead)) for a, b in after.literal)
+    return Marked(lead + after.text, (*thinking.literal, *moved))
 
 
 def _fits(turn: _Turn, whole: View, template: Any) -> bool:

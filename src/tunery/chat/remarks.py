@@ -9,6 +9,7 @@ from tunery.i18n import t
 
 REWRITES_HISTORY = "history is written differently from a last turn: one row per answer"
 OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
+LOST_THINKING = "the template leaves the thinking out: trained without it"
 SPELLED_CONTROL = "content spells a control token: encoded as text"
 NO_TRAINED_TOKEN = "no trained token"
 ONLY_STOP = "an answer trains only its stop token"
@@ -28,6 +29,8 @@ def in_words(remark: str) -> str:
             return t("history is written differently from a last turn: one row per answer")
         case "the prompt opens the thinking; the answer is written after it":
             return t("the prompt opens the thinking; the answer is written after it")
+        case "the template leaves the thinking out: trained without it":
+            return t("the template leaves the thinking out: trained without it")
         case "content spells a control token: encoded as text":
             return t("content spells a control token: encoded as text")
         case "no trained token":

@@ -122,6 +122,7 @@ class _Child:
             [sys.executable, "-I", str(Path(jinja_child.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={},
             start_new_session=True,
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
-from tunery.chat.encode import Encoder
+from tunery.chat.encode import Encoder, is_whole
 from tunery.chat.messages import Thinking, to_dicts, tool_dicts
 from tunery.config.data import LossOn
 from tunery.errors import DataError
@@ -142,7 +142,7 @@ class ChatTemplate:
             except DataError as error:
                 plans.append(refusals.located(error, conversation.ref))
                 continue
-            plan = mask.plan(conversation, loss_on)
+            plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
             for end, prompt in plan.views:
                 messages = conversation.messages[:end]
@@ -150,14 +150,18 @@ class ChatTemplate:
                 sources.append(self._source_for(conversation.tools))
         outcomes = self._render_jobs(jobs, sources)
         texts = [
-            None if outcome.error else unmark(outcome.text, outcome.spans) for outcome in outcomes
-        ]
-        ids = iter(self.encoder.encode_many([text for text in texts if text is not None]))
-        views = [
             refusals.not_rendered(self.name, outcome.failure)
-            if text is None
-            else mask.View(text, next(ids))
-            for outcome, text in zip(outcomes, texts, strict=True)
+            if outcome.error
+            else unmark(outcome.text, outcome.spans)
+            for outcome in outcomes
+        ]
+        whole = [text for text in texts if isinstance(text, Marked) and is_whole(text)]
+        ids = iter(self.encoder.encode_many(whole))
+        views: list[mask.View | DataError] = [
+            text
+            if isinstance(text, DataError)
+            else (mask.View(text, next(ids)) if is_whole(text) else refusals.half_letter())
+            for text in texts
         ]
         place = 0
         for plan in plans:
