@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from tunery.infer.generate import generate, generate_all
-from tunery.infer.sampling import Sampling
+from tunery.infer.options import Sampling
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17, 18, 19], [5, 6, 8, 9, 10], [3, 9]]
 SHAPE = {

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from tunery.infer.cache import make_cache
-from tunery.infer.sampling import GREEDY, Chooser, Sampling
+from tunery.infer.options import GREEDY, Sampling
+from tunery.infer.sampling import Chooser
 
 MAX_ROWS = 32
 

@@ -8,50 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tunery.infer.options import Sampling
+
 TOP_P_FIRST_LOOK = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How one answer is drawn.
-
-    Args:
-        temperature: 0 takes the most likely token; 1 draws from the model's own distribution.
-        top_p: Draw from the fewest likely tokens whose probabilities reach this sum; 1 keeps all.
-        top_k: Draw from this many most likely tokens; 0 keeps all.
-        repetition_penalty: Above 1, tokens of the prompt and of the answer so far become less
-            likely (Keskar et al. 2019, CTRL, equation 2); 1 changes nothing.
-        seed: Seed of this answer's random numbers.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 or more, got {self.top_k}")
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(f"repetition_penalty must be above 0, got {self.repetition_penalty}")
-
-    @property
-    def greedy(self) -> bool:
-        """True if the most likely token is always taken."""
-        return self.temperature == 0 or self.top_k == 1
-
-
-GREEDY = Sampling()
 
 
 class Chooser:

@@ -1,0 +1,220 @@
+"""`tunery chat`: talk to a model or a run, or to two side by side."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from tunery.cli.chat_view import Plain, View, footer, view_for
+from tunery.cli.console import err, out, print_json, print_warning
+from tunery.cli.progress import model_progress
+from tunery.errors import EngineError
+from tunery.i18n import t
+from tunery.services.chat import Chat, Room, Said, Settings, choose_sampling
+
+app = App(name="chat", help=t("Talk to a model or a run, or to two side by side."))
+EXIT_INTERRUPTED = 130
+
+
+@app.default
+def chat(
+    model: str = "demo",
+    *,
+    against: str | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    max_new_tokens: int = Settings().max_new_tokens,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    repetition_penalty: float | None = None,
+    seed: int | None = None,
+    greedy: Annotated[bool, Parameter(negative="")] = False,
+    stop: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    template: str | None = None,
+    device: str = "auto",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Talk to a model or a run: tunery chat MODEL_OR_RUN [--against OTHER] [--prompt TEXT].
+
+    Answers are greedy unless a temperature, top-p, top-k or seed is given. Ctrl-C stops an
+    answer; a second one, or one at the prompt, leaves. With --prompt, or text on stdin, one
+    answer is given and the command ends; into a pipe goes the answer alone.
+
+    Args:
+        model: A model, a run, or RUN@step-00000100 for a checkpoint.
+        against: A second model or run that answers the same, or base for the model's own base.
+        prompt: Answer this and end; - reads it from stdin.
+        system: System message.
+        max_new_tokens: Most tokens of one answer.
+        temperature: 0 is greedy; 1 draws from the model's own distribution.
+        top_p: Draw from the fewest likely tokens whose probabilities reach this sum.
+        top_k: Draw from this many most likely tokens; 0 from all.
+        repetition_penalty: Above 1 makes tokens that were there already less likely.
+        seed: Seed of the random numbers; the same seed gives the same answer.
+        greedy: Always take the most likely token.
+        stop: Text that ends an answer; may be given more than once.
+        template: Chat template in place of the model's own: a built-in name or a .jinja file.
+        device: Device to run on: auto, cpu, cuda or cuda:N.
+        json: Print the answers as one JSON object; needs --prompt or stdin.
+    """
+    settings = Settings(
+        choose_sampling(
+            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, greedy=greedy,
+            repetition_penalty=repetition_penalty,
+        ),
+        _at_least_one(max_new_tokens),
+        stop,
+    )  # fmt: skip
+    question = _question(prompt)
+    if json and question is None:
+        raise EngineError(
+            t("--json: there is no question."), fix=t("Give one with --prompt, or on stdin.")
+        )
+    room = Room(template=template, device=device, told=print_warning)
+    session = Chat(room, model, against, settings)
+    _open(session)
+    if system:
+        session.set_system(system)
+    if question is not None:
+        return _answer_once(session, question, as_json=json)
+    from tunery.cli.chat_loop import Loop
+
+    return Loop(session, asking).run()
+
+
+def _at_least_one(max_new_tokens: int) -> int:
+    if max_new_tokens < 1:
+        raise EngineError(
+            t("--max-new-tokens must be at least 1, got {found}.", found=max_new_tokens),
+            fix=t("Leave it out for the default."),
+        )
+    return max_new_tokens
+
+
+def _question(prompt: str | None) -> str | None:
+    """The one question to answer; None where a person sits at the keyboard."""
+    if prompt is not None and prompt != "-":
+        question = prompt
+    elif prompt == "-" or not sys.stdin.isatty():
+        question = sys.stdin.read().strip()
+    else:
+        return None
+    if not question.strip():
+        raise EngineError(
+            t("There is no question: the prompt is empty."),
+            fix=t("Give one with --prompt, or on stdin."),
+        )
+    return question
+
+
+def _open(session: Chat) -> None:
+    """Load the models, saying so on a terminal."""
+    names = " + ".join([session.name, *([session.against] if session.against else [])])
+    with model_progress(as_json=False) as progress:
+        session.room.progress = progress
+        session.find()
+    if err.is_terminal:
+        with err.status(t("loading {name} ...", name=names)):
+            session.open()
+    else:
+        session.open()
+
+
+def _answer_once(session: Chat, question: str, *, as_json: bool) -> int:
+    labels = [speaker.label for speaker in session.speakers]
+    if as_json:
+        view: View = Plain(labels, write=lambda text: None, safe=False)
+    else:
+        view = view_for(labels) if out.is_terminal else Plain(labels, safe=False)
+    said, stopped = asking(session, question, view)
+    if as_json:
+        print_json(_as_json(session, question, said))
+    elif err.is_terminal and out.is_terminal:
+        err.print(footer(said))
+    for answer in said:
+        if answer.reply.ending == "length" and not as_json and not out.is_terminal:
+            print_warning(
+                t("{model}: the answer was cut at {count} tokens (--max-new-tokens).",
+                  model=answer.label, count=len(answer.reply.ids))
+            )  # fmt: skip
+    return EXIT_INTERRUPTED if stopped else 0
+
+
+def _as_json(session: Chat, question: str, said: list[Said]) -> dict[str, Any]:
+    sampling = session.settings.sampling
+    answers = [answer.as_dict() for answer in said]
+    return {
+        "prompt": question,
+        "system": session.system or None,
+        "answer": answers[0]["answer"] if answers else None,
+        "answers": answers,
+        "sampling": {
+            "greedy": sampling.greedy,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "repetition_penalty": sampling.repetition_penalty,
+            "seed": None if sampling.greedy else sampling.seed,
+        },
+    }
+
+
+def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
+    """Ask everyone, with Ctrl-C as a stop.
+
+    Returns:
+        The answers, and whether Ctrl-C stopped them.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came a second time.
+    """
+    with _stopping() as stopped, view:
+        said = session.ask(question, on_start=view.start, on_text=view.text, should_stop=stopped)
+        was_stopped = stopped()
+    for answer in said:
+        if answer.num_forgotten:
+            print_warning(
+                t("{model} reads {limit} tokens at most: the oldest {count} messages were "
+                  "dropped.", model=answer.label, count=answer.num_forgotten,
+                  limit=session.speakers[0].engine.context_length)
+            )  # fmt: skip
+    return said, was_stopped
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C inside into a request to stop."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def heading(session: Chat) -> Text:
+    """Who is here and how answers are drawn."""
+    names = Text(" | ").join([Text(s.label, style="bold cyan") for s in session.speakers])
+    sampling = session.settings.sampling
+    how = (
+        t("greedy")
+        if sampling.greedy
+        else t("temperature {value}, seed {seed}", value=f"{sampling.temperature:g}",
+               seed=sampling.seed)
+    )  # fmt: skip
+    return Text.assemble(names, (f"  {how}. ", "dim"), (t("/help lists the commands."), "dim"))

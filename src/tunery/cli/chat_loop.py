@@ -1,0 +1,256 @@
+"""The conversation at the keyboard: a line editor, and the /commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.text import Text
+
+from tunery.cli.chat_view import View, footer, view_for
+from tunery.cli.console import err, out, print_error, print_warning
+from tunery.errors import TuneryError, did_you_mean
+from tunery.i18n import t
+from tunery.services.chat import Chat, Said
+
+EXIT_INTERRUPTED = 130
+_COMMAND = re.compile(r"/([a-z_-]+!?)(?:\s+(.*))?", re.DOTALL)
+Ask = Callable[[Chat, str, View], tuple[list[Said], bool]]
+
+
+class Leave(Exception):
+    """The person asked to go."""
+
+
+class Loop:
+    """Reads questions and commands until the person leaves.
+
+    Args:
+        chat: The open chat.
+        ask: Asks a question and shows the answers.
+    """
+
+    def __init__(self, chat: Chat, ask: Ask) -> None:
+        self.chat = chat
+        self._ask = ask
+        self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
+            "help": ("", t("show this list"), self._help),
+            "system": ("[TEXT]", t("set the system message; no text removes it"), self._system),
+            "reset": ("", t("forget the conversation, keep the system message (also /new)"),
+                      self._reset),
+            "undo": ("", t("take back the last question and its answer"), self._undo),
+            "retry": ("", t("ask the last question again, with the next seed"), self._retry),
+            "against": ("NAME|off", t("let a second model answer too; base is the model's own base"),
+                        self._against),
+            "greedy": ("", t("always take the most likely token"), self._greedy),
+            "temperature": ("X", t("draw answers; 0 is greedy"), self._temperature),
+            "top-p": ("X", t("draw from the likely tokens that make up this share"), self._top_p),
+            "top-k": ("N", t("draw from this many likely tokens"), self._top_k),
+            "penalty": ("X", t("above 1, repeat less"), self._penalty),
+            "seed": ("N", t("seed of the random numbers"), self._seed),
+            "max": ("N", t("most tokens of one answer"), self._max),
+            "settings": ("", t("show what is in force"), self._settings),
+            "save": ("FILE", t("write the conversation as a row of training data"), self._save),
+            "load": ("FILE", t("go on with a saved conversation"), self._load),
+            "exit": ("", t("leave (also Ctrl-D)"), self._exit),
+        }  # fmt: skip
+        self._also = {"new": "reset", "quit": "exit", "bye": "exit", "save!": "save",
+                      "top_p": "top-p", "top_k": "top-k"}  # fmt: skip
+
+    def run(self) -> int:
+        """Talk until the end.
+
+        Returns:
+            0 after /exit or Ctrl-D, 130 after Ctrl-C.
+        """
+        _edit_lines([f"/{name}" for name in (*self._commands, *self._also)])
+        self._settings("")
+        try:
+            while True:
+                text = read_question()
+                if text.strip():
+                    self._take(text)
+        except (Leave, EOFError):
+            return 0
+        except KeyboardInterrupt:
+            out.print()
+            return EXIT_INTERRUPTED
+
+    def _take(self, text: str) -> None:
+        try:
+            found = _COMMAND.fullmatch(text.strip())
+            if found is None:
+                self._say(text.removeprefix("/") if text.startswith("//") else text)
+            else:
+                self._command(found[1], (found[2] or "").strip())
+        except TuneryError as error:
+            print_error(error.message, error.fix)
+        except OSError as error:
+            print_error(f"{error.filename or ''}: {error.strerror or error}")
+
+    def _command(self, word: str, rest: str) -> None:
+        name = self._also.get(word, word)
+        if name not in self._commands:
+            near = did_you_mean(word, [*self._commands, *self._also])
+            raise TuneryError(
+                t("/{name}: no such command.", name=word),
+                fix=f"{near} {t('/help lists the commands; // begins a text with a slash.')}"
+                .strip(),
+            )  # fmt: skip
+        if word == "save!":
+            self._save(rest, force=True)
+        else:
+            self._commands[name][2](rest)
+
+    def _say(self, text: str) -> None:
+        labels = [speaker.label for speaker in self.chat.speakers]
+        said, stopped = self._ask(self.chat, text, view_for(labels))
+        out.print(footer(said))
+        if stopped and len(said) < len(labels):
+            print_warning(t("Stopped before everyone had answered: the question is taken back."))
+
+    def _help(self, rest: str) -> None:
+        for name, (value, text, _) in self._commands.items():
+            out.print(Text.assemble((f"  /{f'{name} {value}'.strip():<18}", "cyan"), text))
+        out.print(Text(t('  Several lines: end a line with \\, or put """ before and after.')))
+
+    def _system(self, rest: str) -> None:
+        self.chat.set_system(rest)
+        self._note(t("System message set.") if rest else t("No system message."))
+
+    def _reset(self, rest: str) -> None:
+        self.chat.reset()
+        self._note(t("The conversation is forgotten."))
+
+    def _undo(self, rest: str) -> None:
+        question = self.chat.undo()
+        if question is None:
+            raise TuneryError(t("There is nothing to take back."))
+        self._note(t("Taken back: {text}", text=_short(question)))
+
+    def _retry(self, rest: str) -> None:
+        question = self.chat.undo()
+        if question is None:
+            raise TuneryError(t("There is nothing to ask again."))
+        sampling = self.chat.settings.sampling
+        if sampling.greedy:
+            self._note(t("Greedy answers repeat themselves; /temperature 0.8 draws another."))
+        else:
+            self._set(seed=sampling.seed + 1)
+        self._say(question)
+
+    def _against(self, rest: str) -> None:
+        if not rest:
+            raise TuneryError(t("/against needs a name, base, or off."))
+        name = None if rest == "off" else rest
+        with err.status(t("loading {name} ...", name=rest)):
+            self.chat.set_against(name)
+        self._settings("")
+
+    def _greedy(self, rest: str) -> None:
+        self._set(temperature=0.0)
+        self._settings("")
+
+    def _temperature(self, rest: str) -> None:
+        self._set(temperature=_number(rest, "temperature"))
+        self._settings("")
+
+    def _top_p(self, rest: str) -> None:
+        self._set(top_p=_number(rest, "top-p"))
+
+    def _top_k(self, rest: str) -> None:
+        self._set(top_k=int(_number(rest, "top-k", whole=True)))
+
+    def _penalty(self, rest: str) -> None:
+        self._set(repetition_penalty=_number(rest, "penalty"))
+
+    def _seed(self, rest: str) -> None:
+        seed = int(_number(rest, "seed", whole=True))
+        if self.chat.settings.sampling.greedy:
+            self._note(t("Greedy answers need no seed; /temperature 0.8 draws them."))
+        self._set(seed=seed)
+
+    def _max(self, rest: str) -> None:
+        count = int(_number(rest, "max", whole=True))
+        if count < 1:
+            raise TuneryError(t("/max must be at least 1, got {found}.", found=count))
+        self.chat.settings = self.chat.settings.with_limit(count)
+
+    def _settings(self, rest: str) -> None:
+        from tunery.cli.chat import heading
+
+        out.print(heading(self.chat), soft_wrap=True)
+
+    def _save(self, rest: str, force: bool = False) -> None:
+        if not rest:
+            raise TuneryError(t("/save needs the name of a file."))
+        self.chat.save(Path(rest), force=force)
+        self._note(t("Saved to {path}.", path=rest))
+
+    def _load(self, rest: str) -> None:
+        if not rest:
+            raise TuneryError(t("/load needs the name of a file."))
+        count = self.chat.load(Path(rest))
+        self._note(t("{count} messages loaded from {path}.", count=count, path=rest))
+
+    def _exit(self, rest: str) -> None:
+        raise Leave
+
+    def _set(self, **changes: float | int) -> None:
+        self.chat.settings = self.chat.settings.with_sampling(**changes)
+
+    def _note(self, text: str) -> None:
+        out.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def read_question(read: Callable[[str], str] = input) -> str:
+    r"""Read one question: a line, lines that end in a backslash, or a block in triple quotes.
+
+    Raises:
+        EOFError: The input ended.
+    """
+    line = read("> ")
+    if line.lstrip().startswith('"""'):
+        lines = [line.lstrip()[3:]]
+        while not lines[-1].rstrip().endswith('"""'):
+            lines.append(read(". "))
+        lines[-1] = lines[-1].rstrip()[:-3]
+        return "\n".join(lines).strip("\n")
+    lines = [line]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
+        lines.append(read(". "))
+    return "\n".join(lines)
+
+
+def _edit_lines(words: list[str]) -> None:
+    """Arrow keys, history and completion of commands, where Python has readline."""
+    try:
+        import readline
+    except ImportError:  # a Python built without it: plain lines
+        return
+
+    def complete(text: str, state: int) -> str | None:
+        found = [word for word in words if word.startswith(text)] if text.startswith("/") else []
+        return found[state] if state < len(found) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t\n")
+    readline.parse_and_bind("tab: complete")
+
+
+def _number(text: str, name: str, *, whole: bool = False) -> float:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        raise TuneryError(
+            t("/{name} needs a whole number, got {found!r}.", name=name, found=text)
+            if whole
+            else t("/{name} needs a number, got {found!r}.", name=name, found=text)
+        ) from None
+
+
+def _short(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

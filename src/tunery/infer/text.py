@@ -1,0 +1,88 @@
+"""Tokens to text as they come: never half a character, never past a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+HALF = "\ufffd"
+
+
+class TextStream:
+    """Turns one answer's tokens into text, piece by piece.
+
+    A character whose bytes are spread over several tokens is held back until it is whole, and
+    text that may be the beginning of a stop string until it is known not to be.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        stop_strings: Texts that end the answer and are not part of it.
+    """
+
+    def __init__(self, tokenizer: Any, stop_strings: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stop_strings = [text for text in stop_strings if text]
+        self._ids: list[int] = []
+        self._shown_from = 0
+        self._shown_to = 0
+        self._held = ""
+        self._pieces: list[str] = []
+        self.stopped = False
+
+    @property
+    def text(self) -> str:
+        """Everything given out so far."""
+        return "".join(self._pieces)
+
+    def push(self, token: int) -> str:
+        """Take one token; return the text that is now certain, often empty."""
+        if self.stopped:
+            return ""
+        self._ids.append(token)
+        # Decoded together with the tokens before it: a tokenizer that marks the start of words
+        # gives the first word of any piece without its space.
+        before = self._decode(self._ids[self._shown_from : self._shown_to])
+        now = self._decode(self._ids[self._shown_from :])
+        if len(now) <= len(before) or now.endswith(HALF):
+            return ""
+        self._shown_from, self._shown_to = self._shown_to, len(self._ids)
+        return self._release(now[len(before) :])
+
+    def end(self) -> str:
+        """Finish and return what was held back; half a character shows as U+FFFD."""
+        if self.stopped:
+            return ""
+        before = self._decode(self._ids[self._shown_from : self._shown_to])
+        rest = self._decode(self._ids[self._shown_from :])[len(before) :]
+        self._shown_from = self._shown_to = len(self._ids)
+        piece = self._release(rest)
+        if not self.stopped:
+            piece += self._held
+            self._pieces.append(self._held)
+            self._held = ""
+        return piece
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+    def _release(self, text: str) -> str:
+        text = self._held + text
+        found = [at for at in (text.find(stop) for stop in self._stop_strings) if at >= 0]
+        if found:
+            self.stopped = True
+            text, self._held = text[: min(found)], ""
+        else:
+            keep = max((_overlap(text, stop) for stop in self._stop_strings), default=0)
+            text, self._held = text[: len(text) - keep], text[len(text) - keep :]
+        self._pieces.append(text)
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that begins ``stop``."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[-length:]):
+            return length
+    return 0

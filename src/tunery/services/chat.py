@@ -1,0 +1,408 @@
+"""Chat: who answers, with which base, adapter and template, and what a conversation can do.
+
+The engine runs in this process and is imported when the first model is loaded, so that wrong
+requests are refused before anything heavy starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunery.config.config import Config
+from tunery.config.frozen import read_frozen
+from tunery.errors import EngineError, ModelError
+from tunery.i18n import t
+from tunery.infer.options import GREEDY, Sampling
+from tunery.models.progress import Progress
+from tunery.models.resolve import ensure
+from tunery.models.resolved import Resolved
+from tunery.runs.folder import RunFolder
+from tunery.types import Message
+
+if TYPE_CHECKING:
+    from tunery.infer.conversation import Speaker
+    from tunery.infer.engine import Engine, Reply
+
+BASE = "base"
+MAX_NEW_TOKENS = 512
+Told = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers are drawn in a chat.
+
+    Args:
+        sampling: Temperature and the rest; the same for everyone who answers.
+        max_new_tokens: Most tokens of one answer.
+        stop_strings: Texts that end an answer.
+    """
+
+    sampling: Sampling = GREEDY
+    max_new_tokens: int = MAX_NEW_TOKENS
+    stop_strings: tuple[str, ...] = ()
+
+    def with_sampling(self, **changes: Any) -> Settings:
+        """The same with some values of the sampling changed."""
+        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, **changes))
+
+    def with_limit(self, max_new_tokens: int) -> Settings:
+        """The same with another limit of an answer's tokens."""
+        return dataclasses.replace(self, max_new_tokens=max_new_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one speaker answered.
+
+    Args:
+        label: Who.
+        reply: The answer and what it took.
+        num_forgotten: Oldest messages left out because the model cannot read that much.
+    """
+
+    label: str
+    reply: Reply
+    num_forgotten: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for ``--json``."""
+        return {
+            "model": self.label,
+            "answer": self.reply.text,
+            "ending": self.reply.ending,
+            "prompt_tokens": self.reply.num_prompt_tokens,
+            "tokens": len(self.reply.ids),
+            "seconds": round(self.reply.seconds, 4),
+            "first_token_seconds": round(self.reply.first_token_seconds, 4),
+            "tokens_per_second": round(self.reply.tokens_per_second, 2),
+            "forgotten_messages": self.num_forgotten,
+        }
+
+
+def choose_sampling(
+    *,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    repetition_penalty: float | None = None,
+    seed: int | None = None,
+    greedy: bool = False,
+) -> Sampling:
+    """Turn what was asked for into a sampling; nothing asked is greedy, which repeats itself.
+
+    Returns:
+        A sampling whose seed is a number also where none was given, so that it can be shown.
+
+    Raises:
+        EngineError: A value is out of its bounds, or greedy stands beside what only sampling has.
+    """
+    drawing = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed}
+    given = [name for name, value in drawing.items() if value is not None]
+    if greedy and given and temperature != 0:
+        raise EngineError(
+            t("--greedy excludes --{name}: greedy answers are not drawn.",
+              name=given[0].replace("_", "-")),
+            fix=t("Leave one of the two out."),
+        )  # fmt: skip
+    if temperature is None:
+        temperature = 1.0 if given and not greedy else 0.0
+    return Sampling(
+        temperature=temperature,
+        top_p=1.0 if top_p is None else top_p,
+        top_k=0 if top_k is None else top_k,
+        repetition_penalty=1.0 if repetition_penalty is None else repetition_penalty,
+        seed=random.SystemRandom().randrange(1 << 31) if seed is None else seed,
+    )
+
+
+@dataclass
+class Room:
+    """The loaded bases of this process; two speakers with one base share it.
+
+    Args:
+        template: Chat template for all in place of their own; None takes each one's.
+        device: As ``model.device``.
+        dtype: As ``model.dtype``; ``auto`` is what a run was trained in, or what is fast here.
+        progress: Told of downloads.
+        told: Given remarks for people.
+    """
+
+    template: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    progress: Progress | None = None
+    told: Told = lambda text: None
+    _engines: dict[tuple[Path, str], Engine] = field(default_factory=dict)
+    _attached: dict[tuple[int, Path], str] = field(default_factory=dict)
+
+    def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
+        """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
+
+        Raises:
+            ModelError: There is no such model, or ``beside`` has no base.
+        """
+        if name == BASE and beside is not None:
+            return self._base_of(beside)
+        return ensure(name, progress=self.progress)
+
+    def speaker(self, label: str, found: Resolved) -> Speaker:
+        """Load what is not loaded yet and make a speaker of it.
+
+        Raises:
+            ModelError: The model or its template cannot be used.
+            UnknownName: No such template.
+        """
+        config = trained_with(found)
+        dtype = config.model.dtype if config and self.dtype == "auto" else self.dtype
+        engine = self._engine(found.model_folder, dtype)
+        from tunery.chat.template import ChatTemplate
+        from tunery.infer.conversation import Speaker
+
+        adapter = self._attach(engine, found.path) if found.base is not None else None
+        own = self.template or (config.model.template if config else None)
+        template = ChatTemplate.load(self._tokenizer(engine, found), own)
+        for notice in (*found.notes, *template.notices):
+            self.told(notice)
+        return Speaker(
+            label, engine, template, adapter, config.data.thinking if config else "strip_history"
+        )
+
+    def _engine(self, folder: Path, dtype: str) -> Engine:
+        # Before torch is there: spinning threads stand in each other's way on a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from tunery.infer.engine import TransformersEngine
+
+        key = (folder.resolve(), dtype)
+        if key not in self._engines:
+            self._engines[key] = TransformersEngine(folder, dtype=dtype, device=self.device)
+        return self._engines[key]
+
+    def _attach(self, engine: Engine, folder: Path) -> str:
+        key = (id(engine), folder.resolve())
+        if key not in self._attached:
+            name = f"adapter{len(self._attached)}"
+            engine.attach(name, folder)
+            self._attached[key] = name
+        return self._attached[key]
+
+    def _tokenizer(self, engine: Engine, found: Resolved) -> Any:
+        """The base's tokenizer, or the adapter's own where it brings one with a template."""
+        if found.base is not None and (found.path / "tokenizer_config.json").is_file():
+            from tunery.models.load import load_tokenizer
+
+            own = load_tokenizer(found.path)
+            if own.chat_template and len(own) == len(engine.tokenizer):
+                return own
+        return engine.tokenizer
+
+    def _base_of(self, found: Resolved) -> Resolved:
+        if found.base is not None:
+            return found.base
+        config = trained_with(found)
+        if config is not None:
+            return ensure(config.model.name, progress=self.progress)
+        raise ModelError(
+            t("--against base: {name} is a base model itself.", name=found.name),
+            fix=t("Name another model or run: --against NAME"),
+            model=found.name,
+        )
+
+
+@dataclass
+class Chat:
+    """A conversation with one model, or with two side by side.
+
+    Args:
+        room: Where models are loaded.
+        name: The model or run to talk to.
+        against: A second one, or ``base``; None for none.
+        settings: How answers are drawn.
+    """
+
+    room: Room
+    name: str
+    against: str | None = None
+    settings: Settings = Settings()
+    speakers: list[Speaker] = field(default_factory=list)
+
+    def find(self) -> tuple[Resolved, Resolved | None]:
+        """Find everyone on this machine or fetch them; nothing is loaded yet.
+
+        Raises:
+            ModelError: There is no such model.
+        """
+        found = self.room.find(self.name)
+        return found, self.room.find(self.against, beside=found) if self.against else None
+
+    def open(self) -> None:
+        """Load everyone, whom ``find`` should have found before.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be loaded.
+        """
+        found, other = self.find()
+        self.speakers = [self.room.speaker(self.name, found)]
+        if other is not None:
+            self.speakers.append(self._second(other))
+
+    def _second(self, found: Resolved) -> Speaker:
+        label = found.name if self.against == BASE else str(self.against)
+        return self.room.speaker(label if label != self.name else f"{label} (2)", found)
+
+    def set_against(self, name: str | None) -> None:
+        """Put another speaker beside the first, with the same questions unanswered; or none.
+
+        The second one starts with the system message and an empty history.
+
+        Raises:
+            ModelError: There is no such model.
+        """
+        self.against = name
+        del self.speakers[1:]
+        if name is not None:
+            first = self.room.find(self.name)
+            speaker = self._second(self.room.find(name, beside=first))
+            speaker.system(self.system)
+            self.speakers.append(speaker)
+
+    @property
+    def system(self) -> str:
+        """The system message; empty where there is none."""
+        messages = self.speakers[0].messages
+        return messages[0].content if messages and messages[0].role == "system" else ""
+
+    def set_system(self, text: str) -> None:
+        """Set the system message of everyone, or with an empty text take it away."""
+        for speaker in self.speakers:
+            speaker.system(text)
+
+    def ask(
+        self,
+        text: str,
+        *,
+        on_start: Callable[[int], object] = lambda place: None,
+        on_text: Callable[[int, str], object] = lambda place, text: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> list[Said]:
+        """Ask everyone the same, one after the other, with the same seed.
+
+        Where a stop comes before everyone was asked, the question is taken back from all, so
+        that their histories stay alike.
+
+        Args:
+            text: The question.
+            on_start: Told whose turn it is, by place in ``speakers``.
+            on_text: Given text as it comes.
+            should_stop: Asked before every token.
+
+        Returns:
+            The answers given; fewer than speakers if it was stopped early.
+        """
+        said: list[Said] = []
+        for place, speaker in enumerate(self.speakers):
+            on_start(place)
+            reply, forgotten = speaker.ask(
+                text,
+                max_new_tokens=self.settings.max_new_tokens,
+                sampling=self.settings.sampling,
+                stop_strings=self.settings.stop_strings,
+                on_text=lambda piece, place=place: on_text(place, piece),
+                should_stop=should_stop,
+            )
+            said.append(Said(speaker.label, reply, forgotten))
+            if reply.ending == "interrupted":
+                break
+        if len(said) < len(self.speakers):
+            for speaker in self.speakers[: len(said)]:
+                speaker.undo()
+        return said
+
+    def undo(self) -> str | None:
+        """Take back the last question of everyone; return its text, None if there was none."""
+        questions = [speaker.undo() for speaker in self.speakers]
+        return questions[0].content if questions[0] else None
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        for speaker in self.speakers:
+            speaker.reset()
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write the conversation as a row of training data (the openai format).
+
+        Raises:
+            EngineError: The file exists and ``force`` is not set.
+        """
+        rows = [
+            {"messages": [_plain(message) for message in speaker.messages], "model": speaker.label}
+            for speaker in self.speakers
+        ]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        try:
+            with path.expanduser().open("w" if force else "x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise EngineError(
+                t("{path} exists already.", path=path),
+                fix=t("Write over it with: /save! {path}", path=path),
+            ) from None
+
+    def load(self, path: Path) -> int:
+        """Go on with a conversation that ``save`` wrote, or any row with ``messages``.
+
+        Returns:
+            How many messages it has.
+
+        Raises:
+            EngineError: The file cannot be read as one.
+        """
+        messages = _read(path.expanduser())
+        for speaker in self.speakers:
+            speaker.messages = list(messages)
+        return len(messages)
+
+
+def trained_with(found: Resolved) -> Config | None:
+    """The settings of the run that a resolved name belongs to; None for any other model."""
+    if found.kind not in ("run", "checkpoint"):
+        return None
+    for place in (found.path.parent, found.path.parent.parent.parent):
+        run = RunFolder(place)
+        if run.config_file.is_file():
+            return read_frozen(run.config_file)
+    return None
+
+
+def _plain(message: Message) -> dict[str, str]:
+    row = {"role": message.role, "content": message.content}
+    return row if message.thinking is None else {**row, "reasoning_content": message.thinking}
+
+
+def _read(path: Path) -> list[Message]:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        first = text if text.startswith("{\n") else text.split("\n", 1)[0]
+        rows = json.loads(first)["messages"]
+        return [
+            Message(row["role"], str(row["content"]), thinking=row.get("reasoning_content"))
+            for row in rows
+            if row["role"] in ("system", "user", "assistant")
+        ]
+    except OSError as error:
+        raise EngineError(
+            t("{path}: {reason}.", path=path, reason=error.strerror or error),
+            fix=t("Name a file that /save wrote."),
+        ) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise EngineError(
+            t("{path}: there is no conversation in it.", path=path),
+            fix=t("Name a file that /save wrote."),
+        ) from error
