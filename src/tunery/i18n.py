@@ -60,9 +60,10 @@ def t(text: str, /, **values: Any) -> str:
     return text.format(**values) if values else text
 
 
-def translated(english: str) -> str:
-    """Translate text that is no literal in the code, such as a command's docstring."""
-    return _chinese().get(english, english) if language() == "zh" else english
+def translated(english: str, /, **values: Any) -> str:
+    """Translate text that is no literal here, such as a command's docstring or a phrase."""
+    text = _chinese().get(english, english) if language() == "zh" else english
+    return text.format(**values) if values else text
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import docstring_parser
 import pytest
 from cyclopts import App
 
@@ -86,7 +87,7 @@ def test_every_setting_and_section_has_english_help():
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("t", "i18n.t"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("t", "i18n.t", "say"):
             yield node
 
 
@@ -113,7 +114,9 @@ def _help_texts() -> list[str]:
 
 
 def _texts_of(app: App) -> Iterator[str | None]:
-    yield app.help
+    described = docstring_parser.parse(app.help or "")
+    yield described.short_description
+    yield described.long_description
     if app.default_command is not None:
         for argument in app.assemble_argument_collection(parse_docstring=True):
             if argument.parameter.show is not False:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tunery.cli.console import err, out, print_json
 from tunery.config.load import from_tokens
-from tunery.i18n import t
+from tunery.i18n import t, translated
 
 if TYPE_CHECKING:
     from tunery.config.data import DataConfig
@@ -55,7 +55,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
     }
     for each in found:
         rows = f"{each['rows']:,}" if each["rows"] is not None else ""
-        what = t(each["description"])
+        what = translated(each["description"])
         if not each["ok"]:
             what = t("cannot be trained on here; see: tunery data check {name}", name=each["name"])
         source = sources.get(each["source"], each["source"])

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tunery.i18n import t
+from tunery.i18n import translated
 
 Level = Literal["stop", "warn", "note"]
 LEVELS: dict[str, Level] = {"E": "stop", "W": "warn", "N": "note"}
@@ -36,7 +36,7 @@ class Phrase:
 
     def local(self) -> str:
         """The sentence in the language in force."""
-        return t(self.template, **self.values)
+        return translated(self.template, **self.values)
 
 
 def say(template: str, /, **values: Any) -> Phrase:
