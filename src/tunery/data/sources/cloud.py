@@ -1,0 +1,141 @@
+"""Datasets in object stores (s3://, gs://) through fsspec: copied into the cache once, by ETag."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.data.catalog import SUFFIXES, Dataset
+from tunery.errors import DataError
+
+MODULES = {"s3": ("s3fs", 'pip install "tunery[cloud]"'), "gs": ("gcsfs", "pip install gcsfs")}
+
+
+def fetch_cloud(dataset: Dataset) -> Dataset:
+    """Copy the files of a bucket's object or folder and give the dataset with them.
+
+    Raises:
+        DataError: The package is missing, there is nothing of that name, or no access.
+    """
+    url = str(dataset.origin).replace("gcs://", "gs://", 1)
+    try:
+        return _fetch(dataset, url, anonymous=False)
+    except DataError as error:
+        if error.code != "access":
+            raise
+    # Public buckets are read without a name; credentials were tried first.
+    return _fetch(dataset, url, anonymous=True)
+
+
+def file_system(url: str, *, anonymous: bool = False) -> Any:
+    """The fsspec file system of an address.
+
+    Raises:
+        DataError: The package for it is not installed; the fix installs it.
+    """
+    scheme = url.partition("://")[0]
+    module, install = MODULES[scheme]
+    try:
+        import fsspec
+
+        return fsspec.filesystem(scheme, anon=True) if anonymous else fsspec.filesystem(scheme)
+    except (ModuleNotFoundError, ImportError) as error:
+        raise DataError(
+            f"{scheme}:// needs {module}, which is not installed.", fix=f"Run: {install}"
+        ) from error
+
+
+def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
+    system = file_system(url, anonymous=anonymous)
+    known = _access_errors()
+    try:
+        objects = _objects(system, url)
+        files = [_copied(system, url, each) for each in objects]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{url}: nothing of that name.", fix="Check the bucket and the path."
+        ) from error
+    except PermissionError as error:
+        raise _no_access(url, str(error)) from error
+    except OSError as error:
+        raise DataError(
+            f"{url}: {str(error)[:200]}.", fix="Check the network and AWS_ENDPOINT_URL."
+        ) from error
+    except known as error:
+        raise _no_access(url, str(error)) from error
+    scheme = url.partition("://")[0]
+    return replace(
+        dataset, files=tuple(files), names=tuple(f"{scheme}://{o['name']}" for o in objects)
+    )
+
+
+def _objects(system: Any, url: str) -> list[dict[str, Any]]:
+    """The object itself, or the files of rows under the prefix, all of one kind."""
+    system.invalidate_cache()
+    info = system.info(url)
+    if info["type"] != "directory":
+        return [info]
+    found = [
+        each
+        for _, each in sorted(system.find(url, detail=True).items())
+        if _suffix(each["name"]) in SUFFIXES
+    ]
+    if not found:
+        raise DataError(
+            f"{url}: no files of rows there.",
+            fix=f"Expected files ending in {' '.join(SUFFIXES)}.",
+            code="E196",
+        )
+    kinds = sorted({_suffix(each["name"]) for each in found})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{url}: files of several kinds ({', '.join(kinds)}).",
+            fix="Name one file, or a folder of one kind.",
+            code="E197",
+        )
+    return found
+
+
+def _copied(system: Any, url: str, each: dict[str, Any]) -> Path:
+    """The object's copy in the cache, fetched if its ETag or size is new."""
+    version = f"{each.get('ETag') or each.get('etag') or each.get('mtime')}|{each['size']}"
+    where = os.environ.get("AWS_ENDPOINT_URL", "")
+    key = hashlib.sha256(f"{where}|{url}|{each['name']}|{version}".encode()).hexdigest()[:32]
+    target = env.cache_dir() / "data" / f"cloud-{key}" / Path(each["name"]).name
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        system.get_file(each["name"], str(staging))
+        if staging.stat().st_size != each["size"]:
+            raise OSError(f"{each['name']} came incomplete")
+        staging.replace(target)
+    finally:
+        staging.unlink(missing_ok=True)
+    return target
+
+
+def _suffix(name: str) -> str:
+    return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def _access_errors() -> tuple[type[Exception], ...]:
+    """What botocore raises where there are no credentials."""
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ModuleNotFoundError:
+        return (PermissionError,)
+    return (BotoCoreError, ClientError)
+
+
+def _no_access(url: str, why: str) -> DataError:
+    return DataError(
+        f"{url}: no access ({why[:120]}).",
+        fix="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        code="access",
+    )

@@ -1,0 +1,337 @@
+"""Datasets of the Hugging Face hub: their files are fetched into the usual cache and read as files.
+
+Nothing of a repository is ever run. What was fetched is recorded, so that a later start works
+without a network. HF_ENDPOINT, HF_HOME and HF_TOKEN are read at each call.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.data.catalog import SUFFIXES, Dataset
+from tunery.data.problems import Problem, say
+from tunery.errors import DataError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+PREFERRED = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt", ".arrow")
+NO_ROWS = {"dataset_infos.json", "dataset_info.json", "state.json", "config.json", "license.txt"}
+
+
+def fetch_hub(dataset: Dataset) -> Dataset:
+    """Fetch the files of one split and give the dataset with them.
+
+    Raises:
+        DataError: No such repository or split, no access, no network, or only a loading script.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return _recorded(dataset, "HF_HUB_OFFLINE is set")
+    from huggingface_hub import errors
+
+    unreachable = _network_errors()
+    try:
+        return _fetch(dataset)
+    except errors.GatedRepoError as error:
+        raise DataError(
+            f"{dataset.name}: this dataset is gated; its owner decides who may read it.",
+            fix=f"Ask for access at {endpoint()}/datasets/{dataset.origin}, then set HF_TOKEN.",
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DataError(
+            f"{dataset.name}: the hub has no dataset {dataset.origin}, or it is private.",
+            fix="Check the name; for a private one set HF_TOKEN.",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise DataError(
+            f"{dataset.name}: no revision {dataset.revision!r}.", fix="Check what follows the #."
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = getattr(getattr(error, "response", None), "status_code", "?")
+        return _recorded(dataset, f"{endpoint()} answered {status}")
+    except unreachable as error:
+        return _recorded(dataset, f"{endpoint()} cannot be reached ({type(error).__name__})")
+    except (errors.HFValidationError, ValueError) as error:
+        raise DataError(f"{dataset.name}: {error}", fix="Write hf:owner/name.") from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What a broken network raises: huggingface_hub 1 stands on httpx, 2 on httpx2."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    found: list[type[Exception]] = [ConnectionError, TimeoutError, LocalEntryNotFoundError]
+    for name in ("httpx2", "httpx"):
+        try:
+            found.append(importlib.import_module(name).HTTPError)
+        except ModuleNotFoundError:
+            continue
+    return tuple(found)
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, else the public one."""
+    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+
+def cache_folder() -> Path:
+    """The cache that all programs share: HF_HUB_CACHE, else HF_HOME/hub."""
+    named = os.environ.get("HF_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface").expanduser() / "hub"
+
+
+def _fetch(dataset: Dataset) -> Dataset:
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+
+    if not sys.stderr.isatty() and not are_progress_bars_disabled():
+        disable_progress_bars()
+    repo = str(dataset.origin)
+    token = os.environ.get("HF_TOKEN") or None
+    api = HfApi(endpoint=endpoint(), token=token)
+    info = api.dataset_info(repo, revision=dataset.revision, timeout=20)
+    present = sorted(each.rfilename for each in info.siblings or ())
+    script = f"{repo.rsplit('/', 1)[-1]}.py"
+    if script in present:
+        return replace(dataset, problems=(_scripted(dataset, api, script),))
+    chosen = choose(dataset, present, _configs(info.card_data))
+    commit = info.sha or dataset.revision or "main"
+    files: list[Path] = []
+    for name in chosen:
+        local = (
+            cache_folder() / f"datasets--{repo.replace('/', '--')}" / "snapshots" / commit / name
+        )
+        if not local.exists():
+            local = Path(
+                hf_hub_download(
+                    repo,
+                    name,
+                    repo_type="dataset",
+                    revision=commit,
+                    endpoint=endpoint(),
+                    token=token,
+                    cache_dir=cache_folder(),
+                )
+            )
+        files.append(local)
+    names = tuple(f"hf:{repo}/{name}" for name in chosen)
+    _record(dataset, commit, files, names)
+    return _with(dataset, files, names)
+
+
+def _with(dataset: Dataset, files: Sequence[Path], names: Sequence[str]) -> Dataset:
+    problems = dataset.problems
+    if dataset.split in SPLITS["test"]:
+        warning = Problem(
+            "W715",
+            dataset.name,
+            say("split {split} is meant for testing", split=dataset.split),
+            say("Train on another split, so that tests keep their meaning."),
+        )
+        problems = (*problems, warning)
+    return replace(dataset, files=tuple(files), names=tuple(names), problems=problems)
+
+
+def choose(
+    dataset: Dataset, present: Sequence[str], configs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Choose the files of the subset and split: by the card's configs, else by their names.
+
+    Where files of several kinds hold the same rows, one kind is read: parquet before JSON before
+    CSV before text.
+
+    Raises:
+        DataError: There is no such subset or split, or there are no rows at all.
+    """
+    split = dataset.split or "train"
+    rows = [name for name in present if _is_rows(name)]
+    if dataset.folder:
+        rows = [name for name in rows if name.startswith(dataset.folder.strip("/") + "/")]
+    by_card = _by_card(dataset, split, rows, configs)
+    if by_card:
+        return by_card
+    if dataset.subset:
+        inside = [n for n in rows if dataset.subset in n.split("/")[:-1]]
+        inside = inside or [n for n in rows if Path(n).name.split(".")[0] == dataset.subset]
+        if not inside:
+            folders = sorted({n.split("/")[0] for n in rows if "/" in n})
+            raise DataError(
+                f"{dataset.name}: no subset {dataset.subset!r}.",
+                fix=f"It has: {', '.join(folders) or 'no subsets'}.",
+            )
+        rows = inside
+    if not rows:
+        raise DataError(
+            f"{dataset.name}: the repository holds no files of rows.",
+            fix=f"Expected files ending in {' '.join(SUFFIXES)}.",
+            code="E196",
+        )
+    splits = {name: _split_of(name) for name in rows}
+    wanted = _canonical(split)
+    chosen = [name for name in rows if splits[name] == wanted]
+    if not chosen and not any(splits.values()) and wanted == "train":
+        chosen = rows
+    if not chosen:
+        known = sorted({each for each in splits.values() if each})
+        raise DataError(
+            f"{dataset.name}: no split {split!r}.",
+            fix=f"It has: {', '.join(known)}; write hf:{dataset.origin}@{known[0]}."
+            if known
+            else f"Its files name no split; write hf:{dataset.origin}.",
+        )
+    return _one_kind(chosen)
+
+
+def _by_card(
+    dataset: Dataset, split: str, rows: Sequence[str], configs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The files that the dataset card names for a subset and split."""
+    named = [c for c in configs if c.get("data_files")]
+    if dataset.subset:
+        named = [c for c in named if c.get("config_name") == dataset.subset]
+    elif len(named) > 1:
+        default = [c for c in named if c.get("default") or c.get("config_name") == "default"]
+        if not default:
+            known = ", ".join(str(c.get("config_name")) for c in named)
+            raise DataError(
+                f"{dataset.name}: the dataset has several subsets.",
+                fix=f"Name one: hf:{dataset.origin}:SUBSET with one of {known}.",
+            )
+        named = default
+    for config in named[:1]:
+        files = config["data_files"]
+        if isinstance(files, str) or (files and isinstance(files[0], str)):
+            files = [{"split": "train", "path": files}]
+        known = [str(each.get("split")) for each in files]
+        for each in files:
+            if each.get("split") == split:
+                patterns = each["path"] if isinstance(each["path"], list) else [each["path"]]
+                found = [n for n in rows if any(_matches(n, str(p)) for p in patterns)]
+                if found:
+                    return found
+        if split not in known:
+            raise DataError(
+                f"{dataset.name}: no split {split!r}.",
+                fix=f"It has: {', '.join(known)}; write hf:{dataset.origin}@{known[0]}.",
+            )
+    return []
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or (
+        "**/" in pattern and fnmatch.fnmatchcase(name, pattern.replace("**/", ""))
+    )
+
+
+def _one_kind(names: Sequence[str]) -> list[str]:
+    kinds = {_suffix(name) for name in names}
+    kind = next(suffix for suffix in PREFERRED if suffix in kinds)
+    return [name for name in names if _suffix(name) == kind]
+
+
+def _suffix(name: str) -> str:
+    return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def _is_rows(name: str) -> bool:
+    base = Path(name).name.lower()
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return _suffix(name) in SUFFIXES and base not in NO_ROWS and not hidden
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a file's path names, read from its end."""
+    for word in reversed(re.split(r"[/._-]", name.lower())):
+        for split, words in SPLITS.items():
+            if word in words:
+                return split
+    return None
+
+
+def _canonical(split: str) -> str:
+    return next((name for name, words in SPLITS.items() if split in words), split)
+
+
+def _configs(card: Any) -> list[Mapping[str, Any]]:
+    configs = card.get("configs") if card is not None else None
+    return [c for c in configs if isinstance(c, Mapping)] if isinstance(configs, list) else []
+
+
+def _scripted(dataset: Dataset, api: Any, script: str) -> Problem:
+    """The repository wants to run a script: never; its converted branch is offered if it exists."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        refs = api.list_repo_refs(str(dataset.origin), repo_type="dataset")
+        branch = next((each.ref for each in refs.converts if "parquet" in each.ref), None)
+    except HfHubHTTPError:
+        branch = None
+    fix = (
+        say("Use its Parquet branch: hf:{repo}#{branch}", repo=dataset.origin, branch=branch)
+        if branch
+        else say("Download its files of rows and name them.")
+    )
+    return Problem(
+        "E170",
+        dataset.name,
+        say("the repository wants to run {script}; scripts are never run", script=script),
+        fix,
+    )
+
+
+def _record_file(dataset: Dataset) -> Path:
+    spec = [
+        endpoint(),
+        dataset.origin,
+        dataset.subset,
+        dataset.split,
+        dataset.folder,
+        dataset.revision,
+    ]
+    key = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:32]
+    return env.cache_dir() / "data" / f"hub-{key}.json"
+
+
+def _record(dataset: Dataset, commit: str, files: Iterable[Path], names: Iterable[str]) -> None:
+    """Remember which files a name stands for, for a start without a network."""
+    target = _record_file(dataset)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    entry = {"commit": commit, "files": [str(path) for path in files], "names": list(names)}
+    staging.write_text(json.dumps(entry), encoding="utf-8")
+    staging.replace(target)
+
+
+def _recorded(dataset: Dataset, why: str) -> Dataset:
+    """What was fetched before.
+
+    Raises:
+        DataError: Nothing was.
+    """
+    try:
+        entry = json.loads(_record_file(dataset).read_text(encoding="utf-8"))
+        files = [Path(name) for name in entry["files"]]
+    except (OSError, ValueError, KeyError):
+        files = []
+    if not files or not all(path.exists() for path in files):
+        raise DataError(
+            f"{dataset.name}: it is not on this machine yet, and {why}.",
+            fix="Try again with a network, or set HF_ENDPOINT to a mirror you can reach.",
+        )
+    return _with(dataset, files, entry["names"])
