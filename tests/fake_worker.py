@@ -30,7 +30,7 @@ def main(path: str, how: str, steps: str = "3") -> int:
     with EventWriter(folder.events_file) as events, Heartbeat(WorkerFile(folder), interval=0.2):
 
         def on_wait(holder) -> None:
-            events.write("status", status="queued", reason=holder.reason("cpu"))
+            events.write("status", status="queued", **holder.as_fields("cpu"))
 
         signal.signal(signal.SIGTERM, lambda *_: None)
         if how == "deaf":

@@ -21,6 +21,7 @@ from rich.text import Text
 from tunery.cli import words
 from tunery.i18n import t
 from tunery.runs.events import Event, number
+from tunery.runs.status import why
 
 PLAIN_SECONDS = 10.0
 """In a pipe a step is printed at most this often (and the first and the last one always)."""
@@ -110,12 +111,12 @@ def told(event: Event) -> str | None:
     """An event as a sentence for either view; None for what is drawn or not worth a line."""
     match event["type"]:
         case "status" if event["status"] in ("queued", "paused", "stopping"):
-            reason = str(event.get("reason") or "")
+            reason = why(event)
             return f"{words.status(event['status'])}: {reason}" if reason else None
         case "phase" if event["state"] == "end":
             took = words.seconds(number(event.get("seconds")))
             return f"✓ {words.phase(event['phase'])}  {took}".rstrip()
-        case "rows":
+        case "rows" if event.get("held_out") or event["read"] != event["used"]:
             return words.rows_line(event)
         case "eval":
             return words.eval_line(event)
@@ -148,6 +149,7 @@ class LiveView:
         self._stepped = 0.0
         self._phase: tuple[str, float, str] | None = None
         self._waiting = t("its worker is starting")
+        self._spinner = Spinner("dots", style="cyan")
         self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw)
         self._live.start()
 
@@ -168,8 +170,9 @@ class LiveView:
     def _take(self, event: Event) -> None:
         match event["type"]:
             case "status":
-                queued = event["status"] in ("queued", "paused")
-                self._waiting = str(event.get("reason") or "") if queued else ""
+                self._waiting = why(event)
+                if event["status"] == "running":
+                    self._waiting = t("loads its libraries")
             case "plan":
                 self._num_steps = event["num_steps"]
                 self._print(words.plan_line(event), "dim")
@@ -209,11 +212,12 @@ class LiveView:
         if self._phase is not None:
             name, began, progress = self._phase
             took = words.seconds(time.monotonic() - began)
-            text = Text.assemble(words.phase(name), (f"  {progress}  {took}", "dim"))
-            return Spinner("dots", text=text, style="cyan")
-        if self._waiting:
-            return Spinner("dots", text=Text(self._waiting, style="yellow"), style="yellow")
-        return Text("")
+            return self._spin(Text.assemble(words.phase(name), (f"  {progress}  {took}", "dim")))
+        return self._spin(Text(self._waiting, style="yellow")) if self._waiting else Text("")
+
+    def _spin(self, text: Text) -> Spinner:
+        self._spinner.update(text=text)
+        return self._spinner
 
     def _bar(self, event: Event) -> Group:
         total = self._num_steps or max(1, event["step"])

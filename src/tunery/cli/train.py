@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.text import Text
 
 from tunery.cli import plan as planned
+from tunery.cli import words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.progress import model_progress
@@ -15,10 +16,18 @@ from tunery.cli.watch import watch
 from tunery.config.load import dump, from_tokens
 from tunery.i18n import t
 from tunery.services import planning, training
-from tunery.services.preparing import Listener
+from tunery.services.preparing import Listener, quiet
 
-app = App(name="train", help=t("Train a model, and see before and after."))
-plan_app = App(name="plan", help=t("Show what a run would do and need, without starting it."))
+app = App(
+    name="train",
+    help=t("Train a model, and see before and after."),
+    usage="tunery train [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...] [OPTIONS]",
+)
+plan_app = App(
+    name="plan",
+    help=t("Show what a run would do and need, without starting it."),
+    usage="tunery plan [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...] [OPTIONS]",
+)
 
 Tokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 TRAIN_OPTIONS = ("--name", "--detach", "--dry-run", "--json")
@@ -33,7 +42,7 @@ def train(
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a model: tunery train [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...].
+    """Train a model, and see before and after.
 
     Ctrl-C saves and stops; a second Ctrl-C leaves the run to itself in the background.
 
@@ -48,7 +57,7 @@ def train(
     if dry_run:
         return _dry_run(loaded, as_json=json)
     with model_progress(as_json=json) as progress:
-        to = Listener(progress=progress) if json else Listener(_say, print_warning, progress)
+        to = Listener(progress=progress) if json else Listener(_rows, print_warning, progress)
         folder = training.prepare(loaded, name, to=to)
     training.start(folder)
     if detach:
@@ -66,7 +75,7 @@ def plan(
     measure: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Show rows, tokens, steps, parameters, memory, disk and time of a run: tunery plan FILE.yaml.
+    """Show what a run would do and need, without starting it.
 
     Exits with 1 if the run would not fit this machine.
 
@@ -77,7 +86,7 @@ def plan(
     """
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)
     with model_progress(as_json=json) as progress:
-        to = Listener(progress=progress) if json else Listener(_say, print_warning, progress)
+        to = Listener(progress=progress) if json else Listener(quiet, print_warning, progress)
         made = planning.plan(loaded, measure=measure, to=to)
     if json:
         print_json(made.as_dict())
@@ -88,7 +97,7 @@ def plan(
 
 def _dry_run(loaded: training.Loaded, *, as_json: bool) -> int:
     with model_progress(as_json=as_json) as progress:
-        to = Listener(progress=progress) if as_json else Listener(_say, print_warning, progress)
+        to = Listener(progress=progress) if as_json else Listener(quiet, print_warning, progress)
         made = planning.plan(loaded, to=to)
     if as_json:
         print_json({"config": loaded.config.model_dump(mode="json"), "plan": made.as_dict()})
@@ -108,5 +117,5 @@ def _detached(folder: training.RunFolder, *, as_json: bool) -> int:
     return 0
 
 
-def _say(text: str) -> None:
-    out.print(Text(text), soft_wrap=True)
+def _rows(ledger: dict[str, Any]) -> None:
+    out.print(Text(words.rows_line(ledger)), soft_wrap=True)

@@ -92,7 +92,7 @@ def step_line(event: Event, num_steps: int | None) -> str:
         *measures(event),
     ]
     left = seconds(number(event.get("eta_seconds")))
-    if left:
+    if left and event["step"] != num_steps:
         parts.append(t("{time} left", time=left))
     return "  ".join(parts)
 

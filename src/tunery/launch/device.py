@@ -35,11 +35,18 @@ class Holder:
     """How many other runs wait before this one."""
 
     def reason(self, device: str) -> str:
-        """Say in one sentence why a run waits."""
-        waits = t("waits for {device}: run {run} holds it", device=device, run=self.run or "?")
-        if self.ahead:
-            return waits + t(", {count} more before this one", count=self.ahead)
-        return waits
+        """Say in one English sentence why a run waits, for its event."""
+        waits = f"waits for {device}: run {self.run or '?'} holds it"
+        return f"{waits}, {self.ahead} more before this one" if self.ahead else waits
+
+    def as_fields(self, device: str) -> dict[str, Any]:
+        """The fields of the ``queued`` event: the sentence, and what it is made of."""
+        return {
+            "reason": self.reason(device),
+            "device": device,
+            "held_by": self.run,
+            "ahead": self.ahead,
+        }
 
 
 def device_id(device: str) -> str:

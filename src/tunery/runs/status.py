@@ -82,9 +82,14 @@ def derive(folder: RunFolder) -> RunStatus:
         started=number(card.get("created")),
         pid=who.get("pid") if alive else None,
     )
+    if begin and not any(e["type"] == "plan" for e in events):
+        # This attempt has not come far: what the one before it knew still holds.
+        _fill_progress(run, read_events(folder.events_file, limit=min(begin, WINDOW_BYTES))[0])
+        run.step, run.loss, run.phase = 0, None, None
     _fill_progress(run, events)
     saved = manifest.list_checkpoints(folder.checkpoints_dir)
     run.checkpoint_step = manifest.step_of(saved[-1]) if saved else None
+    run.step = run.step or run.checkpoint_step or 0
     said = next((e for e in reversed(events) if e["type"] == "status"), None)
     if alive or is_locked(folder.lock_file):
         _alive(run, folder, said)
@@ -103,9 +108,20 @@ def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
         run.status = "running" if run.step else "queued"
         run.reason = "" if run.step else t("its worker is starting")
     else:
-        run.status, run.reason = said["status"], str(said.get("reason") or "")
+        run.status, run.reason = said["status"], why(said)
     if run.status not in FINAL and Control(folder).stop_requested():
         run.status, run.reason = "stopping", t("saves and ends")
+
+
+def why(event: Event) -> str:
+    """The reason in a status event; that of a run that waits in the language in force."""
+    if event["status"] != "queued" or "held_by" not in event:
+        return str(event.get("reason") or "")
+    reason = t("waits for {device}: run {run} holds it",
+               device=event["device"], run=event["held_by"])  # fmt: skip
+    if event["ahead"]:
+        reason += t(", {count} more before this one", count=event["ahead"])
+    return reason
 
 
 def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | None) -> None:

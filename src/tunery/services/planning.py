@@ -126,7 +126,7 @@ def _trial(checked: Checked, *, measure: bool) -> dict[str, Any]:
     try:
         folder = RunFolder(place)
         folder.control_dir.mkdir()
-        write_frozen(folder.config_file, _trial_config(checked.config, measure), {})
+        write_frozen(folder.config_file, checked.config, {})
         done = subprocess.run(
             [sys.executable, "-P", "-m", "tunery.train.trial", str(place)]
             + (["--measure"] if measure else []),
@@ -160,16 +160,6 @@ def _kinds(kind: type[TuneryError]) -> Iterator[type[TuneryError]]:
         yield from _kinds(child)
 
 
-def _trial_config(config: Config, measure: bool) -> Config:
-    if not measure:
-        return config
-    # Neither answers nor checkpoints belong to the time of a step.
-    quiet = config.evaluate.model_copy(update={"every": "never", "prompts": [], "patience": None})
-    replay = config.data.replay.model_copy(update={"num_prompts": 0})
-    data = config.data.model_copy(update={"replay": replay})
-    return config.model_copy(update={"evaluate": quiet, "data": data})
-
-
 def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
     replayed = found["replay_rows"] * (found["mean"] + config.data.replay.max_new_tokens) / 2
     epoch = int(found["tokens"] + replayed)
@@ -195,7 +185,10 @@ def _micro_batch(
         longest_row=longest,
         gradient_checkpointing=config.train.gradient_checkpointing,
     )
-    return config.train.micro_batch_tokens or fits or longest
+    # A step has no more than its rows, however much memory there is.
+    return min(
+        config.train.micro_batch_tokens or fits or longest, config.train.batch_size * longest
+    )
 
 
 def _memory(

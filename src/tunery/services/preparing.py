@@ -39,15 +39,15 @@ LOG_ROOM_BYTES = 64 * 2**20
 """Room for events, report, logs and the token cache of a usual run."""
 
 
-def quiet(_text: str) -> None:
+def quiet(_said: Any) -> None:
     """Say nothing: the default listener."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears what happens while a run is prepared."""
+    """Who hears what happens while a run is prepared: the row ledger, warnings, downloads."""
 
-    say: Callable[[str], None] = quiet
+    rows: Callable[[dict[str, Any]], None] = quiet
     warn: Callable[[str], None] = quiet
     progress: Progress = silent
 
@@ -114,11 +114,12 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_writable()
     warnings = list(loaded.warnings)
     rows, held_out = read_rows(config)
-    to.say(t("Rows: {ledger}", ledger=rows.ledger))
+    to.rows(rows.ledger.as_dict())
     warnings += [_problem_text(problem) for problem in rows.warnings]
     for text in warnings:
         to.warn(text)
     model = ensure_model(config, to.progress)
+    config = _with_found_model(config, model)
     shape = shape_of(model)
     disk = disk_bytes(config, shape)
     if room:
@@ -180,6 +181,15 @@ def with_absolute_paths(config: Config) -> Config:
     return config.model_copy(update={"data": data, "evaluate": evaluate, "model": model})
 
 
+def _with_found_model(config: Config, model: Resolved) -> Config:
+    """Write a model that was found in the working folder (``my-model``) out in full."""
+    near = Path(config.model.name)
+    if near.is_absolute() or not near.exists() or model.kind in ("demo", "hub", "run"):
+        return config
+    named = config.model.model_copy(update={"name": str(near.absolute())})
+    return config.model_copy(update={"model": named})
+
+
 def _absolute(name: str) -> str:
     """The name itself, unless it can only be meant as a path here."""
     head, star, times = name.rpartition("*")
@@ -197,11 +207,6 @@ def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
     from tunery.data import examples
 
     rows = examples.read(config.data.train, config.data)
-    if not len(rows):
-        raise ConfigError(
-            t("data.train: no row is left to train on ({ledger}).", ledger=rows.ledger),
-            fix=t("Look at the rows: tunery data check {name}", name=config.data.train[0]),
-        )
     if not config.evaluate.datasets:
         return rows, None
     return rows, examples.read(config.evaluate.datasets, config.data, purpose="evaluate")

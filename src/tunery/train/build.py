@@ -35,7 +35,7 @@ from tunery.types import Conversation
 
 
 @dataclass
-class _Data:
+class TokenData:
     rows: Rows
     held_out: list[TokenRow]
     general: list[Conversation]
@@ -56,14 +56,14 @@ def build(site: Site) -> Built:
     dtype = load.pick_dtype(config.model.dtype, site.device)
     found = Checkpoints(site.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
     threads(found.state().num_threads if found else config.train.num_threads)
-    data = _data(site, base)
+    data = read_data(site, base)
     facts = _facts(site, data, base, dtype)
     allowed: list[str] = []
     if found is not None:
         now = drift.recorded(config, data.hash, facts)
         allowed = drift.check(site.folder.name, found.manifest, now, allowed=site.allow_drift)
     with site.phase("model"):
-        model = load.load_model(_weights(base), dtype=dtype, device=site.device)
+        model = load.load_model(base.model_folder, dtype=dtype, device=site.device)
     replayed, probe = _general(site, data, model)
     rows = data.rows.and_then(Rows.of(replayed, name="replay")) if replayed else data.rows
     parts = Parts(
@@ -83,8 +83,13 @@ def build(site: Site) -> Built:
     return assemble(site, parts)
 
 
-def _data(site: Site, base: Resolved) -> _Data:
-    """Read and check the data, render it, and divide it into trained and held-out rows."""
+def read_data(site: Site, base: Resolved) -> TokenData:
+    """Read and check the data, render it, and divide it into trained and held-out rows.
+
+    Raises:
+        DataError: Rows cannot be used, or none is left.
+        Stopped: A stop was asked for.
+    """
     config = site.config
     with site.phase("data"):
         read = examples.read(config.data.train, config.data, quarantine=site.folder.quarantine_file)
@@ -121,7 +126,9 @@ def _data(site: Site, base: Resolved) -> _Data:
         held_out=len(held),
         truncated=tokens.truncated,
     )
-    return _Data(_numbered(tokens, numbers, read), held, general, tokenizer, template, read.hash)
+    return TokenData(
+        _numbered(tokens, numbers, read), held, general, tokenizer, template, read.hash
+    )
 
 
 def _numbered(tokens: TokenRows, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
@@ -162,7 +169,7 @@ def _general_examples(config: Config) -> list[Conversation]:
     return [example for example in read if isinstance(example, Conversation)]
 
 
-def _general(site: Site, data: _Data, model: Any) -> tuple[list[TokenRow], list[TokenRow]]:
+def _general(site: Site, data: TokenData, model: Any) -> tuple[list[TokenRow], list[TokenRow]]:
     """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
     config = site.config
     chosen, rest = replay.choose(data.general, config.data.replay, seed=config.train.seed)
@@ -181,11 +188,11 @@ def _general(site: Site, data: _Data, model: Any) -> tuple[list[TokenRow], list[
     return rows, probe_rows(rest, data.template, max_length=config.data.max_length)
 
 
-def _facts(site: Site, data: _Data, base: Resolved, dtype: torch.dtype) -> dict[str, Any]:
+def _facts(site: Site, data: TokenData, base: Resolved, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "template_hash": data.template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
-        "model_hash": drift.model_hash(_weights(base)),
+        "model_hash": drift.model_hash(base.model_folder),
         "revision": base.revision,
         "dtype": str(dtype).removeprefix("torch."),
         "device": site.device.partition(":")[0],
@@ -193,13 +200,9 @@ def _facts(site: Site, data: _Data, base: Resolved, dtype: torch.dtype) -> dict[
     }
 
 
-def _weights(base: Resolved) -> Path:
-    return base.base.path if base.base else base.path
-
-
 def _tokenizer_folder(base: Resolved) -> Path:
     own = (base.path / "tokenizer.json").is_file()
-    return base.path if own or base.base is None else base.base.path
+    return base.path if own else base.model_folder
 
 
 def _base_name(base: Resolved) -> str:

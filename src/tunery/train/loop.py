@@ -86,12 +86,12 @@ def train(job: Job) -> Ending:
                 return "stopped"
             if stopping or done:
                 return "stopped" if stopping else "finished"
-            _step(job, feed)
+            take_step(job, feed)
     finally:
         feed.close()
 
 
-def _step(job: Job, feed: Feed) -> None:
+def take_step(job: Job, feed: Feed) -> None:
     """Do one optimizer step and tell of it; without effect if a stop came meanwhile."""
     state, step, started = job.state, job.state.step + 1, time.monotonic()
     while True:

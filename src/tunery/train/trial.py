@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tunery.config.config import Config
 from tunery.config.load import read_frozen
 from tunery.errors import TuneryError
 from tunery.launch.device import DeviceLock
@@ -24,13 +26,14 @@ from tunery.runs.events import EventWriter, read_events
 from tunery.runs.folder import RunFolder
 from tunery.runs.process import Control
 from tunery.train import replay
-from tunery.train.build import Site, build, read_data
+from tunery.train.build import build, read_data
 from tunery.train.feed import Feed
 from tunery.train.loop import Job, take_step
 from tunery.train.memory import free_memory_bytes
 from tunery.train.order import Order
 from tunery.train.rows import Rows
 from tunery.train.signals import StopRequests
+from tunery.train.site import Site
 
 LONG_STEPS, USUAL_STEPS = 2, 3
 
@@ -67,8 +70,18 @@ def _try(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[str, 
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
-            found["measured"] = _measure(site)
+            found["measured"] = _measure(replace(site, config=_quiet(config)))
     return found
+
+
+def _quiet(config: Config) -> Config:
+    """The settings without answers and replay: neither belongs to the time of a step."""
+    evaluate = config.evaluate.model_copy(
+        update={"every": "never", "prompts": [], "patience": None}
+    )
+    replayed = config.data.replay.model_copy(update={"num_prompts": 0})
+    data = config.data.model_copy(update={"replay": replayed})
+    return config.model_copy(update={"evaluate": evaluate, "data": data})
 
 
 def _counts(rows: Rows) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
     device = _device(config.model.device)
 
     def waiting(holder: Holder) -> None:
-        events.write("status", status="queued", reason=holder.reason(device))
+        events.write("status", status="queued", **holder.as_fields(device))
 
     lock = DeviceLock(device, run=folder.name)
     if not lock.acquire(on_wait=waiting, should_stop=stop.stop):
