@@ -11,6 +11,7 @@ import torch
 
 from tunery.adapters.base import ADAPTERS, Adapter
 from tunery.chat.template import ChatTemplate
+from tunery.kernels import lora, norm
 from tunery.methods.base import METHODS
 from tunery.runs.folder import config_hash
 from tunery.train import drift
@@ -86,6 +87,8 @@ def assemble(site: Site, parts: Parts) -> Built:
     )
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    lora.install(model)
+    norm.install(model)
     for why in shortcuts(model).why:
         site.warn("slow-path", f"This model is computed a slower way: {why}.")
     dtype = next(parts.model.parameters()).dtype

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tunery.chat.template import ChatTemplate
+from tunery.config.data import Thinking
 from tunery.data.collate import collate
 from tunery.data.packing import pack
 from tunery.infer.generate import generate
@@ -64,7 +65,7 @@ def answer_prompts(
     prompts: Sequence[str],
     *,
     max_new_tokens: int,
-    thinking: str = "strip_history",
+    thinking: Thinking = "strip_history",
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Answer]:
     """Answer each prompt greedily, as one user message, in one batch.

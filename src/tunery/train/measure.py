@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tunery.chat.template import ChatTemplate
+from tunery.config.data import Thinking
 from tunery.config.evaluate import EvaluateConfig
 from tunery.runs.events import EventWriter
 from tunery.train import faults
@@ -46,7 +47,7 @@ class Measure:
     capacity: int
     events: EventWriter
     stop: StopRequests
-    thinking: str = "strip_history"
+    thinking: Thinking = "strip_history"
 
     def before(self, state: State) -> None:
         """Measure the untouched model: answers, the zero of forgetting, the first loss."""
