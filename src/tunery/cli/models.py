@@ -1,0 +1,345 @@
+"""`tunery models`: get, list, describe, resolve and remove models."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli.console import err, out, print_json, print_warning
+from tunery.env import human_bytes
+from tunery.errors import ModelError
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from tunery.models.resolve import Resolved
+    from tunery.services.models import CodeToAllow
+
+app = App(name="models", help=t("Get, list, resolve and remove models."))
+
+Json = Annotated[bool, Parameter(negative="")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
+
+
+@app.command
+def pull(
+    name: str,
+    *,
+    revision: str | None = None,
+    source: Literal["hf", "modelscope"] = "hf",
+    json: Json = False,
+) -> int:
+    """Fetch a model, or import a .gguf file. Run it again after a cut: it goes on where it was.
+
+    HF_ENDPOINT names a mirror, HF_HOME the cache, HF_TOKEN the token.
+
+    Args:
+        name: Hub id (owner/name, owner/name@revision), a .gguf file, or demo.
+        revision: Branch, tag or commit.
+        source: Where to fetch from: hf (or a mirror of it) or modelscope.
+        json: Print progress and the result as one JSON object a line.
+    """
+    from tunery.cli.live import print_line
+    from tunery.cli.progress import model_progress
+    from tunery.services import models
+
+    try:
+        with model_progress(as_json=json) as progress:
+            found = models.pull(name, revision=revision, source=source, progress=progress)
+    except KeyboardInterrupt:
+        print_warning(t("Stopped. What came is kept: run the same command to go on."))
+        return 130
+    if json:
+        print_line({"type": "result", **found.as_dict()})
+        return 0
+    out.print(Text.assemble(("✓ ", "green"), _line(found)), soft_wrap=True)
+    for note in found.notes:
+        print_warning(note)
+    out.print(Text(t("Talk to it: tunery chat {name}", name=found.name), "dim"), soft_wrap=True)
+    return 0
+
+
+@app.command(name="list")
+def list_(*, json: Json = False) -> None:
+    """List the models of this machine, the whole ones and the broken ones.
+
+    Args:
+        json: Print JSON.
+    """
+    from tunery.services import models
+
+    found = models.listing()
+    if json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(t("name"), overflow="fold")
+    for title in (t("from"), t("architecture")):
+        table.add_column(title, no_wrap=True)
+    for title in (t("parameters"), t("context"), t("on disk")):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for each in found:
+        table.add_row(
+            Text(each["name"], "" if each["ok"] else "dim"),
+            _origin(each["kind"]),
+            each["architecture"] or "",
+            _count(each["num_parameters"]),
+            f"{each['context_length']:,}" if each["context_length"] else "",
+            human_bytes(each["size_bytes"]) if each["here"] else "",
+            _state(each),
+        )
+    out.print(table)
+
+
+@app.command
+def show(name: str, *, json: Json = False) -> None:
+    """Describe one model: what it is, its template, the memory that training needs, its runs.
+
+    Args:
+        name: Any name of a model: hub id, folder, .gguf file, adapter, run, demo.
+        json: Print JSON.
+    """
+    from tunery.services import models
+
+    found = models.describe(name)
+    if json:
+        print_json(found)
+        return
+    _facts(found)
+    if found["template_preview"]:
+        out.print(Text(f"\n{t('A chat, as the model sees it')}", "bold"))
+        out.print(Text(found["template_preview"], "cyan"), soft_wrap=True)
+    if found["memory"]:
+        _print_memory(found["memory"])
+    if found["runs"]:
+        out.print(Text(f"\n{t('Runs made from it')}", "bold"))
+        out.print(Text(", ".join(found["runs"])), soft_wrap=True)
+
+
+@app.command
+def resolve(name: str, *, json: Json = False) -> None:
+    """Say which folder a name stands for, and why; or what is missing.
+
+    Args:
+        name: Any name of a model: hub id, folder, hub-cache folder, .gguf file, adapter, run, demo.
+        json: Print JSON.
+    """
+    from tunery.models.resolve import resolve as find
+
+    found = find(name)
+    if json:
+        print_json(found.as_dict())
+        return
+    out.print(Text(str(found.path)), soft_wrap=True)
+    out.print(Text(_line(found), "dim"), soft_wrap=True)
+    for note in found.notes:
+        print_warning(note)
+
+
+@app.command
+def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
+    """Delete a model that was fetched or imported. A folder of your own is never deleted.
+
+    Args:
+        name: Name of the model, or owner/name@revision for one revision of it.
+        yes: Do not ask.
+        json: Print JSON; needs --yes.
+    """
+    from tunery.services import models
+
+    what = models.to_remove(name)
+    size = human_bytes(what.size_bytes)
+    if what.runs and not json:
+        runs = ", ".join(what.runs)
+        print_warning(t("Runs made from it need it to be used: {runs}.", runs=runs))
+    if not yes and not _agree(t("Delete {name} ({size})?", name=name, size=size), json):
+        out.print(t("Nothing was deleted."))
+        return 0
+    models.remove(what)
+    if json:
+        freed = {"name": name, "removed": True, "freed_bytes": what.size_bytes}
+        print_json({**freed, "folders": [str(folder) for folder in what.folders]})
+        return 0
+    out.print(Text(t("{name} is deleted; {size} are free again.", name=name, size=size)))
+    return 0
+
+
+@app.command
+def allow_code(
+    name: str,
+    *,
+    sha256: str | None = None,
+    revoke: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Allow or forbid the code that a model brings along. Read it first: it runs as you.
+
+    The consent is for exactly these files at this commit; a changed file needs a new one.
+
+    Args:
+        name: The model.
+        sha256: The hash that was shown, to allow without being asked.
+        revoke: Take the consent back.
+        json: Print JSON.
+    """
+    from tunery.services import models
+
+    if revoke:
+        count = models.revoke_code(name)
+        if json:
+            print_json({"name": name, "revoked": count})
+        else:
+            out.print(
+                Text(t("{count} consents for {name} were taken back.", count=count, name=name))
+            )
+        return 0
+    what = models.code_to_allow(name)
+    if what is None:
+        if json:
+            print_json({"name": name, "needed": False})
+        else:
+            out.print(Text(t("{name} needs no code of its own, or has your consent.", name=name)))
+        return 0
+    if not json:
+        _show_code(what)
+    if not _consented(what, sha256, json):
+        return 0
+    code = models.allow_code(what)
+    if json:
+        print_json({"name": name, "allowed": True, "repo": code.repo, "sha256": code.sha256})
+    else:
+        out.print(
+            Text(
+                t("Allowed. Take it back with: tunery models allow-code {name} --revoke", name=name)
+            )
+        )
+    return 0
+
+
+def _line(found: Resolved) -> str:
+    """One line: what it is, how large, and why it was picked."""
+    parts = [found.architecture, _count(found.num_parameters), found.weights]
+    if found.context_length:
+        parts.append(t("{count} tokens of context", count=f"{found.context_length:,}"))
+    facts = ", ".join(part for part in parts if part)
+    return f"{found.name}: {facts} — {found.why}"
+
+
+def _facts(found: dict[str, Any]) -> None:
+    out.print(Text(found["name"], "bold"), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    special = [
+        f"{key.removesuffix('_token')} {value}" for key, value in found["special_tokens"].items()
+    ]
+    config = [f"{k} {v}" for k, v in found["config"].items() if k != "model_type"]
+    rows = [
+        (t("picked"), found["why"]),
+        (t("folder"), found["path"]),
+        (t("base model"), found["base"]["path"] if found["base"] else ""),
+        (t("revision"), found["revision"] or ""),
+        (t("architecture"), found["architecture"]),
+        (t("parameters"), _exact(found["num_parameters"])),
+        (t("weights"), f"{found['weights']}, {human_bytes(found['size_bytes'])}"),
+        (t("context"), _exact(found["context_length"])),
+        (t("config"), ", ".join(config)),
+        (t("special tokens"), ", ".join(special)),
+        (t("chat template"), t("yes") if found["chat_template"] else t("no: set model.template")),
+        (t("own code"), ", ".join(found["code_files"])),
+    ]
+    for title, value in [*rows, *((t("note"), note) for note in found["notes"])]:
+        if value:
+            table.add_row(title, Text(value))
+    out.print(table)
+
+
+def _print_memory(rows: list[dict[str, Any]]) -> None:
+    out.print(Text(f"\n{t('Memory to train it (bf16), by tokens in a micro batch')}", "bold"))
+    tokens = sorted({row["tokens"] for row in rows})
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("adapter")
+    for count in tokens:
+        table.add_column(f"{count:,}", justify="right")
+    for adapter in dict.fromkeys(row["adapter"] for row in rows):
+        cells = {row["tokens"]: row["bytes"] for row in rows if row["adapter"] == adapter}
+        table.add_row(adapter, *(human_bytes(cells[count]) for count in tokens))
+    out.print(table)
+
+
+def _show_code(what: CodeToAllow) -> None:
+    from rich.syntax import Syntax
+
+    where = f"{what.code.repo} {what.code.revision[:12]}".strip()
+    title = t("{where} brings this code along; it would run with all your rights:", where=where)
+    out.print(Text(title, "bold"), soft_wrap=True)
+    for file in what.files:
+        out.print(
+            Text(f"\n── {file} ({human_bytes(file.stat().st_size)})", "bold cyan"), soft_wrap=True
+        )
+        out.print(Syntax(file.read_text(encoding="utf-8", errors="replace"), "python"))
+    out.print(Text(f"\nsha256 {what.code.sha256}"), soft_wrap=True)
+
+
+def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
+    """Whether the person agrees: by the hash they were shown, or by an answer now."""
+    if sha256 is not None:
+        if len(sha256) >= 12 and what.code.sha256.startswith(sha256):
+            return True
+        raise ModelError(
+            t("--sha256: the code's hash is another one, {hash}.", hash=what.code.sha256),
+            fix=t("Read the code again before you allow it."),
+        )
+    if json or not sys.stdin.isatty():
+        raise ModelError(
+            t("{folder}: nobody is here to be asked.", folder=what.folder),
+            fix=t("After reading the code, add: --sha256 {hash}", hash=what.code.sha256[:16]),
+            sha256=what.code.sha256,
+        )
+    if _agree(t("Run this code on this machine?"), json):
+        return True
+    out.print(t("Nothing was allowed."))
+    return False
+
+
+def _agree(question: str, json: bool) -> bool:
+    if json or not sys.stdin.isatty():
+        raise ModelError(
+            t("{question} Nobody is here to be asked.", question=question),
+            fix=t("Add --yes to do it without being asked."),
+        )
+    err.print(Text(f"{question} [y/N] ", "bold"), end="")
+    return input().strip().lower() in ("y", "yes", "是")
+
+
+def _origin(kind: str) -> str:
+    names = {"hub": t("hub"), "gguf": t("imported"), "demo": t("built in")}
+    return names.get(kind, kind)
+
+
+def _state(entry: dict[str, Any]) -> Text:
+    if entry["ok"]:
+        return Text("✓", "green")
+    if not entry["here"]:
+        return Text(t("not fetched yet: tunery models pull {name}", name=entry["name"]), "dim")
+    return Text(str(entry["problem"]).removeprefix(entry["path"]).lstrip(": "), "yellow")
+
+
+def _count(number: int | None) -> str:
+    """134515008 -> 134.5M."""
+    if number is None:
+        return ""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if number >= size:
+            return (
+                f"{number / size:.3g}{unit}" if number < 10 * size else f"{number / size:.0f}{unit}"
+            )
+    return str(number)
+
+
+def _exact(number: int | None) -> str:
+    return f"{number:,}" if number is not None else ""
