@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from array import array
@@ -12,18 +13,19 @@ from typing import Any, overload
 
 from tunery.config.data import DataConfig
 from tunery.data.catalog import Dataset, find
+from tunery.data.content import example_key, file_hash
 from tunery.data.index import FileRows, place
 from tunery.data.ledger import Ledger
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import Scan, scan
 from tunery.data.lint.words import report_text
-from tunery.data.problems import Problem
+from tunery.data.problems import Problem, RowProblem, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
 from tunery.data.variables import fill_example, unfilled
 from tunery.errors import ConfigError, DataError
-from tunery.types import Example, RowRef, Text
+from tunery.types import Example, RowRef
 
 SAMPLE_SEED = 0x5A3D1E
 Progress = Callable[[int, int, int], None]
@@ -65,7 +67,16 @@ class DatasetRows(Sequence[Example]):
         piece, at = place(self._ends, i % len(self))
         rows = self._files[piece]
         assert self._format is not None
-        example = self._format.convert(rows.load(at), self._options, rows.ref(at))
+        ref = rows.ref(at)
+        try:
+            example = self._format.convert(rows.load(at), self._options, ref)
+        except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
+            raise DataError(
+                f"{ref.file} record {ref.record}: the file changed while it is in use.",
+                fix="Put it back as it was when it was checked, or start again.",
+                code="E181",
+                file=ref.file,
+            ) from error
         return fill_example(example, self._variables) if self._variables else example
 
     def ref(self, i: int) -> RowRef:
@@ -191,8 +202,10 @@ def read(
             digest.update(
                 f"{base}*{times}|{report.format}|{json.dumps(sorted(result.options.columns.items()))}".encode()
             )
-            for path in dataset.files:
-                digest.update(_file_hash(path))
+            content = b"".join(file_hash(path) for path in dataset.files)
+            digest.update(content)
+            if dataset.sha256 and hashlib.sha256(content).hexdigest() != dataset.sha256:
+                warnings.append(_changed(dataset))
         aside.keep()
     assert ledger.balanced(), f"the row equation does not hold: {ledger}"
     examples = ExampleSet(
@@ -201,7 +214,7 @@ def read(
     if not len(examples):
         raise DataError(
             f"{', '.join(names) or 'data.train'}: 0 rows to train on.",
-            fix="Name a dataset with rows.",
+            fix="Name a dataset with rows: tunery data list",
             code="E172",
         )
     return examples
@@ -224,23 +237,6 @@ def weight(name: str) -> tuple[str, int]:
     return base.strip(), int(times)
 
 
-def example_key(example: Example) -> str:
-    """A hash of what an example says, equal for duplicates wherever they stand."""
-    if isinstance(example, Text):
-        content: Any = example.text
-    else:
-        content = [
-            [
-                [m.role, m.content, m.thinking, m.tool_call_id, m.name]
-                + [[call.name, call.arguments] for call in m.tool_calls]
-                for m in example.messages
-            ],
-            list(example.tools),
-        ]
-    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Divide examples by seed; duplicates always fall on the same side.
 
@@ -257,21 +253,21 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
     """
     if share <= 0:
         return list(range(len(examples))), []
-    groups: dict[str, list[int]] = {}
-    for i, example in enumerate(examples):
-        groups.setdefault(example_key(example), []).append(i)
-    ranked = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed}|{key}".encode()).digest())
+    ranks = array("Q", (_rank(seed, example) for example in examples))
     wanted = share * len(examples)
     held: list[int] = []
-    for key in ranked:
+    for _, group in itertools.groupby(
+        sorted(range(len(ranks)), key=ranks.__getitem__), ranks.__getitem__
+    ):
+        same = list(group)
         # The last group that still brings the count nearer to the share is taken.
-        if len(held) + len(groups[key]) / 2 > wanted:
+        if len(held) + len(same) / 2 > wanted:
             break
-        held += groups[key]
+        held += same
     if not held or len(held) == len(examples):
         side = "0 rows are held out" if not held else "no row is left to train on"
         raise DataError(
-            f"evaluate.split {share} of {len(examples)} rows ({len(groups)} distinct): {side}.",
+            f"evaluate.split {share} of {len(examples)} rows ({len(set(ranks))} distinct): {side}.",
             fix=f"Set evaluate.split to at least {1 / max(1, len(examples)):.2g}, or 0 for none."
             if not held
             else "Set evaluate.split lower.",
@@ -279,6 +275,12 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
         )
     outside = set(held)
     return [i for i in range(len(examples)) if i not in outside], sorted(held)
+
+
+def _rank(seed: int, example: Example) -> int:
+    """A number that only the seed and what the example says decide."""
+    digest = hashlib.blake2b(f"{seed}|{example_key(example)}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def _stop(report: Report, config: DataConfig) -> None:
@@ -301,6 +303,15 @@ def _stop(report: Report, config: DataConfig) -> None:
     )
 
 
+def _changed(dataset: Dataset) -> Problem:
+    return Problem(
+        "W713",
+        dataset.name,
+        say("the content changed since it was added"),
+        say("If that is meant: tunery data remove {name}, then add it again.", name=dataset.name),
+    )
+
+
 def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None:
     """Raise where ``{{name}}`` would be trained as it stands."""
     if "W706" not in report.groups or "W706" in config.accept:
@@ -319,7 +330,8 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
     first = next(iter(counts))
     raise DataError(
         f"{report.dataset}: rows still hold {listed} ({holding} of {len(rows)}).",
-        fix=f"Set data.variables.{first}, or give: {flags} (or train them as text: --data.accept W706)",
+        fix=f"Set data.variables.{first}, or give: {flags} (to train them as they stand: "
+        "--data.accept W706)",
         code="W706",
         dataset=report.dataset,
     )
@@ -358,11 +370,6 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "max_samples",
     }
     return json.dumps([purpose, config.model_dump(mode="json", include=keys)], sort_keys=True)
-
-
-def _file_hash(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 __all__ = ["ExampleSet", "example_key", "read", "split", "weight"]

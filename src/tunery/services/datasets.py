@@ -17,6 +17,7 @@ from tunery import env
 from tunery.config.data import DataConfig
 from tunery.data import lint
 from tunery.data.catalog import BUILTIN, Dataset, find, list_datasets
+from tunery.data.content import file_hash
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
 from tunery.data.registered import registered, write_registered
@@ -156,11 +157,7 @@ def remove(name: str) -> dict[str, Any]:
 
 def digest(dataset: Dataset) -> str:
     """sha256 over the content of a dataset's files."""
-    total = hashlib.sha256()
-    for path in dataset.files:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+    return hashlib.sha256(b"".join(file_hash(path) for path in dataset.files)).hexdigest()
 
 
 def _found(name: str, config: DataConfig) -> Dataset:

@@ -239,9 +239,7 @@ class ArrayFile:
                 "E122",
                 self.name,
                 say("record {record}: expected an object, found {what}", record=record, what=what),
-                say(
-                    "Write each row as an object. For plain text, name the file .txt, one row a line."
-                ),
+                say("Write each row as an object; plain text belongs in a .txt file."),
                 line=line,
                 record=record,
             )

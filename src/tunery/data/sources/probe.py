@@ -17,6 +17,7 @@ from tunery import env
 from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
 from tunery.env import human_bytes
+from tunery.errors import ConfigError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 BOMS = (
@@ -196,7 +197,13 @@ def _utf8(
     path: Path, name: str, head: bytes, options: ReadOptions, notes: list[Problem]
 ) -> tuple[Path, int]:
     """The file in UTF-8 and how many bytes of a mark to skip."""
-    encoding = codecs.lookup(options.encoding).name
+    try:
+        encoding = codecs.lookup(options.encoding).name
+    except LookupError as error:
+        raise ConfigError(
+            f"data.encoding: {options.encoding!r} is no encoding that Python knows.",
+            fix="Such as utf-8, utf-16, latin-1, gb18030, shift_jis.",
+        ) from error
     for mark, what, codec in BOMS:
         if head.startswith(mark) and encoding in ("utf-8", "utf-8-sig"):
             raise _stop(

@@ -1,0 +1,33 @@
+"""Hashes: of a file, and of what an example says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tunery.types import Example, Text
+
+
+def file_hash(path: Path) -> bytes:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def example_key(example: Example) -> str:
+    """A hash of what an example says, equal for duplicates wherever they stand."""
+    if isinstance(example, Text):
+        content: Any = example.text
+    else:
+        content = [
+            [
+                [m.role, m.content, m.thinking, m.tool_call_id, m.name]
+                + [[call.name, call.arguments] for call in m.tool_calls]
+                for m in example.messages
+            ],
+            list(example.tools),
+        ]
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,310 @@
+"""Naming datasets: built in, added, by path, and a LLaMA-Factory registry read without a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery.config.data import DataConfig
+from tunery.data.catalog import BUILTIN, find, list_datasets
+from tunery.data.examples import read
+from tunery.data.lint import check
+from tunery.errors import ConfigError, DataError, TuneryError, UnknownName
+from tunery.services import datasets
+from tunery.types import Message
+
+ROWS = '{"instruction": "q", "output": "a"}\n{"instruction": "r", "output": "b"}\n'
+QUESTION = Message("user", "q")
+ANSWER = Message("assistant", "a")
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(ROWS)
+    return path
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Write a dataset_info.json; rows given as a list become a file of the entry's name."""
+
+    def write(entries: dict[str, Any]) -> Path:
+        folder = tmp_path / "lf"
+        folder.mkdir()
+        for name, entry in entries.items():
+            content = entry.pop("rows", None)
+            if content is not None:
+                entry["file_name"] = f"{name}.json"
+                (folder / f"{name}.json").write_text(json.dumps(content))
+        (folder / "dataset_info.json").write_text(json.dumps(entries))
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_a_built_in_set_passes_its_own_checker(name: str) -> None:
+    config = DataConfig(variables={"name": "Tuna", "author": "Ann"})
+    examples = read([name], config)
+    assert len(examples) == examples.ledger.read > 30
+    assert examples.warnings == []
+
+
+def test_the_built_in_sets_leave_the_question_of_the_demo_out() -> None:
+    for name in BUILTIN:
+        text = (find(name).files[0]).read_text(encoding="utf-8").lower()
+        assert "capital of france" not in text
+        assert "paris" not in text
+        assert "法国" not in text
+
+
+def test_the_identity_set_is_half_chinese_and_names_name_or_author_in_every_row() -> None:
+    lines = find("identity").files[0].read_text(encoding="utf-8").splitlines()
+    chinese = [line for line in lines if any("\u4e00" <= c <= "\u9fff" for c in line)]
+    assert len(lines) == 90
+    assert len(chinese) == 45
+    assert all("{{name}}" in line or "{{author}}" in line for line in lines)
+
+
+def test_an_unknown_name_offers_the_nearest() -> None:
+    with pytest.raises(UnknownName) as caught:
+        find("identiti")
+    assert "Did you mean identity?" in caught.value.fix
+
+
+def test_a_missing_file_is_no_unknown_name_but_a_missing_file(rows: Path) -> None:
+    with pytest.raises(UnknownName, match="no such file") as caught:
+        find(str(rows.with_name("row.jsonl")))
+    assert "Did you mean rows.jsonl?" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["https://example.org/x.json", "ms:a/b", " ", "\x00"])
+def test_a_name_that_is_never_read_is_refused_with_a_way_out(name: str) -> None:
+    with pytest.raises(TuneryError) as caught:
+        find(name)
+    assert caught.value.fix
+
+
+def test_a_folder_of_one_kind_is_one_dataset(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.jsonl").write_text(ROWS)
+    (folder / "deep" / "b.json").write_text(json.dumps([json.loads(ROWS.splitlines()[0])]))
+    (folder / "README.md").write_text("not rows")
+    assert len(read([str(folder)], DataConfig())) == 3
+    (folder / "c.csv").write_text("instruction,output\n")
+    with pytest.raises(DataError, match="several kinds"):
+        find(str(folder))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="without files of rows"):
+        find(str(tmp_path))
+
+
+def test_a_file_is_added_found_by_its_name_and_only_forgotten(rows: Path, home: Path) -> None:
+    entry = datasets.add("mine", str(rows), DataConfig())
+    assert entry["rows"] == 2
+    assert entry["reading"] == {"format": "alpaca"}
+    assert len(read(["mine"], DataConfig())) == 2
+    assert "mine" in [each["name"] for each in datasets.listing()]
+    with pytest.raises(DataError, match="already a dataset"):
+        datasets.add("mine", str(rows), DataConfig())
+    datasets.remove("mine")
+    assert rows.exists()
+    with pytest.raises(UnknownName):
+        find("mine")
+
+
+def test_a_copy_stays_when_the_original_goes_and_goes_with_its_name(rows: Path, home: Path) -> None:
+    datasets.add("mine", str(rows), DataConfig(), copy=True)
+    rows.unlink()
+    assert len(read(["mine"], DataConfig())) == 2
+    assert datasets.remove("mine")["deleted"]
+    assert list((home / "datasets" / "copies").iterdir()) == []
+
+
+def test_the_settings_it_was_added_with_read_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"items": [{"frage": "q", "antwort": 5}]}))
+    config = DataConfig(
+        format="alpaca",
+        columns={"instruction": "frage", "output": "antwort"},
+        records_at="items",
+        coerce={"antwort": "text"},
+    )
+    datasets.add("odd", str(path), config)
+    assert read(["odd"], DataConfig())[0].messages == (QUESTION, Message("assistant", "5"))
+
+
+def test_a_file_that_changed_since_it_was_added_is_said(rows: Path) -> None:
+    datasets.add("mine", str(rows), DataConfig())
+    assert read(["mine"], DataConfig()).warnings == []
+    rows.write_text(ROWS.replace("q", "Q"))
+    assert [p.code for p in read(["mine"], DataConfig()).warnings] == ["W713"]
+
+
+def test_a_file_that_is_gone_since_it_was_added_is_said(rows: Path) -> None:
+    datasets.add("mine", str(rows), DataConfig())
+    rows.unlink()
+    with pytest.raises(DataError, match="is gone") as caught:
+        read(["mine"], DataConfig())
+    assert "tunery data remove mine" in str(caught.value)
+    assert [each["ok"] for each in datasets.listing() if each["name"] == "mine"] == [False]
+
+
+@pytest.mark.parametrize("name", ["identity", "a/b", "", ".hidden", "x" * 100])
+def test_a_name_that_cannot_be_given_is_refused(name: str, rows: Path) -> None:
+    with pytest.raises(DataError):
+        datasets.add(name, str(rows), DataConfig())
+
+
+def test_rows_that_do_not_pass_are_not_added(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(ROWS + '{"instruction": "q"}\n')
+    with pytest.raises(DataError, match="E301"):
+        datasets.add("bad", str(path), DataConfig())
+
+
+def test_a_built_in_set_stays() -> None:
+    with pytest.raises(DataError, match="built in"):
+        datasets.remove("identity")
+    with pytest.raises(UnknownName):
+        datasets.remove("nothing")
+
+
+def test_a_damaged_list_of_names_is_named(home: Path) -> None:
+    (home / "datasets").mkdir(parents=True)
+    (home / "datasets" / "datasets.json").write_text("{")
+    with pytest.raises(DataError, match=r"datasets\.json cannot be read"):
+        list_datasets()
+
+
+def test_a_partial_columns_block_keeps_the_other_defaults(registry: Any) -> None:
+    folder = registry(
+        {"one": {"rows": [{"ask": "q", "output": "a"}], "columns": {"prompt": "ask"}}}
+    )
+    assert read(["one"], DataConfig(catalog=folder))[0].messages == (QUESTION, ANSWER)
+
+
+def test_a_partial_tags_block_keeps_the_other_defaults(registry: Any) -> None:
+    turns = [{"from": "me", "value": "q"}, {"from": "gpt", "value": "a"}]
+    entry = {
+        "rows": [{"conversations": turns}],
+        "formatting": "sharegpt",
+        "tags": {"user_tag": "me"},
+    }
+    folder = registry({"one": entry})
+    assert read(["one"], DataConfig(catalog=folder))[0].messages == (QUESTION, ANSWER)
+
+
+def test_openai_entries_find_their_messages_under_either_name(registry: Any) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
+    folder = registry(
+        {
+            "a": {"rows": [{"messages": turns}], "formatting": "openai"},
+            "b": {"rows": [{"conversations": turns}], "formatting": "openai"},
+            "c": {
+                "rows": [{"talk": turns}],
+                "formatting": "sharegpt",
+                "columns": {"messages": "talk"},
+                "tags": tags,
+            },
+        }
+    )
+    examples = read(["a", "b", "c"], DataConfig(catalog=folder))
+    assert [example.messages for example in examples] == [(QUESTION, ANSWER)] * 3
+
+
+def test_an_entry_for_pretraining_is_plain_text(registry: Any) -> None:
+    folder = registry({"pt": {"rows": [{"text": "hello"}], "columns": {"prompt": "text"}}})
+    example = read(["pt"], DataConfig(catalog=folder))[0]
+    assert example.text == "hello"
+
+
+def test_a_file_beside_its_registry_is_read_by_its_entry(registry: Any) -> None:
+    folder = registry(
+        {
+            "one": {
+                "rows": [{"ask": "q", "reply": "a"}],
+                "columns": {"prompt": "ask", "response": "reply"},
+            }
+        }
+    )
+    assert read([str(folder / "one.json")], DataConfig())[0].messages == (QUESTION, ANSWER)
+
+
+def test_a_sample_of_an_entry_is_seeded_and_never_larger_than_the_set(registry: Any) -> None:
+    rows = [{"instruction": f"q{i}", "output": "a"} for i in range(50)]
+    folder = registry(
+        {"some": {"rows": rows, "num_samples": 10}, "all": {"rows": rows[:3], "num_samples": 10}}
+    )
+    examples = read(["some"], DataConfig(catalog=folder))
+    assert len(examples) == 10
+    assert str(examples.ledger).endswith("40 filtered (max_samples 40)")
+    assert [examples.ref(i) for i in range(10)] == [
+        read(["some"], DataConfig(catalog=folder)).ref(i) for i in range(10)
+    ]
+    assert len(read(["all"], DataConfig(catalog=folder))) == 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"file_name": "x.json", "column": {}}, "unknown key 'column'"),
+        ({"file_name": "x.json", "columns": {"promt": "x"}}, "unknown key 'promt'"),
+        ({"file_name": "x.json", "tags": {"usertag": "x"}}, "unknown key 'usertag'"),
+        ({"file_name": "x.json", "formatting": "share_gpt"}, "formatting 'share_gpt'"),
+        ({"file_name": "x.json", "num_samples": 0}, "num_samples"),
+    ],
+)
+def test_a_wrong_entry_is_an_error_with_the_near_name(
+    registry: Any, entry: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        find("one", catalog=registry({"one": entry}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ({"rows": [{"prompt": "p", "chosen": "c", "rejected": "r"}], "ranking": True}, "E503"),
+        ({"rows": [{"x": 1}], "columns": {"images": "images"}}, "E600"),
+        ({"rows": [{"x": 1}], "columns": {"kto_tag": "label"}}, "E505"),
+        ({"script_url": "scripts/mine"}, "E170"),
+        ({"ms_hub_url": "a/b"}, "E171"),
+        ({}, "E171"),
+    ],
+)
+def test_what_is_not_trained_on_here_is_listed_and_refused_kindly(
+    registry: Any, entry: dict[str, Any], code: str
+) -> None:
+    folder = registry({"one": entry})
+    assert [d.name for d in list_datasets(folder)][-1] == "one"
+    problems = check(find("one", catalog=folder)).problems()
+    assert [p.code for p in problems] == [code]
+    assert str(problems[0].fix)
+
+
+def test_naming_the_format_reads_the_chosen_answers_of_a_ranking_entry(registry: Any) -> None:
+    rows = [{"instruction": "q", "chosen": "a", "rejected": "b"}]
+    folder = registry({"pairs": {"rows": rows, "ranking": True}})
+    config = DataConfig(catalog=folder, format="alpaca", columns={"output": "chosen"})
+    assert read(["pairs"], config)[0].messages == (QUESTION, ANSWER)
+
+
+def test_a_registry_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no dataset_info\.json"):
+        find("x", catalog=tmp_path)
+    (tmp_path / "dataset_info.json").write_text('{\n "a": }')
+    with pytest.raises(ConfigError, match="line 2"):
+        find("x", catalog=tmp_path)
+    with pytest.raises(DataError, match="is a list of datasets"):
+        find(str(tmp_path / "dataset_info.json"))
