@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.text import Text
 
+from tunery.i18n import t
+
 
 class PipeConsole(Console):
     """A console whose reader may go away: the command then ends quietly."""
@@ -36,7 +38,7 @@ def print_error(message: str, fix: str = "") -> None:
     """Write an error to stderr: what is wrong, then ``fix:`` and what to do."""
     err.print(Text(message, style="bold red"), soft_wrap=True)
     if fix:
-        err.print(Text.assemble(("fix: ", "bold"), fix), soft_wrap=True)
+        err.print(Text.assemble((t("fix: "), "bold"), fix), soft_wrap=True)
 
 
 def print_warning(text: str) -> None:

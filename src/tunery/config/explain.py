@@ -167,12 +167,33 @@ def _explain_all(error: ValidationError, values: Mapping[str, Any], where: Where
         if found["type"] == "extra_forbidden":
             problems.append(unknown(location, values, where(location)))
             continue
-        path = setting.path if setting else location
+        whole = setting is not None and _is_said_once(setting)
+        path = setting.path if setting is not None else location
         if path in seen:
             continue
         seen.add(path)
-        problems.append(_explain(found, location, setting, where))
+        if setting is not None and whole and found["type"] != "not_a_switch":
+            value = settings.value_at(values, path)
+            problems.append(_mismatch(setting, path, value, where(location) or where(path)))
+        else:
+            problems.append(_explain(found, location, setting, where))
     return problems
+
+
+def _is_said_once(setting: settings.Setting) -> bool:
+    """Whether pydantic complains of its parts one by one: a union, a fixed list of numbers."""
+    return len(settings.alternatives(setting.annotation)) > 1 or setting.takes(tuple)
+
+
+def _mismatch(setting: settings.Setting, path: str, value: Any, place: str) -> Problem:
+    expected = _expected(setting, path)
+    fix = ""
+    if setting.choices and isinstance(value, str):
+        near = difflib.get_close_matches(value, setting.choices, n=1, cutoff=0.5)
+        fix = t("Did you mean {name}?", name=near[0]) if near else ""
+    got = t("got {value}", value=shown(value))
+    message = t("{path} must be {expected}, {got}.", path=path, expected=expected, got=got)
+    return Problem(path, message, fix, place)
 
 
 def _explain(
@@ -184,41 +205,28 @@ def _explain(
         setting = settings.find(f"{location}.type")
         path = f"{location}.type"
         value = value.get("type") if isinstance(value, Mapping) else value
-    elif (
-        setting is not None
-        and kind != "not_a_switch"
-        and len(settings.alternatives(setting.annotation)) > 1
-    ):
-        path = setting.path  # the parts of a union complain one by one; say it once
-        kind = "union"
-    got = t("got {value}", value=shown(value))
     place = where(path) or where(location)
+    got = t("got {value}", value=shown(value))
     limits = {
         "greater_than_equal": t("at least {limit}", limit=context.get("ge")),
         "greater_than": t("more than {limit}", limit=context.get("gt")),
         "less_than_equal": t("at most {limit}", limit=context.get("le")),
         "less_than": t("less than {limit}", limit=context.get("lt")),
         "finite_number": t("a finite number"),
-        "too_short": t("a list of {count} numbers", count=context.get("min_length")),
-        "too_long": t("a list of {count} numbers", count=context.get("max_length")),
     }
-    fix = ""
     if kind in limits:
         expected = limits[kind]
-    elif setting is None:
-        expected = t("a group of settings ({name}: value)", name=path.rpartition(".")[2])
+    elif setting is not None:
+        return _mismatch(setting, path, value, place)
     else:
-        expected = _expected(setting, path)
-        if setting.choices and isinstance(value, str):
-            near = difflib.get_close_matches(value, setting.choices, n=1, cutoff=0.5)
-            fix = t("Did you mean {name}?", name=near[0]) if near else ""
+        expected = t("a group of settings ({name}: value)", name=path.rpartition(".")[2])
     message = t("{path} must be {expected}, {got}.", path=path, expected=expected, got=got)
-    return Problem(path, message, fix, place)
+    return Problem(path, message, where=place)
 
 
 def _expected(setting: settings.Setting, path: str) -> str:
     if path != setting.path:  # one item of a list or dictionary
-        return t("text") if "str" in str(setting.annotation) else t("a number")
+        return setting.item_type
     words = setting.type
     if setting.choices and len(settings.alternatives(setting.annotation)) == 1:
         words = t("one of {choices}", choices=", ".join(setting.choices))

@@ -131,7 +131,7 @@ def _store(values: dict[str, Any], path: str, setting: settings.Setting, text: s
     if path != setting.path and not setting.is_dict:
         raise ConfigError(t("give the whole list: --{name} a,b", name=setting.path))
     value = _value(text, setting, inside=path != setting.path)
-    before = _get(values, path)
+    before = settings.value_at(values, path)
     if setting.is_list and isinstance(before, list) and isinstance(value, list):
         value = before + value
     _put(values, path, value)
@@ -199,13 +199,6 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
         values = values.setdefault(last, {})
         last = path[len(owner) + 1 :]
     values[last] = value
-
-
-def _get(values: dict[str, Any], path: str) -> Any:
-    found: Any = values
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
 
 
 def _is_file(word: str) -> bool:

@@ -73,7 +73,7 @@ def read_frozen(path: Path) -> Config:
 
     def where(name: str) -> str:
         line = lines.get(name)
-        return f"{path} line {line}" if line else str(path)
+        return t("{file} line {line}", file=path, line=line) if line else str(path)
 
     config, problems = explain.validate(values, where)
     if config is None:

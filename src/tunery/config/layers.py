@@ -45,7 +45,7 @@ class Layer:
     def where(self, path: str) -> str:
         """Say where a value was written, for a message; empty for a flag."""
         line = _nearest(self.lines, path)
-        return f"{self.name} line {line}" if line else self.name
+        return t("{file} line {line}", file=self.name, line=line) if line else self.name
 
     def origin(self, path: str) -> str:
         """Say where a value comes from, for a table."""
@@ -84,7 +84,7 @@ class Merged:
                 if given["type"] != current.get("type", next(iter(variants))):
                     self._drop(section)
         for one, other in (*EXCLUSIVE, *((b, a) for a, b in EXCLUSIVE)):
-            if _get(values, one) and not _get(values, other):
+            if settings.value_at(values, one) and not settings.value_at(values, other):
                 self._drop(other)
         self._merge(self.values, values, "", layer)
 
@@ -112,7 +112,7 @@ class Merged:
             else:
                 self._forget(here)
                 below[key] = as_written(setting, here, value, layer.raw)
-            if here not in _group_paths():
+            if not inside or here not in _group_paths():
                 self.sources[here] = layer
 
     def _drop(self, path: str) -> None:
@@ -234,11 +234,3 @@ def _nearest(table: Mapping[str, Any], path: str) -> Any:
         if found is not None:
             return found
     return None
-
-
-def _get(values: Mapping[str, Any], path: str) -> Any:
-    for part in path.split("."):
-        if not isinstance(values, Mapping):
-            return None
-        values = values.get(part)  # type: ignore[assignment]
-    return values

@@ -1,11 +1,12 @@
 """The reference page of all settings, generated from the declaration.
 
-``python -m tunery.config.reference`` writes docs/reference.md and docs/reference.zh.md; a test
-fails when they are not current.
+``python -m tunery.config.reference`` writes docs/reference.md, docs/reference.zh.md and the JSON
+schema beside them; a test fails when they are not current.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from tunery import i18n
 from tunery.config import settings
 from tunery.config.frozen import to_yaml
 from tunery.config.layers import preset_layer, preset_names
+from tunery.config.schema import json_schema
 from tunery.i18n import t
 
 PAGES = {"en": "reference.md", "zh": "reference.zh.md"}
+SCHEMA = "settings.schema.json"
 
 
 def page(language: str) -> str:
@@ -32,7 +35,10 @@ def write(folder: Path) -> list[Path]:
         path = folder / name
         path.write_text(page(language), encoding="utf-8")
         paths.append(path)
-    return paths
+    path = folder / SCHEMA
+    text = json.dumps(json_schema(), ensure_ascii=False, indent=1)
+    path.write_text(f"{text}\n", encoding="utf-8")
+    return [*paths, path]
 
 
 def _page() -> Iterator[str]:

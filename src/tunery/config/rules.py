@@ -55,10 +55,6 @@ def warnings(config: Config) -> Iterator[str]:
         yield t("optim.learning_rate {rate:g} is low for LoRA; 1e-4 to 1e-3 is usual.", rate=rate)
     if config.optim.schedule == "constant" and config.optim.min_learning_rate_ratio > 0:
         yield t("optim.min_learning_rate_ratio does nothing with optim.schedule=constant.")
-    if config.train.max_steps is not None and "num_epochs" in config.train.model_fields_set:
-        yield t(
-            "train.max_steps and train.num_epochs are both set; the run ends at the first reached."
-        )
 
 
 Found = Iterator[tuple[str, str, str]]

@@ -10,7 +10,7 @@ import functools
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -85,6 +85,11 @@ class Setting:
     def type(self) -> str:
         """What it takes, in words of the language in force."""
         return type_words(self.annotation)
+
+    @property
+    def item_type(self) -> str:
+        """What one item of its list or dictionary takes, in words."""
+        return type_words(get_args(_without_none(self.annotation))[-1])
 
     @property
     def is_dict(self) -> bool:
@@ -173,6 +178,13 @@ def find(path: str) -> Setting | None:
             inside = end < len(parts)
             return settings[0] if not inside or settings[0].takes(dict, list, tuple) else None
     return None
+
+
+def value_at(values: Any, path: str) -> Any:
+    """Return the value at a dotted path of nested values; None where there is none."""
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
