@@ -52,6 +52,7 @@ format: .venv/dev.stamp
 
 docs: .venv/dev.stamp
 	$(BIN)/python -m tunery.config.reference
+	$(BIN)/python -m tunery.cli.reference
 
 check: lint types test
 
