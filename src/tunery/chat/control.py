@@ -25,7 +25,10 @@ def _marker() -> str:
 
 
 _OPEN, _CLOSE = _marker(), _marker()
-_MARKERS = re.compile(f"({_OPEN}|{_CLOSE})")
+# Thinking tags inside an answer, where the template would take them for the real ones.
+_HIDDEN = {"<think>": _marker(), "</think>": _marker()}
+_SHOWN = {marker: tag for tag, marker in _HIDDEN.items()}
+_MARKERS = re.compile("(" + "|".join((_OPEN, _CLOSE, *_SHOWN)) + ")")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,13 @@ class ControlTokens:
         return pattern.sub(f"{_OPEN}\\g<0>{_CLOSE}", text)
 
 
+def hide_tags(text: str) -> str:
+    """Put markers for thinking tags in what is no thinking; they come back as text."""
+    for tag, marker in _HIDDEN.items():
+        text = text.replace(tag, marker)
+    return text
+
+
 def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
     """Take the markers out of a rendered text.
 
@@ -138,7 +148,7 @@ def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
         text: What the template wrote.
         generated: Spans of generation blocks, in the marked text.
     """
-    if _OPEN not in text and _CLOSE not in text:
+    if not _MARKERS.search(text):
         return Marked(text, (), generated)
     clean: list[str] = []
     literal: list[tuple[int, int]] = []
@@ -153,6 +163,12 @@ def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
             if start is not None and start < length:
                 literal.append((start, length))
             start = None
+        elif piece in _SHOWN:
+            tag = _SHOWN[piece]
+            clean.append(tag)
+            literal.append((length, length + len(tag)))
+            length += len(tag)
+            removed -= len(tag)
         else:
             clean.append(piece)
             length += len(piece)

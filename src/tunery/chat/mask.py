@@ -141,7 +141,9 @@ def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) 
     """Find one answer: from the end of its prompt to the stop token."""
     prompt, turn, whole = seen
     message = plan.conversation.messages[index]
-    thought = split_thinking(message)[0] if plan.thinking != "off" else None
+    thought = (
+        split_thinking(message, template.features.shape)[0] if plan.thinking != "off" else None
+    )
     notes: tuple[str, ...] = ()
     start, text = len(prompt.ids), turn.marked.text
     if turn.marked.starts_with(prompt.marked):

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunery.chat.control import ControlTokens
+from tunery.chat.control import ControlTokens, hide_tags
 from tunery.types import Message
 
 Thinking = Literal["keep", "strip_history", "off"]
 
+_TO_CLOSING = re.compile(r"(?:\s*<think>)?\n?(.*?)\n?</think>\n*", re.DOTALL)
 _INLINE = re.compile(r"\s*<think>\n?(.*?)\n?</think>\n*", re.DOTALL)
 
 
@@ -26,15 +27,18 @@ class Shape:
         call_ids: Every call needs an id (mistral: nine letters or digits).
         reads_thinking: The template reads ``reasoning_content``; else thinking is written into
             the content, between think tags.
+        splits_thinking: The template takes thinking out of the content by its closing tag, the
+            opening one present or not.
     """
 
     arguments_as_text: bool = False
     empty_content: str | None = ""
     call_ids: bool = False
     reads_thinking: bool = False
+    splits_thinking: bool = False
 
 
-def split_thinking(message: Message) -> tuple[str | None, str]:
+def split_thinking(message: Message, shape: Shape) -> tuple[str | None, str]:
     """Take the thinking of an assistant's message apart from its answer.
 
     Returns:
@@ -43,7 +47,7 @@ def split_thinking(message: Message) -> tuple[str | None, str]:
     """
     if message.thinking is not None:
         return message.thinking, message.content
-    inline = _INLINE.match(message.content)
+    inline = (_TO_CLOSING if shape.splits_thinking else _INLINE).match(message.content)
     return (inline.group(1), message.content[inline.end() :]) if inline else (None, message.content)
 
 
@@ -97,16 +101,18 @@ def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[
 def _assistant(
     message: Message, shape: Shape, control: ControlTokens, *, keep_thinking: bool
 ) -> dict[str, Any]:
-    thought, rest = split_thinking(message)
+    thought, rest = split_thinking(message, shape)
+    if shape.splits_thinking:
+        rest = hide_tags(rest)
     content, item = rest, {"role": "assistant"}
     if keep_thinking and thought is not None:
-        if message.thinking is None:
-            content = message.content  # inline, to the letter
-        elif shape.reads_thinking:
+        if shape.reads_thinking:
             marked = control.mark(thought, assistant=True)
             item |= {"reasoning_content": marked, "thinking": marked}
+        elif message.thinking is None and not shape.splits_thinking:
+            content = message.content  # inline, to the letter
         else:
-            content = f"<think>\n{thought}\n</think>\n\n{rest}"
+            content = _block(thought) + rest
     item["content"] = control.mark(content, assistant=True)
     if message.tool_calls and not content:
         if shape.empty_content is None:
@@ -114,6 +120,10 @@ def _assistant(
         else:
             item["content"] = shape.empty_content
     return item
+
+
+def _block(thought: str) -> str:
+    return f"<think>\n{thought}\n</think>\n\n"
 
 
 def _call(call: Any, shape: Shape, made_up_id: str, control: ControlTokens) -> dict[str, Any]:

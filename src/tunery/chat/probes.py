@@ -82,7 +82,7 @@ class Features:
                 part in text for part in ("zq_tool", "zq_key", VALUE, "zqresult")
             )
             if text is not None and whole and "{'zq_key'" not in text:
-                return Shape(as_text, empty, ids, self.reads_thinking)
+                return Shape(as_text, empty, ids, *self._thinking)
         return None
 
     @functools.cached_property
@@ -90,7 +90,12 @@ class Features:
         """How to hand messages to this template."""
         if "tool_calls" in self._source and self.call_shape is not None:
             return self.call_shape
-        return Shape(reads_thinking=self.reads_thinking)
+        reads, splits = self._thinking
+        return Shape(reads_thinking=reads, splits_thinking=splits)
+
+    @property
+    def _thinking(self) -> tuple[bool, bool]:
+        return self.reads_thinking, "</think>" in self._source
 
     def call_example(self) -> str | None:
         """A rendered call with its answer, or None where the template has no calls."""
