@@ -102,7 +102,7 @@ def print_settings(prefix: str = "") -> None:
     """Print every setting (or those under ``prefix``) with its help."""
     from tunery.config.settings import help_table
 
-    out.print(help_table(language(), prefix=prefix), soft_wrap=True, markup=False)
+    out.print(help_table(prefix=prefix), soft_wrap=True, markup=False)
 
 
 def _near(name: str, known: Sequence[str]) -> str:

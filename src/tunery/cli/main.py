@@ -124,6 +124,7 @@ def _run(words: list[str]) -> int:
     except CycloptsError as error:
         raise cli_help.explain(error) from error
     if cli_help.asks_for_settings(words):
+        print()
         cli_help.print_settings()
     return result if isinstance(result, int) else 0
 

@@ -240,7 +240,8 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
                 only = f"{here[0]}.type={here[1]}" if here[1] else here[0]
                 lines += ["", f"{only}: {heads[here].help()}"]
             last = here
-            lines.append(f"  --{setting.path}  {setting.type}  [{show(setting.default)}]")
+            default = t("default: {value}", value=show(setting.default))
+            lines.append(f"  --{setting.path}  {setting.type}  ({default})")
             detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
             lines += _wrapped(detail)
         return "\n".join(lines)
