@@ -12,6 +12,7 @@ from tunery.cli.chat_view import View, footer, view_for
 from tunery.cli.console import err, out, print_error, print_warning
 from tunery.errors import TuneryError, did_you_mean
 from tunery.i18n import t
+from tunery.services import transcript
 from tunery.services.chat import Chat, Said
 
 EXIT_INTERRUPTED = 130
@@ -41,7 +42,7 @@ class Loop:
                       self._reset),
             "undo": ("", t("take back the last question and its answer"), self._undo),
             "retry": ("", t("ask the last question again, with the next seed"), self._retry),
-            "against": ("NAME|off", t("let a second model answer too; base is the model's own base"),
+            "against": ("NAME|off", t("let a second model answer too; base is the own base"),
                         self._against),
             "greedy": ("", t("always take the most likely token"), self._greedy),
             "temperature": ("X", t("draw answers; 0 is greedy"), self._temperature),
@@ -185,13 +186,18 @@ class Loop:
     def _save(self, rest: str, force: bool = False) -> None:
         if not rest:
             raise TuneryError(t("/save needs the name of a file."))
-        self.chat.save(Path(rest), force=force)
+        transcript.save(
+            Path(rest), [(s.label, s.messages) for s in self.chat.speakers], force=force
+        )
         self._note(t("Saved to {path}.", path=rest))
 
     def _load(self, rest: str) -> None:
         if not rest:
             raise TuneryError(t("/load needs the name of a file."))
-        count = self.chat.load(Path(rest))
+        messages = transcript.load(Path(rest))
+        for speaker in self.chat.speakers:
+            speaker.messages = list(messages)
+        count = len(messages)
         self._note(t("{count} messages loaded from {path}.", count=count, path=rest))
 
     def _exit(self, rest: str) -> None:

@@ -7,6 +7,7 @@ that runs here. An engine knows tokens and text; conversations are in conversati
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,7 @@ def quiet() -> None:
     """Keep transformers' own bars and remarks out of an answer."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\b")
 
 
 def _hand(piece: str, on_text: OnText | None) -> None:

@@ -7,7 +7,6 @@ requests are refused before anything heavy starts.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from tunery.models.progress import Progress
 from tunery.models.resolve import ensure
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
-from tunery.types import Message
 
 if TYPE_CHECKING:
     from tunery.infer.conversation import Speaker
@@ -335,40 +333,6 @@ class Chat:
         for speaker in self.speakers:
             speaker.reset()
 
-    def save(self, path: Path, *, force: bool = False) -> None:
-        """Write the conversation as a row of training data (the openai format).
-
-        Raises:
-            EngineError: The file exists and ``force`` is not set.
-        """
-        rows = [
-            {"messages": [_plain(message) for message in speaker.messages], "model": speaker.label}
-            for speaker in self.speakers
-        ]
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        try:
-            with path.expanduser().open("w" if force else "x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            raise EngineError(
-                t("{path} exists already.", path=path),
-                fix=t("Write over it with: /save! {path}", path=path),
-            ) from None
-
-    def load(self, path: Path) -> int:
-        """Go on with a conversation that ``save`` wrote, or any row with ``messages``.
-
-        Returns:
-            How many messages it has.
-
-        Raises:
-            EngineError: The file cannot be read as one.
-        """
-        messages = _read(path.expanduser())
-        for speaker in self.speakers:
-            speaker.messages = list(messages)
-        return len(messages)
-
 
 def trained_with(found: Resolved) -> Config | None:
     """The settings of the run that a resolved name belongs to; None for any other model."""
@@ -379,30 +343,3 @@ def trained_with(found: Resolved) -> Config | None:
         if run.config_file.is_file():
             return read_frozen(run.config_file)
     return None
-
-
-def _plain(message: Message) -> dict[str, str]:
-    row = {"role": message.role, "content": message.content}
-    return row if message.thinking is None else {**row, "reasoning_content": message.thinking}
-
-
-def _read(path: Path) -> list[Message]:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-        first = text if text.startswith("{\n") else text.split("\n", 1)[0]
-        rows = json.loads(first)["messages"]
-        return [
-            Message(row["role"], str(row["content"]), thinking=row.get("reasoning_content"))
-            for row in rows
-            if row["role"] in ("system", "user", "assistant")
-        ]
-    except OSError as error:
-        raise EngineError(
-            t("{path}: {reason}.", path=path, reason=error.strerror or error),
-            fix=t("Name a file that /save wrote."),
-        ) from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise EngineError(
-            t("{path}: there is no conversation in it.", path=path),
-            fix=t("Name a file that /save wrote."),
-        ) from error

@@ -1,0 +1,97 @@
+"""`tunery export`: a run's result as an adapter or a merged model, compared before it counts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich.status import Status
+from rich.text import Text
+
+from tunery.cli.console import err, out, print_json
+from tunery.cli.progress import model_progress
+from tunery.env import human_bytes
+from tunery.i18n import t
+from tunery.services import exporting
+
+app = App(name="export", help=t("Write a run's result as an adapter or a merged model."))
+
+
+@app.default
+def export(
+    run: str,
+    folder: Path,
+    *,
+    to: str,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    device: str = "auto",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Write a run's result: tunery export RUN_OR_CHECKPOINT --to adapter|merged FOLDER.
+
+    What was written is opened again by plain transformers, and its logits and greedy answers are
+    compared with what was trained. The folder appears whole, or not at all.
+
+    Args:
+        run: A run, RUN@step-00000100, a checkpoint, or an adapter folder.
+        folder: Where to; absent or empty.
+        to: adapter (PEFT) or merged (a whole model).
+        force: Replace an earlier export in that folder.
+        dtype: Numbers of a merged model: fp32 or bf16; auto takes those of the training.
+        device: Device for the comparison: auto, cpu, cuda or cuda:N.
+        json: Print what was written and how it compared as JSON.
+    """
+    quiet = json or not err.is_terminal
+    status = nullcontext() if quiet else err.status(t("looking at {name} ...", name=run))
+    with model_progress(as_json=False) as progress, status as shown:
+
+        def stage(text: str) -> None:
+            if isinstance(shown, Status):
+                shown.update(Text(f"{text} ..."))
+            elif not json:
+                err.print(Text(f"{text} ..."), soft_wrap=True)
+
+        done = exporting.export(
+            run,
+            folder,
+            to=to,
+            force=force,
+            dtype=dtype,
+            device=device,
+            progress=progress,
+            stage=stage,
+        )
+    if json:
+        print_json({"folder": str(done.folder), "size_bytes": done.size_bytes, **done.report})
+    else:
+        _show(done)
+    return 0
+
+
+def _show(done: exporting.Exported) -> None:
+    parity = done.report["parity"]
+    out.print(
+        Text.assemble(
+            (str(done.folder), "bold"), f"  {human_bytes(done.size_bytes)}",
+            f"  {done.report['format']}, {done.report['dtype']}",
+        ),
+        soft_wrap=True,
+    )  # fmt: skip
+    out.print(
+        Text(
+            t(
+                "Opened again by plain transformers: {same} of {count} greedy answers are equal "
+                "({ties} more part at a tie), logits differ by at most {logit}.",
+                same=parity["same_answers"],
+                count=parity["num_prompts"],
+                ties=parity["near_ties"],
+                logit=f"{parity['max_logit_difference']:.2g}",
+            ),
+            style="green",
+        ),
+        soft_wrap=True,
+    )
+    out.print(Text(f"  tunery chat {done.folder}", style="cyan"), soft_wrap=True)

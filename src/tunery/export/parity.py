@@ -1,0 +1,219 @@
+"""Is what was written what was trained? Logits and greedy answers of both, compared.
+
+The trained model (the base with its adapter beside it, not merged) answers fixed prompts; later
+the written files, opened by plain transformers, must say the same. Two numbers guard against a
+wrong merge: the divergence must be small in itself, and small beside what training changed, so
+that an export that forgot the adapter fails also where the adapter is weak.
+
+Shapes: T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunery.infer.generate import generate
+from tunery.types import Message
+
+NUM_PROMPTS = 20
+MAX_NEW_TOKENS = 24
+Say = Callable[[Sequence[Sequence[int]]], list[list[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far two copies of one model may differ in a dtype, by rounding alone.
+
+    Args:
+        logit: Largest difference of any logit.
+        kl: Mean divergence of the next-token distributions, in nats.
+        share: Divergence as a share of what training changed.
+        tie: Two candidates whose logits are closer than this may change places.
+    """
+
+    logit: float
+    kl: float
+    share: float
+    tie: float
+
+
+TOLERANCES = {
+    torch.float32: Tolerance(logit=2e-2, kl=1e-5, share=0.01, tie=1e-2),
+    # Rounding the merged weights to bf16 changes them by up to one part in 256.
+    torch.bfloat16: Tolerance(logit=4.0, kl=2e-2, share=0.25, tie=1.0),
+    torch.float16: Tolerance(logit=1.0, kl=2e-3, share=0.1, tie=0.25),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What the trained model says.
+
+    Args:
+        prompts: Token ids of the prompts.
+        answers: Its greedy answers.
+        logits: For each prompt, the logits before every token of the answer and after its last
+            one, fp32 on the CPU, shape ``[T + 1, V]``.
+        moved_kl: Mean divergence of the trained model from its base on them, in nats; None where
+            there is no base to compare with.
+    """
+
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    logits: list[Tensor]
+    moved_kl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the written model is from the trained one.
+
+    Args:
+        num_prompts: Prompts compared.
+        num_tokens: Positions whose logits were compared.
+        max_logit_difference: Largest difference of any logit.
+        mean_kl: Mean divergence of the next-token distributions, in nats.
+        moved_kl: The same between the trained model and its base.
+        greedy_agreement: Share of positions with the same most likely token.
+        same_answers: Greedy answers equal token for token.
+        near_ties: Greedy answers that part where two candidates are as good as equal.
+        other_answers: Greedy answers that differ otherwise.
+    """
+
+    num_prompts: int
+    num_tokens: int
+    max_logit_difference: float
+    mean_kl: float
+    moved_kl: float | None
+    greedy_agreement: float
+    same_answers: int
+    near_ties: int
+    other_answers: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for the report beside the export."""
+        return asdict(self)
+
+    def problems(self, tolerance: Tolerance) -> list[str]:
+        """Say what lies outside the tolerance; empty where the two are equal."""
+        found: list[str] = []
+        if not self.max_logit_difference <= tolerance.logit:
+            found.append(f"logits differ by {self.max_logit_difference:.3g}")
+        if not self.mean_kl <= tolerance.kl:
+            found.append(f"divergence {self.mean_kl:.3g} nats")
+        if self.moved_kl is not None and self.mean_kl > max(
+            tolerance.share * self.moved_kl, tolerance.kl * 1e-2
+        ):
+            found.append(
+                f"divergence {self.mean_kl:.3g} nats, where training changed {self.moved_kl:.3g}"
+            )
+        if self.other_answers:
+            found.append(f"{self.other_answers} of {self.num_prompts} greedy answers differ")
+        return found
+
+
+def general_prompts() -> list[Message]:
+    """The first questions of the built-in general set."""
+    from tunery.config.data import DataConfig
+    from tunery.data.examples import read
+    from tunery.types import Conversation
+
+    found: list[Message] = []
+    for example in read(["general"], DataConfig(train=["general"])):
+        if isinstance(example, Conversation):
+            found.append(next(m for m in example.messages if m.role == "user"))
+        if len(found) == NUM_PROMPTS:
+            break
+    return found
+
+
+@torch.inference_mode()
+def witness(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop_ids: frozenset[int],
+    base: Callable[[Sequence[int]], Tensor] | None = None,
+) -> Witness:
+    """Let the trained model answer.
+
+    Args:
+        model: The trained model, in eval mode.
+        prompts: Token ids.
+        stop_ids: Tokens that end an answer.
+        base: Gives the base's logits for a row of token ids, shape ``[T, V]``.
+    """
+    answers = generate(model, prompts, stop_ids=stop_ids, max_new_tokens=MAX_NEW_TOKENS)
+    logits, moved = [], []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = [*prompt, *answer]
+        mine = row_logits(model, ids)[len(prompt) - 1 :]
+        logits.append(mine)
+        if base is not None:
+            moved.append(divergence(mine, base(ids)[len(prompt) - 1 :]))
+    moved_kl = float(torch.cat(moved).mean()) if moved else None
+    return Witness([list(prompt) for prompt in prompts], answers, logits, moved_kl)
+
+
+@torch.inference_mode()
+def compare(model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance) -> Parity:
+    """Compare a model with what the trained one said.
+
+    Args:
+        model: The reopened model, in eval mode.
+        said: The trained model's answers and logits.
+        say: Generates greedily with the reopened model, its stop tokens cut off.
+        tolerance: What counts as a tie.
+    """
+    largest, same_tokens = 0.0, 0
+    kl: list[Tensor] = []
+    for prompt, answer, theirs in zip(said.prompts, said.answers, said.logits, strict=True):
+        mine = row_logits(model, [*prompt, *answer])[len(prompt) - 1 :]
+        largest = max(largest, float((mine - theirs).abs().max()))
+        same_tokens += int((mine.argmax(-1) == theirs.argmax(-1)).sum())
+        kl.append(divergence(theirs, mine))
+    divergences = torch.cat(kl)
+    endings = [
+        _ending(expected, found, theirs, tolerance.tie)
+        for expected, found, theirs in zip(
+            said.answers, say(said.prompts), said.logits, strict=True
+        )
+    ]
+    return Parity(
+        num_prompts=len(said.prompts),
+        num_tokens=len(divergences),
+        max_logit_difference=largest,
+        mean_kl=float(divergences.mean()),
+        moved_kl=said.moved_kl,
+        greedy_agreement=same_tokens / len(divergences),
+        same_answers=endings.count("same"),
+        near_ties=endings.count("tie"),
+        other_answers=endings.count("other"),
+    )
+
+
+def row_logits(model: nn.Module, ids: Sequence[int]) -> Tensor:
+    """Logits after every token of one row, fp32 on the CPU, shape ``[T, V]``."""
+    device = next(model.parameters()).device
+    return model(input_ids=torch.tensor([list(ids)], device=device)).logits[0].float().cpu()
+
+
+def divergence(p_logits_TV: Tensor, q_logits_TV: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of q from p at each position, in nats, shape ``[T]``."""
+    p, q = p_logits_TV.log_softmax(-1), q_logits_TV.log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).clamp(min=0)
+
+
+def _ending(expected: list[int], found: list[int], logits_TV: Tensor, tie: float) -> str:
+    if expected == found:
+        return "same"
+    length = min(len(expected), len(found))
+    place = next((i for i in range(length) if expected[i] != found[i]), length)
+    # Whatever comes after the first different token answers another text.
+    best = logits_TV[place].topk(2).values
+    return "tie" if float(best[0] - best[1]) <= tie else "other"

@@ -1,0 +1,160 @@
+"""What was trained, loaded for an export: tokenizer, template, base, and the adapter beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tunery.chat.template import ChatTemplate
+from tunery.errors import ExportError
+from tunery.export import parity
+from tunery.export.order import Order
+from tunery.i18n import t
+from tunery.models.load import (
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+)
+from tunery.types import Message
+
+
+class Trained:
+    """A trained model in memory, with what it says on the parity prompts.
+
+    Args:
+        order: What to load.
+
+    Raises:
+        ModelError: Part of it is missing or broken.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.device = pick_device(order.device)
+        self.dtype = pick_dtype(order.dtype, self.device)
+        self.template = ChatTemplate.load(load_tokenizer(order.folder), order.template)
+        self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
+        if order.adapter is not None:
+            self.model = load_adapter(self.model, order.adapter).eval()
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20)
+        self._most = max(int(limit) - parity.MAX_NEW_TOKENS, 1)
+        self.questions = parity.general_prompts()
+        self.witness = parity.witness(
+            self.model,
+            [self._prompt(question.content) for question in self.questions],
+            stop_ids=self.template.stop_ids,
+            base=self._base_logits if order.adapter is not None else None,
+        )
+
+    def tokenizer(self) -> Any:
+        """The tokenizer to write: its chat template is the one that training used."""
+        tokenizer = copy.deepcopy(self.template.tokenizer)
+        tokenizer.chat_template = self.template.source
+        return tokenizer
+
+    def stop_ids(self) -> list[int]:
+        """Every token at which the trained model stops, for generation_config.json."""
+        config = self.model.generation_config
+        eos = config.eos_token_id if config is not None else None
+        own = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        return sorted({*self.template.stop_ids, *own})
+
+    def check_reopened(self, folder: Path) -> parity.Parity:
+        """Open a written folder with plain transformers and compare it with what was trained.
+
+        Raises:
+            ExportError: It cannot be opened, or is not equal.
+        """
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = self._open(folder)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise _unequal([f"transformers cannot open it: {error}"]) from error
+        self._check_prompts(tokenizer)
+        tolerance = parity.TOLERANCES[self.dtype]
+        found = parity.compare(
+            model,
+            self.witness,
+            say=lambda prompts: plain_answers(model, prompts, sorted(self.template.stop_ids)),
+            tolerance=tolerance,
+        )
+        problems = found.problems(tolerance)
+        if problems:
+            raise _unequal(problems)
+        return found
+
+    def release(self) -> None:
+        """Let the model go; what it said stays."""
+        self.model = None
+
+    def _open(self, folder: Path) -> nn.Module:
+        is_adapter = (folder / "adapter_config.json").is_file()
+        model = AutoModelForCausalLM.from_pretrained(
+            self.order.folder if is_adapter else folder, dtype=self.dtype
+        )
+        if is_adapter:
+            model = PeftModel.from_pretrained(model, str(folder))
+        return model.to(self.device).eval()
+
+    def _prompt(self, text: str) -> list[int]:
+        return self.template.prompt_ids([Message("user", text)])[: self._most]
+
+    def _base_logits(self, ids: Sequence[int]) -> Tensor:
+        with self.model.disable_adapter():
+            return parity.row_logits(self.model, ids)
+
+    def _check_prompts(self, tokenizer: Any) -> None:
+        """The written tokenizer must turn a question into the tokens that training saw."""
+        for question, expected in zip(self.questions, self.witness.prompts, strict=True):
+            ids = tokenizer.apply_chat_template(
+                [{"role": "user", "content": question.content}],
+                add_generation_prompt=True,
+                return_dict=True,
+            )["input_ids"]
+            if ids[: self._most] != expected:
+                raise _unequal([f"the chat template gives other tokens for {question.content!r}"])
+
+
+@torch.inference_mode()
+def plain_answers(
+    model: Any, prompts: Sequence[Sequence[int]], stop_ids: list[int]
+) -> list[list[int]]:
+    """Answer greedily with transformers' own ``generate``, in one padded batch."""
+    device = next(model.parameters()).device
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[row, longest - len(prompt) :] = 1
+    settings = copy.deepcopy(model.generation_config)
+    # Greedy, whatever the model's own defaults for sampling are.
+    settings.update(
+        do_sample=False, temperature=1.0, top_p=1.0, top_k=50, repetition_penalty=1.0,
+        max_length=None, max_new_tokens=parity.MAX_NEW_TOKENS, eos_token_id=stop_ids,
+        pad_token_id=stop_ids[0],
+    )  # fmt: skip
+    output = model.generate(
+        input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
+    )
+    answers: list[list[int]] = []
+    for row in output[:, longest:].tolist():
+        end = next((place for place, token in enumerate(row) if token in stop_ids), len(row))
+        answers.append(row[:end])
+    return answers
+
+
+def _unequal(problems: list[str]) -> ExportError:
+    return ExportError(
+        t("The export is not equal to what was trained: {why}.", why="; ".join(problems)),
+        fix=t("Nothing was written. Please report this with the model's name."),
+    )

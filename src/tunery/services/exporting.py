@@ -1,0 +1,356 @@
+"""Export: what may be written where, how it comes to be whole or absent, and what is reported.
+
+Light: the formats (tunery.export) are imported when everything that can be refused was refused.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import __version__, env
+from tunery.errors import ExportError
+from tunery.export.order import Order
+from tunery.i18n import t
+from tunery.models import files, hubcache
+from tunery.models.progress import Progress
+from tunery.models.resolve import ensure
+from tunery.models.resolved import Resolved
+from tunery.registry import Registry
+from tunery.runs import manifest
+from tunery.runs.folder import fsync_dir
+from tunery.services.chat import trained_with
+
+REPORT = "tunery_export.json"
+SPARE_BYTES = 64 << 20
+FORMATS: Registry[Any] = Registry("export format")
+FORMATS.add("adapter", "tunery.export.adapter:write")
+FORMATS.add("merged", "tunery.export.merged:write")
+DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+_STORED = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+Stage = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A finished export.
+
+    Args:
+        folder: Where it lies.
+        report: What ``tunery_export.json`` holds.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file["size"] for file in self.report["files"])
+
+
+def export(
+    name: str,
+    folder: Path,
+    *,
+    to: str,
+    force: bool = False,
+    dtype: str = "auto",
+    device: str = "auto",
+    progress: Progress | None = None,
+    stage: Stage = lambda text: None,
+) -> Exported:
+    """Write a run's, checkpoint's or adapter folder's result for others to use.
+
+    Args:
+        name: The run, ``RUN@step-00000100``, checkpoint or adapter.
+        folder: Where to; absent or empty.
+        to: A name in ``FORMATS``.
+        force: Replace an earlier export that lies there.
+        dtype: Type of the numbers written, ``fp32`` or ``bf16``; ``auto`` is that of the training.
+        device: Where the comparison runs.
+        progress: Told of downloads of the base.
+        stage: Told what is being done.
+
+    Raises:
+        UnknownName: No such format.
+        ModelError: No such run, or it has no weights yet.
+        ExportError: It cannot be written there, or what was written is not what was trained.
+    """
+    if to not in FORMATS:
+        FORMATS.get(to)  # raises, with the nearest name
+    folder = folder.expanduser().resolve()
+    check_target(folder, force=force)
+    found = ensure(name, progress=progress)
+    order = make_order(found, to=to, dtype=dtype, device=device)
+    check_disk(folder, expected_bytes(found, order, to=to))
+    with staged(folder, force=force) as staging:
+        stage(t("loading {name} and asking it {count} questions", name=name, count=20))
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from tunery.export.trained import Trained
+        from tunery.infer.engine import quiet
+        from tunery.train.storage import fsync_tree
+
+        quiet()
+        trained = Trained(order)
+        stage(t("writing, and comparing what was written with what was trained"))
+        parity = FORMATS.get(to)(trained, staging)
+        report = _report(found, order, to, staging, parity.as_dict(), trained)
+        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        (staging / REPORT).write_text(text, encoding="utf-8")
+        _open_to_readers(staging)
+        fsync_tree(staging)
+    return Exported(folder, report)
+
+
+def make_order(found: Resolved, *, to: str, dtype: str, device: str) -> Order:
+    """Decide what an export is made of.
+
+    Raises:
+        ExportError: The name is a base model, or the run has no adapter to write.
+        RunError: A checkpoint's files are damaged.
+    """
+    if found.base is None and found.kind not in ("run", "checkpoint"):
+        raise ExportError(
+            t("{name}: a whole model that no run here trained; there is nothing to export.",
+              name=found.name),
+            fix=t("Name a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
+        )  # fmt: skip
+    if found.base is None and to == "adapter":
+        raise ExportError(
+            t("{name}: its weights were trained themselves, so there is no adapter.",
+              name=found.name),
+            fix=t("Write the whole model: --to merged"),
+        )  # fmt: skip
+    if (found.path.parent / manifest.FILE_NAME).is_file():
+        manifest.verify(found.path.parent)
+    config = trained_with(found)
+    base = found.base or found
+    base_name, revision = _public_name(base) if found.base else (_base_of_full(found), "")
+    if found.base is None:
+        dtype = _stored_dtype(base.path)
+    elif dtype == "auto":
+        dtype = config.model.dtype if config else _stored_dtype(base.path)
+    return Order(
+        name=found.name,
+        folder=base.path,
+        adapter=found.path if found.base is not None else None,
+        base_name=base_name,
+        base_revision=revision,
+        template=config.model.template if config else None,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def expected_bytes(found: Resolved, order: Order, *, to: str) -> int:
+    """Bytes that an export will take, a little on the safe side."""
+    if to == "adapter" or found.base is None:
+        return found.size_bytes + SPARE_BYTES
+    width = DTYPE_BYTES.get(order.dtype, 4)
+    return (found.base.num_parameters or 0) * width + SPARE_BYTES
+
+
+def check_target(folder: Path, *, force: bool) -> None:
+    """Refuse a place that is not ours to fill.
+
+    Raises:
+        ExportError: A file, a folder with something in it, or a place that cannot be read.
+    """
+    try:
+        taken = folder.is_symlink() or folder.exists()
+        if taken and not folder.is_dir():
+            raise ExportError(
+                t("{path}: there is a file of that name.", path=folder),
+                fix=t("Name a folder that is absent or empty."),
+                path=folder,
+            )
+        held = sorted(path.name for path in folder.iterdir()) if taken else []
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if held and force and REPORT in held:
+        return
+    if held and force:
+        raise ExportError(
+            t("{path}: it holds {file} and more that no export wrote; --force replaces earlier "
+              "exports alone.", path=folder, file=held[0]),
+            fix=t("Name another folder, or empty this one yourself."),
+            path=folder,
+        )  # fmt: skip
+    if held:
+        raise ExportError(
+            t("{path}: the folder is not empty (it holds {file} ...).", path=folder, file=held[0]),
+            fix=t("Name another folder; --force replaces an earlier export.")
+            if REPORT in held
+            else t("Name another folder, or empty this one yourself."),
+            path=folder,
+        )
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Refuse before the work where the disk has not enough room.
+
+    Raises:
+        ExportError: Not enough is free.
+    """
+    free = env.free_bytes(folder)
+    if free < needed:
+        raise ExportError(
+            t("{path}: the export needs about {needed}, the disk there has {free}.", path=folder,
+              needed=env.human_bytes(needed), free=env.human_bytes(free)),
+            fix=t("Free some space, or name a folder on another disk."),
+            path=folder,
+        )  # fmt: skip
+
+
+@contextmanager
+def staged(folder: Path, *, force: bool) -> Iterator[Path]:
+    """Give a sibling folder's name to write; put it in place if all went well, else remove it.
+
+    A kill at any moment leaves ``folder`` whole or absent; what a killed export left beside it is
+    removed by the next one to the same place.
+
+    Raises:
+        ExportError: The place cannot be written, or was filled meanwhile.
+    """
+    staging = folder.with_name(f".{folder.name}.exporting-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clean(folder)
+        staging.mkdir()  # proves that the place can be written
+        staging.rmdir()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        yield staging
+        _place(staging, folder, force=force)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def unwritable(folder: Path, error: OSError) -> ExportError:
+    """The error for a place that cannot be written, by what the system said."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExportError(
+            t("{path}: no space is left on that disk; nothing was written.", path=folder),
+            fix=t("Free some space, or name a folder on another disk."),
+            path=folder,
+        )
+    return ExportError(
+        t("{path}: it cannot be written: {reason}.", path=folder,
+          reason=error.strerror or str(error)),
+        fix=t("Name a folder that user id {uid} may write.", uid=os.geteuid()),
+        path=folder,
+    )  # fmt: skip
+
+
+def _place(staging: Path, folder: Path, *, force: bool) -> None:
+    old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    if force and folder.exists():
+        folder.rename(old)
+    try:
+        # rename(2) goes onto an absent or empty folder, and onto nothing else.
+        staging.rename(folder)
+    except OSError as error:
+        if old.exists():
+            old.rename(folder)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            check_target(folder, force=False)
+        raise
+    fsync_dir(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what killed exports left, and put back what one of them had set aside."""
+    pattern = re.compile(re.escape(f".{folder.name}.") + r"(exporting|replaced)-(\d+)")
+    for path in folder.parent.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found is None or _is_alive(int(found[2])):
+            continue
+        if found[1] == "replaced" and not folder.exists():
+            path.rename(folder)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
+def _public_name(base: Resolved) -> tuple[str, str]:
+    """How others find a base: its hub id and commit, else its path."""
+    repo = hubcache.repo_of(base.path.parent.parent)
+    if base.path.parent.name == "snapshots" and repo:
+        return repo, base.path.name
+    return str(base.path), ""
+
+
+def _base_of_full(found: Resolved) -> str:
+    config = trained_with(found)
+    return config.model.name if config else found.name
+
+
+def _stored_dtype(folder: Path) -> str:
+    config = files.read_json(folder / files.CONFIG)
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "")
+    return _STORED.get(stored, "auto")
+
+
+def _open_to_readers(staging: Path) -> None:
+    """Give files that a library made private the permissions of any other new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in staging.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
+
+
+def _report(
+    found: Resolved, order: Order, to: str, staging: Path, parity: dict[str, Any], trained: Any
+) -> dict[str, Any]:
+    listed = [
+        {"name": path.relative_to(staging).as_posix(), **_facts(path)}
+        for path in sorted(staging.rglob("*"))
+        if path.is_file()
+    ]
+    return {
+        "format": to,
+        "source": found.name,
+        "why": found.why,
+        "base": order.base_name,
+        "base_revision": order.base_revision or None,
+        "dtype": str(trained.dtype).removeprefix("torch."),
+        "template": trained.template.name,
+        "files": listed,
+        "parity": parity,
+        "tunery": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
