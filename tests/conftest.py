@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 from tunery import i18n
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # ``tests.X`` for plugins and helpers
-if importlib.util.find_spec("tests.models") is not None:  # the demo model, kept between sessions
-    from tests.models import *  # noqa: F403
+from tests.hub import hub  # noqa: F401  (a model hub on loopback)
+from tests.models import demo_home, demo_model  # noqa: F401  (kept between sessions)
 
 
 @pytest.fixture(autouse=True)

@@ -24,14 +24,6 @@ def transformers_folder() -> Path | None:
 
 
 @functools.cache
-def model_types() -> frozenset[str]:
-    """Every ``model_type`` with a config class."""
-    return _pairs("models/auto/auto_mappings.py", "CONFIG_MAPPING_NAMES") | _pairs(
-        "models/auto/configuration_auto.py", "CONFIG_MAPPING_NAMES"
-    )
-
-
-@functools.cache
 def causal_model_types() -> frozenset[str]:
     """Every ``model_type`` that can be loaded as a language model that writes text."""
     return _pairs("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")

@@ -28,9 +28,10 @@ LFS_MARK = b"version https://git-lfs.github.com/spec/"
 MAX_JSON_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 100 * 2**20
 """The limit of the safetensors library itself."""
-DTYPE_BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-    "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+DTYPE_BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16,
+    "BF16": 16, "I16": 16, "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
+    "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
 
 
@@ -238,8 +239,7 @@ def _entry(entry: dict[str, Any]) -> tuple[TensorEntry, int, int]:
     numbers = (*shape, begin, end)
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise ValueError("a shape or an offset is not a count")
-    width = DTYPE_BYTES.get(entry["dtype"])
-    if width is not None and math.prod(shape) * width != end - begin:
+    if math.prod(shape) * DTYPE_BITS[entry["dtype"]] != (end - begin) * 8:
         raise ValueError("a tensor's bytes do not fit its shape")
     return TensorEntry(str(entry["dtype"]), shape), begin, end
 

@@ -223,6 +223,14 @@ def check_known(folder: Path) -> bool:
         ModelError: The architecture is unknown, or needs code that nobody allowed.
     """
     config = files.read_json(folder / files.CONFIG)
+    quantized = config.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
+        raise ModelError(
+            t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
+            fix=t("Training and chat need whole weights: take the version that is not quantized."),
+            path=folder,
+        )
     kind = str(config.get("model_type", ""))
     if kind in causal_model_types():
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tunery import env
@@ -65,9 +64,7 @@ def no_such_path(name: str, path: Path) -> ModelError:
             path=path,
         )
     try:
-        entries = sorted(
-            entry.name for entry in os.scandir(parent) if not entry.name.startswith(".")
-        )
+        entries = sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))
     except PermissionError:
         entries = []
     wrong = path.relative_to(parent).parts[0]
@@ -88,7 +85,7 @@ def has_weights(folder: Path) -> bool:
     """Whether any file in the folder looks like weights."""
     ends = (".safetensors", ".gguf", *files.PICKLES)
     try:
-        return any(entry.name.endswith(ends) for entry in os.scandir(folder))
+        return any(path.name.endswith(ends) for path in folder.iterdir())
     except OSError:
         return False
 

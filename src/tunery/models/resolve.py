@@ -21,6 +21,8 @@ from tunery.models.resolved import Kind, Resolved, whole
 from tunery.runs import folder as run_folder
 from tunery.runs import manifest
 
+MAX_PART_BYTES = 255
+
 
 def resolve(name: str) -> Resolved:
     """Say which folder a name stands for, from what lies on this machine.
@@ -32,6 +34,11 @@ def resolve(name: str) -> Resolved:
     if not name or "\0" in name:
         raise ModelError(
             t("model: the name is empty.") if not name else t("model: the name holds a NUL byte."),
+            fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+        )
+    if any(len(part.encode()) > MAX_PART_BYTES for part in name.split("/")):
+        raise ModelError(
+            t("model: the name {name}... is too long for a file system.", name=name[:40]),
             fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
         )
     if name == DEMO:
