@@ -15,6 +15,7 @@ from typing import Any
 from tunery.data.problems import Problem, say
 from tunery.data.registered import registered
 from tunery.errors import DataError, UnknownName, did_you_mean
+from tunery.i18n import t
 
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 BUILTIN: dict[str, tuple[str, str]] = {
@@ -139,19 +140,20 @@ def list_datasets(catalog: Path | None = None) -> list[Dataset]:
 
 def _find(name: str, catalog: Path | None) -> Dataset:
     if not name.strip():
-        raise DataError("A dataset's name is empty.", fix="Name a dataset: tunery data list")
+        raise DataError(t("A dataset's name is empty."), fix=t("Name a dataset: tunery data list"))
     if name.startswith("hf:"):
         return hub(name)
     if name.startswith("ms:"):
         raise DataError(
-            f"{name}: datasets of ModelScope are not fetched.",
-            fix="Download its files and name their folder.",
+            t("{name}: datasets of ModelScope are not fetched.", name=name),
+            fix=t("Download its files and name their folder."),
         )
     if name.startswith(CLOUD):
         return Dataset(name, "cloud", origin=name)
     if name.startswith(("http://", "https://")):
         raise DataError(
-            f"{name}: rows are not read from a web address.", fix="Download the file and name it."
+            t("{name}: rows are not read from a web address.", name=name),
+            fix=t("Download the file and name it."),
         )
     if catalog is not None:
         from tunery.data.llamafactory import read_registry
@@ -212,13 +214,15 @@ def _by_path(name: str, path: Path) -> Dataset:
     try:
         is_folder = path.is_dir()
     except OSError as error:
-        raise DataError(f"{name}: {error.strerror}.", fix="Check the path.") from error
+        raise DataError(
+            t("{name}: {strerror}.", name=name, strerror=error.strerror), fix=t("Check the path.")
+        ) from error
     if is_folder:
         return _folder(name, path)
     if path.name == REGISTRY:
         raise DataError(
-            f"{name} is a list of datasets, not a dataset.",
-            fix=f"Name one of them and add --data.catalog {path.parent}",
+            t("{name} is a list of datasets, not a dataset.", name=name),
+            fix=t("Name one of them and add --data.catalog {parent}", parent=path.parent),
         )
     if (path.parent / REGISTRY).is_file():
         from tunery.data.llamafactory import read_registry
@@ -240,19 +244,28 @@ def _folder(name: str, path: Path) -> Dataset:
             and file.name not in (REGISTRY, "dataset_infos.json", "state.json")
         )
     except OSError as error:
-        raise DataError(f"{name}: {error.strerror}.", fix="Check the folder's rights.") from error
+        raise DataError(
+            t("{name}: {strerror}.", name=name, strerror=error.strerror),
+            fix=t("Check the folder's rights."),
+        ) from error
     kinds = sorted({_kind(file) for file in files})
     if not files:
-        fix = f"Expected files ending in {' '.join(SUFFIXES)}."
+        fix = t("Expected files ending in {names}.", names=" ".join(SUFFIXES))
         if (path / REGISTRY).is_file():
-            fix = f"Name one of its datasets and add --data.catalog {path}"
-        raise DataError(f"{name}: a folder without files of rows.", fix=fix, code="E196")
-    if len(kinds) > 1:
-        fix = "Put one kind into a folder, or name the files themselves."
-        if (path / REGISTRY).is_file():
-            fix = f"Name one of its datasets and add --data.catalog {path}"
+            fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
         raise DataError(
-            f"{name}: a folder with files of several kinds ({', '.join(kinds)}).",
+            t("{name}: a folder without files of rows.", name=name), fix=fix, code="E196"
+        )
+    if len(kinds) > 1:
+        fix = t("Put one kind into a folder, or name the files themselves.")
+        if (path / REGISTRY).is_file():
+            fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
+        raise DataError(
+            t(
+                "{name}: a folder with files of several kinds ({names}).",
+                name=name,
+                names=", ".join(kinds),
+            ),
             fix=fix,
             code="E197",
         )
@@ -280,7 +293,8 @@ def hub(name: str) -> Dataset:
     repo, _, subset = rest.partition(":")
     if not repo or repo.count("/") > 1 or repo.startswith("/") or repo.endswith("/"):
         raise DataError(
-            f"{name}: not a hub dataset.", fix="Write hf:owner/name, hf:owner/name:subset@split."
+            t("{name}: not a hub dataset.", name=name),
+            fix=t("Write hf:owner/name, hf:owner/name:subset@split."),
         )
     return Dataset(
         name,
@@ -301,11 +315,15 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
         near = did_you_mean(Path(name).name, here)
         return UnknownName(
-            f"dataset {name!r}: no such file.",
-            fix=near or "Check the path; it is taken as it is written.",
+            t("dataset {name!r}: no such file.", name=name),
+            fix=near or t("Check the path; it is taken as it is written."),
         )
-    listed = f"Known: {', '.join(known[:30])}; or name a file, a folder, hf:owner/name."
-    return UnknownName(f"dataset {name!r}: no such dataset.", fix=f"{near} {listed}".strip())
+    listed = t(
+        "Known: {names}; or name a file, a folder, hf:owner/name.", names=", ".join(known[:30])
+    )
+    return UnknownName(
+        t("dataset {name!r}: no such dataset.", name=name), fix=f"{near} {listed}".strip()
+    )
 
 
 def _listable(folder: Path) -> bool:

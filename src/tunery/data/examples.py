@@ -25,6 +25,7 @@ from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
 from tunery.data.variables import fill_example, unfilled
 from tunery.errors import ConfigError, DataError
+from tunery.i18n import t
 from tunery.types import Example, RowRef
 
 SAMPLE_SEED = 0x5A3D1E
@@ -72,8 +73,12 @@ class DatasetRows(Sequence[Example]):
             example = self._format.convert(rows.load(at), self._options, ref)
         except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
             raise DataError(
-                f"{ref.file} record {ref.record}: the file changed while it is in use.",
-                fix="Put it back as it was when it was checked, or start again.",
+                t(
+                    "{file} record {record}: the file changed while it is in use.",
+                    file=ref.file,
+                    record=ref.record,
+                ),
+                fix=t("Put it back as it was when it was checked, or start again."),
                 code="E181",
                 file=ref.file,
             ) from error
@@ -213,8 +218,8 @@ def read(
     )
     if not len(examples):
         raise DataError(
-            f"{', '.join(names) or 'data.train'}: 0 rows to train on.",
-            fix="Name a dataset with rows: tunery data list",
+            t("{names}: 0 rows to train on.", names=", ".join(names) or "data.train"),
+            fix=t("Name a dataset with rows: tunery data list"),
             code="E172",
         )
     return examples
@@ -231,8 +236,12 @@ def weight(name: str) -> tuple[str, int]:
         return name, 1
     if not times.strip().isdecimal() or int(times) < 1:
         raise ConfigError(
-            f"{name}: after * a whole number above 0 is expected, got {times!r}.",
-            fix=f"Write {base}*2 to give its rows twice an epoch.",
+            t(
+                "{name}: after * a whole number above 0 is expected, got {times!r}.",
+                name=name,
+                times=times,
+            ),
+            fix=t("Write {base}*2 to give its rows twice an epoch.", base=base),
         )
     return base.strip(), int(times)
 
@@ -265,12 +274,21 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
             break
         held += same
     if not held or len(held) == len(examples):
-        side = "0 rows are held out" if not held else "no row is left to train on"
+        side = t("0 rows are held out") if not held else t("no row is left to train on")
         raise DataError(
-            f"evaluate.split {share} of {len(examples)} rows ({len(set(ranks))} distinct): {side}.",
-            fix=f"Set evaluate.split to at least {1 / max(1, len(examples)):.2g}, or 0 for none."
+            t(
+                "evaluate.split {share} of {count} rows ({distinct} distinct): {side}.",
+                share=share,
+                count=len(examples),
+                distinct=len(set(ranks)),
+                side=side,
+            ),
+            fix=t(
+                "Set evaluate.split to at least {value:.2g}, or 0 for none.",
+                value=1 / max(1, len(examples)),
+            )
             if not held
-            else "Set evaluate.split lower.",
+            else t("Set evaluate.split lower."),
             code="E172",
         )
     outside = set(held)
@@ -292,9 +310,17 @@ def _stop(report: Report, config: DataConfig) -> None:
         if share <= config.max_bad_share:
             return
         raise DataError(
-            f"{report.dataset}: {report.bad:,} of {report.rows:,} rows cannot be used "
-            f"({share:.1%}); at most {config.max_bad_share:.1%} may be set aside.",
-            fix="Correct them, or set data.max_bad_share higher:\n"
+            t(
+                "{dataset}: {bad:,} of {rows:,} rows cannot be used ({share:.1%}); at most "
+                "{max_bad_share:.1%} may be set aside.",
+                dataset=report.dataset,
+                bad=report.bad,
+                rows=report.rows,
+                share=share,
+                max_bad_share=config.max_bad_share,
+            ),
+            fix=t("Correct them, or set data.max_bad_share higher.")
+            + "\n"
             + report_text(report, plain=True),
             code=report.stops[0].code,
         )
@@ -329,9 +355,19 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
     flags = " ".join(f'--data.variables.{name} "..."' for name in counts)
     first = next(iter(counts))
     raise DataError(
-        f"{report.dataset}: rows still hold {listed} ({holding} of {len(rows)}).",
-        fix=f"Set data.variables.{first}, or give: {flags} (to train them as they stand: "
-        "--data.accept W706)",
+        t(
+            "{dataset}: rows still hold {listed} ({holding} of {count}).",
+            dataset=report.dataset,
+            listed=listed,
+            holding=holding,
+            count=len(rows),
+        ),
+        fix=t(
+            "Set data.variables.{first}, or give: {flags} (to train them as they stand: "
+            "--data.accept W706)",
+            first=first,
+            flags=flags,
+        ),
         code="W706",
         dataset=report.dataset,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from tunery.data.catalog import REGISTRY, SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import ConfigError, did_you_mean
+from tunery.i18n import t
 
 KEYS = frozenset(
     {
@@ -63,27 +64,41 @@ def read_registry(folder: Path) -> list[Dataset]:
         entries = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"data.catalog: {folder} holds no {REGISTRY}.",
-            fix=f"Name the folder of a LLaMA-Factory {REGISTRY}.",
+            t("data.catalog: {folder} holds no {REGISTRY}.", folder=folder, REGISTRY=REGISTRY),
+            fix=t("Name the folder of a LLaMA-Factory {REGISTRY}.", REGISTRY=REGISTRY),
         ) from error
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}.", fix="Check the path.") from error
+        raise ConfigError(
+            t("{file}: {strerror}.", file=file, strerror=error.strerror), fix=t("Check the path.")
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8.", fix="Save it as UTF-8.") from error
+        raise ConfigError(
+            t("{file} is not UTF-8.", file=file), fix=t("Save it as UTF-8.")
+        ) from error
     except json.JSONDecodeError as error:
         raise ConfigError(
-            f"{file} line {error.lineno}: {error.msg} (column {error.colno}).",
-            fix="Correct the JSON.",
+            t(
+                "{file} line {lineno}: {msg} (column {colno}).",
+                file=file,
+                lineno=error.lineno,
+                msg=error.msg,
+                colno=error.colno,
+            ),
+            fix=t("Correct the JSON."),
         ) from error
     if not isinstance(entries, dict):
-        raise ConfigError(f"{file}: expected an object of datasets.", fix="Write name: {{...}}.")
+        raise ConfigError(
+            t("{file}: expected an object of datasets.", file=file), fix=t("Write name: {...}.")
+        )
     return [_entry(str(name), entry, file) for name, entry in entries.items()]
 
 
 def _entry(name: str, entry: Any, file: Path) -> Dataset:
     where = f"{file}: {name}"
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where}: expected an object.", fix='Write {"file_name": ...}.')
+        raise ConfigError(
+            t("{where}: expected an object.", where=where), fix=t('Write {"file_name": ...}.')
+        )
     _known(entry, KEYS, where)
     columns = _block(entry, "columns", COLUMNS, where)
     tags = _block(entry, "tags", TAGS, where)
@@ -91,7 +106,12 @@ def _entry(name: str, entry: Any, file: Path) -> Dataset:
     if formatting not in ("alpaca", "sharegpt", "openai"):
         near = did_you_mean(str(formatting), ("alpaca", "sharegpt", "openai"))
         raise ConfigError(
-            f"{where}: formatting {formatting!r} is none of alpaca, sharegpt, openai.", fix=near
+            t(
+                "{where}: formatting {formatting!r} is none of alpaca, sharegpt, openai.",
+                where=where,
+                formatting=formatting,
+            ),
+            fix=near,
         )
     format, ours, our_tags, roles = _translated(formatting, columns, tags)
     dataset = _located(name, entry, file)
@@ -122,7 +142,8 @@ def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
         if key not in known:
             near = did_you_mean(key, known)
             raise ConfigError(
-                f"{where}: unknown key {key!r}.", fix=near or f"Known: {', '.join(sorted(known))}."
+                t("{where}: unknown key {key!r}.", where=where, key=key),
+                fix=near or t("Known: {names}.", names=", ".join(sorted(known))),
             )
 
 
@@ -130,17 +151,34 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
     """``columns`` or ``tags``: names to names; null means the default."""
     value = entry.get(key) or {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}.{key}: expected an object.", fix="Write names to names.")
+        raise ConfigError(
+            t("{where}.{key}: expected an object.", where=where, key=key),
+            fix=t("Write names to names."),
+        )
     _known(value, known, f"{where}.{key}")
     for name, theirs in value.items():
         if theirs is not None and not isinstance(theirs, str):
-            raise ConfigError(f"{where}.{key}.{name}: expected a name, got {theirs!r}.")
+            raise ConfigError(
+                t(
+                    "{where}.{key}.{name}: expected a name, got {theirs!r}.",
+                    where=where,
+                    key=key,
+                    name=name,
+                    theirs=theirs,
+                )
+            )
     return {name: theirs for name, theirs in value.items() if theirs}
 
 
 def _count(value: Any, where: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ConfigError(f"{where}.num_samples: expected a whole number above 0, got {value!r}.")
+        raise ConfigError(
+            t(
+                "{where}.num_samples: expected a whole number above 0, got {value!r}.",
+                where=where,
+                value=value,
+            )
+        )
     return value
 
 

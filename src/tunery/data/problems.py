@@ -35,8 +35,12 @@ class Phrase:
         return self.template.format(**self.values) if self.values else self.template
 
     def local(self) -> str:
-        """The sentence in the language in force."""
-        return translated(self.template, **self.values)
+        """The sentence in the language in force, with the phrases inside it."""
+        values = {
+            name: value.local() if isinstance(value, Phrase) else value
+            for name, value in self.values.items()
+        }
+        return translated(self.template, **values)
 
 
 def say(template: str, /, **values: Any) -> Phrase:
@@ -160,23 +164,25 @@ def visible(text: str, limit: int | None = None) -> str:
     return text
 
 
-def show(value: Any) -> str:
+def show(value: Any) -> Phrase:
     """Describe a value as it is found in a row, in at most about 80 characters."""
     match value:
         case None:
-            return "null"
+            return say("null")
         case bool():
-            return "true" if value else "false"
+            return say("true") if value else say("false")
         case int() | float():
-            return f"number {visible(str(value), 40)}"
+            return say("number {number}", number=visible(str(value), 40))
         case str():
-            return f'text "{visible(value, MAX_FOUND)}"'
+            return say('text "{text}"', text=visible(value, MAX_FOUND))
         case list():
-            return f"a list of {len(value)}"
+            return say("a list of {count}", count=len(value))
+        case dict() if value:
+            return say("an object with {keys}", keys=visible(", ".join(map(str, value)), 60))
         case dict():
-            return f"an object with {visible(', '.join(map(str, value)), 60) or 'no keys'}"
+            return say("an empty object")
         case _:
-            return type(value).__name__
+            return say("{kind}", kind=type(value).__name__)
 
 
 def _name(character: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunery import env
 from tunery.errors import DataError
+from tunery.i18n import t
 
 
 def registry_file() -> Path:
@@ -29,7 +30,8 @@ def registered() -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{file} cannot be read: {error}.", fix="Correct it, or move it away and add again."
+            t("{file} cannot be read: {error}.", file=file, error=error),
+            fix=t("Correct it, or move it away and add again."),
         ) from error
     return entries if isinstance(entries, dict) else {}
 
@@ -51,8 +53,8 @@ def write_registered(entries: dict[str, dict[str, Any]]) -> None:
         staging.replace(file)
     except OSError as error:
         raise DataError(
-            f"{file} cannot be written: {error.strerror}.",
-            fix="Set TUNERY_HOME to a folder that can be written, with room on its disk.",
+            t("{file} cannot be written: {strerror}.", file=file, strerror=error.strerror),
+            fix=t("Set TUNERY_HOME to a folder that can be written, with room on its disk."),
         ) from error
     finally:
         if staging.exists():

@@ -198,7 +198,7 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
     if how == "json":
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if how == "text" and isinstance(value, bool | int | float):
-        return show(value).removeprefix("number ")
+        return json.dumps(value)
     fix = (
         say(
             "Write it as text, or set --data.coerce.{column} json to train on its JSON.",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
-from tunery.data.problems import NOTHING, RowProblem, say, show
+from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall
 
 ROLES: dict[str, Role] = {
@@ -83,11 +83,14 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
             say("field {field}: expected a role, found {what}", field=where, what=show(value)),
             say("Write system, user, assistant or tool."),
         )
+    fix = say("Write system, user, assistant or tool.")
+    if value.isidentifier():
+        fix = say("Correct it, or say what it means: --data.role_map.{role} ROLE.", role=value[:40])
     raise RowProblem(
         "E405",
         where,
-        say('role "{role}"; expected system, user, assistant or tool', role=show(value)[6:-1]),
-        say("Correct it, or say what it means: --data.role_map.{role} user.", role=value[:40]),
+        say('role "{role}"; expected system, user, assistant or tool', role=visible(value, 40)),
+        fix,
     )
 
 
@@ -129,14 +132,13 @@ def weight(message: dict[str, Any], where: str) -> bool | None:
             continue
         if value in (0, 1) and isinstance(value, bool | int | float):
             return bool(value)
-        what = show(value).removeprefix("text ").removeprefix("number ")
         raise RowProblem(
             "E304",
             f"{where}.{key}",
             say(
                 "field {field}: expected 0 or 1, found {what}",
                 field=f"{where}.{key}",
-                what=what,
+                what=f'"{visible(value, 40)}"' if isinstance(value, str) else show(value),
             ),
             say("Write 1 to train the message, 0 to leave it out."),
         )
@@ -325,7 +327,7 @@ def _unmatched(column: str, i: int, identifier: str) -> RowProblem:
         say(
             "{place}: result for {id} does not answer the next open tool call",
             place=f"{column}[{i}]",
-            id=show(identifier)[6:-1],
+            id=visible(identifier, 40),
         ),
         say("Put the results in the order of the calls, each with the id of its call."),
     )

@@ -165,7 +165,7 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
             say(
                 "field {field} looks like it holds {kind} ({masked}…)",
                 field=path,
-                kind=kind,
+                kind=say(kind),
                 masked=secret.group()[:7],
             ),
             say("A trained model can repeat it. Remove it, and revoke it if it is real."),

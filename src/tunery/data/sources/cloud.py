@@ -11,6 +11,7 @@ from typing import Any
 from tunery import env
 from tunery.data.catalog import SUFFIXES, Dataset
 from tunery.errors import DataError
+from tunery.i18n import t
 
 MODULES = {"s3": ("s3fs", 'pip install "tunery[cloud]"'), "gs": ("gcsfs", "pip install gcsfs")}
 
@@ -45,7 +46,8 @@ def file_system(url: str, *, anonymous: bool = False) -> Any:
         return fsspec.filesystem(scheme, anon=True) if anonymous else fsspec.filesystem(scheme)
     except (ModuleNotFoundError, ImportError) as error:
         raise DataError(
-            f"{scheme}:// needs {module}, which is not installed.", fix=f"Run: {install}"
+            t("{scheme}:// needs {module}, which is not installed.", scheme=scheme, module=module),
+            fix=t("Run: {install}", install=install),
         ) from error
 
 
@@ -57,13 +59,14 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
         files = [_copied(system, url, each) for each in objects]
     except FileNotFoundError as error:
         raise DataError(
-            f"{url}: nothing of that name.", fix="Check the bucket and the path."
+            t("{url}: nothing of that name.", url=url), fix=t("Check the bucket and the path.")
         ) from error
     except PermissionError as error:
         raise _no_access(url, str(error)) from error
     except OSError as error:
         raise DataError(
-            f"{url}: {str(error)[:200]}.", fix="Check the network and AWS_ENDPOINT_URL."
+            t("{url}: {why}.", url=url, why=str(error)[:200]),
+            fix=t("Check the network and AWS_ENDPOINT_URL."),
         ) from error
     except known as error:
         raise _no_access(url, str(error)) from error
@@ -86,15 +89,15 @@ def _objects(system: Any, url: str) -> list[dict[str, Any]]:
     ]
     if not found:
         raise DataError(
-            f"{url}: no files of rows there.",
-            fix=f"Expected files ending in {' '.join(SUFFIXES)}.",
+            t("{url}: no files of rows there.", url=url),
+            fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
     kinds = sorted({_suffix(each["name"]) for each in found})
     if len(kinds) > 1:
         raise DataError(
-            f"{url}: files of several kinds ({', '.join(kinds)}).",
-            fix="Name one file, or a folder of one kind.",
+            t("{url}: files of several kinds ({names}).", url=url, names=", ".join(kinds)),
+            fix=t("Name one file, or a folder of one kind."),
             code="E197",
         )
     return found
@@ -135,7 +138,7 @@ def _access_errors() -> tuple[type[Exception], ...]:
 
 def _no_access(url: str, why: str) -> DataError:
     return DataError(
-        f"{url}: no access ({why[:120]}).",
-        fix="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        t("{url}: no access ({why}).", url=url, why=why[:120]),
+        fix=t("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."),
         code="access",
     )

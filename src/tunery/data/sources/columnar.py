@@ -9,6 +9,7 @@ from typing import Any
 from tunery.data.problems import FileProblem, Problem, say
 from tunery.data.sources.base import Batch
 from tunery.errors import DataError
+from tunery.i18n import t
 
 BATCH_ROWS = 2_000
 
@@ -23,8 +24,8 @@ def _pyarrow() -> Any:
         import pyarrow
     except ModuleNotFoundError as error:
         raise DataError(
-            "Parquet and Arrow files need pyarrow, which is not installed.",
-            fix='Run: pip install "tunery[train]"',
+            t("Parquet and Arrow files need pyarrow, which is not installed."),
+            fix=t('Run: pip install "tunery[train]"'),
         ) from error
     return pyarrow
 

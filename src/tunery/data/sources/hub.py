@@ -22,6 +22,7 @@ from tunery import env
 from tunery.data.catalog import SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import DataError
+from tunery.i18n import t
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 SPLITS = {
@@ -40,7 +41,7 @@ def fetch_hub(dataset: Dataset) -> Dataset:
         DataError: No such repository or split, no access, no network, or only a loading script.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return _recorded(dataset, "HF_HUB_OFFLINE is set")
+        return _recorded(dataset, t("HF_HUB_OFFLINE is set"))
     from huggingface_hub import errors
 
     unreachable = _network_errors()
@@ -48,25 +49,42 @@ def fetch_hub(dataset: Dataset) -> Dataset:
         return _fetch(dataset)
     except errors.GatedRepoError as error:
         raise DataError(
-            f"{dataset.name}: this dataset is gated; its owner decides who may read it.",
-            fix=f"Ask for access at {endpoint()}/datasets/{dataset.origin}, then set HF_TOKEN.",
+            t(
+                "{name}: this dataset is gated; its owner decides who may read it.",
+                name=dataset.name,
+            ),
+            fix=t(
+                "Ask for access at {endpoint}/datasets/{origin}, then set HF_TOKEN.",
+                endpoint=endpoint(),
+                origin=dataset.origin,
+            ),
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise DataError(
-            f"{dataset.name}: the hub has no dataset {dataset.origin}, or it is private.",
-            fix="Check the name; for a private one set HF_TOKEN.",
+            t(
+                "{name}: the hub has no dataset {origin}, or it is private.",
+                name=dataset.name,
+                origin=dataset.origin,
+            ),
+            fix=t("Check the name; for a private one set HF_TOKEN."),
         ) from error
     except errors.RevisionNotFoundError as error:
         raise DataError(
-            f"{dataset.name}: no revision {dataset.revision!r}.", fix="Check what follows the #."
+            t("{name}: no revision {revision!r}.", name=dataset.name, revision=dataset.revision),
+            fix=t("Check what follows the #."),
         ) from error
     except errors.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "?")
-        return _recorded(dataset, f"{endpoint()} answered {status}")
+        return _recorded(dataset, t("{url} answered {status}", url=endpoint(), status=status))
     except unreachable as error:
-        return _recorded(dataset, f"{endpoint()} cannot be reached ({type(error).__name__})")
+        return _recorded(
+            dataset,
+            t("{url} cannot be reached ({kind})", url=endpoint(), kind=type(error).__name__),
+        )
     except (errors.HFValidationError, ValueError) as error:
-        raise DataError(f"{dataset.name}: {error}", fix="Write hf:owner/name.") from error
+        raise DataError(
+            t("{name}: {error}", name=dataset.name, error=error), fix=t("Write hf:owner/name.")
+        ) from error
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -172,14 +190,14 @@ def choose(
         if not inside:
             folders = sorted({n.split("/")[0] for n in rows if "/" in n})
             raise DataError(
-                f"{dataset.name}: no subset {dataset.subset!r}.",
-                fix=f"It has: {', '.join(folders) or 'no subsets'}.",
+                t("{name}: no subset {subset!r}.", name=dataset.name, subset=dataset.subset),
+                fix=t("It has: {names}.", names=", ".join(folders) or t("no subsets")),
             )
         rows = inside
     if not rows:
         raise DataError(
-            f"{dataset.name}: the repository holds no files of rows.",
-            fix=f"Expected files ending in {' '.join(SUFFIXES)}.",
+            t("{name}: the repository holds no files of rows.", name=dataset.name),
+            fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
     splits = {name: _split_of(name) for name in rows}
@@ -190,10 +208,15 @@ def choose(
     if not chosen:
         known = sorted({each for each in splits.values() if each})
         raise DataError(
-            f"{dataset.name}: no split {split!r}.",
-            fix=f"It has: {', '.join(known)}; write hf:{dataset.origin}@{known[0]}."
+            t("{name}: no split {split!r}.", name=dataset.name, split=split),
+            fix=t(
+                "It has: {names}; write hf:{origin}@{known}.",
+                names=", ".join(known),
+                origin=dataset.origin,
+                known=known[0],
+            )
             if known
-            else f"Its files name no split; write hf:{dataset.origin}.",
+            else t("Its files name no split; write hf:{origin}.", origin=dataset.origin),
         )
     return _one_kind(chosen)
 
@@ -210,8 +233,12 @@ def _by_card(
         if not default:
             known = ", ".join(str(c.get("config_name")) for c in named)
             raise DataError(
-                f"{dataset.name}: the dataset has several subsets.",
-                fix=f"Name one: hf:{dataset.origin}:SUBSET with one of {known}.",
+                t("{name}: the dataset has several subsets.", name=dataset.name),
+                fix=t(
+                    "Name one: hf:{origin}:SUBSET with one of {known}.",
+                    origin=dataset.origin,
+                    known=known,
+                ),
             )
         named = default
     for config in named[:1]:
@@ -227,8 +254,13 @@ def _by_card(
                     return found
         if split not in known:
             raise DataError(
-                f"{dataset.name}: no split {split!r}.",
-                fix=f"It has: {', '.join(known)}; write hf:{dataset.origin}@{known[0]}.",
+                t("{name}: no split {split!r}.", name=dataset.name, split=split),
+                fix=t(
+                    "It has: {names}; write hf:{origin}@{known}.",
+                    names=", ".join(known),
+                    origin=dataset.origin,
+                    known=known[0],
+                ),
             )
     return []
 
@@ -331,7 +363,7 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
         files = []
     if not files or not all(path.exists() for path in files):
         raise DataError(
-            f"{dataset.name}: it is not on this machine yet, and {why}.",
-            fix="Try again with a network, or set HF_ENDPOINT to a mirror you can reach.",
+            t("{name}: it is not on this machine yet, and {why}.", name=dataset.name, why=why),
+            fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
         )
     return _with(dataset, files, entry["names"])

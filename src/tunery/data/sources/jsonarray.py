@@ -233,7 +233,9 @@ class ArrayFile:
         """Replace a value that is no usable row by its problem."""
         if not isinstance(value, dict):
             what = (
-                f'a string "{visible(value, 60)}"' if isinstance(value, str) else show_value(value)
+                say('a string "{text}"', text=visible(value, 60))
+                if isinstance(value, str)
+                else show_value(value)
             )
             problem = Problem(
                 "E122",

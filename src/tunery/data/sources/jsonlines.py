@@ -179,7 +179,11 @@ class LineFile:
         return Bad(syntax_problem(self.name, text, line=line, record=record), text)
 
     def _not_object(self, value: Any, text: str, record: int, line: int) -> Bad:
-        what = f'a string "{visible(value, 60)}"' if isinstance(value, str) else show(value)
+        what = (
+            say('a string "{text}"', text=visible(value, 60))
+            if isinstance(value, str)
+            else show(value)
+        )
         problem = Problem(
             "E122",
             self.name,
@@ -314,4 +318,4 @@ def _keys(value: dict[str, Any]) -> int:
 
 
 def _short(value: Any) -> str:
-    return f'"{visible(value, 30)}"' if isinstance(value, str) else show(value)
+    return f'"{visible(value, 30)}"' if isinstance(value, str) else str(show(value))

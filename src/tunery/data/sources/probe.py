@@ -18,6 +18,7 @@ from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
 from tunery.env import human_bytes
 from tunery.errors import ConfigError
+from tunery.i18n import t
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 BOMS = (
@@ -188,7 +189,7 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
             raise _stop(
                 name,
                 "E119",
-                say("{what}, not rows", what=what),
+                say("{what}, not rows", what=say(what)),
                 say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
             )
 
@@ -201,8 +202,11 @@ def _utf8(
         encoding = codecs.lookup(options.encoding).name
     except LookupError as error:
         raise ConfigError(
-            f"data.encoding: {options.encoding!r} is no encoding that Python knows.",
-            fix="Such as utf-8, utf-16, latin-1, gb18030, shift_jis.",
+            t(
+                "data.encoding: {encoding!r} is no encoding that Python knows.",
+                encoding=options.encoding,
+            ),
+            fix=t("Such as utf-8, utf-16, latin-1, gb18030, shift_jis."),
         ) from error
     for mark, what, codec in BOMS:
         if head.startswith(mark) and encoding in ("utf-8", "utf-8-sig"):

@@ -131,7 +131,7 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
     return (
         "E106",
         at,
-        say("{what}, found {found}", what=_expected(error.msg), found=_found(rest)),
+        say("{what}, found {found}", what=say(_expected(error.msg)), found=_found(rest)),
         say("Correct the line."),
     )
 
@@ -140,8 +140,8 @@ def _expected(message: str) -> str:
     return message[:1].lower() + message[1:].removesuffix(" at")
 
 
-def _found(rest: str) -> str:
-    return repr(rest[:10]) if rest else "the end of the line"
+def _found(rest: str) -> Phrase:
+    return say("{text}", text=repr(rest[:10])) if rest else say("the end of the line")
 
 
 def _constant(word: str) -> None:
