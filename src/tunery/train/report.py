@@ -18,7 +18,7 @@ from tunery.runs.events import read_events
 from tunery.runs.folder import RunFolder
 from tunery.runs.diagnosis import diagnose, smooth
 
-WIDTH, HEIGHT, PAD = 760, 240, 44
+WIDTH, HEIGHT, PAD = 760, 230, 56
 MAX_POINTS = 2000
 TEAL, ORANGE, FAINT = "#0a6c6a", "#c2571a", "#9ccfcb"
 
@@ -44,8 +44,8 @@ def render(name: str, path: Path, events: Sequence[dict[str, Any]]) -> str:
         f"<p class=lead>{html.escape(finding.words)}</p>",
         f"<p>{html.escape(finding.advice)}</p>",
         _facts(events, path),
-        _curves(events),
         _answers(events),
+        _curves(events),
         _warnings(events),
     ]
     title = html.escape(t("Tunery run {name}", name=name))
