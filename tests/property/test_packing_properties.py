@@ -1,11 +1,13 @@
 """Packing keeps every token exactly once, whatever the lengths."""
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunery.data.collate import collate
 from tunery.data.packing import pack
+from tunery.data.prefixes import share
 from tunery.kernels.segments import Segments
 
 lengths = st.lists(st.integers(1, 60), max_size=80)
@@ -37,10 +39,14 @@ row = st.integers(1, 20).flatmap(
 )
 
 
-@given(st.lists(row, min_size=1, max_size=12), st.booleans())
+@given(st.lists(row, min_size=1, max_size=12), st.booleans(), st.booleans())
 @settings(deadline=None)
-def test_a_batch_predicts_every_trained_token_but_a_first_one_once(rows, trim):
-    batch = collate([(np.array(ids), np.array(mask)) for ids, mask in rows], trim=trim)
+def test_a_batch_predicts_every_trained_token_but_a_first_one_once(rows, trim, share_prefixes):
+    batch = collate(
+        [(np.array(ids), np.array(mask)) for ids, mask in rows],
+        trim=trim,
+        share_prefixes=share_prefixes,
+    )
     expected = [
         (ids[t - 1], ids[t], t - 1) for ids, mask in rows for t in range(1, len(ids)) if mask[t]
     ]
@@ -54,14 +60,52 @@ def test_a_batch_predicts_every_trained_token_but_a_first_one_once(rows, trim):
     assert list(found) == expected
     assert batch.num_tokens == sum(len(ids) for ids, _ in rows)
     if not trim:
-        assert batch.input_ids[0].tolist() == [token for ids, _ in rows for token in ids]
+        for places, (ids, _) in zip(batch.places, rows, strict=True):
+            assert batch.input_ids[0, places].tolist() == ids
+            assert batch.position_ids[0, places].tolist() == list(range(len(ids)))
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+few = st.lists(st.integers(0, 1), min_size=1, max_size=9)
+
+
+@given(st.lists(few, min_size=1, max_size=14), st.integers(1, 6))
+def test_every_row_is_the_path_to_its_last_segment(rows, min_saved):
+    arrays = [np.array(ids) for ids in rows]
+    tree = share(arrays, min_saved=min_saved)
+    joined = np.concatenate(tree.tokens)
+    for number, ids in enumerate(rows):
+        assert joined[tree.places(number)].tolist() == ids
+        assert np.concatenate([tree.tokens[s] for s in tree.path(number)]).tolist() == ids
+    assert all(parent < child for child, parent in enumerate(tree.parents))
+    assert tree.num_tokens == len(joined) <= sum(len(ids) for ids in rows)
+    if min_saved == 1:
+        assert tree.num_tokens == len(
+            {tuple(ids[: n + 1]) for ids in rows for n in range(len(ids))}
+        )
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(-1, 8)), min_size=1, max_size=40),
+    st.integers(1, 3),
+)
 @settings(deadline=None)
-def test_buckets_hold_every_token_once(lengths):
-    segments = Segments(lengths)
-    buckets = segments.buckets("cpu")
-    tokens = [token for bucket in buckets for token in bucket.tokens.tolist()]
-    assert sorted(tokens) == list(range(sum(lengths)))
-    assert sum(bucket.size for bucket in buckets) == len(lengths)
+def test_gathering_into_buckets_and_back_gives_every_row_back(segments, key_heads):
+    lengths = [length for length, _ in segments]
+    parents = [min(parent, number - 1) for number, (_, parent) in enumerate(segments)]
+    made = Segments(lengths, parents)
+    heads = 2 * key_heads
+    layout = made.layout(heads, key_heads)
+    queries = torch.arange(sum(lengths) * heads)
+    gathered = torch.cat([queries[rows] for rows in layout.query_rows])
+    assert torch.equal(gathered[layout.query_back], queries)
+    keys = torch.arange(sum(lengths) * key_heads)
+    gathered = torch.cat([keys[rows] for rows in layout.key_rows])
+    assert torch.equal(gathered[layout.key_back], keys)
+    assert sum(bucket.size for bucket in made.buckets()) == len(lengths)
+    placed = torch.cat(
+        [
+            rows.index_fill(0, pad, -1) if (pad := layout.padding[i]) is not None else rows
+            for i, rows in enumerate(layout.query_rows)
+        ]
+    )
+    assert sorted(placed[placed >= 0].tolist()) == queries.tolist()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from tests.train.architectures import (
     EXTRA,
     gradients,
@@ -14,6 +13,7 @@ from tests.train.architectures import (
     relative_error,
     tiny,
 )
+
 from tunery.data.collate import collate
 from tunery.train.forward import shortcuts, token_losses
 
@@ -36,6 +36,34 @@ def test_packed_loss_and_gradient_equal_unpacked_ones(name):
     assert loss.item() == pytest.approx(expected.item(), rel=TOLERANCE)
     assert relative_error(gradients(model), expected_gradients) <= TOLERANCE
     assert shortcuts(model).packed is (name not in UNPACKED)
+
+
+def rows_with_common_beginnings():
+    system = np.arange(3, 43)
+    rows = []
+    for ids, mask in random_rows(lengths=(12, 9, 20, 9, 4, 1)):
+        rows.append((np.concatenate([system, ids]), np.concatenate([np.zeros(40, bool), mask])))
+    turn = rows[0][0]  # a third level: two rows that begin with the whole first one
+    for ids, mask in random_rows(lengths=(7, 15), seed=1):
+        rows.append((np.concatenate([turn, ids]), np.concatenate([np.ones(len(turn), bool), mask])))
+    return [*rows, rows[-1], *random_rows(lengths=(17, 5), seed=2)]
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_common_beginnings_computed_once_give_the_same_loss_and_gradient(name):
+    model = tiny(name)
+    rows = rows_with_common_beginnings()
+    expected = plain_loss(model, rows)
+    expected.backward()
+    expected_gradients = gradients(model)
+
+    batch = collate(rows)
+    loss, _ = token_losses(model, batch)
+    loss.backward()
+
+    assert batch.input_ids.numel() < 0.5 * batch.num_tokens
+    assert loss.item() == pytest.approx(expected.item(), rel=TOLERANCE)
+    assert relative_error(gradients(model), expected_gradients) <= TOLERANCE
 
 
 def test_one_times_16_equals_2_times_8_equals_16_times_1():

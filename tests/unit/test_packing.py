@@ -82,3 +82,52 @@ def test_rows_that_are_not_rows_are_refused(bad):
 def test_ids_are_int64_whatever_the_cache_stored():
     batch = collate(rows())
     assert batch.input_ids.dtype == batch.target_ids_K.dtype == torch.int64
+
+
+def sharing_rows():
+    head = np.arange(20)
+    tails = ([30, 31], [40], [30, 31, 32], [])
+    rows = [np.concatenate([head, np.array(tail, dtype=np.int64)]) for tail in tails]
+    return [(row, np.arange(len(row)) >= 18) for row in rows]
+
+
+def test_a_common_beginning_is_laid_down_once():
+    batch = collate(sharing_rows(), trim=False)
+    assert batch.input_ids[0].tolist() == [*range(20), 30, 31, 30, 31, 32, 40]
+    assert batch.position_ids[0].tolist() == [*range(20), 20, 21, 20, 21, 22, 20]
+    assert batch.lengths == (20, 2, 3, 1)
+    assert batch.parents == (-1, 0, 0, 0)
+    assert batch.num_tokens == 20 * 4 + 6
+
+
+def test_each_row_predicts_its_own_next_token_after_a_common_beginning():
+    batch = collate(sharing_rows(), trim=False)
+    found = batch.target_ids_K.split(list(batch.trained_counts))
+    assert [row.tolist() for row in found] == [
+        [18, 19, 30, 31],
+        [18, 19, 40],
+        [18, 19, 30, 31, 32],
+        [18, 19],
+    ]
+
+
+def test_a_shared_batch_splits_into_the_rows_it_was_made_of():
+    rows = sharing_rows()
+    for single, (ids, mask) in zip(collate(rows, trim=False).one_by_one(), rows, strict=True):
+        expected = collate([(ids, mask)], trim=False)
+        assert single.input_ids.tolist() == expected.input_ids.tolist()
+        assert single.position_ids.tolist() == expected.position_ids.tolist()
+        assert single.trained_index_K.tolist() == expected.trained_index_K.tolist()
+        assert single.target_ids_K.tolist() == expected.target_ids_K.tolist()
+
+
+def test_a_beginning_that_saves_little_is_not_shared():
+    rows = [
+        (np.array([1, 2, 3, 4, 5]), np.ones(5, bool)),
+        (np.array([1, 2, 3, 9]), np.ones(4, bool)),
+    ]
+    assert collate(rows, trim=False).parents == (-1, -1)
+
+
+def test_sharing_can_be_turned_off():
+    assert collate(sharing_rows(), share_prefixes=False).parents == (-1, -1, -1, -1)

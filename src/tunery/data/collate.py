@@ -1,11 +1,12 @@
 """Rows of token ids -> one packed batch, without padding.
 
-Shapes: N tokens of the batch, S segments (one a row), K trained tokens.
+Shapes: N tokens of the batch, S segments, K trained tokens.
 
 A token carries loss through the hidden state before it: the first token of a row is never
 trained, and what follows a row's last trained token changes neither loss nor gradient of a
 causal model. ``collate`` therefore leaves that tail out (``trim``): the last answer's end token
-and the line break after it need not be computed.
+and the line break after it need not be computed. What several rows begin with is laid down once
+(``share_prefixes``, see ``data.prefixes``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunery.data.prefixes import alone, share
+
 TokenRow = tuple[np.ndarray, np.ndarray]
 
 
@@ -27,14 +30,20 @@ class Batch:
     Args:
         input_ids: Token ids. Shape ``[1, N]``, int64.
         position_ids: Position of each token in its own row. Shape ``[1, N]``, int64.
-        loss_mask: True where the token is trained (predicted by the one before). Shape ``[1, N]``.
-            With ``trim`` a row's last trained token is usually not among the N.
-        segments: Where each row begins, and N at the end. Shape ``[S + 1]``, int32.
-        trained_index_K: Positions in N whose hidden state predicts a trained token. int64.
+        loss_mask: True where the token is trained (predicted by the one before) in some row; a
+            row's last trained token is not among the N if trimmed. Shape ``[1, N]``.
+        segments: Where each segment begins, and N at the end. Shape ``[S + 1]``, int32.
+        trained_index_K: Positions in N whose hidden state predicts a trained token, row by row;
+            a position that rows share may be there several times. int64.
         target_ids_K: The token predicted there. int64.
         rows: The caller's number for each row (by default 0, 1, ...).
-        num_tokens: Tokens of the rows before trimming; what throughput counts.
-        lengths: Computed tokens of each row; plain numbers, so that no device is asked.
+        num_tokens: Tokens of the rows, before anything is left out or shared; what throughput
+            counts.
+        lengths: Tokens of each segment; plain numbers, so that no device is asked.
+        parents: For each segment the one before it in its rows, or -1.
+        longest: Computed tokens of the longest row.
+        places: For each row where its tokens lie in N.
+        trained_counts: Trained tokens of each row.
     """
 
     input_ids: Tensor
@@ -46,6 +55,10 @@ class Batch:
     rows: tuple[int, ...]
     num_tokens: int
     lengths: tuple[int, ...]
+    parents: tuple[int, ...]
+    longest: int
+    places: tuple[np.ndarray, ...]
+    trained_counts: tuple[int, ...]
 
     @property
     def num_trained(self) -> int:
@@ -68,34 +81,41 @@ class Batch:
         return replace(self, **moved)
 
     def one_by_one(self) -> list[Batch]:
-        """Split into batches of one row each, for models that cannot be packed."""
+        """Split into batches of one row each, for models whose rows cannot be packed."""
+        device = self.input_ids.device
+        counts = list(self.trained_counts)
+        indices = self.trained_index_K.split(counts)
+        targets = self.target_ids_K.split(counts)
         singles: list[Batch] = []
-        share = self.num_tokens // max(len(self.rows), 1)
-        start = 0
-        for row, length in zip(self.rows, self.lengths, strict=True):
-            end = start + length
-            inside = (self.trained_index_K >= start) & (self.trained_index_K < end)
+        for row, places in enumerate(self.places):
+            length = len(places)
+            where = torch.from_numpy(places).to(device)
             singles.append(
                 Batch(
-                    input_ids=self.input_ids[:, start:end],
-                    position_ids=self.position_ids[:, start:end],
-                    loss_mask=self.loss_mask[:, start:end],
-                    segments=torch.tensor(
-                        [0, length], dtype=torch.int32, device=self.segments.device
-                    ),
-                    trained_index_K=self.trained_index_K[inside] - start,
-                    target_ids_K=self.target_ids_K[inside],
-                    rows=(row,),
-                    num_tokens=share,
+                    input_ids=self.input_ids[:, where],
+                    position_ids=self.position_ids[:, where],
+                    loss_mask=self.loss_mask[:, where],
+                    segments=torch.tensor([0, length], dtype=torch.int32, device=device),
+                    trained_index_K=self.position_ids[0, indices[row]],
+                    target_ids_K=targets[row],
+                    rows=(self.rows[row],),
+                    num_tokens=length,
                     lengths=(length,),
+                    parents=(-1,),
+                    longest=length,
+                    places=(np.arange(length),),
+                    trained_counts=(counts[row],),
                 )
             )
-            start = end
         return singles
 
 
 def collate(
-    rows: Sequence[TokenRow], indices: Sequence[int] | None = None, *, trim: bool = True
+    rows: Sequence[TokenRow],
+    indices: Sequence[int] | None = None,
+    *,
+    trim: bool = True,
+    share_prefixes: bool = True,
 ) -> Batch:
     """Lay rows end to end.
 
@@ -103,6 +123,8 @@ def collate(
         rows: ``(input_ids, loss_mask)`` pairs of equal length, at least one token each.
         indices: Numbers to remember the rows by; by default their positions.
         trim: Leave out what follows a row's last trained token (at least one token stays).
+        share_prefixes: Lay down once what several rows begin with. With dropout, rows then share
+            its random numbers there too; turn it off where that matters.
 
     Raises:
         ValueError: No row, an empty row, or a mask of another length.
@@ -111,39 +133,43 @@ def collate(
         raise ValueError("a batch needs at least one row")
     ids: list[np.ndarray] = []
     masks: list[np.ndarray] = []
-    trained: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    lengths: list[int] = []
-    start = num_tokens = 0
+    predicted: list[np.ndarray] = []
     for number, (row_ids, row_mask) in enumerate(rows):
-        row_ids = np.asarray(row_ids)
-        row_mask = np.asarray(row_mask, dtype=bool)
+        row_ids, row_mask = np.asarray(row_ids), np.asarray(row_mask, dtype=bool)
         if row_ids.ndim != 1 or row_ids.shape != row_mask.shape or not row_ids.size:
             raise ValueError(
                 f"row {number}: ids {row_ids.shape} and loss mask {row_mask.shape} must be equally "
                 "long and not empty"
             )
-        predicted = np.flatnonzero(row_mask[1:])  # hidden state t predicts token t + 1
+        trained = np.flatnonzero(row_mask[1:])  # hidden state t predicts token t + 1
         keep = row_ids.size
         if trim:
-            keep = int(predicted[-1]) + 1 if predicted.size else 1
+            keep = int(trained[-1]) + 1 if trained.size else 1
         ids.append(row_ids[:keep])
         masks.append(row_mask[:keep])
-        trained.append(predicted + start)
-        targets.append(row_ids[predicted + 1])
-        lengths.append(keep)
-        start += keep
-        num_tokens += int(row_ids.size)
+        predicted.append(trained)
+    tree = share(ids) if share_prefixes and len(ids) > 1 else alone(ids)
+    places = [tree.places(row) for row in range(len(ids))]
+    positions = np.empty(tree.num_tokens, dtype=np.int64)
+    loss_mask = np.zeros(tree.num_tokens, dtype=bool)
+    for row, where in enumerate(places):
+        positions[where] = np.arange(len(where))
+        loss_mask[where] |= masks[row]
+    lengths = tuple(len(tokens) for tokens in tree.tokens)
     return Batch(
-        input_ids=_ids(ids)[None],
-        position_ids=_ids([np.arange(length) for length in lengths])[None],
-        loss_mask=torch.from_numpy(np.concatenate(masks))[None],
+        input_ids=_ids(tree.tokens)[None],
+        position_ids=torch.from_numpy(positions)[None],
+        loss_mask=torch.from_numpy(loss_mask)[None],
         segments=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)),
-        trained_index_K=_ids(trained),
-        target_ids_K=_ids(targets),
+        trained_index_K=_ids([where[t] for where, t in zip(places, predicted, strict=True)]),
+        target_ids_K=_ids([row[0][t + 1] for row, t in zip(rows, predicted, strict=True)]),
         rows=tuple(range(len(rows))) if indices is None else tuple(int(i) for i in indices),
-        num_tokens=num_tokens,
-        lengths=tuple(lengths),
+        num_tokens=sum(len(row[0]) for row in rows),
+        lengths=lengths,
+        parents=tuple(tree.parents),
+        longest=max(len(where) for where in places),
+        places=tuple(places),
+        trained_counts=tuple(len(trained) for trained in predicted),
     )
 
 

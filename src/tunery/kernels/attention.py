@@ -4,19 +4,17 @@ Registered with transformers as the attention (and mask) implementation ``tunery
 that uses its attention interface gets it without a patch. Without an active pack (generation,
 padded batches) it is transformers' own SDPA. With one, no N x N mask is ever built:
 
-- CPU: segments are put into buckets of similar length (``Segments.buckets``). Short ones run as
-  product, softmax, product; long ones through SDPA. Query heads that share a key head are folded
-  into its rows, so keys and values are never repeated.
-- CUDA: ``torch.nn.attention.varlen`` where torch has it.
+- CUDA: ``torch.nn.attention.varlen``, where torch has it and the score rule allows.
+- else ``kernels.scores``: buckets of similar length as product, softmax, product, exact also for
+  soft caps and attention sinks.
 
-Sliding windows, soft caps and attention sinks take the exact product form.
-
-Shapes: N tokens, S segments of a bucket, T its longest, H query heads, G key heads, D head width.
+Shapes: N tokens, H query heads, G key heads, D width of a query or key, E of a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -28,14 +26,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tunery.errors import EngineError
-from tunery.kernels.segments import Bucket, Segments
-from tunery.kernels.short_attention import Score, attend
+from tunery.kernels.scores import Score, attend
+from tunery.kernels.segments import Segments
 
 NAME = "tunery"
-
-# Above this length the T x T scores no longer fit the caches of a CPU core and SDPA, which never
-# holds them whole, wins (measured in benchmarks/kernels.py).
-LONG = 512
+HAS_VARLEN = importlib.util.find_spec("torch.nn.attention.varlen") is not None
 
 _active: ContextVar[Segments | None] = ContextVar("tunery_segments", default=None)
 
@@ -96,7 +91,7 @@ def tunery_attention(
         module: The attention layer.
         query: Shape ``[1, H, N, D]``.
         key: Shape ``[1, G, N, D]``.
-        value: Shape ``[1, G, N, Dv]``.
+        value: Shape ``[1, G, N, E]``.
         attention_mask: What ``tunery_mask`` gave.
         dropout: Dropout of the attention weights.
         scaling: Factor on the scores.
@@ -104,7 +99,7 @@ def tunery_attention(
             passes.
 
     Returns:
-        Shape ``[1, N, H, Dv]``, and None for the weights.
+        Shape ``[1, N, H, E]``, and None for the weights.
 
     Raises:
         EngineError: The mask says packed, and no segments came along.
@@ -129,8 +124,10 @@ def tunery_attention(
         sinks_H=kwargs.get("s_aux"),
         dropout=dropout,
     )
-    out_NHD = _per_segment(query[0], key[0], value[0], segments, score)
-    return out_NHD[None], None
+    query_NHD, key_NGD, value_NGE = (t[0].transpose(0, 1) for t in (query, key, value))
+    if query.is_cuda and _varlen_fits(query, value, score):
+        return _varlen(query_NHD, key_NGD, value_NGE, segments=segments, score=score)[None], None
+    return attend(query_NHD, key_NGD, value_NGE, segments, score)[None], None
 
 
 def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -178,99 +175,63 @@ def _plain(
     scaling: float | None,
     kwargs: dict[str, Any],
 ) -> tuple[Tensor, None]:
-    """Not packed: SDPA, or the exact product form for what SDPA cannot do."""
-    if kwargs.get("softcap") is None and kwargs.get("s_aux") is None:
+    """Not packed: SDPA, or the product form for what SDPA cannot do."""
+    softcap, sinks_H = kwargs.get("softcap"), kwargs.get("s_aux")
+    if softcap is None and sinks_H is None:
         out, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs
         )
         return out, None
-    score = Score(
-        scale=scaling if scaling is not None else query.shape[-1] ** -0.5,
-        softcap=kwargs.get("softcap"),
-        sinks_H=kwargs.get("s_aux"),
-        dropout=dropout,
-    )
+    heads, num_queries, num_keys = query.shape[1], query.shape[2], key.shape[2]
+    groups = heads // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = (query @ key.transpose(2, 3)).float()
+    scores = scores * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     if attention_mask is None:
-        allowed = torch.ones(
-            query.shape[2], key.shape[2], dtype=torch.bool, device=query.device
-        ).tril(key.shape[2] - query.shape[2])[None, None]
-    else:
-        allowed = attention_mask
-    return attend(query, key, value, allowed, score).transpose(1, 2).contiguous(), None
+        attention_mask = torch.ones(
+            num_queries, num_keys, dtype=torch.bool, device=query.device
+        ).tril(num_keys - num_queries)
+    scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    if sinks_H is not None:
+        sinks = sinks_H.float().view(1, heads, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], -1)
+    weights = scores.softmax(-1)[..., :num_keys].to(value.dtype)
+    weights = nn.functional.dropout(weights, dropout)
+    return (weights @ value).transpose(1, 2).contiguous(), None
 
 
-def _per_segment(
-    query_HND: Tensor, key_GND: Tensor, value_GND: Tensor, segments: Segments, score: Score
-) -> Tensor:
-    """Run every bucket and put the rows back in their places; the result is ``[N, H, Dv]``."""
-    query_NHD = query_HND.transpose(0, 1)
-    key_NGD = key_GND.transpose(0, 1)
-    value_NGD = value_GND.transpose(0, 1)
-    if query_HND.is_cuda and _varlen_fits(query_HND, value_GND, score):
-        return _varlen(query_NHD, key_NGD, value_NGD, segments, score)
-    outs: list[Tensor] = []
-    for bucket in segments.buckets(query_HND.device):
-        parts = [bucket.gather(tensor) for tensor in (query_NHD, key_NGD, value_NGD)]
-        outs.append(bucket.flatten(_bucket(*parts, bucket=bucket, score=score)))
-    return segments.restore(outs)
-
-
-def _bucket(
-    query_SHTD: Tensor, key_SGTD: Tensor, value_SGTD: Tensor, *, bucket: Bucket, score: Score
-) -> Tensor:
-    if bucket.longest > LONG and score.plain:
-        groups = query_SHTD.shape[1] // key_SGTD.shape[1]
-        # Padding sits behind the row, so the causal mask hides it; no mask tensor is needed.
-        return nn.functional.scaled_dot_product_attention(
-            query_SHTD,
-            key_SGTD.repeat_interleave(groups, 1) if groups > 1 else key_SGTD,
-            value_SGTD.repeat_interleave(groups, 1) if groups > 1 else value_SGTD,
-            dropout_p=score.dropout,
-            scale=score.scale,
-            is_causal=True,
-        )
-    allowed = bucket.allowed(score.window, query_SHTD.device)
-    return attend(query_SHTD, key_SGTD, value_SGTD, allowed, score)
-
-
-def _varlen_fits(query_HND: Tensor, value_GND: Tensor, score: Score) -> bool:
-    plain = score.softcap is None and score.sinks_H is None and not score.dropout
-    half = query_HND.dtype in (torch.bfloat16, torch.float16)
-    same = query_HND.shape[-1] == value_GND.shape[-1] <= 256
-    try:
-        from torch.nn.attention import varlen as _  # noqa: F401
-    except ImportError:
-        return False
-    return plain and half and same
+def _varlen_fits(query: Tensor, value: Tensor, score: Score) -> bool:
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    same = query.shape[-1] == value.shape[-1] <= 256
+    return HAS_VARLEN and score.plain and half and same
 
 
 def _varlen(
-    query_NHD: Tensor, key_NGD: Tensor, value_NGD: Tensor, segments: Segments, score: Score
+    query_NHD: Tensor, key_NGD: Tensor, value_NGE: Tensor, *, segments: Segments, score: Score
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    starts = segments.starts(query_NHD.device)
+    lists = segments.varlen()
+    if lists.keys is not None:  # shared ancestors stand before each segment's own keys
+        key_NGD, value_NGE = key_NGD[lists.keys], value_NGE[lists.keys]
     out = varlen_attn(
         query_NHD.contiguous(),
         key_NGD.contiguous(),
-        value_NGD.contiguous(),
-        starts,
-        starts,
-        segments.longest,
+        value_NGE.contiguous(),
+        lists.query_starts,
+        lists.key_starts,
+        max(segments.lengths),
         segments.longest,
         scale=score.scale,
-        # A window of w tokens counts the token itself; flash counts those before it.
-        window_size=((score.window - 1) if score.window else -1, 0),
+        # Ours counts the token itself, flash attention those before it. The last query is aligned
+        # with the last key, as a segment's ancestors come before it.
+        window_size=(score.window - 1 if score.window else -1, 0),
         enable_gqa=query_NHD.shape[1] != key_NGD.shape[1],
     )
     assert isinstance(out, Tensor)
     return out
-
-
-def registered(names: Sequence[str]) -> bool:
-    """Whether transformers knows these attention implementations."""
-    known = set(AttentionInterface().valid_keys())
-    return set(names) <= known
 
 
 AttentionInterface.register(NAME, tunery_attention)

@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits of one chunk: small enough for the cache of a CPU and for any device's memory, large
-# enough that reading the weight once a chunk is cheap beside the product.
-CHUNK_BYTES_CPU = 24 * 2**20
+# Logits of one chunk, in fp32: large enough that reading the weight once a chunk is cheap beside
+# the product, small beside everything else in memory.
+CHUNK_BYTES_CPU = 48 * 2**20
 CHUNK_BYTES = 256 * 2**20
+
+# fp32 logits that softmax works on at once: a CPU's cache holds them.
+SOFTMAX_BYTES_CPU = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def linear_cross_entropy(
         hidden_ND: Last hidden states, any float dtype. Shape ``[N, D]``.
         weight_VD: Vocabulary projection. Shape ``[V, D]``.
         target_K: Token predicted at each trained position. Shape ``[K]``, int64.
-        index_K: Trained positions in N, each at most once. Shape ``[K]``, int64.
+        index_K: Trained positions in N; one may be there several times. Shape ``[K]``, int64.
         bias_V: Bias of the projection. Shape ``[V]``.
         head: Scale and soft cap of the logits.
         chunk: Positions computed at once; by default from the vocabulary and the device.
@@ -88,6 +91,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = hidden_ND.dtype
         work_VD = weight_VD.to(dtype)
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        rows = chunk
+        if hidden_ND.device.type == "cpu":
+            rows = max(1, SOFTMAX_BYTES_CPU // (4 * weight_VD.shape[0]))
         hidden_KD = hidden_ND.index_select(0, index_K)
         grad_KD = torch.empty_like(hidden_KD) if needs_hidden else None
         grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
@@ -97,28 +103,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_V = torch.zeros_like(bias_V, dtype=torch.float32)
         for start in range(0, target_K.numel(), chunk):
             part = slice(start, start + chunk)
-            target_C = target_K[part, None]
             logits_CV = _logits(hidden_KD[part], work_VD, bias_V)
-            cap_CV = _shape(logits_CV, head)
-            target_logit_C = logits_CV.gather(1, target_C).float()
+            # The products want many rows, softmax wants them in the cache: a few at a time,
+            # each turned from logits into their gradient in place.
+            for row in range(0, len(logits_CV), rows):
+                some = slice(row, row + rows)
+                logits = logits_CV[some]
+                total += _loss(logits, target_K[part][some], head, needs_grad=needs_any)
             if not needs_any:
-                total += (logits_CV.float().logsumexp(-1, keepdim=True) - target_logit_C).sum()
                 continue
-            # softmax in the logits' own dtype reads and writes half the bytes in bf16; it sums
-            # in fp32 inside. The loss itself comes from the fp32 log-sum-exp.
-            grad_CV, losses_C = _loss_and_gradient(logits_CV, target_C, target_logit_C)
-            total += losses_C.sum()
-            if cap_CV is not None:
-                grad_CV.mul_(cap_CV)
-            if head.scale != 1.0:
-                grad_CV.mul_(head.scale)
-            grad_CV = grad_CV.to(dtype)
             if grad_KD is not None:
-                torch.mm(grad_CV, work_VD, out=grad_KD[part])
+                torch.mm(logits_CV, work_VD, out=grad_KD[part])
             if grad_VD is not None:
-                grad_VD += grad_CV.t() @ hidden_KD[part]
+                grad_VD += logits_CV.t() @ hidden_KD[part]
             if grad_V is not None:
-                grad_V += grad_CV.sum(0, dtype=torch.float32)
+                grad_V += logits_CV.sum(0, dtype=torch.float32)
         ctx.save_for_backward(grad_KD, grad_VD, grad_V, index_K)
         ctx.num_tokens = hidden_ND.shape[0]
         ctx.dtypes = (weight_VD.dtype, bias_V.dtype if bias_V is not None else None)
@@ -131,7 +130,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden = weight = bias = None
         if grad_KD is not None:
             hidden = grad_KD.new_zeros(ctx.num_tokens, grad_KD.shape[1])
-            hidden.index_copy_(0, index_K, grad_KD * grad.to(grad_KD.dtype))
+            hidden.index_add_(0, index_K, grad_KD * grad.to(grad_KD.dtype))
         if grad_VD is not None:
             weight = (grad_VD * grad).to(ctx.dtypes[0])
         if grad_V is not None:
@@ -145,24 +144,24 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tens
     return torch.addmm(bias_V.to(hidden_CD.dtype), hidden_CD, weight_VD.t())
 
 
-def _shape(logits_CV: Tensor, head: Head) -> Tensor | None:
-    """Apply scale and soft cap in place; return the soft cap's derivative where there is one."""
+def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) -> Tensor:
+    """Sum of the losses; with ``needs_grad`` the logits become d loss / d logits, in place."""
+    shaped_CV = logits_CV.float()
     if head.scale != 1.0:
-        logits_CV.mul_(head.scale)
-    if head.softcap is None:
-        return None
-    logits_CV.div_(head.softcap).tanh_()
-    derivative_CV = 1.0 - logits_CV.float().square()
-    logits_CV.mul_(head.softcap)
-    return derivative_CV
-
-
-def _loss_and_gradient(
-    logits_CV: Tensor, target_C1: Tensor, target_logit_C1: Tensor
-) -> tuple[Tensor, Tensor]:
-    """d loss / d logits (softmax minus one at the target) in fp32, and the losses."""
-    logits_CV = logits_CV.float()
-    lse_C1 = logits_CV.logsumexp(-1, keepdim=True)
-    grad_CV = logits_CV.sub_(lse_C1).exp_()
-    grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))
-    return grad_CV, lse_C1 - target_logit_C1
+        shaped_CV = shaped_CV * head.scale
+    capped_CV = None
+    if head.softcap is not None:
+        capped_CV = torch.tanh(shaped_CV / head.softcap)
+        shaped_CV = capped_CV * head.softcap
+    target_C1 = target_C[:, None]
+    logprobs_CV = shaped_CV.log_softmax(-1)
+    loss = -logprobs_CV.gather(1, target_C1).sum()
+    if needs_grad:
+        grad_CV = logprobs_CV.exp_()
+        grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))
+        if capped_CV is not None:
+            grad_CV.mul_(1.0 - capped_CV.square_())
+        if head.scale != 1.0:
+            grad_CV.mul_(head.scale)
+        logits_CV.copy_(grad_CV)
+    return loss

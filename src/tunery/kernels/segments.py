@@ -1,152 +1,308 @@
-"""Where the rows of a packed batch lie, and how to compute them in few equal-length groups.
+"""Where the rows of a packed batch lie, and how to compute their attention in few groups.
 
-Shapes: N tokens, S segments of one bucket, T the bucket's longest segment, P = S * T places.
+A batch is a row of segments. A segment may have a parent: an earlier segment that comes before it
+in its row and that it shares with other rows (a common system prompt). A token sees its own
+segment up to itself and all of its ancestors, so each row sees exactly what it would see alone.
+
+Shapes: N tokens, S segments of a bucket, T the bucket's longest segment, C tokens of the common
+ancestors, U = C + T keys, H query heads, G key heads, M = H / G.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 # Cost model of one attention layer on a CPU, in units of one score entry: each token costs about
-# 64 more (its share of the copies), each bucket about 60,000 (ten small kernels).
+# 64 more (its share of the copies), each bucket about 60,000 (its dozen small kernels).
 TOKEN_COST = 64
 BUCKET_COST = 60_000
+
+# Scores of one bucket and head: more segments than fit are computed in several buckets, so that
+# the scores stay in a CPU's cache.
+BUCKET_SCORES = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries of a bucket computed together, and the keys they see.
+
+    Args:
+        queries: Part of T.
+        keys: Part of U.
+        mask: 0 where a query sees a key, else minus infinity.
+    """
+
+    queries: slice
+    keys: slice
+    mask: Tensor
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Segments of similar length, computed as one padded batch.
+    """Segments with the same ancestors and similar lengths, computed as one padded batch.
+
+    A place beyond its segment's end holds the segment's last token again; it lies after every
+    real query, so the causal mask hides it, and it is never read back.
 
     Args:
-        places: For each of the P places the token it holds; a place beyond its segment's end
-            holds the segment's last token again and is never read back. Shape ``[P]``, int64.
-        used: Which places hold a token of their own, in token order. int64.
-        tokens: The tokens of those places. int64.
-        starts_at: First token if the bucket is one unpadded run of tokens, else None.
+        queries: For each of the S * T places the token it holds, ``[S, T]``, int64.
+        context: Tokens of the common ancestors in order, ``[C]``, int64.
         size: S.
         longest: T.
     """
 
-    places: Tensor
-    used: Tensor
-    tokens: Tensor
-    starts_at: int | None
+    queries: Tensor
+    context: Tensor
     size: int
     longest: int
-    _allowed: dict[tuple[int | None, str], Tensor] = field(default_factory=dict)
+    _blocks: dict[tuple[int, int | None, torch.dtype], list[Block]] = field(default_factory=dict)
 
-    def gather(self, tensor_NHD: Tensor) -> Tensor:
-        """Rows of this bucket, ``[S, H, T, D]``; a view where the bucket is unpadded."""
-        if self.starts_at is not None:
-            end = self.starts_at + self.size * self.longest
-            picked = tensor_NHD[self.starts_at : end]
-        else:
-            picked = tensor_NHD.index_select(0, self.places)
-        return picked.unflatten(0, (self.size, self.longest)).transpose(1, 2)
+    @property
+    def num_keys(self) -> int:
+        """U: what the longest query sees."""
+        return len(self.context) + self.longest
 
-    def flatten(self, out_SHTD: Tensor) -> Tensor:
-        """Outputs of the bucket's own tokens, in the order of ``tokens``."""
-        out_PHD = out_SHTD.transpose(1, 2).flatten(0, 1)
-        return out_PHD if self.starts_at is not None else out_PHD.index_select(0, self.used)
+    def query_rows(self, heads: int, key_heads: int) -> Tensor:
+        """Rows of ``[N * H, D]`` in the order (S, G, M, T); int64."""
+        head = torch.arange(heads, device=self.queries.device).view(key_heads, -1, 1)
+        return (self.queries[:, None, None] * heads + head).flatten()
 
-    def allowed(self, window: int | None, device: torch.device) -> Tensor:
-        """Causal (and sliding) mask ``[T, T]``: True where a query sees a key."""
-        key = (window, str(device))
-        if key not in self._allowed:
-            mask = torch.ones(self.longest, self.longest, dtype=torch.bool, device=device).tril()
-            self._allowed[key] = mask.triu(1 - window) if window else mask
-        return self._allowed[key]
+    def key_rows(self, key_heads: int) -> Tensor:
+        """Rows of ``[N * G, D]`` in the order (S, G, U); int64."""
+        places = torch.cat([self.context.expand(self.size, -1), self.queries], 1)
+        head = torch.arange(key_heads, device=places.device)[:, None]
+        return (places[:, None] * key_heads + head).flatten()
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """0 where a query sees a key, else minus infinity. Shape ``[T, U]``."""
+        device = self.queries.device
+        query = torch.arange(self.longest, device=device)[:, None] + len(self.context)
+        key = torch.arange(self.num_keys, device=device)
+        hidden = key > query
+        if window is not None:
+            hidden |= key <= query - window
+        return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(
+            hidden, -torch.inf
+        )
+
+    def blocks(self, most: int, window: int | None, dtype: torch.dtype) -> list[Block]:
+        """Runs of at most ``most`` queries with the keys that any of them sees; kept."""
+        wanted = (most, window, dtype)
+        if wanted not in self._blocks:
+            mask, shared = self.mask(window, dtype), len(self.context)
+            blocks: list[Block] = []
+            for start in range(0, self.longest, most):
+                end = min(start + most, self.longest)
+                first = max(0, shared + start - window + 1) if window is not None else 0
+                queries, keys = slice(start, end), slice(first, shared + end)
+                blocks.append(Block(queries, keys, mask[queries, keys]))
+            self._blocks[wanted] = blocks
+        return self._blocks[wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Row numbers for one head count, shared by all layers of a forward and backward pass.
+
+    Args:
+        query_rows: One tensor a bucket, rows of ``[N * H, D]``.
+        key_rows: One tensor a bucket, rows of ``[N * G, D]``.
+        padding: One tensor a bucket, the places in its query rows that repeat a token; None where
+            there is none.
+        query_back: For each row of ``[N * H, D]`` its place in the buckets' joined rows.
+        key_back: For each row of ``[N * G, D]`` the place where it is its segment's own key.
+    """
+
+    query_rows: list[Tensor]
+    key_rows: list[Tensor]
+    padding: list[Tensor | None]
+    query_back: Tensor
+    key_back: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Varlen:
+    """What variable-length attention kernels take.
+
+    Args:
+        query_starts: Where each segment's queries begin, and their number. int32.
+        key_starts: Where each segment's keys begin, and their number. int32.
+        keys: Tokens in the order of the keys; None for N tokens in order.
+    """
+
+    query_starts: Tensor
+    key_starts: Tensor
+    keys: Tensor | None
 
 
 class Segments:
-    """The rows of one packed batch.
+    """The segments of one packed batch.
 
     Args:
-        lengths: Tokens of each row, in the order they lie in the batch.
+        lengths: Tokens of each segment, in the order they lie in the batch.
+        parents: For each segment an earlier one, or -1; by default none has a parent.
+        device: Where the row numbers are needed.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = tuple(int(length) for length in lengths)
-        self.longest = max(self.lengths)
-        self.num_tokens = sum(self.lengths)
-        self._starts: dict[str, Tensor] = {}
-        self._buckets: dict[str, list[Bucket]] = {}
-        self._order: dict[str, Tensor | None] = {}
-
-    def starts(self, device: torch.device) -> Tensor:
-        """Where each row begins, and N: ``[num_rows + 1]``, int32."""
-        key = str(device)
-        if key not in self._starts:
-            ends = torch.tensor(self.lengths, dtype=torch.int64).cumsum(0)
-            starts = torch.cat([ends.new_zeros(1), ends])
-            self._starts[key] = starts.to(device=device, dtype=torch.int32)
-        return self._starts[key]
-
-    def buckets(self, device: torch.device) -> list[Bucket]:
-        """Groups of similar length that cost least together; kept for all layers."""
-        key = str(device)
-        if key not in self._buckets:
-            self._buckets[key] = [self._bucket(rows, device) for rows in _group(self.lengths)]
-        return self._buckets[key]
-
-    def restore(self, outs: Sequence[Tensor]) -> Tensor:
-        """Put the buckets' outputs back into token order."""
-        if len(outs) == 1 and self._in_order(outs[0].device) is None:
-            return outs[0]
-        joined = torch.cat(list(outs)) if len(outs) > 1 else outs[0]
-        order = self._in_order(joined.device)
-        return joined if order is None else joined.index_select(0, order)
-
-    def _in_order(self, device: torch.device) -> Tensor | None:
-        key = str(device)
-        if key not in self._order:
-            tokens = torch.cat([bucket.tokens for bucket in self.buckets(device)])
-            inverse = torch.argsort(tokens)
-            same = bool((inverse == torch.arange(len(inverse), device=device)).all())
-            self._order[key] = None if same else inverse
-        return self._order[key]
-
-    def _bucket(self, rows: list[int], device: torch.device) -> Bucket:
-        starts = torch.tensor([0, *self.lengths]).cumsum(0)[rows]
-        lengths = torch.tensor(self.lengths)[rows]
-        longest = int(lengths.max())
-        within = torch.arange(longest)
-        valid = within[None] < lengths[:, None]
-        places = starts[:, None] + torch.minimum(within[None], lengths[:, None] - 1)
-        unpadded = bool(valid.all())
-        run = unpadded and rows == list(range(rows[0], rows[0] + len(rows)))
-        return Bucket(
-            places=places.flatten().to(device),
-            used=valid.flatten().nonzero()[:, 0].to(device),
-            tokens=places[valid].to(device),
-            starts_at=int(starts[0]) if run else None,
-            size=len(rows),
-            longest=longest,
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        parents: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.lengths = tuple(lengths)
+        self.parents = tuple(parents) if parents is not None else (-1,) * len(self.lengths)
+        self.device = torch.device(device)
+        starts = [0]
+        for length in self.lengths:
+            starts.append(starts[-1] + length)
+        self.starts = tuple(starts)
+        self._contexts: list[int] = []  # tokens before each segment in its row
+        for parent in self.parents:
+            self._contexts.append(
+                0 if parent < 0 else self._contexts[parent] + self.lengths[parent]
+            )
+        self.longest = max(
+            length + context for length, context in zip(self.lengths, self._contexts, strict=True)
         )
+        self.flat = all(parent < 0 for parent in self.parents)
+        self._buckets: list[Bucket] | None = None
+        self._varlen: Varlen | None = None
+        self._layouts: dict[tuple[int, int], Layout] = {}
+
+    def ancestors(self, segment: int) -> list[int]:
+        """Segments before this one in its row, first one first."""
+        chain: list[int] = []
+        while (segment := self.parents[segment]) >= 0:
+            chain.append(segment)
+        return chain[::-1]
+
+    def context(self, segment: int) -> Tensor:
+        """Tokens of a segment's ancestors, in order; int64."""
+        runs = [
+            torch.arange(self.starts[s], self.starts[s + 1], device=self.device)
+            for s in self.ancestors(segment)
+        ]
+        return torch.cat(runs) if runs else torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def buckets(self) -> list[Bucket]:
+        """Groups that cost least together; kept for all layers."""
+        if self._buckets is None:
+            families: dict[int, list[int]] = {}
+            for segment, parent in enumerate(self.parents):
+                families.setdefault(parent, []).append(segment)
+            self._buckets = [
+                self._bucket(members)
+                for family in families.values()
+                for members in _group(family, self.lengths, self._contexts[family[0]])
+            ]
+        return self._buckets
+
+    def layout(self, heads: int, key_heads: int) -> Layout:
+        """Row numbers for a layer with these head counts; kept for all layers."""
+        if (heads, key_heads) not in self._layouts:
+            buckets = self.buckets()
+            query_rows = [bucket.query_rows(heads, key_heads) for bucket in buckets]
+            key_rows = [bucket.key_rows(key_heads) for bucket in buckets]
+            own = [
+                rows.view(bucket.size, key_heads, -1)[:, :, len(bucket.context) :]
+                for bucket, rows in zip(buckets, key_rows, strict=True)
+            ]
+            padding = [
+                _repeats(rows.view(-1, bucket.longest))
+                for bucket, rows in zip(buckets, query_rows, strict=True)
+            ]
+            num_tokens = self.starts[-1]
+            query_back = torch.empty(num_tokens * heads, dtype=torch.int64, device=self.device)
+            key_back = torch.empty(num_tokens * key_heads, dtype=torch.int64, device=self.device)
+            query_start = key_start = 0
+            for bucket, queries, keys in zip(buckets, query_rows, own, strict=True):
+                _place(query_back, queries.view(bucket.size, -1, bucket.longest), query_start, 0)
+                _place(key_back, keys, key_start, len(bucket.context))
+                query_start += queries.numel()
+                key_start += bucket.size * key_heads * bucket.num_keys
+            self._layouts[heads, key_heads] = Layout(
+                query_rows, key_rows, padding, query_back, key_back
+            )
+        return self._layouts[heads, key_heads]
+
+    def varlen(self) -> Varlen:
+        """The same rows for variable-length kernels; kept for all layers."""
+        if self._varlen is None:
+            keys: Tensor | None = None
+            key_lengths = self.lengths
+            if not self.flat:
+                runs = [
+                    run
+                    for segment, (start, end) in enumerate(pairwise(self.starts))
+                    for run in (
+                        self.context(segment),
+                        torch.arange(start, end, device=self.device),
+                    )
+                ]
+                keys = torch.cat(runs)
+                key_lengths = [a + b for a, b in zip(self._contexts, self.lengths, strict=True)]
+            self._varlen = Varlen(self._ends(self.lengths), self._ends(key_lengths), keys)
+        return self._varlen
+
+    def _ends(self, lengths: Sequence[int]) -> Tensor:
+        ends = torch.tensor([0, *lengths], device=self.device).cumsum(0)
+        return ends.to(torch.int32)
+
+    def _bucket(self, members: list[int]) -> Bucket:
+        longest = max(self.lengths[segment] for segment in members)
+        starts = torch.tensor([self.starts[segment] for segment in members], device=self.device)
+        lengths = torch.tensor([self.lengths[segment] for segment in members], device=self.device)
+        within = torch.arange(longest, device=self.device)
+        queries = starts[:, None] + torch.minimum(within, lengths[:, None] - 1)
+        return Bucket(queries, self.context(members[0]), len(members), longest)
 
 
-def _group(lengths: Sequence[int]) -> list[list[int]]:
-    """Split rows, sorted by length, where it costs least (exact, by dynamic programming)."""
-    distinct = sorted(set(lengths), reverse=True)
-    counts = [sum(1 for length in lengths if length == value) for value in distinct]
+def _repeats(rows: Tensor) -> Tensor | None:
+    """Flat places whose row is the one before it again."""
+    same = torch.zeros_like(rows, dtype=torch.bool)
+    same[:, 1:] = rows[:, 1:] == rows[:, :-1]
+    places = same.flatten().nonzero()[:, 0]
+    return places if len(places) else None
+
+
+def _place(back: Tensor, rows: Tensor, start: int, skipped: int) -> None:
+    """Write where each row of a bucket lies; a repeated (padding) row keeps its first place."""
+    size = skipped + rows.shape[-1]
+    outer = torch.arange(rows[..., 0].numel(), device=rows.device)[:, None]
+    places = start + outer * size + skipped + torch.arange(rows.shape[-1], device=rows.device)
+    rows = rows.reshape(places.shape)
+    # Last to first, so that of equal rows the first place is written last.
+    back[rows.flip(1).flatten()] = places.flip(1).flatten()
+
+
+def _group(family: list[int], lengths: Sequence[int], context: int) -> list[list[int]]:
+    """Split segments, sorted by length, where it costs least (exact, by dynamic programming)."""
+    by_length: dict[int, list[int]] = {}
+    for segment in family:
+        by_length.setdefault(lengths[segment], []).append(segment)
+    distinct = sorted(by_length, reverse=True)
     best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first i lengths, where the last began
     for end in range(1, len(distinct) + 1):
-        rows, options = 0, []
+        count, options = 0, []
         for begin in range(end - 1, -1, -1):
-            rows += counts[begin]
+            count += len(by_length[distinct[begin]])
             longest = distinct[begin]
-            cost = BUCKET_COST + rows * longest * (longest + TOKEN_COST)
+            cost = BUCKET_COST + count * longest * (context + longest + TOKEN_COST)
             options.append((best[begin][0] + cost, begin))
         best.append(min(options))
-    cuts, end = [], len(distinct)
+    groups: list[list[int]] = []
+    end = len(distinct)
     while end:
         begin = best[end][1]
-        cuts.append((distinct[end - 1], distinct[begin]))
+        longest = distinct[begin]
+        members = sorted(segment for value in distinct[begin:end] for segment in by_length[value])
+        most = max(1, BUCKET_SCORES // (longest * (context + longest)))
+        groups += [members[i : i + most] for i in range(0, len(members), most)]
         end = begin
-    return [
-        [row for row, length in enumerate(lengths) if low <= length <= high] for low, high in cuts
-    ]
+    return groups

@@ -1,0 +1,150 @@
+"""A frozen linear layer with its LoRA adapter as one autograd function.
+
+PEFT's own layer casts its input to the adapter's dtype, keeps that copy for the backward pass and
+makes three tensors of the output's size. Here the input is kept once as it is, the small products
+run in the dtype of the input, and the low-rank term is added in place. The trained matrices and
+their gradients stay fp32; a frozen weight never gets a gradient.
+
+``install`` swaps the class of PEFT's layers for a subclass, so saving, merging, loading and
+switching adapters stay PEFT's. Whatever the function does not cover (several active adapters,
+variants such as DoRA, merged or disabled adapters, autocast) goes to PEFT's forward.
+
+Shapes: N tokens, I inputs, O outputs, R rank.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora.layer import Linear as PeftLinear
+from torch import Tensor, nn
+
+
+def install(model: nn.Module) -> int:
+    """Make every plain PEFT LoRA linear layer fast; return how many are."""
+    count = 0
+    for module in model.modules():
+        if type(module) is PeftLinear and type(module.get_base_layer()) is nn.Linear:
+            module.__class__ = Linear
+        count += type(module) is Linear
+    return count
+
+
+def uninstall(model: nn.Module) -> None:
+    """Give every layer PEFT's own class back."""
+    for module in model.modules():
+        if type(module) is Linear:
+            module.__class__ = PeftLinear  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Linear(PeftLinear):
+    """PEFT's LoRA linear layer with a fast path; the name keeps PEFT's printed form."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As PEFT's, for the same arguments."""
+        adapter = self._one_plain_adapter(x, bool(args or kwargs))
+        if adapter is None:
+            return super().forward(x, *args, **kwargs)
+        base = cast(nn.Linear, self.get_base_layer())
+        dropout = self.lora_dropout[adapter]
+        dropped = dropout(x) if isinstance(dropout, nn.Dropout) and self.training else None
+        return lora_linear(
+            x,
+            base.weight,
+            cast(Tensor, self.lora_A[adapter].weight),
+            cast(Tensor, self.lora_B[adapter].weight),
+            self.scaling[adapter],
+            bias_O=base.bias,
+            dropped=dropped,
+        )
+
+    def _one_plain_adapter(self, x: Tensor, has_arguments: bool) -> str | None:
+        if has_arguments or self.disable_adapters or self.merged or len(self.active_adapters) != 1:
+            return None
+        adapter = self.active_adapters[0]
+        if adapter not in self.lora_A or adapter in self.lora_variant or self.lora_bias[adapter]:
+            return None
+        weight = cast(Tensor, self.get_base_layer().weight)
+        plain = (
+            type(self.lora_dropout[adapter]) in (nn.Identity, nn.Dropout)
+            and x.dtype == weight.dtype
+            and not weight.requires_grad
+            and not torch.is_autocast_enabled(x.device.type)
+        )
+        return adapter if plain else None
+
+
+def lora_linear(
+    x: Tensor,
+    weight_OI: Tensor,
+    a_RI: Tensor,
+    b_OR: Tensor,
+    scale: float,
+    *,
+    bias_O: Tensor | None = None,
+    dropped: Tensor | None = None,
+) -> Tensor:
+    """x W' + bias + scale * (dropped A') B'.
+
+    Args:
+        x: Inputs in the compute dtype. Shape ``[..., I]``.
+        weight_OI: Frozen weight, in the dtype of ``x``.
+        a_RI: Trained, any float dtype; its gradient has that dtype.
+        b_OR: Trained, likewise.
+        scale: alpha / rank.
+        bias_O: Frozen bias.
+        dropped: What the adapter sees in place of ``x`` (after dropout).
+
+    Returns:
+        Shape ``[..., O]``, in the dtype of ``x``. Differentiable in x, dropped, A and B.
+    """
+    return _LoraLinear.apply(  # pyright: ignore[reportReturnType]
+        x, dropped, weight_OI, bias_O, a_RI, b_OR, scale
+    )
+
+
+class _LoraLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dropped: Tensor | None,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        a_RI: Tensor,
+        b_OR: Tensor,
+        scale: float,
+    ) -> Tensor:
+        x_NI = x.reshape(-1, x.shape[-1])
+        seen_NI = x_NI if dropped is None else dropped.reshape(x_NI.shape)
+        low_RI = a_RI.to(x.dtype)
+        low_OR = b_OR.mul(scale).to(x.dtype)
+        out_NO = nn.functional.linear(x_NI, weight_OI, bias_O)
+        down_NR = seen_NI @ low_RI.t()
+        out_NO.addmm_(down_NR, low_OR.t())
+        ctx.save_for_backward(seen_NI, down_NR, weight_OI, low_RI, low_OR)
+        ctx.shape, ctx.scale, ctx.dropped = x.shape, scale, dropped is not None
+        ctx.dtypes = (a_RI.dtype, b_OR.dtype)
+        return out_NO.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        seen_NI, down_NR, weight_OI, low_RI, low_OR = ctx.saved_tensors
+        grad_NO = grad_outputs[0].reshape(-1, weight_OI.shape[0])
+        needs_x, needs_dropped, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
+        grad_x = grad_dropped = grad_a = grad_b = None
+        back_NR = grad_NO @ low_OR
+        if needs_a:
+            grad_a = (back_NR.t() @ seen_NI).to(ctx.dtypes[0])
+        if needs_b:
+            # Taken transposed: the long side last is what the small product is fast at.
+            grad_b = (down_NR.t() @ grad_NO).t().to(ctx.dtypes[1]).mul_(ctx.scale)
+        if needs_x:
+            grad_NI = grad_NO @ weight_OI
+            if not ctx.dropped:
+                grad_NI.addmm_(back_NR, low_RI)
+            grad_x = grad_NI.view(ctx.shape)
+        if needs_dropped:
+            grad_dropped = (back_NR @ low_RI).view(ctx.shape)
+        return grad_x, grad_dropped, None, None, grad_a, grad_b, None

@@ -1,0 +1,177 @@
+"""Which fast ways are exact for a model, found out once on a few made-up tokens.
+
+Two things differ between models: whether the vocabulary projection may be done around the model's
+own head, and whether rows of a packed batch come out as they do alone. Both are tried, not looked
+up, so a new architecture gets what holds for it and never a wrong number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunery.data.collate import Batch, collate
+from tunery.errors import EngineError
+from tunery.kernels import attention, lora, norm
+from tunery.kernels.attention import base_model
+from tunery.kernels.loss import Head
+from tunery.kernels.segments import Segments
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Which shortcuts hold for a model.
+
+    Args:
+        packed: Rows may share a batch.
+        head: What the model does to its logits; None if only its own head knows.
+        why: Reasons for the slow way, in words, empty if both shortcuts hold.
+        rope_limit: Rows longer than this change the positions of every row beside them (dynamic
+            and longrope scaling), so they are not packed.
+    """
+
+    packed: bool
+    head: Head | None
+    why: tuple[str, ...] = ()
+    rope_limit: int | None = None
+
+    def pack(self, batch: Batch) -> bool:
+        """Whether this batch may be computed packed."""
+        return self.packed and (self.rope_limit is None or batch.longest <= self.rope_limit)
+
+
+_known: WeakKeyDictionary[nn.Module, Ways] = WeakKeyDictionary()
+
+
+def prepare(model: nn.Module) -> Ways:
+    """Install every kernel that fits; call it again after adapters were attached or taken off."""
+    lora.install(model)
+    norm.install(model)
+    return shortcuts(model)
+
+
+def shortcuts(model: nn.Module) -> Ways:
+    """Find out, once for a model's lifetime, what holds; installs the packed attention."""
+    base = base_model(model)
+    if base not in _known:
+        was_training = base.training
+        base.eval()
+        try:
+            with torch.no_grad():
+                _known[base] = _probe(base)
+        finally:
+            base.train(was_training)
+    return _known[base]
+
+
+def decode(base: Any, batch: Batch, *, packed: bool) -> Tensor:
+    """Last hidden states ``[N, D]``, after the final norm and before the vocabulary projection."""
+    decoder = base.get_decoder()
+    out = decoder(use_cache=False, **inputs(batch)) if not packed else None
+    if out is None:
+        segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
+        with attention.packed(segments):
+            # Handed to the layers as well: recomputation under checkpointing runs outside of here.
+            out = decoder(use_cache=False, segments=segments, **inputs(batch, packed=True))
+    # A model without a decoder of its own gives logits: good enough to compare rows by.
+    return (out.last_hidden_state if hasattr(out, "last_hidden_state") else out.logits)[0]
+
+
+def inputs(batch: Batch, *, packed: bool = False) -> dict[str, Tensor]:
+    """What a model is called with; a row alone has the positions the model gives it."""
+    if not packed:
+        return {"input_ids": batch.input_ids}
+    return {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
+
+
+def project(base: Any, hidden_KD: Tensor, head: Head) -> Tensor:
+    """Logits ``[K, V]`` by the model's projection layer and ``head``."""
+    logits_KV = base.get_output_embeddings()(hidden_KD)
+    if head.scale != 1.0:
+        logits_KV = logits_KV * head.scale
+    if head.softcap is not None:
+        logits_KV = torch.tanh(logits_KV / head.softcap) * head.softcap
+    return logits_KV
+
+
+def _probe(base: Any) -> Ways:
+    why: list[str] = []
+    packed = attention.install(base)
+    config = base.config.get_text_config(decoder=True)
+    batch = _probe_batch(config.vocab_size).to(base.get_input_embeddings().weight.device)
+    singles = batch.one_by_one()
+    if packed:
+        together = _rows(_try_packed(base, batch), batch)
+        packed = _close(together, _decode_each(base, singles))
+    if not packed:
+        attention.uninstall(base)
+        why.append("rows of this architecture see each other when packed; one row a forward pass")
+    limit = _rope_limit(config)
+    if base.get_decoder() is base or base.get_output_embeddings() is None:
+        why.append("transformers names no decoder apart from the head; the model's own head used")
+        return Ways(packed, None, tuple(why), limit)
+    head = _head(config)
+    own = project(base, decode(base, singles[0], packed=False), head)
+    if not _close(own, base(use_cache=False, **inputs(singles[0])).logits[0]):
+        head = None
+        why.append("the logits are not a plain projection; the model's own head used")
+    return Ways(packed, head, tuple(why), limit)
+
+
+def _probe_batch(vocab_size: int) -> Batch:
+    """Two rows with a common beginning and one more: all that a packed batch can be."""
+    ids = np.random.default_rng(0).integers(0, vocab_size, 40)
+    rows = [ids[:26], np.concatenate([ids[:20], ids[26:31]]), ids[31:]]
+    return collate([(row, np.ones(len(row), dtype=bool)) for row in rows], trim=False)
+
+
+def _try_packed(base: Any, batch: Batch) -> Tensor | None:
+    try:
+        return decode(base, batch, packed=True)
+    except (EngineError, TypeError):  # a mask of its own; a forward without these arguments
+        return None
+
+
+def _rows(hidden_ND: Tensor | None, batch: Batch) -> Tensor | None:
+    if hidden_ND is None:
+        return None
+    return hidden_ND[torch.from_numpy(np.concatenate(batch.places)).to(hidden_ND.device)]
+
+
+def _decode_each(base: Any, singles: list[Batch]) -> Tensor:
+    return torch.cat([decode(base, single, packed=False) for single in singles])
+
+
+def _close(found: Tensor | None, expected: Tensor) -> bool:
+    """Equal up to the dtype's rounding, for nearly all tokens: a router may flip on one."""
+    if found is None or found.shape != expected.shape:
+        return False
+    tolerance = 1e-3 if expected.dtype == torch.float32 else 6e-2
+    found, expected = found.float(), expected.float()
+    error = (found - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-12)
+    return bool((error <= tolerance).float().mean() > 0.75)
+
+
+def _head(config: Any) -> Head:
+    """The scale and soft cap that transformers' models name in their configs."""
+    scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies
+    divisor = getattr(config, "logits_scaling", None)  # Granite divides
+    if divisor:
+        scale /= float(divisor)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Head(scale, float(softcap) if softcap else None)
+
+
+def _rope_limit(config: Any) -> int | None:
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    for kind in kinds:
+        if kind.get("rope_type") in ("dynamic", "longrope"):
+            limit = kind.get("original_max_position_embeddings")
+            return int(limit or config.max_position_embeddings)
+    return None
