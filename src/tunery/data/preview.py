@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,10 +142,13 @@ def _byte_letters() -> dict[str, int]:
 
 
 _BYTES = _byte_letters()
+_ASCII_BYTE = re.compile(r"<0x[0-7][0-9A-F]>")
 
 
 def _readable(piece: str, *, byte_level: bool) -> str:
     if not byte_level:
+        if _ASCII_BYTE.fullmatch(piece):
+            return chr(int(piece[3:5], 16))
         return piece.replace("▁", " ")
     try:
         data = bytes(_BYTES[letter] for letter in piece)

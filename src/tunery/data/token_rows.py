@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,9 +45,10 @@ class TokenRows:
         hash: SHA-256 over tokens and masks.
     """
 
-    def __init__(self, folder: Path, *, keep: Any = None) -> None:
+    def __init__(self, folder: Path, *, temporary: bool = False) -> None:
         self.folder = folder
-        self._keep = keep  # a temporary folder lives as long as its rows
+        if temporary:  # it lives as long as its rows
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self._arrays = {name: _map(folder / name, kind) for name, kind in _FILES.items()}
         self._ends = self._arrays["ends.bin"]
@@ -90,11 +92,8 @@ class RowWriter:
 
     def __init__(self, folder: Path | None) -> None:
         self._final = folder
-        self._temporary = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="tunery-tokens-")
-            self.staging = Path(self._temporary.name) / "rows"
-            self.staging.mkdir()
+            self.staging = Path(tempfile.mkdtemp(prefix="tunery-tokens-"))
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self.staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder.parent))
@@ -153,7 +152,7 @@ class RowWriter:
             file.flush()
             os.fsync(file.fileno())
         if self._final is None:
-            return TokenRows(self.staging, keep=self._temporary)
+            return TokenRows(self.staging, temporary=True)
         try:
             self.staging.rename(self._final)
         except OSError:
@@ -167,8 +166,6 @@ class RowWriter:
         for file in self._files.values():
             file.close()
         shutil.rmtree(self.staging, ignore_errors=True)
-        if self._temporary is not None:
-            self._temporary.cleanup()
 
     def _write(self, name: str, values: np.ndarray) -> None:
         data = values.tobytes()
