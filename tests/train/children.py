@@ -1,0 +1,148 @@
+"""What the zygote's children do: whole runs, with a fault planned in some of them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.train import tiny
+from tunery.train import faults, saving, worker
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "full": {"adapter": {"type": "full"}, "optim": {"learning_rate": 3e-3}},
+    "short": {"train": {"max_steps": 6}},
+    "big": {"adapter": {"type": "full"}, "checkpoint": {"keep": 1}},
+}
+
+
+class Board:
+    """Two numbers in a file that outlive a killed child: inside a save?, newest finished save."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(struct.pack("<qq", 0, -1))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 16)
+
+    def write(self, saving: int, step: int) -> None:
+        self._map[:] = struct.pack("<qq", saving, step)
+
+    def read(self) -> tuple[int, int]:
+        return struct.unpack("<qq", self._map[:])  # type: ignore[return-value]
+
+
+def watch(board: Board) -> None:
+    """Write down when a save begins and ends."""
+    newest = board.read()[1]
+
+    def hook(where: str, values: dict[str, Any]) -> None:
+        nonlocal newest
+        if where == "save.begin":
+            board.write(1, newest)
+        elif where == "save.end":
+            newest = values["step"]
+            board.write(0, newest)
+
+    faults.hook = hook
+
+
+def run(path: str, settings: str = "lora", board: str | None = None) -> int:
+    """Train to the end, or go on to it."""
+    if board is not None:
+        watch(Board(Path(board)))
+    tiny.run(Path(path), tiny.config(**SETTINGS[settings]))
+    return 0
+
+
+def run_and_die(path: str, settings: str, save: int, call: int, report: str) -> int:
+    """Die (SIGKILL) at the ``call``-th disk operation of the ``save``-th save.
+
+    With ``call`` 0 only count, and write the count to ``report``.
+    """
+    saves = calls = 0
+    counting = False
+
+    def operation() -> None:
+        nonlocal calls
+        if counting:
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
+        ):
+            operation()
+
+    def counted(call: Any) -> Any:
+        def wrapped(*arguments: Any) -> Any:
+            operation()
+            return call(*arguments)
+
+        return wrapped
+
+    def hook(where: str, values: dict[str, Any]) -> None:
+        nonlocal saves, counting
+        if where == "save.begin":
+            saves += 1
+            counting = saves == save
+        elif where == "save.end" and counting:
+            counting = False
+            Path(report).write_text(str(calls))
+            if call == 0:
+                os._exit(0)
+
+    faults.hook = hook
+    os.fsync, os.write = counted(os.fsync), counted(os.write)
+    sys.addaudithook(audit)
+    tiny.run(Path(path), tiny.config(**SETTINGS[settings]))
+    return 0
+
+
+def run_until_saved(path: str, settings: str, step: int) -> int:
+    """Train and vanish right after the save of a step."""
+
+    def hook(where: str, values: dict[str, Any]) -> None:
+        if where == "save.end" and values["step"] == step:
+            os._exit(0)
+
+    faults.hook = hook
+    tiny.run(Path(path), tiny.config(**SETTINGS[settings]))
+    return 1
+
+
+def run_stopped_before_save(path: str, settings: str, save: int) -> int:
+    """Wait (SIGSTOP) at the begin of a save, for strace to attach."""
+    saves = 0
+
+    def hook(where: str, values: dict[str, Any]) -> None:
+        nonlocal saves
+        saves += where == "save.begin"
+        if where == "save.begin" and saves == save:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if where == "save.end" and saves == save:
+            os._exit(7)
+
+    faults.hook = hook
+    tiny.run(Path(path), tiny.config(**SETTINGS[settings]))
+    return 0
+
+
+def run_with_little_patience(path: str, settings: str) -> int:
+    """Train with a full disk tried again at once."""
+    saving.RETRY_SECONDS = 0.05
+    saving.POLL_SECONDS = 0.01
+    tiny.run(Path(path), tiny.config(**SETTINGS[settings]))
+    return 0
+
+
+def work(path: str, arguments: list[str] | None = None) -> int:
+    """The real worker."""
+    return worker.main([path, *(arguments or [])])
