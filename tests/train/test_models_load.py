@@ -66,6 +66,15 @@ def test_the_weights_are_those_of_the_file(tiny: Path) -> None:
             assert torch.equal(value, stored[name].to(dtype)), name
 
 
+def test_training_in_place_never_reaches_the_file(copy: Path) -> None:
+    before = (copy / "model.safetensors").read_bytes()
+    model = load.load_model(copy, dtype=torch.bfloat16, device="cpu")
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(1.0)
+    assert (copy / "model.safetensors").read_bytes() == before
+
+
 def test_a_weight_that_is_missing_is_not_made_up(copy: Path) -> None:
     stored = load_file(copy / "model.safetensors")
     del stored["model.layers.1.mlp.up_proj.weight"]
@@ -117,6 +126,19 @@ class MineConfig(LlamaConfig):
 class Mine(LlamaForCausalLM):
     config_class = MineConfig
 """
+
+
+def test_broken_files_are_sentences(copy: Path) -> None:
+    with pytest.raises(ModelError, match="there is no tokenizer"):
+        load.load_tokenizer(copy)
+    for text in ("{", '{"version": "1.0"}', '{"version": "1.0", "model": {"type": "Odd"}}'):
+        (copy / "tokenizer.json").write_text(text)
+        with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
+            load.load_tokenizer(copy)
+    config = json.loads((copy / "config.json").read_text())
+    for change in ({"hidden_size": 17}, {"hidden_act": "odd"}, {"num_hidden_layers": "two"}):
+        (copy / "config.json").write_text(json.dumps(config | change))
+        assert "cannot be loaded" in fails(copy)
 
 
 def test_code_of_a_model_runs_only_with_consent(copy: Path, tmp_path: Path) -> None:

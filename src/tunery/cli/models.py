@@ -58,7 +58,7 @@ def pull(
     out.print(Text.assemble(("✓ ", "green"), _line(found)), soft_wrap=True)
     for note in found.notes:
         print_warning(note)
-    out.print(Text(t("Talk to it: tunery chat {name}", name=found.name), "dim"), soft_wrap=True)
+    _say(t("Talk to it: tunery chat {name}", name=found.name), "dim")
     return 0
 
 
@@ -111,13 +111,13 @@ def show(name: str, *, json: Json = False) -> None:
         return
     _facts(found)
     if found["template_preview"]:
-        out.print(Text(f"\n{t('A chat, as the model sees it')}", "bold"))
-        out.print(Text(found["template_preview"], "cyan"), soft_wrap=True)
+        _say(f"\n{t('A chat, as the model sees it')}", "bold")
+        _say(found["template_preview"], "cyan")
     if found["memory"]:
         _print_memory(found["memory"])
     if found["runs"]:
-        out.print(Text(f"\n{t('Runs made from it')}", "bold"))
-        out.print(Text(", ".join(found["runs"])), soft_wrap=True)
+        _say(f"\n{t('Runs made from it')}", "bold")
+        _say(", ".join(found["runs"]))
 
 
 @app.command
@@ -134,8 +134,8 @@ def resolve(name: str, *, json: Json = False) -> None:
     if json:
         print_json(found.as_dict())
         return
-    out.print(Text(str(found.path)), soft_wrap=True)
-    out.print(Text(_line(found), "dim"), soft_wrap=True)
+    _say(str(found.path))
+    _say(_line(found), "dim")
     for note in found.notes:
         print_warning(note)
 
@@ -157,14 +157,14 @@ def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
         runs = ", ".join(what.runs)
         print_warning(t("Runs made from it need it to be used: {runs}.", runs=runs))
     if not yes and not _agree(t("Delete {name} ({size})?", name=name, size=size), json):
-        out.print(t("Nothing was deleted."))
+        _say(t("Nothing was deleted."))
         return 0
     models.remove(what)
     if json:
         freed = {"name": name, "removed": True, "freed_bytes": what.size_bytes}
         print_json({**freed, "folders": [str(folder) for folder in what.folders]})
         return 0
-    out.print(Text(t("{name} is deleted; {size} are free again.", name=name, size=size)))
+    _say(t("{name} is deleted; {size} are free again.", name=name, size=size))
     return 0
 
 
@@ -193,16 +193,14 @@ def allow_code(
         if json:
             print_json({"name": name, "revoked": count})
         else:
-            out.print(
-                Text(t("{count} consents for {name} were taken back.", count=count, name=name))
-            )
+            _say(t("{count} consents for {name} were taken back.", count=count, name=name))
         return 0
     what = models.code_to_allow(name)
     if what is None:
         if json:
             print_json({"name": name, "needed": False})
         else:
-            out.print(Text(t("{name} needs no code of its own, or has your consent.", name=name)))
+            _say(t("{name} needs no code of its own, or has your consent.", name=name))
         return 0
     if not json:
         _show_code(what)
@@ -212,11 +210,7 @@ def allow_code(
     if json:
         print_json({"name": name, "allowed": True, "repo": code.repo, "sha256": code.sha256})
     else:
-        out.print(
-            Text(
-                t("Allowed. Take it back with: tunery models allow-code {name} --revoke", name=name)
-            )
-        )
+        _say(t("Allowed. Take it back with: tunery models allow-code {name} --revoke", name=name))
     return 0
 
 
@@ -230,7 +224,7 @@ def _line(found: Resolved) -> str:
 
 
 def _facts(found: dict[str, Any]) -> None:
-    out.print(Text(found["name"], "bold"), soft_wrap=True)
+    _say(found["name"], "bold")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -259,7 +253,7 @@ def _facts(found: dict[str, Any]) -> None:
 
 
 def _print_memory(rows: list[dict[str, Any]]) -> None:
-    out.print(Text(f"\n{t('Memory to train it (bf16), by tokens in a micro batch')}", "bold"))
+    _say(f"\n{t('Memory to train it (bf16), by tokens in a micro batch')}", "bold")
     tokens = sorted({row["tokens"] for row in rows})
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("adapter")
@@ -276,13 +270,11 @@ def _show_code(what: CodeToAllow) -> None:
 
     where = f"{what.code.repo} {what.code.revision[:12]}".strip()
     title = t("{where} brings this code along; it would run with all your rights:", where=where)
-    out.print(Text(title, "bold"), soft_wrap=True)
+    _say(title, "bold")
     for file in what.files:
-        out.print(
-            Text(f"\n── {file} ({human_bytes(file.stat().st_size)})", "bold cyan"), soft_wrap=True
-        )
+        _say(f"\n── {file} ({human_bytes(file.stat().st_size)})", "bold cyan")
         out.print(Syntax(file.read_text(encoding="utf-8", errors="replace"), "python"))
-    out.print(Text(f"\nsha256 {what.code.sha256}"), soft_wrap=True)
+    _say(f"\nsha256 {what.code.sha256}")
 
 
 def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
@@ -302,7 +294,7 @@ def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
         )
     if _agree(t("Run this code on this machine?"), json):
         return True
-    out.print(t("Nothing was allowed."))
+    _say(t("Nothing was allowed."))
     return False
 
 
@@ -314,6 +306,11 @@ def _agree(question: str, json: bool) -> bool:
         )
     err.print(Text(f"{question} [y/N] ", "bold"), end="")
     return input().strip().lower() in ("y", "yes", "是")
+
+
+def _say(text: str, style: str = "") -> None:
+    """Print a sentence on one line, however long: it may be a command to copy."""
+    out.print(Text(text, style), soft_wrap=True)
 
 
 def _origin(kind: str) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftConfig, PeftModel
 from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -23,6 +25,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -30,8 +33,13 @@ from tunery.models import consent, files
 from tunery.models.architectures import causal_model_types
 
 log = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()  # a second's work; its bar would cut through ours
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LIBRARY_ERRORS = (
+    ValueError, OSError, LookupError, TypeError, AttributeError, ImportError, RuntimeError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
 FINITE_CHUNK = 2**24
 """Elements checked at once: the check holds no copy of a large weight."""
 
@@ -92,7 +100,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
         )
-    except (ValueError, OSError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise ModelError(
             t("{folder}: the tokenizer cannot be loaded: {why}", folder=folder, why=_first(error)),
             fix=t("Download the model's tokenizer files again."),
@@ -134,7 +142,7 @@ def load_model(
             output_loading_info=True,
         )
         model, info = result
-    except (ValueError, OSError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise ModelError(
             t("{folder}: the model cannot be loaded: {why}", folder=folder, why=_first(error)),
             fix=t("Look at what it is: tunery models show {folder}", folder=folder),
@@ -179,7 +187,7 @@ def load_adapter(
                 loaded = PeftModel.from_pretrained(
                     model, str(folder), adapter_name=name, is_trainable=trainable, config=config
                 )
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+    except LIBRARY_ERRORS as error:
         raise ModelError(
             t(
                 "{folder}: this adapter does not fit the base model: {why}",
