@@ -117,8 +117,21 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     names = sorted(known)
     near = did_you_mean(name, names)
     listed = fix or (t("Known: {names}.", names=", ".join(names[:30])) if names else "")
-    message = t("{kind} {name!r}: no such {kind}.", kind=kind, name=name)
+    message = t("{kind} {name!r}: no such {kind}.", kind=_kind(kind), name=name)
     return UnknownName(message, fix=f"{near} {listed}".strip())
+
+
+def _kind(kind: str) -> str:
+    words = {
+        "dataset": t("dataset"),
+        "preset": t("preset"),
+        "template": t("template"),
+        "format": t("format"),
+        "method": t("method"),
+        "adapter": t("adapter"),
+        "export format": t("export format"),
+    }
+    return words.get(kind, kind)
 
 
 def _plain(value: Any) -> Any:

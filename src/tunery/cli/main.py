@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -165,11 +166,11 @@ def _check_command(name: str) -> None:
 
 
 def _report(error: TuneryError, as_json: bool) -> None:
-    from tunery.cli.console import print_error, print_json
+    from tunery.cli.console import print_error
 
     with contextlib.suppress(BrokenPipeError):
         if as_json:
-            print_json(error.as_dict())
+            print(json.dumps(error.as_dict(), ensure_ascii=False), flush=True)  # one line of JSONL
         print_error(error.message, error.fix)
 
 
