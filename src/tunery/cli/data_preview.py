@@ -72,7 +72,7 @@ def preview(
         row: Number of the row, counted from 1.
         part: Which training row, where one row becomes several; the last by default.
         model: Whose tokenizer and template are used; demo by default.
-        template: Chat template in place of the model's own: a built-in name or a .jinja file.
+        template: Chat template, a built-in name or a .jinja file; the model's own by default.
         max_length: Longest row, in tokens.
         loss_on: Which tokens are trained: assistant, last or all.
         variables: What to put for a placeholder, as name=Tuna; again for each, or one JSON object.
