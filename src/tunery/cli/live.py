@@ -6,6 +6,7 @@ A view gets the run's events and nothing else, so every terminal that follows a 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tunery.i18n import t
 from tunery.runs.events import Event, number
 from tunery.runs.status import why
 
+DATA_CODE = re.compile(r"[A-Z]\d{3}")
 PLAIN_SECONDS = 10.0
 """In a pipe a step is printed at most this often (and the first and the last one always)."""
 
@@ -70,10 +72,12 @@ class PlainView:
 
     Args:
         console: Where to write.
+        checked: Whether the warnings of the data check were shown before.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, checked: bool = False) -> None:
         self._console = console
+        self._checked = checked
         self._num_steps: int | None = None
         self._shown = float("-inf")
 
@@ -104,10 +108,10 @@ class PlainView:
                 self._shown = time.monotonic()
                 return words.step_line(event, self._num_steps)
             case _:
-                return told(event)
+                return told(event, checked=self._checked)
 
 
-def told(event: Event) -> str | None:
+def told(event: Event, *, checked: bool) -> str | None:
     """An event as a sentence for either view; None for what is drawn or not worth a line."""
     match event["type"]:
         case "status" if event["status"] in ("queued", "paused", "stopping"):
@@ -126,7 +130,7 @@ def told(event: Event) -> str | None:
             return t("saved step {step}", step=event["step"])
         case "resumed":
             return t("continues from the checkpoint of step {step}", step=event["step"])
-        case "warning":
+        case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
             return f"! {event['text']}"
         case "anomaly":
             return t("! step {step}: loss {loss} is not finite; the step was not taken",
@@ -140,10 +144,12 @@ class LiveView:
 
     Args:
         console: A terminal.
+        checked: Whether the warnings of the data check were shown before.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, checked: bool = False) -> None:
         self._console = console
+        self._checked = checked
         self._num_steps: int | None = None
         self._step: Event | None = None
         self._stepped = 0.0
@@ -181,7 +187,7 @@ class LiveView:
             case "step":
                 self._step, self._stepped = event, time.monotonic()
             case _:
-                line = told(event)
+                line = told(event, checked=self._checked)
                 if line:
                     self._print(line, _STYLES.get(event["type"], ""))
 
@@ -253,8 +259,15 @@ _STYLES = {
 }
 
 
-def view_for(console: Console, *, as_json: bool = False) -> View:
-    """Choose how to show a run: JSON lines, a live display on a terminal, else plain lines."""
+def view_for(console: Console, *, as_json: bool = False, checked: bool = False) -> View:
+    """Choose how to show a run: JSON lines, a live display on a terminal, else plain lines.
+
+    Args:
+        console: Where to write.
+        as_json: JSON lines, all of them.
+        checked: Whether the warnings of the data check were shown before.
+    """
     if as_json:
         return JsonView()
-    return LiveView(console) if console.is_terminal else PlainView(console)
+    kind = LiveView if console.is_terminal else PlainView
+    return kind(console, checked=checked)

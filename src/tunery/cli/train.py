@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from rich.console import Console
 from rich.text import Text
 
 from tunery.cli import plan as planned
@@ -57,7 +59,8 @@ def train(
     if dry_run:
         return _dry_run(loaded, as_json=json)
     with model_progress(as_json=json) as progress:
-        to = Listener(progress=progress) if json else Listener(_rows, print_warning, progress)
+        show = partial(_rows, err if detach else out)  # with --detach stdout is the name alone
+        to = Listener(progress=progress) if json else Listener(show, print_warning, progress)
         folder = training.prepare(loaded, name, to=to)
     training.start(folder)
     if detach:
@@ -66,7 +69,7 @@ def train(
         print_line({"type": "prepared", "name": folder.name, "folder": str(folder.path)})
     else:
         out.print(Text.assemble((folder.name, "bold"), (f"  {folder.path}", "dim")), soft_wrap=True)
-    return watch(folder, as_json=json)
+    return watch(folder, as_json=json, checked=True)
 
 
 @plan_app.default
@@ -117,5 +120,5 @@ def _detached(folder: training.RunFolder, *, as_json: bool) -> int:
     return 0
 
 
-def _rows(ledger: dict[str, Any]) -> None:
-    out.print(Text(words.rows_line(ledger)), soft_wrap=True)
+def _rows(console: Console, ledger: dict[str, Any]) -> None:
+    console.print(Text(words.rows_line(ledger)), soft_wrap=True)

@@ -45,7 +45,14 @@ class Signals:
                 signal.signal(number, handler)
 
 
-def watch(folder: RunFolder, *, offset: int = 0, as_json: bool = False, own: bool = True) -> int:
+def watch(
+    folder: RunFolder,
+    *,
+    offset: int = 0,
+    as_json: bool = False,
+    own: bool = True,
+    checked: bool = False,
+) -> int:
     """Show a run until it ends.
 
     Args:
@@ -53,11 +60,12 @@ def watch(folder: RunFolder, *, offset: int = 0, as_json: bool = False, own: boo
         offset: Where in its events to begin.
         as_json: Print JSON lines, the last one the outcome.
         own: Whether Ctrl-C asks the run to stop (it was started here) or only ends the watching.
+        checked: Whether the warnings of the data check were shown before.
 
     Returns:
         The exit status: 0 for a good end, 1 for a failed run, 130 after Ctrl-C.
     """
-    view = view_for(out, as_json=as_json)
+    view = view_for(out, as_json=as_json, checked=checked)
     signals = Signals()
     with signals.counted():
         try:

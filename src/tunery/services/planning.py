@@ -85,9 +85,7 @@ def plan(loaded: Loaded, *, measure: bool = False, to: Listener | None = None) -
     tokens = _tokens(config, found)
     available = int(found["available_bytes"] * USABLE_SHARE)
     width = "fp32" if found["dtype"] == "float32" else "bf16"
-    micro = measured.get("micro_batch_tokens") or _micro_batch(
-        config, shape, width, available, found
-    )
+    micro = _micro_batch(config, shape, width, available, found)
     memory = _memory(config, shape, width, micro, measured) | {"available": available}
     free = env.free_bytes(env.runs_dir())
     speed = _speed(config, measured)
