@@ -121,7 +121,7 @@ def lora_model(name="llama", dropout=0.0, **kinds):
     return model.train()
 
 
-@pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")  # PEFT, MoE
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")  # PEFT, MoE
 @pytest.mark.parametrize(
     "name", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "glm4", "deepseek_v3"]
 )
@@ -175,6 +175,23 @@ def test_dropout_drops_only_what_the_adapter_sees():
         results.append((out.detach(), leaf.grad, gradients(layer)))
     torch.testing.assert_close(results[1][:2], results[0][:2])
     assert relative_error(results[1][2], results[0][2]) < 1e-5
+
+
+def test_rows_share_no_random_numbers_of_dropout():
+    model = lora_model(dropout=0.5)
+    prepare(model)
+    ids = torch.arange(3, 43).numpy()
+    rows = [(ids, ids > 30)] * 2
+    batch = collate(rows)
+    assert batch.input_ids.shape[1] < 45
+    torch.manual_seed(0)
+    loss, _ = token_losses(model, batch)
+    torch.manual_seed(0)
+    apart, _ = token_losses(model, collate(rows, share_prefixes=False))
+    assert loss.item() == apart.item()
+    model.eval()
+    shared, _ = token_losses(model, batch)
+    assert shared.item() == pytest.approx(2 * token_losses(model, collate(rows[:1]))[0].item())
 
 
 def test_saving_merging_switching_and_copying_stay_pefts(tmp_path):

@@ -131,3 +131,12 @@ def test_a_beginning_that_saves_little_is_not_shared():
 
 def test_sharing_can_be_turned_off():
     assert collate(sharing_rows(), share_prefixes=False).parents == (-1, -1, -1, -1)
+
+
+def test_a_shared_batch_taken_apart_is_the_packed_one():
+    apart = collate(sharing_rows()).apart()
+    expected = collate(sharing_rows(), share_prefixes=False)
+    for name in ("input_ids", "position_ids", "loss_mask", "segments", "trained_index_K"):
+        assert getattr(apart, name).tolist() == getattr(expected, name).tolist()
+    assert (apart.lengths, apart.parents) == (expected.lengths, expected.parents)
+    assert [p.tolist() for p in apart.places] == [p.tolist() for p in expected.places]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -80,6 +81,31 @@ class Batch:
         }
         return replace(self, **moved)
 
+    @property
+    def shared(self) -> bool:
+        """Whether some tokens belong to several rows."""
+        return sum(self.lengths) < sum(len(places) for places in self.places)
+
+    def apart(self) -> Batch:
+        """The same rows packed without sharing anything."""
+        device = self.input_ids.device
+        lengths = [len(places) for places in self.places]
+        starts = np.cumsum([0, *lengths])
+        where = torch.from_numpy(np.concatenate(self.places)).to(device)
+        offsets = np.repeat(starts[:-1], self.trained_counts)
+        within = self.position_ids[0, self.trained_index_K]
+        return replace(
+            self,
+            input_ids=self.input_ids[:, where],
+            position_ids=self.position_ids[:, where],
+            loss_mask=self.loss_mask[:, where],
+            segments=torch.from_numpy(starts.astype(np.int32)).to(device),
+            trained_index_K=within + torch.from_numpy(offsets).to(device),
+            lengths=tuple(lengths),
+            parents=(-1,) * len(lengths),
+            places=tuple(np.arange(a, b) for a, b in pairwise(starts.tolist())),
+        )
+
     def one_by_one(self) -> list[Batch]:
         """Split into batches of one row each, for models whose rows cannot be packed."""
         device = self.input_ids.device
@@ -123,8 +149,7 @@ def collate(
         rows: ``(input_ids, loss_mask)`` pairs of equal length, at least one token each.
         indices: Numbers to remember the rows by; by default their positions.
         trim: Leave out what follows a row's last trained token (at least one token stays).
-        share_prefixes: Lay down once what several rows begin with. With dropout, rows then share
-            its random numbers there too; turn it off where that matters.
+        share_prefixes: Lay down once what several rows begin with.
 
     Raises:
         ValueError: No row, an empty row, or a mask of another length.

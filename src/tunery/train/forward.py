@@ -39,11 +39,21 @@ def token_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     """
     base = base_model(model)
     ways = shortcuts(base)
+    if batch.shared and base.training and _drops(base):
+        batch = batch.apart()  # rows must not share the random numbers of dropout
     together = len(batch.rows) == 1 or ways.pack(batch)
     losses = [
         _loss(base, part, ways.head) for part in ([batch] if together else batch.one_by_one())
     ]
     return (losses[0] if len(losses) == 1 else torch.stack(losses).sum()), batch.num_trained
+
+
+def _drops(base: nn.Module) -> bool:
+    config: Any = base.config
+    attention_dropout = getattr(config.get_text_config(decoder=True), "attention_dropout", 0.0)
+    return bool(attention_dropout) or any(
+        isinstance(module, nn.Dropout) and module.p > 0 for module in base.modules()
+    )
 
 
 def _loss(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
