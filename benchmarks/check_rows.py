@@ -21,10 +21,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS = (
+TEXT = (
     "the river runs under an old bridge and carries leaves from the hills to the sea while people "
     "walk home in the evening light and talk about bread weather music numbers and small repairs"
-).split()
+)
+WORDS = TEXT.split()
 KINDS = ("alpaca", "openai", "chinese", "json", "csv", "parquet")
 
 
@@ -44,7 +45,10 @@ def rows(kind: str, count: int) -> Iterator[dict[str, object]]:
                 ]
             }
         elif kind == "chinese":
-            yield {"instruction": f"请回答“第{i}个”问题：{asked[:20]}", "output": f"答案是{i}。{answer}"}
+            yield {
+                "instruction": f"请回答“第{i}个”问题：{asked[:20]}",
+                "output": f"答案是{i}。{answer}",
+            }
         else:
             yield {"instruction": asked, "input": "", "output": answer}
 
@@ -83,15 +87,17 @@ def measure(path: str) -> None:
 
     dataset = find(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     report = check(dataset, CheckOptions())
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert report.ok and report.rows == report.good, report.as_dict()
+    assert report.ok, report.as_dict()
+    assert report.rows == report.good
     figures = {
         "rows": report.rows,
         "seconds": round(seconds, 2),
         "rows_per_second": round(report.rows / seconds),
+        "rows_per_cpu_second": round(report.rows / cpu),
         "peak_mib": round(peak / 1024),
         "start_mib": round(before / 1024),
     }
@@ -113,11 +119,12 @@ def main() -> None:
             size = path.stat().st_size / 2**20
             command = [sys.executable, __file__, "--measure", str(path)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            figures = json.loads(output)
+            found = json.loads(output)
+            rate, cpu_rate = found["rows_per_second"], found["rows_per_cpu_second"]
             print(
-                f"{kind:8} {figures['rows']:>11,} rows {size:7.0f} MiB  {figures['seconds']:6.2f} s  "
-                f"{figures['rows_per_second']:>9,} rows/s  peak {figures['peak_mib']} MiB "
-                f"(before {figures['start_mib']} MiB)",
+                f"{kind:8} {found['rows']:>11,} rows {size:7.0f} MiB {found['seconds']:7.2f} s "
+                f"{rate:>9,} rows/s ({cpu_rate:,} a CPU second)  peak {found['peak_mib']} MiB "
+                f"(before {found['start_mib']} MiB)",
                 flush=True,
             )
 

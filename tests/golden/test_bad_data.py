@@ -1,4 +1,4 @@
-"""Every input of the table gives exactly its code, level, file, line and field; and each cure works."""
+"""Every input of the table gives exactly its code, level, file, line and field; its cure works."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.golden.bad_data_cases import CASES, Case
+
 from tunery.data.catalog import find
 from tunery.data.lint import CheckOptions, Report, check
 from tunery.data.lint.words import report_text

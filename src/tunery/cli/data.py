@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from tunery.data.lint.report import Report
 
 app = App(name="data", help=t("List, check, preview, add and remove datasets."))
-app.command("tunery.cli.data_preview:preview", name="preview")
+app.command(
+    "tunery.cli.data_preview:preview",
+    name="preview",
+    help=t("Show a row as the model sees it, with the trained tokens coloured; or statistics."),
+)
 
 Json = Annotated[bool, Parameter(negative="")]
 Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
@@ -73,6 +77,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
 @app.command
 def check(
     name: str,
+    /,
     *settings: Settings,
     format: str | None = None,
     columns: str | None = None,
@@ -111,6 +116,7 @@ def check(
 def add(
     name: str,
     path: str,
+    /,
     *settings: Settings,
     format: str | None = None,
     columns: str | None = None,
@@ -148,7 +154,7 @@ def add(
 
 
 @app.command
-def remove(name: str, *, json: Json = False) -> None:
+def remove(name: str, /, *, json: Json = False) -> None:
     """Forget a dataset's name. Its files stay, unless they are a copy that `add --copy` made.
 
     Args:

@@ -9,152 +9,26 @@ import random
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
 
 from tunery.config.data import DataConfig
 from tunery.data.catalog import Dataset, find
 from tunery.data.content import example_key, file_hash
-from tunery.data.index import FileRows, place
+from tunery.data.example_set import DatasetRows, ExampleSet
 from tunery.data.ledger import Ledger
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
-from tunery.data.lint.scan import Scan, scan
+from tunery.data.lint.scan import scan
 from tunery.data.lint.words import report_text
-from tunery.data.problems import Problem, RowProblem, say
+from tunery.data.problems import Problem, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
-from tunery.data.variables import fill_example, unfilled
+from tunery.data.variables import unfilled
 from tunery.errors import ConfigError, DataError
 from tunery.i18n import t
-from tunery.types import Example, RowRef
+from tunery.types import Example
 
 SAMPLE_SEED = 0x5A3D1E
 Progress = Callable[[int, int, int], None]
-
-
-class DatasetRows(Sequence[Example]):
-    """The usable rows of one dataset; a row is read and converted at each access.
-
-    Args:
-        dataset: Where they are from.
-        result: The pass that found them.
-        variables: What fills the placeholders.
-    """
-
-    def __init__(self, dataset: Dataset, result: Scan, variables: dict[str, str]) -> None:
-        self.dataset = dataset
-        self._files: list[FileRows] = [rows for rows in result.files if len(rows)]
-        self._format = result.format
-        self._options = result.options
-        self._variables = variables
-        self._ends: list[int] = []
-        total = 0
-        for rows in self._files:
-            total += len(rows)
-            self._ends.append(total)
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, i: int) -> Example: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Example]: ...
-    def __getitem__(self, i: int | slice) -> Example | list[Example]:
-        if isinstance(i, slice):
-            return [self[n] for n in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        piece, at = place(self._ends, i % len(self))
-        rows = self._files[piece]
-        assert self._format is not None
-        ref = rows.ref(at)
-        try:
-            example = self._format.convert(rows.load(at), self._options, ref)
-        except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
-            raise DataError(
-                t(
-                    "{file} record {record}: the file changed while it is in use.",
-                    file=ref.file,
-                    record=ref.record,
-                ),
-                fix=t("Put it back as it was when it was checked, or start again."),
-                code="E181",
-                file=ref.file,
-            ) from error
-        return fill_example(example, self._variables) if self._variables else example
-
-    def ref(self, i: int) -> RowRef:
-        """Where row ``i`` came from, without reading it."""
-        piece, at = place(self._ends, i)
-        return self._files[piece].ref(at)
-
-    def raw(self, i: int) -> Any:
-        """Row ``i`` as it stands in its file."""
-        piece, at = place(self._ends, i)
-        return self._files[piece].load(at)
-
-
-class ExampleSet(Sequence[Example]):
-    """The examples of one or more datasets, in order; lazy, so a million rows cost 8 bytes each.
-
-    Args:
-        parts: Rows of each dataset and which of them are taken, with repeats; None takes all.
-        ledger: Where the rows went.
-        warnings: One problem for each kind of warning.
-        hash: sha256 over the files' content and how they are read.
-        reports: The checker's report of each dataset.
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[tuple[DatasetRows, array[int] | None]],
-        *,
-        ledger: Ledger,
-        warnings: list[Problem],
-        hash: str,
-        reports: list[Report],
-    ) -> None:
-        self._parts = list(parts)
-        self.ledger = ledger
-        self.warnings = warnings
-        self.hash = hash
-        self.reports = reports
-        self._ends: list[int] = []
-        total = 0
-        for rows, chosen in self._parts:
-            total += len(rows) if chosen is None else len(chosen)
-            self._ends.append(total)
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, i: int) -> Example: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Example]: ...
-    def __getitem__(self, i: int | slice) -> Example | list[Example]:
-        if isinstance(i, slice):
-            return [self[n] for n in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        rows, at = self._find(i % len(self))
-        return rows[at]
-
-    def ref(self, i: int) -> RowRef:
-        """Where example ``i`` came from, without reading it."""
-        rows, at = self._find(i)
-        return rows.ref(at)
-
-    def raw(self, i: int) -> Any:
-        """Example ``i`` as it stands in its file."""
-        rows, at = self._find(i)
-        return rows.raw(at)
-
-    def _find(self, i: int) -> tuple[DatasetRows, int]:
-        piece, at = place(self._ends, i)
-        rows, chosen = self._parts[piece]
-        return rows, at if chosen is None else chosen[at]
 
 
 def read(

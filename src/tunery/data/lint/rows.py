@@ -36,16 +36,15 @@ def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
 
 def remarks(view: View, i: int, example: Conversation) -> Iterator[Problem]:
     """Say what is odd about the order of a conversation that can be used."""
-    messages = example.messages
-    first = messages[1] if messages[0].role == "system" and len(messages) > 1 else messages[0]
-    if messages[-1].role == "user":
+    roles = [message.role for message in example.messages if message.role != "system"]
+    if roles[-1] == "user":
         yield view.problem(
             "W711",
             i,
             say("the last message is the user's; it is not trained"),
             say("Add the answer, or remove the message."),
         )
-    if first.role == "assistant":
+    if roles[0] == "assistant":
         yield view.problem(
             "W712",
             i,

@@ -13,7 +13,7 @@ from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.settle import Settled
 from tunery.data.lint.view import View
-from tunery.data.problems import Problem, say
+from tunery.data.problems import NOTHING, Problem, say
 
 DISTINCT_STEP = 1_000_000
 
@@ -101,7 +101,7 @@ class Tally:
             if found:
                 self._num_unfilled += 1
                 self._names.update(found)
-                self._first_unfilled = self._first_unfilled or view.problem("W706", i, say(""))
+                self._first_unfilled = self._first_unfilled or view.problem("W706", i, NOTHING)
 
     def _newlines(self, view: View, settled: Settled) -> None:
         """Count rows with a backslash and an n until one real line break is seen."""
@@ -120,7 +120,7 @@ class Tally:
                 return
             if any("\\n" in text for text in values):
                 self._num_literal += 1
-                self._first_literal = self._first_literal or view.problem("W710", i, say(""))
+                self._first_literal = self._first_literal or view.problem("W710", i, NOTHING)
 
     def _duplicates(self, view: View) -> int:
         keys: Iterable[int]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 MAX_INTEGER_DIGITS = 19
+Scan = Callable[[str, int], tuple[Any, int]]
 
 
 class NotJSON(ValueError):
@@ -21,9 +23,10 @@ class Decoder:
         decoder = json.JSONDecoder(
             parse_float=self._float, parse_int=self._int, parse_constant=self._constant
         )
-        self.scan = decoder.scan_once
+        # The scanner itself, as json.loads uses it: no typed name leads to it.
+        self.scan: Scan = cast(Any, decoder).scan_once
         strict = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=self._int)
-        self._strict = strict.scan_once
+        self._strict: Scan = cast(Any, strict).scan_once
 
     def duplicate(self, text: str) -> tuple[str, Any, Any] | None:
         """The first key that appears twice in an object of ``text``, with both values."""

@@ -142,9 +142,8 @@ class LineFile:
             return None
         # A key that stands twice in an object is counted twice in the text and once in the row.
         keys = block.count('":')
-        if keys != sum(map(len, rows)) and keys != sum(map(_keys, rows)):
-            return None
-        return rows
+        known = keys == sum(map(len, rows)) or keys == _keys_of_pairs(rows)
+        return rows if known or keys == sum(map(_keys, rows)) else None
 
     def _parse(self, lines: list[str], record: int, numbers: Sequence[int]) -> list[Any]:
         scan, odd = self._decoder.scan, self._decoder.odd
@@ -306,6 +305,16 @@ def _skip_line(file: Any, size: int) -> tuple[int, bytes]:
         if end or not read:
             return size + end, read[end:]
         size += len(read)
+
+
+def _keys_of_pairs(rows: list[dict[str, Any]]) -> int:
+    """Keys in rows whose lists hold objects of two keys, as messages do."""
+    count = sum(map(len, rows))
+    for row in rows:
+        for item in row.values():
+            if type(item) is list:
+                count += 2 * len(item)
+    return count
 
 
 def _keys(value: dict[str, Any]) -> int:
