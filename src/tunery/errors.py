@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from tunery.i18n import t
 
@@ -135,7 +135,7 @@ def _kind(kind: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | list | dict) else str(value)
+    return cast(Any, value) if isinstance(value, bool | int | float | list | dict) else str(value)
 
 
 def _rebuild(

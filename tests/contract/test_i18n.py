@@ -9,6 +9,7 @@ import string
 from collections import defaultdict
 from collections.abc import Iterator
 from importlib import resources
+from json import decoder, scanner
 from pathlib import Path
 
 import docstring_parser
@@ -58,7 +59,8 @@ def test_every_help_text_of_the_commands_has_a_chinese_one(table):
 
 
 def test_no_translation_is_stale(table, literals):
-    used = {*literals, *_help_texts(), *_phrases()}
+    parsers = _json_parser_messages()  # the standard library's words, shown in data errors
+    used = {*literals, *_help_texts(), *_phrases(), *parsers}
     assert [key for key in table if key not in used] == []
 
 
@@ -163,6 +165,12 @@ def _phrases() -> list[str]:
                 if isinstance(node, ast.Constant) and isinstance(node.value, str)
             ]
     return texts
+
+
+def _json_parser_messages() -> set[str]:
+    source = "".join(Path(m.__file__ or "").read_text(encoding="utf-8") for m in (decoder, scanner))
+    texts = re.findall(r'"([A-Z][^"]+)"', source)
+    return {text[:1].lower() + text[1:].removesuffix(" at") for text in texts}
 
 
 def test_the_tables_are_in_the_package():

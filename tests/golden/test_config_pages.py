@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from tunery.cli import reference as command_reference
 from tunery.config import layers, reference, schema, settings
 from tunery.config.config import Config
+from tunery.config.help import help_table
 from tunery.config.load import dump
 
 REPOSITORY = Path(__file__).parents[2]
@@ -83,14 +84,14 @@ def test_wrong_settings_do_not_fit_the_schema(wrong: dict):
 
 def test_the_help_table_has_every_setting_in_both_languages():
     for language in ("en", "zh"):
-        table = settings.help_table(language)
+        table = help_table(language)
         for setting in settings.walk():
             assert f"--{setting.path}  " in table
             assert setting.help(language).split()[0] in table
 
 
 def test_the_help_table_shows_one_section_alone():
-    table = settings.help_table("en", prefix="data.replay")
+    table = help_table("en", prefix="data.replay")
     assert "--data.replay.num_prompts" in table
     assert "--data.train" not in table
 

@@ -100,7 +100,7 @@ def asks_for_settings(words: Sequence[str]) -> bool:
 
 def print_settings(prefix: str = "") -> None:
     """Print every setting (or those under ``prefix``) with its help."""
-    from tunery.config.settings import help_table
+    from tunery.config.help import help_table
 
     out.print(help_table(prefix=prefix), soft_wrap=True, markup=False)
 

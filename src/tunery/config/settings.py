@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -222,31 +221,6 @@ def type_words(annotation: Any) -> str:
     )
 
 
-def help_table(language: str | None = None, *, prefix: str = "") -> str:
-    """Write all settings for a terminal, a section a block.
-
-    Args:
-        language: ``en`` or ``zh``; by default the one in force.
-        prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
-    """
-    with i18n.speaking(language or i18n.language()):
-        lines = [t("Settings, in a file (section:, below it name: value) or as flags:")]
-        wanted = [s for s in walk() if under(s.path, prefix)]
-        heads = {(g.path, g.variant): g for g in groups()}
-        last: tuple[str, str | None] | None = None
-        for setting in wanted:
-            here = (setting.section, setting.variant)
-            if here != last and here in heads:
-                only = f"{here[0]}.type={here[1]}" if here[1] else here[0]
-                lines += ["", f"{only}: {heads[here].help()}"]
-            last = here
-            default = t("default: {value}", value=show(setting.default))
-            lines.append(f"  --{setting.path}  {setting.type}  ({default})")
-            detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
-            lines += _wrapped(detail)
-        return "\n".join(lines)
-
-
 def under(path: str, prefix: str) -> bool:
     """Whether a setting is ``prefix`` or lies in it; an empty prefix holds all."""
     return not prefix or path == prefix or path.startswith(f"{prefix.rstrip('.')}.")
@@ -262,13 +236,6 @@ def chinese() -> dict[str, str]:
     """The Chinese help of every setting and section, by key."""
     file = resources.files("tunery") / "locales" / "config_zh.json"
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _wrapped(text: str, width: int = 92) -> list[str]:
-    """Indent and wrap a help text; Chinese, which has no spaces, is left to the terminal."""
-    if not text.isascii():
-        return [f"      {text}"]
-    return textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
 
 
 def _walk(
