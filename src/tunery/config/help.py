@@ -1,0 +1,41 @@
+"""All settings with their help, written for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tunery import i18n
+from tunery.config import settings
+from tunery.i18n import t
+
+
+def help_table(language: str | None = None, *, prefix: str = "") -> str:
+    """Write all settings for a terminal, a section a block.
+
+    Args:
+        language: ``en`` or ``zh``; by default the one in force.
+        prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
+    """
+    with i18n.speaking(language or i18n.language()):
+        lines = [t("Settings, in a file (section:, below it name: value) or as flags:")]
+        wanted = [s for s in settings.walk() if settings.under(s.path, prefix)]
+        heads = {(g.path, g.variant): g for g in settings.groups()}
+        last: tuple[str, str | None] | None = None
+        for setting in wanted:
+            here = (setting.section, setting.variant)
+            if here != last and here in heads:
+                only = f"{here[0]}.type={here[1]}" if here[1] else here[0]
+                lines += ["", f"{only}: {heads[here].help()}"]
+            last = here
+            default = t("default: {value}", value=settings.show(setting.default))
+            lines.append(f"  --{setting.path}  {setting.type}  ({default})")
+            detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
+            lines += _wrapped(detail)
+        return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int = 92) -> list[str]:
+    """Indent and wrap a help text; Chinese, which has no spaces, is left to the terminal."""
+    if not text.isascii():
+        return [f"      {text}"]
+    return textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
