@@ -50,11 +50,13 @@ def complaint(function: Callable[..., Any], *arguments: Any) -> str | None:
 FLAGS = st.sampled_from([f"--{setting.path}" for setting in walk()])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text().filter(lambda key: key != "<<"), PLAIN, min_size=1, max_size=4))
 def test_any_plain_data_survives_yaml(values: dict[str, Any]):
     assert read.parse(to_yaml(values), "x").values == values
 
 
+@settings(deadline=None)
 @given(CONFIGS)
 def test_any_config_survives_yaml(config: Config):
     values = read.parse(load.dump(config), "x").values
