@@ -120,7 +120,7 @@ def test_people_see_it_in_chinese(preview: Any) -> None:
     status, said, _ = preview()
     i18n.set_language(None)
     assert status == 0
-    assert "个词元参与训练" in said
+    assert "个 token 参与训练" in said
 
 
 def test_a_row_that_a_run_would_leave_out_is_shown_with_the_reason(preview: Any) -> None:

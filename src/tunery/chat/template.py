@@ -144,7 +144,7 @@ class ChatTemplate:
                 continue
             plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
-            for end, prompt in plan.views:
+            for end, prompt in dict.fromkeys(plan.views):  # the last turn often is the whole
                 messages = conversation.messages[:end]
                 jobs.append(self._job(messages, conversation.tools, thinking, prompt=prompt))
                 sources.append(self._source_for(conversation.tools))
@@ -168,14 +168,15 @@ class ChatTemplate:
             if isinstance(plan, DataError):
                 yield plan
                 continue
-            mine = views[place : place + len(plan.views)]
-            place += len(plan.views)
-            failure = next((view for view in mine if isinstance(view, DataError)), None)
+            asked = list(dict.fromkeys(plan.views))
+            mine = dict(zip(asked, views[place : place + len(asked)], strict=True))
+            place += len(asked)
+            failure = next((v for v in mine.values() if isinstance(v, DataError)), None)
             try:
                 if failure is not None:
                     raise failure
-                seen = [view for view in mine if isinstance(view, mask.View)]
-                yield mask.rows(plan, seen, self)
+                found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
+                yield mask.rows(plan, [found[key] for key in plan.views], self)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
 

@@ -54,7 +54,7 @@ def preview(
     template: str | None = None,
     max_length: int | None = None,
     loss_on: Literal["assistant", "last", "all"] | None = None,
-    variables: list[str] | None = None,
+    variables: Annotated[list[str] | None, Parameter(negative="")] = None,
     format: str | None = None,
     catalog: Path | None = None,
     stats: Flag = False,
