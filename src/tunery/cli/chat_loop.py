@@ -42,7 +42,7 @@ class Loop:
                       self._reset),
             "undo": ("", t("take back the last question and its answer"), self._undo),
             "retry": ("", t("ask the last question again, with the next seed"), self._retry),
-            "against": ("NAME|off", t("let a second model answer too; base is the own base"),
+            "against": ("NAME|off", t("let a second model answer too; base names the own base"),
                         self._against),
             "greedy": ("", t("always take the most likely token"), self._greedy),
             "temperature": ("X", t("draw answers; 0 is greedy"), self._temperature),

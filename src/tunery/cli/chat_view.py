@@ -106,7 +106,7 @@ class Columns:
         self._console = console
         self._texts = [""] * len(labels)
         self._live = Live(
-            console=console, refresh_per_second=8, vertical_overflow="crop", transient=True
+            console=console, refresh_per_second=8, vertical_overflow="crop"
         )
 
     def __enter__(self) -> Columns:
@@ -119,8 +119,8 @@ class Columns:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._live.update(self._table(None))
         self._live.stop()
-        self._console.print(self._table(None))
 
     def start(self, place: int) -> None:
         """Begin an answer; the columns are there already."""

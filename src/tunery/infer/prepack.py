@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import psutil
 import torch
@@ -84,11 +85,11 @@ def prepack(model: nn.Module) -> list[nn.Linear]:
         if key not in packs:
             packs[key] = pack(layer.weight)
         bias = None if layer.bias is None else layer.bias.detach()
-        layer.forward = functools.partial(packed_linear, packs[key], bias)
+        vars(layer)["forward"] = functools.partial(packed_linear, packs[key], bias)
     return layers
 
 
-def _can_be_packed(module: nn.Module) -> bool:
+def _can_be_packed(module: nn.Module) -> TypeGuard[nn.Linear]:
     # Only the class itself: a subclass may mean something else by its weight.
     return (
         type(module) is nn.Linear

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
@@ -31,7 +32,7 @@ class AdapterSwitch:
     """
 
     def __init__(self, base: PreTrainedModel) -> None:
-        self.model: PreTrainedModel | PeftModel = base
+        self.model: Any = base
         self._names: list[str] = []
         self._worn: str | None = None
         self._packed: list[nn.Linear] | None = None
@@ -67,19 +68,21 @@ class AdapterSwitch:
             if name is None:
                 self._disable()
             else:
-                assert isinstance(self.model, PeftModel)
-                self.model.base_model.enable_adapter_layers()
+                if hasattr(self.model.base_model, "enable_adapter_layers"):
+                    self.model.base_model.enable_adapter_layers()
                 self.model.set_adapter(name)
                 self.model.requires_grad_(False)
             self._shorten(name)
             self._worn = name
         model = self.model
-        if isinstance(model, PeftModel) and not model.active_peft_config.is_prompt_learning:
+        if not isinstance(model, PeftModel):
+            return model
+        if name is None or not model.peft_config[name].is_prompt_learning:
             return model.get_base_model()  # the same layers, without the wrapper's own hooks
         return model
 
     def _disable(self) -> None:
-        if isinstance(self.model, PeftModel):
+        if hasattr(self.model.base_model, "disable_adapter_layers"):
             self.model.base_model.disable_adapter_layers()
 
     def _unpack(self) -> None:
@@ -97,7 +100,7 @@ class AdapterSwitch:
         for layer in self._lora_layers():
             vars(layer).pop("forward", None)
             if _is_plain(layer, name):
-                layer.forward = _forward_of(layer, name)
+                vars(layer)["forward"] = _forward_of(layer, name)
 
 
 def _is_plain(layer: LoraLinear, name: str | None) -> bool:
@@ -109,11 +112,13 @@ def _is_plain(layer: LoraLinear, name: str | None) -> bool:
 
 
 def _forward_of(layer: LoraLinear, name: str | None) -> Forward:
-    base: Forward = layer.base_layer.forward
+    base = cast(Forward, layer.base_layer.forward)
     if name is None or name not in layer.lora_A:
         return base
-    a_RI = layer.lora_A[name].weight.detach().contiguous()
-    b_OR = (layer.lora_B[name].weight.detach() * layer.scaling[name]).contiguous()
+    a: Any = layer.lora_A[name]
+    b: Any = layer.lora_B[name]
+    a_RI = a.weight.detach().contiguous()
+    b_OR = (b.weight.detach() * layer.scaling[name]).contiguous()
     return functools.partial(_lora_linear, base, a_RI, b_OR)
 
 
