@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import assert_never
 
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from tunery.cli.console import err
 from tunery.cli.live import print_line
+from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.models.progress import Progress, ProgressEvent
 
@@ -30,43 +44,66 @@ def model_progress(*, as_json: bool) -> Iterator[Progress]:
         drawing.end()
 
 
+class _Speed(ProgressColumn):
+    """Bytes a second, in the same units as the bytes beside it."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{human_bytes(speed)}/s" if speed else "", "green")
+
+
 class _Drawing:
     def __init__(self) -> None:
         self._bars: Bars | None = None
-        self._task = None
+        self._task = TaskID(0)
 
     def take(self, event: ProgressEvent) -> None:
-        if event.kind == "note":
-            err.print(event.text, markup=False, soft_wrap=True)
-        elif event.kind == "done":
-            self.end()
-        else:
-            self._draw(event)
+        match event.kind:
+            case "note":
+                err.print(event.text, markup=False, soft_wrap=True)
+            case "done":
+                self.end()
+            case "convert":
+                text = t("converting {model} (once, about half a minute)", model=event.model)
+                columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+                self._start(text, columns)
+            case "plan" if event.done_bytes == event.total_bytes:
+                self.end()
+            case "plan":
+                text = t("fetching {model}", model=event.model)
+                self._start(text, _transfer_columns(), total=event.total_bytes)
+                self._update(event)
+            case "file":
+                self._update(event)
+            case "verify":
+                text = t("checking {file}", file=event.file)
+                self._start(text, (SpinnerColumn(), TextColumn("{task.description}")))
+            case other:
+                assert_never(other)
 
-    def _draw(self, event: ProgressEvent) -> None:
-        text = t("converting {model}", model=event.model)
-        if event.kind != "convert":
-            text = t("fetching {model}", model=event.model)
-        if self._bars is None:
-            self._bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(binary_units=True),
-                TimeRemainingColumn(),
-                console=err,
-                transient=True,
-            )
-            self._bars.start()
-            self._task = self._bars.add_task(text, total=None)
-        assert self._task is not None
-        self._bars.update(
-            self._task,
-            description=text,
-            completed=event.done_bytes,
-            total=event.total_bytes or None,
-        )
+    def _start(
+        self, text: str, columns: Sequence[ProgressColumn], *, total: int | None = None
+    ) -> None:
+        self.end()
+        self._bars = Bars(*columns, console=err, transient=True)
+        self._bars.start()
+        self._task = self._bars.add_task(escape(text), total=total)
+
+    def _update(self, event: ProgressEvent) -> None:
+        if self._bars is not None:
+            self._bars.update(self._task, completed=event.done_bytes, total=event.total_bytes)
 
     def end(self) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+def _transfer_columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        _Speed(),
+        TimeRemainingColumn(compact=True),
+    )
