@@ -21,9 +21,16 @@ from tunery.launch import local
 from tunery.launch.command import worker_env
 from tunery.launch.device import DeviceLock
 from tunery.launch.shepherd import rotate
-from tunery.runs.events import read_events
+from tunery.runs.events import EventWriter, read_events
 from tunery.runs.folder import RunFolder, create, write_json
-from tunery.runs.process import BOOT_ID_FILE, WorkerFile, boot_id, session_members, start_time
+from tunery.runs.process import (
+    BOOT_ID_FILE,
+    Control,
+    WorkerFile,
+    boot_id,
+    session_members,
+    start_time,
+)
 from tunery.runs.status import RunStatus, derive
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
@@ -269,3 +276,17 @@ def test_a_log_over_its_limit_is_rotated_while_it_is_written(tmp_path) -> None:
         writer.write(b"later")
     assert log.read_bytes() == b"later"
     assert (tmp_path / "worker.log.1").read_bytes() == b"a" * 100 + b"b"
+
+
+def test_a_paused_run_says_why_until_a_step_follows() -> None:
+    run = prepared()
+    WorkerFile(run).write()
+    with EventWriter(run.events_file) as events:
+        events.write("status", status="running")
+        events.write("status", status="paused", reason="disk full: 12 MiB are missing")
+        state = derive(run)
+        assert (state.status, state.reason) == ("paused", "disk full: 12 MiB are missing")
+        events.write("step", step=1, epoch=0.1, loss=1.0, learning_rate=1e-3)
+        assert derive(run).status == "running"
+        Control(run).request_stop()
+        assert derive(run).status == "stopping"

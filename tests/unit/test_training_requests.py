@@ -7,15 +7,29 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.chat_model import make_chat_model
 
 from tunery.cli.main import main
 from tunery.runs.folder import names
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_chat_model(tmp_path_factory.mktemp("model") / "tiny-chat")
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that is a model as far as anyone can tell without loading it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shape = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 300,
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(shape))
+    name, size = "model.embed_tokens.weight", 300 * 64 * 4
+    header = json.dumps({name: {"dtype": "F32", "shape": [300, 64], "data_offsets": [0, size]}})
+    whole = len(header).to_bytes(8, "little") + header.encode() + bytes(size)
+    (folder / "model.safetensors").write_bytes(whole)
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    return folder
 
 
 @pytest.fixture

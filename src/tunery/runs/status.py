@@ -20,7 +20,8 @@ from tunery.runs.events import FINAL, Event, number, read_events
 from tunery.runs.folder import RunFolder, read_json
 from tunery.runs.process import Control, WorkerFile, boot_id, is_alive, is_locked
 
-WINDOW_BYTES = 32 * 1024
+WINDOW_BYTES = 8 * 1024
+WIDEST_BYTES = 2**20
 SILENT_SECONDS = 600.0
 
 
@@ -90,7 +91,7 @@ def derive(folder: RunFolder) -> RunStatus:
     saved = manifest.list_checkpoints(folder.checkpoints_dir)
     run.checkpoint_step = manifest.step_of(saved[-1]) if saved else None
     run.step = run.step or run.checkpoint_step or 0
-    said = next((e for e in reversed(events) if e["type"] == "status"), None)
+    said = _last_status(events)
     if alive or is_locked(folder.lock_file):
         _alive(run, folder, said)
     elif said and said["status"] in FINAL:
@@ -101,6 +102,16 @@ def derive(folder: RunFolder) -> RunStatus:
         _gone(run, folder, who, said)
     _fill_times(run, events, who)
     return run
+
+
+def _last_status(events: list[Event]) -> Event | None:
+    """The last status event; a step after a pause or a wait says that it is over."""
+    said = next((e for e in reversed(events) if e["type"] == "status"), None)
+    if said and said["status"] in ("queued", "paused"):
+        step = next((e for e in reversed(events) if e["type"] == "step"), None)
+        if step and step["seq"] > said["seq"]:
+            return {**said, "status": "running", "reason": ""}
+    return said
 
 
 def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
@@ -198,12 +209,14 @@ def _glance(path: Path, begin: int) -> list[Event]:
     except OSError:
         return head
     window = WINDOW_BYTES
+    tail: list[Event] = []
     while size > offset:
         tail, _ = read_events(path, max(offset, size - window))
-        if tail or window > size:
-            return head + tail
+        # Long answers may stand between the last step and the end.
+        if any(e["type"] == "step" for e in tail) or window >= min(size, WIDEST_BYTES):
+            break
         window *= 4
-    return head
+    return head + tail
 
 
 def _fill_progress(run: RunStatus, events: list[Event]) -> None:
