@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import err, out, print_json
+from tunery.cli.data_preview import preview
 from tunery.config.load import from_tokens
 from tunery.i18n import t, translated
 
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
     from tunery.data.lint.report import Report
 
 app = App(name="data", help=t("List, check, preview, add and remove datasets."))
-app.command(
-    "tunery.cli.data_preview:preview",
-    name="preview",
-    help=t("Show a row as the model sees it, with the trained tokens coloured; or statistics."),
-)
+app.command(preview)
 
 Json = Annotated[bool, Parameter(negative="")]
 Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
