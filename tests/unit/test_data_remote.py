@@ -174,6 +174,19 @@ def test_rows_in_s3_are_copied_once_and_read(bucket: str, home: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_store_that_cannot_be_reached_is_not_blamed_on_the_keys(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("s3").clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(DataError) as caught:
+        fetch(find("s3://rows/one/train.jsonl"))
+    assert "network" in caught.value.fix
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_catalog_entry_may_name_a_file_in_the_cloud(bucket: str, tmp_path: Path) -> None:
     (tmp_path / "dataset_info.json").write_text(
         json.dumps({"mine": {"cloud_file_name": "s3://rows/one/train.jsonl"}})

@@ -63,9 +63,9 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
         ) from error
     except PermissionError as error:
         raise _no_access(url, str(error)) from error
-    except OSError as error:
+    except (OSError, *_network_errors()) as error:
         raise DataError(
-            t("{url}: {why}.", url=url, why=str(error)[:200]),
+            t("{url}: {why}.", url=url, why=str(error)[:200].rstrip(".")),
             fix=t("Check the network and AWS_ENDPOINT_URL."),
         ) from error
     except known as error:
@@ -125,6 +125,15 @@ def _copied(system: Any, url: str, each: dict[str, Any]) -> Path:
 
 def _suffix(name: str) -> str:
     return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What botocore raises where the store cannot be reached."""
+    try:
+        from botocore.exceptions import ConnectionError, HTTPClientError
+    except ModuleNotFoundError:
+        return ()
+    return (ConnectionError, HTTPClientError)
 
 
 def _access_errors() -> tuple[type[Exception], ...]:
