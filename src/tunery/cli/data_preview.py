@@ -82,6 +82,7 @@ def preview(
         boundaries: Draw a line between tokens.
         json: Print JSON.
     """
+    from tunery.cli.progress import model_progress
     from tunery.services import preview as service
 
     words = [*settings, *_variables(variables or [])]
@@ -97,6 +98,8 @@ def preview(
         if value is not None:
             words += [flag, str(value)]
     config = from_tokens(words, options=OPTIONS).config
+    with model_progress(as_json=False) as fetching:
+        service.fetch_model(config, fetching)
     if stats:
         with _progress(not json) as progress:
             summary = service.statistics(name, config, progress=progress)

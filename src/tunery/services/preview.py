@@ -14,8 +14,10 @@ from tunery.i18n import t
 if TYPE_CHECKING:
     from tunery.data.examples import ExampleSet
     from tunery.data.preview import ExamplePreview
+    from tunery.models.progress import ProgressEvent
 
 Progress = Callable[[int, int], None]
+Fetching = Callable[["ProgressEvent"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,18 @@ def preview(name: str, config: Config, *, row: int = 1, part: int | None = None)
     """
     shown = show(name, config, row=row)
     return pick(shown, part).as_dict()
+
+
+def fetch_model(config: Config, progress: Fetching) -> None:
+    """Get the model of the settings if it is not here yet.
+
+    Args:
+        config: The settings.
+        progress: Told what happens meanwhile.
+    """
+    from tunery.models.resolve import ensure
+
+    ensure(config.model.name, progress=progress)
 
 
 def show(name: str, config: Config, *, row: int = 1) -> Shown:
