@@ -222,6 +222,7 @@ def test_a_gated_model_is_explained(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
     assert error.message == "org/gated: gated: its authors ask you to accept their terms first."
     assert f"Accept its terms at {hub.endpoint}/org/gated with your account." in error.fix
     assert "Give a token" in error.fix
+    assert not hubcache.repo_dir("org/gated").exists()
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert "the token must belong to that account" in refused("org/gated").fix
 
@@ -246,7 +247,7 @@ def test_only_safetensors_are_fetched_when_pickles_are_there_too(hub: Hub) -> No
         "original/consolidated.00.pth": b"pickle",
         "onnx/model.onnx": b"onnx",
         "model.fp16.safetensors": safetensors({"embed.weight": (64, 16)}),
-        "LICENSE": b"free",
+        "LICENSE": b"",  # an empty file is a file too
     }
     hub.add("org/both", files)
     found = pull("org/both", policy=FAST)

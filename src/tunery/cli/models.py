@@ -323,7 +323,7 @@ def _state(entry: dict[str, Any]) -> Text:
         return Text("✓", "green")
     if not entry["here"]:
         return Text(t("not fetched yet: tunery models pull {name}", name=entry["name"]), "dim")
-    return Text(str(entry["problem"]).removeprefix(entry["path"]).lstrip(": "), "yellow")
+    return Text(str(entry["problem"]).removeprefix(entry["path"]).lstrip(":： "), "yellow")
 
 
 def _count(number: int | None) -> str:

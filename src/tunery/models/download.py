@@ -191,17 +191,26 @@ class Downloader:
         wanted.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(wanted.lock):
             if not wanted.target.is_file():
-                for last in (False, True):
-                    if self._fill(wanted):
-                        break
-                    wanted.partial.unlink(missing_ok=True)
-                    self._report(wanted, 0)
-                    if last:
-                        raise _wrong(wanted, self.host)
+                try:
+                    self._fill_twice(wanted)
+                except BaseException:
+                    if wanted.partial.is_file() and not wanted.partial.stat().st_size:
+                        wanted.partial.unlink()  # a refusal leaves nothing behind
+                    raise
                 _commit(wanted)
         self._report(wanted, wanted.size, force=True)
         if wanted.link is not None:
             link(wanted.target, wanted.link)
+
+    def _fill_twice(self, wanted: Wanted) -> None:
+        """Fill; when the hash is wrong, once more from the start: old bytes may be the fault."""
+        if self._fill(wanted):
+            return
+        wanted.partial.unlink()
+        self._report(wanted, 0)
+        if not self._fill(wanted):
+            wanted.partial.unlink()
+            raise _wrong(wanted, self.host)
 
     def _fill(self, wanted: Wanted) -> bool:
         """Bring the partial file to its full length; False when its hash is wrong then."""

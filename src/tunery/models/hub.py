@@ -7,6 +7,7 @@ every other tool uses.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -131,6 +132,14 @@ def finish(hub: HubName, commit: str) -> Path:
         staged.write_text(commit, encoding="utf-8")
         staged.replace(ref)
     return folder / "snapshots" / commit
+
+
+def sweep(hub: HubName) -> None:
+    """Remove the folders of a repo of which nothing came."""
+    folder = hubcache.repo_dir(hub.repo)
+    for path in (*folder.glob("snapshots/*"), *folder.glob("*"), folder):
+        with contextlib.suppress(OSError):  # not empty: something came
+            path.rmdir()
 
 
 def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> ModelError:

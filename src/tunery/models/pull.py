@@ -137,6 +137,7 @@ def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
         folder = hub.finish(name, listing.commit)
     finally:
         downloader.close()
+        hub.sweep(name)
     progress(ProgressEvent("done", str(name), text=str(folder)))
     return folder
 
