@@ -205,6 +205,7 @@ def in_terminal(words: list[str]) -> tuple[int, str]:
     return process.returncode, drawn.decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_in_the_queue_and_says_for_whom(recipe) -> None:
     tunery("train", recipe, *LONG, "--name", "one", "--detach")
     until(lambda: derive(run_of("one")).status == "running")
