@@ -32,8 +32,8 @@ class ChatTemplate:
 
     Attributes:
         name: ``tokenizer`` for the tokenizer's own template, else the built-in or file name.
-        source: The Jinja source, complete: put into ``tokenizer.chat_template`` it gives the
-            same tokens.
+        source: The Jinja source, complete.
+        chat_template: What ``tokenizer.chat_template`` must be to give the same tokens.
         notices: Sentences for the user about how the template was chosen.
         hash: Identifies source, special tokens and this renderer.
         stop_ids: Tokens at which generation ends.
@@ -46,9 +46,11 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.name = source.name
         self.source = source.text
+        own = source.name == "tokenizer"
+        self.chat_template: Any = tokenizer.chat_template if own else source.text
         self.notices: tuple[str, ...] = ()
         self._now = now or datetime.datetime.now()
-        self._tool_source = _tool_source(tokenizer) if source.name == "tokenizer" else None
+        self._tool_source = _tool_source(tokenizer) if own else None
         self._variables = dict(tokenizer.special_tokens_map)
         self._check_needs(source)
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))

@@ -58,7 +58,7 @@ class Trained:
     def tokenizer(self) -> Any:
         """The tokenizer to write: its chat template is the one that training used."""
         tokenizer = copy.deepcopy(self.template.tokenizer)
-        tokenizer.chat_template = self.template.source
+        tokenizer.chat_template = self.template.chat_template
         return tokenizer
 
     def stop_ids(self) -> list[int]:
