@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_the_demo_tokenizer_is_the_published_one(demo_model: Path) -> None:
     assert tokenizer.eos_token == "<|im_end|>"
     assert tokenizer.model_max_length == 8192
     assert "SmolLM" in str(tokenizer.chat_template)
+
+
+def test_loading_opens_no_socket(demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **more: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    load.load_tokenizer(demo_model)
+    load.load_model(demo_model, dtype=torch.bfloat16, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
