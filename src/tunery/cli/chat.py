@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
 
@@ -18,27 +19,59 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.progress import model_progress
 from tunery.errors import EngineError
 from tunery.i18n import t
-from tunery.services.chat import Chat, Room, Said, Settings, choose_sampling
+from tunery.services.chat import MAX_NEW_TOKENS, Chat, Room, Said, Settings, choose_sampling
 
 app = App(name="chat", help=t("Talk to a model or a run, or to two side by side."))
 EXIT_INTERRUPTED = 130
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Drawing:
+    """How answers are drawn.
+
+    Args:
+        max_new_tokens: Most tokens of one answer.
+        temperature: 0 is greedy; 1 draws from the model's own distribution.
+        top_p: Draw from the fewest likely tokens whose probabilities reach this sum.
+        top_k: Draw from this many most likely tokens; 0 from all.
+        repetition_penalty: Above 1 makes tokens that were there already less likely.
+        seed: Seed of the random numbers; the same seed gives the same answer.
+        greedy: Always take the most likely token.
+        stop: Text that ends an answer; may be given more than once.
+    """
+
+    max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    greedy: Annotated[bool, Parameter(negative="")] = False
+    stop: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+
+    def settings(self) -> Settings:
+        """The same, checked."""
+        sampling = choose_sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+            greedy=self.greedy,
+        )
+        return Settings(sampling, _at_least_one(self.max_new_tokens), self.stop)
+
+
 @app.default
 def chat(
     model: str = "demo",
+    /,
     *,
     against: str | None = None,
     prompt: str | None = None,
     system: str | None = None,
-    max_new_tokens: int = Settings().max_new_tokens,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    repetition_penalty: float | None = None,
-    seed: int | None = None,
-    greedy: Annotated[bool, Parameter(negative="")] = False,
-    stop: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    drawing: Drawing = Drawing(),
     template: str | None = None,
     device: str = "auto",
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -54,26 +87,12 @@ def chat(
         against: A second model or run that answers the same, or base for the model's own base.
         prompt: Answer this and end; - reads it from stdin.
         system: System message.
-        max_new_tokens: Most tokens of one answer.
-        temperature: 0 is greedy; 1 draws from the model's own distribution.
-        top_p: Draw from the fewest likely tokens whose probabilities reach this sum.
-        top_k: Draw from this many most likely tokens; 0 from all.
-        repetition_penalty: Above 1 makes tokens that were there already less likely.
-        seed: Seed of the random numbers; the same seed gives the same answer.
-        greedy: Always take the most likely token.
-        stop: Text that ends an answer; may be given more than once.
+        drawing: How answers are drawn.
         template: Chat template in place of the model's own: a built-in name or a .jinja file.
         device: Device to run on: auto, cpu, cuda or cuda:N.
         json: Print the answers as one JSON object; needs --prompt or stdin.
     """
-    settings = Settings(
-        choose_sampling(
-            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, greedy=greedy,
-            repetition_penalty=repetition_penalty,
-        ),
-        _at_least_one(max_new_tokens),
-        stop,
-    )  # fmt: skip
+    settings = drawing.settings()
     question = _question(prompt)
     if json and question is None:
         raise EngineError(

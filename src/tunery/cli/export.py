@@ -23,6 +23,7 @@ app = App(name="export", help=t("Write a run's result as an adapter or a merged 
 def export(
     run: str,
     folder: Path,
+    /,
     *,
     to: str,
     force: Annotated[bool, Parameter(negative="")] = False,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunery.chat import builtin
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
 from tunery.errors import EngineError, ModelError
@@ -236,7 +237,10 @@ class Chat:
 
         Raises:
             ModelError: There is no such model.
+            UnknownName: No such template.
         """
+        if self.room.template is not None:
+            builtin.find(self.room.template)  # refused before a model is loaded
         found = self.room.find(self.name)
         return found, self.room.find(self.against, beside=found) if self.against else None
 
@@ -252,7 +256,7 @@ class Chat:
             self.speakers.append(self._second(other))
 
     def _second(self, found: Resolved) -> Speaker:
-        label = found.name if self.against == BASE else str(self.against)
+        label = str(self.against)
         return self.room.speaker(label if label != self.name else f"{label} (2)", found)
 
     def set_against(self, name: str | None) -> None:

@@ -1,0 +1,41 @@
+"""Adapters for tests: random but alive, so that wearing one changes what the model says."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+
+def adapter(base: Path, path: Path, *, seed: int = 1, **settings: Any) -> Path:
+    """Make a LoRA adapter folder for a base model folder."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    wanted = {"r": 4, "lora_alpha": 16, "target_modules": "all-linear", **settings}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # tied layers: what the tests are about
+        made = get_peft_model(
+            model, LoraConfig(init_lora_weights=False, task_type="CAUSAL_LM", **wanted)
+        )
+        made.save_pretrained(path, save_embedding_layers=False)
+    file = path / "adapter_config.json"
+    config = json.loads(file.read_text())
+    config["base_model_name_or_path"] = str(base)
+    file.write_text(json.dumps(config))
+    return path
+
+
+def livelier(base: Path, factor: float = 6.0) -> Path:
+    """Scale a fresh model's weights, which would else say one token for ever."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(factor)
+    model.save_pretrained(base)
+    return base

@@ -1,0 +1,95 @@
+"""Drawing tokens: the kept set is transformers', the frequencies are the distribution's."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from tunery.errors import EngineError
+from tunery.infer.options import Sampling
+from tunery.infer.sampling import draw, penalized
+from tunery.services.chat import choose_sampling
+
+CASES = [
+    Sampling(temperature=1.0),
+    Sampling(temperature=0.6, top_p=0.8),
+    Sampling(temperature=1.5, top_k=7),
+    Sampling(temperature=1.2, top_k=50, top_p=0.7),
+    Sampling(temperature=3.0, top_p=0.999),
+]
+
+
+def logits() -> torch.Tensor:
+    return torch.randn(1000, generator=torch.Generator().manual_seed(5)) * 3
+
+
+def expected(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    scores = TemperatureLogitsWarper(sampling.temperature)(None, scores[None])
+    if sampling.top_k:
+        scores = TopKLogitsWarper(sampling.top_k)(None, scores)
+    if sampling.top_p < 1:
+        scores = TopPLogitsWarper(sampling.top_p)(None, scores)
+    return scores[0].softmax(-1)
+
+
+@pytest.mark.parametrize("sampling", CASES, ids=str)
+def test_draws_follow_the_distribution_that_transformers_makes(sampling):
+    scores, generator = logits(), random.Random(1)
+    wanted = expected(scores, sampling)
+    count = 4000
+    found = torch.zeros_like(wanted)
+    for _ in range(count):
+        found[draw(scores, sampling, generator.random())] += 1
+    assert bool((wanted[found > 0] > 0).all()), "a token was drawn that should be cut off"
+    # total variation of a multinomial sample shrinks with the square root of its size
+    kept = int((wanted > 0).sum())
+    assert float((found / count - wanted).abs().sum()) / 2 < 0.5 * (kept / count) ** 0.5 + 0.01
+
+
+def test_both_ends_of_the_unit_interval_give_a_token_that_is_kept():
+    for sampling in CASES:
+        wanted = expected(logits(), sampling)
+        for uniform in (0.0, 1 - 2**-53):
+            assert wanted[draw(logits(), sampling, uniform)] > 0
+
+
+def test_a_tiny_temperature_is_greedy_and_not_a_nan():
+    scores = logits()
+    assert draw(scores, Sampling(temperature=1e-6), 0.5) == int(scores.argmax())
+
+
+def test_the_penalty_makes_seen_tokens_less_likely_whatever_their_sign():
+    scores = torch.tensor([2.0, -2.0, 1.0])
+    assert penalized(scores, {0, 1}, 2.0).tolist() == [1.0, -4.0, 1.0]
+    assert scores.tolist() == [2.0, -2.0, 1.0]
+
+
+def test_nothing_asked_for_is_greedy_and_a_seed_asks_for_drawing():
+    assert choose_sampling().greedy
+    assert choose_sampling(seed=3) == Sampling(temperature=1.0, seed=3)
+    assert choose_sampling(temperature=0.0, greedy=True).greedy
+    assert choose_sampling(top_p=0.5).seed != choose_sampling(top_p=0.5).seed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": -1},
+        {"repetition_penalty": 0},
+        {"greedy": True, "seed": 1},
+        {"greedy": True, "temperature": 0.5},
+    ],
+    ids=str,
+)
+def test_values_out_of_bounds_are_refused_with_a_sentence(wrong):
+    with pytest.raises(EngineError) as caught:
+        choose_sampling(**wrong)
+    assert caught.value.message
+    assert caught.value.fix
