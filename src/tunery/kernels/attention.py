@@ -26,6 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tunery.errors import EngineError
+from tunery.i18n import t
 from tunery.kernels.scores import Score, attend
 from tunery.kernels.segments import Segments
 
@@ -108,14 +109,14 @@ def tunery_attention(
     if attention_mask is None or not _is_marker(attention_mask):
         if segments is not None:
             raise EngineError(
-                f"{type(module).__name__}: a packed batch reached the attention without its mark.",
-                fix="Set data.packing to false for this model, and report it.",
+                t("{layer}: a packed batch came without its mask.", layer=type(module).__name__),
+                fix=t("Set data.packing to false for this model."),
             )
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
     if segments is None:
         raise EngineError(
-            f"{type(module).__name__}: a packed batch reached the attention without its segments.",
-            fix="Set data.packing to false for this model, and report it.",
+            t("{layer}: a packed batch came without its segments.", layer=type(module).__name__),
+            fix=t("Set data.packing to false for this model."),
         )
     score = Score(
         scale=scaling if scaling is not None else query.shape[-1] ** -0.5,
@@ -124,7 +125,7 @@ def tunery_attention(
         sinks_H=kwargs.get("s_aux"),
         dropout=dropout,
     )
-    query_NHD, key_NGD, value_NGE = (t[0].transpose(0, 1) for t in (query, key, value))
+    query_NHD, key_NGD, value_NGE = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     if query.is_cuda and _varlen_fits(query, value, score):
         return _varlen(query_NHD, key_NGD, value_NGE, segments=segments, score=score)[None], None
     return attend(query_NHD, key_NGD, value_NGE, segments, score)[None], None
@@ -141,8 +142,8 @@ def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
         return sdpa_mask(*args, **kwargs)
     if kwargs.get("use_vmap"):
         raise EngineError(
-            "This model adds a mask of its own to causal attention; rows cannot be packed.",
-            fix="Set data.packing to false.",
+            t("This model adds a mask of its own to causal attention; rows cannot be packed."),
+            fix=t("Set data.packing to false for this model."),
         )
     window = kwargs.get("local_size") or 0
     return _marker(window if window < segments.longest else 0)

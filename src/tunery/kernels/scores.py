@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tunery.kernels.segments import Block, Bucket, Layout, Segments
 
 # Queries computed together. Beyond it the part of the scores above the diagonal costs more than
-# the smaller products (measured in benchmarks/kernels.py).
+# the smaller products (measured in benchmarks/kernel_speed.py).
 BLOCK = 256
 
 # Weights are kept for the backward pass up to this many keys a query, else made again: beside a

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tunery.data.collate import Batch, collate
 from tunery.errors import EngineError
+from tunery.i18n import t
 from tunery.kernels import attention, lora, norm
 from tunery.kernels.attention import base_model
 from tunery.kernels.loss import Head
@@ -110,16 +111,18 @@ def _probe(base: Any) -> Ways:
         packed = _close(together, _decode_each(base, singles))
     if not packed:
         attention.uninstall(base)
-        why.append("rows of this architecture see each other when packed; one row a forward pass")
+        why.append(
+            t("rows of this architecture cannot be packed, so one row is computed at a time")
+        )
     limit = _rope_limit(config)
     if base.get_decoder() is base or base.get_output_embeddings() is None:
-        why.append("transformers names no decoder apart from the head; the model's own head used")
+        why.append(t("its decoder cannot be called apart from its head"))
         return Ways(packed, None, tuple(why), limit)
     head = _head(config)
     own = project(base, decode(base, singles[0], packed=False), head)
     if not _close(own, base(use_cache=False, **inputs(singles[0])).logits[0]):
         head = None
-        why.append("the logits are not a plain projection; the model's own head used")
+        why.append(t("its logits are not a plain projection of the last hidden state"))
     return Ways(packed, head, tuple(why), limit)
 
 
