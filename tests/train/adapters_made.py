@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 
 def adapter(base: Path, path: Path, *, seed: int = 1, **settings: Any) -> Path:
@@ -39,3 +39,13 @@ def livelier(base: Path, factor: float = 6.0) -> Path:
                 parameter.mul_(factor)
     model.save_pretrained(base)
     return base
+
+
+def slow(base: Path, path: Path, *, layers: int = 48) -> Path:
+    """A deep copy of a folder's shape: thin, but slow enough that a person can stop an answer."""
+    config = AutoConfig.from_pretrained(base, num_hidden_layers=layers)
+    config.layer_types = None
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    AutoTokenizer.from_pretrained(base).save_pretrained(path)
+    return path
