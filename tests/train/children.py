@@ -7,11 +7,28 @@ import os
 import signal
 import struct
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.train import tiny
-from tunery.train import faults, saving, worker
+
+import tunery.train.session  # noqa: F401 - imported once, before the forks
+from tunery.train import faults, saving, site, worker
+
+
+def warm() -> None:
+    """Import and use once, before the forks, what every run needs."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+    import tunery.adapters.freeze
+    import tunery.adapters.full
+    import tunery.train.session  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.run(Path(folder) / "run", tiny.config(train={"max_steps": 1}))
+
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -143,6 +160,56 @@ def run_with_little_patience(path: str, settings: str) -> int:
     return 0
 
 
-def work(path: str, arguments: list[str] | None = None) -> int:
-    """The real worker."""
+def work(path: str, home: str, arguments: list[str] | None = None) -> int:
+    """The real worker, as its own session leader's child would be started."""
+    os.environ["TUNERY_HOME"] = home
+    os.setsid()
+    descriptor = os.open(Path(path) / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
     return worker.main([path, *(arguments or [])])
+
+
+def work_and_fail(path: str, home: str, kind: str) -> int:
+    """The worker, with an error that is not one of ours in its second step."""
+
+    class Odd(Exception):
+        """One that cannot be pickled and has no message."""
+
+        def __reduce__(self) -> Any:
+            raise TypeError("cannot pickle this")
+
+    errors: dict[str, BaseException] = {
+        "runtime": RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        "odd": Odd(),
+        "import": ModuleNotFoundError("No module named 'foo'"),
+        "system": PermissionError(13, "Permission denied", "/etc/x"),
+        "memory": MemoryError(),
+        "exit": SystemExit(3),
+    }
+
+    def hook(where: str, values: dict[str, Any]) -> None:
+        if where == "after_step" and values["step"] == 2:
+            raise errors[kind]
+
+    faults.hook = hook
+    return work(path, home)
+
+
+def work_and_wait(path: str, home: str, where: str) -> int:
+    """The worker, waiting (SIGSTOP) at a phase's begin until the test lets it go on."""
+    phase = site.Site.phase
+
+    def slow(self: Any, name: str) -> Any:
+        if name == where:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return phase(self, name)
+
+    site.Site.phase = slow  # type: ignore[method-assign]
+    return work(path, home)
+
+
+def work_at_once(path: str, home: str) -> int:
+    """The worker, not waiting long for a lock."""
+    worker.LOCK_SECONDS = 0.2
+    return work(path, home)

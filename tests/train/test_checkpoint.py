@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.train import tiny
+
 from tunery.errors import RunError, RunFailed
 from tunery.runs import manifest
 from tunery.train.checkpoint import PINNED, Checkpoints

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.train import tiny
 from tests.train.zygote import Zygote
+
 from tunery.runs import manifest
 from tunery.runs.events import follow
 from tunery.runs.process import Control
@@ -37,9 +37,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB in memory; needs root."""
     place = tmp_path / "disk"
     place.mkdir()
-    made = os.geteuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
-    ).returncode
+    made = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
+        ).returncode
+    )
     if not made:
         pytest.skip("a tmpfs cannot be mounted here (needs root)")
     yield place

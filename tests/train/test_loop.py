@@ -10,9 +10,9 @@ from typing import Any
 import peft
 import pytest
 import torch
+from tests.train import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.train import tiny
 from tunery.errors import ConfigError, RunFailed
 from tunery.train import faults
 from tunery.train.loop import train

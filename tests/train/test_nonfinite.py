@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from tests.train import tiny
+
 from tunery.errors import RunFailed
 from tunery.train import faults
 
@@ -31,7 +31,7 @@ class Plan:
                 values["loss"].data.fill_(self.value)
             case "gradient", "gradient":
                 values["gradients"][0].view(-1)[3] = self.value
-            case ("weight" | "exp_avg" | "exp_avg_sq"), "after_step":
+            case (("weight" | "exp_avg" | "exp_avg_sq"), "after_step"):
                 tensors = values["optimizer"].tensors()
                 name = next(name for name in tensors if name.startswith(f"{self.where}/"))
                 tensors[name].view(-1)[0] = self.value
@@ -121,9 +121,7 @@ def test_such_steps_with_good_ones_between_do_not_add_up(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("where", ["weight", "exp_avg", "exp_avg_sq", "lora_B"])
-def test_weights_and_states_that_are_not_finite_are_never_saved(
-    tmp_path: Path, where: str
-) -> None:
+def test_weights_and_states_that_are_not_finite_are_never_saved(tmp_path: Path, where: str) -> None:
     with pytest.raises(RunFailed, match="not finite"):
         run_with(Plan(where, range(6, 7), float("nan")), tmp_path)
     assert tiny.newest(tmp_path).step == 4

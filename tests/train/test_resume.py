@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from tests.train import tiny
+
 from tunery.config.config import Config
 from tunery.errors import RunError
 from tunery.train import drift, faults
@@ -189,7 +189,9 @@ def test_another_version_of_a_package_is_a_drift() -> None:
 
 
 def test_nothing_changed_is_no_drift() -> None:
-    assert drift.check("run", _saved_with(tiny.config()), _recorded(tiny.config()), allowed=[]) == []
+    assert (
+        drift.check("run", _saved_with(tiny.config()), _recorded(tiny.config()), allowed=[]) == []
+    )
 
 
 def test_another_model_has_another_hash(tmp_path: Path) -> None:

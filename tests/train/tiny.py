@@ -164,3 +164,55 @@ def history(path: Path) -> list[tuple[Any, ...]]:
 
     told = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens")
     return [tuple(e[name] for name in told) for e in step_history(events(path))]
+
+
+def folder(path: Path) -> Path:
+    """A tiny model as a folder: weights, tokenizer, chat template."""
+    from tests.families import family
+
+    from tunery.chat.builtin import find
+
+    words = family("chatml")
+    words.chat_template = find("chatml").text
+    torch.manual_seed(7)
+    settings = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=words.eos_token_id,
+    )
+    LlamaForCausalLM(settings).save_pretrained(path)
+    words.save_pretrained(path)
+    return path
+
+
+def chats(path: Path, count: int = 24) -> Path:
+    """Conversations as a file."""
+    with path.open("w") as out:
+        for i in range(count):
+            told = [
+                {"role": "user", "content": f"Who are you, {i}?"},
+                {"role": "assistant", "content": f"I am a small model, number {i}."},
+            ]
+            out.write(json.dumps({"messages": told}) + "\n")
+    return path
+
+
+def prepared(name: str, model: Path, data: Path, **sections: Any) -> RunFolder:
+    """A run folder under TUNERY_HOME, ready for the worker."""
+    from tunery.runs.folder import create
+
+    settings = config(
+        **{
+            "model": {"name": str(model)},
+            "data": {"train": [str(data)]},
+            "evaluate": {"every": "epoch", "split": 0.2, "max_new_tokens": 4,
+                         "prompts": ["Who are you?"]},
+            **sections,
+        }
+    )  # fmt: skip
+    return create(name, settings, {"created": "2026-11-24T10:00:00+00:00"})

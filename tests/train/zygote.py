@@ -67,6 +67,7 @@ def serve() -> None:
     warnings.simplefilter("ignore")
     from tests.train import children
 
+    children.warm()
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tunery.config.optim import OptimConfig
@@ -24,7 +26,7 @@ def test_it_rises_to_the_peak_and_never_above(schedule: str) -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_it_falls_after_warm_up_and_no_step_is_wasted_at_zero(schedule: str) -> None:
     found = rates(schedule=schedule, warmup_ratio=0.1)
-    assert all(a > b for a, b in zip(found[10:], found[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(found[10:]))
     assert 0 < found[-1] < 0.02
 
 

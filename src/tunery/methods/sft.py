@@ -22,7 +22,7 @@ class SFT:
 
     def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Batch:
         """Pack the rows into one sequence whose segments do not see each other."""
-        return collate(rows)
+        return collate(rows, numbers)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum of the trained tokens' negative log-likelihood, in nats."""

@@ -11,13 +11,12 @@ import torch
 
 from tunery.adapters.base import ADAPTERS, Adapter
 from tunery.chat.template import ChatTemplate
-from tunery.kernels import lora, norm
 from tunery.methods.base import METHODS
 from tunery.runs.folder import config_hash
 from tunery.train import drift
 from tunery.train.checkpoint import Checkpoint, Checkpoints
 from tunery.train.evaluate import TokenRow
-from tunery.train.forward import shortcuts
+from tunery.train.forward import prepare
 from tunery.train.loop import Job
 from tunery.train.measure import Measure
 from tunery.train.memory import micro_batch_tokens
@@ -87,9 +86,7 @@ def assemble(site: Site, parts: Parts) -> Built:
     )
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    lora.install(model)
-    norm.install(model)
-    for why in shortcuts(model).why:
+    for why in prepare(model).why:
         site.warn("slow-path", f"This model is computed a slower way: {why}.")
     dtype = next(parts.model.parameters()).dtype
     optimizer = FlatAdamW(

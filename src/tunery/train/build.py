@@ -36,6 +36,17 @@ from tunery.types import Conversation
 
 @dataclass
 class TokenData:
+    """The data of a run, tokenized.
+
+    Args:
+        rows: Training rows, without replay.
+        held_out: Rows of the evaluation loss.
+        general: The general set that replay and the forgetting score share; may be empty.
+        tokenizer: The model's.
+        template: How conversations are rendered.
+        hash: Of the training data.
+    """
+
     rows: Rows
     held_out: list[TokenRow]
     general: list[Conversation]

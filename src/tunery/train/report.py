@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tunery.i18n import language, t
+from tunery.runs.diagnosis import diagnose, smooth
 from tunery.runs.events import read_events
 from tunery.runs.folder import RunFolder
-from tunery.runs.diagnosis import diagnose, smooth
 
 WIDTH, HEIGHT, PAD = 760, 230, 56
 MAX_POINTS = 2000
