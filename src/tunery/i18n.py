@@ -13,7 +13,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import resources
 from typing import Any
 
@@ -28,7 +28,7 @@ def set_language(name: str | None) -> None:
 
 
 @contextlib.contextmanager
-def speaking(name: str) -> Iterator[None]:
+def speaking(name: str) -> Generator[None]:
     """Speak a language for a while."""
     before = _chosen
     set_language(name)

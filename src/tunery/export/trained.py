@@ -106,7 +106,7 @@ class Trained:
         )
         if is_adapter:
             model = PeftModel.from_pretrained(model, str(folder))
-        return model.to(self.device).eval()
+        return nn.Module.to(model, torch.device(self.device)).eval()
 
     def _prompt(self, text: str) -> list[int]:
         return self.template.prompt_ids([Message("user", text)])[: self._most]
