@@ -104,7 +104,14 @@ def short(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def _crash_everywhere(
-    zygote: Zygote, begin: Path | None, expected: str, tmp_path: Path, *, save: int, least: int
+    zygote: Zygote,
+    begin: Path | None,
+    expected: str,
+    tmp_path: Path,
+    *,
+    save: int,
+    least: int,
+    every: int = 1,
 ) -> None:
     """Die at each disk operation of one save, go on, and compare.
 
