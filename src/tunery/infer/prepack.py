@@ -76,8 +76,7 @@ def prepack(model: nn.Module) -> list[nn.Linear]:
         into free memory: all or nothing.
     """
     layers = [module for module in model.modules() if _can_be_packed(module)]
-    needed = sum(layer.weight.nbytes for layer in layers)
-    if not layers or needed * 1.25 + SPARE_BYTES > psutil.virtual_memory().available:
+    if not layers or not fits(sum(layer.weight.nbytes for layer in layers)):
         return []
     packs: dict[int, Tensor] = {}
     for layer in layers:
@@ -87,6 +86,11 @@ def prepack(model: nn.Module) -> list[nn.Linear]:
         bias = None if layer.bias is None else layer.bias.detach()
         vars(layer)["forward"] = functools.partial(packed_linear, packs[key], bias)
     return layers
+
+
+def fits(num_bytes: int) -> bool:
+    """Whether copies of so many bytes leave enough memory for everything else."""
+    return num_bytes * 1.25 + SPARE_BYTES <= psutil.virtual_memory().available
 
 
 def _can_be_packed(module: nn.Module) -> TypeGuard[nn.Linear]:

@@ -1,9 +1,11 @@
 """Adapters on one loaded base: put on, switched and taken off without touching a base weight.
 
 PEFT owns the format and every kind of adapter. For plain LoRA on linear layers, which is nearly
-all of them, a step of decoding is mostly the cost of calling small operations, so those layers
-get a forward pass with as few as possible; their result is PEFT's to rounding. Without an adapter
-the base layers run as if none had ever been there.
+all of them, a step of decoding is mostly the cost of calling small operations. Where the layers
+are prepacked anyway and memory is there, such an adapter is worn as blocked copies of the merged
+weights, so that it decodes as fast as the bare base; the base's own weights are never written.
+Elsewhere those layers get a forward pass with as few operations as possible. Without an adapter the
+base layers run as if none had ever been there.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tunery.infer.prepack import prepack
+from tunery.infer.prepack import fits, pack, packed_linear, prepack
 from tunery.models.load import load_adapter
 
 Forward = Callable[..., Tensor]
@@ -36,6 +39,7 @@ class AdapterSwitch:
         self._names: list[str] = []
         self._worn: str | None = None
         self._packed: list[nn.Linear] | None = None
+        self._merged: dict[str, dict[LoraLinear, Forward]] = {}
 
     def attach(self, name: str, folder: Path) -> None:
         """Load an adapter folder; it is worn when ``wear`` asks for it.
@@ -91,16 +95,31 @@ class AdapterSwitch:
         for layer in self._lora_layers():
             vars(layer).pop("forward", None)
         self._packed = None
+        self._merged.clear()
 
     def _lora_layers(self) -> list[LoraLinear]:
         return [module for module in self.model.modules() if isinstance(module, LoraLinear)]
 
     def _shorten(self, name: str | None) -> None:
         """Give each plain LoRA layer the shortest forward pass for this adapter."""
+        merged = self._merge(name) if name is not None else {}
         for layer in self._lora_layers():
             vars(layer).pop("forward", None)
             if _is_plain(layer, name):
-                vars(layer)["forward"] = _forward_of(layer, name)
+                vars(layer)["forward"] = merged.get(layer) or _forward_of(layer, name)
+
+    def _merge(self, name: str) -> dict[LoraLinear, Forward]:
+        """Blocked copies of the merged weights, of all layers or (without room) of none."""
+        if name not in self._merged:
+            packed = set(self._packed or ())
+            layers = [
+                layer
+                for layer in self._lora_layers()
+                if name in layer.lora_A and _is_plain(layer, name) and layer.base_layer in packed
+            ]
+            room = fits(sum(cast(Tensor, layer.base_layer.weight).nbytes for layer in layers))
+            self._merged[name] = {layer: _merged(layer, name) for layer in layers} if room else {}
+        return self._merged[name]
 
 
 def _is_plain(layer: LoraLinear, name: str | None) -> bool:
@@ -117,15 +136,26 @@ def _forward_of(layer: LoraLinear, name: str | None) -> Forward:
         return base
     a: Any = layer.lora_A[name]
     b: Any = layer.lora_B[name]
-    a_RI = a.weight.detach().contiguous()
-    b_OR = (b.weight.detach() * layer.scaling[name]).contiguous()
-    return functools.partial(_lora_linear, base, a_RI, b_OR)
+    a_IR = a.weight.detach().t().contiguous()
+    b_RO = (b.weight.detach() * layer.scaling[name]).t().contiguous()
+    return functools.partial(_lora_linear, base, a_IR, b_RO)
 
 
-def _lora_linear(base: Forward, a_RI: Tensor, b_OR: Tensor, x: Tensor) -> Tensor:
+def _merged(layer: LoraLinear, name: str) -> Forward:
+    """The layer with its adapter merged in fp32 and rounded once, as a blocked copy."""
+    base = cast(nn.Linear, layer.base_layer)
+    a: Any = layer.lora_A[name]
+    b: Any = layer.lora_B[name]
+    update = b.weight.detach().float() @ a.weight.detach().float() * layer.scaling[name]
+    weight = (base.weight.detach().float() + update).to(base.weight.dtype)
+    bias = None if base.bias is None else base.bias.detach()
+    return functools.partial(packed_linear, pack(weight), bias)
+
+
+def _lora_linear(base: Forward, a_IR: Tensor, b_RO: Tensor, x: Tensor) -> Tensor:
+    """Base and update in four operations: at one row, calling them is what they cost."""
     result = base(x)
-    update = nn.functional.linear(nn.functional.linear(x.to(a_RI.dtype), a_RI), b_OR)
-    if update.dtype == result.dtype:
-        return result.add_(update)
+    flat = result.reshape(-1, b_RO.shape[1]).to(b_RO.dtype)
+    inner = torch.mm(x.reshape(-1, a_IR.shape[0]).to(a_IR.dtype), a_IR)
     # As PEFT: added in the adapter's precision, then rounded once.
-    return (result + update).to(result.dtype)
+    return torch.addmm(flat, inner, b_RO).to(result.dtype).view(result.shape)
