@@ -23,7 +23,7 @@ from tunery.kernels.segments import Block, Bucket, Layout, Segments
 
 # Queries computed together. Beyond it the part of the scores above the diagonal costs more than
 # the smaller products (measured in benchmarks/kernel_speed.py).
-BLOCK = 256
+BLOCK = 96
 
 # Weights are kept for the backward pass up to this many keys a query, else made again: beside a
 # layer's other activations (some 10 KB a token) they weigh H * U * 2 bytes a token.
