@@ -1,9 +1,10 @@
 """Tokens a second of Tunery's engine beside plain transformers, in one run, taking turns.
 
     python benchmarks/generate_speed.py [--model FOLDER] [--tokens 48] [--rounds 5] [--threads N]
+        [--dtypes bf16 fp32]
 
 Plain: ``model.generate`` of the model with its adapter merged in. Ours: the engine with the adapter
-worn beside the base (which stays untouched), and the bare base. Each round runs all of them once,
+worn (the base stays untouched), and the bare base. Each round runs all of them once,
 so that other work on the machine meets all alike; the best round of each counts, and the ratio of
 the medians is shown too.
 """
@@ -27,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tunery.infer.engine import quiet
 from tunery.infer.generate import generate
 from tunery.infer.switch import AdapterSwitch
-from tunery.models.load import load_model
+from tunery.models.load import DTYPES, load_model
 from tunery.models.resolve import ensure
 
 QUESTION = "Tell me a long story about the sea and a ship."
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dtypes", nargs="+", default=["bf16", "fp32"], choices=["bf16", "fp32"])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     quiet()
@@ -48,8 +50,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         adapter = make_adapter(folder, Path(place) / "adapter")
-        for dtype in (torch.bfloat16, torch.float32):
-            compare(folder, adapter, dtype, options.tokens, options.rounds)
+        for dtype in options.dtypes:
+            compare(folder, adapter, DTYPES[dtype], options.tokens, options.rounds)
 
 
 def make_adapter(folder: Path, path: Path) -> Path:

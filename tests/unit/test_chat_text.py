@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.families import family
+
 from tunery.cli.chat_view import harmless
 from tunery.infer.text import TextStream
 

@@ -105,9 +105,7 @@ class Columns:
         self._labels = labels
         self._console = console
         self._texts = [""] * len(labels)
-        self._live = Live(
-            console=console, refresh_per_second=8, vertical_overflow="crop"
-        )
+        self._live = Live(console=console, refresh_per_second=8, vertical_overflow="crop")
 
     def __enter__(self) -> Columns:
         self._live.start()
