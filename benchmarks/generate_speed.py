@@ -1,6 +1,6 @@
 """Tokens a second of Tunery's engine beside plain transformers, in one run, taking turns.
 
-    python benchmarks/generate_speed.py [--model FOLDER] [--tokens 48] [--rounds 5] [--threads N]
+    python benchmarks/generate_speed.py [--model FOLDER] [--tokens N] [--rounds N] [--threads N]
         [--dtypes bf16 fp32]
 
 Plain: ``model.generate`` of the model with its adapter merged in. Ours: the engine with the adapter
