@@ -60,7 +60,6 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "train.num_epochs": "num_train_epochs epochs n_epochs",
             "train.max_steps": "total_steps num_steps",
             "train.seed": "data_seed random_seed",
-            "train.compile": "torch_compile",
             "train.gradient_checkpointing": "use_gradient_checkpointing activation_checkpointing "
             "disable_gradient_checkpointing",
             "evaluate.split": "val_size val_set_size validation_split test_size",

@@ -28,9 +28,6 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, much less memory."""
 
-    compile: bool | None = None
-    """Compile the decoder blocks; by default decided by the length of the run."""
-
     num_threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads; by default the cores that this process may use."""
 
