@@ -50,11 +50,11 @@ def _kill_at_random_instants(
         lived = time.monotonic() - started
         os.close(descriptor)
         os.kill(pid, signal.SIGKILL)
-        if ended:  # done before the kill: runs are faster now than the one that was timed
-            zygote.wait(pid)
+        status = zygote.wait(pid)
+        if ended or status == 0:  # done before the kill: faster than the run that was timed
             seconds = lived
             continue
-        assert zygote.wait(pid) == -signal.SIGKILL
+        assert status == -signal.SIGKILL
         saving, finished = Board(board).read()
         killed += 1
         inside += saving

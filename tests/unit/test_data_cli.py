@@ -127,7 +127,8 @@ def test_add_list_and_remove(rows: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (listed["mine"]["rows"], listed["mine"]["source"]) == (2, "added")
     assert listed["identity"]["rows"] == 90
     assert main(["data", "list"]) == 0
-    assert str(rows) in capsys.readouterr().out.replace("\n", "")
+    # A long path is folded into its column: what stands in it is the path, whole.
+    assert str(rows) in re.sub(r"\s+", "", capsys.readouterr().out)
     assert main(["data", "remove", "mine", "--json"]) == 0
     assert as_json(capsys) == {"name": "mine", "path": str(rows), "deleted": False}
 
