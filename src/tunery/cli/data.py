@@ -46,7 +46,8 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in (t("name"), t("from"), t("format"), t("rows"), t("what")):
-        table.add_column(title, justify="right" if title == t("rows") else "left")
+        justify = "right" if title == t("rows") else "left"
+        table.add_column(title, justify=justify, overflow="fold")  # a path is never shortened
     sources = {
         "builtin": t("built in"),
         "added": t("added"),
