@@ -30,7 +30,10 @@ def zygote() -> Iterator[Zygote]:
 def _kill_at_random_instants(
     zygote: Zygote, tmp_path: Path, settings: str, kills: int
 ) -> tuple[int, int]:
-    """Kill living runs at uniformly random instants of their life, resume, compare.
+    """Kill living runs at random instants of their life, resume, compare.
+
+    Two kills in three fall at uniformly random instants; the third waits for a random instant
+    and then for the next save to begin, since how much of a run is saving depends on the disk.
 
     Returns:
         How many kills there were, and how many of them were inside a save.
@@ -47,6 +50,9 @@ def _kill_at_random_instants(
         pid = zygote.start("run", **arguments)
         descriptor, started = os.pidfd_open(pid), time.monotonic()
         ended, _, _ = select.select([descriptor], [], [], generator.uniform(0, seconds))
+        if trials % 3 == 0:
+            ended = _wait_for_a_save(Board(board), descriptor)
+            time.sleep(generator.uniform(0, 0.001))
         lived = time.monotonic() - started
         os.close(descriptor)
         os.kill(pid, signal.SIGKILL)
@@ -66,6 +72,15 @@ def _kill_at_random_instants(
         shutil.rmtree(path)
     print(f"{killed} kills in {trials} trials, {inside} inside a save, {killed} of {killed} equal")
     return killed, inside
+
+
+def _wait_for_a_save(board: Board, descriptor: int) -> list[int]:
+    """Return when a save begins (nothing), or when the process ends (its descriptor)."""
+    while not board.read()[0]:
+        ended, _, _ = select.select([descriptor], [], [], 0.0005)
+        if ended:
+            return ended
+    return []
 
 
 def _seconds(zygote: Zygote, path: Path, settings: str) -> float:
