@@ -1,0 +1,1 @@
+"""Engines as their callers see them: the protocol, the kinds, and the process behind each."""
