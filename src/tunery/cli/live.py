@@ -6,7 +6,6 @@ A view gets the run's events and nothing else, so every terminal that follows a 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -19,12 +18,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tunery.cli import words
 from tunery.i18n import t
 from tunery.runs.events import Event, number
 from tunery.runs.status import why
+from tunery.services import words
 
-DATA_CODE = re.compile(r"[A-Z]\d{3}")
 PLAIN_SECONDS = 10.0
 """In a pipe a step is printed at most this often (and the first and the last one always)."""
 
@@ -108,35 +106,7 @@ class PlainView:
                 self._shown = time.monotonic()
                 return words.step_line(event, self._num_steps)
             case _:
-                return told(event, checked=self._checked)
-
-
-def told(event: Event, *, checked: bool) -> str | None:
-    """An event as a sentence for either view; None for what is drawn or not worth a line."""
-    match event["type"]:
-        case "status" if event["status"] in ("queued", "paused", "stopping"):
-            reason = why(event)
-            return f"{words.status(event['status'])}: {reason}" if reason else None
-        case "phase" if event["state"] == "end":
-            took = words.seconds(number(event.get("seconds")))
-            return f"✓ {words.phase(event['phase'])}  {took}".rstrip()
-        case "rows" if event.get("held_out") or event["read"] != event["used"]:
-            return words.rows_line(event)
-        case "eval":
-            return words.eval_line(event)
-        case "sample" if event["stage"] in ("before", "eval"):
-            return f"  {event['prompt']}  →  {' '.join(str(event['answer']).split())}"
-        case "checkpoint":
-            return t("saved step {step}", step=event["step"])
-        case "resumed":
-            return t("continues from the checkpoint of step {step}", step=event["step"])
-        case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
-            return f"! {event['text']}"
-        case "anomaly":
-            return t("! step {step}: loss {loss} is not finite; the step was not taken",
-                     step=event["step"], loss=words.loss(event.get("loss")))  # fmt: skip
-        case _:
-            return None
+                return words.told(event, checked=self._checked)
 
 
 class LiveView:
@@ -187,7 +157,7 @@ class LiveView:
             case "step":
                 self._step, self._stepped = event, time.monotonic()
             case _:
-                line = told(event, checked=self._checked)
+                line = words.told(event, checked=self._checked)
                 if line:
                     self._print(line, _STYLES.get(event["type"], ""))
 

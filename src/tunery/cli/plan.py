@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from tunery.cli import words
 from tunery.cli.console import out, print_warning
 from tunery.env import human_bytes
 from tunery.i18n import t
+from tunery.services import words
 from tunery.services.planning import Plan
 
 

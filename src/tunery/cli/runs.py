@@ -8,7 +8,6 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from tunery.cli import words
 from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.watch import conclude, state_line, watch
@@ -19,7 +18,7 @@ from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
 from tunery.runs.verify import doctor
-from tunery.services import training
+from tunery.services import training, words
 
 app = App(name="runs", help=t("List, follow, stop, resume, verify and delete runs."))
 

@@ -10,14 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tunery.cli import plan as planned
-from tunery.cli import words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.progress import model_progress
 from tunery.cli.watch import watch
 from tunery.config.load import dump, from_tokens
 from tunery.i18n import t
-from tunery.services import planning, training
+from tunery.services import planning, training, words
 from tunery.services.preparing import Listener, quiet
 
 app = App(

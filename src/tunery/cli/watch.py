@@ -11,13 +11,12 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from tunery.cli import words
 from tunery.cli.console import out, print_error
 from tunery.cli.live import View, print_line, view_for
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
-from tunery.services import training
+from tunery.services import training, words
 
 EXIT_INTERRUPTED = 130
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from typing import Any
 
 from tunery.i18n import t
 from tunery.runs.events import Event, number
+from tunery.runs.status import why
+
+DATA_CODE = re.compile(r"[A-Z]\d{3}")
 
 STATUS_STYLES = {
     "queued": "yellow",
@@ -149,3 +153,31 @@ def rows_line(event: Event) -> str:
         line += "; " + t("{train:,} train, {held:,} held out",
                          train=event.get("train", 0), held=event["held_out"])  # fmt: skip
     return line
+
+
+def told(event: Event, *, checked: bool) -> str | None:
+    """An event as a sentence for either view; None for what is drawn or not worth a line."""
+    match event["type"]:
+        case "status" if event["status"] in ("queued", "paused", "stopping"):
+            reason = why(event)
+            return f"{status(event['status'])}: {reason}" if reason else None
+        case "phase" if event["state"] == "end":
+            took = seconds(number(event.get("seconds")))
+            return f"✓ {phase(event['phase'])}  {took}".rstrip()
+        case "rows" if event.get("held_out") or event["read"] != event["used"]:
+            return rows_line(event)
+        case "eval":
+            return eval_line(event)
+        case "sample" if event["stage"] in ("before", "eval"):
+            return f"  {event['prompt']}  →  {' '.join(str(event['answer']).split())}"
+        case "checkpoint":
+            return t("saved step {step}", step=event["step"])
+        case "resumed":
+            return t("continues from the checkpoint of step {step}", step=event["step"])
+        case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
+            return f"! {event['text']}"
+        case "anomaly":
+            return t("! step {step}: loss {loss} is not finite; the step was not taken",
+                     step=event["step"], loss=loss(event.get("loss")))  # fmt: skip
+        case _:
+            return None
