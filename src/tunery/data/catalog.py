@@ -204,6 +204,7 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
         format=reading.pop("format", None) or dataset.format,
         columns={**dataset.columns, **reading.pop("columns", {})},
         role_map={**dataset.role_map, **reading.pop("role_map", {})},
+        tags={**dataset.tags, **reading.pop("tags", {})},
         reading=reading,
         sha256=entry.get("sha256"),
         description=where,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,31 @@ def registered() -> dict[str, dict[str, Any]]:
             fix=t("Correct it, or move it away and add again."),
         ) from error
     return entries if isinstance(entries, dict) else {}
+
+
+@contextlib.contextmanager
+def changing() -> Generator[dict[str, dict[str, Any]]]:
+    """Hold the names alone, to change them; written when the block ends without an error.
+
+    A page and a terminal may change them at the same moment: one waits for the other.
+
+    Raises:
+        DataError: The file is damaged or cannot be written.
+    """
+    folder = env.datasets_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".datasets.lock").open("a")
+    except OSError as error:
+        raise DataError(
+            t("{file} cannot be written: {strerror}.", file=folder, strerror=error.strerror),
+            fix=t("Set TUNERY_HOME to a folder that can be written, with room on its disk."),
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entries = registered()
+        yield entries
+        write_registered(entries)
 
 
 def write_registered(entries: dict[str, dict[str, Any]]) -> None:

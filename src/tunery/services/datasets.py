@@ -20,7 +20,7 @@ from tunery.data.catalog import BUILTIN, Dataset, find, list_datasets
 from tunery.data.content import file_hash
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
-from tunery.data.registered import registered, write_registered
+from tunery.data.registered import changing, registered
 from tunery.data.sources.remote import fetch
 from tunery.errors import DataError, unknown_name
 from tunery.i18n import t
@@ -83,7 +83,16 @@ def write_report(report: Report, file: Path) -> None:
         ) from error
 
 
-def add(name: str, path: str, config: DataConfig, *, copy: bool = False) -> dict[str, Any]:
+def add(
+    name: str,
+    path: str,
+    config: DataConfig,
+    *,
+    copy: bool = False,
+    made: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    progress: Any = None,
+) -> dict[str, Any]:
     """Give a file, folder or hub dataset a name, after checking it.
 
     Args:
@@ -91,6 +100,9 @@ def add(name: str, path: str, config: DataConfig, *, copy: bool = False) -> dict
         path: A path, or ``hf:owner/name``.
         config: How it is read; what differs from the defaults is remembered.
         copy: Keep a copy under TUNERY_HOME, so that the original may change or go.
+        made: How Tunery made the file at ``path``, which is then its own and goes with the name.
+        tags: ShareGPT tags of a catalog's entry.
+        progress: Called with (rows, bytes, bytes in all) while it is checked.
 
     Returns:
         What was recorded.
@@ -98,22 +110,17 @@ def add(name: str, path: str, config: DataConfig, *, copy: bool = False) -> dict
     Raises:
         DataError: The name is taken or not usable, or the rows do not pass the checker.
     """
-    _usable(name)
-    entries = registered()
-    if name in entries:
-        raise DataError(
-            t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
-            fix=t("Choose another name, or first: tunery data remove {name}", name=name),
-        )
+    usable(name)
+    _free(name, registered())
     dataset = fetch(_found(path, config))
     if dataset.source not in ("file", "folder", "hub", "cloud", "catalog"):
         raise DataError(
             t("{path} has a name already.", path=path),
             fix=t("Name a file, a folder or hf:owner/name."),
         )
-    report = lint.check(dataset, lint.CheckOptions.of(config))
-    if not report.ok:
-        raise DataError(report_text(report, plain=True), code=report.stops[0].code)
+    if tags:
+        dataset = replace(dataset, tags={**dataset.tags, **tags})
+    report = passed(dataset, config, progress=progress)
     is_local = dataset.origin is None
     where = str(Path(path).expanduser().absolute()) if is_local else path
     if copy and is_local:
@@ -121,15 +128,31 @@ def add(name: str, path: str, config: DataConfig, *, copy: bool = False) -> dict
         dataset = replace(dataset, files=find(where).files)
     entry = {
         "path": where,
-        "owned": copy and is_local,
+        "owned": (copy or made is not None) and is_local,
         "sha256": digest(dataset) if is_local else None,
         "rows": report.rows,
         "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "reading": _reading(config, report),
+        "reading": {**_reading(config, report), **({"tags": dict(tags)} if tags else {})},
+        **({"made": dict(made)} if made is not None else {}),
     }
-    entries[name] = entry
-    write_registered(entries)
+    with changing() as entries:
+        _free(name, entries)
+        entries[name] = entry
     return {"name": name, **entry}
+
+
+def passed(dataset: Dataset, config: DataConfig, *, progress: Any = None) -> Report:
+    """Check a dataset on this machine and give the report.
+
+    Raises:
+        DataError: The rows do not pass; the grouped report is the message.
+    """
+    report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress))
+    if not report.ok:
+        raise DataError(
+            report_text(report, plain=True), code=report.stops[0].code, report=report.as_dict()
+        )
+    return report
 
 
 def remove(name: str) -> dict[str, Any]:
@@ -142,17 +165,27 @@ def remove(name: str) -> dict[str, Any]:
         DataError: It is built in.
         UnknownName: No such dataset was added.
     """
-    entries = registered()
+    with changing() as entries:
+        added(name, entries)
+        entry = entries.pop(name)
+    owned = bool(entry.get("owned"))
+    if owned:
+        shutil.rmtree(own_folder(name), ignore_errors=True)
+    return {"name": name, "path": entry["path"], "deleted": owned}
+
+
+def added(name: str, entries: Mapping[str, Any]) -> Any:
+    """The entry of a name that a person gave.
+
+    Raises:
+        DataError: It is built in.
+        UnknownName: No such dataset was added.
+    """
     if name not in entries:
         if name in BUILTIN:
             raise DataError(t("{name} is built in and stays.", name=name))
         raise unknown_name("dataset", name, entries)
-    entry = entries.pop(name)
-    write_registered(entries)
-    owned = bool(entry.get("owned"))
-    if owned:
-        shutil.rmtree(_own_folder(name), ignore_errors=True)
-    return {"name": name, "path": entry["path"], "deleted": owned}
+    return entries[name]
 
 
 def digest(dataset: Dataset) -> str:
@@ -164,7 +197,21 @@ def _found(name: str, config: DataConfig) -> Dataset:
     return find(name, catalog=config.catalog, fmt=config.format, columns=config.columns)
 
 
-def _usable(name: str) -> None:
+def _free(name: str, entries: Mapping[str, Any]) -> None:
+    if name in entries:
+        raise DataError(
+            t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
+            fix=t("Choose another name, or first: tunery data remove {name}", name=name),
+            code="exists",
+        )
+
+
+def usable(name: str) -> None:
+    """Check that a dataset may be called so.
+
+    Raises:
+        DataError: It may not.
+    """
     if name in BUILTIN:
         raise DataError(
             t("{name} is the name of a built-in dataset.", name=name), fix=t("Choose another name.")
@@ -176,12 +223,13 @@ def _usable(name: str) -> None:
         )
 
 
-def _own_folder(name: str) -> Path:
+def own_folder(name: str) -> Path:
+    """Where Tunery keeps its own copy of a dataset."""
     return env.datasets_dir() / "copies" / name
 
 
 def _copied(name: str, path: Path) -> Path:
-    folder = _own_folder(name)
+    folder = own_folder(name)
     staging = folder.with_name(f".{name}.{os.getpid()}")
     try:
         staging.mkdir(parents=True)
