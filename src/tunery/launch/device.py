@@ -1,8 +1,9 @@
 """One run a device: an OS lock that the kernel frees when its holder dies.
 
 The lock is ``flock`` on ``device-<id>.lock`` under TUNERY_HOME/locks; who holds it is written
-into the file. Whoever must wait takes a numbered ticket, itself locked, and the oldest living
-ticket is next.
+into the file. Whoever must wait takes a numbered ticket, itself locked, with its run's name in it;
+the oldest living ticket is next, unless somebody has put the tickets in another order
+(``launch.queue``).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tunery import env
 from tunery.errors import LaunchError
 from tunery.i18n import t
+from tunery.runs.folder import read_json
 from tunery.runs.process import is_locked, try_lock
 
 POLL_SECONDS = 0.2
@@ -63,6 +65,18 @@ def device_id(device: str) -> str:
             index = visible[int(index)]
     name = f"{kind}-{index}" if index else kind
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def read_order(queue: Path) -> Callable[[str], tuple[int, str]]:
+    """How the tickets of a queue sort: those put in order first, then by time of arrival.
+
+    Args:
+        queue: The folder of tickets; the order lies beside it.
+    """
+    said = read_json(queue.with_suffix(".order")).get("tickets")
+    wanted = cast("list[object]", said) if isinstance(said, list) else []
+    place = {name: i for i, name in enumerate(wanted) if isinstance(name, str)}
+    return lambda name: (place.get(name, len(place)), name)
 
 
 class DeviceLock:
@@ -158,6 +172,8 @@ class DeviceLock:
         self._make(self._queue)
         path = self._queue / f"{time.monotonic_ns():020d}-{os.getpid()}"
         descriptor = self._lock(path)
+        if descriptor is not None:
+            os.pwrite(descriptor, json.dumps({"run": self.run, "pid": os.getpid()}).encode(), 0)
         try:
             yield path
         finally:
@@ -168,9 +184,11 @@ class DeviceLock:
     def _ahead(self, ticket: Path) -> int:
         """Count the living tickets before ours; dead ones are cleared away."""
         count = 0
-        for other in sorted(self._queue.iterdir()):
+        order = read_order(self._queue)
+        mine = order(ticket.name)
+        for other in self._queue.iterdir():
             if is_locked(other):
-                count += other.name < ticket.name
+                count += order(other.name) < mine
             elif other.name < ticket.name:
                 other.unlink(missing_ok=True)
         return count

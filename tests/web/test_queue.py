@@ -1,0 +1,74 @@
+"""The queue of a device: who waits, in which order, and that a new order is honoured."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tunery.errors import RunError
+from tunery.launch import queue
+from tunery.launch.device import DeviceLock
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Worker(threading.Thread):
+    """Waits for the device like a worker, notes its turn, and gives it back."""
+
+    def __init__(self, run: str, turns: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.run_name, self.turns = run, turns
+        self.start()
+
+    def run(self) -> None:
+        lock = DeviceLock("cpu", run=self.run_name)
+        lock.acquire()
+        self.turns.append(self.run_name)
+        lock.release()
+
+
+def test_a_new_order_is_honoured_by_those_who_wait(home) -> None:
+    first = DeviceLock("cpu", run="first")
+    assert first.acquire()
+    turns: list[str] = []
+    workers = []
+    for name in ("a", "b", "c"):
+        workers.append(Worker(name, turns))
+        until(lambda name=name: name in [w.run for w in queue.waiting()])
+    assert [(w.run, w.position) for w in queue.waiting()] == [("a", 1), ("b", 2), ("c", 3)]
+    assert queue.holders() == {"cpu": "first"}
+    queue.put_in_order(["c", "b"])
+    assert [w.run for w in queue.waiting()] == ["c", "b", "a"]
+    latecomer = Worker("d", turns)
+    until(lambda: len(queue.waiting()) == 4)
+    first.release()
+    for worker in (*workers, latecomer):
+        worker.join(20)
+    assert turns == ["c", "b", "a", "d"]
+    assert queue.waiting() == []
+    assert queue.holders() == {}
+
+
+def test_an_order_for_a_run_that_does_not_wait_is_refused(home) -> None:
+    with pytest.raises(RunError, match="does not wait"):
+        queue.put_in_order(["nobody"])
+
+
+def test_a_damaged_order_is_the_order_of_arrival(home) -> None:
+    first = DeviceLock("cpu", run="first")
+    first.acquire()
+    turns: list[str] = []
+    worker = Worker("a", turns)
+    until(lambda: queue.waiting())
+    (home / "locks" / "device-cpu.order").write_text('{"tickets": [3, null')
+    assert [w.run for w in queue.waiting()] == ["a"]
+    first.release()
+    worker.join(20)
+    assert turns == ["a"]
