@@ -1,0 +1,214 @@
+"""What every engine must do: one suite, run against each implementation.
+
+A test module subclasses ``EngineConformance`` and gives the fixture ``engine`` (an engine whose
+context is at least 256 tokens) and, where it has one, ``adapter`` (a folder).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tunery.engines.base import (
+    Delta,
+    Ended,
+    Engine,
+    EngineEvent,
+    GenerateRequest,
+    SamplingOptions,
+    Started,
+)
+from tunery.errors import EngineError
+
+HELLO = [{"role": "user", "content": "Hello there"}]
+SHORT = GenerateRequest(messages=HELLO, max_tokens=6)
+
+Run = Callable[[Awaitable[Any]], Any]
+
+
+async def collect(engine: Engine, request: GenerateRequest) -> list[EngineEvent]:
+    """Every event of a request."""
+    return [event async for event in engine.generate(request)]
+
+
+def text_of(events: list[EngineEvent], index: int = 0) -> str:
+    """The text of one answer."""
+    return "".join(e.text for e in events if isinstance(e, Delta) and e.index == index)
+
+
+def ends_of(events: list[EngineEvent]) -> dict[int, Ended]:
+    """The ends by answer."""
+    return {e.index: e for e in events if isinstance(e, Ended)}
+
+
+class EngineConformance:
+    """The suite. ``run`` drives coroutines on the loop that the engine lives on."""
+
+    context_words = 100_000
+    """Words that surely do not fit the context."""
+
+    @pytest.fixture
+    def run(self) -> Any:
+        with asyncio.Runner() as runner:
+            yield runner.run
+
+    @pytest.fixture
+    def adapter(self) -> str | None:
+        return None
+
+    def test_events_come_in_order_and_end_once(self, engine: Engine, run: Run) -> None:
+        events = run(collect(engine, SHORT))
+        assert isinstance(events[0], Started)
+        assert events[0].num_prompt_tokens > 0
+        assert "Hello there" in events[0].prompt_text
+        assert isinstance(events[-1], Ended)
+        assert sum(isinstance(e, Started) for e in events) == 1
+        assert sum(isinstance(e, Ended) for e in events) == 1
+        assert all(isinstance(e, Delta) for e in events[1:-1])
+
+    def test_max_tokens_bounds_the_answer(self, engine: Engine, run: Run) -> None:
+        end = ends_of(run(collect(engine, replace(SHORT, max_tokens=3))))[0]
+        assert end.num_tokens <= 3
+        assert end.reason in ("length", "stop")
+        assert 0 < end.first_token_seconds <= end.seconds
+
+    def test_greedy_is_the_same_each_time(self, engine: Engine, run: Run) -> None:
+        assert text_of(run(collect(engine, SHORT))) == text_of(run(collect(engine, SHORT)))
+
+    def test_several_answers_are_told_apart(self, engine: Engine, run: Run) -> None:
+        request = replace(SHORT, num_answers=3, sampling=SamplingOptions(temperature=1.0, seed=5))
+        events = run(collect(engine, request))
+        assert set(ends_of(events)) == {0, 1, 2}
+        again = run(collect(engine, replace(request, num_answers=1)))
+        assert text_of(events, 0) == text_of(again, 0)
+        third = replace(request, num_answers=1, sampling=SamplingOptions(temperature=1.0, seed=7))
+        assert text_of(events, 2) == text_of(run(collect(engine, third)), 0)
+
+    def test_a_seed_gives_the_same_answer_in_company(self, engine: Engine, run: Run) -> None:
+        request = replace(SHORT, sampling=SamplingOptions(temperature=0.9, seed=11))
+
+        async def crowd() -> list[list[EngineEvent]]:
+            others = [
+                replace(SHORT, sampling=SamplingOptions(temperature=1.0, seed=i)) for i in range(4)
+            ]
+            return await asyncio.gather(*(collect(engine, r) for r in [request, *others]))
+
+        alone = text_of(run(collect(engine, request)))
+        assert text_of(run(crowd())[0]) == alone
+
+    def test_a_stop_text_ends_and_is_left_out(self, engine: Engine, run: Run) -> None:
+        whole = text_of(run(collect(engine, replace(SHORT, max_tokens=12))))
+        stop = whole[len(whole) // 2 :][:2]
+        events = run(collect(engine, replace(SHORT, max_tokens=12, stop=(stop,))))
+        assert text_of(events) == whole[: whole.index(stop)]
+        assert ends_of(events)[0].reason == "stop"
+
+    def test_a_raw_prompt_is_continued(self, engine: Engine, run: Run) -> None:
+        events = run(collect(engine, GenerateRequest(prompt="Once upon a time", max_tokens=4)))
+        assert events[0].prompt_text == "Once upon a time"
+        assert ends_of(events)[0].num_tokens <= 4
+
+    def test_logprobs_are_of_each_token(self, engine: Engine, run: Run) -> None:
+        events = run(collect(engine, replace(SHORT, top_logprobs=2)))
+        deltas = [e for e in events if isinstance(e, Delta)]
+        found = [entry for delta in deltas for entry in delta.logprobs]
+        assert len(found) == sum(len(delta.token_ids) for delta in deltas) > 0
+        for entry in found:
+            assert entry.logprob <= 0
+            assert len(entry.top) == 2
+            assert entry.top[0][2] >= entry.top[1][2]
+            assert entry.logprob <= entry.top[0][2] + 1e-6
+        plain = run(collect(engine, replace(SHORT, top_logprobs=0)))
+        assert all(not e.top for d in plain if isinstance(d, Delta) for e in d.logprobs)
+        assert any(d.logprobs for d in plain if isinstance(d, Delta))
+
+    def test_a_schema_is_followed(self, engine: Engine, run: Run) -> None:
+        schema = {
+            "type": "object",
+            "properties": {"sure": {"type": "boolean"}, "kind": {"enum": ["a", "b"]}},
+            "required": ["sure", "kind"],
+            "additionalProperties": False,
+        }
+        events = run(collect(engine, replace(SHORT, json_schema=schema, max_tokens=100)))
+        answer = json.loads(text_of(events))
+        assert answer["sure"] in (True, False)
+        assert answer["kind"] in ("a", "b")
+        assert ends_of(events)[0].reason == "stop"
+
+    def test_a_broken_schema_is_refused(self, engine: Engine, run: Run) -> None:
+        with pytest.raises(EngineError) as caught:
+            run(collect(engine, replace(SHORT, json_schema={"type": "no such type"})))
+        assert caught.value.code == "bad_schema"
+
+    def test_a_prompt_that_fills_the_context_is_refused(self, engine: Engine, run: Run) -> None:
+        long = [{"role": "user", "content": "word " * self.context_words}]
+        with pytest.raises(EngineError) as caught:
+            run(collect(engine, replace(SHORT, messages=long)))
+        assert caught.value.code == "too_long"
+
+    def test_closing_the_iterator_frees_the_slot(self, engine: Engine, run: Run) -> None:
+        async def leave() -> int:
+            events: AsyncIterator[EngineEvent] = engine.generate(
+                replace(SHORT, max_tokens=200, sampling=SamplingOptions(logit_bias={}))
+            )
+            async for event in events:
+                if isinstance(event, Delta | Ended):
+                    break
+            await events.aclose()  # type: ignore[attr-defined]
+            for _ in range(500):
+                status = await engine.status()
+                if status.num_running == 0 and status.num_waiting == 0:
+                    return 0
+                await asyncio.sleep(0.01)
+            return status.num_running
+
+        assert run(leave()) == 0
+
+    def test_many_requests_at_once_are_not_mixed_up(self, engine: Engine, run: Run) -> None:
+        requests = [
+            GenerateRequest(prompt=f"nonce {i} and {i} and", max_tokens=5) for i in range(12)
+        ]
+
+        async def together() -> list[list[EngineEvent]]:
+            return await asyncio.gather(*(collect(engine, r) for r in requests))
+
+        for request, events in zip(requests, run(together()), strict=True):
+            assert events[0].prompt_text == request.prompt
+            assert text_of(events) == text_of(run(collect(engine, request)))
+
+    def test_tokens_are_counted_as_generation_reads_them(self, engine: Engine, run: Run) -> None:
+        events = run(collect(engine, SHORT))
+        assert run(engine.count_tokens(SHORT)) == events[0].num_prompt_tokens
+
+    def test_status_says_ready(self, engine: Engine, run: Run) -> None:
+        run(collect(engine, SHORT))
+        status = run(engine.status())
+        assert status.state == "ready"
+        assert status.context_length >= 256
+        assert status.num_tokens > 0
+
+    def test_an_adapter_is_worn_for_its_request_only(
+        self, engine: Engine, run: Run, adapter: str | None
+    ) -> None:
+        if adapter is None:
+            pytest.skip("this engine is tested without adapters")
+        bare = text_of(run(collect(engine, SHORT)))
+        worn = text_of(run(collect(engine, replace(SHORT, adapter=adapter))))
+        assert worn != bare
+        assert text_of(run(collect(engine, SHORT))) == bare
+
+        async def together() -> list[list[EngineEvent]]:
+            pair = [SHORT, replace(SHORT, adapter=adapter)]
+            return await asyncio.gather(*(collect(engine, r) for r in pair))
+
+        assert [text_of(events) for events in run(together())] == [bare, worn]
+
+    def test_a_missing_adapter_is_refused(self, engine: Engine, run: Run) -> None:
+        with pytest.raises(EngineError) as caught:
+            run(collect(engine, replace(SHORT, adapter="/missing/adapter")))
+        assert caught.value.code == "bad_adapter"
