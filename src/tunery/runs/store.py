@@ -8,17 +8,25 @@ folder to a ``.trash-`` name first, so that a half-deleted run is never listed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from tunery import env
 from tunery.errors import RunError
 from tunery.i18n import t
-from tunery.runs.folder import RunFolder, fsync_dir, names, open_run
+from tunery.runs.folder import NAME, RunFolder, find_taken, fsync_dir, names, open_run, taken
 from tunery.runs.process import WorkerFile, try_lock
 from tunery.runs.status import RunStatus, derive
 
+UNDO_SECONDS = 30.0
+"""How long a run that was put away can be put back; the page offers it for 10 s."""
+
 _TRASH = ".trash-"
+_UNDO = ".undo-"
+_UNDO_NAME = re.compile(rf"\.undo-({NAME.pattern})-(\d+)")
 _NEW = ".new-"
 
 
@@ -46,6 +54,40 @@ def delete(name: str) -> int:
     Raises:
         RunError: It does not exist, or something works in it.
     """
+    put = put_away(name, as_=_TRASH)
+    shutil.rmtree(put.path)
+    sweep()
+    return put.bytes
+
+
+@dataclass(frozen=True)
+class PutAway:
+    """A run that was taken out of the list.
+
+    Args:
+        run: Its name.
+        path: Where its folder is now.
+        bytes: What its files take.
+    """
+
+    run: str
+    path: Path
+    bytes: int
+
+    @property
+    def token(self) -> str:
+        """What ``put_back`` wants to know."""
+        return self.path.name
+
+
+def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
+    """Take a run out of the list, so that ``put_back`` can undo it for ``UNDO_SECONDS``.
+
+    The first ``sweep`` after that removes it for good.
+
+    Raises:
+        RunError: It does not exist, or something works in it.
+    """
     folder = open_run(name)
     lock = try_lock(folder.lock_file)
     if lock is None or WorkerFile(folder).alive():
@@ -58,20 +100,49 @@ def delete(name: str) -> int:
         )
     try:
         size = size_bytes(folder)
-        trash = folder.path.with_name(f"{_TRASH}{folder.name}-{time.time_ns()}")
-        folder.path.rename(trash)
-        fsync_dir(trash.parent)
+        path = folder.path.with_name(f"{as_}{folder.name}-{time.time_ns()}")
+        folder.path.rename(path)
+        fsync_dir(path.parent)
     finally:
         os.close(lock)
-    shutil.rmtree(trash)
-    sweep()
-    return size
+    return PutAway(folder.name, path, size)
 
 
-def sweep() -> None:
-    """Remove what killed deletions and starts left behind."""
+def put_back(token: str) -> str:
+    """Undo ``put_away``.
+
+    Returns:
+        The run's name.
+
+    Raises:
+        RunError: The time for it is over, or a new run has the name.
+    """
+    match = _UNDO_NAME.fullmatch(token)
+    path = env.runs_dir() / token
+    if match is None or not path.is_dir():
+        raise RunError(t("The run is gone for good; there is nothing to undo."), code="gone")
+    name = match[1]
+    if find_taken(name):
+        raise taken(name)
+    path.rename(path.with_name(name))
+    fsync_dir(path.parent)
+    return name
+
+
+def sweep(*, now: float | None = None) -> None:
+    """Remove what killed deletions and starts left behind, and what can no longer be undone.
+
+    Args:
+        now: The time by the wall clock, for tests.
+    """
+    now = time.time() if now is None else now
     for entry in env.runs_dir().glob(f"{_TRASH}*"):
         shutil.rmtree(entry, ignore_errors=True)
+    for entry in env.runs_dir().glob(f"{_UNDO}*"):
+        match = _UNDO_NAME.fullmatch(entry.name)
+        # A clock that was set back must not keep a deleted run for years.
+        if match is None or abs(now - int(match[2]) / 1e9) > UNDO_SECONDS:
+            shutil.rmtree(entry, ignore_errors=True)
     for entry in env.runs_dir().glob(f"{_NEW}*"):
         # .new-NAME-PID-RANDOM: half-made; its maker may still be at work.
         pid = entry.name.rsplit("-", 2)[-2]
