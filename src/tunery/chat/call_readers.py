@@ -1,0 +1,423 @@
+"""Readers of tool calls: each takes a stretch of an answer and gives pieces while it comes.
+
+The name is given as soon as it is known, the arguments piece by piece. Pure: text in, pieces out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tunery.chat.tool_calls import (
+    CallArguments,
+    CallBegun,
+    CallPiece,
+    Syntax,
+    held_back,
+    joined,
+    new_id,
+)
+
+ARGUMENTS = ("arguments", "parameters", "args")
+_NAME_KEYS = ("name", "function")
+_OTHER_KEYS = ("id", "type", "index")
+_LONGEST_HEAD = 512
+
+
+class JsonEnd:
+    """Finds where a JSON object or array ends."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_text = False
+        self._escaped = False
+
+    def take(self, character: str) -> bool:
+        """Read one character; True when it closes what the first one opened."""
+        if self._in_text:
+            if self._escaped:
+                self._escaped = False
+            elif character == "\\":
+                self._escaped = True
+            elif character == '"':
+                self._in_text = False
+        elif character == '"':
+            self._in_text = True
+        elif character in "{[":
+            self._depth += 1
+        elif character in "}]":
+            self._depth -= 1
+        return self._depth <= 0 and not self._in_text
+
+
+class JsonCall:
+    """One ``{"name": ..., "arguments": {...}}``, read character by character.
+
+    Args:
+        index: The call's place in the answer.
+        id: Its identity.
+        names: Names that make it a call; None takes every name.
+    """
+
+    def __init__(self, index: int, id: str, names: frozenset[str] | None) -> None:
+        self.index, self.id = index, id
+        self.done = self.broken = self.begun = False
+        self.raw: list[str] = []
+        self._names = names
+        self._state: Literal["open", "key", "key text", "colon", "value", "scalar"] = "open"
+        self._key = self._value = ""
+        self._end: JsonEnd | None = None
+        self._waiting: list[str] = []  # arguments that came before the name
+        self._has_arguments = False
+
+    def take(self, character: str) -> list[CallPiece]:
+        """Read one character."""
+        self.raw.append(character)
+        match self._state:
+            case "open":
+                self._state = "key"
+            case "key":
+                if character == '"':
+                    self._state, self._value = "key text", character
+                elif character == "}":
+                    return self._finish()
+                elif character not in " \t\r\n,":
+                    self.broken = True
+            case "key text":
+                self._value += character
+                if character == '"' and (key := _text(self._value)) is not None:
+                    self._key, self._state = key, "colon"
+                    known = key in (*ARGUMENTS, *_NAME_KEYS, *_OTHER_KEYS)
+                    self.broken = not known and self._names is not None and not self.begun
+            case "colon":
+                if character == ":":
+                    self._state, self._value, self._end = "value", "", None
+            case "value":
+                return self._take_value(character)
+            case "scalar":
+                return self._take_scalar(character)
+        return []
+
+    def _take_value(self, character: str) -> list[CallPiece]:
+        if self._end is None:
+            if character in " \t\r\n":
+                return []
+            self._end = JsonEnd()
+            if character not in '{["':
+                self._state = "scalar"
+                return self._take_scalar(character)
+        self._value += character
+        complete = self._end.take(character)
+        pieces: list[CallPiece] = []
+        if self._key in ARGUMENTS and self._value[0] == "{":
+            pieces = self._say(character)
+        elif complete:
+            pieces = self._take_whole()
+        if complete:
+            self._state = "key"
+        return pieces
+
+    def _take_scalar(self, character: str) -> list[CallPiece]:
+        if character == "}":
+            return self._finish()
+        if character == ",":
+            self._state = "key"
+        return []
+
+    def _take_whole(self) -> list[CallPiece]:
+        """A value that is a text, a list, or an object that is no arguments."""
+        value = _json(self._value)
+        if self._key in ARGUMENTS:  # JSON in a text, as some models write it
+            inner = _json(value) if isinstance(value, str) else None
+            return self._say(value if isinstance(inner, dict) else self._value)
+        if self._key == "function" and isinstance(value, dict):
+            pieces = self._begin(str(value.get("name") or ""))
+            given = next((value[key] for key in ARGUMENTS if key in value), None)
+            if given is not None:
+                pieces += self._say(given if isinstance(given, str) else _dump(given))
+            return pieces
+        if self._key in _NAME_KEYS and isinstance(value, str):
+            return self._begin(value)
+        return []
+
+    def _begin(self, name: str) -> list[CallPiece]:
+        if self.begun:
+            return []
+        if not name or (self._names is not None and name not in self._names):
+            self.broken = True
+            return []
+        self.begun = True
+        said = "".join(self._waiting)
+        pieces: list[CallPiece] = [CallBegun(self.index, self.id, name)]
+        return [*pieces, CallArguments(self.index, said)] if said else pieces
+
+    def _say(self, text: str) -> list[CallPiece]:
+        self._has_arguments = True
+        if self.begun:
+            return [CallArguments(self.index, text)]
+        self._waiting.append(text)
+        return []
+
+    def _finish(self) -> list[CallPiece]:
+        self.done = True
+        if not self.begun:
+            self.broken = True
+            return []
+        return [] if self._has_arguments else [CallArguments(self.index, "{}")]
+
+
+class JsonCalls:
+    """JSON objects, alone, in a list, or one after the other.
+
+    Args:
+        first: Index of the first call.
+        syntax: Whose ids and marks.
+        close: The text after the calls; empty where they end by themselves.
+        names: Names that make an object a call; None takes every name.
+    """
+
+    def __init__(
+        self, first: int, syntax: Syntax, close: str, *, names: frozenset[str] | None = None
+    ) -> None:
+        self.done = False
+        self.refused = ""
+        self._next = first
+        self._syntax, self._close, self._names = syntax, close, names
+        self._call: JsonCall | None = None
+        self._skipped = ""
+        self._listed = False
+        self._num_read = 0
+
+    def feed(self, text: str) -> tuple[list[CallPiece], int]:
+        """Read on."""
+        pieces: list[CallPiece] = []
+        at = 0
+        while at < len(text) and not self.done:
+            if self._call is None:
+                step = self._between(text, at)
+                if step < 0:
+                    break
+                at += step
+                continue
+            pieces += joined(self._call.take(text[at]), pieces)
+            at += 1
+            self._look_at(self._call)
+        return pieces, at
+
+    def end(self) -> list[CallPiece]:
+        """Give back what was no call yet."""
+        self._give_up()
+        if self._call is not None and not self._call.begun:
+            self.refused = self._skipped + "".join(self._call.raw)
+        return []
+
+    def _look_at(self, call: JsonCall) -> None:
+        if call.broken and not call.begun:
+            self.refused = self._skipped + "".join(call.raw)
+            self.done = True
+        elif call.done or call.broken:
+            self._call, self._skipped = None, ""
+            self._num_read += 1
+
+    def _between(self, text: str, at: int) -> int:
+        """How many characters to go on with outside an object; -1 to wait for more."""
+        rest = text[at:]
+        if self._close and rest.startswith(self._close):
+            self.done = True
+            return len(self._close)
+        if self._close and self._close.startswith(rest):
+            return -1
+        if rest[0] == "{":
+            self._call = JsonCall(self._next, new_id(self._syntax), self._names)
+            self._next += 1
+            return 0
+        opens, closes = rest[0] == "[" and not self._listed, rest[0] == "]" and self._listed
+        self._listed |= opens
+        if self._close or opens or closes or rest[0] in " \t\r\n,;":
+            if self._num_read == 0:
+                self._skipped += rest[0]
+            self.done = closes and not self._close
+            return 1
+        self._give_up()
+        return 0
+
+    def _give_up(self) -> None:
+        self.done = True
+        if self._num_read == 0:
+            self.refused = self._skipped
+
+
+class NamedCall:
+    """A bare name, a separator, and the arguments as a JSON object.
+
+    Args:
+        index: The call's place in the answer.
+        syntax: Whose separators.
+        close: The text after the call; empty where it ends by itself.
+    """
+
+    def __init__(self, index: int, syntax: Syntax, close: str) -> None:
+        self.done = False
+        self.refused = ""
+        self._index, self._syntax, self._close = index, syntax, close
+        self._head = self._cut = self._gap = ""
+        self._state: Literal["head", "gap", "arguments", "tail"] = "head"
+        self._end = JsonEnd()
+
+    def feed(self, text: str) -> tuple[list[CallPiece], int]:
+        """Read on."""
+        pieces: list[CallPiece] = []
+        at = 0
+        while at < len(text) and not self.done:
+            if self._state == "tail":
+                step = self._tail(text[at:])
+                if step < 0:
+                    break
+                at += step
+                continue
+            pieces += joined(self._take(text[at]), pieces)
+            at += 1
+        return pieces, at
+
+    def end(self) -> list[CallPiece]:
+        """Give back what was no call yet."""
+        if self._state in ("head", "gap"):
+            self.refused = self._head + self._cut + self._gap
+        self.done = True
+        return []
+
+    def _take(self, character: str) -> list[CallPiece]:
+        if self._state == "head":
+            self._head += character
+            if len(self._head) > _LONGEST_HEAD:
+                self.refused, self.done = self._head, True
+                return []
+            cut = next((s for s in self._syntax.separators if self._head.endswith(s)), None)
+            if cut is not None:
+                self._head, self._cut = self._head.removesuffix(cut), cut
+                self._state = "gap"
+            return []
+        if self._state == "gap":
+            if character != "{":
+                self._gap += character
+                named = self._head.strip() == "function"
+                if len(self._gap) > _LONGEST_HEAD or not (named or self._gap.isspace()):
+                    self.refused, self.done = self._head + self._cut + self._gap, True
+                return []
+            self._state = "arguments"
+            self._end.take(character)
+            begun = CallBegun(self._index, new_id(self._syntax), _name_in(self._head, self._gap))
+            return [begun, CallArguments(self._index, character)]
+        if self._end.take(character):
+            self._state = "tail"
+        return [CallArguments(self._index, character)]
+
+    def _tail(self, rest: str) -> int:
+        if not self._close:
+            self.done = True
+            return 0
+        place = rest.find(self._close)
+        if place >= 0:
+            self.done = True
+            return place + len(self._close)
+        held = held_back(rest, [self._close])
+        return len(rest) - held if len(rest) > held else -1
+
+
+class TaggedCall:
+    """A call in tags: ``<function=NAME><parameter=KEY>...`` or ``NAME<arg_key>...``.
+
+    Args:
+        index: The call's place in the answer.
+        syntax: Whose ids.
+        close: The text after the call.
+        tools: The tools, whose schemas say which values are text.
+    """
+
+    def __init__(
+        self, index: int, syntax: Syntax, close: str, tools: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.done = False
+        self.refused = ""
+        self._index, self._syntax, self._close, self._tools = index, syntax, close, tools
+        self._read = ""
+
+    def feed(self, text: str) -> tuple[list[CallPiece], int]:
+        """Collect the text until its end, then give the whole call."""
+        whole = self._read + text
+        place = whole.find(self._close, max(0, len(self._read) - len(self._close)))
+        if place < 0:
+            self._read = whole
+            return [], len(text)
+        self.done = True
+        taken = place + len(self._close) - len(self._read)
+        found = _tagged(whole[:place], self._tools)
+        if found is None:
+            self.refused = whole[:place]
+            return [], taken
+        name, arguments = found
+        begun = CallBegun(self._index, new_id(self._syntax), name)
+        return [begun, CallArguments(self._index, _dump(arguments))], taken
+
+    def end(self) -> list[CallPiece]:
+        """Give back the text: half a call in tags is none."""
+        self.refused, self.done = self._read, True
+        return []
+
+
+_PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+
+
+def _tagged(text: str, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+    body = text.strip()
+    if found := re.match(r"<function=([^>\n]+)>", body):
+        name, pairs = found.group(1).strip(), _PARAMETER.findall(body)
+    else:
+        name, pairs = re.split(r"[\n<]", body, maxsplit=1)[0].strip(), _ARGUMENT.findall(body)
+    if not name or re.search(r"\s", name):
+        return None
+    wanted = _properties(name, tools)
+    return name, {key.strip(): _value(text, wanted.get(key.strip())) for key, text in pairs}
+
+
+def _properties(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    for tool in tools:
+        function = tool.get("function", tool)
+        if function.get("name") == name:
+            found = (function.get("parameters") or {}).get("properties")
+            return found if isinstance(found, Mapping) else {}
+    return {}
+
+
+def _value(text: str, schema: Any) -> Any:
+    if isinstance(schema, Mapping) and schema.get("type") == "string":
+        return text
+    value = _json(text)
+    return text if value is None and text.strip() != "null" else value
+
+
+def _name_in(head: str, gap: str) -> str:
+    """The name before the arguments: ``functions.NAME:0 SEP``, ``function SEP NAME``, ``NAME SEP``."""
+    if head.strip() == "function":
+        return gap.split("```")[0].strip()
+    name = head.split("[CALL_ID]")[0].strip()
+    return re.sub(r":\d+$", "", name.removeprefix("functions."))
+
+
+def _text(quoted: str) -> str | None:
+    value = _json(quoted)
+    return value if isinstance(value, str) else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
