@@ -3,7 +3,7 @@
 The English sentence in the code is the key and its only home; the files of ``locales/parts``,
 one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path).
 ``t("Run {name} is done.", name=...)`` gives the sentence in the language in force, which is
-``--lang``, else TUNERY_LANG, else the locale. Machine output (``--json``, events, logs) is never
+that of the request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output (``--json``, events, logs) is never
 translated. A contract test finds every ``t("...")`` in the code without a translation.
 """
 
@@ -14,11 +14,13 @@ import functools
 import json
 import os
 from collections.abc import Generator
+from contextvars import ContextVar
 from importlib import resources
 from typing import Any
 
 LANGUAGES = ("en", "zh")
 _chosen: str | None = None
+_spoken: ContextVar[str | None] = ContextVar("tunery_language", default=None)
 
 
 def set_language(name: str | None) -> None:
@@ -29,19 +31,19 @@ def set_language(name: str | None) -> None:
 
 @contextlib.contextmanager
 def speaking(name: str) -> Generator[None]:
-    """Speak a language for a while."""
-    before = _chosen
-    set_language(name)
+    """Speak a language for a while, in this thread or task and what it starts or awaits."""
+    before = _spoken.set(name)
     try:
         yield
     finally:
-        set_language(before)
+        _spoken.reset(before)
 
 
 def language() -> str:
-    """Return ``en`` or ``zh``: the one set, else TUNERY_LANG, else the locale's."""
-    if _chosen:
-        return _chosen
+    """Return ``en`` or ``zh``: the one spoken or set, else TUNERY_LANG, else the locale's."""
+    chosen = _spoken.get() or _chosen
+    if chosen:
+        return chosen
     for variable in ("TUNERY_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(variable, "")
         if value:
