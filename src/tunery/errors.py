@@ -18,7 +18,7 @@ A message says **where: what is wrong, what was expected, what to do**. An edge 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from tunery.i18n import t
@@ -99,6 +99,14 @@ class UnknownName(TuneryError):
     """A name is in no list; the message offers the nearest one."""
 
 
+def rebuilt(said: Mapping[str, Any]) -> TuneryError:
+    """Make an error again from what ``as_dict`` gave, such as the answer of a child process."""
+    known = {kind.__name__: kind for kind in _kinds(TuneryError)}
+    fields = {k: v for k, v in said.items() if k not in ("error", "message", "fix", "code")}
+    kind = known.get(said["error"], TuneryError)
+    return kind(said["message"], fix=said["fix"], code=said["code"], **fields)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say ``Did you mean X?`` for a near miss, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -132,6 +140,12 @@ def _kind(kind: str) -> str:
         "export format": t("export format"),
     }
     return words.get(kind, kind)
+
+
+def _kinds(kind: type[TuneryError]) -> Iterator[type[TuneryError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _kinds(child)
 
 
 def _plain(value: Any) -> Any:

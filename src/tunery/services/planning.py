@@ -11,16 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.config import settings
 from tunery.config.adapter import FullConfig
 from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
-from tunery.errors import RunFailed, TuneryError
+from tunery.errors import RunFailed, rebuilt
 from tunery.i18n import t
 from tunery.launch.command import worker_env
 from tunery.models.memory import ModelShape, estimate, fitting_micro_batch, trained_parameters
@@ -48,6 +49,7 @@ class Plan:
         device: Device and number format.
         fits: Whether memory and disk suffice.
         advice: What to change if they do not, or how to know more.
+        remedy: The settings that ``advice`` names, by path.
     """
 
     rows: dict[str, Any]
@@ -61,25 +63,37 @@ class Plan:
     device: dict[str, str]
     fits: bool
     advice: str
+    remedy: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
         return dict(vars(self))
 
 
-def plan(loaded: Loaded, *, measure: bool = False, to: Listener | None = None) -> Plan:
+Trial = Callable[[RunFolder, bool], dict[str, Any]]
+"""Counts (and with True measures) what a throw-away run folder would be."""
+
+
+def plan(
+    loaded: Loaded,
+    *,
+    measure: bool = False,
+    to: Listener | None = None,
+    trial: Trial | None = None,
+) -> Plan:
     """Find out what a run would be; nothing is started.
 
     Args:
         loaded: The settings.
         measure: Take a few real steps for memory and time.
         to: Who hears about rows, warnings and downloads.
+        trial: Where the rows are counted; by default in a new process.
 
     Raises:
         TuneryError: Whatever is wrong with the request.
     """
     checked = check(loaded, to=to, room=False)
-    found = _trial(checked, measure=measure)
+    found = _trial(checked, measure=measure, trial=trial or in_new_process)
     config, shape = checked.config, checked.shape
     measured: dict[str, Any] = found.get("measured") or {}
     tokens = _tokens(config, found)
@@ -91,6 +105,9 @@ def plan(loaded: Loaded, *, measure: bool = False, to: Listener | None = None) -
     speed = _speed(config, measured)
     rate = speed.get("tokens_per_second")
     fits_memory, fits_disk = memory["total"] <= available, checked.disk["total"] <= free
+    advice, remedy = "", {}
+    if not fits_memory:
+        advice, remedy = _advice(config, shape, width, found, available)
     return Plan(
         rows={**checked.rows, **found["rows_event"], "replay": found["replay_rows"]},
         tokens=tokens,
@@ -111,31 +128,35 @@ def plan(loaded: Loaded, *, measure: bool = False, to: Listener | None = None) -
         speed=speed,
         device={"name": found["device"], "dtype": found["dtype"]},
         fits=fits_memory and fits_disk,
-        advice=_advice(config, shape, width, found, available)
-        if not fits_memory
-        else _disk_advice(fits_disk),
+        advice=advice if not fits_memory else _disk_advice(fits_disk),
+        remedy=remedy,
     )
 
 
-def _trial(checked: Checked, *, measure: bool) -> dict[str, Any]:
-    """Run the counting child on a throw-away run folder."""
+def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:
+    """Count on a throw-away run folder."""
     env.cache_dir().mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="plan-", dir=env.cache_dir()))
     try:
         folder = RunFolder(place)
         folder.control_dir.mkdir()
         write_frozen(folder.config_file, checked.config, {})
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "tunery.train.trial", str(place)]
-            + (["--measure"] if measure else []),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=worker_env(),
-            check=False,
-        )
+        return trial(folder, measure)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
+    """Count in a process of its own, without network and secrets."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tunery.train.trial", str(folder.path)]
+        + (["--measure"] if measure else []),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=worker_env(),
+        check=False,
+    )
     try:
         found = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError) as error:
@@ -146,16 +167,8 @@ def _trial(checked: Checked, *, measure: bool) -> dict[str, Any]:
             fix=t("A status of -9 often means out of memory: try without --measure."),
         ) from error  # fmt: skip
     if "error" in found:
-        known = {kind.__name__: kind for kind in _kinds(TuneryError)}
-        kind = known.get(found["error"], TuneryError)
-        raise kind(found["message"], fix=found["fix"], code=found["code"])
+        raise rebuilt({k: v for k, v in found.items() if k != "exit_status"})
     return found
-
-
-def _kinds(kind: type[TuneryError]) -> Iterator[type[TuneryError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        yield from _kinds(child)
 
 
 def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
@@ -217,36 +230,32 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
 
 def _advice(
     config: Config, shape: ModelShape, dtype: str, found: dict[str, Any], available: int
-) -> str:
-    """The first smaller setting that fits, least loss first."""
+) -> tuple[str, dict[str, Any]]:
+    """The first smaller setting that fits, least loss first: a sentence, and the settings."""
     longest = max(1, found["longest"])
     shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
-    tries: list[tuple[str, bool, str, int, bool]] = [
-        ("--train.gradient_checkpointing true", False, dtype, longest, True),
-        ("--model.dtype bf16", False, "bf16", longest, False),
-        ("--model.dtype bf16 --train.gradient_checkpointing true", False, "bf16", longest, True),
-    ]
-    if isinstance(config.adapter, FullConfig):
-        tries.append(("--adapter.type lora", True, dtype, longest, False))
-        tries.append(("--adapter.type lora --model.dtype bf16", True, "bf16", longest, False))
-    tries += [
-        (f"--model.dtype bf16 --train.gradient_checkpointing true --data.max_length {n}",
-         False, "bf16", n, True)
-        for n in shorter
+    bf16: dict[str, Any] = {"model.dtype": "bf16"}
+    recompute: dict[str, Any] = {"train.gradient_checkpointing": True}
+    tries: list[tuple[dict[str, Any], int]] = [
+        (recompute, longest), (bf16, longest), (bf16 | recompute, longest),
     ]  # fmt: skip
-    for flags, lora, width, length, checkpointing in tries:
-        adapter = Config().adapter if lora else config.adapter
+    if isinstance(config.adapter, FullConfig):
+        lora: dict[str, Any] = {"adapter.type": "lora"}
+        tries += [(lora, longest), (lora | bf16, longest)]
+    tries += [(bf16 | recompute | {"data.max_length": n}, n) for n in shorter]
+    for changes, length in tries:
         need = estimate(
             shape,
-            adapter,
-            dtype=width,
+            Config().adapter if "adapter.type" in changes else config.adapter,
+            dtype=changes.get("model.dtype", dtype),
             micro_batch_tokens=length,
-            gradient_checkpointing=checkpointing,
+            gradient_checkpointing="train.gradient_checkpointing" in changes,
         ).total
         if need <= available:
+            flags = " ".join(f"--{path} {settings.show(to)}" for path, to in changes.items())
             return t("It does not fit. Try {flags} (about {size}).",
-                     flags=flags, size=env.human_bytes(need))  # fmt: skip
-    return t("It does not fit, with no setting tried: take a smaller model.")
+                     flags=flags, size=env.human_bytes(need)), changes  # fmt: skip
+    return t("It does not fit, with no setting tried: take a smaller model."), {}
 
 
 def _disk_advice(fits: bool) -> str:

@@ -43,14 +43,19 @@ def main(argv: list[str]) -> int:
     folder = RunFolder(Path(argv[0]).absolute())
     try:
         with EventWriter(folder.events_file) as events:
-            print(json.dumps(_try(folder, events, measure="--measure" in argv)))
+            print(json.dumps(try_out(folder, events, measure="--measure" in argv)))
     except TuneryError as error:
         print(json.dumps(error.as_dict() | {"exit_status": error.exit_status}))
         return error.exit_status
     return 0
 
 
-def _try(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[str, Any]:
+def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[str, Any]:
+    """Count the rows and tokens of a throw-away run folder, and measure steps if asked to.
+
+    Raises:
+        TuneryError: The rows or the model cannot be used.
+    """
     config = read_frozen(folder.config_file)
     device = load.pick_device(config.model.device)
     site = Site(folder, config, {}, events, StopRequests(Control(folder)), device)

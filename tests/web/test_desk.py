@@ -1,0 +1,153 @@
+"""The desk: questions to a warm child that may be slow, wrong or die without harm to the asker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery import i18n
+from tunery.errors import DataError, TuneryError
+from tunery.services.desk import Desk, DeskBug, Superseded
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    made = Desk("tests.web.desk_toys:QUESTIONS", warm=False)
+    yield made
+    made.close()
+
+
+def test_an_answer_comes_back_with_its_types(desk: Desk):
+    value = {"zh": "你好", "list": [1, 2.5, None, True]}
+    assert desk.ask("echo", value=value) == value
+    assert desk.is_warm
+
+
+def test_the_language_of_the_asker_is_spoken(desk: Desk):
+    with i18n.speaking("zh"):
+        assert desk.ask("speak") == "zh"
+    assert desk.ask("speak") == "en"
+
+
+def test_an_error_for_people_comes_through_with_its_fields(desk: Desk):
+    with pytest.raises(DataError) as raised:
+        desk.ask("wrong")
+    assert (raised.value.message, raised.value.fix, raised.value.code) == (
+        "row 3: wrong.", "Mend it.", "E301",
+    )  # fmt: skip
+    assert raised.value.fields == {"row": 3}
+
+
+def test_a_bug_is_no_error_for_people(desk: Desk):
+    with pytest.raises(DeskBug, match="ZeroDivisionError"):
+        desk.ask("broken")
+
+
+def test_a_question_that_dies_says_so_and_harms_no_other(desk: Desk):
+    with pytest.raises(TuneryError, match="status -9"):
+        desk.ask("fatal")
+    assert desk.ask("echo", value=1) == 1
+
+
+def test_prints_and_long_answers_do_not_disturb_the_line(desk: Desk):
+    assert desk.ask("noisy", size=300_000) == "é" * 300_000
+
+
+def test_the_child_is_started_again_after_it_was_killed(desk: Desk):
+    _, child = desk.ask("process")
+    os.kill(child, signal.SIGKILL)
+    assert desk.ask("process")[1] != child
+
+
+def test_a_question_under_way_is_asked_again_when_the_child_dies(desk: Desk, tmp_path: Path):
+    _, child = desk.ask("process")
+    began, go = tmp_path / "began", tmp_path / "go"
+    asked = _ask(desk, "wait_for", file=str(go), began=str(began))
+    _until(began.exists)
+    began.unlink()
+    os.kill(child, signal.SIGKILL)
+    _until(began.exists)
+    go.touch()
+    assert asked() == str(go)
+
+
+def test_in_a_lane_the_newest_question_wins(desk: Desk, tmp_path: Path):
+    began = tmp_path / "began"
+    first = _ask(desk, "wait_for", lane="plan", file=str(tmp_path / "never"), began=str(began))
+    _until(began.exists)
+    assert desk.ask("echo", lane="plan", value="new") == "new"
+    assert isinstance(first(), Superseded)
+
+
+def test_lanes_do_not_disturb_each_other(desk: Desk, tmp_path: Path):
+    began, go = tmp_path / "began", tmp_path / "go"
+    first = _ask(desk, "wait_for", lane="one", file=str(go), began=str(began))
+    _until(began.exists)
+    assert desk.ask("echo", lane="two", value=2) == 2
+    go.touch()
+    assert first() == str(go)
+
+
+def test_a_question_without_an_end_is_given_up(desk: Desk, tmp_path: Path):
+    with pytest.raises(TuneryError, match=r"0\.2 seconds"):
+        desk.ask("wait_for", timeout_seconds=0.2, file=str(tmp_path / "never"))
+    assert desk.ask("echo", value=1) == 1
+
+
+def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    desk = Desk("tests.web.desk_toys:QUESTIONS", idle_seconds=0.05, warm=False)
+    child = desk.ask("process")[1]
+    _until(lambda: not desk.is_warm)
+    assert desk.ask("process")[1] != child
+    desk.close()
+
+
+def test_a_plan_of_the_demo_model_comes_from_the_desk(demo_home: Path):
+    words = ["--data.train=instructions", "--train.num_epochs=1", "--train.batch_size=8"]
+    desk = Desk()
+    made = desk.ask("plan", words=words)
+    assert made["steps"]["all"] == -(-made["rows"]["train"] // 8)
+    assert made["tokens"]["trained"] < made["tokens"]["all"]
+    assert made["fits"]
+    assert made["memory"]["total"] > 0
+    with pytest.raises(DataError, match="name"):
+        desk.ask("plan", words=["--data.train=identity"])
+    desk.close()
+
+
+def _ask(desk: Desk, question: str, **arguments: Any) -> Callable[[], Any]:
+    """Ask in a thread; the returned function waits and gives the answer or the error."""
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            found.append(desk.ask(question, **arguments))
+        except TuneryError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def wait() -> Any:
+        thread.join(30)
+        return found[0]
+
+    return wait
+
+
+def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
