@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -126,7 +127,7 @@ def read(syntax: Syntax, portions: list[str], *, in_thinking: bool = False, tool
 
 def portions_of(text: str, cuts: list[int]) -> list[str]:
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(places)]
 
 
 @pytest.mark.parametrize(("syntax", "text", "content", "calls"), CASES)

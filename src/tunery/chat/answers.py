@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunery.chat.call_readers import JsonCalls, NamedCall, TaggedCall
+from tunery.chat.call_readers import JsonCalls, NamedCall
+from tunery.chat.tagged_calls import TaggedCall
 from tunery.chat.tool_calls import (
     FORCED,
     CallArguments,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tunery.chat.tool_calls import (
@@ -128,15 +127,15 @@ class JsonCall:
 
     def _take_whole(self) -> list[CallPiece]:
         """A value that is a text, a list, or an object that is no arguments."""
-        value = _json(self._value)
+        value = read_json(self._value)
         if self._key in ARGUMENTS:  # JSON in a text, as some models write it
-            inner = _json(value) if isinstance(value, str) else None
+            inner = read_json(value) if isinstance(value, str) else None
             return self._say(value if isinstance(inner, dict) else self._value)
         if self._key == "function" and isinstance(value, dict):
             pieces = self._begin(str(value.get("name") or ""))
             given = next((value[key] for key in ARGUMENTS if key in value), None)
             if given is not None:
-                pieces += self._say(given if isinstance(given, str) else _dump(given))
+                pieces += self._say(given if isinstance(given, str) else dump_json(given))
             return pieces
         if self._key in _NAME_KEYS and isinstance(value, str):
             return self._begin(value)
@@ -326,81 +325,21 @@ class NamedCall:
         return len(rest) - held if len(rest) > held else -1
 
 
-class TaggedCall:
-    """A call in tags: ``<function=NAME><parameter=KEY>...`` or ``NAME<arg_key>...``.
-
-    Args:
-        index: The call's place in the answer.
-        syntax: Whose ids.
-        close: The text after the call.
-        tools: The tools, whose schemas say which values are text.
-    """
-
-    def __init__(
-        self, index: int, syntax: Syntax, close: str, tools: Sequence[Mapping[str, Any]]
-    ) -> None:
-        self.done = False
-        self.refused = ""
-        self._index, self._syntax, self._close, self._tools = index, syntax, close, tools
-        self._read = ""
-
-    def feed(self, text: str) -> tuple[list[CallPiece], int]:
-        """Collect the text until its end, then give the whole call."""
-        whole = self._read + text
-        place = whole.find(self._close, max(0, len(self._read) - len(self._close)))
-        if place < 0:
-            self._read = whole
-            return [], len(text)
-        self.done = True
-        taken = place + len(self._close) - len(self._read)
-        found = _tagged(whole[:place], self._tools)
-        if found is None:
-            self.refused = whole[:place]
-            return [], taken
-        name, arguments = found
-        begun = CallBegun(self._index, new_id(self._syntax), name)
-        return [begun, CallArguments(self._index, _dump(arguments))], taken
-
-    def end(self) -> list[CallPiece]:
-        """Give back the text: half a call in tags is none."""
-        self.refused, self.done = self._read, True
-        return []
-
-
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
-_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
-
-
-def _tagged(text: str, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]] | None:
-    body = text.strip()
-    if found := re.match(r"<function=([^>\n]+)>", body):
-        name, pairs = found.group(1).strip(), _PARAMETER.findall(body)
-    else:
-        name, pairs = re.split(r"[\n<]", body, maxsplit=1)[0].strip(), _ARGUMENT.findall(body)
-    if not name or re.search(r"\s", name):
+def read_json(text: str) -> Any:
+    """The value of a JSON text that a model wrote; None where it is none."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
         return None
-    wanted = _properties(name, tools)
-    return name, {key.strip(): _value(text, wanted.get(key.strip())) for key, text in pairs}
 
 
-def _properties(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    for tool in tools:
-        function = tool.get("function", tool)
-        if function.get("name") == name:
-            found = (function.get("parameters") or {}).get("properties")
-            return found if isinstance(found, Mapping) else {}
-    return {}
-
-
-def _value(text: str, schema: Any) -> Any:
-    if isinstance(schema, Mapping) and schema.get("type") == "string":
-        return text
-    value = _json(text)
-    return text if value is None and text.strip() != "null" else value
+def dump_json(value: Any) -> str:
+    """JSON text for arguments."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _name_in(head: str, gap: str) -> str:
-    """The name before the arguments: ``functions.NAME:0 SEP``, ``function SEP NAME``, ``NAME SEP``."""
+    """The name in ``functions.NAME:0 SEP``, ``function SEP NAME`` or ``NAME SEP``."""
     if head.strip() == "function":
         return gap.split("```")[0].strip()
     name = head.split("[CALL_ID]")[0].strip()
@@ -408,16 +347,5 @@ def _name_in(head: str, gap: str) -> str:
 
 
 def _text(quoted: str) -> str | None:
-    value = _json(quoted)
+    value = read_json(quoted)
     return value if isinstance(value, str) else None
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

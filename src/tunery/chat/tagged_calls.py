@@ -1,0 +1,82 @@
+"""Tool calls written in tags, as Qwen3-Coder and GLM-4.5 do; read when they are complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunery.chat.call_readers import dump_json, read_json
+from tunery.chat.tool_calls import CallArguments, CallBegun, CallPiece, Syntax, new_id
+
+_PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+
+
+class TaggedCall:
+    """A call in tags: ``<function=NAME><parameter=KEY>...`` or ``NAME<arg_key>...``.
+
+    Args:
+        index: The call's place in the answer.
+        syntax: Whose ids.
+        close: The text after the call.
+        tools: The tools, whose schemas say which values are text.
+    """
+
+    def __init__(
+        self, index: int, syntax: Syntax, close: str, tools: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.done = False
+        self.refused = ""
+        self._index, self._syntax, self._close, self._tools = index, syntax, close, tools
+        self._read = ""
+
+    def feed(self, text: str) -> tuple[list[CallPiece], int]:
+        """Collect the text until its end, then give the whole call."""
+        whole = self._read + text
+        place = whole.find(self._close, max(0, len(self._read) - len(self._close)))
+        if place < 0:
+            self._read = whole
+            return [], len(text)
+        self.done = True
+        taken = place + len(self._close) - len(self._read)
+        found = _tagged(whole[:place], self._tools)
+        if found is None:
+            self.refused = whole[:place]
+            return [], taken
+        name, arguments = found
+        begun = CallBegun(self._index, new_id(self._syntax), name)
+        return [begun, CallArguments(self._index, dump_json(arguments))], taken
+
+    def end(self) -> list[CallPiece]:
+        """Give back the text: half a call in tags is none."""
+        self.refused, self.done = self._read, True
+        return []
+
+
+def _tagged(text: str, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+    body = text.strip()
+    if found := re.match(r"<function=([^>\n]+)>", body):
+        name, pairs = found.group(1).strip(), _PARAMETER.findall(body)
+    else:
+        name, pairs = re.split(r"[\n<]", body, maxsplit=1)[0].strip(), _ARGUMENT.findall(body)
+    if not name or re.search(r"\s", name):
+        return None
+    wanted = _properties(name, tools)
+    return name, {key.strip(): _value(text, wanted.get(key.strip())) for key, text in pairs}
+
+
+def _properties(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    for tool in tools:
+        function = tool.get("function", tool)
+        if function.get("name") == name:
+            found = (function.get("parameters") or {}).get("properties")
+            return found if isinstance(found, Mapping) else {}
+    return {}
+
+
+def _value(text: str, schema: Any) -> Any:
+    if isinstance(schema, Mapping) and schema.get("type") == "string":
+        return text
+    value = read_json(text)
+    return text if value is None and text.strip() != "null" else value
