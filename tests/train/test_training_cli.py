@@ -143,6 +143,27 @@ def test_a_detached_run_is_followed_stopped_and_resumed(recipe) -> None:
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.parametrize("megabytes", [600, 700, 800])
+def test_a_worker_without_memory_is_told_so_with_a_remedy(
+    recipe, megabytes: int, monkeypatch
+) -> None:
+    """Where the memory ends differs (imports, tokenizer, weights, a step); the cause does not."""
+    name = f"small-{megabytes}"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # address space is what is limited, not memory
+    done = subprocess.run(
+        ["prlimit", f"--as={megabytes << 20}", *TUNERY, "train", str(recipe), "--name", name],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode == 0:
+        pytest.skip(f"{megabytes} MiB are enough here")
+    assert done.returncode == 1, done.stderr
+    assert "memory" in done.stderr, done.stderr
+    assert "fix: " in done.stderr
+    assert derive(run_of(name)).status in ("failed", "interrupted")
+
+
 def test_a_killed_worker_is_told_with_its_cause_and_its_resume(recipe) -> None:
     watched = subprocess.Popen(
         [*TUNERY, "train", str(recipe), *LONG, "--checkpoint.every", "2", "--name", "lost"],

@@ -233,7 +233,9 @@ def main() -> None:
     """Serve until stdin closes."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # a stricter shell's limit stays
+    memory = ADDRESS_SPACE_BYTES if hard < 0 else min(ADDRESS_SPACE_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.signal(signal.SIGPROF, _too_slow)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeGuard
 
-import psutil
 import torch
 from torch import Tensor, nn
+
+from tunery import memory
 
 ROWS_HINT = 64
 SPARE_BYTES = 1 << 30
@@ -90,7 +91,7 @@ def prepack(model: nn.Module) -> list[nn.Linear]:
 
 def fits(num_bytes: int) -> bool:
     """Whether copies of so many bytes leave enough memory for everything else."""
-    return num_bytes * 1.25 + SPARE_BYTES <= psutil.virtual_memory().available
+    return num_bytes * 1.25 + SPARE_BYTES <= memory.available_bytes()
 
 
 def _can_be_packed(module: nn.Module) -> TypeGuard[nn.Linear]:

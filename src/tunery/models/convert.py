@@ -59,6 +59,8 @@ def convert(file: Path, folder: Path) -> list[str]:
 
 def _limit(file: Path) -> None:
     memory = MEMORY_FLOOR_BYTES + MEMORY_PER_FILE_BYTE * file.stat().st_size
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # a stricter shell's limit stays
+    memory = memory if hard < 0 else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (4 * 3600, 4 * 3600))

@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from tunery.errors import ModelError
 from tunery.i18n import t
+from tunery.memory import is_out_of_memory
 from tunery.models import consent, files
 from tunery.models.architectures import causal_model_types
 
@@ -145,7 +146,9 @@ def load_model(
     except LIBRARY_ERRORS as error:
         raise ModelError(
             t("{folder}: the model cannot be loaded: {why}", folder=folder, why=_first(error)),
-            fix=t("Look at what it is: tunery models show {folder}", folder=folder),
+            fix=t("Close other programs, or take a smaller model.")
+            if is_out_of_memory(error)
+            else t("Look at what it is: tunery models show {folder}", folder=folder),
             path=folder,
         ) from error
     _check_complete(folder, info, weights)

@@ -149,13 +149,13 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
     if control.was_killed():
         run.reason = t("it did not save within the grace after a stop and was ended by force")
     else:
-        run.reason = _cause(who, end, folder)
+        run.reason = cause_of_end(who, end, folder)
     if said and said["status"] == "paused":
         paused = str(said.get("reason") or "")
         run.reason += t("; it had paused before ({reason})", reason=paused)
 
 
-def _cause(who: dict[str, Any], end: dict[str, Any], folder: RunFolder) -> str:
+def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: RunFolder) -> str:
     """Say in words why a worker is gone."""
     peak = number(end.get("peak_bytes")) or 0.0
     memory = t("its memory peaked at {peak}", peak=human_bytes(peak))
@@ -167,6 +167,9 @@ def _cause(who: dict[str, Any], end: dict[str, Any], folder: RunFolder) -> str:
         return t("the worker ended with signal 9 (often out of memory); {memory}", memory=memory)
     if number_:
         name = _signal_name(number_)
+        if number_ == signal.SIGABRT and _ran_out_of_memory(folder.worker_log):
+            return t("out of memory: an allocation in native code failed (signal 6); {memory}",
+                     memory=memory)  # fmt: skip
         if number_ in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
             return t("the worker crashed in native code with signal {number} ({name}); see {log}",
                      number=number_, name=name, log=folder.worker_log)  # fmt: skip
@@ -189,16 +192,25 @@ def _signal_name(number_: int) -> str:
         return "?"
 
 
+def _ran_out_of_memory(log: Path) -> bool:
+    """C++ and Rust say so before they abort; the stack of every thread follows it in the log."""
+    said = _log_tail(log, 1 << 17)
+    return "std::bad_alloc" in said or "memory allocation of" in said
+
+
 def _last_log_line(log: Path) -> str:
+    lines = [line.strip() for line in _log_tail(log, 4096).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def _log_tail(log: Path, num_bytes: int) -> str:
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - 4096))
-            text = file.read().decode("utf-8", "replace")
+            file.seek(max(0, size - num_bytes))
+            return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
 
 
 def _glance(path: Path, begin: int) -> list[Event]:

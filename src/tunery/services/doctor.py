@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-import psutil
 
-from tunery import __version__, env
+from tunery import __version__, env, memory
 from tunery.i18n import t
 
 Level = Literal["ok", "note", "problem"]
@@ -110,7 +109,7 @@ def examine() -> Iterator[Finding]:
     yield _cores()
     yield _memory()
     yield from _disks()
-    yield _hub()
+    yield hub()
 
 
 def _python() -> Finding:
@@ -224,14 +223,14 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
-    data = {"total_bytes": memory.total, "available_bytes": memory.available}
+    total, available = memory.total_bytes(), memory.available_bytes()
+    data = {"total_bytes": total, "available_bytes": available}
     text = t(
         "{free} of {total} memory available",
-        free=env.human_bytes(memory.available),
-        total=env.human_bytes(memory.total),
+        free=env.human_bytes(available),
+        total=env.human_bytes(total),
     )
-    if memory.available < LOW_MEMORY_BYTES:
+    if available < LOW_MEMORY_BYTES:
         return Finding(
             "memory", "note", text, t("Close other programs, or train a small model."), data
         )
@@ -301,7 +300,8 @@ def _disks() -> Iterator[Finding]:
             yield Finding(name, "ok", f"{text} ({why})" if why else text, data=data)
 
 
-def _hub() -> Finding:
+def hub() -> Finding:
+    """Ask the hub whether it answers; takes up to HUB_TIMEOUT_SECONDS."""
     endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     data: dict[str, Any] = {"endpoint": endpoint, "reachable": False}
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

@@ -18,9 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from tunery import env
+from tunery import env, memory
 from tunery.config import rules
 from tunery.config.config import Config
 from tunery.config.load import Loaded
@@ -151,7 +149,7 @@ def meta(checked: Checked) -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
+            "memory_bytes": memory.total_bytes(),
         },
     }
 

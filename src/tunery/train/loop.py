@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from tunery.config.config import Config
 from tunery.errors import RunFailed
+from tunery.memory import is_out_of_memory
 from tunery.methods.base import Method
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
@@ -162,17 +163,11 @@ def _gradient(job: Job, step: int, batches: StepBatches) -> Tensor | _OutOfMemor
             loss.backward()
             total += loss.detach()
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return OUT_OF_MEMORY
     faults.point("gradient", step=step, gradients=job.optimizer.gradients)
     return total
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _halve(job: Job, step: int, batches: StepBatches) -> None:

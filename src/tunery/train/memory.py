@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import torch
 
+from tunery import memory
 from tunery.config.config import Config
 from tunery.models.memory import ModelShape, fitting_micro_batch
 
@@ -53,8 +54,7 @@ def free_memory_bytes(device: str) -> int:
     """Memory of the device that nobody uses, this process's own counted as free on a CPU."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
-    own = psutil.Process().memory_info().rss
-    return psutil.virtual_memory().available + own
+    return memory.available_bytes() + psutil.Process().memory_info().rss
 
 
 def threads(wanted: int | None) -> int:

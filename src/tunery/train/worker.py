@@ -19,6 +19,7 @@ from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError
 from tunery.launch.device import DeviceLock, Holder
 from tunery.launch.local import already_running
+from tunery.memory import is_out_of_memory
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.runs.process import Control, Heartbeat, WorkerFile, try_lock
@@ -128,7 +129,7 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     """A sentence and remedies for an error that is not one of ours."""
     text = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {text[0] if text else 'no message'}"
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if is_out_of_memory(error):
         return (
             f"Out of memory outside of a training step ({what}).",
             "Close other programs, lower data.max_length, set model.dtype to bf16, or take a "

@@ -1,0 +1,94 @@
+"""How much memory this process may use: the machine's, less what its limits take away.
+
+A container on a rented machine sees the host's memory in /proc while its own limit stands in the
+cgroup; a shell's ``ulimit -v`` shows nowhere but in the process. The smallest of them counts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def total_bytes() -> int:
+    """Memory that this process could ever use."""
+    limits = [psutil.virtual_memory().total, _address_space(), _cgroup_limit()]
+    return min(limit for limit in limits if limit is not None)
+
+
+def available_bytes() -> int:
+    """Memory that this process can still take."""
+    left = [psutil.virtual_memory().available]
+    address_space, cgroup = _address_space(), _cgroup_limit()
+    if address_space is not None:
+        left.append(address_space - psutil.Process().memory_info().vms)
+    if cgroup is not None:
+        left.append(cgroup - _cgroup_used())
+    return max(0, min(left))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, torch, oneDNN, safetensors or the system means "no memory"."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return any(
+        words in text
+        for words in (
+            "allocate memory",  # torch on a CPU, and strerror of ENOMEM
+            "out of memory",
+            "bad_alloc",
+            "could not create a primitive",  # oneDNN: what it says when its scratch does not fit
+            "could not create a memory object",
+        )
+    )
+
+
+def _address_space() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _cgroup_limit() -> int | None:
+    """The limit of this container: version 2, else version 1; None where there is none."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = _number(CGROUP / name)
+        if limit is not None and limit < 1 << 60:  # version 1 writes a huge number for "none"
+            return limit
+    return None
+
+
+def _cgroup_used() -> int:
+    """What the container uses, less the file cache that the kernel gives back when asked."""
+    for usage, statistics in (
+        ("memory.current", "memory.stat"),
+        ("memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        used = _number(CGROUP / usage)
+        if used is not None:
+            return max(0, used - _inactive_file(CGROUP / statistics))
+    return 0
+
+
+def _inactive_file(path: Path) -> int:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    found = dict(line.split()[:2] for line in lines if len(line.split()) == 2)
+    return int(found.get("total_inactive_file", found.get("inactive_file", 0)))
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
