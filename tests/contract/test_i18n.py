@@ -15,11 +15,13 @@ from pathlib import Path
 import docstring_parser
 import pytest
 from cyclopts import App
+from jinja2 import nodes
 
 import tunery
 from tunery import i18n
 from tunery.cli.main import build_app, commands
 from tunery.config import settings
+from tunery.web.render import environment
 
 ROOT = Path(tunery.__file__).parent
 PARTS = ROOT / "locales" / "parts"
@@ -40,6 +42,9 @@ def literals() -> dict[str, str]:
     for place, argument in _arguments():
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             found.setdefault(argument.value, place)
+    for place, argument in _template_arguments():
+        if isinstance(argument, nodes.Const) and isinstance(argument.value, str):
+            found.setdefault(argument.value, place)
     return found
 
 
@@ -47,6 +52,16 @@ def test_sentences_are_literals():
     assert [
         place for place, argument in _arguments() if not isinstance(argument, ast.Constant)
     ] == []
+    assert [
+        place for place, argument in _template_arguments() if not isinstance(argument, nodes.Const)
+    ] == []
+
+
+def test_scripts_say_only_what_a_template_lists():
+    listed = {
+        argument.value for _, argument in _template_arguments() if isinstance(argument, nodes.Const)
+    }
+    assert [f"{place}: {text}" for place, text in _script_sentences() if text not in listed] == []
 
 
 def test_every_sentence_in_the_code_has_a_chinese_one(table, literals):
@@ -95,6 +110,27 @@ def _arguments() -> Iterator[tuple[str, ast.expr | None]]:
         for node in _calls(ast.parse(path.read_text(encoding="utf-8"))):
             place = f"{path.relative_to(ROOT)}:{node.lineno}"
             yield place, node.args[0] if node.args else None
+
+
+def _template_arguments() -> Iterator[tuple[str, nodes.Expr | None]]:
+    """What templates give to t() and words(), each argument of words by itself."""
+    for path in sorted((ROOT / "web" / "templates").rglob("*.html")):
+        tree = environment().parse(path.read_text(encoding="utf-8"))
+        for call in tree.find_all(nodes.Call):
+            if not isinstance(call.node, nodes.Name) or call.node.name not in ("t", "words"):
+                continue
+            place = f"{path.relative_to(ROOT)}:{call.lineno}"
+            arguments = call.args if call.node.name == "words" else call.args[:1]
+            yield from ((place, argument) for argument in arguments or [None])
+
+
+def _script_sentences() -> Iterator[tuple[str, str]]:
+    """Every literal given to t() in the page's scripts."""
+    for path in sorted((ROOT / "web" / "static" / "js").rglob("*.js")):
+        for match in re.finditer(
+            r'(?<![\w.$])t\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")
+        ):
+            yield str(path.relative_to(ROOT)), json.loads(f'"{match[1]}"')
 
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:

@@ -22,7 +22,7 @@ def test_a_hub_that_does_not_answer_is_a_note_with_a_remedy(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    finding = doctor._hub()
+    finding = doctor.hub()
     assert finding.level == "note"
     assert "127.0.0.1:9" in finding.text
     assert "HF_ENDPOINT" in finding.fix
@@ -30,7 +30,7 @@ def test_a_hub_that_does_not_answer_is_a_note_with_a_remedy(
 
 def test_offline_is_normal_and_makes_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE" in doctor._hub().text
+    assert "HF_HUB_OFFLINE" in doctor.hub().text
 
 
 def test_a_rented_box_is_told_which_disk_survives(monkeypatch: pytest.MonkeyPatch) -> None:

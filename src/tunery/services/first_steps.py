@@ -1,0 +1,130 @@
+"""The five steps of a newcomer, each ticked by what is really there.
+
+Nothing is counted or remembered but two marks (a chat happened, a comparison happened) and the
+wish to hide the list: a model that exists ticks the first step, a dataset of one's own without
+blanks the third, a finished run the fourth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunery.data import catalog
+from tunery.data.variables import PLACEHOLDER
+from tunery.env import human_bytes
+from tunery.i18n import t
+from tunery.runs import store
+from tunery.runs.status import RunStatus
+from tunery.services import models
+from tunery.state import marks
+
+SCANNED_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Args:
+        key: ``model``, ``chat``, ``identity``, ``train`` or ``compare``.
+        title: What to do.
+        text: Where it stands.
+        done: Whether it is done.
+        path: Page that does it.
+    """
+
+    key: str
+    title: str
+    text: str
+    done: bool
+    path: str
+
+
+def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
+    """Derive the five steps.
+
+    Args:
+        runs: Every run, newest first, where the caller has them already.
+    """
+    runs = store.list_runs() if runs is None else runs
+    happened = marks.marked()
+    ready = [model for model in models.listing() if model.get("ok")]
+    finished = next((run for run in runs if run.status == "done"), None)
+    return [
+        _model(ready),
+        Step(
+            "chat",
+            t("Talk to it once"),
+            t("See that it loads and answers before you train it."),
+            "chatted" in happened,
+            f"/chat?a={ready[0]['name']}" if ready else "/chat",
+        ),
+        _identity(),
+        _train(runs, finished),
+        Step(
+            "compare",
+            t("Compare before and after"),
+            t("Ask both models the same question."),
+            "compared" in happened,
+            f"/chat?a={finished.model}&b={finished.name}" if finished else "/chat",
+        ),
+    ]
+
+
+def hidden() -> bool:
+    """Whether the list is to be hidden because somebody asked so."""
+    return "hidden" in marks.marked()
+
+
+def hide(wish: bool) -> None:
+    """Hide the list, or show it again."""
+    if wish:
+        marks.mark("hidden")
+    else:
+        marks.unmark("hidden")
+
+
+def _model(ready: Sequence[dict[str, Any]]) -> Step:
+    text = t("The demo model is small and trains in minutes, even on a CPU.")
+    if ready:
+        model = ready[0]
+        text = t("{name} is ready ({size}).", name=model["name"],
+                 size=human_bytes(model["size_bytes"]))  # fmt: skip
+    return Step("model", t("Get a model"), text, bool(ready), "/models")
+
+
+def _identity() -> Step:
+    own = [found.name for found in catalog.list_datasets() if found.source == "added"]
+    filled = next((name for name in own if not _has_blanks(name)), None)
+    text = t("Two blanks: the name of the assistant and who made it.")
+    if filled:
+        text = t("{name} has no blanks left.", name=filled)
+    return Step(
+        "identity", t("Make the identity dataset yours"), text, bool(filled), "/datasets/identity"
+    )
+
+
+def _train(runs: Sequence[RunStatus], finished: RunStatus | None) -> Step:
+    live = next((run for run in runs if run.is_live), None)
+    text = t("About 2 minutes on this machine with the suggested settings.")
+    path = "/train"
+    if finished:
+        text = t("{name} is done.", name=finished.name)
+    elif live:
+        text, path = t("{name} is under way.", name=live.name), f"/runs/{live.name}"
+    return Step("train", t("Train"), text, finished is not None, path)
+
+
+def _has_blanks(name: str) -> bool:
+    """Whether ``{{placeholders}}`` stand in the beginning of a dataset's files."""
+    for file in catalog.find(name).files:
+        try:
+            with file.open("rb") as opened:
+                text = opened.read(SCANNED_BYTES).decode("utf-8", "replace")
+        except OSError:
+            continue
+        if PLACEHOLDER.search(text):
+            return True
+    return False

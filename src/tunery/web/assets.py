@@ -1,0 +1,77 @@
+"""The static files of the page, read once, named by what they hold.
+
+Every file is served under ``/static/VERSION/path`` where VERSION is a hash over the whole folder.
+Modules import each other by relative path, so one new byte anywhere gives every module a new
+address, and browsers may keep each address for ever. Files are kept in memory, plain and gzipped:
+a request never touches a path that was not in the folder at start.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import mimetypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "static"
+DEVELOPING = "TUNERY_DEV"
+"""When this variable is set, files are read again at each request."""
+
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One static file."""
+
+    media_type: str
+    body: bytes
+    gzipped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """All static files and the hash over them."""
+
+    version: str
+    files: dict[str, Asset]
+
+
+def bundle() -> Bundle:
+    """Give the files of this installation."""
+    return _read() if os.environ.get(DEVELOPING) else _kept()
+
+
+def address(name: str) -> str:
+    """Give the path of a static file, without the prefix that a proxy adds.
+
+    Raises:
+        KeyError: There is no such file; a template names a wrong one.
+    """
+    files = bundle()
+    if name not in files.files:
+        raise KeyError(f"no static file {name}")
+    return f"/static/{files.version}/{name}"
+
+
+@functools.cache
+def _kept() -> Bundle:
+    return _read()
+
+
+def _read() -> Bundle:
+    whole = hashlib.sha256()
+    files: dict[str, Asset] = {}
+    for path in sorted(FOLDER.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        name, body = path.relative_to(FOLDER).as_posix(), path.read_bytes()
+        whole.update(f"{name}\0{len(body)}\0".encode() + body)
+        kind = _TYPES.get(path.suffix) or mimetypes.guess_type(name)[0] or "text/plain"
+        if kind.startswith("text/") or kind == "image/svg+xml":
+            kind += "; charset=utf-8"
+        files[name] = Asset(kind, body, gzip.compress(body, 9, mtime=0))
+    return Bundle(whole.hexdigest()[:12], files)

@@ -1,0 +1,52 @@
+"""How the page writes numbers, sizes, times and dates, in the language of the request."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from tunery.i18n import t
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """Write a number: ``1,930``, ``0.693``, ``1e-4``; a dash for None.
+
+    Args:
+        value: The number.
+        digits: Digits behind the point; by default as many as the size asks for.
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value)
+    if digits is not None:
+        return f"{value:,.{digits}f}"
+    if isinstance(value, int) or value == int(value):
+        return f"{int(value):,}"
+    if abs(value) < 1e-3:
+        return f"{value:.2e}".replace("e-0", "e-").replace(".00e", "e")
+    return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def percent(share: float | None) -> str:
+    """Write a share of one: ``56.6 %``; a dash for None."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span: ``45 s``, ``3 min 28 s``, ``2 h 5 min``; a dash for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return t("{n} s", n=whole)
+    if whole < 3600:
+        return t("{m} min {s} s", m=whole // 60, s=whole % 60)
+    if whole < 86400:
+        return t("{h} h {m} min", h=whole // 3600, m=whole % 3600 // 60)
+    return t("{d} d {h} h", d=whole // 86400, h=whole % 86400 // 3600)
+
+
+def moment(stamp: float | None) -> str:
+    """Write a wall-clock time of this machine: ``2026-11-23 22:06``; a dash for None."""
+    return "–" if stamp is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(stamp))

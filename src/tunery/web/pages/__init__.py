@@ -1,0 +1,1 @@
+"""The pages: each module parses a request, asks services, and draws one template."""

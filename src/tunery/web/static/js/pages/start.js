@@ -1,0 +1,43 @@
+// @ts-check
+/** Start: asks the hub once the page stands, hides the steps, copies the report. */
+import { get, put } from "../api.js";
+import { $, el, url } from "../dom.js";
+import { busy, copy, showProblem } from "../shell.js";
+import { number, t } from "../words.js";
+
+const hub = document.getElementById("hub");
+
+async function askHub() {
+  if (!hub) return;
+  const found = await get("/api/v1/machine/hub");
+  $("#hub-note").replaceChildren();
+  if (found.offline) {
+    hub.textContent = t("offline by your setting");
+  } else if (found.reachable) {
+    hub.textContent = t("{ms} ms", { ms: number(found.milliseconds) });
+  } else {
+    hub.textContent = t("no answer");
+    $("#hub-note").append(el("div", { class: "note warn" },
+      t("{hub} did not answer in {n} s. Models already here still work.", { hub: found.host, n: found.timeout_seconds }),
+      el("div", { class: "actions" },
+        el("button", { type: "button", class: "btn sm", onclick: () => askHub().catch(showProblem) }, t("Test again")),
+        el("a", { class: "btn sm", href: url("/settings#sources") }, t("Change source")))));
+  }
+}
+
+/** @param {boolean} hidden */
+async function hide(hidden) {
+  await put("/api/v1/machine/first-steps", { hidden });
+  location.reload();
+}
+
+askHub().catch(showProblem);
+document.getElementById("hide-steps")?.addEventListener("click", () => hide(true).catch(showProblem));
+document.getElementById("show-steps")?.addEventListener("click", () => hide(false).catch(showProblem));
+$("#report").addEventListener("click", async () => {
+  try {
+    copy((await busy($("#report"), get("/api/v1/machine/report"))).text);
+  } catch (problem) {
+    showProblem(problem);
+  }
+});

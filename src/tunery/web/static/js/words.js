@@ -1,0 +1,65 @@
+// @ts-check
+/**
+ * Sentences in the language of the page.
+ *
+ * The template lists what its scripts say: {{ words("Stop", "{n} rows") }}. Here
+ * t("{n} rows", {n: 3}) gives the translation with its places filled. A sentence that no
+ * template lists comes out in English, so list it.
+ *
+ *   t(sentence, values)   number(1930) -> "1,930"   bytes(269e6) -> "256.5 MiB"
+ *   duration(208) -> "3 min 28 s"   percent(0.566) -> "56.6 %"
+ */
+
+/** @type {Record<string, string>} */
+const table = {};
+for (const block of document.querySelectorAll("script[data-words]")) {
+  Object.assign(table, JSON.parse(block.textContent ?? "{}"));
+}
+
+/**
+ * @param {string} sentence
+ * @param {Record<string, unknown>} [values]
+ */
+export function t(sentence, values = {}) {
+  return (table[sentence] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? String(values[name]) : whole);
+}
+
+/** @param {number | null | undefined} value @param {number} [digits] */
+export function number(value, digits) {
+  if (value === null || value === undefined) return "–";
+  if (!Number.isFinite(value)) return String(value);
+  if (digits !== undefined) {
+    return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  if (Math.abs(value) < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e");
+  return number(value, Math.abs(value) < 100 ? 3 : 1);
+}
+
+/** @param {number | null | undefined} share a share of one */
+export function percent(share) {
+  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
+}
+
+/** @param {number | null | undefined} count */
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  let left = count;
+  for (const unit of ["B", "KiB", "MiB"]) {
+    if (Math.abs(left) < 1024) return unit === "B" ? `${left.toFixed(0)} B` : `${left.toFixed(1)} ${unit}`;
+    left /= 1024;
+  }
+  return `${left.toFixed(1)} GiB`;
+}
+
+/** @param {number | null | undefined} seconds */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  const whole = Math.round(seconds);
+  const [d, h, m, s] = [Math.floor(whole / 86400), Math.floor(whole / 3600), Math.floor(whole / 60), whole % 60];
+  if (whole < 60) return t("{n} s", { n: whole });
+  if (whole < 3600) return t("{m} min {s} s", { m, s });
+  if (whole < 86400) return t("{h} h {m} min", { h, m: m % 60 });
+  return t("{d} d {h} h", { d, h: h % 24 });
+}
