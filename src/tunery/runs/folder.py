@@ -226,6 +226,8 @@ def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) ->
         "method": config.method.type,
         "adapter": config.adapter.type,
         "data": list(config.data.train),
+        "learning_rate": config.optim.learning_rate,
+        "num_epochs": config.train.num_epochs,
         "config_hash": config_hash(config),
     }
     write_json(folder.card_file, card)
