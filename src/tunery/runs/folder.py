@@ -123,6 +123,11 @@ class RunFolder:
         """replay.jsonl: general prompts with the base model's own answers."""
         return self.path / "replay.jsonl"
 
+    @property
+    def first_batch_file(self) -> Path:
+        """first_batch.json: one row of the first batch, as it was trained."""
+        return self.path / "first_batch.json"
+
     def anomaly_file(self, step: int) -> Path:
         """anomaly-STEP.jsonl: the rows of a step with a non-finite loss or gradient."""
         return self.path / f"anomaly-{step:08d}.jsonl"

@@ -117,7 +117,7 @@ def assemble(site: Site, parts: Parts) -> Built:
     )  # fmt: skip
     job = Job(
         config, site.folder, model, METHODS.get(config.method.type)(), rows, order, num_steps,
-        optimizer, state, measure, saver, site.events, site.stop, site.device,
+        optimizer, state, measure, saver, site.events, site.stop, site.device, parts.tokenizer,
     )  # fmt: skip
     _tell_plan(site, job, dtype)
     return Built(job, adapter, parts.tokenizer, parts.found is not None)

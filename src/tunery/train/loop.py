@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from tunery.memory import is_out_of_memory
 from tunery.methods.base import Method
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.train import anomaly, faults
+from tunery.train import anomaly, faults, first_batch
 from tunery.train.feed import Feed, StepBatches
 from tunery.train.measure import Measure
 from tunery.train.optim import FlatAdamW
@@ -59,6 +59,7 @@ class Job:
     events: EventWriter
     stop: StopRequests
     device: str
+    tokenizer: Any = None
     _seconds_a_step: float | None = field(default=None, repr=False)
 
 
@@ -97,6 +98,8 @@ def take_step(job: Job, feed: Feed) -> None:
     state, step, started = job.state, job.state.step + 1, time.monotonic()
     while True:
         batches = feed.step(step, state.micro_batch_tokens, last=step >= job.num_steps)
+        if step == 1:
+            first_batch.write(job.folder, job.rows, batches, job.tokenizer)
         loss = _gradient(job, step, batches)
         if loss is not OUT_OF_MEMORY:
             break
