@@ -2,9 +2,10 @@
 
 The English sentence in the code is the key and its only home; the files of ``locales/parts``,
 one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path).
-``t("Run {name} is done.", name=...)`` gives the sentence in the language in force, which is
-that of the request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output (``--json``, events, logs) is never
-translated. A contract test finds every ``t("...")`` in the code without a translation.
+``t("Run {name} is done.", name=...)`` gives the sentence in the language in force, which is that
+of the request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output
+(``--json``, events, logs) is never translated. A contract test finds every ``t("...")`` in the
+code without a translation.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def commands() -> dict[str, str]:
     """Every command with its help in the language in force, in the order of a first session."""
     return {
+        "web": t("Open the page: everything here, in the browser."),
         "train": t("Train a model, and see before and after."),
         "plan": t("Show what a run would do and need, without starting it."),
         "runs": t("List, follow, stop, resume, verify and delete runs."),

@@ -1,0 +1,50 @@
+"""`tunery web`: the page. Reads its words, then becomes ``python -m tunery.web``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tunery.i18n import t
+
+app = App(name="web", help=t("Open the page: everything here, in the browser."))
+
+
+@app.default
+def web(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    root_path: str = "",
+    public_url: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
+    open: bool | None = None,
+    new_token: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Serve the page until Ctrl-C; training goes on without it.
+
+    Args:
+        host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
+        port: Port to listen on; a taken one is an error, never another one.
+        root_path: Prefix under which a proxy shows the page, such as /proxy/7860.
+        public_url: Address that the browser shows when a proxy stands before the page.
+        open: Open the browser; by default where there is a screen.
+        new_token: Make a new access token first; every session ends.
+    """
+    words = ["--host", host, "--port", str(port)]
+    words += ["--root-path", root_path] if root_path else []
+    words += [word for url in public_url or () for word in ("--public-url", url)]
+    words += ["--open"] if (_has_screen() if open is None else open) else []
+    words += ["--new-token"] if new_token else []
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "tunery.web", *words])
+
+
+def _has_screen() -> bool:
+    if "SSH_CONNECTION" in os.environ or not sys.stdout.isatty():
+        return False
+    if sys.platform == "darwin":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,46 @@
+"""Preferences of the page that belong to the machine and not to a browser."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from tunery.errors import ConfigError
+from tunery.i18n import t
+from tunery.state import prefs
+
+router = APIRouter(prefix="/api/v1/prefs", tags=["prefs"])
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_SECRET = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
+SIZE_CHARACTERS = 64 * 1024
+
+
+class Value(BaseModel):
+    """A preference's new value; null forgets it."""
+
+    value: Any = None
+
+
+@router.get("")
+def listing() -> dict[str, Any]:
+    """Every preference."""
+    return prefs.all()
+
+
+@router.put("/{key}")
+def change(key: str, new: Value) -> dict[str, Any]:
+    """Keep a value."""
+    if not _NAME.fullmatch(key) or _SECRET.search(key):
+        raise ConfigError(
+            t("{name!r} is no name for a preference.", name=key[:80]),
+            fix=t("Use small letters, digits, dots and dashes; secrets are not kept here."),
+            code="bad_name",
+        )
+    if len(repr(new.value)) > SIZE_CHARACTERS:
+        raise ConfigError(t("That value is too long to keep."), code="too_large")
+    prefs.set(key, new.value)
+    return {"key": key, "value": new.value}

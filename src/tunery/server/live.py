@@ -1,0 +1,164 @@
+"""The live channel: one stream of server-sent events for all that a browser watches.
+
+``GET /api/v1/events?topics=a,b&after=CURSOR``; every event carries an array of messages, each
+``{"topic", "kind", ...}``, and as ``id`` the cursor of all topics behind it, so ``Last-Event-ID``
+resumes exactly. Nothing is queued for a client: a topic is read when the client has taken what
+came before, so a slow one costs nothing. ``/poll`` gives the same once, for proxies that buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from tunery.errors import ConfigError, TuneryError
+from tunery.i18n import language, t
+from tunery.server import problems, topics
+
+BATCH_SECONDS = 0.25
+BEAT_SECONDS = 10.0
+MOST_TOPICS = 32
+CURSOR_CHARACTERS = 8192
+HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "Content-Encoding": "identity",
+}
+
+_log = logging.getLogger("tunery.server")
+router = APIRouter(prefix="/api/v1/events", tags=["events"])
+
+
+@router.get("")
+async def events(request: Request, topics: str = "", after: str = "") -> Response:
+    """Stream what changes (``text/event-stream``)."""
+    watched = _watched(topics, request.headers.get("last-event-id") or after)
+    await run_in_threadpool(_check, watched)
+    stream = _stream(watched, request.app.state.ending, request.app.state.reader)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+
+
+@router.get("/poll")
+async def poll(request: Request, topics: str = "", after: str = "") -> Response:
+    """Give once what changed: ``{"cursor", "messages"}``."""
+    watched = _watched(topics, after)
+    await run_in_threadpool(_check, watched)
+    messages = await _read(watched, request.app.state.reader)
+    answer = {"cursor": _cursor(watched), "messages": messages}
+    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+@dataclass(slots=True)
+class Watched:
+    """One topic of one client, and where the client is."""
+
+    name: str
+    cursor: str
+    over: bool = False
+
+
+class Reader:
+    """Reads topics for all clients: those at the same place share one reading.
+
+    The usual case is that everybody has caught up, so fifty pages cost one reading each quarter
+    of a second. Nothing is kept but the last readings.
+    """
+
+    def __init__(self) -> None:
+        self._readings: dict[tuple[str, str, str], tuple[float, asyncio.Task[Any]]] = {}
+
+    async def read(self, watched: Watched) -> tuple[list[dict[str, Any]], str]:
+        """Read a topic behind a cursor."""
+        now = time.monotonic()
+        key = (watched.name, watched.cursor, language())
+        known = self._readings.get(key)
+        if known is None or now - known[0] >= BATCH_SECONDS:
+            self._readings = {k: v for k, v in self._readings.items() if now - v[0] < 1}
+            reading = asyncio.create_task(run_in_threadpool(_ask, watched.name, watched.cursor))
+            known = self._readings[key] = (now, reading)
+        return await asyncio.shield(known[1])
+
+
+def _ask(name: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
+    topic, argument = topics.find(name)
+    return topic.read(argument, cursor)
+
+
+async def _stream(
+    watched: list[Watched], ending: asyncio.Event, reader: Reader
+) -> AsyncGenerator[str]:
+    yield "retry: 1000\n\n"
+    last = time.monotonic()
+    told = _cursor(watched)
+    while not ending.is_set():
+        messages = await _read(watched, reader)
+        cursor = _cursor(watched)
+        now = time.monotonic()
+        if messages:
+            data = json.dumps(messages, ensure_ascii=False, separators=(",", ":"))
+            yield f"id: {cursor}\ndata: {data}\n\n"
+            last = now
+        elif cursor != told:
+            yield f"id: {cursor}\n\n"
+            last = now
+        elif now - last >= BEAT_SECONDS:
+            yield ": beat\n\n"
+            last = now
+        told = cursor
+        try:
+            await asyncio.wait_for(ending.wait(), BATCH_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def _read(watched: list[Watched], reader: Reader) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for topic in watched:
+        if topic.over:
+            continue
+        try:
+            found, topic.cursor = await reader.read(topic)
+        except TuneryError as error:
+            topic.over = True
+            problem = problems.from_error(error)
+            found = [{"kind": "error", "detail": problem.detail, "code": problem.code}]
+        except Exception:  # one topic's bug must not end the others; it is logged
+            _log.exception("topic %s", topic.name)
+            topic.over = True
+            found = [{"kind": "error", "detail": t("This cannot be followed."), "code": "internal"}]
+        messages += [{"topic": topic.name, **message} for message in found]
+    return messages
+
+
+def _watched(names: str, after: str) -> list[Watched]:
+    wanted = list(dict.fromkeys(name for name in names.split(",") if name))
+    if not 1 <= len(wanted) <= MOST_TOPICS or len(after) > CURSOR_CHARACTERS:
+        raise ConfigError(
+            t("Name 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
+        )
+    try:
+        cursors = json.loads(after) if after else {}
+    except ValueError:
+        cursors = {}
+    if not isinstance(cursors, dict):
+        cursors = {}
+    return [Watched(name, str(cursors.get(name) or "")) for name in wanted]
+
+
+def _check(watched: list[Watched]) -> None:
+    for topic in watched:
+        topics.find(topic.name)
+
+
+def _cursor(watched: list[Watched]) -> str:
+    cursors = {topic.name: topic.cursor for topic in watched}
+    return json.dumps(cursors, separators=(",", ":"))  # ASCII: it travels in a header, too

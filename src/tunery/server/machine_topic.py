@@ -1,0 +1,50 @@
+"""The topic ``machine``: memory, disk and GPUs, looked at every two seconds."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+LOOK_SECONDS = 2.0
+
+
+class MachineTopic:
+    """One message of kind ``machine`` whenever a figure has changed visibly."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._facts: dict[str, Any] = {}
+        self._version = ""
+
+    def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
+        """Give the machine's figures, if they are not what the reader has."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._looked or now - self._looked >= LOOK_SECONDS:
+                self._looked = now
+                self._facts = _look()
+                self._version = str(hash(json.dumps(_coarse(self._facts), sort_keys=True)))
+            facts, version = self._facts, self._version
+        return ([] if cursor == version else [{"kind": "machine", **facts}]), version
+
+
+def _look() -> dict[str, Any]:
+    from tunery.services import machine
+
+    return machine.look().as_dict()
+
+
+def _coarse(value: Any) -> Any:
+    """Bytes to 64 MiB, so that a page is not told of each allocation."""
+    match value:
+        case dict():
+            return {key: _coarse(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_coarse(item) for item in value]
+        case int() if value > 2**26:
+            return value >> 26
+        case _:
+            return value

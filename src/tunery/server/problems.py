@@ -1,0 +1,208 @@
+"""Errors as answers: RFC 9457 problem details, one shape for the page and the REST API.
+
+    {"type", "title", "status", "code", "detail", "fix", "params", "remedies", "request_id"}
+
+Only the sentences of a ``TuneryError`` reach a client; any other exception is a 500 that names the
+request, and the server's log holds the rest. Paths under ``/v1`` answer in OpenAI's shape, and a
+browser that asked for a page gets a small page.
+"""
+
+from __future__ import annotations
+
+import html
+import http
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
+
+from tunery.errors import EngineError, TuneryError, UnknownName
+from tunery.i18n import language, t
+from tunery.redaction import redact
+
+STATUSES = {
+    "exists": 409, "conflict": 409, "in_use": 409, "unknown": 404, "full": 429, "busy": 503,
+    "damaged": 503, "forbidden": 403, "disk_full": 507, "gone": 503, "too_large": 413,
+}  # fmt: skip
+"""HTTP status of errors with one of these codes; the others are 422."""
+
+_PATHS = re.compile(r"(?<![\w./])(?:~|/)(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refused or failed request.
+
+    Args:
+        status: HTTP status.
+        detail: What is wrong, a sentence.
+        fix: What to do.
+        code: Stable name for programs.
+        params: Facts in the sentence, as data.
+        remedies: Buttons that mend it: ``{"action", "label", ...}``.
+        headers: More headers of the answer, such as Retry-After.
+    """
+
+    status: int
+    detail: str
+    fix: str = ""
+    code: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    remedies: Sequence[Mapping[str, Any]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def from_error(error: TuneryError) -> Problem:
+    """Describe an error for people."""
+    params = {k: v for k, v in error.as_dict().items() if k not in _SENTENCES}
+    remedies = params.pop("remedies", ())
+    status = STATUSES.get(error.code, 404 if isinstance(error, UnknownName) else 422)
+    headers: dict[str, str] = {}
+    if isinstance(error, EngineError) and error.code == "full":
+        headers["Retry-After"] = str(max(1, round(params.get("retry_after_seconds") or 1)))
+    return Problem(
+        status,
+        error.message,
+        fix=error.fix,
+        code=error.code or type(error).__name__,
+        params=params,
+        remedies=remedies if isinstance(remedies, list) else (),
+        headers=headers,
+    )
+
+
+def unknown(sentence: str, *, fix: str = "") -> TuneryError:
+    """Make the error for a thing that is not there (404)."""
+    return UnknownName(sentence, fix=fix, code="unknown")
+
+
+def answer(scope: Scope, problem: Problem) -> Response:
+    """Write a problem in the shape that the path's clients read."""
+    path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+    if path.startswith("/v1/"):
+        from tunery.server.openai import errors  # the shape is that router's own
+
+        return errors.answer(
+            problem.status,
+            redact(f"{problem.detail} {problem.fix}".strip()),
+            code=problem.code,
+            headers=dict(problem.headers),
+        )
+    if not path.startswith("/api/") and _wants_page(scope):
+        return _page(scope, problem)
+    body = {
+        "type": "about:blank",
+        "title": _title(problem.status),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": _told(scope, problem.detail),
+        "fix": _told(scope, problem.fix),
+        "params": dict(problem.params) if _is_admin(scope) else {},
+        "remedies": [dict(remedy) for remedy in problem.remedies],
+        "request_id": _request_id(scope),
+    }
+    return JSONResponse(
+        body,
+        problem.status,
+        {**problem.headers, "Cache-Control": "no-store"},
+        media_type="application/problem+json",
+    )
+
+
+async def on_tunery_error(request: Request, error: Exception) -> Response:
+    """Answer a TuneryError."""
+    assert isinstance(error, TuneryError)
+    return answer(request.scope, from_error(error))
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: no such route, no such method."""
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 404:
+            problem = Problem(404, t("There is nothing at this address."), code="no_route")
+        case 405:
+            problem = Problem(405, t("This address does not take that method."), code="method")
+        case status:
+            problem = Problem(status, _title(status), code=f"http_{status}")
+    headers = {**(error.headers or {})}
+    return answer(request.scope, Problem(**{**_fields(problem), "headers": headers}))
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Answer a body or a query that does not fit the route, without echoing it."""
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"place": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "message": e["msg"]}
+        for e in error.errors()[:20]
+    ]
+    first = errors[0] if errors else {"place": "body", "message": ""}
+    detail = t("{place}: {message}.", place=first["place"], message=first["message"].rstrip("."))
+    return answer(
+        request.scope, Problem(422, detail, code="invalid_request", params={"errors": errors})
+    )
+
+
+def broken(scope: Scope) -> Response:
+    """Answer for an exception that nobody foresaw."""
+    return answer(
+        scope,
+        Problem(
+            500,
+            t("Something went wrong inside Tunery."),
+            fix=t("Its log (web.log in TUNERY_HOME) tells more under {id}.", id=_request_id(scope)),
+            code="internal",
+        ),
+    )
+
+
+_SENTENCES = {"error", "code", "message", "fix"}
+
+
+def _fields(problem: Problem) -> dict[str, Any]:
+    return {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
+
+
+def _title(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _told(scope: Scope, text: str) -> str:
+    text = redact(text)
+    return text if _is_admin(scope) else _PATHS.sub(r"\1", text)
+
+
+def _is_admin(scope: Scope) -> bool:
+    principal = scope.get("state", {}).get("principal")
+    return principal is None or "admin" in principal.scopes
+
+
+def _request_id(scope: Scope) -> str:
+    return scope.get("state", {}).get("request_id", "")
+
+
+def _wants_page(scope: Scope) -> bool:
+    accepts = dict(scope.get("headers", ())).get(b"accept", b"")
+    return scope.get("method") in ("GET", "HEAD") and b"text/html" in accepts
+
+
+def _page(scope: Scope, problem: Problem) -> Response:
+    lines = [f"<h1>{problem.status}</h1>", f"<p>{html.escape(_told(scope, problem.detail))}</p>"]
+    if problem.fix:
+        lines.append(f"<p>{html.escape(_told(scope, problem.fix))}</p>")
+    home = html.escape(scope.get("root_path", "") + "/")
+    lines.append(f'<p><a href="{home}">Tunery</a></p>')
+    lang = "zh-CN" if language() == "zh" else "en"
+    head = f'<!doctype html><html lang="{lang}"><meta charset="utf-8">'
+    head += f"<title>{problem.status} · Tunery</title>"
+    headers = {**problem.headers, "Cache-Control": "no-store"}
+    return HTMLResponse(head + "\n".join(lines), problem.status, headers)

@@ -1,0 +1,236 @@
+"""Starting a server: the port, what is printed, the log, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import getpass
+import logging
+import logging.handlers
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import psutil
+import uvicorn
+from fastapi import FastAPI
+
+from tunery import __version__, env
+from tunery.errors import LaunchError
+from tunery.i18n import t
+from tunery.redaction import RedactingFilter
+from tunery.server.security.protocol import Connections, LimitedProtocol
+from tunery.server.settings import ServerSettings
+
+GRACE_SECONDS = 5
+NEXT_PORTS = 50
+BACKLOG = 512
+
+
+def serve(app: FastAPI, *, banner: Sequence[str] = ()) -> None:
+    """Listen, say where, and answer until SIGINT or SIGTERM.
+
+    Args:
+        app: Made by ``create_app``.
+        banner: Lines to print once it listens, by default ``lines``.
+
+    Raises:
+        LaunchError: The port is taken, or the address is not this machine's.
+    """
+    settings: ServerSettings = app.state.settings
+    listener = listen(settings)
+    set_up_log()
+    for line in banner or lines(app):
+        print(line, flush=True)
+    config = uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # server.security.context believes only whom it may
+        timeout_keep_alive=int(settings.limits.idle_seconds),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=settings.limits.header_bytes,
+    )
+    LimitedProtocol.limits = settings.limits
+    LimitedProtocol.open = Connections(settings.limits)
+    server = _Server(config)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again at its end
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let streams end first, so that nobody waits for them."""
+        app: FastAPI = self.config.app  # type: ignore[assignment]
+        app.state.ending.set()
+        super().handle_exit(sig, frame)
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Take the port.
+
+    Raises:
+        LaunchError: It is taken (by whom, and which is free), or may not be used.
+    """
+    host, port = settings.host, settings.port
+    try:
+        family, _, _, _, address = _resolve(host, port)
+    except socket.gaierror as error:
+        raise LaunchError(
+            t("--host {host}: no such address.", host=host),
+            fix=t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine."),
+        ) from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _refused(settings, error) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def lines(app: FastAPI) -> list[str]:
+    """What is printed at start: the address with its token, the tunnel, who can reach it."""
+    settings: ServerSettings = app.state.settings
+    token = app.state.token.token()
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.host in ("0.0.0.0", "::"):
+        shown = "127.0.0.1"
+    local = f"http://{shown}:{settings.port}{settings.root_path}"
+    printed = [t("Tunery {version} is ready:", version=__version__), ""]
+    printed += [f"  {address}/#token={token}" for address in (*settings.public_urls, local)]
+    printed.append("")
+    if settings.is_loopback:
+        tunnel = f"ssh -N -L {settings.port}:{shown}:{settings.port} {_user()}@{_ssh_host()}"
+        printed.append(
+            t("Only this machine can reach it. From another one, first: {tunnel}", tunnel=tunnel)
+        )
+        if settings.behind_proxy:
+            printed.append(
+                t("A proxy on this machine shows it to others; the token keeps them out.")
+            )
+    else:
+        printed.append(
+            t(
+                "! Everybody who reaches this machine's port {port} sees the login page, over plain HTTP.",
+                port=settings.port,
+            )
+        )
+        printed.append(
+            t("! Only the token keeps them out. Safer: leave out --host and use the tunnel of ssh.")
+        )
+    printed.append(t("Ctrl-C ends the page; training goes on."))
+    return printed
+
+
+def set_up_log() -> None:
+    """Log warnings to stderr and more to ``web.log``, both without secrets."""
+    root = logging.getLogger()
+    if any(isinstance(f, RedactingFilter) for h in root.handlers for f in h.filters):
+        return
+    folder = env.home()
+    folder.mkdir(parents=True, exist_ok=True)
+    to_file = logging.handlers.RotatingFileHandler(
+        folder / "web.log", maxBytes=5 * 2**20, backupCount=2, encoding="utf-8", delay=True
+    )
+    to_file.setLevel(logging.INFO)
+    to_screen = logging.StreamHandler(sys.stderr)
+    to_screen.setLevel(logging.WARNING)
+    for handler in (to_file, to_screen):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.addFilter(RedactingFilter())
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _resolve(host: str, port: int) -> tuple:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return min(found, key=lambda entry: entry[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
+
+
+def _refused(settings: ServerSettings, error: OSError) -> LaunchError:
+    host, port = settings.host, settings.port
+    match error.errno:
+        case errno.EADDRINUSE:
+            owner = _owner(port)
+            message = (
+                t(
+                    "Port {port} is taken by {name} (process {pid}).",
+                    port=port,
+                    name=owner[1],
+                    pid=owner[0],
+                )
+                if owner
+                else t("Port {port} is taken by another process.", port=port)
+            )
+            free = _next_free(host, port)
+            fix = t("Take another one: --port {port}", port=free) if free else ""
+        case errno.EACCES:
+            message = t("This user may not listen on port {port}.", port=port)
+            fix = t("Take one above 1023: --port {port}", port=7860)
+        case errno.EADDRNOTAVAIL:
+            message = t("--host {host}: this machine does not have that address.", host=host)
+            fix = t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine.")
+        case _:
+            message = t(
+                "{host}:{port} cannot be listened on: {reason}.",
+                host=host,
+                port=port,
+                reason=error.strerror,
+            )
+            fix = ""
+    return LaunchError(
+        message, fix=fix, code="port_taken" if error.errno == errno.EADDRINUSE else ""
+    )
+
+
+def _owner(port: int) -> tuple[int, str] | None:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr.port == port
+                and connection.pid
+            ):
+                return connection.pid, psutil.Process(connection.pid).name()
+    except (psutil.Error, OSError):
+        return None
+    return None
+
+
+def _next_free(host: str, port: int) -> int | None:
+    for candidate in range(port + 1, min(port + NEXT_PORTS, 65536)):
+        family, _, _, _, address = _resolve(host, candidate)
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            try:
+                trial.bind(address)
+            except OSError:
+                continue
+            return candidate
+    return None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "USER"
+
+
+def _ssh_host() -> str:
+    # What the person dialled is not known here; the address ssh arrived at is the best guess.
+    parts = os.environ.get("SSH_CONNECTION", "").split()
+    return parts[2] if len(parts) == 4 else socket.gethostname()

@@ -1,0 +1,1 @@
+"""Controls that every request passes, in the order of ``server.app``: one module each."""

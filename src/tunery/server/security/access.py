@@ -1,0 +1,206 @@
+"""Who may do what: every path needs a session, a token or a key, but for those in ``OPEN``."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tunery.errors import TuneryError
+from tunery.i18n import t
+from tunery.server.problems import Problem
+from tunery.server.security import audit, tokens
+from tunery.server.security.tokens import Principal, TokenFile
+from tunery.server.security.wire import bearer, client, cookies, header, path_of, refuse
+from tunery.server.settings import ServerSettings
+
+OPEN = frozenset({"/healthz", "/health", "/login"})
+SESSION_PATH = "/api/v1/session"
+"""Answers for itself who is logged in; its POST takes the token."""
+
+ALL = frozenset(tokens.SCOPES)
+ADDRESSES = 4096
+
+
+class Forbidden(TuneryError):
+    """The key is good, but not for this."""
+
+
+def needs(scope_name: str) -> Callable[[Request], None]:
+    """Let keys with this scope use a route: ``dependencies=[Depends(needs("jobs"))]``.
+
+    A route without it is for ``admin``.
+    """
+
+    def check(request: Request) -> None:
+        """Pass; ``Access`` has read the mark below."""
+
+    check.__dict__["scope"] = scope_name
+    return check
+
+
+class Failures:
+    """Counts the wrong tokens of each address in the last minute.
+
+    Args:
+        most: How many are allowed.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def blocked_seconds(self, address: str) -> float:
+        """How long the address must wait; 0 if it may try."""
+        times = self._recent(address)
+        return 60 - (time.monotonic() - times[0]) if len(times) >= self.most else 0.0
+
+    def add(self, address: str) -> None:
+        """Count one more."""
+        self._times[address] = [*self._recent(address), time.monotonic()]
+        self._times.move_to_end(address)
+        if len(self._times) > ADDRESSES:
+            self._times.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        now = time.monotonic()
+        return [when for when in self._times.get(address, ()) if now - when < 60]
+
+
+class Access:
+    """The door: finds who asks, and refuses who may not.
+
+    Args:
+        app: What comes behind it.
+        settings: Of the server.
+        token: The access token.
+        failures: Wrong tokens by address, shared with the login route.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, settings: ServerSettings, token: TokenFile, failures: Failures
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.token = token
+        self.failures = failures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = path_of(scope)
+        if path in OPEN or path.startswith("/static/"):
+            await self.app(scope, receive, send)
+            return
+        principal = await self._who(scope)
+        if isinstance(principal, Problem):
+            await refuse(scope, send, principal)
+        elif principal is not None:
+            scope["state"]["principal"] = principal
+            await self.app(scope, receive, send)
+        elif path == SESSION_PATH:
+            await self.app(scope, receive, send)
+        elif _is_page(scope, path):
+            query = scope["query_string"].decode("latin-1")
+            target = quote(path + (f"?{query}" if query else ""), safe="/")
+            root = scope.get("root_path", "")
+            response = RedirectResponse(f"{root}/login?next={target}", 303)
+            await response(scope, receive, send)
+        else:
+            await refuse(scope, send, _unauthorized())
+
+    async def _who(self, scope: Scope) -> Principal | Problem | None:
+        key, address = bearer(scope), client(scope)
+        if key is None:
+            return self._by_cookie(scope, address)
+        if problem := too_many(self.failures, address):
+            return problem
+        # state.db may be busy for a moment: never in the event loop
+        principal = await run_in_threadpool(self._by_key, key)
+        if principal is None:
+            self.failures.add(address)
+            audit.failed_login(scope, "bearer")
+            return _unauthorized()
+        return principal
+
+    def _by_cookie(self, scope: Scope, address: str) -> Principal | None:
+        cookie = cookies(scope).get(self.token.cookie_name())
+        if cookie is None:
+            return None
+        alive = self.token.session(cookie)
+        if alive is None:  # not an old one: somebody guesses
+            self.failures.add(address)
+            audit.failed_login(scope, "cookie")
+        return Principal("page", ALL) if alive else None
+
+    def _by_key(self, key: str) -> Principal | None:
+        if self.token.matches(key):
+            return Principal("token", ALL)
+        for given in self.settings.api_keys:
+            if tokens.same(key, given):
+                return Principal("serve", frozenset({"chat"}))
+        return tokens.find_key(key)
+
+
+def too_many(failures: Failures, address: str) -> Problem | None:
+    """The answer for an address that gave too many wrong tokens."""
+    seconds = failures.blocked_seconds(address)
+    if not seconds:
+        return None
+    return Problem(
+        429,
+        t("Too many wrong tokens from {address}.", address=address),
+        fix=t("Wait {seconds} seconds, then try again.", seconds=round(seconds) + 1),
+        code="too_many_failures",
+        headers={"Retry-After": str(round(seconds) + 1)},
+    )
+
+
+def authorize(request: Request) -> None:
+    """Check a route's scope; a dependency of the whole app, so that no route can forget it."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None or "admin" in principal.scopes:
+        return  # the door has let it in: an open path, or somebody who may do everything
+    wanted = _wanted(request)
+    if wanted not in principal.scopes:
+        raise Forbidden(
+            t("This key may not do that: it needs the scope {scope!r}.", scope=wanted),
+            fix=t("Make a key with that scope in Settings."),
+            code="forbidden",
+            scope=wanted,
+        )
+
+
+def _wanted(request: Request) -> str:
+    if path_of(request.scope).startswith("/v1/") or path_of(request.scope) == "/metrics":
+        return "chat"
+    route = request.scope.get("route")
+    for dependency in getattr(route, "dependencies", ()):
+        scope = getattr(dependency.dependency, "__dict__", {}).get("scope")
+        if scope:
+            return scope
+    return "admin"
+
+
+def _is_page(scope: Scope, path: str) -> bool:
+    api = path.startswith(("/api/", "/v1/")) or path == "/metrics"
+    accepts = header(scope, b"accept") or "*/*"
+    return scope["method"] in ("GET", "HEAD") and not api and "text/html" in accepts
+
+
+def _unauthorized() -> Problem:
+    return Problem(
+        401,
+        t("This needs the access token, a session or a key."),
+        fix=t("Open the address that tunery web printed, or send Authorization: Bearer KEY."),
+        code="unauthorized",
+        headers={"WWW-Authenticate": 'Bearer realm="tunery"'},
+    )

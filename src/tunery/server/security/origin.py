@@ -1,0 +1,158 @@
+"""Which names the server answers to, and from which pages a request may come.
+
+``Hosts`` stops DNS rebinding: a Host that is neither loopback, nor the address listened on, nor a
+``--public-url`` gets 421. ``Origins`` stops other web pages: a write needs JSON, an own Origin and,
+with a cookie, the header ``X-Tunery``. There is no CORS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tunery.i18n import t
+from tunery.server.problems import Problem
+from tunery.server.security.audit import SAFE_METHODS
+from tunery.server.security.limits import raw_limit
+from tunery.server.security.wire import bearer, header, path_of, refuse
+from tunery.server.settings import LOOPBACK_NAMES, ServerSettings
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?")
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Hosts:
+    """Refuses names that are not this server's.
+
+    Args:
+        app: What comes behind it.
+        settings: Of the server.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and (problem := self._problem(scope)):
+            await refuse(scope, send, problem)
+            return
+        await self.app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        if len(given) != 1 or not scope["path"].startswith("/"):
+            return Problem(400, t("The request names no host, or several."), code="bad_host")
+        host = given[0].decode("latin-1")
+        found = _HOST.fullmatch(host)
+        if found and self._is_ours(found[1].lower().strip("[]"), host.lower()):
+            return None
+        shown = host if found else "HOST"
+        return Problem(
+            421,
+            t("This server does not answer to the name {host!r}.", host=shown[:200]),
+            fix=t(
+                "If that is its name, start it with: --public-url http://{host}", host=shown[:200]
+            ),
+            code="wrong_host",
+        )
+
+    def _is_ours(self, name: str, whole: str) -> bool:
+        if name in (*LOOPBACK_NAMES, self.settings.host.lower()):
+            return True
+        for address in self.settings.public_urls:
+            parts = urlsplit(address)
+            if whole == parts.netloc.lower() or (name == parts.hostname and not parts.port):
+                return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # An address in digits cannot be rebound by DNS; a public port has no name of its own.
+        return not self.settings.is_loopback
+
+
+class Origins:
+    """Refuses what other web pages send.
+
+    Args:
+        app: What comes behind it.
+        settings: Of the server.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and (problem := self._problem(scope)):
+            await refuse(scope, send, problem)
+            return
+        await self.app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        method = scope["method"]
+        if method not in _METHODS:
+            return Problem(405, t("This address does not take that method."), code="method")
+        origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
+        if origin is not None and not self._is_own(scope, origin):
+            return _foreign()
+        if method in SAFE_METHODS:
+            is_data = path_of(scope).startswith(("/api/", "/v1/"))
+            return _foreign() if is_data and site in ("cross-site", "same-site") else None
+        if site is not None and site != "same-origin":
+            return _foreign()
+        if bearer(scope) is None:
+            if origin is None:
+                return _foreign()
+            if header(scope, b"x-tunery") is None:
+                return Problem(
+                    403, t("A write from a page needs the header X-Tunery: 1."), code="csrf"
+                )
+        return self._wrong_type(scope)
+
+    def _wrong_type(self, scope: Scope) -> Problem | None:
+        kind = (header(scope, b"content-type") or "").strip().lower()
+        name, _, parameters = kind.partition(";")
+        if raw_limit(scope["method"], path_of(scope)) is not None:
+            right = kind == "application/octet-stream"
+        elif kind:
+            right = name.strip() == "application/json" and parameters.strip() in (
+                "",
+                "charset=utf-8",
+            )
+        else:
+            has_body = header(scope, b"transfer-encoding") is not None
+            right = not has_body and header(scope, b"content-length") in (None, "0")
+        if right:
+            return None
+        return Problem(
+            415,
+            t("Send application/json."),
+            code="not_json",
+            headers={"Accept": "application/json"},
+        )
+
+    def _is_own(self, scope: Scope, origin: str) -> bool:
+        parts = urlsplit(origin.lower())
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            return False
+        # The browser's own name for us is the Host, which ``Hosts`` has checked.
+        if parts.netloc == (header(scope, b"host") or "").lower():
+            return True
+        own = (urlsplit(address.lower()) for address in self.settings.public_urls)
+        return any((p.scheme, p.netloc) == (parts.scheme, parts.netloc) for p in own)
+
+
+def _foreign() -> Problem:
+    return Problem(
+        403,
+        t("This request comes from another web page."),
+        fix=t("Behind a proxy, start with: --public-url ADDRESS (what the browser shows)."),
+        code="foreign_origin",
+    )

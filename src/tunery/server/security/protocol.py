@@ -1,0 +1,136 @@
+"""Time and room for connections: uvicorn's HTTP protocol with deadlines.
+
+uvicorn waits for ever for a request's headers, for a body, and for a client that does not read
+(measured: 300 half-sent requests, all still open after 30 s). Here every wait has an end, which a
+drip of bytes does not move, and an address has a number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tunery.server.settings import Limits
+
+BYTES_A_SECOND = 1024
+"""A body that comes faster than this may take as long as it needs."""
+
+CHECK_SECONDS = 1.0
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+class Connections:
+    """Counts open connections, by address.
+
+    Args:
+        limits: How many there may be. Loopback is every tunnel and proxy at once: only the whole
+            number holds for it.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._open: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count one more, if there is room."""
+        if self._open.total() >= self.limits.connections:
+            return False
+        if not _is_loopback(address) and self._open[address] >= self.limits.per_address:
+            return False
+        self._open[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count one less."""
+        self._open[address] -= 1
+        if self._open[address] <= 0:
+            del self._open[address]
+
+
+class LimitedProtocol(H11Protocol):
+    """HTTP/1.1 with an end to every wait. ``limits`` and ``open`` are set before the start."""
+
+    limits = Limits()
+    open = Connections(limits)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it where there is no room."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else "unknown"
+        self._entered = self.open.enter(self._address)
+        self._since = self.loop.time()
+        self._received = 0
+        self._waits_for = ""
+        self._stalled: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if not self._entered:
+            transport.write(_FULL)
+            transport.close()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        if self._entered:
+            self.open.leave(self._address)
+            self._entered = False
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        if not self._entered:
+            return
+        self._received += len(data)
+        super().data_received(data)
+        self._look()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._stalled = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._stalled = None
+        super().resume_writing()
+
+    def _look(self) -> None:
+        """Note what the connection waits for, and since when."""
+        if self.conn.their_state is h11.SEND_BODY:
+            state = "body"
+        elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
+            state = "headers"  # at rest between requests uvicorn's own timer runs
+        else:
+            state = ""
+        if state != self._waits_for:
+            self._waits_for, self._since, self._received = state, self.loop.time(), 0
+
+    def _watch(self) -> None:
+        self._look()
+        now = self.loop.time()
+        waited = now - self._since
+        stalled = now - self._stalled if self._stalled is not None else 0.0
+        allowed = {
+            "headers": self.limits.header_seconds,
+            "body": self.limits.body_seconds + self._received / BYTES_A_SECOND,
+        }.get(self._waits_for, float("inf"))
+        if waited > allowed or stalled > self.limits.stall_seconds:
+            self.transport.abort()
+            return
+        self._timer = self.loop.call_later(CHECK_SECONDS, self._watch)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,47 @@
+"""What the controls share: reading headers of a scope, and answering before any route."""
+
+from __future__ import annotations
+
+from starlette.requests import cookie_parser
+from starlette.types import Message, Scope, Send
+
+from tunery.server import problems
+from tunery.server.problems import Problem
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of a header; several of a name are joined with commas, None without one."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return b", ".join(values).decode("latin-1") if values else None
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the prefix of a proxy."""
+    root, path = scope.get("root_path", ""), scope["path"]
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def cookies(scope: Scope) -> dict[str, str]:
+    """The cookies of a request."""
+    given = header(scope, b"cookie")
+    return cookie_parser(given.replace(", tunery_", "; tunery_")) if given else {}
+
+
+def bearer(scope: Scope) -> str | None:
+    """The key in the Authorization header; None without one."""
+    scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
+
+
+def client(scope: Scope) -> str:
+    """The address that the request came from."""
+    return scope["client"][0] if scope.get("client") else "unknown"
+
+
+async def refuse(scope: Scope, send: Send, problem: Problem) -> None:
+    """Answer with a problem; what is left of the request's body is not read."""
+    await problems.answer(scope, problem)(scope, _nothing, send)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

@@ -1,0 +1,91 @@
+"""How one server is reached: where it listens, which names it answers to, which limits hold."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tunery import env
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask for before it is refused.
+
+    Args:
+        body_bytes: Most bytes of a JSON body.
+        header_bytes: Most bytes of a request's line and headers.
+        json_depth: Most levels of lists and objects in a JSON body.
+        header_seconds: Time for a request's headers to arrive.
+        body_seconds: Time for a body, on top of one second a KiB.
+        idle_seconds: How long a connection may rest between requests.
+        stall_seconds: How long a client may not read what it asked for.
+        connections: Most connections at a time.
+        per_address: Most of them from one address that is not this machine's.
+        failures: Wrong tokens that an address may give in a minute.
+    """
+
+    body_bytes: int = 8 * 2**20
+    header_bytes: int = 32 * 1024
+    json_depth: int = 64
+    header_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 60.0
+    stall_seconds: float = 60.0
+    connections: int = 512
+    per_address: int = 64
+    failures: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one server.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        root_path: Prefix under which a proxy shows the server, such as ``/proxy/7860``.
+        public_urls: Addresses under which people reach it through a proxy or a public port.
+        token_file: Where the access token is kept.
+        api_keys: More bearer keys, with the scope ``chat`` only (``tunery serve --api-key``).
+        limits: What a client may ask for.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    root_path: str = ""
+    public_urls: tuple[str, ...] = ()
+    token_file: Path = field(default_factory=lambda: env.home() / "token")
+    api_keys: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if self.root_path and not self.root_path.startswith("/"):
+            object.__setattr__(self, "root_path", f"/{self.root_path}")
+        object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
+        for address in self.public_urls:
+            parts = urlsplit(address)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+                raise ConfigError(
+                    t("--public-url {address}: this is no web address.", address=address),
+                    fix=t("Give one like https://pod-7860.proxy.example.net"),
+                )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def behind_proxy(self) -> bool:
+        """Whether a proxy was announced, so that what it forwards is believed from loopback."""
+        return bool(self.root_path or self.public_urls)

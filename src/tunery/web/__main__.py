@@ -1,0 +1,58 @@
+"""``python -m tunery.web``: what ``tunery web`` becomes once its words are read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from collections.abc import Sequence
+
+from tunery.errors import TuneryError
+from tunery.i18n import t
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Start the page's server; returns when it has ended."""
+    parser = argparse.ArgumentParser(prog="python -m tunery.web")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--root-path", default="")
+    parser.add_argument("--public-url", action="append", default=[])
+    parser.add_argument("--open", action="store_true")
+    parser.add_argument("--new-token", action="store_true")
+    given = parser.parse_args(words)
+    try:
+        _start(given)
+    except TuneryError as error:
+        print(error.message, file=sys.stderr)
+        if error.fix:
+            print(t("fix: ") + error.fix, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _start(given: argparse.Namespace) -> None:
+    from tunery.server import run
+    from tunery.server.settings import ServerSettings
+    from tunery.web.app import create
+
+    app = create(
+        ServerSettings(
+            host=given.host,
+            port=given.port,
+            root_path=given.root_path,
+            public_urls=tuple(given.public_url),
+        )
+    )
+    if given.new_token:
+        app.state.token.renew()
+    if given.open:
+        token = app.state.token.token()
+        app.state.on_ready = lambda: webbrowser.open(
+            f"http://127.0.0.1:{given.port}/#token={token}"
+        )
+    run.serve(app)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""The page's server: the API and every page."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from tunery.server.app import create_app
+from tunery.server.settings import ServerSettings
+from tunery.web.routes import PAGES
+
+
+def create(settings: ServerSettings | None = None) -> FastAPI:
+    """Make the application that ``tunery web`` runs."""
+    return create_app(settings, routers=PAGES)
