@@ -24,6 +24,7 @@ import httpx
 
 from tunery import __version__, env, memory
 from tunery.i18n import t
+from tunery.models import accounts
 
 Level = Literal["ok", "note", "problem"]
 
@@ -302,7 +303,7 @@ def _disks() -> Iterator[Finding]:
 
 def hub() -> Finding:
     """Ask the hub whether it answers; takes up to HUB_TIMEOUT_SECONDS."""
-    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    endpoint = (accounts.value("hub_endpoint") or HUB).rstrip("/")
     data: dict[str, Any] = {"endpoint": endpoint, "reachable": False}
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Finding(
@@ -310,7 +311,12 @@ def hub() -> Finding:
         )
     start = time.monotonic()
     try:
-        answer = httpx.head(endpoint, timeout=HUB_TIMEOUT_SECONDS, follow_redirects=True)
+        answer = httpx.head(
+            endpoint,
+            timeout=HUB_TIMEOUT_SECONDS,
+            follow_redirects=True,
+            proxy=accounts.proxy(),
+        )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = type(error).__name__
         fix = t("For a mirror: export HF_ENDPOINT={mirror}", mirror=MIRROR)

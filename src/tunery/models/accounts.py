@@ -1,0 +1,151 @@
+"""Where models are fetched from, with which tokens and through which proxy.
+
+What a person saves on the Settings page stands in ``TUNERY_HOME/accounts.json`` (mode 0600) and
+holds for the page, the CLI and downloads alike. An environment variable wins over it. The edges
+never read a token: they see whether one is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tunery import env
+from tunery.errors import ConfigError
+from tunery.i18n import t
+from tunery.redaction import remember
+
+Setting = Literal["hub_endpoint", "hub_token", "modelscope_endpoint", "modelscope_token", "proxy"]
+
+VARIABLES: dict[Setting, tuple[str, ...]] = {
+    "hub_endpoint": ("HF_ENDPOINT",),
+    "hub_token": ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    "modelscope_endpoint": ("MODELSCOPE_ENDPOINT",),
+    "modelscope_token": ("MODELSCOPE_API_TOKEN",),
+    "proxy": ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+}
+"""Environment variables that win over what is saved."""
+TOKENS: frozenset[Setting] = frozenset({"hub_token", "modelscope_token"})
+_ADDRESS = re.compile(r"https?://[\w.\-\[\]:]+(/[\w.\-/]*)?")
+_TOKEN = re.compile(r"[\x21-\x7e]{8,512}")
+_PROXY = re.compile(r"https?://\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One setting as it may be shown.
+
+    Args:
+        value: What holds; empty for tokens, and without the password of a proxy.
+        is_saved: Whether something is kept in the file.
+        variable: Environment variable that wins over the file; empty where none is set.
+    """
+
+    value: str
+    is_saved: bool
+    variable: str
+
+
+def value(name: Setting) -> str:
+    """What holds for a setting: the environment's value, else the saved one, else empty."""
+    variable = _variable(name)
+    found = os.environ[variable] if variable else _read().get(name, "")
+    if name in TOKENS or name == "proxy":
+        remember(found)
+    return found
+
+
+def show(name: Setting) -> Shown:
+    """A setting without its secrets."""
+    shown = "" if name in TOKENS else _without_password(value(name))
+    return Shown(shown, bool(_read().get(name)), _variable(name))
+
+
+def save(name: Setting, text: str) -> None:
+    """Keep a setting; an empty text forgets it.
+
+    Raises:
+        ConfigError: It is no address, or no token.
+    """
+    text = text.strip()
+    if text:
+        _check(name, text)
+    kept = _read()
+    kept.pop(name, None)
+    _write(kept | ({name: text} if text else {}))
+
+
+def proxy() -> str | None:
+    """The saved proxy, for clients that read the environment by themselves; None without one."""
+    return None if _variable("proxy") else _read().get("proxy") or None
+
+
+def _variable(name: Setting) -> str:
+    return next((each for each in VARIABLES[name] if os.environ.get(each)), "")
+
+
+def _check(name: Setting, text: str) -> None:
+    if name in TOKENS:
+        if not _TOKEN.fullmatch(text):
+            raise ConfigError(
+                t(
+                    "This is not a token: expected 8 to 512 letters, digits and signs without spaces."
+                ),
+                fix=t("Copy it again from your account's settings."),
+                code="bad_token",
+            )
+    elif name == "proxy":
+        if not _PROXY.fullmatch(text) or not urlsplit(text).hostname:
+            raise ConfigError(
+                t("{address}: this is no proxy address.", address=_without_password(text)),
+                fix=t("Write it like http://127.0.0.1:7890"),
+                code="bad_address",
+            )
+    elif not _ADDRESS.fullmatch(text):
+        raise ConfigError(
+            t("{address}: this is no web address.", address=text),
+            fix=t("Write it with its scheme, such as https://hf-mirror.com"),
+            code="bad_address",
+        )
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"(?<=://)[^/@\s]*@", "***@", address)
+
+
+def _file() -> Path:
+    return env.home() / "accounts.json"
+
+
+def _read() -> dict[str, str]:
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError):
+        raise ConfigError(
+            t("{path} cannot be read.", path=_file()),
+            fix=t("Delete it and save your sources again on the Settings page."),
+        ) from None
+    return {key: str(text) for key, text in found.items()} if isinstance(found, dict) else {}
+
+
+def _write(kept: dict[str, str]) -> None:
+    file = _file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            json.dump(kept, opened, indent=1)
+            opened.flush()
+            os.fsync(opened.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
