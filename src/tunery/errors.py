@@ -138,6 +138,7 @@ def _kind(kind: str) -> str:
         "method": t("method"),
         "adapter": t("adapter"),
         "export format": t("export format"),
+        "topic": t("topic"),
     }
     return words.get(kind, kind)
 

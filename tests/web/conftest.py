@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
-from tunery.web.app import create
 
 BASE = "http://127.0.0.1:7860"
 
@@ -31,6 +30,8 @@ def settings(home: Path) -> ServerSettings:
 @pytest.fixture
 def app(home: Path, settings: ServerSettings) -> FastAPI:
     """The page's server with every route."""
+    from tunery.web.app import create
+
     return create(settings)
 
 

@@ -57,6 +57,10 @@ async def poll(request: Request, topics: str = "", after: str = "") -> Response:
     return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
 
+Reading = tuple[list[dict[str, Any]], str]
+"""New messages of a topic, and the cursor behind them."""
+
+
 @dataclass(slots=True)
 class Watched:
     """One topic of one client, and where the client is."""
@@ -74,10 +78,10 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._readings: dict[tuple[str, str, str], tuple[float, asyncio.Task[Any]]] = {}
+        self._readings: dict[tuple[str, str, str], tuple[float, asyncio.Task[Reading]]] = {}
 
-    async def read(self, watched: Watched) -> tuple[list[dict[str, Any]], str]:
-        """Read a topic behind a cursor."""
+    async def read(self, watched: Watched) -> asyncio.Task[Reading]:
+        """Read a topic behind a cursor; the task is done, well or with an exception."""
         now = time.monotonic()
         key = (watched.name, watched.cursor, language())
         known = self._readings.get(key)
@@ -85,10 +89,11 @@ class Reader:
             self._readings = {k: v for k, v in self._readings.items() if now - v[0] < 1}
             reading = asyncio.create_task(run_in_threadpool(_ask, watched.name, watched.cursor))
             known = self._readings[key] = (now, reading)
-        return await asyncio.shield(known[1])
+        await asyncio.wait({known[1]})  # a client that goes away does not end it for the others
+        return known[1]
 
 
-def _ask(name: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
+def _ask(name: str, cursor: str) -> Reading:
     topic, argument = topics.find(name)
     return topic.read(argument, cursor)
 
@@ -125,18 +130,24 @@ async def _read(watched: list[Watched], reader: Reader) -> list[dict[str, Any]]:
     for topic in watched:
         if topic.over:
             continue
-        try:
-            found, topic.cursor = await reader.read(topic)
-        except TuneryError as error:
-            topic.over = True
-            problem = problems.from_error(error)
-            found = [{"kind": "error", "detail": problem.detail, "code": problem.code}]
-        except Exception:  # one topic's bug must not end the others; it is logged
-            _log.exception("topic %s", topic.name)
-            topic.over = True
-            found = [{"kind": "error", "detail": t("This cannot be followed."), "code": "internal"}]
+        reading = await reader.read(topic)
+        match reading.exception():
+            case None:
+                found, topic.cursor = reading.result()
+            case TuneryError() as error:
+                topic.over, found = True, [{"kind": "error", **_said(error)}]
+            case error:
+                _log.error("topic %s", topic.name, exc_info=error)
+                detail = t("This cannot be followed: something went wrong inside Tunery.")
+                topic.over = True
+                found = [{"kind": "error", "detail": detail, "code": "internal"}]
         messages += [{"topic": topic.name, **message} for message in found]
     return messages
+
+
+def _said(error: TuneryError) -> dict[str, str]:
+    problem = problems.from_error(error)
+    return {"detail": problem.detail, "fix": problem.fix, "code": problem.code}
 
 
 def _watched(names: str, after: str) -> list[Watched]:

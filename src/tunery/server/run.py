@@ -8,9 +8,11 @@ import getpass
 import logging
 import logging.handlers
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 
 import psutil
@@ -27,14 +29,18 @@ from tunery.server.settings import ServerSettings
 GRACE_SECONDS = 5
 NEXT_PORTS = 50
 BACKLOG = 512
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(app: FastAPI, *, banner: Sequence[str] = ()) -> None:
+def serve(
+    app: FastAPI, *, banner: Sequence[str] = (), then: Callable[[], object] | None = None
+) -> None:
     """Listen, say where, and answer until SIGINT or SIGTERM.
 
     Args:
         app: Made by ``create_app``.
         banner: Lines to print once it listens, by default ``lines``.
+        then: Called in a thread of its own once it listens, such as to open a browser.
 
     Raises:
         LaunchError: The port is taken, or the address is not this machine's.
@@ -44,6 +50,8 @@ def serve(app: FastAPI, *, banner: Sequence[str] = ()) -> None:
     set_up_log()
     for line in banner or lines(app):
         print(line, flush=True)
+    if then is not None:
+        threading.Thread(target=then, daemon=True).start()
     config = uvicorn.Config(
         app,
         http=LimitedProtocol,
@@ -61,11 +69,20 @@ def serve(app: FastAPI, *, banner: Sequence[str] = ()) -> None:
     LimitedProtocol.limits = settings.limits
     LimitedProtocol.open = Connections(settings.limits)
     server = _Server(config)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again at its end
-        server.run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """End at SIGINT and SIGTERM; unlike uvicorn's, without dying of the signal afterwards."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in ENDING_SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Let streams end first, so that nobody waits for them."""
         app: FastAPI = self.config.app  # type: ignore[assignment]
@@ -114,23 +131,22 @@ def lines(app: FastAPI) -> list[str]:
     printed.append("")
     if settings.is_loopback:
         tunnel = f"ssh -N -L {settings.port}:{shown}:{settings.port} {_user()}@{_ssh_host()}"
-        printed.append(
-            t("Only this machine can reach it. From another one, first: {tunnel}", tunnel=tunnel)
-        )
+        printed += [
+            t("Only this machine can reach it. From another one, first:"),
+            "",
+            f"  {tunnel}",
+            "",
+        ]
         if settings.behind_proxy:
-            printed.append(
-                t("A proxy on this machine shows it to others; the token keeps them out.")
-            )
+            printed.append(t("A proxy shows it to others; only the token keeps them out."))
     else:
-        printed.append(
+        printed += [
             t(
-                "! Everybody who reaches this machine's port {port} sees the login page, over plain HTTP.",
+                "! Everybody can reach port {port} of this machine, over plain HTTP.",
                 port=settings.port,
-            )
-        )
-        printed.append(
-            t("! Only the token keeps them out. Safer: leave out --host and use the tunnel of ssh.")
-        )
+            ),
+            t("! Only the token keeps them out. Safer: leave out --host, and use ssh -L."),
+        ]
     printed.append(t("Ctrl-C ends the page; training goes on."))
     return printed
 
@@ -199,13 +215,10 @@ def _refused(settings: ServerSettings, error: OSError) -> LaunchError:
 
 def _owner(port: int) -> tuple[int, str] | None:
     try:
-        for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
-                and connection.pid
-            ):
-                return connection.pid, psutil.Process(connection.pid).name()
+        for found in psutil.net_connections("tcp"):
+            here = bool(found.laddr) and found.laddr[1] == port
+            if here and found.status == psutil.CONN_LISTEN and found.pid:
+                return found.pid, psutil.Process(found.pid).name()
     except (psutil.Error, OSError):
         return None
     return None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import webbrowser
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tunery.errors import TuneryError
 from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -46,12 +51,12 @@ def _start(given: argparse.Namespace) -> None:
     )
     if given.new_token:
         app.state.token.renew()
-    if given.open:
-        token = app.state.token.token()
-        app.state.on_ready = lambda: webbrowser.open(
-            f"http://127.0.0.1:{given.port}/#token={token}"
-        )
-    run.serve(app)
+    run.serve(app, then=functools.partial(_show, app) if given.open else None)
+
+
+def _show(app: FastAPI) -> None:
+    settings, token = app.state.settings, app.state.token.token()
+    webbrowser.open(f"http://127.0.0.1:{settings.port}{settings.root_path}/#token={token}")
 
 
 if __name__ == "__main__":

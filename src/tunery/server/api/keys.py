@@ -23,7 +23,7 @@ class NewKey(BaseModel):
 @router.get("")
 def listing() -> list[dict[str, Any]]:
     """Every key, newest first, without the key itself."""
-    return [asdict(key) for key in tokens.keys()]
+    return [asdict(key) for key in tokens.list_keys()]
 
 
 @router.post("", status_code=201)

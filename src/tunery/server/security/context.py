@@ -6,6 +6,7 @@ only when a proxy was announced with ``--root-path`` or ``--public-url``.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import secrets
@@ -114,10 +115,8 @@ def _is_loopback(scope: Scope) -> bool:
 def _believe(scope: Scope) -> None:
     if forwarded := header(scope, b"x-forwarded-for"):
         address = forwarded.rpartition(",")[2].strip()  # the last is what our own proxy saw
-        try:
+        with contextlib.suppress(ValueError):
             scope["client"] = (str(ipaddress.ip_address(address)), 0)
-        except ValueError:
-            pass
     scheme = (header(scope, b"x-forwarded-proto") or "").rpartition(",")[2].strip().lower()
     if scheme in ("http", "https"):
         scope["scheme"] = scheme

@@ -162,7 +162,7 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[Key, str]:
     return Key(id_, name, words, made, None, None), secret
 
 
-def keys() -> list[Key]:
+def list_keys() -> list[Key]:
     """Every key that was made, newest first, the revoked ones too."""
     rows = database().read("SELECT * FROM keys ORDER BY created DESC, id")
     return [
