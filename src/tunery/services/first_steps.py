@@ -8,7 +8,7 @@ blanks the third, a finished run the fourth.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunery.data import catalog
@@ -40,6 +40,10 @@ class Step:
     text: str
     done: bool
     path: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the REST API."""
+        return asdict(self)
 
 
 def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tunery import env, memory
 from tunery.models.hub import endpoint, host_of
+from tunery.redaction import redact
 from tunery.services import doctor
 
 SMI_TIMEOUT_SECONDS = 5.0
 SMI_KEPT_SECONDS = 5
 _SMI_FIELDS = "name,memory.total_bytes(),memory.free,utilization.gpu,driver_version"
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def look() -> Machine:
         lasting=doctor.survives(env.home())[0],
         gpus=gpus(),
         hub=host_of(endpoint()),
-        offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
+        offline=is_offline(),
     )
 
 
@@ -85,16 +85,31 @@ def gpus() -> tuple[Gpu, ...]:
     return _ask_smi(int(time.monotonic() // SMI_KEPT_SECONDS))
 
 
-def hub() -> doctor.Finding:
+def hub() -> dict[str, Any]:
     """Ask the hub whether it answers; takes up to three seconds."""
-    return doctor.hub()
+    found = doctor.hub()
+    return {
+        "host": host_of(endpoint()),
+        "offline": is_offline(),
+        "reachable": False,
+        "milliseconds": None,
+        "timeout_seconds": doctor.HUB_TIMEOUT_SECONDS,
+        "text": found.text,
+        "fix": found.fix,
+        **{key: value for key, value in (found.data or {}).items() if key != "endpoint"},
+    }
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids asking the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
 def report() -> str:
     """The text for a bug report: versions and findings, without names and secrets in addresses."""
     lines = [f"{name} {version}" for name, version in doctor.versions().items()]
     lines += [f"{found.level}: {found.name}: {found.text}" for found in doctor.examine()]
-    return _USERINFO.sub("", "\n".join(lines).replace(os.path.expanduser("~"), "~"))  # noqa: PTH111
+    return redact("\n".join(lines)).replace(str(Path.home()), "~")
 
 
 def _cores() -> int:

@@ -132,7 +132,11 @@ function onKey(event) {
   waiting = 0;
   if (after) {
     const place = document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
-    if (place) /** @type {HTMLElement} */ (place).click();
+    if (place) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      /** @type {HTMLElement} */ (place).click();
+    }
   } else if (event.key === "g") {
     waiting = Date.now();
   } else if (event.key === "?") {
@@ -183,8 +187,12 @@ const told = new Map();
 
 /** @param {import("./live.js").Message} message */
 function onRuns(message) {
-  if (message.kind === "removed") runs.delete(message.name);
-  for (const run of message.runs ?? (message.run ? [message.run] : [])) {
+  if (message.kind === "snapshot") {
+    const here = new Set(message.items.map((/** @type {any} */ run) => run.name));
+    for (const name of runs.keys()) if (!here.has(name)) runs.delete(name);
+  }
+  for (const name of message.removed ?? []) runs.delete(name);
+  for (const run of message.items ?? []) {
     sayProgress(runs.get(run.name), run);
     runs.set(run.name, run);
   }
@@ -300,13 +308,14 @@ function on(selector, event, act) {
   for (const element of $$(selector)) element.addEventListener(event, act);
 }
 
+document.addEventListener("keydown", onKey);
+document.addEventListener("click", onClick);
+document.addEventListener("tunery:logged-out", loggedOut);
+on("#language", "click", () => setLanguage($("#language").dataset.to));
+on("#theme", "click", nextTheme);
+on("#show-keys", "click", () => $("#keys").showModal());
+document.querySelector(".place[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 if (document.getElementById("jobbox")) {
-  document.addEventListener("keydown", onKey);
-  document.addEventListener("click", onClick);
-  document.addEventListener("tunery:logged-out", loggedOut);
-  on("#language", "click", () => setLanguage($("#language").dataset.to));
-  on("#theme", "click", nextTheme);
-  on("#show-keys", "click", () => $("#keys").showModal());
   onState(onConnection);
   subscribe("runs", "", onRuns);
 }

@@ -146,14 +146,13 @@ export class Stream {
     check(answer);
     const given = await answer.json();
     this.well("polling");
-    for (const message of given.messages ?? given.events ?? []) this.deliver(message);
-    const cursor = given.cursor ?? given.id ?? {};
-    this.moved(typeof cursor === "string" ? JSON.parse(cursor || "{}") : cursor);
+    this.deliver(given.messages);
+    this.moved(JSON.parse(given.cursor));
   }
 
-  /** @param {Message | Message[]} given */
-  deliver(given) {
-    for (const message of Array.isArray(given) ? given : [given]) this.onMessage(message);
+  /** @param {Message[]} messages */
+  deliver(messages) {
+    for (const message of messages) this.onMessage(message);
   }
 
   /** @param {Record<string, string>} cursor */

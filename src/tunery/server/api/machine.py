@@ -1,0 +1,50 @@
+"""REST: what this machine is, whether the hub answers, the bug report, the first steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from tunery.services import first_steps, machine
+
+router = APIRouter(prefix="/api/v1/machine", tags=["machine"])
+
+
+class Hidden(BaseModel):
+    """Whether the list of first steps is to be hidden."""
+
+    hidden: bool
+
+
+@router.get("")
+def look() -> dict[str, Any]:
+    """Figures of this machine now."""
+    return machine.look().as_dict()
+
+
+@router.get("/hub")
+def hub() -> dict[str, Any]:
+    """Ask the hub; takes up to three seconds."""
+    return machine.hub()
+
+
+@router.get("/report")
+def report() -> dict[str, str]:
+    """The text for a bug report; takes seconds, because torch is started once."""
+    return {"text": machine.report()}
+
+
+@router.get("/first-steps")
+def steps() -> dict[str, Any]:
+    """The five steps of a newcomer and whether they are hidden."""
+    return {"steps": [step.as_dict() for step in first_steps.first_steps()],
+            "hidden": first_steps.hidden()}  # fmt: skip
+
+
+@router.put("/first-steps")
+def hide(wish: Hidden) -> dict[str, bool]:
+    """Hide the list of first steps, or show it again."""
+    first_steps.hide(wish.hidden)
+    return {"hidden": first_steps.hidden()}

@@ -1,0 +1,73 @@
+"""Chat: one or several models answer the same question, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery.errors import UnknownName
+from tunery.services import chats, prompt_sets, speakers
+from tunery.services.chats import Chat, ChatSettings
+from tunery.services.speakers import SpeakerGroup
+from tunery.web.render import render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    """What chat.html draws.
+
+    Args:
+        chat: The conversation that is open; None before the first question.
+        settings: How answers are drawn.
+        chats: Earlier conversations.
+        speakers: Who can be asked.
+        suggestions: Questions to begin with.
+        sets: Prompt sets as (name, title).
+        missing: The conversation in the address was deleted.
+    """
+
+    chat: Chat | None
+    settings: ChatSettings
+    chats: list[dict[str, Any]]
+    speakers: list[SpeakerGroup]
+    suggestions: list[str]
+    sets: list[tuple[str, str]]
+    missing: bool
+
+    def speakers_data(self) -> list[dict[str, Any]]:
+        """Who can be asked, for the script; someone named in the address is always among them."""
+        groups = [{"label": group.label, "names": group.names} for group in self.speakers]
+        known = {name for group in self.speakers for name, _ in group.names}
+        others = [(name, name) for name in self.settings.columns if name not in known]
+        return [*groups, {"label": "…", "names": others}] if others else groups
+
+
+@router.get("/chat")
+def chat(request: Request) -> HTMLResponse:
+    """Draw the page; ``?id=`` opens a conversation, ``?a=&b=`` chooses who answers."""
+    query = request.query_params
+    opened, missing = None, False
+    if query.get("id"):
+        try:
+            opened = chats.show(query["id"])
+        except UnknownName:
+            missing = True
+    named = tuple(query[key] for key in ("a", "b", "c", "d") if query.get(key))
+    groups = speakers.speakers()
+    first = next((name for group in groups for name, _ in group.names), "demo")
+    settings = opened.settings if opened else ChatSettings(columns=named or (first,))
+    view = ChatView(
+        chat=opened,
+        settings=settings,
+        chats=chats.listing(),
+        speakers=groups,
+        suggestions=prompt_sets.suggestions(),
+        sets=list(prompt_sets.titles().items()),
+        missing=missing,
+    )
+    return render(request, "chat.html", view)
