@@ -57,6 +57,7 @@ class GenerateRequest:
         num_answers: How many answers; answer i of a seeded request draws with seed + i.
         top_logprobs: How many alternatives to report for each token; None reports no logprobs.
         json_schema: A JSON schema that the answer must follow.
+        template: Name of the chat template in place of the model's own (a run's ``model.template``).
         template_values: More for the chat template, such as ``{"enable_thinking": False}``.
         continue_last: The last message is the beginning of the answer.
     """
@@ -71,6 +72,7 @@ class GenerateRequest:
     num_answers: int = 1
     top_logprobs: int | None = None
     json_schema: Mapping[str, Any] | None = None
+    template: str | None = None
     template_values: Mapping[str, Any] = field(default_factory=dict)
     continue_last: bool = False
 
