@@ -10,6 +10,7 @@ from tunery.config.config import Config
 from tunery.runs import store
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
+from tunery.server import runs_topic
 from tunery.services import run_list, run_news
 
 
@@ -129,24 +130,26 @@ def test_a_death_without_a_last_word_is_news(run) -> None:
     assert page.read().status == "finished"
 
 
-def test_the_list_tells_changes_and_runs_made_elsewhere(home) -> None:
-    topic = run_news.RunsTopic()
+def test_the_list_tells_changes_and_runs_made_elsewhere(home, monkeypatch) -> None:
+    monkeypatch.setattr(runs_topic, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(run_list, "FRESH_SECONDS", 0.0)
+    topic = runs_topic.RunsTopic()
     messages, cursor = topic.read("", "")
-    assert messages == []
+    assert messages == [{"kind": "snapshot", "items": []}]
     folder = create("terminal", Config(), {})
     messages, cursor = topic.read("", cursor)
-    assert [run["name"] for m in messages for run in m["runs"]] == ["terminal"]
+    assert [run["name"] for run in messages[0]["items"]] == ["terminal"]
     assert topic.read("", cursor)[0] == []
     with EventWriter(folder.events_file) as writer:
         steps(writer, 1, 3)
     messages, cursor = topic.read("", cursor)
-    assert messages[0]["runs"][0]["step"] == 3
+    assert messages[0]["items"][0]["step"] == 3
     put = store.put_away("terminal")
     messages, cursor = topic.read("", cursor)
-    assert messages == [{"topic": "runs", "kind": "removed", "name": "terminal"}]
+    assert messages == [{"kind": "changed", "items": [], "removed": ["terminal"]}]
     store.put_back(put.token)
     messages, cursor = topic.read("", cursor)
-    assert messages[0]["runs"][0]["name"] == "terminal"
+    assert messages[0]["items"][0]["name"] == "terminal"
 
 
 def test_the_table_finds_sorts_and_pages(home) -> None:

@@ -128,6 +128,11 @@ class RunFolder:
         """first_batch.json: one row of the first batch, as it was trained."""
         return self.path / "first_batch.json"
 
+    @property
+    def notified_file(self) -> Path:
+        """notified.json: what became of the messages that the run has ended."""
+        return self.path / "notified.json"
+
     def anomaly_file(self, step: int) -> Path:
         """anomaly-STEP.jsonl: the rows of a step with a non-finite loss or gradient."""
         return self.path / f"anomaly-{step:08d}.jsonl"
@@ -265,6 +270,7 @@ def taken(name: str) -> RunError:
             "or remove it: tunery runs delete {name}",
             name=name,
         ),
+        code="exists",
         run=name,
     )
 
@@ -302,6 +308,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
     raise RunError(
         t("Run {name!r}: no such run in {folder}.", name=text, folder=env.runs_dir()),
         fix=f"{near} {t('List them with: tunery runs list')}".strip(),
+        code="unknown",
         run=text,
     )
 

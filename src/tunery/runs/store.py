@@ -96,6 +96,7 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         raise RunError(
             t("Run {run} is in use and was not deleted.", run=folder.name),
             fix=t("Stop it first: tunery runs stop {run}", run=folder.name),
+            code="in_use",
             run=folder.name,
         )
     try:
@@ -120,7 +121,7 @@ def put_back(token: str) -> str:
     match = _UNDO_NAME.fullmatch(token)
     path = env.runs_dir() / token
     if match is None or not path.is_dir():
-        raise RunError(t("The run is gone for good; there is nothing to undo."), code="gone")
+        raise RunError(t("The run is gone for good; there is nothing to undo."), code="unknown")
     name = match[1]
     if find_taken(name):
         raise taken(name)

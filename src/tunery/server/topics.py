@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tunery.errors import unknown_name
 from tunery.server.machine_topic import MachineTopic
 from tunery.server.runs_topic import RunsTopic
+from tunery.services.run_news import RunTopic
 
 
 class Topic(Protocol):
@@ -34,6 +35,7 @@ class Topic(Protocol):
 
 TOPICS: dict[str, Topic] = {
     "runs": RunsTopic(),
+    "run": RunTopic(),
     "machine": MachineTopic(),
 }
 """Every topic by the word before the colon."""

@@ -1,4 +1,4 @@
-"""All runs as a table shows them, and what changed in it since somebody last looked.
+"""All runs as a table shows them.
 
 Everything comes from the run folders; what was derived from one is kept until the folder changes,
 so a table of a thousand runs and a tick of the live channel cost about as much as listing them.
@@ -7,7 +7,6 @@ A run started in a terminal is in the table because its folder is.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -67,53 +66,28 @@ class _Kept:
     signature: Signature
     state: RunStatus
     looked: float
-    version: int
     facts: Facts | None = None
     facts_of: Signature = ()
 
 
 @dataclass
 class Roll:
-    """The runs of one folder and their versions; one a process and folder."""
+    """The runs of one folder and what was derived from each; one a process and folder."""
 
     runs_dir: Path
-    epoch: str = field(default_factory=lambda: os.urandom(4).hex())
-    version: int = 0
     kept: dict[str, _Kept] = field(default_factory=dict[str, _Kept])
-    gone: dict[str, int] = field(default_factory=dict[str, int])
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def look(self) -> list[RunStatus]:
         """Derive what changed; all states, newest first."""
         with self.lock:
             there = names()
-            for name in [n for n in self.kept if n not in set(there)]:
+            for name in self.kept.keys() - set(there):
                 del self.kept[name]
-                self.version += 1
-                self.gone[name] = self.version
             for name in there:
                 self._look_at(name)
             states = [kept.state for kept in self.kept.values()]
         return sorted(states, key=lambda run: (run.started or 0.0, run.name), reverse=True)
-
-    def changes(self, cursor: str) -> tuple[list[RunStatus], list[str], str]:
-        """What changed since a cursor.
-
-        Args:
-            cursor: From an earlier call; empty or of another process gives the live runs.
-
-        Returns:
-            States that are new or different, names of runs that are gone, and the next cursor.
-        """
-        states = self.look()
-        with self.lock:
-            epoch, _, seen = cursor.partition(":")
-            now = f"{self.epoch}:{self.version}"
-            if epoch != self.epoch or not seen.isdigit():
-                return [s for s in states if s.is_live], [], now
-            since = int(seen)
-            changed = [s for s in states if self.kept[s.name].version > since]
-            return changed, [n for n, at in self.gone.items() if at > since], now
 
     def facts(self, name: str) -> Facts:
         """What the whole log of a run says for the table."""
@@ -134,22 +108,10 @@ class Roll:
             if settled or (kept.state.is_live and now - kept.looked < FRESH_SECONDS):
                 return
         state = derive(RunFolder(self.runs_dir / name))
-        if kept is None or _news(kept.state) != _news(state):
-            self.version += 1
-            version = self.version
-            self.gone.pop(name, None)
-        else:
-            version = kept.version
         if kept is None:
-            self.kept[name] = _Kept(signature, state, now, version)
+            self.kept[name] = _Kept(signature, state, now)
         else:
-            kept.signature, kept.state, kept.looked, kept.version = signature, state, now, version
-
-
-def _news(state: RunStatus) -> tuple[Any, ...]:
-    """What makes a state another one; a clock that ticks does not."""
-    return (state.status, state.reason, state.phase, state.step, state.num_steps, state.eval_loss,
-            state.checkpoint_step, state.started)  # fmt: skip
+            kept.signature, kept.state, kept.looked = signature, state, now
 
 
 def _signature(folder: Path) -> Signature:

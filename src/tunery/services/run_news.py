@@ -1,4 +1,4 @@
-"""What is new about runs, from an exact cursor on: the two topics ``runs`` and ``run:NAME``.
+"""What is new about one run, from an exact cursor on: the topic ``run:NAME``.
 
 A cursor names the last thing that was told, so whoever comes back with it gets everything after
 it once and nothing twice. Steps come as columns; more than ``MOST_STEPS`` at once are not sent but
@@ -15,24 +15,9 @@ from tunery.runs.events import Event, plain
 from tunery.runs.folder import open_run
 from tunery.runs.status import derive
 from tunery.services import metrics
-from tunery.services.run_list import roll
 
 MOST_STEPS = 200
 MOST_EVENTS = 200
-
-
-class RunsTopic:
-    """Topic ``runs``: states that changed, runs that are gone."""
-
-    def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give messages of kind ``runs`` and ``removed`` and the next cursor."""
-        changed, gone, now = roll().changes(cursor)
-        messages: list[dict[str, Any]] = []
-        if changed:
-            listed = [state.as_dict() for state in changed]
-            messages.append({"topic": "runs", "kind": "runs", "runs": listed})
-        messages += [{"topic": "runs", "kind": "removed", "name": name} for name in gone]
-        return messages, now
 
 
 class RunTopic:
