@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.runs.folder import RunFolder, write_json
 from tunery.runs.process import WorkerFile
 
@@ -62,7 +63,22 @@ def main(argv: list[str]) -> int:
             "seconds": round(time.monotonic() - began, 3),
         },
     )
+    _notify(folder)
     return 0
+
+
+def _notify(folder: RunFolder) -> None:
+    """Let another process tell whoever wants to know; most people have not asked for it."""
+    if folder.path.parent != env.runs_dir() or not (env.home() / "notify.json").exists():
+        return
+    try:
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "tunery.services.notify", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        print(f"notify: {error}", file=sys.stderr)
 
 
 def oom_kills() -> int:
