@@ -57,7 +57,7 @@ class GenerateRequest:
         num_answers: How many answers; answer i of a seeded request draws with seed + i.
         top_logprobs: How many alternatives to report for each token; None reports no logprobs.
         json_schema: A JSON schema that the answer must follow.
-        template: Name of the chat template in place of the model's own (a run's ``model.template``).
+        template: Name of a chat template in place of the model's own.
         template_values: More for the chat template, such as ``{"enable_thinking": False}``.
         continue_last: The last message is the beginning of the answer.
     """

@@ -126,6 +126,6 @@ def pool() -> Pool:
 
 
 def use_pool(other: Pool | None) -> None:
-    """Put another pool in the place of this process's (tests, ``tunery serve``); None forgets it."""
+    """Put another pool in this process's place (for tests); None forgets it."""
     global _pool
     _pool = other
