@@ -21,7 +21,7 @@ WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 390, "height": 844}
 
 _NAME = """const name = (e) =>
-  `<${e.tagName.toLowerCase()} class="${e.className}"> ${(e.textContent || "").trim().slice(0, 60)}`;"""
+  `<${e.tagName.toLowerCase()} class="${e.className}"> ${e.textContent.trim().slice(0, 60)}`;"""
 _TOO_WIDE = f"""() => {{
   {_NAME}
   const room = document.documentElement.clientWidth;
