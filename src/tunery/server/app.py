@@ -1,7 +1,7 @@
 """One server as an ASGI application: the controls in their order, the routers, the errors.
 
-A request passes ``Context`` (number, language, prefix), ``Audit``, ``Hosts``, ``Origins``,
-``Sizes`` and ``Access``, then its route. Each is one small ASGI class; none of them is a
+A request passes ``Context`` (number, language, prefix), ``Audit``, ``Hosts``, ``Access``,
+``Origins`` and ``Sizes``, then its route. Each is one small ASGI class; none of them is a
 ``BaseHTTPMiddleware``, which would buffer streams.
 """
 
@@ -61,7 +61,7 @@ def create_app(
         version=__version__,
         docs_url=None,  # FastAPI's pages load scripts from a CDN
         redoc_url=None,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,  # server.api.core gives it, behind the door
         lifespan=_lifespan,
         dependencies=[Depends(access.authorize)],
         redirect_slashes=False,
@@ -69,8 +69,8 @@ def create_app(
             Middleware(Context, settings=settings),
             Middleware(Audit),
             Middleware(Hosts, settings=settings),
-            Middleware(Origins, settings=settings),
             Middleware(Access, settings=settings, token=token, failures=failures),
+            Middleware(Origins, settings=settings),
             Middleware(Sizes, limits=settings.limits),
         ],
     )

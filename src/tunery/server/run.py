@@ -24,7 +24,7 @@ from tunery.errors import LaunchError
 from tunery.i18n import t
 from tunery.redaction import RedactingFilter
 from tunery.server.security.protocol import Connections, LimitedProtocol
-from tunery.server.settings import ServerSettings
+from tunery.server.settings import Limits, ServerSettings
 
 GRACE_SECONDS = 5
 NEXT_PORTS = 50
@@ -52,30 +52,38 @@ def serve(
         print(line, flush=True)
     if then is not None:
         threading.Thread(target=then, daemon=True).start()
-    config = uvicorn.Config(
-        app,
-        http=LimitedProtocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # server.security.context believes only whom it may
-        timeout_keep_alive=int(settings.limits.idle_seconds),
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=settings.limits.header_bytes,
+    make_server(app).run(sockets=[listener])
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Make the HTTP server with the limits of the application's settings."""
+    limits: Limits = app.state.settings.limits
+    protocol = type("Protocol", (LimitedProtocol,), {"limits": limits, "open": Connections(limits)})
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # server.security.context believes only whom it may
+            timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            h11_max_incomplete_event_size=limits.header_bytes,
+        )
     )
-    LimitedProtocol.limits = settings.limits
-    LimitedProtocol.open = Connections(settings.limits)
-    server = _Server(config)
-    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         """End at SIGINT and SIGTERM; unlike uvicorn's, without dying of the signal afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {sig: signal.signal(sig, self.handle_exit) for sig in ENDING_SIGNALS}
         try:
             yield

@@ -39,6 +39,12 @@ def version() -> dict[str, str | None]:
     return versions()
 
 
+@router.get("/api/v1/openapi.json", include_in_schema=False)
+def openapi(request: Request) -> dict[str, Any]:
+    """Describe the API for programs."""
+    return request.app.openapi()
+
+
 class Login(BaseModel):
     """What the login page sends."""
 

@@ -183,7 +183,7 @@ def _wanted(request: Request) -> str:
     if path_of(request.scope).startswith("/v1/") or path_of(request.scope) == "/metrics":
         return "chat"
     route = request.scope.get("route")
-    for dependency in getattr(route, "dependencies", ()):
+    for dependency in reversed(getattr(route, "dependencies", ())):  # the route's own is last
         scope = getattr(dependency.dependency, "__dict__", {}).get("scope")
         if scope:
             return scope
