@@ -5,11 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunery.server import live
-from tunery.server.api import keys, machine, prefs
+from tunery.server.api import chats, keys, machine, notify, prefs, queue, runs
+from tunery.server.openai import router as openai
 
 API_ROUTERS: list[APIRouter] = [
+    chats.router,
     live.router,
     keys.router,
     prefs.router,
     machine.router,
+    runs.router,
+    queue.router,
+    notify.router,
+    openai.router,
+    openai.figures,
 ]

@@ -1,0 +1,274 @@
+"""Answers in OpenAI's shapes: choices that grow delta by delta, and the objects around them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tunery.chat.answers import AnswerReader, Content, Piece, Thought
+from tunery.chat.tool_calls import CallArguments, CallBegun
+from tunery.engines.base import Delta, Ended, Started, TokenLogprob
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one request.
+
+    Args:
+        prompt: Of the prompt, or of all prompts.
+        completion: Of all answers.
+        reasoning: Those of them that were thinking.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    reasoning: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """OpenAI's usage object."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning},
+        }
+
+
+@dataclass(slots=True)
+class Head:
+    """What every object of one response carries.
+
+    Args:
+        object: ``chat.completion`` or ``text_completion``.
+        model: The served name.
+        chunk: The object's name in a stream.
+    """
+
+    object: str
+    model: str
+    chunk: str
+    id: str = ""
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        kind = "chatcmpl" if self.object == "chat.completion" else "cmpl"
+        self.id = f"{kind}-{secrets.token_hex(16)}"
+
+    def whole(self, choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+        """The complete response."""
+        return {**self._head(self.object), "choices": choices, "usage": usage.as_dict()}
+
+    def part(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        """One chunk of a stream."""
+        return {**self._head(self.chunk), "choices": choices, **more}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+class Choice(Protocol):
+    """One answer that grows."""
+
+    def begin(self) -> list[dict[str, Any]]:
+        """Chunks before the first text."""
+        ...
+
+    def take(self, delta: Delta) -> list[dict[str, Any]]:
+        """Chunks of more text."""
+        ...
+
+    def finish(self, ended: Ended) -> list[dict[str, Any]]:
+        """The last chunks, with the reason of the end."""
+        ...
+
+    def whole(self) -> dict[str, Any]:
+        """The complete choice."""
+        ...
+
+    @property
+    def num_reasoning(self) -> int:
+        """Tokens of thinking so far."""
+        ...
+
+
+class ChatChoice:
+    """One answer of a chat.
+
+    Args:
+        index: Its place among the answers.
+        reader: Takes the text apart.
+        with_logprobs: Whether they were asked for.
+    """
+
+    def __init__(self, index: int, reader: AnswerReader, *, with_logprobs: bool) -> None:
+        self._index = index
+        self._reader = reader
+        self._with_logprobs = with_logprobs
+        self._waiting: list[dict[str, Any]] = []  # logprobs of tokens that are held back
+        self._logprobs: list[dict[str, Any]] = []
+        self._thought: list[str] = []
+        self._content: list[str] = []
+        self._calls: list[dict[str, Any]] = []
+        self._reason: str | None = None
+        self.num_reasoning = 0
+
+    def begin(self) -> list[dict[str, Any]]:
+        """The chunk that says who speaks."""
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def take(self, delta: Delta) -> list[dict[str, Any]]:
+        """Chunks of more text."""
+        before = self._reader.is_thinking
+        pieces = self._reader.feed(delta.text)
+        if before or any(isinstance(piece, Thought) for piece in pieces):
+            self.num_reasoning += len(delta.token_ids)
+        if self._with_logprobs:
+            new = [_chat_logprob(each) for each in delta.logprobs]
+            self._logprobs += new
+            self._waiting += new
+        return self._chunks(pieces)
+
+    def finish(self, ended: Ended) -> list[dict[str, Any]]:
+        """What was held back, then the reason of the end."""
+        chunks = self._chunks(self._reader.end())
+        self._reason = _finish_reason(ended, called=self._reader.num_calls > 0)
+        return [*chunks, self._chunk({}, self._reason)]
+
+    def whole(self) -> dict[str, Any]:
+        """The complete choice."""
+        content = "".join(self._content)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if self._calls and not content else content,
+            "refusal": None,
+        }
+        if self._thought:
+            message["reasoning_content"] = "".join(self._thought)
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return {
+            "index": self._index,
+            "message": message,
+            "logprobs": self._told(self._logprobs),
+            "finish_reason": self._reason,
+        }
+
+    def _chunks(self, pieces: Iterable[Piece]) -> list[dict[str, Any]]:
+        return [self._chunk(self._keep(piece)) for piece in pieces]
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        told, self._waiting = self._told(self._waiting), []
+        return {"index": self._index, "delta": delta, "logprobs": told, "finish_reason": reason}
+
+    def _told(self, logprobs: list[dict[str, Any]]) -> dict[str, Any] | None:
+        if not self._with_logprobs:
+            return None
+        return {"content": logprobs, "refusal": None}
+
+    def _keep(self, piece: Piece) -> dict[str, Any]:
+        match piece:
+            case Thought(text):
+                self._thought.append(text)
+                return {"reasoning_content": text}
+            case Content(text):
+                self._content.append(text)
+                return {"content": text}
+            case CallBegun(index, call_id, name):
+                call = {"id": call_id, "type": "function"}
+                self._calls.append({**call, "function": {"name": name, "arguments": ""}})
+                function = {"name": name, "arguments": ""}
+                return {"tool_calls": [{"index": index, **call, "function": function}]}
+            case CallArguments(index, text):
+                self._calls[index]["function"]["arguments"] += text
+                return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
+
+
+class TextChoice:
+    """One answer of the older kind: text, with the prompt before it where that was asked for.
+
+    Args:
+        index: Its place among the answers.
+        echo: Text to begin with.
+        with_logprobs: Whether they were asked for.
+    """
+
+    num_reasoning = 0
+
+    def __init__(self, index: int, echo: str, *, with_logprobs: bool) -> None:
+        self._index = index
+        self._echo = echo
+        self._with_logprobs = with_logprobs
+        self._text = [echo]
+        self._length = len(echo)
+        self._logprobs = _no_text_logprobs()
+        self._reason: str | None = None
+
+    def begin(self) -> list[dict[str, Any]]:
+        """The echo, if any."""
+        return [self._chunk(self._echo, _no_text_logprobs())] if self._echo else []
+
+    def take(self, delta: Delta) -> list[dict[str, Any]]:
+        """A chunk of more text."""
+        told = self._take_logprobs(delta.logprobs)
+        self._text.append(delta.text)
+        self._length += len(delta.text)
+        return [self._chunk(delta.text, told)] if delta.text or delta.logprobs else []
+
+    def finish(self, ended: Ended) -> list[dict[str, Any]]:
+        """The reason of the end."""
+        self._reason = _finish_reason(ended, called=False)
+        return [self._chunk("", _no_text_logprobs(), self._reason)]
+
+    def whole(self) -> dict[str, Any]:
+        """The complete choice."""
+        return self._chunk("".join(self._text), self._logprobs, self._reason)
+
+    def _chunk(
+        self, text: str, logprobs: dict[str, list[Any]], reason: str | None = None
+    ) -> dict[str, Any]:
+        told = logprobs if self._with_logprobs else None
+        return {"index": self._index, "text": text, "logprobs": told, "finish_reason": reason}
+
+    def _take_logprobs(self, new: Sequence[TokenLogprob]) -> dict[str, list[Any]]:
+        told = _no_text_logprobs()
+        place = self._length
+        for each in new:
+            told["tokens"].append(each.token)
+            told["token_logprobs"].append(each.logprob)
+            told["top_logprobs"].append({token: logprob for token, _, logprob in each.top})
+            told["text_offset"].append(place)
+            place += len(each.token)
+        for key, values in told.items():
+            self._logprobs[key] += values
+        return told
+
+
+def in_thinking(started: Started, thinking: tuple[str, str]) -> bool:
+    """Whether the prompt ends inside a block of thinking that the template opened."""
+    opened, closed = thinking
+    end = started.prompt_text[-4096:].rstrip()
+    return end.endswith(opened) or end.rfind(opened) > max(end.rfind(closed), end.rfind("<|"))
+
+
+def _finish_reason(ended: Ended, *, called: bool) -> str:
+    return "tool_calls" if called and ended.reason == "stop" else ended.reason
+
+
+def _chat_logprob(told: TokenLogprob) -> dict[str, Any]:
+    return {
+        **_token(told.token, told.logprob),
+        "top_logprobs": [_token(token, logprob) for token, _, logprob in told.top],
+    }
+
+
+def _token(token: str, logprob: float) -> dict[str, Any]:
+    # JSON knows no minus infinity: a token that was banned has the least number there is.
+    value = max(logprob, -9999.0)
+    return {"token": token, "logprob": value, "bytes": list(token.encode(errors="replace"))}
+
+
+def _no_text_logprobs() -> dict[str, list[Any]]:
+    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}

@@ -1,0 +1,122 @@
+"""Bodies to requests: JSON, its depth, unknown fields, and what a wrong value is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tunery.errors import did_you_mean
+from tunery.server.openai import limits
+from tunery.server.openai.errors import Refused, invalid
+from tunery.server.openai.schemas import IGNORED, REFUSED
+
+R = TypeVar("R", bound=BaseModel)
+_SHOWN = 80
+
+
+def read(kind: type[R], body: bytes) -> R:
+    """Read a request.
+
+    Raises:
+        Refused: It is not JSON, too deep, or holds what cannot be taken; the first fault is said.
+    """
+    values = _object(body)
+    given = {key: value for key, value in values.items() if value is not None}
+    _check_lists(given)
+    try:
+        request = kind.model_validate(given)
+    except ValidationError as error:
+        raise _explained(error) from None
+    _check_unknown(request, set(kind.model_fields))
+    return request
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise invalid(None, "The body is not JSON (UTF-8).", code="invalid_json") from None
+    if not isinstance(values, dict):
+        raise invalid(None, "The body must be a JSON object.", code="invalid_json")
+    if _is_deeper(values, limits.MAX_DEPTH):
+        raise invalid(
+            None, f"The body is nested more than {limits.MAX_DEPTH} deep.", code="invalid_json"
+        )
+    if _has_half_letters(values):
+        raise invalid(
+            None, "A text holds half of a letter (a lone surrogate).", code="invalid_json"
+        )
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _has_half_letters(values: dict[str, Any]) -> bool:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _check_lists(values: dict[str, Any]) -> None:
+    """Long lists are refused by their length, before what they hold is looked at."""
+    for key, most in (("messages", limits.MAX_MESSAGES), ("tools", limits.MAX_TOOLS)):
+        if isinstance(found := values.get(key), list) and len(found) > most:
+            raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
+
+
+def _check_unknown(request: BaseModel, known: set[str]) -> None:
+    for key in request.model_extra or {}:
+        if key in IGNORED:
+            continue
+        if key in REFUSED:
+            raise invalid(
+                key, f"{key}: not supported; {REFUSED[key]}.", code="unsupported_parameter"
+            )
+        near = did_you_mean(key[:_SHOWN], known)
+        raise invalid(
+            key[:_SHOWN],
+            f"{key[:_SHOWN]}: no such field. {near}".rstrip(),
+            code="unknown_parameter",
+        )
+
+
+def _explained(error: ValidationError) -> Refused:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = _place(first["loc"])
+    text = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    text = text[:1].lower() + text[1:]
+    more = error.error_count() - 1
+    also = f" ({more} more fault{'s' if more > 1 else ''})" if more else ""
+    message = f"{place}: {text}.{also}" if place else f"{text[:1].upper()}{text[1:]}.{also}"
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return invalid(place or None, message, code=code)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for step in loc:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.isidentifier() and step[0].islower():  # not the name of one of our classes
+            text += f".{step}" if text else step
+    return text[:_SHOWN]

@@ -1,0 +1,220 @@
+"""The requests: every field that is read, with its bounds. ``reading.py`` says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tunery.server.openai import limits
+
+IGNORED = frozenset(
+    {
+        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+        "prompt_cache_retention", "prediction",
+    }
+)  # fmt: skip
+"""Fields that change no answer here."""
+
+REFUSED = {
+    "functions": "use tools",
+    "function_call": "use tool_choice",
+    "audio": "this API speaks text only",
+    "web_search_options": "there is no search here",
+    "chat_template": "a request brings no template of its own",
+    "suffix": "text is only continued here, not filled in",
+    "verbosity": "no model here reads it",
+    "min_p": "use top_p or top_k",
+    "guided_json": "use response_format",
+    "structured_outputs": "use response_format",
+}
+"""Fields that would change the answer, and what to do in their place."""
+
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Stops = list[Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LETTERS)]]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+
+
+class Function(_Strict):
+    """A function that the model may call."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(_Strict):
+    """A tool: always a function."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class CalledFunction(_Strict):
+    """What was called, with the arguments as JSON text."""
+
+    name: FunctionName
+    arguments: str = "{}"
+
+
+class Call(_Strict):
+    """A call that the assistant made earlier."""
+
+    id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class Message(_Strict):
+    """One message; ``content`` is text, or parts that hold text."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Any = None
+    name: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
+    reasoning_content: str | None = None
+    tool_calls: Annotated[list[Call], Field(max_length=limits.MAX_CALLS)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
+
+
+class SchemaFormat(_Strict):
+    """The schema of a ``json_schema`` format."""
+
+    name: str = ""
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
+class ResponseFormat(_Strict):
+    """Text, any JSON object, or JSON that follows a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaFormat | None = None
+
+
+class StreamOptions(_Strict):
+    """What a stream tells beside the answer."""
+
+    include_usage: bool = False
+
+
+class NamedFunction(_Strict):
+    """The name in a tool_choice."""
+
+    name: FunctionName
+
+
+class NamedTool(_Strict):
+    """A tool_choice of one function."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class _Request(BaseModel):
+    """What both kinds of completions read."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
+    n: Annotated[int, Field(ge=1, le=limits.MAX_ANSWERS)] = 1
+    max_tokens: Annotated[int, Field(ge=1, le=limits.MAX_TOKENS)] | None = None
+    stop: Annotated[Stops, Field(max_length=limits.MAX_STOPS)] = []
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    logit_bias: Annotated[
+        dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=limits.MAX_BIASES)
+    ] = {}
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stop_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("logit_bias", mode="after")
+    @classmethod
+    def _ids_are_numbers(cls, value: dict[str, float]) -> dict[str, float]:
+        if any(not key.isascii() or not key.isdigit() or len(key) > 9 for key in value):
+            raise ValueError("the keys must be token ids")
+        return value
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> _Request:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options stands only beside stream=true")
+        return self
+
+
+class ChatRequest(_Request):
+    """``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=limits.MAX_MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=limits.MAX_TOKENS)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=limits.MAX_TOOLS)] = []
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=32)] = {}
+    enable_thinking: bool | None = None
+    continue_final_message: bool = False
+    modalities: list[str] = ["text"]
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ChatRequest:
+        given = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(given) > 1:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs stands only beside logprobs=true")
+        if self.modalities != ["text"]:
+            raise ValueError("modalities must be ['text']: this API speaks text only")
+        names = [tool.function.name for tool in self.tools]
+        if len(set(names)) < len(names):
+            raise ValueError("two tools have the same name")
+        if isinstance(self.tool_choice, NamedTool):
+            if self.tool_choice.function.name not in names:
+                raise ValueError("tool_choice names a function that is not among tools")
+        elif self.tool_choice in ("auto", "required") and not names:
+            raise ValueError("tool_choice stands only beside tools")
+        return self
+
+
+class CompletionRequest(_Request):
+    """``POST /v1/completions``, the older kind: text is continued."""
+
+    prompt: str | list[str]
+    logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
+    echo: bool = False
+    best_of: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _prompt_is_text(cls, value: Any) -> Any:
+        prompts = [value] if isinstance(value, str) else value
+        if not isinstance(prompts, list) or not prompts:
+            raise ValueError("it must be text, or a list of texts")
+        if len(prompts) > limits.MAX_PROMPTS:
+            raise ValueError(f"at most {limits.MAX_PROMPTS} prompts at once")
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise ValueError("it must be text; token ids are not taken")
+        return prompts
+
+    @model_validator(mode="after")
+    def _supported(self) -> CompletionRequest:
+        if self.echo and self.logprobs is not None:
+            raise ValueError("logprobs of an echoed prompt are not given; leave out one of the two")
+        if self.best_of is not None and self.best_of != self.n:
+            raise ValueError("best_of is not supported; leave it out, or make it equal to n")
+        return self

@@ -1,0 +1,120 @@
+"""A real server on loopback with stub engines behind it, and the real ``openai`` client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from openai import OpenAI
+
+from engines.stub import StubEngine
+from tunery.server.app import create_app
+from tunery.server.openai.router import figures, router
+from tunery.server.security.protocol import Connections, LimitedProtocol
+from tunery.server.settings import ServerSettings
+from tunery.services import engines, serving
+from tunery.services.serving import Served
+
+KEY = "tunery-test-key-0123456789abcdef"
+
+
+@dataclass
+class StubPool:
+    """Engines by the model's name."""
+
+    engines: dict[str, StubEngine] = field(default_factory=dict)
+
+    async def ready(self, name: str) -> Any:
+        engine = self.engines[name]
+        resolved = SimpleNamespace(
+            base=None, path=Path("/nowhere"), model_folder=Path("/nowhere"), kind="folder"
+        )
+        return SimpleNamespace(
+            engine=engine,
+            adapter=None,
+            template=None,
+            context_length=engine.context_length,
+            resolved=resolved,
+        )
+
+    async def statuses(self) -> list[Any]:
+        return [asdict(await engine.status()) for engine in self.engines.values()]
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    url: str
+    app: FastAPI
+    pool: StubPool
+    server: uvicorn.Server
+    thread: threading.Thread
+
+    @property
+    def engine(self) -> StubEngine:
+        return self.pool.engines["stub"]
+
+    def client(self, key: str = KEY) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+    def raw(self, **more: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def run(app: FastAPI, pool: StubPool) -> Running:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
+    limits = app.state.settings.limits
+    LimitedProtocol.limits = limits
+    LimitedProtocol.open = Connections(limits)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, http=LimitedProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
+            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=limits.header_bytes,
+        )
+    )  # fmt: skip
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return Running(url, app, pool, server, thread)
+
+
+@pytest.fixture
+def running(home: Path) -> Iterator[Running]:
+    """The API alone, as ``tunery serve`` runs it, with one stub engine at full speed."""
+    pool = StubPool({"stub": StubEngine(tokens_per_second=0)})
+    app = create_app(ServerSettings(api_keys=(KEY,)), api=(router, figures))
+    engines.use_pool(cast(Any, pool))
+    serving._fixed = (Served("stub", "stub", 1_700_000_000),)
+    server = run(app, pool)
+    yield server
+    server.stop()
+    serving.unfix()
+    engines.use_pool(None)
+
+
+@pytest.fixture
+def client(running: Running) -> OpenAI:
+    """The real client."""
+    return running.client()
