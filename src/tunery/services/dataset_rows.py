@@ -268,7 +268,10 @@ class _Reader:
         except StopIteration:
             self.total = self._known
         except FileProblem as error:
-            self.problem = f"{error.problem.place}: {error.problem.found.local()}"
+            problem = error.problem
+            self.problem = (
+                f"{problem.place}: {problem.found.local()}. {problem.fix.local()}".strip()
+            )
             self.total = self._known
 
     def _read(self) -> Iterator[None]:

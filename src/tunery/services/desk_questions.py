@@ -15,6 +15,9 @@ from tunery.services import planning, preparing
 QUESTIONS: dict[str, str] = {
     "plan": "tunery.services.desk_questions:plan",
     "prepare": "tunery.services.desk_questions:prepare",
+    "preview_row": "tunery.services.dataset_tokens:preview_row",
+    "statistics": "tunery.services.dataset_tokens:statistics",
+    "sample_rows": "tunery.services.dataset_rows:sample_rows",
 }
 
 

@@ -1,0 +1,283 @@
+"""REST: datasets, their rows and tokens, checks, copies, and files that a browser sends."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from tunery.errors import DataError
+from tunery.i18n import t
+from tunery.services import (
+    column_mapping,
+    dataset_adding,
+    dataset_checks,
+    dataset_edits,
+    dataset_rows,
+    dataset_shelf,
+    dataset_trash,
+    uploads,
+)
+
+router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
+RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
+WRITE_BYTES = 4 * 1024 * 1024
+
+
+class Source(BaseModel):
+    """Where rows come from and how they are read."""
+
+    source: str = Field(max_length=4096)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class NewDataset(Source):
+    """A source that gets a name."""
+
+    name: str = Field(default="", max_length=100)
+    skip_bad: bool = False
+
+
+class Entries(BaseModel):
+    """Entries of a LLaMA-Factory catalog."""
+
+    source: str = Field(max_length=4096)
+    names: list[str] = Field(min_length=1, max_length=1000)
+
+
+class NewUpload(BaseModel):
+    """A file that a browser is about to send."""
+
+    name: str = Field(min_length=1, max_length=1024)
+    size: int = Field(ge=0, le=2**53)
+
+
+class Pasted(BaseModel):
+    """Rows that were pasted."""
+
+    text: str
+
+
+class Fill(BaseModel):
+    """What to put for each placeholder."""
+
+    variables: dict[str, str]
+    name: str = Field(default="", max_length=100)
+
+
+class Changes(BaseModel):
+    """Edits of rows; see ``services.dataset_edits.edit``."""
+
+    changes: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+
+
+class Undo(BaseModel):
+    """What a removal gave to undo it."""
+
+    undo: str
+
+
+@router.get("")
+def listing() -> list[dict[str, Any]]:
+    """Every dataset that has a name, with what is known about it."""
+    return dataset_shelf.shelf()
+
+
+@router.post("", status_code=201)
+def add(new: NewDataset) -> dict[str, Any]:
+    """Give an upload, a path or a hub dataset a name; ``{"job"}`` where it takes longer."""
+    return dataset_adding.add(new.source, new.name, new.data, skip_bad=new.skip_bad)
+
+
+@router.post("/propose")
+def propose(source: Source) -> dict[str, Any]:
+    """How a source would be read: format, columns, three rows."""
+    return column_mapping.propose(source.source, source.data)
+
+
+@router.post("/bring", status_code=202)
+def bring(source: Source) -> dict[str, Any]:
+    """Fetch a hub dataset's files by a job, so that they can be looked at."""
+    return dataset_adding.bring(source.source)
+
+
+@router.post("/import")
+def import_entries(entries: Entries) -> list[dict[str, Any]]:
+    """Give entries of a LLaMA-Factory dataset_info.json their names here."""
+    path = column_mapping.source_path(entries.source)
+    return column_mapping.import_entries(path, entries.names)
+
+
+@router.post("/paste", status_code=201)
+def paste(pasted: Pasted) -> dict[str, Any]:
+    """Take rows that were pasted; gives an upload."""
+    return _told(uploads.paste(pasted.text))
+
+
+@router.post("/restore")
+def restore(undo: Undo) -> dict[str, Any]:
+    """Undo a removal."""
+    return dataset_trash.restore(undo.undo)
+
+
+@router.post("/uploads", status_code=201)
+def begin(new: NewUpload) -> dict[str, Any]:
+    """Make room for a file, or find the one that was cut off and how far it came."""
+    return _told(uploads.begin(new.name, new.size))
+
+
+@router.get("/uploads/{upload_id}")
+def upload(upload_id: str) -> dict[str, Any]:
+    """How far an upload is."""
+    return _told(uploads.show(upload_id))
+
+
+@router.put("/uploads/{upload_id}")
+async def receive(
+    upload_id: str, request: Request, content_range: Annotated[str, Header()] = ""
+) -> dict[str, Any]:
+    """Take a piece of a file: ``Content-Range: bytes 0-4194303/9000000`` and its bytes.
+
+    What came is kept also where the connection breaks; ``GET`` says how much that is.
+    """
+    found = RANGE.fullmatch(content_range.strip())
+    state = await run_in_threadpool(uploads.show, upload_id)
+    if found is None or int(found[3]) != state.size or int(found[2]) >= state.size:
+        raise DataError(
+            t(
+                "The header Content-Range does not fit this upload of {size} bytes.",
+                size=state.size,
+            ),
+            fix=t("Send such as: bytes 0-{last}/{size}", last=state.size - 1, size=state.size),
+            code="range",
+        )
+    start, held = int(found[1]), bytearray()
+    async for chunk in request.stream():
+        held += chunk
+        if len(held) >= WRITE_BYTES:
+            state = await run_in_threadpool(uploads.receive, upload_id, start, [bytes(held)])
+            start += len(held)
+            held.clear()
+    if held:
+        state = await run_in_threadpool(uploads.receive, upload_id, start, [bytes(held)])
+    return _told(state)
+
+
+@router.delete("/uploads/{upload_id}")
+def discard(upload_id: str) -> dict[str, Any]:
+    """Give an upload up."""
+    uploads.discard(upload_id)
+    return {}
+
+
+@router.get("/{name}")
+def one(name: str) -> dict[str, Any]:
+    """One named dataset, with its placeholders."""
+    return dataset_shelf.one(name)
+
+
+@router.delete("/{name}")
+def remove(name: str) -> dict[str, Any]:
+    """Forget a dataset's name; gives what ``/restore`` takes."""
+    return dataset_trash.put_away(name)
+
+
+@router.get("/{name}/rows")
+def rows(
+    name: str,
+    offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
+    limit: Annotated[int, Query(ge=1, le=dataset_rows.MAX_PAGE)] = 50,
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> dict[str, Any]:
+    """Rows as they stand in the files, also those that cannot be used."""
+    dataset_shelf.named(name)
+    return dataset_rows.page(name, offset=offset, limit=limit, query=q)
+
+
+@router.patch("/{name}/rows")
+def edit(name: str, changes: Changes) -> dict[str, Any]:
+    """Change, delete or add rows, in a copy with a version number."""
+    dataset_shelf.named(name)
+    return dataset_edits.edit(name, changes.changes)
+
+
+@router.patch("/{name}/rows/{row}")
+def edit_row(name: str, row: int, change: dict[str, Any]) -> dict[str, Any]:
+    """Change one row: ``{"path": ["output"], "text": "..."}`` or ``{"delete": true}``."""
+    dataset_shelf.named(name)
+    return dataset_edits.edit(name, [{**change, "row": row}])
+
+
+@router.get("/{name}/tokens")
+def tokens(
+    name: str,
+    row: Annotated[int, Query(ge=1, le=2**40)] = 1,
+    part: Annotated[int | None, Query(ge=1)] = None,
+    model: Annotated[str, Query(max_length=4096)] = "demo",
+    template: Annotated[str, Query(max_length=100)] = "",
+    max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
+    loss_on: Literal["assistant", "last", "all"] = "assistant",
+    too_long: str = "turns",
+) -> dict[str, Any]:
+    """A row as the model sees it, with what is trained."""
+    looking = dataset_shelf.Looking(model, template, max_length, loss_on, too_long)
+    return dataset_shelf.tokens(name, looking, row=row, part=part)
+
+
+@router.get("/{name}/statistics")
+def statistics(
+    name: str,
+    model: Annotated[str, Query(max_length=4096)] = "demo",
+    template: Annotated[str, Query(max_length=100)] = "",
+    max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
+    loss_on: Literal["assistant", "last", "all"] = "assistant",
+) -> dict[str, Any]:
+    """Token counts and lengths of the whole dataset."""
+    looking = dataset_shelf.Looking(model, template, max_length, loss_on, "turns")
+    return dataset_shelf.statistics(name, looking)
+
+
+@router.get("/{name}/checks")
+def checks(name: str) -> dict[str, Any]:
+    """What the checker says; ``{"job"}`` while a big dataset is looked at."""
+    dataset_shelf.named(name)
+    return dataset_checks.look(name)
+
+
+@router.post("/{name}/checks")
+def check_again(name: str) -> dict[str, Any]:
+    """Check it again."""
+    dataset_shelf.named(name)
+    return dataset_checks.look(name, again=True)
+
+
+@router.post("/{name}/skip-bad", status_code=201)
+def skip_bad(name: str) -> dict[str, Any]:
+    """Save a copy without the rows that cannot be used."""
+    dataset_shelf.named(name)
+    saved = dataset_edits.skip_bad(name)
+    return {"name": saved["name"], "rows": saved["rows"]}
+
+
+@router.post("/{name}/fill", status_code=201)
+def fill(name: str, filling: Fill) -> dict[str, Any]:
+    """Put a value for each placeholder and save a copy."""
+    dataset_shelf.named(name)
+    saved = dataset_edits.fill_in(name, filling.variables, save_as=filling.name.strip())
+    return {"name": saved["name"], "rows": saved["rows"]}
+
+
+def _told(state: uploads.Upload) -> dict[str, Any]:
+    return {
+        "id": state.id,
+        "name": state.name,
+        "size": state.size,
+        "received": state.received,
+        "done": state.done,
+        "left_out": state.left_out,
+        "source": f"{column_mapping.UPLOAD}{state.id}",
+        "chunk_bytes": uploads.CHUNK_BYTES,
+    }
