@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunery.server import live
-from tunery.server.api import chats, keys, machine, notify, prefs, queue, runs
+from tunery.server.api import chats, datasets, keys, machine, notify, prefs, queue, runs, settings
 from tunery.server.openai import router as openai
 
 API_ROUTERS: list[APIRouter] = [
     chats.router,
+    datasets.router,
     live.router,
     keys.router,
     prefs.router,
@@ -19,4 +20,5 @@ API_ROUTERS: list[APIRouter] = [
     notify.router,
     openai.router,
     openai.figures,
+    settings.router,
 ]

@@ -29,7 +29,8 @@ TABLES: tuple[str, ...] = (
         title TEXT NOT NULL DEFAULT '',
         settings TEXT NOT NULL DEFAULT '{}', -- JSON
         created REAL NOT NULL,
-        updated REAL NOT NULL
+        updated REAL NOT NULL,
+        deleted REAL -- can be put back for a while
     )""",
     """CREATE TABLE IF NOT EXISTS messages (
         id TEXT PRIMARY KEY,

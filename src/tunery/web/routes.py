@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tunery.web.pages import login, start, static
+from tunery.web.pages import chat, login, settings, start, static
 
 PAGES: list[APIRouter] = [
+    chat.router,
     static.router,
     login.router,
     start.router,
+    settings.router,
 ]

@@ -1,0 +1,194 @@
+"""REST of the chat page: stored conversations, and answers as a stream of JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+from starlette.responses import Response, StreamingResponse
+
+from tunery.errors import EngineError
+from tunery.i18n import t
+from tunery.services import answering, chat_rows, chats, prompt_sets, speakers
+
+router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
+
+
+class Begin(BaseModel):
+    """Settings of a new conversation; what is left out has its default."""
+
+    settings: dict[str, Any] = {}
+
+
+class Change(BaseModel):
+    """What to change in a conversation."""
+
+    title: str | None = None
+    settings: dict[str, Any] = {}
+
+
+class Ask(BaseModel):
+    """One question.
+
+    Either ``text`` (a new question; with ``turn`` an edited one), or ``turn`` alone: answer it
+    again, or with ``go_on`` continue answers that were cut.
+    """
+
+    text: str | None = Field(default=None, max_length=chats.MAX_TEXT)
+    turn: int | None = Field(default=None, ge=0)
+    columns: list[str] | None = Field(default=None, max_length=chats.MAX_COLUMNS)
+    go_on: bool = False
+
+
+class Once(BaseModel):
+    """One question outside of any conversation."""
+
+    text: str = Field(min_length=1, max_length=chats.MAX_TEXT)
+    settings: dict[str, Any] = {}
+
+
+class Rating(BaseModel):
+    """A thumb under an answer: 1, -1 or 0."""
+
+    turn: int
+    column: str
+    rating: int
+
+
+class Row(BaseModel):
+    """An answer that becomes a training row."""
+
+    turn: int
+    column: str
+    answer: str | None = Field(default=None, max_length=chats.MAX_TEXT)
+
+
+@router.get("")
+def listing() -> list[dict[str, Any]]:
+    """Every conversation, the newest first."""
+    return chats.listing()
+
+
+@router.post("")
+def begin(new: Begin) -> dict[str, Any]:
+    """Begin a conversation."""
+    return chats.new(chats.ChatSettings().changed(new.settings)).as_dict()
+
+
+@router.post("/check")
+def check(new: Begin) -> dict[str, Any]:
+    """Whether these settings can be used; refused with a sentence where not."""
+    chats.ChatSettings().changed(new.settings)
+    return {"ok": True}
+
+
+@router.get("/speakers")
+def who() -> list[dict[str, Any]]:
+    """The models, runs and checkpoints that can answer."""
+    return [{"label": group.label, "names": group.names} for group in speakers.speakers()]
+
+
+@router.get("/prompt-sets")
+def prompts() -> list[dict[str, Any]]:
+    """Questions to ask several models at once."""
+    titles = prompt_sets.titles()
+    return [
+        {"name": name, "title": titles[name], "prompts": list(questions)}
+        for name, questions in prompt_sets.SETS.items()
+    ]
+
+
+@router.post("/once")
+async def once(question: Once) -> Response:
+    """Answer one question; nothing is stored."""
+    settings = chats.ChatSettings().changed(question.settings)
+    return _lines(answering.answer_once(settings.columns, question.text, settings))
+
+
+@router.get("/{chat}")
+def show(chat: str) -> dict[str, Any]:
+    """One conversation with its answers."""
+    return chats.show(chat).as_dict()
+
+
+@router.patch("/{chat}")
+def change(chat: str, new: Change) -> dict[str, Any]:
+    """Rename it, or change how the next answers are drawn."""
+    return chats.change(chat, title=new.title, settings=new.settings).as_dict()
+
+
+@router.delete("/{chat}")
+def delete(chat: str) -> dict[str, Any]:
+    """Put it away; it can be restored for an hour."""
+    chats.delete(chat)
+    return {"id": chat}
+
+
+@router.post("/{chat}/restore")
+def restore(chat: str) -> dict[str, Any]:
+    """Bring it back."""
+    return chats.restore(chat).as_dict()
+
+
+@router.get("/{chat}/export")
+def export(chat: str) -> Response:
+    """The conversation as training rows, one a model."""
+    return Response(
+        chats.as_rows(chat),
+        media_type="application/jsonl",
+        headers={"Content-Disposition": f'attachment; filename="chat-{chats.show(chat).id}.jsonl"'},
+    )
+
+
+@router.post("/{chat}/ask")
+async def ask(chat: str, question: Ask) -> Response:
+    """Ask, and stream what the models say: one JSON event a line. Closing it stops them."""
+    if question.text is not None:
+        known, turn = await run_in_threadpool(chats.ask, chat, question.text, turn=question.turn)
+    elif question.turn is not None:
+        known, turn = await run_in_threadpool(chats.show, chat), question.turn
+        if turn not in {found.number for found in known.turns}:
+            raise EngineError(t("This chat has no such question."), code="unknown")
+    else:
+        raise EngineError(t("Say what to answer: text, or a turn."), code="bad_message")
+    columns = question.columns or list(known.settings.columns)
+    for name in columns:
+        if name not in known.settings.columns:
+            raise EngineError(t("{name} is not in this chat.", name=name), code="unknown")
+    return _lines(answering.answer_turn(known, turn, columns, go_on=question.go_on), turn=turn)
+
+
+@router.post("/{chat}/rating")
+def rate(chat: str, given: Rating) -> dict[str, Any]:
+    """Remember a thumb."""
+    chats.rate(chat, given.turn, given.column, given.rating)
+    return {"rating": given.rating}
+
+
+@router.post("/{chat}/row")
+def add_row(chat: str, given: Row) -> dict[str, Any]:
+    """Add the conversation up to this answer to the dataset ``from-chat``."""
+    return chat_rows.add_row(chat, given.turn, given.column, answer=given.answer)
+
+
+def _lines(events: AsyncGenerator[dict[str, Any]], **first: Any) -> StreamingResponse:
+    async def lines() -> AsyncGenerator[bytes]:
+        yield _line({"kind": "begin", **first})
+        async with aclosing(events) as given:
+            async for event in given:
+                yield _line(event)
+
+    return StreamingResponse(
+        lines(),
+        media_type="application/x-ndjson",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False).encode() + b"\n"
