@@ -9,6 +9,7 @@ from typing import Any
 from tunery.config import settings
 from tunery.config.config import Config
 from tunery.config.load import dump, read_frozen, read_frozen_meta
+from tunery.redaction import redact
 from tunery.runs.folder import open_run, read_json
 from tunery.services.run_view import log_lines, view
 from tunery.services.settings import flat
@@ -106,4 +107,4 @@ def report(name: str) -> str:
         "last lines of worker.log:",
         *lines,
     ]
-    return "\n".join(parts)
+    return redact("\n".join(parts))

@@ -315,12 +315,12 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
     except OSError:
         return [], 0, False
     end = data.rfind(b"\n") + 1 if not tail else len(data)
-    lines = data[:end].decode("utf-8", "replace").splitlines()
+    lines = data[:end].decode("utf-8", "replace").removesuffix("\n").split("\n") if end else []
     if cut and lines:
         lines = lines[1:]
     shown = lines[-tail:] if tail else lines
     # Progress bars draw over themselves: what was left at the end is what one would have seen.
-    shown = [line.rsplit("\r", 1)[-1][:2000] for line in shown]
+    shown = [line.rstrip("\r").rsplit("\r", 1)[-1][:2000] for line in shown]
     return shown, begin + end, cut or len(shown) < len(lines)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tunery.config.load import Loaded, read_frozen
 from tunery.errors import RunError, RunFailed
@@ -34,8 +34,10 @@ __all__ = [
     "failure",
     "grace",
     "news",
+    "not_running",
     "outcome",
     "prepare",
+    "request_stop",
     "resume",
     "start",
     "stop",
@@ -146,12 +148,40 @@ def stop(name: str, *, grace_seconds: float | None = None) -> RunStatus:
     folder = open_run(name)
     state = derive(folder)
     if not state.is_live:
-        raise RunError(
-            t("Run {run} is not running: it is {status}.", run=folder.name, status=state.status),
-            run=folder.name,
-        )
+        raise not_running(state)
     local.stop(folder, grace_seconds=grace_seconds or grace(folder))
     return derive(folder)
+
+
+def request_stop(name: str, *, how: Literal["save", "now"]) -> RunStatus:
+    """Stop a run without waiting for its save.
+
+    Args:
+        name: The run.
+        how: ``save``: it saves after this step and ends by itself; ``now``: it is ended by force
+            and keeps its last checkpoint.
+
+    Raises:
+        RunError: Nothing works in it.
+        LaunchError: A process of it does not end.
+    """
+    folder = open_run(name)
+    state = derive(folder)
+    if not state.is_live:
+        raise not_running(state)
+    if how == "now":
+        end(folder)
+    else:
+        ask_to_stop(folder)
+    return derive(folder)
+
+
+def not_running(state: RunStatus) -> RunError:
+    """The error for a stop of a run that nothing works in."""
+    return RunError(
+        t("Run {run} is not running: it is {status}.", run=state.name, status=state.status),
+        run=state.name,
+    )
 
 
 def ask_to_stop(folder: RunFolder) -> None:

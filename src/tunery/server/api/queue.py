@@ -1,0 +1,30 @@
+"""/api/v1/queue: the runs that wait for a device, and their order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tunery.launch import queue
+
+router = APIRouter(prefix="/api/v1/queue", tags=["runs"])
+
+
+@router.get("")
+def listing() -> dict[str, Any]:
+    """Who waits, and who holds what."""
+    return {"waiting": [vars(waiting) for waiting in queue.waiting()], "held": queue.holders()}
+
+
+class Order(BaseModel):
+    """Names of waiting runs in the order in which they shall begin."""
+
+    runs: Annotated[list[str], Field(min_length=1, max_length=1000)]
+
+
+@router.post("/order")
+def order(request: Order) -> dict[str, Any]:
+    """Put the queue in order."""
+    return {"waiting": [vars(waiting) for waiting in queue.put_in_order(request.runs)]}

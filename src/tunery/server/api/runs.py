@@ -1,0 +1,236 @@
+"""/api/v1/runs: the runs, what they measured and said, and what may be done to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse, Response
+
+from tunery.errors import RunError
+from tunery.i18n import t
+from tunery.runs import store
+from tunery.runs.events import plain
+from tunery.runs.folder import open_run
+from tunery.runs.process import Control
+from tunery.services import (
+    comparing,
+    metrics,
+    run_list,
+    run_made,
+    run_marks,
+    run_news,
+    run_view,
+    training,
+)
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+MOST_EVENTS_BYTES = 256 * 1024
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+@router.get("")
+def listing(
+    q: str = "",
+    status: str = "",
+    model: str = "",
+    dataset: str = "",
+    tag: str = "",
+    sort: str = "started",
+    dir: Literal["asc", "desc"] = "desc",
+    page: Annotated[int, Query(ge=1)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """The runs that match, a page of them, newest first."""
+    found = run_list.find(
+        run_list.Query(q, status, model, dataset, tag, sort, dir == "desc", page, page_size)
+    )
+    return {"runs": [row.as_dict() for row in found.rows], "total": found.total,
+            "counts": found.counts}  # fmt: skip
+
+
+@router.get("/compare")
+def compare(ids: str) -> dict[str, Any]:
+    """Two to six runs beside each other; ``ids`` are names with commas between."""
+    return comparing.as_dict(comparing.compare(ids.split(",")))
+
+
+class Undo(BaseModel):
+    """What a deletion answered."""
+
+    tokens: Annotated[list[str], Field(min_length=1, max_length=200)]
+
+
+@router.post("/undo")
+def undo(request: Undo) -> dict[str, Any]:
+    """Put deleted runs back."""
+    return {"restored": [store.put_back(token) for token in request.tokens]}
+
+
+class Names(BaseModel):
+    """Some runs."""
+
+    names: Annotated[list[Name], Field(min_length=1, max_length=200)]
+
+
+@router.post("/delete")
+def delete_some(request: Names) -> dict[str, Any]:
+    """Delete runs; for ten seconds and more they can be put back with ``/undo``."""
+    store.sweep()
+    put = [store.put_away(name) for name in request.names]
+    return {"tokens": [p.token for p in put], "bytes": sum(p.bytes for p in put),
+            "seconds": store.UNDO_SECONDS}  # fmt: skip
+
+
+@router.get("/{name}")
+def one(name: str) -> dict[str, Any]:
+    """One run: its state, phases, checkpoints, result, and why it failed."""
+    seen = run_view.view(name)
+    return {
+        **seen.row.as_dict(),
+        "phases": [vars(phase) for phase in seen.phases],
+        "checkpoints": [vars(checkpoint) for checkpoint in seen.checkpoints],
+        "warnings": seen.warnings,
+        "failure": vars(seen.failure) if seen.failure else None,
+        "diagnosis": plain(seen.diagnosis.as_dict()) if seen.diagnosis else None,
+        "plan": seen.plan,
+        "rows": seen.rows,
+        "result": seen.result,
+        "cursor": seen.cursor,
+    }
+
+
+class Change(BaseModel):
+    """What people say about a run; what is left out stays."""
+
+    title: str | None = None
+    pinned: bool | None = None
+    baseline: bool | None = None
+    tags: list[str] | None = None
+    note: str | None = None
+
+
+@router.patch("/{name}")
+def change(name: Name, new: Change) -> dict[str, Any]:
+    """Change title, pin, baseline, tags or note."""
+    return plain(vars(run_marks.change(name, **new.model_dump())))
+
+
+@router.delete("/{name}")
+def delete(name: Name) -> dict[str, Any]:
+    """Delete a run; it can be put back for a while."""
+    return delete_some(Names(names=[name]))
+
+
+@router.get("/{name}/metrics")
+def curves(
+    name: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    max_points: Annotated[int, Query(ge=4, le=20_000)] = metrics.MAX_POINTS,
+    keys: str = ",".join(metrics.KEYS),
+) -> dict[str, Any]:
+    """The curves after a step, at most ``max_points`` of the loss; see ``services.metrics``."""
+    wanted = [key for key in metrics.KEYS if key in keys.split(",")]
+    told = metrics.story(open_run(name))
+    answer = metrics.metrics(told, after=after, max_points=max_points, keys=wanted)
+    return {**answer, "cursor": run_news.cursor_of(told, answer["seq"])}
+
+
+@router.get("/{name}/events")
+def events(
+    name: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit_bytes: Annotated[int, Query(ge=1024, le=2**22)] = MOST_EVENTS_BYTES,
+) -> dict[str, Any]:
+    """Events as the worker wrote them, from a cursor on: every one once, none missing.
+
+    Ask again with ``after`` = ``cursor``; ``more`` says whether there is something already.
+    """
+    path = open_run(name).events_file
+    found, cursor = metrics.read_whole(path, after, limit=limit_bytes)
+    size = path.stat().st_size if path.exists() else 0
+    return {"events": found, "cursor": cursor, "more": bool(found) and cursor < size}
+
+
+@router.get("/{name}/log")
+def log(
+    name: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
+) -> dict[str, Any]:
+    """Lines of worker.log, from a byte on or the last ones."""
+    lines, cursor, cut = run_view.log_lines(open_run(name).worker_log, after=after, tail=tail)
+    return {"lines": lines, "cursor": cursor, "cut": cut}
+
+
+@router.get("/{name}/log/file")
+def log_file(name: str) -> Response:
+    """The whole worker.log, to be kept."""
+    folder = open_run(name)
+    if not folder.worker_log.exists():
+        raise RunError(t("Run {run} has no log yet.", run=folder.name), code="unknown")
+    return FileResponse(
+        folder.worker_log, media_type="text/plain; charset=utf-8", filename=f"{folder.name}.log"
+    )
+
+
+@router.get("/{name}/checkpoints")
+def checkpoints(name: str) -> dict[str, Any]:
+    """The checkpoints that are on the disk, newest first."""
+    return {"checkpoints": [vars(checkpoint) for checkpoint in run_view.view(name).checkpoints]}
+
+
+@router.get("/{name}/samples")
+def samples(name: str) -> dict[str, Any]:
+    """The fixed prompts with their answers."""
+    told = metrics.story(open_run(name))
+    return {"samples": [{"prompt": s.prompt, "answers": [
+        {"step": step, "stage": stage, "answer": answer} for step, stage, answer in s.answers
+    ]} for s in run_view.samples(told)]}  # fmt: skip
+
+
+@router.get("/{name}/first-batch")
+def first_batch(name: str) -> dict[str, Any]:
+    """One row of the first batch as it was trained; empty before that."""
+    return run_made.first_batch(name)
+
+
+@router.get("/{name}/report")
+def report(name: str) -> Response:
+    """What a bug report needs, as plain text."""
+    return Response(run_made.report(name), media_type="text/plain; charset=utf-8")
+
+
+class Stop(BaseModel):
+    """How to stop: ``save`` after this step with a checkpoint, or ``now`` by force."""
+
+    how: Literal["save", "now"] = "save"
+
+
+@router.post("/{name}/stop")
+def stop(name: Name, request: Stop) -> dict[str, Any]:
+    """Stop a run. ``save`` returns at once and the run ends by itself; ``now`` has ended it."""
+    return training.request_stop(name, how=request.how).as_dict()
+
+
+@router.post("/{name}/save")
+def save(name: Name) -> dict[str, Any]:
+    """Let a run save a checkpoint after this step and go on."""
+    Control(open_run(name)).request_save()
+    return {"requested": True}
+
+
+class Resume(BaseModel):
+    """How to go on: changed settings that are accepted."""
+
+    allow_drift: list[str] = []
+
+
+@router.post("/{name}/resume")
+def resume(name: Name, request: Resume) -> dict[str, Any]:
+    """Go on from the newest checkpoint that is whole."""
+    resumed = training.resume(name, allow_drift=request.allow_drift)
+    return {"step": resumed.step, "allowed": resumed.allowed,
+            "rejected": [bad.reason for bad in resumed.rejected]}  # fmt: skip
