@@ -30,6 +30,7 @@ from tunery.server.security.audit import Audit
 from tunery.server.security.context import SECURITY_HEADERS, Context
 from tunery.server.security.limits import Sizes
 from tunery.server.security.origin import Hosts, Origins
+from tunery.server.security.protocol import Connections
 from tunery.server.security.tokens import TokenFile
 from tunery.server.settings import ServerSettings
 
@@ -51,7 +52,8 @@ def create_app(
 
     Returns:
         The application. ``app.state`` holds ``settings``, ``token`` (a ``TokenFile``),
-        ``failures``, and ``ending``, an event that is set when the server shall stop: streams end.
+        ``failures``, ``connections``, ``reader`` (of the live channel), and ``ending``, an event
+        that is set when the server shall stop: streams end.
     """
     settings = settings or ServerSettings()
     token = TokenFile(settings.token_file)
@@ -77,6 +79,7 @@ def create_app(
     app.state.settings = settings
     app.state.token = token
     app.state.failures = failures
+    app.state.connections = Connections(settings.limits)
     app.state.ending = asyncio.Event()
     app.state.reader = Reader()
     app.add_exception_handler(TuneryError, problems.on_tunery_error)

@@ -47,6 +47,14 @@ class Hosts:
         given = [value for name, value in scope["headers"] if name == b"host"]
         if len(given) != 1 or not scope["path"].startswith("/"):
             return Problem(400, t("The request names no host, or several."), code="bad_host")
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may read it otherwise
+            return Problem(
+                400,
+                t("The request gives two lengths of its body."),
+                code="two_lengths",
+                headers={"Connection": "close"},
+            )
         host = given[0].decode("latin-1")
         found = _HOST.fullmatch(host)
         if found and self._is_ours(found[1].lower().strip("[]"), host.lower()):

@@ -20,6 +20,8 @@ BYTES_A_SECOND = 1024
 """A body that comes faster than this may take as long as it needs."""
 
 CHECK_SECONDS = 1.0
+"""How often a connection's deadlines are looked at, at most."""
+
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
@@ -47,6 +49,10 @@ class Connections:
         self._open[address] += 1
         return True
 
+    def total(self) -> int:
+        """How many are open."""
+        return self._open.total()
+
     def leave(self, address: str) -> None:
         """Count one less."""
         self._open[address] -= 1
@@ -69,6 +75,7 @@ class LimitedProtocol(H11Protocol):
         self._received = 0
         self._waits_for = ""
         self._stalled: float | None = None
+        self._pause = min(CHECK_SECONDS, self.limits.header_seconds / 4)
         self._timer: asyncio.TimerHandle | None = None
         if not self._entered:
             transport.write(_FULL)
@@ -126,7 +133,7 @@ class LimitedProtocol(H11Protocol):
         if waited > allowed or stalled > self.limits.stall_seconds:
             self.transport.abort()
             return
-        self._timer = self.loop.call_later(CHECK_SECONDS, self._watch)
+        self._timer = self.loop.call_later(self._pause, self._watch)
 
 
 def _is_loopback(address: str) -> bool:
