@@ -20,7 +20,7 @@ USUAL = ("/root/autodl-tmp", "/workspace", "/data", "/mnt", "/content", "/kaggle
 
 def roots() -> list[Path]:
     """Every folder that may be looked into, each whole."""
-    found = [Path.home(), env.home(), _hub_cache(), *map(Path, USUAL), *map(Path, added())]
+    found = [Path.home(), env.home(), hub_cache(), *map(Path, USUAL), *map(Path, added())]
     kept: list[Path] = []
     for path in found:
         real = path.resolve()
@@ -77,6 +77,7 @@ def inside(path: Path) -> Path:
     )
 
 
-def _hub_cache() -> Path:
+def hub_cache() -> Path:
+    """The folder of the hub cache; it may not exist yet."""
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")

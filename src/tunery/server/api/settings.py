@@ -1,0 +1,67 @@
+"""REST: sources, tokens, the proxy, folders and limits of this machine.
+
+A token goes in and never comes out: answers say that one is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tunery.models import accounts
+from tunery.services import roots, uploads
+
+router = APIRouter(prefix="/api/v1/settings", tags=["settings"])
+
+
+class Source(BaseModel):
+    """One setting of ``models.accounts``; an empty value forgets what is saved."""
+
+    value: Annotated[str, Field(max_length=1024)]
+
+
+class Folders(BaseModel):
+    """Folders that the page may open, beside the usual ones."""
+
+    folders: Annotated[list[str], Field(max_length=50)]
+
+
+class Limits(BaseModel):
+    """What may be uploaded; null goes back to the usual."""
+
+    upload_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None
+
+
+@router.get("")
+def show() -> dict[str, Any]:
+    """Everything of this area, without secrets."""
+    return {
+        "sources": {name: asdict(accounts.show(name)) for name in accounts.VARIABLES},
+        "roots": [str(path) for path in roots.roots()],
+        "added_roots": roots.added(),
+        "upload_bytes": uploads.limit_bytes(),
+    }
+
+
+@router.put("/sources/{name}")
+def source(name: accounts.Setting, new: Source) -> dict[str, Any]:
+    """Save an address, a token or the proxy."""
+    accounts.save(name, new.value)
+    return asdict(accounts.show(name))
+
+
+@router.put("/roots")
+def folders(new: Folders) -> dict[str, Any]:
+    """Change the folders that the page may open."""
+    roots.set_added(new.folders)
+    return {"roots": [str(path) for path in roots.roots()], "added_roots": roots.added()}
+
+
+@router.put("/limits")
+def limits(new: Limits) -> dict[str, Any]:
+    """Change the largest upload."""
+    uploads.set_limit(new.upload_bytes)
+    return {"upload_bytes": uploads.limit_bytes()}

@@ -1,0 +1,90 @@
+"""Settings: this browser, folders, sources and tokens, access, limits, what it is made of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery import env
+from tunery.i18n import t
+from tunery.models import accounts, hub, modelscope
+from tunery.server.security import tokens
+from tunery.server.settings import ServerSettings
+from tunery.services import about, doctor, roots, uploads
+from tunery.web.render import render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that Tunery keeps things in."""
+
+    label: str
+    path: Path
+    free_bytes: int
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsView:
+    """What settings.html draws.
+
+    Args:
+        folders: Where things are kept.
+        roots: Folders that the page may open by itself; ``added`` are a person's.
+        sources: The settings of ``models.accounts`` by name, without secrets.
+        usual: Addresses that hold where nothing is saved.
+        server: How this server is reached.
+        token_file: Where the access token is.
+        keys: API keys that open something.
+        upload_bytes: The largest upload; ``upload_variable`` where the environment decides.
+        components: Versions and licences.
+    """
+
+    folders: list[Folder]
+    roots: list[Path]
+    added: list[str]
+    sources: dict[str, accounts.Shown]
+    usual: dict[str, str]
+    server: ServerSettings
+    keys: list[tokens.Key]
+    upload_bytes: int
+    upload_variable: str
+    components: tuple[about.Component, ...]
+
+
+@router.get("/settings")
+def settings(request: Request) -> HTMLResponse:
+    """Draw the page."""
+    added = roots.added()
+    view = SettingsView(
+        folders=_folders(),
+        roots=[path for path in roots.roots() if str(path) not in added],
+        added=added,
+        sources={name: accounts.show(name) for name in accounts.VARIABLES},
+        usual={"hub_endpoint": hub.DEFAULT, "modelscope_endpoint": modelscope.DEFAULT},
+        server=request.app.state.settings,
+        keys=[key for key in tokens.list_keys() if key.revoked is None],
+        upload_bytes=uploads.limit_bytes(),
+        upload_variable=uploads.LIMIT_VARIABLE if os.environ.get(uploads.LIMIT_VARIABLE) else "",
+        components=about.components(),
+    )
+    return render(request, "settings.html", view)
+
+
+def _folders() -> list[Folder]:
+    kept = (
+        (t("Everything of Tunery (TUNERY_HOME)"), env.home()),
+        (t("Models"), env.models_dir()),
+        (t("Datasets"), env.datasets_dir()),
+        (t("Runs"), env.runs_dir()),
+        (t("Downloads from the hub (HF_HOME)"), roots.hub_cache()),
+    )
+    return [
+        Folder(label, path, env.free_bytes(path), doctor.survives(path)[1]) for label, path in kept
+    ]
