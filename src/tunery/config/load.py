@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunery.config import explain, rules, settings
+from tunery.config import explain, read, rules, settings
 from tunery.config.config import Config
-from tunery.config.flags import parse, unknown_flag
+from tunery.config.flags import Flags, parse, unknown_flag
 from tunery.config.frozen import META, dump, read_frozen, read_frozen_meta, write_frozen
 from tunery.config.layers import Layer, Merged, file_layer, preset_layer
 from tunery.errors import ConfigError
@@ -20,6 +20,7 @@ from tunery.i18n import t
 __all__ = [
     "Loaded",
     "dump",
+    "from_text",
     "from_tokens",
     "load",
     "read_frozen",
@@ -78,11 +79,33 @@ def from_tokens(tokens: Sequence[str], *, options: Sequence[str] = ()) -> Loaded
     return _load((), tokens, None, options)
 
 
+def from_text(text: str, name: str) -> Loaded:
+    """Load settings from the text of a settings file.
+
+    Args:
+        text: YAML.
+        name: Stands for the file in messages and origins.
+
+    Raises:
+        ConfigError: Something is wrong; the message says everything that is.
+        UnknownName: No preset has the name that the text gives.
+    """
+    document = read.parse(text, name)
+    layer = Layer(name, document.values, document.lines, document.raw)
+    return _merge([layer], parse(()), None, ())
+
+
 def _load(
     files: Sequence[Path], words: Sequence[str], preset: str | None, options: Sequence[str]
 ) -> Loaded:
     given = parse(words)
-    layers = [_without_meta(file_layer(path)) for path in (*files, *given.files)]
+    return _merge([file_layer(path) for path in (*files, *given.files)], given, preset, options)
+
+
+def _merge(
+    below: Sequence[Layer], given: Flags, preset: str | None, options: Sequence[str]
+) -> Loaded:
+    layers = [_without_meta(layer) for layer in below]
     top = Layer("", given.values)
     chosen = preset or _preset([*layers, top])
     merged = Merged()

@@ -5,7 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunery.server import live
-from tunery.server.api import chats, datasets, keys, machine, notify, prefs, queue, runs, settings
+from tunery.server.api import (
+    chats,
+    config,
+    datasets,
+    drafts,
+    keys,
+    machine,
+    notify,
+    prefs,
+    queue,
+    runs,
+    runs_start,
+    settings,
+)
 from tunery.server.openai import router as openai
 
 API_ROUTERS: list[APIRouter] = [
@@ -21,4 +34,7 @@ API_ROUTERS: list[APIRouter] = [
     openai.router,
     openai.figures,
     settings.router,
+    config.router,
+    drafts.router,
+    runs_start.router,
 ]

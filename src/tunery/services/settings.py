@@ -84,7 +84,12 @@ def diff(left: str, right: str) -> list[Difference]:
         UnknownName: Nothing of that name.
         ConfigError: A file cannot be read as settings.
     """
-    one, other = flat(named(left)), flat(named(right))
+    return compare(named(left), named(right))
+
+
+def compare(left: Config, right: Config) -> list[Difference]:
+    """List the settings in which two configs differ."""
+    one, other = flat(left), flat(right)
     paths = dict.fromkeys([*one, *other])
     return [
         Difference(path, one.get(path), other.get(path))

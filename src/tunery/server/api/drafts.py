@@ -1,0 +1,138 @@
+"""REST: drafts of runs; each change is answered with what is wrong and what it would be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tunery.services import desk, drafts
+
+router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
+
+PLAN_SECONDS = 2.0
+"""How long the answer to a change waits for the plan of a warm desk; later it is asked for."""
+
+FieldValue = str | bool | int | float | list[str] | dict[str, str] | None
+
+
+class Change(BaseModel):
+    """The whole of a draft: a preset and fields, or the text of a settings file.
+
+    ``plan`` asks for the plan in the same answer, if it is quickly had.
+    """
+
+    preset: str | None = None
+    fields: dict[str, FieldValue] = Field(default_factory=dict)
+    yaml: str | None = None
+    plan: bool = True
+
+
+class New(BaseModel):
+    """Where a new draft comes from; nothing named makes an empty one."""
+
+    name: str = ""
+    run: str = ""
+    yaml: str = ""
+    preset: str | None = None
+
+
+class Renamed(BaseModel):
+    """The new name."""
+
+    to: str
+
+
+class Measure(BaseModel):
+    """How to plan."""
+
+    measure: bool = False
+
+
+@router.get("")
+def listing() -> list[dict[str, Any]]:
+    """Every draft's name, newest first."""
+    return drafts.listing()
+
+
+@router.post("", status_code=201)
+def make(new: New) -> dict[str, Any]:
+    """Make a draft under a free name."""
+    made = drafts.make(new.name, run=new.run, yaml=new.yaml, preset=new.preset)
+    return drafts.check(made).as_dict()
+
+
+@router.get("/{name}")
+def show(name: str) -> dict[str, Any]:
+    """A draft and what is known of it at once."""
+    found = drafts.get(name)
+    if found is None:
+        raise drafts.no_such(name)
+    return drafts.check(found).as_dict()
+
+
+@router.put("/{name}")
+def change(name: str, given: Change) -> dict[str, Any]:
+    """Keep a draft and say what is wrong; with the plan where it is quickly had.
+
+    ``planning`` says that the plan must be asked for by itself.
+    """
+    wrong = None
+    if given.yaml is not None:
+        draft, wrong = drafts.put_yaml(name, given.yaml)
+    else:
+        fields = {path: _typed(value) for path, value in given.fields.items() if value is not None}
+        draft = drafts.put(drafts.Draft(name, given.preset, fields))
+    checked = drafts.check(draft)
+    answer = checked.as_dict() | {"plan": None, "planning": checked.can_plan}
+    if wrong is not None:
+        answer |= {"yaml_error": {"message": wrong.message, "fix": wrong.fix}}
+    if given.plan and wrong is None and checked.can_plan and desk.desk().is_warm:
+        answer |= _quick_plan(checked)
+    return answer
+
+
+@router.delete("/{name}")
+def delete(name: str) -> dict[str, str]:
+    """Forget a draft."""
+    drafts.delete(name)
+    return {"deleted": name}
+
+
+@router.post("/{name}/rename")
+def rename(name: str, wish: Renamed) -> dict[str, Any]:
+    """Give a draft another name."""
+    return drafts.rename(name, wish.to).as_dict()
+
+
+@router.post("/{name}/plan")
+def plan(name: str, how: Measure) -> dict[str, Any]:
+    """Find out what a draft's run would do and need; ``measure`` takes a few real steps.
+
+    A newer question for the same draft ends this one: ``{"superseded": true}``.
+    """
+    found = drafts.get(name)
+    if found is None:
+        raise drafts.no_such(name)
+    checked = drafts.check(found)
+    if not checked.can_plan:
+        return checked.as_dict() | {"plan": None, "planning": False}
+    try:
+        return drafts.plan(checked, measure=how.measure)
+    except desk.Superseded:
+        return {"superseded": True}
+
+
+def _quick_plan(checked: drafts.Checked) -> dict[str, Any]:
+    try:
+        return drafts.plan(checked, timeout_seconds=PLAN_SECONDS) | {"planning": False}
+    except desk.TuneryError as error:
+        if error.code in ("timeout", "superseded"):
+            return {}
+        return {"planning": False, "plan_error": error.as_dict()}
+
+
+def _typed(value: FieldValue) -> Any:
+    """Numbers are taken as the text that a person would type."""
+    return value if isinstance(value, bool | str | list | dict) else str(value)

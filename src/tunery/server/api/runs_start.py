@@ -1,0 +1,50 @@
+"""REST: starting a run, once for each Idempotency-Key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel
+
+from tunery.errors import ConfigError
+from tunery.i18n import t
+from tunery.services import drafts, filled, remedies, starting
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+
+class Start(BaseModel):
+    """Which run: a draft's, or one with these settings (as in a settings file)."""
+
+    draft: str | None = None
+    config: dict[str, Any] | None = None
+    name: str | None = None
+
+
+@router.post("", status_code=201)
+def start(
+    wish: Start, idempotency_key: Annotated[str, Header(max_length=200)] = ""
+) -> dict[str, str]:
+    """Check the request, make the run folder and start its worker; the run waits for its device."""
+    words = _words(wish)
+    return {"name": starting.start(words, key=idempotency_key, name=wish.name or None)}
+
+
+def _words(wish: Start) -> list[str]:
+    if wish.draft is not None:
+        draft = drafts.get(wish.draft)
+        if draft is None:
+            raise drafts.no_such(wish.draft)
+        preset, fields = draft.preset, dict(draft.fields)
+    elif wish.config is not None:
+        preset, fields = filled.fields_of_values(wish.config)
+    else:
+        raise ConfigError(t("Name a draft, or give the settings as config."))
+    found = filled.fill(preset, fields)
+    if found.loaded is None:
+        lines = [f"{path}: {w.message} {w.fix}".strip(" :") for path, w in found.errors.items()]
+        raise remedies.with_remedies(
+            ConfigError("\n".join(lines), problems=[{"setting": p} for p in found.errors])
+        )
+    return found.words
