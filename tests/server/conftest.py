@@ -60,26 +60,33 @@ class Running:
     pool: StubPool
     server: uvicorn.Server
     thread: threading.Thread
+    clients: list[OpenAI | httpx.Client] = field(default_factory=list)
 
     @property
     def engine(self) -> StubEngine:
         return self.pool.engines["stub"]
 
     def client(self, key: str = KEY) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        made = OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        self.clients.append(made)
+        return made
 
     def raw(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {KEY}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+        made = httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+        self.clients.append(made)
+        return made
 
     def stop(self) -> None:
+        for each in self.clients:
+            each.close()
         self.server.should_exit = True
         self.thread.join(20)
         assert not self.thread.is_alive()
 
 
 def run(app: FastAPI, pool: StubPool) -> Running:
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     limits = app.state.settings.limits

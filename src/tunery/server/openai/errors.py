@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from tunery.errors import EngineError, TuneryError, UnknownName
+from tunery.server.problems import STATUSES
 
 # Nothing of this machine belongs in an answer: paths, addresses in memory, tracebacks.
 _PRIVATE = re.compile(
@@ -101,7 +102,8 @@ def of_tunery(error: TuneryError) -> Refused:
         message = public(str(error), "There is no such model here. See /v1/models.")
         return Refused(404, message, param="model", code="model_not_found")
     if not isinstance(error, EngineError):
-        return Refused(503, public(str(error), "The model cannot be used now."))
+        status = STATUSES.get(error.code, 503)
+        return Refused(status, public(str(error), "The model cannot be used now."))
     match error.code:
         case "too_long":
             return invalid("messages", _too_long(error), code="context_length_exceeded")

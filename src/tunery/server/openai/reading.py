@@ -107,7 +107,7 @@ def _explained(error: ValidationError) -> Refused:
     text = text[:1].lower() + text[1:]
     more = error.error_count() - 1
     also = f" ({more} more fault{'s' if more > 1 else ''})" if more else ""
-    message = f"{place}: {text}.{also}" if place else f"{text[:1].upper()}{text[1:]}.{also}"
+    message = f"{place}: {text}.{also}" if place else f"{text}.{also}"
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     return invalid(place or None, message, code=code)
 
