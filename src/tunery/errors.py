@@ -18,6 +18,8 @@ A message says **where: what is wrong, what was expected, what to do**. An edge 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -127,6 +129,29 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     listed = fix or (t("Known: {names}.", names=", ".join(names[:30])) if names else "")
     message = t("{kind} {name!r}: no such {kind}.", kind=_kind(kind), name=name)
     return UnknownName(message, fix=f"{near} {listed}".strip())
+
+
+def disk_error(error: OSError) -> TuneryError | None:
+    """Say what is wrong with the disk or the permissions; None for any other error."""
+    where = str(error.filename or t("the disk"))
+    code = "disk"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            message = t("{path}: no space is left there.", path=where)
+            fix = t("Free some space, or point TUNERY_HOME at another disk.")
+            code = "disk_full"
+        case errno.EROFS:
+            message = t("{path}: that disk is read-only.", path=where)
+            fix = t("Choose another folder, or point TUNERY_HOME at a disk that can be written.")
+        case errno.EACCES | errno.EPERM:
+            message = t("{path}: this user may not read or write there.", path=where)
+            fix = t("Check the owner and the permissions (user id {uid}).", uid=os.getuid())
+        case errno.ENAMETOOLONG:
+            message = t("That name is too long for a file.")
+            fix, code = "", "bad_name"
+        case _:
+            return None
+    return TuneryError(message, fix=fix, code=code, path=where)
 
 
 def _kind(kind: str) -> str:

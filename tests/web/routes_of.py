@@ -28,7 +28,7 @@ def closed(app: FastAPI) -> list[tuple[str, str]]:
 
 def filled(path: str, value: str = "x") -> str:
     """A path with every parameter given."""
-    return re.sub(r"\{[^}]*\}", value, path)
+    return re.sub(r"\{[^}]*\}", lambda _: value, path)
 
 
 def parameters(app: FastAPI) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ and a command's module is imported when that command is called.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunery import __version__, i18n
-from tunery.errors import TuneryError, did_you_mean
+from tunery.errors import TuneryError, did_you_mean, disk_error
 from tunery.i18n import t
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 # Where a command's module or attribute is not simply tunery.cli.NAME:app.
 ELSEWHERE = {"plan": "tunery.cli.train:plan_app"}
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 
@@ -57,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
-        if debug or error.errno not in DISK_ERRORS:
+        explained = disk_error(error)
+        if debug or explained is None:
             raise
-        _report(_disk_error(error), as_json)
+        _report(explained, as_json)
         return TuneryError.exit_status
 
 
@@ -173,21 +172,6 @@ def _report(error: TuneryError, as_json: bool) -> None:
         if as_json:
             print(json.dumps(error.as_dict(), ensure_ascii=False), flush=True)  # one line of JSONL
         print_error(error.message, error.fix)
-
-
-def _disk_error(error: OSError) -> TuneryError:
-    where = str(error.filename or t("the disk"))
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            message = t("{path}: no space is left there.", path=where)
-            fix = t("Free some space, or point TUNERY_HOME at another disk.")
-        case errno.EROFS:
-            message = t("{path}: that disk is read-only.", path=where)
-            fix = t("Choose another folder, or point TUNERY_HOME at a disk that can be written.")
-        case _:
-            message = t("{path}: this user may not read or write there.", path=where)
-            fix = t("Check the owner and the permissions (user id {uid}).", uid=os.getuid())
-    return TuneryError(message, fix=fix, path=where)
 
 
 def _drop_stdout() -> None:

@@ -83,6 +83,7 @@ def create_app(
     app.state.ending = asyncio.Event()
     app.state.reader = Reader()
     app.add_exception_handler(TuneryError, problems.on_tunery_error)
+    app.add_exception_handler(OSError, problems.on_os_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(Exception, _on_exception)

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
-from tunery.errors import EngineError, TuneryError, UnknownName
+from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
 from tunery.i18n import language, t
 from tunery.redaction import redact
 
@@ -119,6 +119,15 @@ async def on_tunery_error(request: Request, error: Exception) -> Response:
     """Answer a TuneryError."""
     assert isinstance(error, TuneryError)
     return answer(request.scope, from_error(error))
+
+
+async def on_os_error(request: Request, error: Exception) -> Response:
+    """Answer a full or closed disk in a sentence; any other error of the system is a bug."""
+    assert isinstance(error, OSError)
+    explained = disk_error(error)
+    if explained is None:
+        raise error
+    return answer(request.scope, from_error(explained))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -91,10 +91,11 @@ def opened(path: Path) -> Generator[BinaryIO]:
         descriptor = os.open(path, flags)
     except OSError as error:
         raise _outside() from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise _outside()
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            raise _outside()
         yield file
 
 
