@@ -1,0 +1,88 @@
+"""Datasets: the list with its ways of adding one, how columns are read, and one dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery.data.catalog import SUFFIXES
+from tunery.services import dataset_edits, dataset_shelf, uploads
+from tunery.web.render import render
+
+TABS = ("see", "rows", "checks")
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetsView:
+    """What datasets.html draws.
+
+    Args:
+        rows: Every named dataset, as the REST API lists them.
+        accept: File endings, for the browser's file picker.
+        limit_bytes: The largest file that is taken.
+    """
+
+    rows: list[dict[str, Any]]
+    accept: str
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddView:
+    """What dataset_add.html draws: the source whose columns are looked at."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """What dataset.html draws.
+
+    Args:
+        one: The dataset, as the REST API gives it.
+        tab: Which part is shown.
+        models: Models whose tokens can be looked at.
+        templates: Built-in chat templates.
+        suggested: A free name for a filled copy.
+        row: The row that is looked at first.
+    """
+
+    one: dict[str, Any]
+    tab: str
+    models: list[str]
+    templates: list[str]
+    suggested: str
+    row: int
+
+
+@router.get("/datasets")
+def datasets(request: Request) -> HTMLResponse:
+    """Draw the list."""
+    accept = ",".join((*SUFFIXES, ".gz", ".zip"))
+    view = DatasetsView(dataset_shelf.shelf(), accept, uploads.limit_bytes())
+    return render(request, "datasets.html", view)
+
+
+@router.get("/datasets/-/add")
+def add(request: Request, source: str = "") -> HTMLResponse:
+    """Draw the page on which a source gets a format, columns and a name."""
+    return render(request, "dataset_add.html", AddView(source[:4096]))
+
+
+@router.get("/datasets/{name}")
+def dataset(request: Request, name: str, tab: str = "see", row: int = 1) -> HTMLResponse:
+    """Draw one dataset."""
+    one = dataset_shelf.one(name)
+    view = DatasetView(
+        one=one,
+        tab=tab if tab in TABS else "see",
+        models=dataset_shelf.model_names(),
+        templates=dataset_shelf.template_names(),
+        suggested=dataset_edits.suggested(name, {}) if one["blanks"] else "",
+        row=max(1, row),
+    )
+    return render(request, "dataset.html", view)

@@ -1,0 +1,35 @@
+// @ts-check
+/**
+ * What the checker found, drawn as groups.
+ *
+ *   findings(groups, (row) => "/datasets/x?tab=rows&row=3" | null)  -> elements
+ */
+import { badge, el } from "./dom.js";
+import { number, t } from "./words.js";
+
+const KINDS = { stop: "bad", warn: "warn", note: "plain" };
+const WORDS = { stop: "stops a run", warn: "remark", note: "note" };
+
+/**
+ * @param {any[]} groups
+ * @param {(row: number) => string | null} address
+ * @returns {HTMLElement[]}
+ */
+export const findings = (groups, address) => groups.map((group) => {
+  const level = /** @type {"stop" | "warn" | "note"} */ (group.level);
+  const more = group.count - group.examples.length;
+  const fixes = new Set(group.examples.map((/** @type {any} */ each) => each.fix).filter(Boolean));
+  return el("section", { class: "finding", "aria-label": group.code },
+    el("h3", {}, badge(KINDS[level], t(WORDS[level])), group.code, el("span", { class: "muted" },
+      group.count === 1 ? t("1 row") : t("{n} rows", { n: number(group.count) }))),
+    el("ul", {}, ...group.examples.map((/** @type {any} */ each) => example(each, address)),
+      more > 0 && group.examples.length > 1 && el("li", { class: "muted" }, t("and {n} more", { n: number(more) }))),
+    ...[...fixes].slice(0, 2).map((fix) => el("p", { class: "small muted wrap" }, t("What to do: {fix}", { fix }))));
+});
+
+/** @param {any} each @param {(row: number) => string | null} address */
+function example(each, address) {
+  const href = each.row ? address(each.row) : null;
+  const place = href ? el("a", { href }, each.place) : el("span", {}, each.place);
+  return el("li", {}, place, ": ", each.found, each.excerpt && el("pre", { tabindex: "0" }, each.excerpt));
+}

@@ -1,0 +1,36 @@
+// @ts-check
+/**
+ * A job of the server drawn where it was asked for.
+ *
+ *   followJob(place, id, title, (result) => …)    draws a bar; calls back when it is done
+ */
+import { get } from "./api.js";
+import { bar, el } from "./dom.js";
+
+const LOOK_MS = 700;
+
+/** @param {HTMLElement} place @param {string} id @param {string} title @param {(result: any) => void} done */
+export async function followJob(place, id, title, done) {
+  const progress = bar(null, 1, title);
+  progress.removeAttribute("value");
+  const said = el("span", { class: "small muted" });
+  place.replaceChildren(el("div", { class: "row" }, el("span", { class: "wrap" }, title), said), progress);
+  for (;;) {
+    await new Promise((next) => setTimeout(next, LOOK_MS));
+    const job = await get(`/api/v1/jobs/${id}`).catch((problem) => {
+      if (problem.code === "offline") return { status: "running" };
+      throw problem;
+    });
+    const told = job.progress ?? {};
+    if (told.total) {
+      progress.max = told.total;
+      progress.value = told.done;
+    }
+    said.textContent = told.text ?? "";
+    if (job.status === "done") return done(job.result ?? {});
+    if (["failed", "stopped", "interrupted"].includes(job.status)) {
+      place.replaceChildren(el("div", { class: "note bad", role: "alert" }, [title, job.reason, job.fix].filter(Boolean).join(" ")));
+      return;
+    }
+  }
+}

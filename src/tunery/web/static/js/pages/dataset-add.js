@@ -1,0 +1,135 @@
+// @ts-check
+/** How a source is read: format, columns, three rows, and its name. */
+import { post } from "../api.js";
+import { $, $$, data, el, fieldError, url } from "../dom.js";
+import { findings } from "../findings.js";
+import { followJob } from "../job.js";
+import { busy, showProblem } from "../shell.js";
+import { number, percent, t } from "../words.js";
+
+const source = data("source");
+/** @type {{format?: string, columns?: Record<string, string>}} */
+const chosen = {};
+
+async function propose() {
+  let found;
+  try {
+    found = await post("/api/v1/datasets/propose", { source, data: chosen });
+  } catch (/** @type {any} */ problem) {
+    if (problem.detail === undefined) throw problem;
+    $("#waiting").hidden = true;
+    return note([problem.detail, problem.fix].filter(Boolean).join(" "));
+  }
+  $("#waiting").hidden = true;
+  if (found.catalog) return drawCatalog(found.catalog);
+  $("#mapping").hidden = false;
+  note(found.problem || (found.format ? "" : t("No known format fits. Choose one and say which columns are meant.")));
+  drawForm(found);
+  $("#preview").replaceChildren(...found.preview.map(drawExample));
+  if (!found.preview.length) $("#preview").append(el("p", { class: "muted" }, t("nothing to show")));
+}
+
+/** @param {string} text */
+function note(text) {
+  $("#problem").replaceChildren(...(text ? [el("div", { class: "note bad", role: "alert" }, text)] : []));
+}
+
+/** @param {any} found */
+function drawForm(found) {
+  const select = $("[name=format]");
+  const options = found.formats.map((/** @type {string} */ name) => el("option", { value: name, selected: name === found.format }, name));
+  if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
+  select.replaceChildren(...options);
+  $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
+    : t("Detected: {format}, {share} sure", { format: found.format, share: percent(found.confidence).replace(".0", "") });
+  const name = $("[name=name]");
+  if (!name.value) name.value = found.name;
+  $("#columns").replaceChildren(...found.needed.map((/** @type {any} */ each) => {
+    const id = `column-${each.ours}`;
+    const pick = el("select", { id, "data-ours": each.ours, onchange: choose }, el("option", { value: "" }, t("not in the rows")),
+      ...found.columns.map((/** @type {string} */ theirs) => el("option", { value: theirs, selected: theirs === each.theirs }, theirs)));
+    return el("div", { class: "f" }, el("div", { class: "lab" }, el("label", { for: id }, each.ours),
+      el("span", { class: "muted" }, each.required ? t("required") : t("optional"))), pick);
+  }));
+}
+
+function choose() {
+  chosen.columns = {};
+  for (const pick of $$("#columns select")) {
+    if (pick.value && pick.value !== pick.dataset.ours) chosen.columns[pick.dataset.ours] = pick.value;
+  }
+  chosen.format = $("[name=format]").value;
+  propose().catch(showProblem);
+}
+
+/** @param {any} row */
+function drawExample(row) {
+  const head = el("h3", {}, t("Row {n}", { n: number(row.row) }));
+  if (row.problem) return el("div", { class: "finding" }, head, el("div", { class: "note bad" }, row.problem));
+  const turns = row.messages ?? [{ role: "text", content: row.text, calls: [] }];
+  return el("div", { class: "finding" }, head, el("dl", { class: "turns" }, ...turns.map((/** @type {any} */ turn) =>
+    el("div", {}, el("dt", {}, t(turn.role)), el("dd", { tabindex: "0" }, turn.content,
+      ...(turn.calls ?? []).map((/** @type {string} */ name) => el("code", {}, t("calls {name}", { name }))))))));
+}
+
+/** @param {boolean} skip @param {HTMLElement} button */
+async function save(skip, button) {
+  fieldError("name", "");
+  try {
+    const name = $("[name=name]").value.trim();
+    const made = await busy(button, post("/api/v1/datasets", { source, name, data: chosen, skip_bad: skip }));
+    if (made.job) return followJob($("#progress"), made.job, t("Checking"), (result) => open(result.name));
+    open(made.name);
+  } catch (/** @type {any} */ problem) {
+    if (problem.detail === undefined) throw problem;
+    if (!problem.params.groups) return fieldError("name", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    const { groups, bad, rows, only_rows: only } = problem.params;
+    $("#groups").replaceChildren(el("div", { class: "note bad", role: "alert" },
+      bad ? t("{bad} of {rows} rows cannot be used.", { bad: number(bad), rows: number(rows) }) : problem.detail), ...findings(groups, () => null));
+    $("#skip").hidden = !only;
+    $("#skip").replaceChildren(el("button", { type: "button", class: "btn", onclick: (/** @type {any} */ event) => save(true, event.currentTarget) },
+      t("Skip bad lines ({n})", { n: number(bad) })));
+    $("#groups").scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** @param {string} name */
+const open = (name) => location.assign(url(`/datasets/${name}`));
+
+/** @param {any[]} entries */
+function drawCatalog(entries) {
+  $("#catalog").hidden = false;
+  $("#entries tbody").replaceChildren(...entries.map((each, n) => el("tr", { "data-entry": each.name },
+    el("td", {}, el("input", { type: "checkbox", id: `entry-${n}`, value: each.name, disabled: Boolean(each.problem), checked: !each.problem, "aria-label": each.name })),
+    el("td", { class: "wrap" }, el("label", { for: `entry-${n}` }, each.name)), el("td", {}, each.format ?? "–"), el("td", { class: "wrap" }, each.where),
+    el("td", { class: "wrap" }, each.problem || (each.free ? "" : t("Taken; it gets a version number."))))));
+}
+
+$("#import").addEventListener("click", async () => {
+  const names = $$("#entries input:checked").map((box) => box.value);
+  if (!names.length) return note(t("Tick at least one."));
+  note("");
+  try {
+    const done = await busy($("#import"), post("/api/v1/datasets/import", { source, names }));
+    for (const each of done) {
+      const row = $(`#entries tr[data-entry="${CSS.escape(each.name)}"]`);
+      row.lastChild.replaceChildren(each.error ?? el("a", { href: url(`/datasets/${each.as}`) },
+        t("Imported as {name}, {n} rows", { name: each.as, n: number(each.rows) })));
+      const box = $("input", row);
+      box.checked = false;
+      box.disabled = !each.error;
+    }
+  } catch (problem) {
+    showProblem(problem);
+  }
+});
+$("[name=format]").addEventListener("change", () => {
+  chosen.columns = {};
+  chosen.format = $("[name=format]").value;
+  propose().catch(showProblem);
+});
+$("#form").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  save(false, $("#save"));
+});
+propose().catch(showProblem);
