@@ -54,7 +54,8 @@ async function call(method, path, body, options = {}) {
     throw new Problem(0, { code: "offline", detail: "The server did not answer." });
   }
   const json = /\bjson\b/.test(answer.headers.get("content-type") ?? "");
-  const given = json ? await answer.json() : null;
+  const text = await answer.text();
+  const given = json && text ? JSON.parse(text) : null;
   if (!answer.ok) {
     if (answer.status === 401) document.dispatchEvent(new CustomEvent("tunery:logged-out"));
     throw new Problem(answer.status, given ?? { title: answer.statusText });
