@@ -322,7 +322,7 @@ def safetensors(tensors: dict[str, tuple[int, ...]], *, fill: int = 0) -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
-def model_files(*, shards: int = 1, rows: int = 64) -> dict[str, bytes]:
+def model_files(*, shards: int = 1, rows: int = 64, fill: int = 0) -> dict[str, bytes]:
     """The files of a model that resolves; its weights are no real ones."""
     config = {"model_type": "llama", "max_position_embeddings": 2048, "hidden_size": 16}
     files = {
@@ -331,7 +331,8 @@ def model_files(*, shards: int = 1, rows: int = 64) -> dict[str, bytes]:
         "tokenizer_config.json": b'{"chat_template": "{{ messages }}", "eos_token": "</s>"}',
     }
     if shards == 1:
-        return {**files, "model.safetensors": safetensors({"embed.weight": (rows, 16)})}
+        weights = safetensors({"embed.weight": (rows, 16)}, fill=fill)
+        return {**files, "model.safetensors": weights}
     index = {}
     for number in range(1, shards + 1):
         name = f"model-{number:05d}-of-{shards:05d}.safetensors"

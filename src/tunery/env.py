@@ -31,6 +31,11 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
+def jobs_dir() -> Path:
+    """Folder of long work that is no run: downloads, exports, checks; one sub-folder a job."""
+    return home() / "jobs"
+
+
 def locks_dir() -> Path:
     """Folder of the device locks."""
     return home() / "locks"

@@ -75,9 +75,13 @@ class _Drawing:
                 self._update(event)
             case "file":
                 self._update(event)
+            case "verify" if event.total_bytes:  # one file of several: the bar goes on
+                pass
             case "verify":
                 text = t("checking {file}", file=event.file)
                 self._start(text, (SpinnerColumn(), TextColumn("{task.description}")))
+            case "wait":
+                pass
             case other:
                 assert_never(other)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunery.errors import LaunchError, RunError
@@ -25,7 +25,11 @@ START_SECONDS = 10.0
 
 
 def start(
-    folder: RunFolder, *, allow_drift: Sequence[str] = (), command: Sequence[str] | None = None
+    folder: RunFolder,
+    *,
+    allow_drift: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Start the worker of a prepared run; it outlives this process, its terminal and its session.
 
@@ -33,6 +37,7 @@ def start(
         folder: The run.
         allow_drift: Changed settings that the user accepts, passed to the worker.
         command: What to run in place of the worker.
+        environment: What it may see in place of a worker's environment.
 
     Returns:
         The worker's pid, which is also in worker.json by then.
@@ -59,7 +64,7 @@ def start(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=worker_env(),
+                env=worker_env() if environment is None else environment,
                 start_new_session=True,
                 pass_fds=(lock, told),
             )  # fmt: skip

@@ -25,6 +25,7 @@ import httpx
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
+from tunery.models import accounts
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REPORT_SECONDS = 0.1
@@ -102,14 +103,18 @@ class Downloader:
         headers: Sent with every request; ``Authorization`` goes to this host only.
         explain: Makes the error for an answer that is not tried again.
         policy: How patient it is.
-        tell: Called with (file, bytes there of all files) as they arrive.
+        tell: Called with (file, bytes there of it, bytes there of all files) as they arrive.
+        checks: Called with a file whose hash is being computed.
+        waits: Called with (what, seconds) before a pause after a failure.
     """
 
     host: str
     headers: dict[str, str]
     explain: Explain
     policy: Policy = field(default_factory=Policy)
-    tell: Callable[[str, int], None] = lambda file, done: None
+    tell: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
+    checks: Callable[[Wanted], None] = lambda wanted: None
+    waits: Callable[[str, float], None] = lambda what, seconds: None
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -120,6 +125,7 @@ class Downloader:
             headers={**self.headers, "Accept-Encoding": "identity"},
             follow_redirects=True,  # httpx drops Authorization when the host changes
             timeout=httpx.Timeout(self.policy.silence_seconds, connect=self.policy.connect_seconds),
+            proxy=accounts.proxy(),
         )
 
     def json(self, url: str) -> Any:
@@ -224,6 +230,7 @@ class Downloader:
                 self._stream(wanted, have)
 
         self._patiently(get, lambda: partial.stat().st_size, wanted.file)
+        self.checks(wanted)
         return _hash(partial, wanted) == wanted.digest
 
     def _stream(self, wanted: Wanted, have: int) -> None:
@@ -281,6 +288,7 @@ class Downloader:
             before = now
             if failed >= self.policy.attempts:
                 raise _gave_up(self.host, what, now, reason) from reason
+            self.waits(what, delay)
             if self._stop.wait(delay):
                 raise KeyboardInterrupt
 
@@ -291,7 +299,7 @@ class Downloader:
             if not force and now - self._told < REPORT_SECONDS:
                 return
             self._told = now
-            self.tell(wanted.file, sum(self._done.values()))
+            self.tell(wanted, done, sum(self._done.values()))
 
 
 def link(target: Path, place: Path) -> None:
@@ -362,6 +370,7 @@ def _wrong(wanted: Wanted, host: str) -> ModelError:
             hash="SHA-256" if wanted.algorithm == "sha256" else "git hash",
         ),
         fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+        code="checksum",
     )
 
 
@@ -374,6 +383,7 @@ def _busy(host: str, error: _Later) -> ModelError:
             status=error.status,
         ),
         fix=t("Run it again then; what came is kept. With a token the limits are higher."),
+        code="no_answer",
     )
 
 
@@ -393,4 +403,4 @@ def _gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
                 "{host}: the connection was cut again and again at {file}.", host=host, file=what
             )
     fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
-    return ModelError(why, fix=f"{kept} {fix}".strip())
+    return ModelError(why, fix=f"{kept} {fix}".strip(), code="no_answer")

@@ -19,7 +19,7 @@ import httpx
 
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import hubcache
+from tunery.models import accounts, hubcache
 from tunery.models.download import Downloader, Policy, Wanted
 from tunery.models.hubcache import HubName
 
@@ -46,19 +46,21 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repo at one commit."""
+    """A repo at one commit: its files, and what its page says of access and licence."""
 
     commit: str
     files: tuple[RemoteFile, ...]
+    gated: bool = False
+    licence: str = ""
 
 
 def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, else huggingface.co.
+    """The hub's address: HF_ENDPOINT, else the one saved in Settings, else huggingface.co.
 
     Raises:
         ModelError: HF_ENDPOINT is not an address.
     """
-    value = (os.environ.get("HF_ENDPOINT") or DEFAULT).rstrip("/")
+    value = (accounts.value("hub_endpoint") or DEFAULT).rstrip("/")
     if not value.startswith(("http://", "https://")):
         raise ModelError(
             t("HF_ENDPOINT: {value!r} is not an address.", value=value),
@@ -72,7 +74,7 @@ def connect(hub: HubName, policy: Policy) -> Downloader:
     from huggingface_hub import get_token
     from huggingface_hub.utils import build_hf_headers
 
-    token = get_token()
+    token = accounts.value("hub_token") or get_token()
     headers = build_hf_headers(token=token or False, library_name="tunery")
     return Downloader(
         host=host_of(endpoint()),
@@ -100,7 +102,14 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
             t("{host}: the answer names no commit; this is not a model hub.", host=downloader.host),
             fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
         )
-    return Listing(commit, files)
+    card = answer.get("cardData")
+    licence = card.get("license") if isinstance(card, dict) else ""
+    return Listing(
+        commit,
+        files,
+        gated=bool(answer.get("gated")),
+        licence=licence if isinstance(licence, str) else "",
+    )
 
 
 def wanted(hub: HubName, commit: str, file: RemoteFile) -> Wanted:
@@ -157,13 +166,17 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
         return ModelError(
             t("{repo}: gated: its authors ask you to accept their terms first.", repo=hub.repo),
             fix=f"{licence} {again}",
+            code="gated",
             model=hub.repo,
+            page=page,
         )
     if code == "RevisionNotFound":
         return ModelError(
             t("{repo}: there is no revision {revision}.", repo=hub.repo, revision=hub.revision),
             fix=t("Look at its branches and tags: {page}/tree/main", page=page),
+            code="no_revision",
             model=hub.repo,
+            page=f"{page}/tree/main",
         )
     if code == "RepoNotFound" or status == 404 or (status == 401 and not with_token):
         private = "" if with_token else f" {t('If it is private:')} {login}"
@@ -174,12 +187,14 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
                 host=host,
             ),
             fix=t("Check the spelling of owner/name.") + private,
+            code="no_repo",
             model=hub.repo,
         )
     if status == 401:
         return ModelError(
             t("{host}: the token was refused (HTTP 401).", host=host),
             fix=t("It may be expired or mistyped: hf auth login, or set HF_TOKEN again."),
+            code="token_refused",
             model=hub.repo,
         )
     if status == 403:

@@ -178,6 +178,7 @@ def check_disk(folder: Path, need: int, *, what: str) -> None:
                 free=env.human_bytes(free),
             ),
             fix=t("Free some space, or set TUNERY_HOME or HF_HOME to a larger disk."),
+            code="disk_full",
         )
 
 

@@ -20,6 +20,7 @@ import httpx
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
+from tunery.models import accounts
 from tunery.models.download import Downloader, Policy, Wanted
 from tunery.models.hub import Listing, RemoteFile, host_of
 from tunery.models.hubcache import HubName
@@ -31,7 +32,7 @@ DEFAULT = "https://www.modelscope.cn"
 def endpoint() -> str:
     """The address of ModelScope."""
     domain = os.environ.get("MODELSCOPE_DOMAIN")
-    value = os.environ.get("MODELSCOPE_ENDPOINT") or (f"https://{domain}" if domain else DEFAULT)
+    value = accounts.value("modelscope_endpoint") or (f"https://{domain}" if domain else DEFAULT)
     return value.rstrip("/")
 
 
@@ -42,7 +43,7 @@ def folder_of(repo: str) -> Path:
 
 def connect(hub: HubName, policy: Policy) -> Downloader:
     """Open a downloader for one repo; the caller closes it."""
-    token = os.environ.get("MODELSCOPE_API_TOKEN", "")
+    token = accounts.value("modelscope_token")
     headers = {"User-Agent": "tunery"}
     if token:
         headers["Authorization"] = f"Bearer {token}"

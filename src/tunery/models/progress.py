@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["plan", "file", "verify", "convert", "note", "done"]
+Kind = Literal["plan", "file", "verify", "wait", "convert", "note", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,17 @@ class ProgressEvent:
 
     Args:
         kind: ``plan`` (totals are known), ``file`` (bytes arrived), ``verify`` (a hash is being
-            checked), ``convert`` (a GGUF file is being converted), ``note`` (a sentence), ``done``.
+            checked), ``wait`` (no answer; tried again later), ``convert`` (a GGUF file is being
+            converted), ``note`` (a sentence), ``done``.
         model: The name the user gave.
         file: The file concerned, relative to the model.
         done_bytes: Bytes there so far, over all files of the plan.
         total_bytes: Bytes of all files of the plan; 0 while unknown.
         num_files: Files of the plan.
         text: A sentence for people.
+        file_bytes: Bytes of ``file`` that are there.
+        file_total: Bytes of ``file``.
+        seconds: For ``wait``: until the next try.
     """
 
     kind: Kind
@@ -34,6 +38,9 @@ class ProgressEvent:
     total_bytes: int = 0
     num_files: int = 0
     text: str = ""
+    file_bytes: int = 0
+    file_total: int = 0
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Give the event as plain data, for ``--json`` and for the page."""

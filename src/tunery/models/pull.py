@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -129,6 +130,7 @@ def choose(listing: Listing, name: str) -> list[RemoteFile]:
 
 def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = hub.connect(name, policy)
+    downloader.waits = _waits(str(name), progress)
     try:
         listing = hub.list_files(downloader, name)
         chosen = choose(listing, name.repo)
@@ -144,6 +146,7 @@ def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
 
 def _from_modelscope(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = modelscope.connect(name, policy)
+    downloader.waits = _waits(str(name), progress)
     try:
         listing = modelscope.list_files(downloader, name)
         listing = replace(listing, files=tuple(choose(listing, name.repo)))
@@ -164,10 +167,22 @@ def _download(
     check_disk(place, total - have, what=name)
     plan = ProgressEvent("plan", name, done_bytes=have, total_bytes=total, num_files=len(wanted))
     progress(plan)
-    downloader.tell = lambda file, done: progress(
-        replace(plan, kind="file", file=file, done_bytes=done)
+    downloader.tell = lambda file, have, done: progress(
+        replace(
+            plan,
+            kind="file",
+            file=file.file,
+            done_bytes=done,
+            file_bytes=have,
+            file_total=file.size,
+        )
     )
+    downloader.checks = lambda file: progress(replace(plan, kind="verify", file=file.file))
     downloader.fetch_all(wanted)
+
+
+def _waits(name: str, progress: Progress) -> Callable[[str, float], None]:
+    return lambda what, seconds: progress(ProgressEvent("wait", name, file=what, seconds=seconds))
 
 
 def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:

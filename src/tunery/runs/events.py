@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,20 @@ class EventWriter:
 
     Args:
         path: The log; made if missing.
+        required: The event types it may hold, with the fields that each must have.
+        statuses: The values of a ``status`` event.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        required: Mapping[str, Sequence[str]] = REQUIRED,
+        statuses: Sequence[str] = STATUSES,
+    ) -> None:
         self.path = path
+        self._required = required
+        self._statuses = statuses
         self._reserve = path.with_name(".reserve")
         self._unwritten: list[bytes] = []
         self.seq = repair(path)
@@ -80,12 +90,12 @@ class EventWriter:
             ValueError: The type is unknown or a field of it is missing.
             OSError: The log cannot be written, for another reason than a full disk.
         """
-        if type not in REQUIRED:
+        if type not in self._required:
             raise ValueError(f"no such event type: {type}")
-        missing = [name for name in REQUIRED[type] if name not in fields]
+        missing = [name for name in self._required[type] if name not in fields]
         if missing:
             raise ValueError(f"event {type} lacks {', '.join(missing)}")
-        if type == "status" and fields["status"] not in STATUSES:
+        if type == "status" and fields["status"] not in self._statuses:
             raise ValueError(f"no such status: {fields['status']}")
         self.seq += 1
         clock = round(time.monotonic(), 3)

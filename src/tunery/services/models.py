@@ -17,6 +17,7 @@ from tunery.config.adapter import FreezeConfig, FullConfig, LoraConfig
 from tunery.errors import ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import consent, demo, facts, files, hubcache, importing, modelscope
+from tunery.models.download import Policy
 from tunery.models.memory import ModelShape, estimate
 from tunery.models.progress import Progress
 from tunery.models.pull import Source
@@ -102,13 +103,20 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def pull(name: str, *, revision: str | None, source: Source, progress: Progress | None) -> Resolved:
-    """Fetch or import a model.
+def pull(
+    name: str,
+    *,
+    revision: str | None,
+    source: Source,
+    progress: Progress | None,
+    policy: Policy | None = None,
+) -> Resolved:
+    """Fetch or import a model; ``policy`` says how patiently.
 
     Raises:
         ModelError: It cannot be had; with what to do.
     """
-    return pull_model(name, revision=revision, source=source, progress=progress)
+    return pull_model(name, revision=revision, source=source, progress=progress, policy=policy)
 
 
 def to_remove(name: str) -> Removable:
