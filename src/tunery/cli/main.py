@@ -70,6 +70,7 @@ def commands() -> dict[str, str]:
         "plan": t("Show what a run would do and need, without starting it."),
         "runs": t("List, follow, stop, resume, verify and delete runs."),
         "chat": t("Talk to a model or a run, or to two side by side."),
+        "serve": t("Serve models and runs to OpenAI's clients."),
         "export": t("Write a run's result as an adapter or a merged model."),
         "data": t("List, check, preview, add and remove datasets."),
         "models": t("Get, list, resolve and remove models."),

@@ -1,0 +1,59 @@
+"""`tunery serve`: models and runs behind an OpenAI-compatible address.
+
+Reads its words, then becomes ``python -m tunery.server``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tunery.i18n import t
+
+app = App(name="serve", help=t("Serve models and runs to OpenAI's clients."))
+
+
+@app.default
+def serve(
+    *models: Annotated[str, Parameter(name="MODEL_OR_RUN", required=True)],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
+    root_path: str = "",
+    public_url: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
+    requests_per_minute: int | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Serve models and runs to OpenAI's clients until Ctrl-C.
+
+    Args:
+        models: Models, runs, checkpoints or adapters; NAME=MODEL chooses the name for callers.
+        host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
+        port: Port to listen on; a taken one is an error, never another one.
+        api_key: Key that callers send, in place of the kept one; or set TUNERY_API_KEY.
+        root_path: Prefix under which a proxy shows it, such as /proxy/8000.
+        public_url: Address that callers use when a proxy stands before it.
+        requests_per_minute: Most requests of one key in a minute; 0 is no limit.
+        json: Print one line of JSON when it is ready.
+    """
+    from tunery.cli.progress import model_progress
+    from tunery.models.resolve import ensure
+    from tunery.services.serving import split
+
+    with model_progress(as_json=json) as progress:
+        for name in models:
+            ensure(split(name)[1], progress=progress)
+    words = ["--host", host, "--port", str(port)]
+    words += ["--root-path", root_path] if root_path else []
+    words += [word for url in public_url or () for word in ("--public-url", url)]
+    if requests_per_minute is not None:
+        words += ["--requests-per-minute", str(requests_per_minute)]
+    words += ["--json"] if json else []
+    if api_key:
+        # Anybody on this machine can read a process's words; its environment is its user's own.
+        os.environ["TUNERY_API_KEY"] = ",".join(api_key)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "tunery.server", *words, "--", *models])
