@@ -205,6 +205,9 @@ def _wants_page(scope: Scope) -> bool:
 
 
 def _page(scope: Scope, problem: Problem) -> Response:
+    draw = getattr(getattr(scope.get("app"), "state", None), "error_page", None)
+    if draw is not None:  # the page's server draws it like any other page
+        return draw(scope, problem, _told(scope, problem.detail), _told(scope, problem.fix))
     lines = [f"<h1>{problem.status}</h1>", f"<p>{html.escape(_told(scope, problem.detail))}</p>"]
     if problem.fix:
         lines.append(f"<p>{html.escape(_told(scope, problem.fix))}</p>")

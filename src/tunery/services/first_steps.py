@@ -55,7 +55,7 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
     runs = store.list_runs() if runs is None else runs
     happened = marks.marked()
     ready = [model for model in models.listing() if model.get("ok")]
-    finished = next((run for run in runs if run.status == "done"), None)
+    finished = next((run for run in runs if run.status == "finished"), None)
     return [
         _model(ready),
         Step(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.runs import store
 from tunery.runs.status import RunStatus
-from tunery.services import first_steps, machine
+from tunery.services import first_steps, machine, run_list
 from tunery.services.first_steps import Step
 from tunery.web.render import render
 
@@ -27,6 +26,7 @@ class StartView:
         next: Key of the first step that is not done.
         machine: Figures of this machine.
         runs: The last runs, newest first.
+        sparks: The loss of each as points of a small drawing.
     """
 
     steps: list[Step]
@@ -34,12 +34,14 @@ class StartView:
     next: str
     machine: machine.Machine
     runs: list[RunStatus]
+    sparks: dict[str, str]
 
 
 @router.get("/")
 def start(request: Request) -> HTMLResponse:
     """Draw the page."""
-    runs = store.list_runs()
+    roll = run_list.roll()
+    runs = roll.look()
     steps = first_steps.first_steps(runs)
     following = next((step.key for step in steps if not step.done), "")
     hidden = first_steps.hidden()
@@ -49,5 +51,6 @@ def start(request: Request) -> HTMLResponse:
         next=following,
         machine=machine.look(),
         runs=runs[:RECENT_RUNS],
+        sparks={run.name: roll.facts(run.name).spark for run in runs[:RECENT_RUNS]},
     )
     return render(request, "start.html", view)

@@ -13,7 +13,7 @@
  */
 import { $, $$, announce, badge, bar, el, root, url, version } from "./dom.js";
 import { onState, subscribe } from "./live.js";
-import { number, t } from "./words.js";
+import { bytes, number, t } from "./words.js";
 
 /** @param {string} text @param {{undo?: () => Promise<unknown>, seconds?: number, kind?: string}} [options] */
 export function toast(text, { undo, seconds = undo ? 10 : 5, kind = "" } = {}) {
@@ -202,8 +202,8 @@ function onRuns(message) {
 /** @param {any} before @param {any} run */
 function sayProgress(before, run) {
   if (!before) return;
-  if (before.status !== run.status && ["done", "failed", "interrupted"].includes(run.status)) {
-    announce(t(run.status === "done" ? "{name} is done." : "{name} failed.", { name: run.name }));
+  if (before.status !== run.status && ["finished", "failed", "interrupted"].includes(run.status)) {
+    announce(t(run.status === "finished" ? "{name} is done." : "{name} failed.", { name: run.name }));
   } else if (run.status === "running" && run.num_steps) {
     const share = 10 * Math.floor((10 * run.step) / run.num_steps);
     if (share > (told.get(run.name) ?? 0)) announce(t("{name} is {share} % done.", { name: run.name, share }));
@@ -213,16 +213,30 @@ function sayProgress(before, run) {
 
 /** @param {string} status */
 export function statusWord(status) {
-  const table = { running: "Running", queued: "Queued", paused: "Paused", stopping: "Stopping", done: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
+  const table = { running: "Running", queued: "Queued", paused: "Paused", stopping: "Stopping", done: "Done", finished: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
   return t(table[/** @type {keyof typeof table} */ (status)] ?? status);
+}
+
+/** @type {any} what the topic machine said last */
+let machine = null;
+
+/** What there is to train on, while nothing is trained. @param {any} now */
+function machineLine(now) {
+  const gpu = now.gpus[0];
+  const [free, total] = gpu ? [gpu.free_bytes, gpu.total_bytes] : [now.available_bytes, now.memory_bytes];
+  const text = t("{free} of {total} free", { free: bytes(free), total: bytes(total) });
+  return el("div", { class: "jobbox idle" },
+    el("span", { class: "cut", title: gpu?.name }, gpu ? gpu.name : t("CPU, {n} cores", { n: now.cores })),
+    el("span", { class: "muted num" }, text),
+    bar(total - free, total, text));
 }
 
 function drawJobs() {
   const box = $("#jobbox");
   const live = [...runs.values()].filter((run) => LIVE.includes(run.status));
   live.sort((a, b) => LIVE.indexOf(a.status) - LIVE.indexOf(b.status));
-  box.hidden = !live.length;
-  if (!live.length) return box.replaceChildren();
+  box.hidden = !live.length && !machine;
+  if (!live.length) return box.replaceChildren(...(machine ? [machineLine(machine)] : []));
   const run = live[0];
   const more = live.length - 1;
   const text = run.num_steps ? t("{step} of {total} steps", { step: number(run.step), total: number(run.num_steps) }) : t("starting…");
@@ -318,4 +332,8 @@ document.querySelector(".place[aria-current]")?.scrollIntoView({ block: "nearest
 if (document.getElementById("jobbox")) {
   onState(onConnection);
   subscribe("runs", "", onRuns);
+  subscribe("machine", "", (message) => {
+    machine = message;
+    drawJobs();
+  });
 }

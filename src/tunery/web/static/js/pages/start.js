@@ -1,9 +1,10 @@
 // @ts-check
-/** Start: asks the hub once the page stands, hides the steps, copies the report. */
+/** Start: asks the hub once the page stands, hides the steps, copies the report, follows runs. */
 import { get, put } from "../api.js";
-import { $, el, url } from "../dom.js";
-import { busy, copy, showProblem } from "../shell.js";
-import { number, t } from "../words.js";
+import { $, badge, el, url } from "../dom.js";
+import { subscribe } from "../live.js";
+import { busy, copy, showProblem, statusWord } from "../shell.js";
+import { duration, number, t } from "../words.js";
 
 const hub = document.getElementById("hub");
 
@@ -39,5 +40,15 @@ $("#report").addEventListener("click", async () => {
     copy((await busy($("#report"), get("/api/v1/machine/report"))).text);
   } catch (problem) {
     showProblem(problem);
+  }
+});
+
+subscribe("runs", "", (message) => {
+  for (const run of message.items ?? []) {
+    const row = document.querySelector(`tr[data-run="${CSS.escape(run.name)}"]`);
+    if (!row) continue;
+    $("[data-status]", row).replaceChildren(badge(run.status, statusWord(run.status)));
+    $("[data-loss]", row).textContent = number(run.loss, 3);
+    $("[data-time]", row).textContent = duration(run.duration_seconds);
   }
 });
