@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -18,7 +20,7 @@ from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
 from tunery.runs.verify import doctor
-from tunery.services import training, words
+from tunery.services import notify, training, words
 
 app = App(name="runs", help=t("List, follow, stop, resume, verify and delete runs."))
 
@@ -156,6 +158,66 @@ def delete(name: str, *, json: Json = False) -> None:
         print_json({"deleted": name, "bytes": size})
     else:
         out.print(t("{run} is deleted; {size} are free again.", run=name, size=human_bytes(size)))
+
+
+@app.command(name="keep-on")
+def keep_on(*, json: Json = False) -> None:
+    """Cancel the power-off that a run's end has begun.
+
+    Args:
+        json: Print one JSON object.
+    """
+    cancelled = notify.keep_on()
+    if json:
+        print_json({"run": cancelled.run, "seconds_left": round(cancelled.seconds_left, 1)})
+    else:
+        out.print(t("The machine stays on."))
+
+
+@app.command(name="notify")
+def set_notify(
+    *,
+    webhook: str | None = None,
+    email: str | None = None,
+    power_off: str | None = None,
+    countdown: float | None = None,
+    off: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Show or set what happens when a run ends; nothing does until you set it.
+
+    Args:
+        webhook: Address that gets a JSON message; an empty one turns it off.
+        email: Command that gets the message on its standard input; {subject} is filled in.
+        power_off: Command that turns this machine off once nothing runs or waits.
+        countdown: Seconds in which the power-off can be cancelled.
+        off: Turn all of it off; commands and address are kept.
+        json: Print one JSON object.
+    """
+    chosen = notify.read()
+    if webhook is not None:
+        chosen = replace(chosen, webhook=webhook, webhook_on=bool(webhook))
+    if email is not None:
+        chosen = replace(chosen, email=tuple(shlex.split(email)), email_on=bool(email))
+    if power_off is not None:
+        words_ = tuple(shlex.split(power_off))
+        chosen = replace(chosen, power_off=words_, power_off_on=bool(words_))
+    if countdown is not None:
+        chosen = replace(chosen, countdown_seconds=countdown)
+    if off:
+        chosen = replace(chosen, webhook_on=False, email_on=False, power_off_on=False)
+    if chosen != notify.read():
+        notify.save(chosen)
+    if json:
+        print_json(chosen.public())
+        return
+    for label, is_on, value in (
+        (t("Webhook"), chosen.webhook_on, notify.hidden(chosen.webhook)),
+        (t("E-mail command"), chosen.email_on, shlex.join(chosen.email)),
+        (t("Power-off command"), chosen.power_off_on, shlex.join(chosen.power_off)),
+    ):
+        state = t("on") if is_on else t("off")
+        out.print(Text(f"{label}: {state}  {value}".rstrip()), soft_wrap=True)
 
 
 @app.command

@@ -138,7 +138,7 @@ def _results(
         ("forgetting", t("Forgetting"), "number", "low"),
         ("steps", t("Steps"), "count", ""),
         ("tokens", t("Tokens"), "count", ""),
-        ("seconds", t("Time"), "seconds", "low"),
+        ("seconds", t("Time"), "seconds", ""),
         ("speed", t("Tokens/s"), "count", "high"),
         ("memory", t("Memory"), "count", "low"),
     ]
@@ -180,7 +180,11 @@ def _best(values: Sequence[float | None], good: str) -> list[int]:
     if not good or len(there) < 2 or len(set(there)) == 1:
         return []
     wanted = min(there) if good == "low" else max(there)
-    return [i for i, v in enumerate(values) if v == wanted]
+    # What looks equal on the screen is equally good; if all look equal, none is the best.
+    near = [
+        i for i, v in enumerate(values) if v is not None and math.isclose(v, wanted, rel_tol=5e-4)
+    ]
+    return near if len(near) < len(there) else []
 
 
 def _deltas(values: Sequence[float | None], baseline: int | None) -> list[float | None]:

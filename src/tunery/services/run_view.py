@@ -19,7 +19,7 @@ from tunery.runs.diagnosis import Diagnosis, diagnose
 from tunery.runs.events import Event, number
 from tunery.runs.folder import RunFolder, open_run
 from tunery.runs.status import RunStatus
-from tunery.services import metrics
+from tunery.services import metrics, words
 from tunery.services.run_list import RunRow, rows_of
 from tunery.services.training import failure
 
@@ -322,6 +322,14 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
     # Progress bars draw over themselves: what was left at the end is what one would have seen.
     shown = [line.rstrip("\r").rsplit("\r", 1)[-1][:2000] for line in shown]
     return shown, begin + end, cut or len(shown) < len(lines)
+
+
+def story_lines(told: metrics.Story, after: int = 0) -> list[tuple[int, str]]:
+    """What happened, as sentences with the numbers of their events, after an event."""
+    with told.lock:
+        events = [event for event in told.events if event["seq"] > after]
+    said = [(event["seq"], words.told(event, checked=False)) for event in events]
+    return [(seq, text.strip()) for seq, text in said if text]
 
 
 def _worst(told: metrics.Story) -> list[dict[str, Any]]:

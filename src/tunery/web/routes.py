@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tunery.web.pages import chat, datasets, login, settings, start, static
+from tunery.web.pages import (
+    chat,
+    compare,
+    datasets,
+    login,
+    run,
+    runs,
+    settings,
+    start,
+    static,
+)
 
 PAGES: list[APIRouter] = [
     chat.router,
@@ -13,4 +23,7 @@ PAGES: list[APIRouter] = [
     login.router,
     start.router,
     settings.router,
+    runs.router,
+    run.router,
+    compare.router,
 ]

@@ -159,10 +159,14 @@ def log(
     name: str,
     after: Annotated[int, Query(ge=0)] = 0,
     tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
+    story_after: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """Lines of worker.log, from a byte on or the last ones."""
-    lines, cursor, cut = run_view.log_lines(open_run(name).worker_log, after=after, tail=tail)
-    return {"lines": lines, "cursor": cursor, "cut": cut}
+    """Lines of worker.log, from a byte on or the last ones; and the run's events in words."""
+    folder = open_run(name)
+    lines, cursor, cut = run_view.log_lines(folder.worker_log, after=after, tail=tail)
+    told = metrics.story(folder)
+    story = [text for _, text in run_view.story_lines(told, story_after)]
+    return {"lines": lines, "cursor": cursor, "cut": cut, "story": story, "seq": told.seq}
 
 
 @router.get("/{name}/log/file")

@@ -1,0 +1,72 @@
+"""One run: its curves, samples, checkpoints, log, settings and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery.services import notify, run_made, run_view
+from tunery.services.run_made import Made
+from tunery.services.run_view import RunView
+from tunery.web.render import render
+
+TABS = ("charts", "samples", "checkpoints", "log", "settings", "data")
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """What run.html draws.
+
+    Args:
+        run: The run as it is now.
+        made: What it was made with.
+        first: One row of its first batch; empty before that.
+        tab: Which tab is open.
+        told: What became of the messages at its end.
+        countdown: A power-off that is under way.
+    """
+
+    run: RunView
+    made: Made
+    first: dict[str, Any]
+    tab: str
+    told: dict[str, str]
+    countdown: notify.Countdown | None
+
+    @property
+    def token_rows(self) -> list[tuple[str, int, bool]]:
+        """Text, id and whether it is trained, of each token of the first batch's row."""
+        ids, mask = self.first.get("input_ids") or [], self.first.get("loss_mask") or []
+        texts = self.first.get("tokens") or [str(token) for token in ids]
+        return list(zip(texts, ids, mask, strict=False))
+
+
+@router.get("/runs/{name}")
+def run(request: Request, name: str, tab: str = "charts") -> HTMLResponse:
+    """Draw the page."""
+    return render(request, "run.html", look(name, tab))
+
+
+@router.get("/runs/{name}/-/parts")
+def parts(request: Request, name: str) -> HTMLResponse:
+    """Draw what changes while the run goes on."""
+    return render(request, "run_parts.html", look(name, "charts"))
+
+
+def look(name: str, tab: str) -> PageView:
+    """Gather the view."""
+    from tunery.runs.folder import open_run
+
+    seen = run_view.view(name)
+    return PageView(
+        run=seen,
+        made=run_made.made(name),
+        first=run_made.first_batch(name),
+        tab=tab if tab in TABS else "charts",
+        told=notify.outcome(open_run(name)),
+        countdown=notify.countdown(),
+    )

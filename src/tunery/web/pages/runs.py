@@ -1,0 +1,58 @@
+"""Runs: the table of all runs, filters, the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery.launch import queue
+from tunery.services import notify, run_list
+from tunery.web.render import render
+
+MOST_ROWS = 300
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunsView:
+    """What runs.html draws.
+
+    Args:
+        found: The newest runs, all that the filters of the address choose from.
+        waiting: The queue.
+        held: Which run holds which device.
+        countdown: A power-off that is under way.
+    """
+
+    found: run_list.Found
+    waiting: list[queue.Waiting]
+    held: dict[str, str]
+    countdown: notify.Countdown | None
+
+    def delta(self, row: run_list.RunRow) -> float | None:
+        """Best validation loss less that of the baseline."""
+        base = self.found.baseline
+        if base is None or base.state.name == row.state.name:
+            return None
+        mine, other = row.facts.best_loss, base.facts.best_loss
+        return mine - other if mine is not None and other is not None else None
+
+
+def look() -> RunsView:
+    """Gather the view."""
+    found = run_list.find(run_list.Query(page_size=MOST_ROWS))
+    return RunsView(found, queue.waiting(), queue.holders(), notify.countdown())
+
+
+@router.get("/runs")
+def runs(request: Request) -> HTMLResponse:
+    """Draw the page."""
+    return render(request, "runs.html", look())
+
+
+@router.get("/runs/-/parts")
+def parts(request: Request) -> HTMLResponse:
+    """Draw what changes while the page is open."""
+    return render(request, "runs_parts.html", look())

@@ -1,0 +1,58 @@
+// @ts-check
+/** Runs beside each other: one chart of all, across an axis on which they can be compared. */
+import { makeChart, smooth } from "../chart.js";
+import { Curves } from "../curves.js";
+import { $, data, recall, remember } from "../dom.js";
+import { subscribe } from "../live.js";
+import { copy, showProblem } from "../shell.js";
+import { t } from "../words.js";
+
+/** @type {{name: string, title: string, baseline: boolean}[]} */
+const runs = data("compared");
+const all = runs.map(({ name }) => new Curves(name));
+const LABELS = { step: t("Step"), epoch: t("Epoch"), tokens: t("Tokens"), time: t("Time") };
+const kept = { axis: "epoch", smoothing: 0.8, ...(recall("compare") ?? {}) };
+const chart = makeChart($("#chart"), {
+  title: t("Training loss"),
+  series: runs.map(({ title, baseline }, i) => ({ label: title, color: baseline ? "edge" : `c${i + 1}`, width: baseline ? 4 : 2 })),
+});
+
+function draw() {
+  const what = $("#what").value;
+  const tables = all.map((curves) => {
+    if (what === "eval") {
+      const evals = curves.evals.filter(({ loss }) => loss !== null);
+      return [evals.map(({ step }) => curves.across(kept.axis, step)), evals.map(({ loss }) => loss)];
+    }
+    const { x, mean } = curves.points(what, kept.axis);
+    return [x, smooth(mean, kept.smoothing)];
+  });
+  // @ts-ignore: uPlot is the vendored script
+  const [x, ...ys] = uPlot.join(tables);
+  chart.set({ x, ys, xLabel: LABELS[/** @type {"step"} */ (kept.axis)], isTime: kept.axis === "time" });
+}
+
+/** @param {Record<string, any>} change */
+function prefer(change) {
+  Object.assign(kept, change);
+  remember("compare", kept);
+  draw();
+}
+
+$("#axis").value = kept.axis;
+$("#smoothing").value = kept.smoothing;
+$("#axis").addEventListener("change", () => prefer({ axis: $("#axis").value }));
+$("#smoothing").addEventListener("input", () => prefer({ smoothing: Number($("#smoothing").value) }));
+$("#what").addEventListener("change", draw);
+$("#log-scale").addEventListener("change", () => chart.options({ log: $("#log-scale").checked }));
+$("#share").addEventListener("click", () => copy(location.href));
+
+Promise.all(all.map((curves) => curves.load(1000))).then(() => {
+  draw();
+  all.forEach((curves, i) => {
+    let queue = Promise.resolve();
+    subscribe(`run:${runs[i].name}`, curves.cursor, (message) => {
+      queue = queue.then(async () => { if (await curves.take(message)) draw(); }).catch(showProblem);
+    });
+  });
+}, showProblem);

@@ -1,0 +1,289 @@
+// @ts-check
+/** One run: charts that follow it, tabs, stop and resume, samples, log. */
+import { get, patch, post } from "../api.js";
+import { makeChart, shortNumber, smooth } from "../chart.js";
+import { Curves, KEYS } from "../curves.js";
+import { marked } from "../diff.js";
+import { $, $$, data, debounce, el, recall, remember, url } from "../dom.js";
+import { subscribe } from "../live.js";
+import { keepOn, moveParts, partsOf } from "../parts.js";
+import { ask, busy, copy, showProblem, strip, toast } from "../shell.js";
+import { bytes, t } from "../words.js";
+
+const run = data("run");
+const api = `/api/v1/runs/${encodeURIComponent(run.name)}`;
+const curves = new Curves(run.name);
+const kept = { smoothing: 0.8, axis: "step", log: false, clip: false, ...(recall("charts") ?? {}) };
+
+// --- charts -------------------------------------------------------------------------------
+
+const LABELS = { step: t("Step"), epoch: t("Epoch"), tokens: t("Tokens"), time: t("Time") };
+const charts = {
+  loss: makeChart($('[data-chart="loss"] .chart'), { title: t("Loss"), series: [
+    { label: t("training"), color: "c1", faint: true, width: 1 }, { label: t("smoothed"), color: "c1", width: 2 },
+    { label: t("validation"), color: "c2", dots: true }] }),
+  learning_rate: single("learning_rate", t("Learning rate"), "c3"),
+  grad_norm: single("grad_norm", t("Gradient norm"), "c4"),
+  tokens_per_second: single("tokens_per_second", t("Tokens/s"), "c6"),
+  memory_bytes: single("memory_bytes", t("Memory"), "c5", bytes),
+};
+
+/** @param {string} key @param {string} title @param {string} color @param {(value: number) => string} [format] */
+function single(key, title, color, format = shortNumber) {
+  return makeChart($(`[data-chart="${key}"] .chart`), { title, series: [{ label: title, color, width: 1.5 }], format });
+}
+
+function drawCharts() {
+  const { axis } = kept;
+  const xLabel = LABELS[/** @type {keyof typeof LABELS} */ (axis)];
+  const isTime = axis === "time";
+  const markers = curves.checkpoints.map((step) => curves.across(axis, step));
+  for (const key of KEYS) {
+    const { x, value, mean } = curves.points(key, axis);
+    $(`[data-chart="${key}"]`).hidden = !x.length;
+    if (!x.length) continue;
+    if (key !== "loss") charts[/** @type {"grad_norm"} */ (key)].set({ x, ys: [value], xLabel, isTime });
+    else charts.loss.set({ ...withEvals(x, value, smooth(mean, kept.smoothing), axis), xLabel, isTime, markers });
+  }
+  $("#no-points").hidden = curves.series.loss.step.length > 0;
+  if (!$("#loss-table").hidden) drawTable();
+}
+
+/** @param {number[]} x @param {(number|null)[]} value @param {any[]} smoothed @param {string} axis */
+function withEvals(x, value, smoothed, axis) {
+  const evals = curves.evals.filter(({ loss }) => loss !== null);
+  // @ts-ignore: uPlot is the vendored script
+  const [xs, ...ys] = uPlot.join([[x, value, smoothed], [evals.map(({ step }) => curves.across(axis, step)), evals.map(({ loss }) => loss)]]);
+  return { x: xs, ys };
+}
+
+function lossRows() {
+  const { x, ys } = charts.loss.points();
+  return x.map((at, i) => [at, ys[0][i], ys[1][i], ys[2][i]]);
+}
+
+function drawTable() {
+  const rows = lossRows();
+  const stride = Math.max(1, Math.ceil(rows.length / 200));
+  const shown = rows.filter((row, i) => i % stride === 0 || i === rows.length - 1 || (row[3] ?? null) !== null);
+  const cell = (/** @type {any} */ v) => el("td", { class: "r" }, v === null || v === undefined ? "–" : String(Number(v.toPrecision(5))));
+  const heads = [LABELS[/** @type {"step"} */ (kept.axis)], t("training"), t("smoothed"), t("validation")];
+  $("#loss-table").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col", class: "r" }, text)))),
+    el("tbody", {}, ...shown.map((row) => el("tr", {}, ...row.map(cell))))));
+}
+
+/** @param {Blob} blob @param {string} name */
+function download(blob, name) {
+  const link = el("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+}
+
+function saveCsv() {
+  const lines = [[kept.axis, "loss", "smoothed", "validation_loss"], ...lossRows()];
+  download(new Blob([lines.map((row) => row.map((v) => v ?? "").join(",")).join("\n") + "\n"], { type: "text/csv" }), `${run.name}.csv`);
+}
+
+/** @param {Record<string, any>} change */
+function prefer(change) {
+  Object.assign(kept, change);
+  remember("charts", kept);
+}
+
+function wireCharts() {
+  $("#smoothing").value = kept.smoothing;
+  $("#axis").value = kept.axis;
+  $("#log-scale").checked = kept.log;
+  $("#clip").checked = kept.clip;
+  charts.loss.options({ log: kept.log, clip: kept.clip });
+  $("#smoothing").addEventListener("input", () => { prefer({ smoothing: Number($("#smoothing").value) }); drawCharts(); });
+  $("#axis").addEventListener("change", () => { prefer({ axis: $("#axis").value }); drawCharts(); });
+  $("#log-scale").addEventListener("change", () => { prefer({ log: $("#log-scale").checked }); charts.loss.options({ log: kept.log }); });
+  $("#clip").addEventListener("change", () => { prefer({ clip: $("#clip").checked }); charts.loss.options({ clip: kept.clip }); });
+  $("#as-csv").addEventListener("click", saveCsv);
+  $("#as-png").addEventListener("click", async () => download(await charts.loss.png(), `${run.name}.png`));
+  $("#as-table").addEventListener("click", () => {
+    const table = $("#loss-table");
+    table.hidden = !table.hidden;
+    $('[data-chart="loss"]').hidden = !table.hidden;
+    $("#as-table").setAttribute("aria-pressed", String(!table.hidden));
+    $("#as-table").textContent = t(table.hidden ? "Show as table" : "Show the chart");
+    if (!table.hidden) drawTable();
+  });
+}
+
+// --- tabs ---------------------------------------------------------------------------------
+
+/** @param {string} key */
+function openTab(key) {
+  for (const tab of $$(".tabs [data-tab]")) tab.toggleAttribute("aria-current", false);
+  $(`.tabs [data-tab="${key}"]`).setAttribute("aria-current", "page");
+  for (const panel of $$("[data-panel]")) panel.hidden = panel.dataset.panel !== key;
+  history.replaceState(null, "", key === "charts" ? location.pathname : `?tab=${key}`);
+  if (key === "log") readLog();
+  if (key === "samples") markSamples();
+}
+
+// --- samples ------------------------------------------------------------------------------
+
+function markSamples() {
+  for (const sample of $$(".sample")) showAnswer(sample);
+}
+
+/** @param {HTMLElement} sample */
+function showAnswer(sample) {
+  const answers = $$("[data-answer]", sample);
+  const at = sample.querySelector("[data-scrub]");
+  const chosen = answers[at ? Number(/** @type {HTMLInputElement} */ (at).value) : answers.length - 1];
+  if (!chosen) return;
+  const text = chosen.content.textContent ?? "";
+  const before = $("[data-before]", sample).textContent;
+  $("[data-at]", sample).textContent = chosen.dataset.step;
+  const pieces = $("#mark").checked ? marked(text, before) : [{ text, differs: false }];
+  $("[data-after]", sample).replaceChildren(...pieces.map((piece) => (piece.differs ? el("mark", {}, piece.text) : piece.text)));
+}
+
+// --- log ----------------------------------------------------------------------------------
+
+let logAt = 0;
+let storyAt = 0;
+let logRead = false;
+let level = "";
+const ERROR = /\b(error|traceback|exception|failed|fatal)\b/i;
+const WARNING = /\bwarn(ing)?\b|^!/i;
+
+const readLog = debounce(150, async () => {
+  if ($('[data-panel="log"]').hidden) return;
+  const answer = await get(`${api}/log`, { after: logAt, story_after: storyAt }).catch(() => null);
+  if (!answer) return;
+  const box = $("#log");
+  if (!logRead) box.replaceChildren();
+  for (const line of answer.story) box.append(el("div", { class: "event", dataset: { level: "event" } }, `· ${line}`));
+  storyAt = answer.seq;
+  if (answer.cut && !logRead) box.append(el("div", { class: "event" }, t("Earlier lines are in the file.")));
+  logAt = answer.cursor;
+  logRead = true;
+  for (const line of answer.lines) box.append(logLine(line));
+  if (!box.childElementCount) box.append(el("div", { class: "event" }, t("The log is empty.")));
+  while (box.childElementCount > 5000) box.firstElementChild.remove();
+  sift();
+  if ($("#follow").checked) box.scrollTop = box.scrollHeight;
+});
+
+/** @param {string} line */
+function logLine(line) {
+  const kind = ERROR.test(line) ? "error" : WARNING.test(line) ? "warn" : "plain";
+  return el("div", { class: kind, dataset: { level: kind } }, line);
+}
+
+function sift() {
+  const words = $("#log-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const line of $$("#log > div")) {
+    const text = line.textContent.toLowerCase();
+    line.hidden = (level && line.dataset.level !== level) || !words.every((/** @type {string} */ word) => text.includes(word));
+  }
+}
+
+function wireLog() {
+  $("#log-search").addEventListener("input", debounce(120, sift));
+  for (const chip of $$("[data-level].chip")) {
+    chip.addEventListener("click", () => {
+      level = chip.dataset.level;
+      for (const other of $$("[data-level].chip")) other.setAttribute("aria-pressed", String(other === chip));
+      sift();
+    });
+  }
+  const box = $("#log");
+  box.addEventListener("wheel", () => { $("#follow").checked = box.scrollTop + box.clientHeight >= box.scrollHeight - 30; }, { passive: true });
+  $("#follow").addEventListener("change", () => { if ($("#follow").checked) box.scrollTop = box.scrollHeight; });
+}
+
+// --- acts ---------------------------------------------------------------------------------
+
+/** @param {MouseEvent} event */
+async function onClick(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  const button = /** @type {HTMLElement | null} */ (target.closest("[data-stop], [data-save], [data-resume], [data-report], [data-tab]"));
+  if (!button) return;
+  if (button.dataset.tab) {
+    event.preventDefault();
+    openTab(button.dataset.tab);
+    return;
+  }
+  await act(button).catch(showProblem);
+  refresh();
+}
+
+/** @param {HTMLElement} button */
+async function act(button) {
+  const { stop } = button.dataset;
+  if (stop === "now" && !(await ask(button, t("Stop it now? The work since the last checkpoint is lost."), t("Stop now")))) return;
+  if (stop) {
+    await busy(button, post(`${api}/stop`, { how: stop }));
+    toast(t(stop === "now" ? "Stopped." : "Stopping: it saves first."));
+  } else if ("save" in button.dataset) {
+    await busy(button, post(`${api}/save`));
+    toast(t("A checkpoint is saved after this step."));
+  } else if ("resume" in button.dataset) {
+    const { step } = await busy(button, post(`${api}/resume`, {}));
+    toast(t("The run goes on from step {step}.", { step }));
+  } else {
+    const answer = await fetch(url(`${api}/report`), { credentials: "same-origin" });
+    await copy(await answer.text());
+  }
+  for (const menu of $$("details.menu[open]")) menu.open = false;
+}
+
+function rename() {
+  const title = $("#title");
+  const box = el("input", { value: title.textContent, "aria-label": t("Name of the run"), maxlength: 120 });
+  const form = el("form", { onsubmit: async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    await patch(api, { title: box.value.trim() === run.name ? "" : box.value }).then(() => location.reload(), showProblem);
+  } }, box, el("button", { class: "btn sm" }, t("Save")));
+  box.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Escape") form.replaceWith(title);
+  });
+  title.replaceWith(form);
+  box.select();
+}
+
+// --- start --------------------------------------------------------------------------------
+
+moveParts();
+keepOn();
+const refresh = partsOf(`/runs/${encodeURIComponent(run.name)}/-/parts`, () => {
+  if (!$('[data-panel="samples"]').hidden) markSamples();
+});
+
+let queue = Promise.resolve();
+/** @param {any} message */
+function onMessage(message) {
+  if (message.kind === "removed") {
+    strip("gone", t("This run was deleted."), { label: t("All runs"), act: () => location.assign(url("/runs")) });
+    return;
+  }
+  // One after the other: a message that fetches must not be overtaken by the next.
+  queue = queue.then(async () => { if (await curves.take(message)) drawCharts(); }).catch(showProblem);
+  refresh();
+  readLog();
+}
+
+wireCharts();
+wireLog();
+document.addEventListener("click", onClick);
+document.addEventListener("input", (event) => {
+  const scrub = /** @type {HTMLElement} */ (event.target).closest("[data-scrub]");
+  if (scrub) showAnswer(/** @type {HTMLElement} */ (scrub.closest(".sample")));
+});
+$("#mark").addEventListener("change", markSamples);
+$("#title").addEventListener("click", rename);
+$("#only-changed").addEventListener("change", () => {
+  for (const row of $$("#settings tr[data-default]")) row.hidden = $("#only-changed").checked;
+});
+markSamples();
+readLog();
+curves.load().catch(showProblem).then(() => {
+  drawCharts();
+  subscribe(`run:${run.name}`, curves.cursor, onMessage);
+});

@@ -1,0 +1,69 @@
+// @ts-check
+/**
+ * Pieces of a page that the server draws anew: elements with data-part and an id. Those that differ
+ * take the place of the old ones, unless somebody is at work in one (focus, an open menu).
+ *
+ *   moveParts()                       at the start: from #parts to their places
+ *   const refresh = partsOf(path)     fetches and swaps, at most once a second, only while visible
+ *   keepOn()                          the button of the countdown strip
+ */
+import { post } from "./api.js";
+import { $$, url } from "./dom.js";
+import { showProblem, toast } from "./shell.js";
+import { t } from "./words.js";
+
+const EVERY_MS = 1000;
+
+/** @param {ParentNode} from @returns {boolean} whether anything changed */
+function swap(from) {
+  let changed = false;
+  for (const part of $$("[data-part]", from)) {
+    const old = document.querySelector(`[data-part]#${part.id}`);
+    if (!old || old === part) continue;
+    const busy = old.querySelector("details[open], .ask") || (old.contains(document.activeElement) && old.querySelector("input, [data-busy]"));
+    if (busy || old.innerHTML === part.innerHTML) continue;
+    const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button")].indexOf(/** @type {any} */ (document.activeElement)) : -1;
+    old.replaceWith(part);
+    if (focused >= 0) part.querySelectorAll("a, button")[focused]?.focus();
+    changed = true;
+  }
+  return changed;
+}
+
+export function moveParts() {
+  const box = document.getElementById("parts");
+  if (!box) return;
+  box.remove();
+  swap(box);
+}
+
+/** @param {string} path @param {() => void} [after] called when something changed */
+export function partsOf(path, after = () => {}) {
+  let timer = 0;
+  let last = 0;
+  let wanted = false;
+  async function fetchParts() {
+    timer = 0;
+    if (document.hidden) return;
+    wanted = false;
+    last = Date.now();
+    const answer = await fetch(url(path), { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok) return;
+    const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (swap(made)) after();
+  }
+  document.addEventListener("visibilitychange", () => wanted && refresh());
+  function refresh() {
+    wanted = true;
+    timer ||= window.setTimeout(fetchParts, Math.max(0, EVERY_MS - (Date.now() - last)));
+  }
+  return refresh;
+}
+
+export function keepOn() {
+  document.addEventListener("click", async (event) => {
+    if (!(/** @type {HTMLElement} */ (event.target).closest("[data-keep-on]"))) return;
+    await post("/api/v1/notify/keep-on").then(() => toast(t("The machine stays on.")), showProblem);
+    document.querySelector("#countdown")?.remove();
+  });
+}
