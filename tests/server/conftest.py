@@ -20,7 +20,7 @@ from openai import OpenAI
 from engines.stub import StubEngine
 from tunery.server.app import create_app
 from tunery.server.openai.router import figures, router
-from tunery.server.security.protocol import Connections, LimitedProtocol
+from tunery.server.run import make_server
 from tunery.server.settings import ServerSettings
 from tunery.services import engines, serving
 from tunery.services.serving import Served
@@ -89,15 +89,7 @@ def run(app: FastAPI, pool: StubPool) -> Running:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
-    limits = app.state.settings.limits
-    LimitedProtocol.limits = limits
-    LimitedProtocol.open = Connections(limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, http=LimitedProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
-            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=limits.header_bytes,
-        )
-    )  # fmt: skip
+    server = make_server(app)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:
