@@ -83,7 +83,7 @@ def check_page(
             _shoot(page, f"{where}-390")
     page.set_viewport_size(WIDE)
     dress(page, "en", "auto")
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def problems(page: Page, *, skip: Sequence[str] = (), axe: bool = True) -> list[str]:
