@@ -21,6 +21,7 @@ from tunery.data.catalog import Dataset
 from tunery.data.lint.report import ORDER, Report
 from tunery.data.problems import FileProblem, Phrase, Problem, visible
 from tunery.data.sources.base import Bad
+from tunery.data.variables import PLACEHOLDER
 from tunery.launch import jobs
 from tunery.services import datasets
 from tunery.services.dataset_rows import each_row, is_light, located, strings
@@ -145,7 +146,7 @@ def _second_look(dataset: Dataset, config: DataConfig) -> tuple[dict[str, int], 
 
 
 def _language(row: Any) -> str:
-    text = "\n".join(strings(row))[:20_000]
+    text = PLACEHOLDER.sub("", "\n".join(strings(_said(row))))[:20_000]
     counts = {name: len(pattern.findall(text)) for name, pattern in SCRIPTS.items()}
     counts["zh"] *= 3  # a Chinese character says about as much as three letters
     total = sum(counts.values())
@@ -155,6 +156,15 @@ def _language(row: Any) -> str:
         return "ja"
     (first, most), (_, second) = Counter(counts).most_common(2)
     return first if second <= MIXED_SHARE * most else "mixed"
+
+
+def _said(value: Any) -> Any:
+    """A row without the names of who speaks, which are English everywhere."""
+    if isinstance(value, Mapping):
+        return {key: _said(item) for key, item in value.items() if key not in ("role", "from")}
+    if isinstance(value, list):
+        return [_said(item) for item in value]
+    return value
 
 
 def _plain(report: Report, firsts: Mapping[str, int]) -> dict[str, Any]:

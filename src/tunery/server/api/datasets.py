@@ -234,9 +234,10 @@ def statistics(
     template: Annotated[str, Query(max_length=100)] = "",
     max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
     loss_on: Literal["assistant", "last", "all"] = "assistant",
+    too_long: str = "turns",
 ) -> dict[str, Any]:
     """Token counts and lengths of the whole dataset."""
-    looking = dataset_shelf.Looking(model, template, max_length, loss_on, "turns")
+    looking = dataset_shelf.Looking(model, template, max_length, loss_on, too_long)
     return dataset_shelf.statistics(name, looking)
 
 

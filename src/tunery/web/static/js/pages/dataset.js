@@ -59,7 +59,8 @@ function draw() {
   /** @type {[string, string][]} */
   const said = shown.warnings.map((/** @type {any} */ each) => each.code === "untrained" ? ["bad", t("No token in this row is trained.")]
     : ["warn", each.code === "dropped" ? t("A run would leave this row out: {why}.", { why: each.text }) : each.text]);
-  if (shown.cut) said.push(["warn", t("cut: {n} tokens", { n: number(shown.cut) })]);
+  const dropped = shown.warnings.some((/** @type {any} */ each) => each.code === "dropped");
+  if (shown.cut && !dropped) said.push(["warn", t("cut: {n} tokens", { n: number(shown.cut) })]);
   if (shown.parts > 1) said.push(["info", t("This row becomes {n} training rows.", { n: shown.parts }) + " " + t("Training row {part} of {parts}", shown)]);
   for (const text of shown.notes) said.push(["info", text]);
   notes(said);
@@ -70,7 +71,7 @@ function draw() {
 
 /** @param {any} each @param {number} n */
 function piece(each, n) {
-  const kinds = [each.trained && "trained", each.special && "special", each.cut && "cut"].filter(Boolean).join(" ");
+  const kinds = [each.trained && !each.cut && "trained", each.special && "special", each.cut && "cut"].filter(Boolean).join(" ");
   const made = el("span", { class: `tok ${kinds}`, "data-n": n, tabindex: "-1" });
   const spaces = look.elements.spaces.checked;
   for (const part of each.text.split(/(\n)/)) {
@@ -151,7 +152,7 @@ async function figures() {
   const put = (/** @type {any[]} */ all) => $("#figures").replaceChildren(...all.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   put(pairs);
   try {
-    const found = await get(`${base}/statistics`, { ...settings(), too_long: "" });
+    const found = await get(`${base}/statistics`, settings());
     put([...pairs, [t("Tokens"), number(found.tokens)], [t("Longest"), t("{n} tokens", { n: number(found.length.max) })], [t("Cut at {n}", { n: number(found.max_length) }), number(found.truncated)]]);
     $("#short-wait").textContent = "";
   } catch (/** @type {any} */ problem) {

@@ -1,0 +1,155 @@
+"""Datasets in a real browser: from a file to tokens, by mouse and by keys, hostile text as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser.looking import check_page
+
+SCRIPT = "<img src=x onerror=alert(1)>"
+ROWS = [{"instruction": f"q{n} {SCRIPT}", "output": f"a{n}\n第{n}行 😀"} for n in range(1, 41)]
+
+
+def write(file: Path, rows: list[Any]) -> Path:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
+
+
+def add(page: Page, base: str, file: Path) -> None:
+    page.goto(f"{base}/datasets")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    expect(page.get_by_role("heading", name="How the first rows are read")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(re.compile(r"\w"))
+
+
+def test_a_file_becomes_a_dataset_whose_rows_are_searched_and_edited(
+    server: Any, page: Page, tmp_path: Path
+) -> None:
+    add(page, server.url, write(tmp_path / "mine.jsonl", ROWS))
+    expect(page).to_have_url(re.compile(r"/datasets/mine$"))
+    page.get_by_role("link", name="Rows", exact=True).click()
+    expect(page.locator("#span")).to_have_text("1–25 of 40")
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("#span")).to_have_text("26–40 of 40")
+    page.get_by_label("Search in all rows").fill("A33")
+    page.get_by_label("Search in all rows").press("Enter")
+    row = page.get_by_role("row", name=re.compile("^33"))
+    expect(row).to_contain_text(f"q33 {SCRIPT}")
+    row.get_by_role("button", name="Edit").click()
+    page.get_by_role("textbox", name="output").fill("changed")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("mine-v2")
+    expect(page.get_by_role("row", name=re.compile("^33"))).to_contain_text("changed")
+    page.get_by_role("row", name=re.compile("^34")).get_by_role("button", name="Delete").click()
+    page.get_by_role("group").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Row 34 is deleted.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("row", name=re.compile("^34"))).to_contain_text("q34")
+    assert len((tmp_path / "mine.jsonl").read_text().splitlines()) == 40
+
+
+def test_bad_lines_are_said_and_skipped(
+    server: Any, page: Page, tmp_path: Path, troubles: Any
+) -> None:
+    troubles.allow("422")  # the refusal is the test
+    file = write(tmp_path / "some.jsonl", ROWS[:5])
+    file.write_text(
+        file.read_text() + '{"instruction": "cut\n' + '{"instruction": "x", "output": ""}\n'
+    )
+    page.goto(f"{server.url}/datasets")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    page.get_by_label("Save as").fill("good")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("2 of 7 rows cannot be used.")).to_be_visible()
+    expect(page.get_by_text(":6", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Skip bad lines (2)").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("5 rows")
+    page.goto(f"{server.url}/datasets/good?tab=checks")
+    expect(page.get_by_text("5 rows, 5 can be used.")).to_be_visible()
+
+
+def test_the_blanks_are_filled_and_what_the_model_sees_is_walked_by_keys(
+    demo_home: Path, server: Any, page: Page, shot: Callable[[str], Any], troubles: Any
+) -> None:
+    troubles.allow("422")  # with 30 tokens a row nothing is left of the whole set
+    page.goto(f"{server.url}/datasets/identity")
+    page.get_by_label("Assistant name").fill("Tuna")
+    page.get_by_label("Author").fill("Ada")
+    expect(page.locator("#fill-preview")).to_contain_text(
+        "I am Tuna, an AI assistant created by Ada."
+    )
+    page.get_by_role("button", name="Save a copy").click()
+    expect(page).to_have_url(re.compile(r"/datasets/identity-tuna$"))
+    tokens = page.get_by_role("group", name=re.compile("Tokens of the row"))
+    expect(tokens).to_contain_text("I am Tuna, an AI assistant created by Ada.", timeout=60_000)
+    asked = page.request.get(f"{server.url}/api/v1/datasets/identity-tuna/tokens?row=1").json()
+    expect(page.locator("#counts")).to_contain_text(f"{asked['trained']} / {asked['total']}")
+    expect(tokens.locator(".tok")).to_have_count(len(asked["pieces"]))
+    page.get_by_role("heading", level=1).click()
+    page.keyboard.press("]")
+    expect(tokens).to_contain_text("你是谁", timeout=30_000)
+    expect(page).to_have_url(re.compile(r"row=2"))
+    page.keyboard.press("[")
+    expect(tokens).to_contain_text("Who are you?", timeout=30_000)
+    tokens.locator(".tok").first.focus()
+    expect(page.locator("#tokinfo")).to_contain_text("special token")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tokinfo")).to_contain_text("position 1")
+    expect(page.get_by_role("link", name="Train with it")).to_be_visible()
+    page.get_by_text("2,048 tokens").click()
+    page.get_by_label("Longest row").fill("30")
+    page.get_by_label("A longer row").select_option("truncate_right")
+    expect(tokens.locator(".tok.cut").first).to_be_visible(timeout=30_000)
+    shot("dataset-cut")
+
+
+def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page) -> None:
+    page.goto(f"{server.url}/datasets")
+    page.get_by_text("Paste rows").click()
+    page.get_by_label("Rows, one JSON object").fill('{"frage": "q", "antwort": "a"}\n' * 3)
+    page.get_by_role("button", name="Look at them").click()
+    expect(page.get_by_text("No known format fits.")).to_be_visible()
+    page.get_by_label("Format", exact=True).select_option("alpaca")
+    page.get_by_label("instruction", exact=True).select_option("frage")
+    page.get_by_label("output", exact=True).select_option("antwort")
+    expect(page.get_by_text("assistant").first).to_be_visible()
+    page.get_by_label("Save as").fill("german")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("german")
+    page.goto(f"{server.url}/datasets")
+    row = page.get_by_role("row", name=re.compile("german"))
+    row.get_by_role("button", name="Remove").click()
+    row.get_by_role("group").get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("german is removed.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("row", name=re.compile("german"))).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="german")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "ready"),
+    [
+        ("/datasets", "#datasets"),
+        ("/datasets/identity", "#counts b"),
+        ("/datasets/identity?tab=rows", "#rows .leaf"),
+        ("/datasets/identity?tab=checks", ".hist, #lengths .small"),
+    ],
+)
+def test_each_page_is_whole_in_both_languages_themes_and_widths(
+    demo_home: Path, server: Any, page: Page, path: str, ready: str
+) -> None:
+    name = re.sub(r"[^a-z]+", "-", path.strip("/"))
+    check_page(
+        page,
+        path,
+        name=name,
+        ready=lambda tab: expect(tab.locator(ready).first).to_be_visible(timeout=60_000),
+    )
