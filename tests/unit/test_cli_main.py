@@ -56,7 +56,7 @@ def test_help_is_in_the_chosen_language_wherever_the_option_stands(capsys):
     ("words", "said"),
     [
         (["trian"], "Did you mean train?"),
-        (["xyz"], "Commands: train, plan"),
+        (["xyz"], "Commands: web, train"),
         (["config", "shwo"], "Did you mean show?"),
         (["config", "diff", "lora"], "a value is missing"),
         (["config", "diff", "lora", "full", "more"], "'more': not expected here."),

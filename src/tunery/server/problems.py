@@ -32,7 +32,7 @@ STATUSES = {
 }  # fmt: skip
 """HTTP status of errors with one of these codes; the others are 422."""
 
-_PATHS = re.compile(r"(?<![\w./])(?:~|/)(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
+_PATHS = re.compile(r"(?<![\w./])~?/(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
 
 
 @dataclass(frozen=True, slots=True)
