@@ -1,0 +1,142 @@
+"""Train: the form of a run, drawn from the config classes, beside what that run would be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from tunery.chat import builtin
+from tunery.data.formats import FORMATS
+from tunery.i18n import t
+from tunery.services import datasets, desk, drafts, forms, models
+from tunery.services import settings as configs
+from tunery.services.forms import Field, Form, Option
+from tunery.web.render import render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainView:
+    """What train.html draws.
+
+    Args:
+        form: Every setting.
+        state: The draft and what is known of it, for the page's script too.
+        presets: Name and sentence of each preset.
+        drafts: Names of all drafts, newest first.
+        sources: Usual values by the name of their list: ``models``, ``datasets`` ...
+    """
+
+    form: Form
+    state: dict[str, Any]
+    presets: dict[str, str]
+    drafts: list[str]
+    sources: dict[str, list[Option]]
+
+    @property
+    def preset_names(self) -> dict[str, str]:
+        """Presets as people call them."""
+        return {name: forms.label_of(f"preset.{name}", "") for name in self.presets}
+
+    @property
+    def titles(self) -> str:
+        """The sections under More settings, in one line."""
+        return " · ".join(dict.fromkeys(part.title for part in self.form.more))
+
+    def has(self, field: Field) -> bool:
+        """Whether the chosen types have this setting."""
+        section = self.state["values"].get(f"{field.section}.type")
+        return not field.variant or bool(section and section["value"] == field.variant)
+
+    def id(self, field: Field) -> str:
+        """The id of a field's control."""
+        return "f-" + field.key.replace(".", "-")
+
+    def suggested(self, field: Field) -> list[Option]:
+        """What a text field offers while somebody types."""
+        if field.kind not in ("text", "number") or field.source == "models":
+            return []
+        return [*self.sources.get(field.source, ()), *field.options]
+
+    def control(self, field: Field) -> dict[str, Any]:
+        """The arguments of ``ui.field``."""
+        shown = self.state["values"].get(field.path) if self.has(field) else None
+        value = shown["value"] if shown else field.default
+        listed = [(option.value, option.label) for option in self.sources.get(field.source, ())]
+        kind, options = field.kind, [(o.value, o.label) for o in field.options]
+        attributes = {"data-path": field.path, "data-kind": kind}
+        if kind == "list" and listed:
+            kind, options, value = "select", [("", t("Add…")), *listed], ""
+            attributes["data-kind"] = "names"
+        elif field.source == "models":
+            known = [(str(value), str(value))] if value not in dict(listed) else []
+            kind, options = "select", [*known, *listed, ("\n", t("Another name or folder…"))]
+        elif kind in ("list", "lines", "pairs"):
+            kind = "area"
+            attributes["rows"] = "2"
+        elif self.suggested(field):
+            attributes["list"] = f"{self.id(field)}-list"
+        hint = t("name: value") if field.kind == "pairs" else ""
+        return {
+            "name": field.path if self.has(field) else field.key,
+            "label": field.label,
+            "value": value,
+            "kind": kind,
+            "options": options,
+            "help": field.help,
+            "unit": field.unit,
+            "placeholder": t("none") if field.optional else hint,
+            "reset": True,
+            "attrs": attributes,
+            "id": self.id(field),
+        }
+
+
+@router.get("/train")
+def train(request: Request, draft: str = "", model: str = "", dataset: str = "") -> Response:
+    """Draw the page; ``?from=RUN`` makes a draft of a run's settings first.
+
+    ``model`` and ``dataset`` are chosen in the draft that was changed last.
+    """
+    run = request.query_params.get("from", "")
+    root = str(request.scope.get("root_path") or "")
+    if run:
+        made = drafts.make(run, run=run)
+        return RedirectResponse(f"{root}/train?draft={made.name}", 303)
+    found = (drafts.get(draft) or drafts.Draft(drafts.checked_name(draft))) if draft else None
+    found = found or drafts.last()
+    chosen = ({"model.name": model} if model else {}) | (
+        {"data.train": [dataset]} if dataset else {}
+    )
+    if chosen:
+        found = drafts.put(drafts.Draft(found.name, found.preset, {**found.fields, **chosen}))
+        return RedirectResponse(f"{root}/train?draft={found.name}", 303)
+    desk.desk().warm()
+    return page(request, found)
+
+
+def page(request: Request, draft: drafts.Draft) -> HTMLResponse:
+    """Draw the page of a draft."""
+    checked = drafts.check(draft)
+    names = [row["name"] for row in drafts.listing()]
+    view = TrainView(
+        form=forms.form(),
+        state=checked.as_dict() | {"planning": checked.can_plan},
+        presets=configs.presets(),
+        drafts=names if draft.name in names else [draft.name, *names],
+        sources=_sources(),
+    )
+    return render(request, "train.html", view)
+
+
+def _sources() -> dict[str, list[Option]]:
+    return {
+        "models": [Option(each["name"], each["name"]) for each in models.listing() if each["ok"]],
+        "datasets": [Option(each["name"], each["name"]) for each in datasets.listing()],
+        "templates": [Option(name, name) for name in builtin.names()],
+        "formats": [Option(name, name) for name in FORMATS],
+    }

@@ -1,0 +1,355 @@
+// @ts-check
+/**
+ * Train: keeps the draft (on the server; here while the server is away), shows what the run would
+ * be, starts it. The form itself comes from the server; this file knows kinds, never settings.
+ */
+import { $, $$, announce, data, debounce, el, recall, remember, url } from "../dom.js";
+import { del, post, put } from "../api.js";
+import { ask, busy, copy, showProblem, toast } from "../shell.js";
+import { bytes, duration, number, percent, t } from "../words.js";
+import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
+
+/** @type {any} the last answer of the server */
+let state = data("train");
+const presets = data("train-presets");
+const name = state.draft.name;
+const memory = `draft:${name}`;
+/** @type {{preset: string | null, fields: Record<string, any>}} */
+let draft = { preset: state.draft.preset, fields: { ...state.draft.fields } };
+/** @type {any} */
+let planned = null;
+/** @type {any} */
+let planError = null;
+let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+let version = 0;
+let saving = false;
+let dirty = false;
+
+// --- keeping ------------------------------------------------------------------------------
+
+/** @param {string} path @param {any} value undefined: back to the default */
+function set(path, value) {
+  if (value === undefined) delete draft.fields[path];
+  else draft.fields[path] = value;
+  changed();
+}
+
+function changed() {
+  version += 1;
+  dirty = true;
+  key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  remember(memory, draft);
+  say("Saving…");
+  saveSoon();
+}
+
+const saveSoon = debounce(350, () => save());
+
+/** @param {string} [yaml] text of the YAML editor, in place of the fields */
+async function save(yaml) {
+  if (saving) return;
+  saving = true;
+  const mine = version;
+  try {
+    const answer = await put(`/api/v1/drafts/${encodeURIComponent(name)}`, yaml === undefined ? draft : { yaml });
+    saving = false;
+    if (mine !== version) return save();
+    dirty = false;
+    remember(memory, null);
+    if (yaml !== undefined && !answer.yaml_error) draft = { preset: answer.draft.preset, fields: { ...answer.draft.fields } };
+    $("#yaml-error").textContent = answer.yaml_error ? answer.yaml_error.message : "";
+    apply(answer, yaml !== undefined);
+    if (answer.planning) plan(false);
+  } catch (problem) {
+    saving = false;
+    if (problem.code !== "offline" && problem.status !== 502 && problem.status !== 504) return showProblem(problem);
+    say("Offline: kept here");
+    setTimeout(() => save(yaml), 2000);
+  }
+}
+
+/** @param {boolean} measure */
+async function plan(measure) {
+  const mine = version;
+  planError = null;
+  if (!measure) planned = null;
+  draw();
+  try {
+    const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, { measure });
+    if (mine !== version || answer.superseded) return;
+    if (answer.plan) planned = answer;
+  } catch (problem) {
+    if (mine !== version) return;
+    if (measure) return showProblem(problem);
+    if (problem.code === "offline") return setTimeout(() => plan(false), 2000);
+    planError = problem;
+  }
+  state.planning = false;
+  draw();
+}
+
+// --- drawing ------------------------------------------------------------------------------
+
+/** @param {any} answer @param {boolean} [typing] in the YAML editor, which is left alone */
+function apply(answer, typing = false) {
+  state = answer;
+  planned = answer.plan ? answer : null;
+  planError = answer.plan_error ? { detail: answer.plan_error.message, fix: answer.plan_error.fix, remedies: answer.plan_error.remedies ?? [] } : null;
+  showVariants(state.values);
+  for (const [path, shown] of Object.entries(state.values)) fillControl(path, shown, reset, t("Set by the preset."));
+  for (const setting of $$(".setting")) setError(setting, state.errors[control(setting)?.dataset.path ?? ""]);
+  for (const chip of $$("[data-preset]")) chip.setAttribute("aria-pressed", String(chip.dataset.preset === (draft.preset ?? "")));
+  $("#preset-about").textContent = presets[draft.preset ?? ""] ?? "";
+  drawBlanks();
+  if (!typing) $("#yaml").value = state.yaml;
+  drawDiff();
+  draw();
+}
+
+/** @param {string} sentence @param {Record<string, unknown>} [values] */
+function say(sentence, values) {
+  const text = t(sentence, values);
+  if ($("#draft-state").textContent !== text) $("#draft-state").textContent = text;
+}
+
+function draw() {
+  const wrong = Object.keys(state.errors).length;
+  if (!dirty) {
+    if (wrong) say(wrong === 1 ? "1 field to fix" : "{n} fields to fix", { n: wrong });
+    else say("Draft saved");
+  }
+  const plan = planned?.plan;
+  const waits = state.planning && !plan && !planError;
+  const blank = waits ? "…" : "–";
+  for (const list of $$(".stick dl.kv")) list.classList.toggle("waiting", !plan);
+  /** @param {string} id @param {string} text */
+  const put = (id, text) => ($(`#p-${id}`).textContent = plan ? text : blank);
+  const rows = plan?.rows ?? {};
+  put("rows", plan && (rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train)));
+  put("tokens", plan && number(plan.tokens.all));
+  put("share", plan && percent(plan.tokens.trained / Math.max(1, plan.tokens.all)));
+  put("batch", plan && number(plan.steps.batch_size));
+  put("updates", plan && number(plan.steps.all));
+  const of = { need: bytes(plan?.memory.total), there: bytes(plan?.memory.available) };
+  put("memory", plan && t(plan.memory.measured ? "{need} of {there}" : "≈ {need} of {there}", of));
+  const meter = $("#p-bar");
+  meter.value = plan ? Math.min(1, plan.memory.total / Math.max(1, plan.memory.available)) : 0;
+  meter.classList.toggle("warn", Boolean(plan) && !plan.fits);
+  put("time", plan && (plan.seconds === null ? t("unknown") : t("≈ {time}", { time: duration(plan.seconds) })));
+  $("#measured").textContent = !plan ? "" : plan.memory.measured ? t("Measured.") : plan.speed.from ? t("as in run {run}", { run: plan.speed.from }) : "";
+  $("#measure").disabled = !plan;
+  for (const setting of $$(".setting")) {
+    const help = $(".help", setting);
+    help.dataset.text ??= help.textContent;
+    const hint = planned?.hints[control(setting)?.dataset.path ?? ""];
+    help.textContent = [help.dataset.text, setting.dataset.note, hint].filter(Boolean).join(" ");
+  }
+  drawNotes();
+  drawStart();
+}
+
+function drawNotes() {
+  const notes = [];
+  const general = state.errors[""];
+  if (general) notes.push(note("bad", [general.message, general.fix].join(" "), []));
+  if (state.empty.length) {
+    const dataset = state.blanks.find((/** @type {any} */ b) => !b.value)?.dataset ?? "";
+    notes.push(note("warn", t("The rows of {dataset} have blanks", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
+  }
+  if (planError) notes.push(note("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
+  for (const remark of planned?.remarks ?? []) notes.push(note(remark.kind, remark.text, remark.remedies));
+  $("#notes").replaceChildren(...notes);
+}
+
+/** @param {string} kind @param {string} text @param {any[]} remedies */
+function note(kind, text, remedies) {
+  const buttons = remedies.map((remedy) => el("button", { type: "button", class: "btn sm", onclick: () => mend(remedy) }, remedy.label));
+  return el("div", { class: `note ${kind}` }, text, buttons.length > 0 && el("div", { class: "actions" }, ...buttons));
+}
+
+/** @param {any} remedy */
+function mend(remedy) {
+  if (remedy.action === "set") {
+    for (const [path, value] of Object.entries(remedy.set)) draft.fields[path] = typeof value === "number" ? String(value) : value;
+    changed();
+  } else if (remedy.action === "fill") {
+    $$("#blanks input").find((input) => !input.value)?.focus();
+  } else if (remedy.action === "download") {
+    location.assign(url(`/models?add=${encodeURIComponent(remedy.model)}`));
+  }
+}
+
+/** What Start says, and what it does where it cannot start. @returns {[string, (() => void) | null]} */
+function missing() {
+  const wrong = Object.keys(state.errors).filter((path) => path !== "data.train" || state.values[path]?.value.length);
+  if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
+  if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
+  if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
+  if (state.fetch) return [t("Fetch {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
+  if (planError) return [t("See the note above"), () => $("#notes").scrollIntoView({ block: "center" })];
+  return ["", null];
+}
+
+function drawStart() {
+  const start = $("#start");
+  if (start.hasAttribute("aria-busy")) return;
+  const [text] = missing();
+  start.setAttribute("aria-disabled", String(Boolean(text)));
+  start.textContent = text || (state.ahead ? t("Start (queued, {n} ahead)", { n: state.ahead }) : t("Start training"));
+}
+
+function focusFirstError() {
+  const setting = $$(".setting").find((each) => !each.hidden && $(".err", each).textContent);
+  const folded = setting?.closest("details");
+  if (folded) folded.open = true;
+  if (setting) control(setting)?.focus();
+}
+
+function drawBlanks() {
+  const box = $("#blanks");
+  const names = state.blanks.map((/** @type {any} */ blank) => blank.name).join();
+  box.hidden = !names;
+  if (box.dataset.names === names) {
+    for (const blank of state.blanks) {
+      const input = $(`[data-blank="${CSS.escape(blank.name)}"]`, box);
+      if (input !== document.activeElement) input.value = blank.value;
+    }
+    return;
+  }
+  box.dataset.names = names;
+  const fields = state.blanks.map((/** @type {any} */ blank) => {
+    const id = `b-${blank.name}`;
+    const input = el("input", { id, type: "text", dataset: { blank: blank.name }, value: blank.value, "aria-describedby": `${id}-help`, spellcheck: "false", oninput: fillBlanks });
+    return el("div", { class: "f" }, el("div", { class: "lab" }, el("label", { for: id }, `{{${blank.name}}}`)), input,
+      el("div", { class: "help", id: `${id}-help` }, t("Stands {n} times in {dataset}.", { n: blank.places, dataset: blank.dataset })));
+  });
+  box.replaceChildren(el("h3", {}, t("Fill in")), el("div", { class: "form" }, ...fields));
+}
+
+function fillBlanks() {
+  const known = String(state.values["data.variables"]?.value ?? "").split("\n").map((line) => line.split(/:\s*(.*)/s));
+  const table = Object.fromEntries(known.filter(([, value]) => value));
+  for (const input of $$("#blanks input")) table[input.dataset.blank] = input.value;
+  const filled = Object.entries(table).filter(([, value]) => value.trim());
+  set("data.variables", filled.length ? Object.fromEntries(filled) : undefined);
+}
+
+function drawDiff() {
+  if (!state.diff.length) return $("#diff").replaceChildren(el("p", { class: "muted" }, t("No changes: all defaults.")));
+  const rows = state.diff.map((/** @type {any} */ row) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, row.path)), el("td", { class: "muted" }, row.left), el("td", {}, row.right)));
+  const head = el("tr", {}, ...["Setting", "Default", "Here"].map((text) => el("th", { scope: "col" }, t(text))));
+  $("#diff").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+  $(".copybox pre").textContent = state.command;
+}
+
+// --- acting -------------------------------------------------------------------------------
+
+/** @param {string} path */
+function reset(path) {
+  set(path, undefined);
+  announce(t("Reset"));
+}
+
+async function start() {
+  const [text, act] = missing();
+  if (text) return act?.();
+  const button = $("#start");
+  button.textContent = t("Starting…");
+  try {
+    if (dirty) await save();
+    const made = await busy(button, post("/api/v1/runs", { draft: name }, { headers: { "Idempotency-Key": key } }));
+    location.assign(url(`/runs/${encodeURIComponent(made.name)}`));
+  } catch (problem) {
+    planError = problem;
+    draw();
+    $("#notes").scrollIntoView({ block: "nearest" });
+  }
+}
+
+const search = debounce(80, () => {
+  const words = $("#find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let any = false;
+  for (const part of $$(".part")) {
+    let here = false;
+    for (const setting of $$(".setting", part)) {
+      const found = words.every((/** @type {string} */ word) => setting.dataset.words.includes(word));
+      setting.classList.toggle("missed", !found);
+      here ||= found && !setting.hidden;
+    }
+    part.classList.toggle("missed", !here);
+    any ||= here && !part.hidden;
+  }
+  $("#none-found").hidden = any;
+});
+
+$("#settings").addEventListener("input", (/** @type {any} */ event) => {
+  const target = event.target;
+  if (target.dataset.path) set(target.dataset.path, read(target));
+});
+$("#settings").addEventListener("names", (/** @type {any} */ event) => set(event.detail.path, event.detail.names));
+$("#settings").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
+$("#settings").addEventListener("click", (/** @type {any} */ event) => {
+  const chip = event.target.closest("[data-preset]");
+  if (chip) {
+    draft = { preset: chip.dataset.preset || null, fields: keptBy(chip.dataset.preset) };
+    changed();
+  }
+  const back = event.target.closest("[data-reset]");
+  const path = back && control(back.closest(".setting"))?.dataset.path;
+  if (path) reset(path);
+});
+
+/** What a new preset leaves as it is: the model, the datasets and the blanks. @param {string} preset */
+function keptBy(preset) {
+  const kept = preset === "identity" ? ["model.name", "data.variables"] : ["model.name", "data.train", "data.variables"];
+  return Object.fromEntries(Object.entries(draft.fields).filter(([path]) => kept.includes(path)));
+}
+
+$("#find").addEventListener("input", search);
+$("#start").addEventListener("click", start);
+$("#measure").addEventListener("click", () => busy($("#measure"), plan(true)));
+$("#yaml").addEventListener("input", debounce(600, () => {
+  version += 1;
+  dirty = true;
+  save($("#yaml").value);
+}));
+$("#yaml-copy").addEventListener("click", () => copy($("#yaml").value));
+$("#yaml-export").addEventListener("click", () => {
+  const link = el("a", { href: URL.createObjectURL(new Blob([$("#yaml").value], { type: "text/yaml" })), download: `${name}.yaml` });
+  link.click();
+  URL.revokeObjectURL(link.href);
+});
+$("#yaml-import").addEventListener("change", async (/** @type {any} */ event) => {
+  const file = event.target.files[0];
+  if (!file) return;
+  $("#yaml").value = await file.text();
+  event.target.value = "";
+  version += 1;
+  save($("#yaml").value);
+});
+$("#draft-new").addEventListener("click", async () => {
+  const wanted = $("#draft-name").value.trim();
+  const made = await post("/api/v1/drafts", { name: wanted === name ? "" : wanted }).catch(showProblem);
+  if (made) location.assign(`${url("/train")}?draft=${encodeURIComponent(made.draft.name)}`);
+});
+$("#draft-rename").addEventListener("click", async () => {
+  const to = $("#draft-name").value.trim();
+  if (!to || to === name) return $("#draft-name").focus();
+  if (dirty || !state.draft.updated) await save();
+  const made = await post(`/api/v1/drafts/${encodeURIComponent(name)}/rename`, { to }).catch(showProblem);
+  if (made) location.assign(`${url("/train")}?draft=${encodeURIComponent(to)}`);
+});
+$("#draft-delete").addEventListener("click", async () => {
+  if (state.draft.updated) await del(`/api/v1/drafts/${encodeURIComponent(name)}`).catch(showProblem);
+  remember(memory, null);
+  toast(t("Deleted."), { undo: async () => { await put(`/api/v1/drafts/${encodeURIComponent(name)}`, draft); location.reload(); } });
+  draft = { preset: null, fields: {} };
+  const answer = await post("/api/v1/drafts", { name }).catch(showProblem);
+  if (answer) apply({ ...answer, plan: null, planning: false });
+});
+
+const unsent = recall(memory);
+if (unsent) draft = unsent;
+apply(state);
+if (unsent) changed();
+else if (state.can_plan) plan(false);
