@@ -19,6 +19,7 @@ MAX_BIASES = 1024
 MAX_SCHEMA_LETTERS = 65_536
 MAX_NAME_LETTERS = 512
 MAX_DEPTH = 64
+MAX_FIELDS = 256
 MAX_TOKENS = 10_000_000
 # No text has so many letters a token: whatever is longer does not fit, and need not be tokenized.
 LETTERS_A_TOKEN = 24

@@ -40,6 +40,8 @@ def _object(body: bytes) -> dict[str, Any]:
         raise invalid(None, "The body is not JSON (UTF-8).", code="invalid_json") from None
     if not isinstance(values, dict):
         raise invalid(None, "The body must be a JSON object.", code="invalid_json")
+    if len(values) > limits.MAX_FIELDS:
+        raise invalid(None, f"The body has {len(values)} fields.", code="invalid_json")
     if _is_deeper(values, limits.MAX_DEPTH):
         raise invalid(
             None, f"The body is nested more than {limits.MAX_DEPTH} deep.", code="invalid_json"
