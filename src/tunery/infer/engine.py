@@ -116,6 +116,10 @@ class TransformersEngine:
         """
         self._switch.attach(name, folder)
 
+    def model(self, adapter: str | None = None) -> Any:
+        """The module that answers, wearing an attached adapter; for measuring losses."""
+        return self._switch.wear(adapter)
+
     def answer(
         self,
         prompt_ids: Sequence[int],

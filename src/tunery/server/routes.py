@@ -9,9 +9,13 @@ from tunery.server.api import (
     chats,
     config,
     datasets,
+    downloads,
     drafts,
+    exports,
+    jobs,
     keys,
     machine,
+    models,
     notify,
     prefs,
     queue,
@@ -22,6 +26,10 @@ from tunery.server.api import (
 from tunery.server.openai import router as openai
 
 API_ROUTERS: list[APIRouter] = [
+    exports.router,
+    jobs.router,
+    downloads.router,
+    models.router,
     chats.router,
     datasets.router,
     live.router,

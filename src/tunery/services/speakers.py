@@ -22,6 +22,12 @@ class SpeakerGroup:
 def speakers() -> list[SpeakerGroup]:
     """Everything that can answer, in groups, the newest run first."""
     here = [entry["name"] for entry in models.listing() if entry["here"] and entry["ok"]]
+    whole = SpeakerGroup(t("Models"), [(name, name) for name in here])
+    return [*([whole] if here else []), *trained()]
+
+
+def trained() -> list[SpeakerGroup]:
+    """The runs with final weights, and every checkpoint, the newest run first."""
     runs: list[tuple[str, str]] = []
     checkpoints: list[tuple[str, str]] = []
     for run in store.list_runs():
@@ -32,7 +38,6 @@ def speakers() -> list[SpeakerGroup]:
             name = f"{run.name}@{path.name}"
             checkpoints.append((name, t("{run}, step {step}", run=run.name, step=_step(path.name))))
     groups = [
-        SpeakerGroup(t("Models"), [(name, name) for name in here]),
         SpeakerGroup(t("Runs"), runs),
         SpeakerGroup(t("Checkpoints"), checkpoints),
     ]

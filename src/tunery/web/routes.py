@@ -11,6 +11,7 @@ from tunery.web.pages import (
     evaluate,
     export,
     login,
+    models,
     run,
     runs,
     settings,

@@ -1,0 +1,125 @@
+"""REST of exports, of what is served, and of evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from tunery import env
+from tunery.errors import TuneryError
+from tunery.i18n import t
+from tunery.runs import jobs
+from tunery.server.security.paths import under
+from tunery.services import evaluating, export_jobs, serving
+from tunery.services.evaluating import Wanted
+from tunery.services.roots import roots as allowed
+
+router = APIRouter(prefix="/api/v1", tags=["exports"])
+
+
+class Export(BaseModel):
+    """What to write where; an empty folder is a free one under TUNERY_HOME/exports."""
+
+    run: str = Field(min_length=1, max_length=4096)
+    to: str
+    folder: str = ""
+    dtype: str = "auto"
+    force: bool = False
+
+
+class Serve(BaseModel):
+    """A model that callers of /v1 may use, and the name that they write."""
+
+    model: str = Field(min_length=1, max_length=4096)
+    name: str = ""
+
+
+class Evaluation(BaseModel):
+    """What is evaluated on what; see services/evaluating.py."""
+
+    models: list[str]
+    run: str = ""
+    dataset: str = ""
+    num_rows: int = 50
+    answers: bool = True
+    max_new_tokens: int = 64
+
+
+@router.get("/exports")
+def listing(run: str = "", to: str = "merged") -> dict[str, Any]:
+    """The formats, a free folder for this run, the free bytes there, and earlier exports."""
+    folder = export_jobs.suggested(run or "export", to)
+    return {
+        "formats": export_jobs.formats(),
+        "folder": str(folder),
+        "free_bytes": env.free_bytes(folder),
+        "jobs": [job.as_dict() for job in jobs.listing(kind="export")],
+    }
+
+
+@router.post("/exports")
+def export(what: Export) -> dict[str, Any]:
+    """Start an export; the answer is its job."""
+    suggested = export_jobs.suggested(what.run, what.to)
+    roots = [export_jobs.exports_dir(), *allowed()]
+    folder = under(roots, what.folder) if what.folder else suggested
+    return export_jobs.start(
+        what.run, Path(folder), to=what.to, dtype=what.dtype, force=what.force
+    ).as_dict()
+
+
+@router.get("/serving")
+def served() -> list[dict[str, Any]]:
+    """What callers of /v1 may use."""
+    return [_served(one) for one in serving.served()]
+
+
+@router.post("/serving")
+def serve(what: Serve) -> dict[str, Any]:
+    """Switch a model on for /v1."""
+    return _served(serving.serve(what.model, name=what.name))
+
+
+@router.delete("/serving/{name}")
+def unserve(name: str) -> dict[str, Any]:
+    """Switch it off; answers under way go on."""
+    serving.unserve(name)
+    return {"name": name}
+
+
+@router.post("/evals")
+def evaluate(what: Evaluation) -> dict[str, Any]:
+    """Start an evaluation; the answer is its job."""
+    wanted = Wanted(**{**what.model_dump(), "models": tuple(what.models)})
+    return evaluating.start(wanted).as_dict()
+
+
+@router.get("/evals")
+def evaluations() -> list[dict[str, Any]]:
+    """Every evaluation, the newest first, without its rows."""
+    found = [job.as_dict() for job in jobs.listing(kind="evaluate")]
+    return [{**job, "result": _summary(job["result"])} for job in found]
+
+
+@router.get("/evals/{job}/table.csv")
+def table(job: str) -> Response:
+    """An evaluation's rows as CSV."""
+    found = jobs.show(job)
+    if found.kind != "evaluate" or found.result is None:
+        raise TuneryError(t("That evaluation has no result yet."), code="unknown")
+    headers = {"Content-Disposition": f'attachment; filename="evaluation-{found.id}.csv"'}
+    return Response(
+        evaluating.as_csv(found.result), media_type="text/csv; charset=utf-8", headers=headers
+    )
+
+
+def _summary(result: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if result is None else {key: result[key] for key in ("models", "on")}
+
+
+def _served(one: serving.Served) -> dict[str, Any]:
+    return {"name": one.name, "model": one.model, "since": one.since}

@@ -1,0 +1,59 @@
+"""Evaluate: loss and perplexity of models on rows, and their answers in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery.runs import jobs
+from tunery.services import datasets, speakers
+from tunery.services.speakers import SpeakerGroup
+from tunery.web.render import render
+
+router = APIRouter(include_in_schema=False)
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateView:
+    """What evaluate.html draws.
+
+    Args:
+        speakers: Who can be evaluated.
+        chosen: Which of them are chosen.
+        runs: Runs whose held-out rows can be taken.
+        datasets: Names of datasets.
+        job: The evaluation that is open, with its rows.
+        jobs: Earlier evaluations.
+    """
+
+    speakers: list[SpeakerGroup]
+    chosen: list[str]
+    runs: list[tuple[str, str]]
+    datasets: list[str]
+    job: dict[str, Any] | None
+    jobs: list[dict[str, Any]]
+
+
+@router.get("/evaluate")
+def evaluate(request: Request) -> HTMLResponse:
+    """Draw the page; ``?job=`` opens a result, ``?model=`` (repeated) chooses models."""
+    groups = speakers.speakers()
+    trained = speakers.trained()
+    runs = trained[0].names if trained else []
+    opened = request.query_params.get("job")
+    listed = jobs.listing(kind="evaluate")
+    shown = next((job.as_dict() for job in listed if job.id == opened), None)
+    chosen = request.query_params.getlist("model") or [name for name, _ in runs[:1]]
+    view = EvaluateView(
+        speakers=groups,
+        chosen=chosen,
+        runs=list(runs),
+        datasets=[entry["name"] for entry in datasets.listing()],
+        job=shown,
+        jobs=[{"id": job.id, "title": job.title, "status": job.status} for job in listed[:SHOWN]],
+    )
+    return render(request, "evaluate.html", view)

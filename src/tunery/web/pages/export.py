@@ -1,0 +1,68 @@
+"""Export & Serve: write what was trained for other programs, and answer them over /v1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from tunery import env
+from tunery.runs import jobs
+from tunery.services import export_jobs, serving, speakers
+from tunery.services.speakers import SpeakerGroup
+from tunery.web.render import render
+
+router = APIRouter(include_in_schema=False)
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExportView:
+    """What export.html draws.
+
+    Args:
+        trained: Runs and checkpoints that can be written.
+        everything: All that can be served.
+        run: Which one is chosen.
+        formats: The export formats.
+        folder: A free folder for it.
+        free_bytes: Free bytes there.
+        jobs: The last exports.
+        served: What /v1 answers with.
+        base_url: Where /v1 is, as this browser sees the server.
+    """
+
+    trained: list[SpeakerGroup]
+    everything: list[SpeakerGroup]
+    run: str
+    formats: list[dict[str, str]]
+    folder: str
+    free_bytes: int
+    jobs: list[dict[str, Any]]
+    served: list[dict[str, Any]]
+    base_url: str
+
+
+@router.get("/export")
+def export(request: Request) -> HTMLResponse:
+    """Draw the page; ``?run=`` chooses what to write."""
+    everything = speakers.speakers()
+    trained = speakers.trained()
+    names = [name for group in trained for name, _ in group.names]
+    run = request.query_params.get("run", "") or (names[0] if names else "")
+    formats = export_jobs.formats()
+    folder = export_jobs.suggested(run or "export", formats[0]["name"])
+    view = ExportView(
+        trained=trained,
+        everything=everything,
+        run=run,
+        formats=formats,
+        folder=str(folder),
+        free_bytes=env.free_bytes(folder),
+        jobs=[job.as_dict() for job in jobs.listing(kind="export")[:SHOWN]],
+        served=[{"name": one.name, "model": one.model} for one in serving.served()],
+        base_url=f"{str(request.base_url).rstrip('/')}/v1",
+    )
+    return render(request, "export.html", view)

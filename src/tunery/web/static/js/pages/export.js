@@ -1,0 +1,117 @@
+// @ts-check
+/** Export & Serve: start exports, watch them, switch models on for /v1. */
+import { del, get, post } from "../api.js";
+import { $, badge, bar, data, el, fieldError, url } from "../dom.js";
+import { showProblem } from "../shell.js";
+import { bytes, t } from "../words.js";
+
+const given = data("export-data");
+const LIVE = ["queued", "running", "paused"];
+const words = { queued: "Queued", running: "Running", paused: "Paused", done: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
+let listed = given.jobs;
+
+/** @param {any} job */
+function card(job) {
+  const report = job.result?.report;
+  const lines = [el("div", { class: "cardhead" }, el("h2", {}, job.title), badge(job.status, t(words[/** @type {keyof typeof words} */ (job.status)] ?? job.status)),
+    LIVE.includes(job.status) ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm danger", onclick: () => post(`/api/v1/jobs/${job.id}/stop`).then(refresh, showProblem) }, t("Stop"))) : null)];
+  if (LIVE.includes(job.status)) lines.push(bar(null, 1, job.title), el("p", { class: "small muted" }, job.progress.text || job.said || t("starting…")));
+  if (job.reason) lines.push(el("div", { class: "note bad" }, `${job.reason} ${job.fix}`));
+  if (report) lines.push(...result(job, report));
+  return el("section", { class: "card", "aria-label": job.title, dataset: { job: job.id, status: job.status } }, ...lines);
+}
+
+/** @param {any} job @param {any} report */
+function result(job, report) {
+  const { parity } = report;
+  const folder = job.result.folder;
+  const facts = [t("{n} of {total} greedy answers agree", { n: parity.num_prompts - parity.other_answers, total: parity.num_prompts }),
+    t("largest difference of a logit {x}", { x: Number(parity.max_logit_difference).toPrecision(2) }), t("divergence {x} nats", { x: Number(parity.mean_kl).toPrecision(2) })];
+  const code = report.format === "adapter"
+    ? `from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained("${folder}")`
+    : `from transformers import AutoModelForCausalLM, AutoTokenizer\nmodel = AutoModelForCausalLM.from_pretrained("${folder}")\ntokenizer = AutoTokenizer.from_pretrained("${folder}")`;
+  return [
+    el("div", { class: "note ok" }, `✓ ${t("Checked: equal to what was trained")} · ${facts.join(" · ")}`),
+    el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
+    copybox(code, t("Use it")),
+    el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
+  ];
+}
+
+/** @param {string} text @param {string} label */
+const copybox = (text, label) => el("div", { class: "copybox" }, el("pre", { tabindex: 0, "aria-label": label }, text), el("button", { type: "button", class: "btn sm", "data-copy": "" }, t("Copy")));
+
+function draw() {
+  $("#exports").replaceChildren(...listed.map(card));
+}
+
+async function refresh() {
+  listed = (await get("/api/v1/exports")).jobs.slice(0, 8);
+  draw();
+}
+
+let timer = 0;
+function watch() {
+  clearTimeout(timer);
+  if (!listed.some((/** @type {any} */ job) => LIVE.includes(job.status))) return;
+  timer = window.setTimeout(async () => {
+    await refresh().catch(() => undefined); // the next second asks again
+    watch();
+  }, 1000);
+}
+
+const form = document.querySelector("form#export");
+if (form instanceof HTMLFormElement) {
+  const suggest = async () => {
+    const asked = new FormData(form);
+    const answer = await get("/api/v1/exports", { run: asked.get("run"), to: asked.get("to") });
+    $('[name="folder"]', form).value = answer.folder;
+  };
+  for (const name of ["run", "to"]) for (const control of form.querySelectorAll(`[name="${name}"]`)) control.addEventListener("change", () => suggest().catch(showProblem));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    fieldError("folder", "");
+    const asked = new FormData(form);
+    $("#start-export").disabled = true;
+    try {
+      const job = await post("/api/v1/exports", { run: asked.get("run"), to: asked.get("to"), dtype: asked.get("dtype"), folder: asked.get("folder"), force: asked.get("force") === "on" });
+      listed = [job, ...listed];
+      draw();
+      watch();
+    } catch (problem) {
+      const said = /** @type {any} */ (problem);
+      fieldError("folder", `${said.detail} ${said.fix}`);
+    } finally {
+      $("#start-export").disabled = false;
+    }
+  });
+}
+
+let served = given.served;
+function drawServed() {
+  $("#served").replaceChildren(...(served.length ? served.map((/** @type {any} */ one) => el("li", {},
+    el("span", { class: "grow" }, el("b", {}, one.name), one.model !== one.name ? el("span", { class: "muted" }, ` · ${one.model}`) : null),
+    el("button", { type: "button", class: "btn sm danger", "aria-label": `${t("Stop serving")} ${one.name}`, onclick: async () => {
+      await del(`/api/v1/serving/${encodeURIComponent(one.name)}`).catch(showProblem);
+      served = await get("/api/v1/serving");
+      drawServed();
+    } }, t("Stop serving")))) : [el("li", { class: "muted" }, t("Nothing is served yet."))]));
+  $("#snippets").hidden = !served.length;
+  if (!served.length) return;
+  const { name } = served[0];
+  $("#curl").textContent = `curl ${given.base_url}/chat/completions \\\n  -H "Authorization: Bearer YOUR_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": "${name}", "messages": [{"role": "user", "content": "Who are you?"}]}'`;
+  $("#python").textContent = `from openai import OpenAI\n\nclient = OpenAI(base_url="${given.base_url}", api_key="YOUR_KEY")\nanswer = client.chat.completions.create(\n    model="${name}", messages=[{"role": "user", "content": "Who are you?"}])\nprint(answer.choices[0].message.content)`;
+}
+$("#serve").addEventListener("submit", async (/** @type {Event} */ event) => {
+  event.preventDefault();
+  try {
+    await post("/api/v1/serving", { model: $("#serve-model").value });
+    served = await get("/api/v1/serving");
+    drawServed();
+  } catch (problem) {
+    showProblem(/** @type {any} */ (problem));
+  }
+});
+draw();
+drawServed();
+watch();

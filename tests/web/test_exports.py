@@ -1,0 +1,118 @@
+"""Export, Serve and Evaluate in the page's API, on a real tiny trained model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from tests.chat_model import make_chat_model
+from tests.train.adapters_made import adapter as make_adapter
+
+from tunery.launch import jobs as launching
+from tunery.services import scores
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("model") / "tiny-chat")
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Path, tmp_path_factory) -> Path:
+    return make_adapter(base, tmp_path_factory.mktemp("adapter") / "adapter")
+
+
+def done(client, job: dict) -> dict:
+    launching.wait(job["id"], 240)
+    return client.get(f"/api/v1/jobs/{job['id']}").json()
+
+
+def test_an_adapter_is_merged_checked_and_found_again(client, home, adapter) -> None:
+    asked = {"run": str(adapter), "to": "merged", "dtype": "fp32"}
+    answer = client.post("/api/v1/exports", json=asked)
+    assert answer.status_code == 200, answer.text
+    job = done(client, answer.json())
+    assert job["status"] == "done", job
+    folder = Path(job["result"]["folder"])
+    assert folder.parent == home / "exports"
+    assert (folder / "model.safetensors").is_file()
+    assert job["result"]["report"]["parity"]["other_answers"] == 0
+    listed = client.get("/api/v1/exports").json()
+    assert [one["id"] for one in listed["jobs"]] == [job["id"]]
+    assert {one["name"] for one in listed["formats"]} >= {"adapter", "merged"}
+    page = client.get("/export").text
+    assert folder.name in page
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"run": "nope", "to": "merged"}, 422),
+        ({"to": "gguff"}, 404),
+        ({"to": "merged", "folder": "/etc/tunery-export"}, 422),
+        ({"to": "merged", "folder": "../../../../etc/x"}, 422),
+    ],
+)
+def test_wrong_exports_are_refused_before_anything_starts(client, adapter, wrong, status) -> None:
+    answer = client.post("/api/v1/exports", json={"run": str(adapter), **wrong})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"]
+    assert client.get("/api/v1/jobs").json() in ([], {"jobs": []})
+
+
+def test_a_model_is_served_and_taken_away(client, base) -> None:
+    made = client.post("/api/v1/serving", json={"model": str(base), "name": "tiny"})
+    assert made.status_code == 200, made.text
+    assert [one["name"] for one in client.get("/api/v1/serving").json()] == ["tiny"]
+    assert client.request("DELETE", "/api/v1/serving/tiny", json={}).status_code == 200
+    assert client.get("/api/v1/serving").json() == []
+    assert client.request("DELETE", "/api/v1/serving/tiny", json={}).status_code == 404
+
+
+def test_two_models_are_measured_on_a_dataset_worst_row_first(
+    client, base, adapter, tmp_path: Path, home: Path
+) -> None:
+    rows = home / "uploads" / "rows.jsonl"
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    texts = [("hi", "hello"), ("who?", "tuna"), ("=1+1", "two two two")]
+    rows.write_text("".join(json.dumps({"instruction": q, "output": a}) + "\n" for q, a in texts))
+    asked = {
+        "models": [str(base), str(adapter)], "dataset": str(rows), "max_new_tokens": 4,
+    }  # fmt: skip
+    answer = client.post("/api/v1/evals", json=asked)
+    assert answer.status_code == 200, answer.text
+    job = done(client, answer.json())
+    assert job["status"] == "done", job
+    result = job["result"]
+    for model in result["models"]:
+        assert model["num_rows"] == 3
+        assert model["perplexity"] == pytest.approx(math.exp(model["loss"]))
+    last = result["models"][-1]["name"]
+    losses = [row["losses"][last] for row in result["rows"]]
+    assert losses == sorted(losses, reverse=True)
+    table = client.get(f"/api/v1/evals/{job['id']}/table.csv")
+    assert "attachment" in table.headers["content-disposition"]
+    assert "'=1+1" in table.text, "a spreadsheet must not run a row"
+    assert client.get(f"/evaluate?job={job['id']}").status_code == 200
+
+
+def test_evaluations_of_nothing_are_refused(client, base) -> None:
+    for wrong in ({"models": []}, {"models": [str(base)]}, {"models": ["nope"], "dataset": "x"}):
+        assert client.post("/api/v1/evals", json=wrong).status_code in (404, 422)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_pages_draw_without_anything_trained(client, language) -> None:
+    client.cookies.set("tunery_lang", language)
+    for path in ("/export", "/evaluate"):
+        assert client.get(path).status_code == 200
+
+
+def test_scores_of_texts() -> None:
+    assert scores.exact(" Paris ", "Paris") == 1
+    assert scores.rouge_l("The capital is Paris.", "the capital is Paris") == 1
+    assert scores.rouge_l("我是小北", "我是小南") == pytest.approx(0.75)
+    assert scores.rouge_l("", "x") == 0
+    assert scores.rouge_l("a b c d", "b d") == pytest.approx(2 * 2 / 6)
