@@ -208,10 +208,10 @@ def _explain(
     place = where(path) or where(location)
     got = t("got {value}", value=shown(value))
     limits = {
-        "greater_than_equal": t("at least {limit}", limit=context.get("ge")),
-        "greater_than": t("more than {limit}", limit=context.get("gt")),
-        "less_than_equal": t("at most {limit}", limit=context.get("le")),
-        "less_than": t("less than {limit}", limit=context.get("lt")),
+        "greater_than_equal": t("at least {limit}", limit=_limit(context, "ge")),
+        "greater_than": t("more than {limit}", limit=_limit(context, "gt")),
+        "less_than_equal": t("at most {limit}", limit=_limit(context, "le")),
+        "less_than": t("less than {limit}", limit=_limit(context, "lt")),
         "finite_number": t("a finite number"),
     }
     if kind in limits:
@@ -222,6 +222,11 @@ def _explain(
         expected = t("a group of settings ({name}: value)", name=path.rpartition(".")[2])
     message = t("{path} must be {expected}, {got}.", path=path, expected=expected, got=got)
     return Problem(path, message, where=place)
+
+
+def _limit(context: Mapping[str, Any], name: str) -> str:
+    limit = context.get(name)
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 def _expected(setting: settings.Setting, path: str) -> str:

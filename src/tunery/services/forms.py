@@ -154,7 +154,7 @@ def field_of(setting: settings.Setting) -> Field:
         path=setting.path,
         key=setting.key,
         label=label_of(setting.key, setting.path),
-        help=setting.help(),
+        help=_help(setting, options),
         unit=_unit(setting),
         kind=_kind(setting),
         options=options,
@@ -211,6 +211,14 @@ def _options(setting: settings.Setting) -> tuple[Option, ...]:
         else Option(choice, choice)
         for choice in setting.choices
     )
+
+
+def _help(setting: settings.Setting, options: tuple[Option, ...]) -> str:
+    """The help of a setting; of a choice between types, a sentence on each."""
+    if not any(option.help for option in options):
+        return setting.help()
+    group = next(g for g in settings.groups() if (g.path, g.variant) == (setting.section, None))
+    return " ".join([group.help(), *(f"{each.label}: {each.help}" for each in options)])
 
 
 def _kind(setting: settings.Setting) -> str:

@@ -130,8 +130,9 @@ function draw() {
   put("share", plan && percent(plan.tokens.trained / Math.max(1, plan.tokens.all)));
   put("batch", plan && number(plan.steps.batch_size));
   put("updates", plan && number(plan.steps.all));
-  const of = { need: bytes(plan?.memory.total), there: bytes(plan?.memory.available) };
-  put("memory", plan && t(plan.memory.measured ? "{need} of {there}" : "≈ {need} of {there}", of));
+  const [need, there] = [bytes(plan?.memory.total), bytes(plan?.memory.available)];
+  const of = { need: need.split(" ")[1] === there.split(" ")[1] ? need.split(" ")[0] : need, there };
+  put("memory", plan && t(plan.memory.measured ? "{need} / {there}" : "≈ {need} / {there}", of));
   const meter = $("#p-bar");
   meter.value = plan ? Math.min(1, plan.memory.total / Math.max(1, plan.memory.available)) : 0;
   meter.classList.toggle("warn", Boolean(plan) && !plan.fits);
