@@ -1,0 +1,204 @@
+"""``tunery serve`` as a person sees it: what is printed works, Ctrl-C ends it, keys stay secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tunery.cli.main import main
+from tunery.services import serving
+
+CHILD = Path(__file__).with_name("serve_stub.py")
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
+
+
+class Serve:
+    """One child and what it printed."""
+
+    def __init__(self, *words: str, **variables: str) -> None:
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [sys.executable, str(CHILD), "--port", str(self.port), *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | variables,
+        )  # fmt: skip
+
+    def lines(self, last: str) -> list[str]:
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        for line in self.process.stdout:
+            lines.append(line.rstrip("\n"))
+            if last in line:
+                return lines
+        raise AssertionError(f"{lines} {self.end()}")
+
+    def end(self, sig: int = signal.SIGINT) -> tuple[int, str, str]:
+        self.process.send_signal(sig)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def serve(home: Path) -> Iterator:
+    made: list[Serve] = []
+
+    def start(*words: str, **variables: str) -> Serve:
+        made.append(Serve(*words, **variables))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def test_what_it_prints_works_as_it_stands(serve, home):
+    child = serve("my-run", "base=demo")
+    lines = child.lines("Ctrl-C ends it.")
+    assert lines[0] == "Served: my-run, base"
+    assert f"Base URL  http://127.0.0.1:{child.port}/v1" in lines
+    text = "\n".join(lines)
+    curl = text[text.index("curl ") : text.index("python - <<")]
+    done = subprocess.run(["sh", "-c", f"{curl.strip()} -s"], capture_output=True, text=True)
+    message = json.loads(done.stdout)["choices"][0]["message"]["content"]
+    assert "echo: Who are you?" in message
+    python = text[text.index("from openai") : text.index("\nEND")]
+    done = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True)
+    assert "echo: Who are you?" in done.stdout, done.stderr
+    key = (home / "serve.key").read_text().strip()
+    assert f"API key   {key}" in lines
+    assert (home / "serve.key").stat().st_mode & 0o777 == 0o600
+    status, out, err = child.end()
+    assert status == 0
+    assert out.split("\n")[:2] == ["unloaded my-run", "unloaded demo"]
+    assert "Traceback" not in err
+    again = serve("demo")
+    assert f"API key   {key}" in again.lines("Ctrl-C ends it.")  # the same at the next start
+
+
+def test_programs_get_one_line(serve):
+    child = serve("demo", "--json")
+    (line,) = child.lines("ready")
+    told = json.loads(line)
+    assert told["type"] == "ready"
+    assert told["models"] == ["demo"]
+    assert told["pid"] == child.process.pid
+    client = openai.OpenAI(base_url=told["base_url"], api_key=told["key"], max_retries=0)
+    with client:
+        assert [each.id for each in client.models.list()] == ["demo"]
+    bearer = {"Authorization": f"Bearer {told['key']}"}
+    for path in ("/api/v1/keys", "/api/v1/session", "/"):
+        answer = httpx.get(told["base_url"].removesuffix("/v1") + path, headers=bearer)
+        assert answer.status_code in (403, 404, 405), path
+
+
+def test_a_key_of_ones_own_is_not_printed(serve):
+    child = serve("demo", TUNERY_API_KEY="my-own-secret-key-1, another-secret-key-2")
+    text = "\n".join(child.lines("Ctrl-C ends it."))
+    assert "secret" not in text
+    assert "$TUNERY_API_KEY" in text
+    for key, status in (("my-own-secret-key-1", 200), ("another-secret-key-2", 200), ("x", 401)):
+        answer = httpx.get(
+            f"http://127.0.0.1:{child.port}/v1/models", headers={"Authorization": f"Bearer {key}"}
+        )
+        assert answer.status_code == status
+    environment = Path(f"/proc/{child.process.pid}/cmdline").read_text()
+    assert "secret" not in environment
+
+
+def test_ctrl_c_ends_open_streams_with_a_word(serve):
+    child = serve("demo", "--json")
+    told = json.loads(child.lines("ready")[0])
+    with openai.OpenAI(base_url=told["base_url"], api_key=told["key"], max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="demo", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        next(iter(stream))
+        child.process.send_signal(signal.SIGINT)
+        with pytest.raises(openai.APIError, match="shutting down"):
+            list(stream)
+    assert child.end()[0] == 0
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(serve):
+    child = serve("broken")
+    _, err = child.process.communicate(timeout=30)
+    assert child.process.returncode == 2
+    assert "broken: a shard is missing." in err
+    assert "Fetch it again." in err
+    assert "Traceback" not in err
+
+
+def test_a_taken_port_is_told_before_anything_is_loaded(serve):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        child = serve("demo", "--port", str(port))
+        _, err = child.process.communicate(timeout=30)
+    assert child.process.returncode == 2
+    assert f"Port {port} is taken" in err
+    assert "Loading" not in err
+
+
+@pytest.mark.parametrize(("key", "host"), [("two words", "127.0.0.1"), ("short", "0.0.0.0")])
+def test_a_weak_key_is_refused(serve, key, host):
+    child = serve("demo", "--host", host, TUNERY_API_KEY=key)
+    _, err = child.process.communicate(timeout=30)
+    assert child.process.returncode == 2
+    assert "--api-key" in err
+
+
+def test_it_speaks_chinese(serve):
+    child = serve("demo", TUNERY_LANG="zh")
+    lines = child.lines("按 Ctrl-C 结束。")
+    assert lines[0] == "已提供：demo"
+
+
+def test_the_command_becomes_the_server(home, monkeypatch):
+    seen = []
+    monkeypatch.setattr("tunery.models.resolve.ensure", lambda name, progress: seen.append(name))
+    monkeypatch.setattr(os, "execv", lambda path, words: seen.append(words))
+    monkeypatch.delenv("TUNERY_API_KEY", raising=False)
+    assert main(["serve", "a", "b=c", "--port", "9", "--api-key", "k1", "--api-key", "k2"]) == 0
+    assert seen[:2] == ["a", "c"]
+    assert seen[2][1:] == ["-m", "tunery.server", "--host", "127.0.0.1", "--port", "9", "--",
+                           "a", "b=c"]  # fmt: skip
+    assert os.environ.pop("TUNERY_API_KEY") == "k1,k2"
+
+
+def test_names_are_no_paths(demo_home, demo_model):
+    assert [each.name for each in serving.fix(["demo", f"mine={demo_model}"])] == ["demo", "mine"]
+    assert serving.fix([str(demo_model)])[0].name == demo_model.name
+    serving.unfix()
+
+
+def test_what_is_switched_on_stays_on(demo_home):
+    assert serving.served() == ()
+    serving.serve("demo")
+    serving.serve("demo", name="other")
+    assert [each.name for each in serving.served()] == ["demo", "other"]
+    assert "chatml" not in serving.template_source(serving.resolve("demo"))
+    assert "im_start" in serving.template_source(serving.resolve("demo"))
+    serving.unserve("demo")
+    assert [each.name for each in serving.served()] == ["other"]
+    with pytest.raises(Exception, match="Did you mean other"):
+        serving.find("othr")
