@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Generator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tunery.models.download import Downloader, Policy, Wanted
 from tunery.models.hubcache import HubName
 
 DEFAULT = "https://huggingface.co"
+_chosen: ContextVar[str] = ContextVar("tunery_hub", default="")
 SAFE_PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))[\w.+@ -]+(/[\w.+@ -]+)*")
 
 
@@ -60,13 +63,23 @@ def endpoint() -> str:
     Raises:
         ModelError: HF_ENDPOINT is not an address.
     """
-    value = (accounts.value("hub_endpoint") or DEFAULT).rstrip("/")
+    value = (_chosen.get() or accounts.value("hub_endpoint") or DEFAULT).rstrip("/")
     if not value.startswith(("http://", "https://")):
         raise ModelError(
             t("HF_ENDPOINT: {value!r} is not an address.", value=value),
             fix=t("Write it with its scheme, such as https://hf-mirror.com"),
         )
     return value
+
+
+@contextlib.contextmanager
+def at(address: str) -> Generator[None]:
+    """Ask another hub for a while, in this thread: a source that a person chose."""
+    before = _chosen.set(address)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 def connect(hub: HubName, policy: Policy) -> Downloader:

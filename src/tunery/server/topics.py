@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tunery.errors import unknown_name
+from tunery.server.jobs_topic import JobsTopic, JobTopic
 from tunery.server.machine_topic import MachineTopic
 from tunery.server.runs_topic import RunsTopic
 from tunery.services.run_news import RunTopic
@@ -37,6 +38,8 @@ TOPICS: dict[str, Topic] = {
     "runs": RunsTopic(),
     "run": RunTopic(),
     "machine": MachineTopic(),
+    "jobs": JobsTopic(),
+    "job": JobTopic(),
 }
 """Every topic by the word before the colon."""
 

@@ -13,6 +13,7 @@ from tunery.runs.folder import RunFolder
 from tunery.services import planning, preparing
 
 QUESTIONS: dict[str, str] = {
+    "describe_model": "tunery.services.models:describe",
     "plan": "tunery.services.desk_questions:plan",
     "prepare": "tunery.services.desk_questions:prepare",
     "preview_row": "tunery.services.dataset_tokens:preview_row",

@@ -1,0 +1,71 @@
+"""/api/v1/downloads: models on their way here, and the hubs they come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunery.launch import jobs as launch
+from tunery.services import downloads, sources
+
+router = APIRouter(prefix="/api/v1/downloads", tags=["downloads"])
+
+
+class Wanted(BaseModel):
+    """A model to fetch."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(min_length=1, max_length=4096)]
+    source: str = ""
+
+
+class Token(BaseModel):
+    """A token for a source; an empty one forgets it."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str
+    token: Annotated[str, Field(max_length=1024)]
+
+
+@router.get("")
+def listing() -> dict[str, Any]:
+    """Downloads that are not over, newest first."""
+    return {"downloads": [job.as_dict() for job in downloads.listing()]}
+
+
+@router.post("", status_code=201)
+def start(wanted: Wanted) -> dict[str, Any]:
+    """Fetch a model; one that began before goes on."""
+    return downloads.start(wanted.name, source_id=wanted.source).as_dict()
+
+
+@router.get("/sources")
+def known_sources() -> dict[str, Any]:
+    """The hubs, the default first."""
+    return {"sources": [source.as_dict() for source in sources.sources()]}
+
+
+@router.put("/token")
+def save_token(given: Token) -> dict[str, Any]:
+    """Keep a token; it is never given out again."""
+    return sources.save_token(given.source, given.token).as_dict()
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str) -> dict[str, Any]:
+    """Pause a download; what came is kept."""
+    return launch.pause(job_id).as_dict()
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str) -> dict[str, Any]:
+    """Go on where it stopped."""
+    return launch.resume(job_id).as_dict()
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str) -> dict[str, Any]:
+    """Give a download up and remove its parts."""
+    return {"freed_bytes": downloads.cancel(job_id)}

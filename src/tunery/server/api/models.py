@@ -1,0 +1,110 @@
+"""/api/v1/models and /api/v1/resolve: what is here, what a text stands for, consent and removal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.services import desk, model_shelf, models, resolving
+
+router = APIRouter(prefix="/api/v1", tags=["models"])
+CODE_CHARACTERS = 200_000
+
+
+class Text(BaseModel):
+    """What a person typed."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: Annotated[str, Field(max_length=4096)]
+    source: str = ""
+
+
+class Consent(BaseModel):
+    """Consent for the code that was shown, named by its hash."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(max_length=4096)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Named(BaseModel):
+    """One model."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(max_length=4096)]
+
+
+@router.post("/resolve")
+def resolve(given: Text) -> dict[str, Any]:
+    """What a text stands for."""
+    return resolving.answer(given.text, source_id=given.source)
+
+
+@router.get("/models")
+def listing() -> dict[str, Any]:
+    """Every model of this machine."""
+    return {
+        "models": model_shelf.shelf(),
+        "suggestions": [asdict(each) for each in model_shelf.suggestions()],
+        "memory_bytes": model_shelf.memory_bytes(),
+    }
+
+
+@router.get("/models/browse")
+def browse(path: str = "") -> dict[str, Any]:
+    """The folders in a folder, under those that may be opened."""
+    return resolving.browse(path)
+
+
+@router.get("/models/code")
+def code(name: str) -> dict[str, Any]:
+    """The code that a model would run, to be read before consent."""
+    wanted = models.code_to_allow(name)
+    if wanted is None:
+        return {"needed": False, "files": []}
+    shown = [
+        {"name": file.name, "text": file.read_text("utf-8", "replace")[:CODE_CHARACTERS]}
+        for file in wanted.files
+    ]
+    return {"needed": True, "sha256": wanted.code.sha256, "repo": wanted.code.repo, "files": shown}
+
+
+@router.post("/models/allow-code")
+def allow_code(given: Consent) -> dict[str, Any]:
+    """Allow exactly the code that was shown."""
+    wanted = models.code_to_allow(given.name)
+    if wanted is None:
+        return {"allowed": True}
+    if wanted.code.sha256 != given.sha256:
+        raise ModelError(
+            t("{folder}: the code changed while it was shown.", folder=wanted.folder),
+            fix=t("Read it again."),
+            code="conflict",
+        )
+    models.allow_code(wanted)
+    return {"allowed": True}
+
+
+@router.post("/models/revoke-code")
+def revoke_code(given: Named) -> dict[str, Any]:
+    """Take back every consent for a model."""
+    return {"revoked": models.revoke_code(given.name)}
+
+
+@router.get("/models/{name:path}")
+def show(name: str) -> dict[str, Any]:
+    """Everything about one model."""
+    return desk.ask("describe_model", name=name)
+
+
+@router.delete("/models/{name:path}")
+def remove(name: str) -> dict[str, Any]:
+    """Remove a model that Tunery or the hub cache keeps."""
+    what = models.to_remove(name)
+    models.remove(what)
+    return {"freed_bytes": what.size_bytes}
