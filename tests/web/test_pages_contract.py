@@ -57,7 +57,6 @@ def test_every_page_keeps_a_proxys_prefix(prefixed: TestClient, path: str):
     assert [link for link in links if not link.startswith("/proxy/7860")] == []
 
 
-@pytest.mark.xfail(strict=False, reason="some pages of the navigation are still being made")
 def test_every_place_of_the_navigation_is_a_page():
     assert [place.path for place in navigation() if place.path not in paths()] == []
     keys = [place.key for place in navigation()]

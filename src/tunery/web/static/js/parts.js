@@ -23,18 +23,20 @@ function swap(from) {
     const busy = old.querySelector("details[open], .ask") || (old.contains(document.activeElement) && old.querySelector("input, [data-busy]"));
     if (busy || old.innerHTML === part.innerHTML) continue;
     const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button")].indexOf(/** @type {any} */ (document.activeElement)) : -1;
-    old.replaceWith(part);
-    if (focused >= 0) part.querySelectorAll("a, button")[focused]?.focus();
+    // The element stays: others hold on to it (a list to its table's body).
+    old.replaceChildren(...part.childNodes);
+    Object.assign(old.dataset, part.dataset);
+    if (focused >= 0) old.querySelectorAll("a, button")[focused]?.focus();
     changed = true;
   }
   return changed;
 }
 
 export function moveParts() {
-  const box = document.getElementById("parts");
+  const box = /** @type {HTMLTemplateElement | null} */ (document.getElementById("parts"));
   if (!box) return;
   box.remove();
-  swap(box);
+  swap(box.content);
 }
 
 /** @param {string} path @param {() => void} [after] called when something changed */
