@@ -1,4 +1,4 @@
-"""A method and an adapter that somebody adds: one config class each, in the union of its section."""
+"""A method and an adapter that somebody adds: a config class each, in its section's union."""
 
 from __future__ import annotations
 

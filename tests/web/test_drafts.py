@@ -1,0 +1,195 @@
+"""Drafts and starts through the REST API, with the desk and the demo model behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.web.toy import toys  # noqa: F401
+
+from tunery.config.config import Config
+from tunery.launch import local
+from tunery.runs.folder import RunFolder, create, names
+from tunery.services import desk, starting
+
+BLANKS = {"data.variables": {"name": "Tuna", "author": "Reef"}}
+IDENTITY = {"preset": "identity", "fields": BLANKS}
+SMALL = {"preset": None, "fields": {"data.train": ["instructions"], "train.max_steps": "1",
+                                    "evaluate.forgetting": False}}  # fmt: skip
+
+
+@pytest.fixture
+def own_desk() -> Iterator[None]:
+    """The desk of this test's home alone."""
+    desk.desk.cache_clear()
+    yield
+    desk.desk().close()
+    desk.desk.cache_clear()
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs whose worker was started; none really is."""
+    started: list[str] = []
+
+    def start(folder: RunFolder, **_: Any) -> int:
+        started.append(folder.name)
+        return 1
+
+    monkeypatch.setattr(local, "start", start)
+    return started
+
+
+def put(client: TestClient, body: dict[str, Any], name: str = "draft") -> dict[str, Any]:
+    answer = client.put(f"/api/v1/drafts/{name}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_change_is_kept_and_answered(client: TestClient):
+    answer = put(client, IDENTITY)
+    assert answer["errors"] == {}
+    assert answer["command"] == (
+        "tunery train --preset identity --data.variables.name Tuna --data.variables.author Reef"
+    )
+    assert answer["values"]["optim.learning_rate"] == {"value": "0.001", "origin": "preset"}
+    assert [row["path"] for row in answer["diff"]][:2] == ["data.train", "data.variables"]
+    assert client.get("/api/v1/drafts/draft").json()["draft"]["fields"] == BLANKS
+
+
+def test_wrong_values_are_kept_with_their_errors_in_the_language_of_the_page(client: TestClient):
+    client.cookies.set("tunery_lang", "zh")
+    answer = put(client, {"fields": {"optim.learning_rate": "abc", "data.train": ["identity"]}})
+    assert list(answer["errors"]) == ["optim.learning_rate"]
+    assert "数" in answer["errors"]["optim.learning_rate"]["message"]
+    assert answer["draft"]["fields"]["optim.learning_rate"] == "abc"
+    assert answer["can_plan"] is False
+
+
+def test_blanks_of_the_chosen_dataset_are_asked_for(client: TestClient):
+    answer = put(client, {"preset": "identity", "fields": {"data.variables": {"name": "Tuna"}}})
+    assert [(b["name"], b["value"]) for b in answer["blanks"]] == [("name", "Tuna"), ("author", "")]
+    assert answer["empty"] == ["author"]
+    assert put(client, IDENTITY)["empty"] == []
+
+
+def test_names_that_nothing_has_are_errors_under_their_fields(client: TestClient):
+    answer = put(client, {"fields": {"data.train": ["identty"], "model.name": "/nowhere/model"}})
+    assert set(answer["errors"]) == {"data.train", "model.name"}
+    assert "identity" in answer["errors"]["data.train"]["fix"]
+
+
+def test_a_model_that_is_not_here_is_to_be_fetched_first(client: TestClient):
+    assert put(client, IDENTITY)["fetch"] == "demo"
+
+
+def test_drafts_have_names_and_can_be_renamed_copied_and_deleted(client: TestClient):
+    put(client, IDENTITY, "实验 一")
+    assert client.post("/api/v1/drafts/实验 一/rename", json={"to": "two"}).status_code == 200
+    put(client, IDENTITY, "three")
+    assert client.post("/api/v1/drafts/two/rename", json={"to": "three"}).status_code == 409
+    made = client.post("/api/v1/drafts", json={"name": "two"}).json()
+    assert made["draft"]["name"] == "two-2"
+    assert client.delete("/api/v1/drafts/two").status_code == 200
+    assert client.get("/api/v1/drafts/two").status_code == 404
+    assert {row["name"] for row in client.get("/api/v1/drafts").json()} == {"three", "two-2"}
+    assert client.put("/api/v1/drafts/" + "x" * 61, json=IDENTITY).status_code == 422
+
+
+def test_yaml_is_checked_like_the_fields_and_kept_while_it_is_wrong(client: TestClient):
+    put(client, IDENTITY)
+    wrong = put(client, {"yaml": "data:\n  trian: [identity]\n"})
+    assert "line 2" in wrong["yaml_error"]["message"]
+    assert wrong["draft"]["fields"] == BLANKS
+    assert client.get("/api/v1/drafts/draft").json()["yaml"] == "data:\n  trian: [identity]\n"
+    right = put(client, {"yaml": "data:\n  train: [instructions]\nadapter: {rank: 4}\n"})
+    assert right["draft"]["fields"] == {"data.train": ["instructions"], "adapter.rank": "4"}
+    assert "rank: 4" in right["yaml"]
+
+
+def test_a_new_draft_takes_over_the_settings_of_a_run(client: TestClient):
+    config = Config.model_validate(
+        {"data": {"train": ["instructions"]}, "adapter": {"type": "lora", "rank": 4}}
+    )
+    create("old-run", config, {})
+    made = client.post("/api/v1/drafts", json={"run": "old-run"}).json()
+    assert made["draft"]["name"] == "old-run"
+    assert made["draft"]["fields"] == {"data.train": ["instructions"], "adapter.rank": "4"}
+
+
+def test_a_toy_adapter_is_in_the_draft_and_on_the_page(client: TestClient, toys: None):  # noqa: F811
+    fields = {"data.train": ["instructions"], "adapter.type": "toy", "adapter.wheels": "6"}
+    answer = put(client, {"fields": fields})
+    assert "--adapter.type toy --adapter.wheels 6" in answer["command"]
+    assert answer["values"]["adapter.squeaks"] == {"value": False, "origin": "default"}
+    page = client.get("/train?draft=draft").text
+    assert "How many wheels it has; 4 is usual." in page
+    assert 'value="toy"' in page
+
+
+def test_the_plan_comes_from_the_desk(demo_home: Path, client: TestClient, own_desk: None):
+    assert put(client, IDENTITY)["planning"] is True
+    made = client.post("/api/v1/drafts/draft/plan", json={}).json()
+    assert made["plan"]["rows"]["train"] == 90
+    assert made["hints"]["data.max_length"].startswith("The longest row here has")
+    put(client, {**IDENTITY, "fields": {**BLANKS, "train.num_epochs": "1"}})
+    few = client.post("/api/v1/drafts/draft/plan", json={}).json()["remarks"][0]
+    assert few["text"].startswith("Only 17 updates.")
+    assert list(few["remedies"][0]["set"]) == ["train.num_epochs"]
+
+
+def test_a_hundred_posts_with_one_key_start_one_run(
+    demo_home: Path, client: TestClient, own_desk: None, launched: list[str]
+):
+    put(client, SMALL)
+
+    def post(_: int) -> tuple[int, str]:
+        key = {"Idempotency-Key": "one"}
+        answer = client.post("/api/v1/runs", json={"draft": "draft"}, headers=key)
+        return answer.status_code, answer.json()["name"]
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = set(pool.map(post, range(100)))
+    assert len(answers) == 1
+    assert launched == names() == [answers.pop()[1]]
+    put(client, {**SMALL, "fields": {**SMALL["fields"], "train.max_steps": "2"}})
+    other = client.post("/api/v1/runs", json={"draft": "draft"}, headers={"Idempotency-Key": "one"})
+    assert other.status_code == 409
+    second = client.post("/api/v1/runs", json={"draft": "draft"})
+    assert second.status_code == 201
+    assert len(launched) == 2
+
+
+def test_a_start_whose_server_died_goes_on_with_the_same_run(
+    demo_home: Path, own_desk: None, launched: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    words = ["--data.train=instructions"]
+
+    def dies(folder: RunFolder, **_: Any) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "start", dies)
+        with pytest.raises(KeyboardInterrupt):
+            starting.start(words, key="k")
+    assert starting.start(words, key="k") == launched[0]
+    assert names() == launched
+
+
+def test_a_start_that_cannot_be_says_why_and_what_mends_it(
+    demo_home: Path, client: TestClient, own_desk: None, launched: list[str]
+):
+    refused = client.post("/api/v1/runs", json={"config": {"data": {"train": ["identity"]}}})
+    assert refused.status_code == 422
+    assert refused.json()["remedies"] == [{"action": "fill", "label": "Fill in"}]
+    rows = demo_home / "rows.jsonl"
+    rows.write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
+    bad = client.post("/api/v1/runs", json={"config": {"data": {"train": [str(rows)]}}})
+    assert bad.status_code == 422
+    assert bad.json()["detail"]
+    assert launched == []
+    assert names() == []
