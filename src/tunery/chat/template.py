@@ -11,7 +11,7 @@ import datetime
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
@@ -25,6 +25,7 @@ from tunery.types import Conversation, Message, Rendered
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
+_OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 class ChatTemplate:
@@ -202,11 +203,25 @@ class ChatTemplate:
         tools: Sequence[dict[str, Any]] = (),
         *,
         thinking: Thinking = "strip_history",
+        values: Mapping[str, Any] | None = None,
     ) -> Marked:
-        """Render a conversation so far, with the generation prompt at its end."""
+        """Render a conversation so far, with the generation prompt at its end.
+
+        Args:
+            messages: The conversation.
+            tools: What the model may call.
+            thinking: What becomes of earlier thinking.
+            values: More variables for the template, such as ``enable_thinking``; control tokens
+                spelled in them stay text, and none takes the place of a variable of ours.
+        """
         self.features.check(Conversation(tuple(messages), tuple(tools)), self.name)
         job = self._job(messages, tools, thinking, prompt=True)
-        (outcome,) = sandbox.render(self._source_for(tools), [job], now=self._now)
+        more = {
+            name: self.control.mark(value)
+            for name, value in (values or {}).items()
+            if name not in self._variables and name not in _OURS
+        }
+        (outcome,) = sandbox.render(self._source_for(tools), [{**job, **more}], now=self._now)
         if outcome.error:
             raise refusals.not_rendered(self.name, outcome.failure)
         return unmark(outcome.text)

@@ -105,7 +105,7 @@ class AdapterSwitch:
         merged = self._merge(name) if name is not None else {}
         for layer in self._lora_layers():
             vars(layer).pop("forward", None)
-            if _is_plain(layer, name):
+            if is_plain(layer, name):
                 vars(layer)["forward"] = merged.get(layer) or _forward_of(layer, name)
 
     def _merge(self, name: str) -> dict[LoraLinear, Forward]:
@@ -115,14 +115,15 @@ class AdapterSwitch:
             layers = [
                 layer
                 for layer in self._lora_layers()
-                if name in layer.lora_A and _is_plain(layer, name) and layer.base_layer in packed
+                if name in layer.lora_A and is_plain(layer, name) and layer.base_layer in packed
             ]
             room = fits(sum(cast(Tensor, layer.base_layer.weight).nbytes for layer in layers))
             self._merged[name] = {layer: _merged(layer, name) for layer in layers} if room else {}
         return self._merged[name]
 
 
-def _is_plain(layer: LoraLinear, name: str | None) -> bool:
+def is_plain(layer: LoraLinear, name: str | None) -> bool:
+    """Whether this layer is ``base(x) + scaling * B A x`` for an adapter, and nothing more."""
     if type(layer) is not LoraLinear or layer.merged:
         return False
     if name is None or name not in layer.lora_A:

@@ -1,0 +1,286 @@
+"""An engine in a process of its own, spoken to over its Unix socket.
+
+The process is detached: it outlives the server that started it and is found again by engine.json.
+It ends when nobody has asked it anything for a while, or when told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tunery.engines import wire
+from tunery.engines.base import EngineEvent, EngineStatus, GenerateRequest
+from tunery.engines.folder import EngineFolder, folders
+from tunery.errors import EngineError, LaunchError, TuneryError
+from tunery.i18n import language, t
+from tunery.launch.command import worker_env
+from tunery.runs.folder import read_json, write_json
+from tunery.runs.process import boot_id, is_alive, start_time, try_lock
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+IDLE_SECONDS = 1800.0
+SPIN_COUNT = "3000"
+"""How long libgomp's threads spin for the next operation. Sleeping at once
+(OMP_WAIT_POLICY=PASSIVE) made a step of decoding 1.5 times as long; spinning on hinders others
+(docs/log, serve_speed)."""
+QUIET_SECONDS = 300.0
+"""Longest silence of an engine in the middle of an answer."""
+
+
+def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
+    """Start the engine's process where none runs; it loads while others go on.
+
+    Args:
+        folder: The engine's.
+        base: The base model's folder.
+        settings: ``dtype``, ``device``, ``idle_seconds``.
+
+    Raises:
+        LaunchError: The process cannot be started.
+    """
+    try:
+        folder.make()
+        with _starting(folder) as mine:
+            if not mine or folder.alive():
+                return
+            folder.exit_file.unlink(missing_ok=True)
+            folder.write(base=str(base), pid=None, **settings)
+            with folder.log_file.open("wb") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "tunery.infer.worker", str(folder.path)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    env=engine_env(), start_new_session=True,
+                )  # fmt: skip
+            folder.write(**_identity(process.pid))
+    except OSError as error:
+        raise LaunchError(
+            t("The engine of {base} cannot be started: {why}.", base=base, why=error.strerror),
+            fix=t("Look at {path}.", path=folder.path),
+        ) from error
+    waiter = threading.Thread(target=_wait, args=(process, folder), daemon=True)
+    waiter.start()
+
+
+async def start(base: Path, dtype: str = "auto", *, device: str = "auto") -> ProcessEngine:
+    """Find the engine of a base model or start it, and wait until it is loaded.
+
+    Raises:
+        LaunchError: The process cannot be started.
+        TuneryError: It cannot be loaded; the loader's own sentence.
+    """
+    folder = EngineFolder.of(base, dtype=dtype, device=device)
+    await asyncio.to_thread(spawn, folder, base.resolve(), dtype=dtype, device=device)
+    engine = ProcessEngine(folder)
+    await engine.ready()
+    return engine
+
+
+async def running() -> dict[Path, ProcessEngine]:
+    """The engines whose processes live, by the folder of their base; loading ones too."""
+    found = await asyncio.to_thread(folders)
+    return {Path(each.read()["base"]): ProcessEngine(each) for each in found if each.alive()}
+
+
+def engine_env() -> dict[str, str]:
+    """The environment of an engine: no secrets, no hub, threads that spin a little."""
+    kept = {k: v for k, v in worker_env().items() if k != "OMP_WAIT_POLICY"}
+    return {"GOMP_SPINCOUNT": SPIN_COUNT, **kept, "TUNERY_LANG": language()}
+
+
+class ProcessEngine:
+    """The engine of a folder.
+
+    Args:
+        folder: Where it runs, or ran.
+    """
+
+    def __init__(self, folder: EngineFolder) -> None:
+        self.folder = folder
+        self.base = str(folder.read().get("base", ""))
+        self._client: httpx.AsyncClient | None = None
+        self._loop: Any = None
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
+        body = wire.request_to_dict(request)
+        ended = 0
+        try:
+            http = self._http()
+            async with http.stream("POST", "/generate", json=body) as answer:
+                if answer.status_code != 200:
+                    raise _refusal(await answer.aread())
+                async for line in answer.aiter_lines():
+                    event = wire.event_from_dict(json.loads(line))
+                    ended += type(event).__name__ == "Ended"
+                    yield event
+        except httpx.HTTPError as error:
+            raise await self._lost() from error
+        if ended < request.num_answers:
+            raise await self._lost()
+
+    async def count_tokens(self, request: GenerateRequest) -> int:
+        """Tokens of the rendered prompt."""
+        answer = await self._ask("POST", "/count", wire.request_to_dict(request))
+        return int(answer["num_tokens"])
+
+    async def status(self) -> EngineStatus:
+        """What it says of itself; a process that is no more is ``failed``, with the cause."""
+        try:
+            return wire.status_from_dict(await self._ask("GET", "/status"))
+        except EngineError as error:
+            if not self.folder.alive():
+                return EngineStatus(self.base, "failed", str(error))
+            return EngineStatus(self.base, "loading", t("starting"))
+
+    async def ready(self, *, on_status: Any = None) -> EngineStatus:
+        """Wait until it is loaded.
+
+        Raises:
+            EngineError: It could not be loaded; the loader's own sentence.
+        """
+        while True:
+            status = await self.status()
+            if on_status is not None:
+                on_status(status)
+            if status.state == "ready":
+                return status
+            if status.state == "failed":
+                error = self.failure()
+                await self.close()
+                raise error
+            await asyncio.sleep(0.1)
+
+    def failure(self) -> TuneryError:
+        """Why the process failed or ended, and what to do."""
+        said = self.folder.read().get("failed")
+        if isinstance(said, dict):
+            return wire.error_from_dict(said)
+        return ended_error(self.folder)
+
+    async def close(self) -> None:
+        """End the process; what it was saying ends as interrupted."""
+        with contextlib.suppress(EngineError):
+            await self._ask("POST", "/close")
+        await asyncio.to_thread(stop, self.folder)
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Close the connections; the process goes on."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        try:
+            answer = await self._http().request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise await self._lost() from error
+        if answer.status_code != 200:
+            raise _refusal(answer.content)
+        return answer.json()
+
+    async def _lost(self) -> TuneryError:
+        """The error for a connection that broke: give a dying process time to be dead."""
+        for _ in range(20):
+            if not self.folder.alive():
+                return ended_error(self.folder)
+            if not self.folder.socket_file.exists():
+                break
+            await asyncio.sleep(0.05)
+        return EngineError(t("The engine does not answer yet."), code="gone")
+
+    def _http(self) -> httpx.AsyncClient:
+        # A client belongs to the event loop that it was made on.
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._loop = loop
+            self._client = httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(
+                    uds=str(self.folder.socket_file),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+                ),
+                base_url="http://engine",
+                timeout=httpx.Timeout(QUIET_SECONDS, connect=5.0),
+            )
+        return self._client
+
+
+def stop(folder: EngineFolder, *, seconds: float = STOP_SECONDS) -> None:
+    """End an engine's process: ask it, and after a while force it."""
+    who = folder.read()
+    if not is_alive(who):
+        return
+    for sent, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, seconds)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(who["pid"]), sent)
+        if _gone_within(who, patience):
+            return
+
+
+def ended_error(folder: EngineFolder) -> EngineError:
+    """Say how an engine's process ended, and what to do."""
+    code = read_json(folder.exit_file).get("code")
+    if code == -signal.SIGKILL:
+        return EngineError(
+            t("The engine was ended by signal 9, most often because memory ran out."),
+            fix=t("End other programs, or take a smaller model; then load it again."),
+            code="gone",
+        )
+    if code in (0, -signal.SIGTERM):
+        return EngineError(t("The engine has ended."), fix=t("Load the model again."), code="gone")
+    how = t("with signal {number}", number=-code) if isinstance(code, int) and code < 0 else ""
+    how = how or (t("with status {number}", number=code) if code is not None else t("unseen"))
+    return EngineError(
+        t("The engine ended unexpectedly ({how}).", how=how),
+        fix=t("Load the model again. Its log: {path}", path=folder.log_file),
+        code="gone",
+    )
+
+
+def _refusal(body: bytes) -> TuneryError:
+    try:
+        return wire.error_from_dict(json.loads(body))
+    except ValueError:
+        return EngineError(t("The engine refused the request."))
+
+
+@contextlib.contextmanager
+def _starting(folder: EngineFolder) -> Generator[bool]:
+    """Only one at a time starts an engine."""
+    lock = try_lock(folder.path / "start.lock")
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "boot_id": boot_id(), "start_time": start_time(pid), "failed": None}
+
+
+def _wait(process: subprocess.Popen[bytes], folder: EngineFolder) -> None:
+    code = process.wait()
+    with contextlib.suppress(OSError):
+        write_json(folder.exit_file, {"pid": process.pid, "code": code})
+
+
+def _gone_within(who: dict[str, Any], seconds: float) -> bool:
+    for _ in range(int(seconds / 0.05)):
+        if not is_alive(who):
+            return True
+        threading.Event().wait(0.05)
+    return not is_alive(who)

@@ -1,0 +1,108 @@
+"""Requests, events and errors as plain JSON, for an engine in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tunery.engines.base import (
+    Delta,
+    Ended,
+    EngineEvent,
+    EngineStatus,
+    GenerateRequest,
+    SamplingOptions,
+    Started,
+    TokenLogprob,
+)
+from tunery.errors import EngineError, ModelError, TuneryError
+
+
+def request_to_dict(request: GenerateRequest) -> dict[str, Any]:
+    """A request as JSON data; what stands at its default is left out."""
+    plain = asdict(request)
+    bias = request.sampling.logit_bias
+    plain["sampling"]["logit_bias"] = {str(token): value for token, value in bias.items()}
+    empty = _EMPTY_REQUEST
+    return {key: value for key, value in plain.items() if value != empty[key]}
+
+
+def request_from_dict(plain: Mapping[str, Any]) -> GenerateRequest:
+    """The request that ``request_to_dict`` wrote."""
+    fields = dict(plain)
+    sampling = dict(fields.pop("sampling", {}))
+    bias = sampling.pop("logit_bias", {})
+    numbered = {int(token): float(value) for token, value in bias.items()}
+    return GenerateRequest(sampling=SamplingOptions(**sampling, logit_bias=numbered), **fields)
+
+
+def event_to_dict(event: EngineEvent) -> dict[str, Any]:
+    """An event as JSON data."""
+    match event:
+        case Delta(index, text, ids, logprobs):
+            plain: dict[str, Any] = {"kind": "delta", "index": index, "text": text, "ids": ids}
+            if logprobs:
+                plain["logprobs"] = [[e.token, e.token_id, e.logprob, e.top] for e in logprobs]
+            return plain
+        case Started():
+            return {"kind": "started", **asdict(event)}
+        case Ended():
+            return {"kind": "ended", **asdict(event)}
+
+
+def event_from_dict(plain: Mapping[str, Any]) -> EngineEvent:
+    """The event that ``event_to_dict`` wrote.
+
+    Raises:
+        TuneryError: It is an error that ended the stream.
+    """
+    fields = dict(plain)
+    return _EVENTS[fields.pop("kind")](fields)
+
+
+def error_to_dict(error: TuneryError) -> dict[str, Any]:
+    """An error as the last line of a stream, or as the body of a refusal."""
+    return {
+        "kind": "error",
+        "type": type(error).__name__,
+        "message": error.message,
+        "fix": error.fix,
+        "code": error.code,
+    }
+
+
+def error_from_dict(plain: Mapping[str, Any]) -> TuneryError:
+    """The error that ``error_to_dict`` wrote."""
+    kind = ModelError if plain.get("type") == "ModelError" else EngineError
+    return kind(
+        str(plain.get("message", "")),
+        fix=str(plain.get("fix", "")),
+        code=str(plain.get("code", "")),
+    )
+
+
+def status_from_dict(plain: Mapping[str, Any]) -> EngineStatus:
+    """The status that ``dataclasses.asdict`` made plain."""
+    return EngineStatus(**plain)
+
+
+def _delta(fields: dict[str, Any]) -> EngineEvent:
+    logprobs = tuple(
+        TokenLogprob(token, number, value, tuple((t, i, p) for t, i, p in top))
+        for token, number, value, top in fields.get("logprobs", ())
+    )
+    return Delta(fields["index"], fields["text"], tuple(fields["ids"]), logprobs)
+
+
+def _error(fields: dict[str, Any]) -> EngineEvent:
+    raise error_from_dict(fields)
+
+
+_EMPTY_REQUEST = asdict(GenerateRequest()) | {"sampling": None}
+_EVENTS: dict[str, Callable[[dict[str, Any]], EngineEvent]] = {
+    "delta": _delta,
+    "started": lambda fields: Started(**fields),
+    "ended": lambda fields: Ended(**fields),
+    "error": _error,
+}

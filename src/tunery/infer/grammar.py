@@ -1,0 +1,79 @@
+"""Answers that follow a JSON schema: token masks from llguidance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import llguidance.hf
+import torch
+from llguidance import LLMatcher
+from torch import Tensor
+
+from tunery.errors import EngineError
+from tunery.i18n import t
+
+BITS = 32
+FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class Grammars:
+    """Makes matchers for one tokenizer.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        stop_id: The token that ends an answer.
+    """
+
+    def __init__(self, tokenizer: Any, stop_id: int) -> None:
+        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, eos_token=stop_id)
+        self._shift = torch.arange(BITS, dtype=torch.int32)
+
+    def follow(self, schema: Mapping[str, Any]) -> Grammar:
+        """Start following a schema.
+
+        Raises:
+            EngineError: ``bad_schema``, with what llguidance says of it.
+        """
+        try:
+            source = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=FORM)
+        except ValueError as error:
+            raise _bad_schema(str(error)) from error
+        problem = LLMatcher.validate_grammar(source, self._tokenizer)
+        if problem:
+            raise _bad_schema(problem)
+        return Grammar(LLMatcher(self._tokenizer, source), self._shift)
+
+
+class Grammar:
+    """How far one answer has come in its schema."""
+
+    def __init__(self, matcher: LLMatcher, shift: Tensor) -> None:
+        self._matcher = matcher
+        self._shift = shift
+
+    def copy(self) -> Grammar:
+        """Another answer at the same place."""
+        return Grammar(self._matcher.deep_copy(), self._shift)
+
+    def mask(self, logits_V: Tensor) -> Tensor:
+        """Minus infinity for every token that may not come next."""
+        size = -(-len(logits_V) // BITS)
+        bits = torch.zeros(size, dtype=torch.int32)
+        self._matcher.unsafe_compute_mask_ptr(bits.data_ptr(), bits.nbytes)
+        allowed = ((bits[:, None] >> self._shift) & 1).flatten()[: len(logits_V)].bool()
+        return logits_V.masked_fill(~allowed.to(logits_V.device), -torch.inf)
+
+    def take(self, token: int) -> bool:
+        """Go on with a token; True once nothing may follow it."""
+        self._matcher.consume_token(token)
+        return self._matcher.is_stopped()
+
+
+def _bad_schema(why: str) -> EngineError:
+    return EngineError(
+        t("The JSON schema cannot be used: {why}", why=why.strip().splitlines()[0][:300]),
+        fix=t("Correct the schema, or leave out what is not supported."),
+        code="bad_schema",
+    )

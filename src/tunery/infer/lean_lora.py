@@ -1,0 +1,123 @@
+"""Plain LoRA beside the lean forward pass: different adapters in one batch, base weights shared.
+
+The update is computed in the adapter's own precision, added, and rounded once, as PEFT does. The
+thin matrices are blocked copies too, because their product then does not depend on how many rows
+there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel, PeftType
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor
+from torch.nn import functional as F
+
+from tunery.infer.prepack import pack, packed_linear, supported
+from tunery.infer.switch import is_plain
+
+GROUPS = {
+    "qkv": ("self_attn", ("q_proj", "k_proj", "v_proj")),
+    "out": ("self_attn", ("o_proj",)),
+    "gate_up": ("mlp", ("gate_proj", "up_proj")),
+    "down": ("mlp", ("down_proj",)),
+}
+
+
+@dataclass(slots=True)
+class _Pair:
+    """A and B of the layers of a group: their As on top of each other, their Bs block by block."""
+
+    a: Tensor
+    b: Tensor
+    dtype: torch.dtype
+    packed: bool
+
+    def update(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        if self.packed:
+            return packed_linear(self.b, None, packed_linear(self.a, None, x))
+        return F.linear(F.linear(x, self.a), self.b)
+
+
+class LoraLayers:
+    """One adapter's matrices, by layer and group.
+
+    Args:
+        model: The base model with PEFT's layers in place.
+        name: The adapter's name on them.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self._pairs = [
+            {group: _pair(layer, group, name) for group in GROUPS} for layer in model.model.layers
+        ]
+
+    def add(self, number: int, group: str, x: Tensor, y: Tensor, rows: Tensor | None) -> None:
+        """Add the update of some rows (None: of all) onto the base's result, in place."""
+        pair = self._pairs[number][group]
+        if pair is None:
+            return
+        if rows is None:
+            y.copy_(y.to(pair.dtype) + pair.update(x))
+        else:
+            y[rows] = (y[rows].to(pair.dtype) + pair.update(x[rows])).to(y.dtype)
+
+
+def is_lean(wrapped: PeftModel, name: str) -> bool:
+    """Whether an adapter is nothing but plain LoRA on the layers that the lean pass knows."""
+    if wrapped.peft_config[name].peft_type != PeftType.LORA:
+        return False
+    model: Any = wrapped.get_base_model()
+    known = {
+        id(getattr(getattr(layer, place), linear))
+        for layer in model.model.layers
+        for place, linears in GROUPS.values()
+        for linear in linears
+    }
+    for module in model.modules():
+        if _carries(module, name):
+            plain = isinstance(module, LoraLinear) and is_plain(module, name)
+            if not plain or id(module) not in known:
+                return False
+    return True
+
+
+def _carries(module: Any, name: str) -> bool:
+    names = getattr(module, "adapter_layer_names", None)
+    if names is None:
+        return False
+    own = (getattr(module, each, None) for each in names)
+    return any(name in each for each in own if hasattr(each, "__contains__"))
+
+
+def _pair(layer: Any, group: str, name: str) -> _Pair | None:
+    place, linears = GROUPS[group]
+    modules = [getattr(getattr(layer, place), linear) for linear in linears]
+    worn = [isinstance(m, LoraLinear) and name in m.lora_A for m in modules]
+    if not any(worn):
+        return None
+    found: list[tuple[Tensor, Tensor] | None] = []
+    for module, mine in zip(modules, worn, strict=True):
+        if mine:
+            b = module.lora_B[name].weight.detach() * module.scaling[name]
+            found.append((module.lora_A[name].weight.detach(), b))
+        else:
+            found.append(None)
+    first = next(pair for pair in found if pair is not None)
+    dtype, device = first[0].dtype, first[0].device
+    a = torch.cat([pair[0] for pair in found if pair is not None])
+    heights = [m.out_features for m in modules]
+    b = torch.zeros(sum(heights), len(a), dtype=dtype, device=device)
+    top = left = 0
+    for height, pair in zip(heights, found, strict=True):
+        if pair is not None:
+            rank = len(pair[0])
+            b[top : top + height, left : left + rank] = pair[1]
+            left += rank
+        top += height
+    packed = device.type == "cpu" and supported(dtype)
+    return _Pair(pack(a) if packed else a, pack(b) if packed else b, dtype, packed)

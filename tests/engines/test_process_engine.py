@@ -1,0 +1,173 @@
+"""The engine in its own process, on tiny models: the suite, its life and its death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.chat_model import make_chat_model
+from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
+
+from tunery.engines.base import Delta, GenerateRequest
+from tunery.engines.folder import EngineFolder
+from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
+from tunery.errors import EngineError, TuneryError
+
+READY_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def lora(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_lora(base, tmp_path_factory.mktemp("lora"))
+
+
+def make_lora(base: Path, folder: Path) -> Path:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    settings = LoraConfig(
+        r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    wrapped: Any = get_peft_model(model, settings)
+    wrapped.peft_config["default"].base_model_name_or_path = str(base)
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+def begin(folder: EngineFolder, base: Path, **settings: Any) -> ProcessEngine:
+    spawn(folder, base, dtype="fp32", device="cpu", **settings)
+    return ProcessEngine(folder)
+
+
+async def loaded(engine: ProcessEngine) -> None:
+    await asyncio.wait_for(engine.ready(), READY_SECONDS)
+    await engine.hang_up()
+
+
+@pytest.fixture(scope="module")
+def shared(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessEngine]:
+    folder = EngineFolder(tmp_path_factory.mktemp("engines") / "tiny")
+    engine = begin(folder, base)
+    asyncio.run(loaded(engine))
+    yield engine
+    stop(folder)
+    assert not folder.alive()
+
+
+class TestProcess(EngineConformance):
+    @pytest.fixture
+    def engine(self, shared: ProcessEngine, run: Any) -> Iterator[ProcessEngine]:
+        engine = ProcessEngine(shared.folder)
+        yield engine
+        run(engine.hang_up())
+
+    @pytest.fixture
+    def adapter(self, lora: Path) -> str:
+        return str(lora)
+
+    def test_hanging_up_cancels_within_a_moment(self, engine: ProcessEngine, run: Any) -> None:
+        async def leave() -> None:
+            events = engine.generate(GenerateRequest(prompt="x", max_tokens=400))
+            async for event in events:
+                if isinstance(event, Delta):
+                    break
+            await events.aclose()  # type: ignore[attr-defined]
+            for _ in range(100):
+                if (await engine.status()).num_running == 0:
+                    return
+                await asyncio.sleep(0.01)
+            raise AssertionError("it goes on generating for nobody")
+
+        run(leave())
+
+    def test_a_full_queue_refuses_the_next(self, engine: ProcessEngine, run: Any) -> None:
+        long = GenerateRequest(prompt="x", max_tokens=60, stop=("\0",))
+
+        async def crowd() -> list[Any]:
+            return await asyncio.gather(
+                *(collect(engine, long) for _ in range(260)), return_exceptions=True
+            )
+
+        found = run(crowd())
+        refused = [e for e in found if isinstance(e, EngineError)]
+        assert {e.code for e in refused} <= {"full"}
+        answers = {text_of(events) for events in found if isinstance(events, list)}
+        assert len(answers) == 1
+
+
+def test_a_folder_without_a_model_fails_with_the_loaders_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    engine = begin(EngineFolder(tmp_path / "e"), tmp_path / "empty")
+    with pytest.raises(TuneryError, match="tokenizer"):
+        asyncio.run(asyncio.wait_for(engine.ready(), READY_SECONDS))
+    assert not engine.folder.alive()
+
+
+def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) -> None:
+    folder = EngineFolder(tmp_path / "e")
+    engine = begin(folder, base)
+
+    async def story() -> None:
+        await asyncio.wait_for(engine.ready(), READY_SECONDS)
+        os.kill(folder.read()["pid"], signal.SIGKILL)
+        with pytest.raises(EngineError) as caught:
+            await collect(engine, SHORT)
+        assert caught.value.code == "gone"
+        await asyncio.sleep(0.3)
+        status = await engine.status()
+        assert status.state == "failed"
+        assert "signal 9" in status.text
+        assert "memory" in status.text
+        await engine.hang_up()
+
+    asyncio.run(story())
+
+
+def test_it_is_found_again_and_ends_when_idle(base: Path, tmp_path: Path) -> None:
+    folder = EngineFolder(tmp_path / "e")
+    first = begin(folder, base, idle_seconds=2)
+
+    async def story() -> None:
+        await asyncio.wait_for(first.ready(), READY_SECONDS)
+        pid = folder.read()["pid"]
+        spawn(folder, base)  # a restarted server
+        again = ProcessEngine(EngineFolder(folder.path))
+        assert text_of(await collect(again, replace(SHORT, max_tokens=2))) is not None
+        assert folder.read()["pid"] == pid
+        for _ in range(200):
+            if not folder.alive():
+                break
+            await asyncio.sleep(0.1)
+        await first.hang_up()
+        await again.hang_up()
+        assert not folder.alive(), "it stays though nobody asks"
+
+    asyncio.run(story())
+    assert not folder.socket_file.exists()
+
+
+def test_no_secret_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    assert not any("canary" in value for value in engine_env().values())
+
+
+def test_a_path_too_long_for_a_socket_gets_a_short_one(tmp_path: Path) -> None:
+    folder = EngineFolder(tmp_path / ("long" * 30))
+    folder.make()
+    assert len(str(folder.socket_file)) < 108
+    assert (folder.socket_file.parent.stat().st_mode & 0o077) == 0
