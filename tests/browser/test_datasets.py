@@ -153,3 +153,42 @@ def test_each_page_is_whole_in_both_languages_themes_and_widths(
         name=name,
         ready=lambda tab: expect(tab.locator(ready).first).to_be_visible(timeout=60_000),
     )
+
+
+def test_the_page_of_columns_is_whole_and_shows_hostile_names_as_text(
+    server: Any, page: Page
+) -> None:
+    row = json.dumps({"instruction": SCRIPT, "output": "a", SCRIPT: SCRIPT})
+    sent = page.request.post(
+        f"{server.url}/api/v1/datasets/paste",
+        data={"text": row},
+        headers={"X-Tunery": "1", "Origin": server.url, "Sec-Fetch-Site": "same-origin"},
+    ).json()
+    check_page(
+        page,
+        f"/datasets/-/add?source={sent['source']}",
+        name="dataset-add",
+        ready=lambda tab: expect(tab.locator("#preview dd").first).to_have_text(SCRIPT),
+    )
+
+
+def test_an_upload_goes_on_after_the_connection_was_lost(
+    server: Any, page: Page, tmp_path: Path, troubles: Any
+) -> None:
+    troubles.allow("ERR_")
+    many = write(tmp_path / "many.jsonl", ROWS * 1500)  # about 5 MB: two pieces
+    pieces: list[str] = []
+
+    def cut(route: Any) -> None:
+        pieces.append(route.request.headers["content-range"])
+        route.abort() if len(pieces) == 2 else route.continue_()
+
+    page.route(
+        re.compile("/uploads/[0-9a-f]{24}$"),
+        lambda r: cut(r) if r.request.method == "PUT" else r.continue_(),
+    )
+    page.goto(f"{server.url}/datasets")
+    page.get_by_label("Drop a file here").set_input_files(many)
+    expect(page.get_by_role("heading", name="How the first rows are read")).to_be_visible()
+    assert len(pieces) == 3
+    assert pieces[1] == pieces[2]

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tunery.cli.main import main
+from tunery.launch import jobs
 from tunery.services import dataset_tokens, desk
 
 BASE = "/api/v1/datasets"
@@ -210,3 +211,25 @@ def test_tokens_are_those_of_the_terminal(
     listed = next(each for each in client.get(BASE).json() if each["name"] == "identity")
     assert listed["tokens"] == counted["tokens"] > 0
     assert listed["tokens_by"] == "demo"
+
+
+def test_a_parquet_file_is_read_by_the_desk_and_added_by_a_job(
+    client: TestClient, tmp_path: Path
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    told = put(client, "rows.parquet", (tmp_path / "rows.parquet").read_bytes(), step=4000)
+    found = client.post(f"{BASE}/propose", json={"source": told["source"]}).json()
+    assert (found["format"], found["columns"]) == ("alpaca", ["instruction", "output"])
+    assert found["preview"][0]["messages"][0]["content"] == "q1"
+    started = client.post(BASE, json={"source": told["source"], "name": "columns"}).json()
+    job = jobs.wait(started["job"], 60)
+    assert (job.status, job.result) == ("done", {"name": "columns", "rows": 30})
+    page = client.get(f"{BASE}/columns/rows", params={"offset": 29}).json()
+    assert page["rows"][0]["values"] == ROWS[29]
+    check = client.get(f"{BASE}/columns/checks").json()
+    assert jobs.wait(check["job"], 60).status == "done"
+    assert client.get(f"{BASE}/columns/checks").json()["rows"] == 30
+    desk.desk().close()
