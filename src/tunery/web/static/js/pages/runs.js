@@ -13,7 +13,8 @@ const table = /** @type {HTMLTableElement | null} */ (document.querySelector("#r
 let list = null;
 const empty = !table;
 
-const first = document.querySelector("#part-rows");
+const parts = /** @type {HTMLTemplateElement | null} */ (document.querySelector("#parts"));
+const first = parts?.content.querySelector("#part-rows");
 if (table && first) table.tBodies[0].replaceWith(first);
 moveParts();
 keepOn();
