@@ -21,7 +21,8 @@ ODD = [
     "/", "//", "/etc/passwd", "//etc/passwd", "\\\\host\\share", "//host/share", "C:\\", "c:/x",
     "file:///etc/passwd", "CON", "con.txt", "NUL", "aux", "com1", "lpt9.log", "a\x00b", "a\nb",
     "a\rb", "a\tb", "\u202etxt.exe", "\u200ba", "a" * 65, "a" * 300, ".", "..", "...", " ", "",
-    " a", "a ", "a.", "-a", ".a", "_a", "A", "é", "a/b", "a\\b", "a:b", "a*b", "a?b", "a|b", "a<b", 'a"b',
+    " a", "a ", "a.", "-a", ".a", "_a", "A", "é", "a/b", "a\\b", "a:b", "a*b", "a?b", "a|b",
+    "a<b", 'a"b',
     "a'b", "a;b", "a&b", "a$b", "$(x)", "`x`", "~", "~root", "%", "%2e", "{x}", "a\x7fb", "\x1b[0m",
     "\ud800", "ﬁle", "secret", "../root-sibling/x", "-rf", "--help",
 ]  # fmt: skip
@@ -96,7 +97,7 @@ def test_no_parameter_of_any_route_leads_out(app, quiet, home, tmp_path):
     canary = "CANARY-7f3a"
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "token").write_text(canary)
-    words = [w for w in CORPUS if "\ud800" not in w and w.isprintable()][::9]
+    words = [w for w in CORPUS if "\ud800" not in w and w.isprintable()][::40]
     words += ["..%2f..%2fsecret%2ftoken", "%2e%2e", "..%00", "CON", "a" * 300, "-rf"]
     wrong = []
     for method, path in parameters(app):

@@ -125,14 +125,16 @@ def test_who_is_no_admin_sees_no_folders(home, key):
     assert "/srv" not in body
 
 
-def test_two_thousand_odd_requests_break_nothing_and_learn_nothing(app, quiet):
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_odd_requests_break_nothing_and_learn_nothing(app, quiet, count):
     """Random paths, queries and JSON on every route: no 500, no inner matter in any answer."""
-    rng = random.Random(7)
+    rng = random.Random(count)
     every = [(m, p) for m, p in routes(app) if p not in ("/api/v1/token/renew", "/login")]
-    every = [(m, p) for m, p in every if not p.endswith("/events") and not p.startswith("/static")]
+    heavy = ("/events", "/machine/report", "/models/{name:path}")  # a stream; seconds of work
+    every = [(m, p) for m, p in every if not p.endswith(heavy) and not p.startswith("/static")]
     odd = [None, True, -1, 1e308, 2**70, "", "x", "../x", "\x00", "é" * 99, [], {}, [[]], {"a": {}}]
     wrong = []
-    for _ in range(2000):
+    for _ in range(count):
         method, path = rng.choice(every)
         names = [
             "name",
