@@ -24,6 +24,7 @@ function swap(from) {
     if (busy || old.innerHTML === part.innerHTML) continue;
     const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button")].indexOf(/** @type {any} */ (document.activeElement)) : -1;
     // The element stays: others hold on to it (a list to its table's body).
+    old.hidden = !part.firstElementChild;
     old.replaceChildren(...part.childNodes);
     Object.assign(old.dataset, part.dataset);
     if (focused >= 0) old.querySelectorAll("a, button")[focused]?.focus();

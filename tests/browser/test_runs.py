@@ -1,0 +1,135 @@
+"""Runs, Run and Compare in a real browser: live curves, acts, looks."""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from tests.browser.conftest import Server
+from tests.browser.looking import check_page
+from tests.web.test_runs_api import write_run
+
+from tunery.config.config import Config
+from tunery.launch import local
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import RunFolder, create, write_json
+from tunery.runs.process import WorkerFile
+from tunery.runs.status import derive
+
+FAKE = Path(__file__).parents[1] / "fake_worker.py"
+
+
+def working(name: str) -> RunFolder:
+    """A run that this very process works on, as far as anybody can see."""
+    folder = create(name, Config(), {"tunery": "0"})
+    WorkerFile(folder).write()
+    return folder
+
+
+def steps(writer: EventWriter, first: int, last: int) -> None:
+    noise = random.Random(first)
+    for step in range(first, last + 1):
+        loss = 3 / (1 + step / 40) + noise.random() / 9
+        writer.write("step", step=step, epoch=step / 100, loss=loss,
+                     learning_rate=1e-4, grad_norm=noise.random(), tokens=9, seconds=0.1,
+                     tokens_per_second=90.0, eta_seconds=1.0, memory_bytes=1 << 30)  # fmt: skip
+
+
+def test_the_table_is_readable_in_every_language_theme_and_width(page: Page) -> None:
+    write_run("good", steps=80)
+    write_run("bad", status="failed")
+    check_page(page, "/runs", name="runs")
+
+
+def test_a_run_is_readable_in_every_language_theme_and_width(page: Page) -> None:
+    write_run("good", steps=80)
+    check_page(page, "/runs/good", name="run")
+
+
+def test_a_failed_run_is_readable(page: Page) -> None:
+    write_run("bad", steps=40, status="failed")
+    check_page(page, "/runs/bad", name="run-failed")
+
+
+def test_a_comparison_is_readable(page: Page) -> None:
+    write_run("a", steps=80)
+    write_run("b", steps=40)
+    check_page(page, "/compare?ids=a,b", name="compare")
+
+
+def test_the_curve_moves_and_a_reload_shows_the_same(page: Page) -> None:
+    folder = working("mine")
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=300, trained_parameters=1, total_parameters=2)
+        steps(writer, 1, 50)
+        page.goto("/runs/mine")
+        chart = page.get_by_role("img", name="Loss: Step 1 to 50")
+        expect(chart).to_be_visible()
+        steps(writer, 51, 120)
+        expect(page.get_by_role("img", name="Loss: Step 1 to 120")).to_be_visible()
+        expect(page.locator("#part-strip")).to_contain_text("120")
+        writer.write("eval", step=120, loss=0.5, best=True)
+        steps(writer, 121, 700)  # more at once than a message carries
+        expect(page.get_by_role("img", name="Loss: Step 1 to 700")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("img", name="Loss: Step 1 to 700")).to_be_visible()
+    write_json(folder.worker_file, {})
+
+
+def test_a_run_started_elsewhere_appears_and_is_deleted_and_undone(page: Page) -> None:
+    write_run("first")
+    page.goto("/runs")
+    expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+    write_run("terminal")
+    link = page.get_by_role("link", name="terminal", exact=True)
+    expect(link).to_be_visible()
+    page.get_by_role("checkbox", name="Select terminal").check()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("group", name="Delete terminal?").get_by_role("button", name="Delete").click()
+    expect(link).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(link).to_be_visible()
+
+
+def test_tabs_table_axis_and_rename(page: Page) -> None:
+    write_run("good", steps=60)
+    page.goto("/runs/good")
+    page.get_by_label("Across").select_option("tokens")
+    expect(page.get_by_role("img", name="Loss: Tokens 10 to 600")).to_be_visible()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Show as table").click()
+    expect(page.get_by_role("region", name="Loss as a table").get_by_role("row")).to_have_count(61)
+    page.get_by_role("link", name="Samples").click()
+    expect(page.locator(".answer mark").first).to_have_text("Tuna")
+    page.get_by_role("link", name="Log", exact=True).click()
+    expect(page.get_by_role("log")).to_contain_text("ValueError: three")
+    page.get_by_role("button", name="good").click()
+    page.get_by_label("Name of the run").fill("The good one")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="The good one")).to_be_visible()
+
+
+def test_a_run_is_stopped_and_resumed_from_the_page(page: Page, server: Server) -> None:
+    folder = create("mine", Config(), {})
+    local.start(folder, command=[sys.executable, str(FAKE), str(folder.path), "wait"])
+    page.goto("/runs/mine")
+    expect(page.locator("#part-status")).to_contain_text("Running")
+    page.locator("#part-actions summary").click()
+    page.get_by_role("button", name="Save and stop").click()
+    expect(page.locator("#part-status")).to_contain_text("Stopped")
+    assert derive(folder).status == "stopped"
+
+
+def test_two_runs_are_chosen_and_compared_by_keyboard(page: Page) -> None:
+    write_run("a", steps=60)
+    write_run("b", steps=30)
+    page.goto("/runs")
+    expect(page.get_by_role("link", name="a", exact=True)).to_be_visible()
+    for key in ("j", "x", "j", "x", "c"):
+        page.keyboard.press(key)
+    expect(page).to_have_url(re.compile(r"/compare\?ids="))
+    expect(page.get_by_role("img", name="Training loss: Epoch")).to_be_visible()

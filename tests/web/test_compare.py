@@ -1,0 +1,44 @@
+"""Compare: what differs, which result is best, and a link that can be shared."""
+
+from __future__ import annotations
+
+import pytest
+from tests.web.test_runs_api import write_run
+
+from tunery.errors import RunError
+from tunery.services import comparing, run_marks
+
+
+def test_the_page_puts_runs_beside_each_other(client) -> None:
+    for name, steps in (("a", 10), ("b", 30), ("c", 20)):
+        write_run(name, steps=steps)
+    text = client.get("/compare", params={"ids": "a,b,c"}).text
+    assert "All settings are the same." in text
+    assert "I am Tuna." in text
+    assert client.get("/compare", params={"ids": "a,b", "settings": "all"}).status_code == 200
+    assert client.get("/compare", params={"ids": "a"}).status_code == 422
+
+
+def test_only_a_result_that_looks_better_is_the_best(client) -> None:
+    for name in ("a", "b"):
+        write_run(name, steps=10)
+    found = comparing.compare(["a", "b"])
+    assert all(line.best == [] for line in found.results)
+
+
+def test_deltas_refer_to_the_baseline(client) -> None:
+    write_run("a", steps=10)
+    write_run("b", steps=30)
+    run_marks.change("b", baseline=True)
+    found = comparing.compare(["a", "b"])
+    loss = next(line for line in found.results if line.key == "loss")
+    assert loss.best == [1]
+    assert loss.deltas[0] is not None
+    assert loss.deltas[0] > 0
+    assert loss.deltas[1] is None
+
+
+def test_a_run_that_is_gone_is_named(client) -> None:
+    write_run("a")
+    with pytest.raises(RunError, match="no such run"):
+        comparing.compare(["a", "gone"])

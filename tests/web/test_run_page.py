@@ -1,0 +1,67 @@
+"""The page of a run and the table of runs, as HTML, in every state and both languages."""
+
+from __future__ import annotations
+
+import pytest
+from tests.web.test_runs_api import write_run
+
+from tunery.config.config import Config
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import create
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("status", ["finished", "failed", "stopped", ""])
+def test_a_run_is_drawn_in_every_state(client, lang, status) -> None:
+    write_run("good", status=status)
+    client.cookies.set("tunery_lang", lang)
+    for path in ("/runs/good", "/runs/good/-/parts", "/runs", "/runs/-/parts",
+                 "/runs/good?tab=data", "/runs/good?tab=nonsense"):  # fmt: skip
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        assert "style=" not in answer.text
+        assert "onclick" not in answer.text
+
+
+def test_a_prepared_run_without_a_word_is_drawn(client) -> None:
+    create("new", Config(), {})
+    assert client.get("/runs/new").status_code == 200
+
+
+def test_no_runs_yet_says_so(client) -> None:
+    assert "No runs yet." in client.get("/runs").text
+
+
+def test_a_run_that_is_not_there_is_404(client) -> None:
+    assert client.get("/runs/nobody").status_code == 404
+
+
+def test_a_failed_run_says_why_with_its_remedies(client) -> None:
+    write_run("bad", status="failed")
+    text = client.get("/runs/bad").text
+    assert "Run bad failed at step 20: loss is nan" in text
+    assert "Lower the rate." in text
+    for remedy in ("Change settings", "Copy report", "Whole log", "ValueError: three"):
+        assert remedy in text
+
+
+def test_text_of_models_and_people_is_only_ever_text(client) -> None:
+    evil = "<script>alert(1)</script>"
+    folder = write_run("good")
+    with EventWriter(folder.events_file) as writer:
+        writer.write("sample", step=20, stage="after", prompt=evil, answer=evil)
+        writer.write("warning", code="x", text=evil)
+        writer.write("status", status="failed", reason=evil, fix=evil)
+    folder.worker_log.write_text(evil + "\n")
+    client.patch("/api/v1/runs/good", json={"title": evil, "tags": [evil[:30]]})
+    for path in ("/runs", "/runs/good"):
+        text = client.get(path).text
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert" in text
+
+
+def test_pages_are_small(client) -> None:
+    for number in range(8):
+        write_run(f"run-{number}", steps=200)
+    assert len(client.get("/runs").content) < 60_000
+    assert len(client.get("/runs/run-1").content) < 60_000
