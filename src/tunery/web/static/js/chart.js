@@ -50,6 +50,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
   let seen = false;
   const tip = el("div", { class: "tip", hidden: true });
   element.setAttribute("role", "img");
+  element.setAttribute("aria-label", title);
   element.tabIndex = 0;
 
   function build() {
