@@ -195,7 +195,7 @@ function drawStart() {
   const start = $("#start");
   if (start.hasAttribute("aria-busy")) return;
   const [text] = missing();
-  start.setAttribute("aria-disabled", String(Boolean(text)));
+  start.classList.toggle("pri", !text); // it still leads to what is missing
   start.textContent = text || (state.ahead ? t("Start (queued, {n} ahead)", { n: state.ahead }) : t("Start training"));
 }
 
