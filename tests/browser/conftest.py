@@ -64,8 +64,8 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        environment = os.environ | {
-            "TUNERY_HOME": str(self.home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        environment = {"HF_HUB_OFFLINE": "1"} | os.environ | {
+            "TUNERY_HOME": str(self.home), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         command = [sys.executable, "-m", "tunery", "web", "--port", str(self.port)]
         with self.log.open("ab") as log:

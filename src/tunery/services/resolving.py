@@ -17,7 +17,7 @@ from tunery.models.download import Policy
 from tunery.models.hubcache import HubName
 from tunery.models.pull import choose
 from tunery.models.resolve import Resolved, resolve
-from tunery.services import roots, sources
+from tunery.services import machine, roots, sources
 
 QUICK = Policy(attempts=1, connect_seconds=3.0, silence_seconds=5.0)
 MOST_ENTRIES = 300
@@ -74,7 +74,12 @@ def browse(path: str) -> dict[str, Any]:
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith(("/", "~", ".")) or ".." in text or Path(text).exists()
+    if text.startswith(("/", "~", ".")) or ".." in text:
+        return True
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        return False
 
 
 def _may_show(path: Path) -> bool:
@@ -94,7 +99,9 @@ def _here(found: Resolved) -> dict[str, Any]:
     return _said(
         found.kind,
         ok=True,
-        text=found.why,
+        text=t("a hub cache folder; {why}", why=found.why)
+        if found.kind == "hub_cache"
+        else found.why,
         path=str(found.path),
         facts={key: facts[key] for key in kept} | {"notes": list(found.notes)},
         actions=[{"action": action, "target": found.name} for action in ("try", "train")],
@@ -128,6 +135,11 @@ def _missing(text: str, error: ModelError, source_id: str) -> dict[str, Any]:
 
 def _on_hub(name: HubName, source_id: str) -> dict[str, Any]:
     """Ask the hub what a repo is and what fetching it costs."""
+    if machine.is_offline():
+        offline = t("HF_HUB_OFFLINE is set, so the hub is not asked.")
+        missing = t("{name}: not on this machine.", name=name)
+        return _said("hub", problems=[{"text": f"{missing} {offline}", "fix": "",
+                                       "code": "offline", "page": ""}])  # fmt: skip
     try:
         source = sources.find(source_id)
         facts = _ask(name, source)

@@ -7,7 +7,7 @@ import { ask, busy, showProblem, statusWord, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { bytes, duration, number, t } from "../words.js";
 
-makeList($("#models"), { search: $("#find") });
+makeList($("#models"), { search: document.getElementById("find") });
 
 // --- the box ------------------------------------------------------------------------------
 
@@ -189,6 +189,7 @@ async function giveUp(job, /** @type {HTMLElement} */ from) {
   if (!(await ask(from, t("Give up {name} and remove what came ({size})?", { name: job.title, size: bytes(job.progress.done ?? 0) }), t("Give up")))) return;
   await post(`/api/v1/downloads/${job.id}/cancel`, {});
   document.getElementById(`job-${job.id}`)?.remove();
+  $("#downloads").hidden = !$("#downloads").childElementCount;
 }
 
 /** @param {any} job */
@@ -201,7 +202,9 @@ function draw(job) {
       announce(t("{name} is here.", { name: job.title }));
       location.reload();
     }
-    return before?.remove();
+    before?.remove();
+    $("#downloads").hidden = !$("#downloads").childElementCount;
+    return;
   }
   if (before?.querySelector(".ask")) return; // a question is being answered
   const live = ["running", "queued"].includes(job.status);
@@ -216,10 +219,10 @@ function draw(job) {
   const gated = job.error?.code === "gated" ? el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Give a token")) : null;
   const card = el("section", { class: "card", id, "aria-label": job.title },
     el("div", { class: "row" },
-      el("div", { class: "grow wrap" }, el("b", {}, job.title), " ", el("span", { class: "small muted" }, job.arguments.host),
-        live && job.status === "running" ? null : badge(job.status, statusWord(job.status)),
-        el("div", { class: `small wrap ${live ? "muted" : ""}` }, said(job), " ", page)),
-      el("span", { class: "small num" }, figures(job)), el("div", { class: "actions" }, gated, ...buttons)),
+      el("div", { class: "row" }, el("b", { class: "wrap" }, job.title), el("span", { class: "small muted" }, job.arguments.host),
+        job.status === "running" ? null : badge(job.status, statusWord(job.status))),
+      el("div", { class: "row push" }, el("span", { class: "small num" }, figures(job)), el("div", { class: "actions" }, gated, ...buttons))),
+    el("div", { class: `small wrap ${live ? "muted" : ""}` }, said(job), " ", page),
     progress,
     ...(job.progress.active ?? []).filter(() => live && job.progress.active.length > 1).map((/** @type {any} */ f) =>
       el("div", { class: "row small muted" }, el("span", { class: "grow wrap" }, f.file), el("span", { class: "num" }, t("{done} of {total}", { done: bytes(f.done), total: bytes(f.total) })))),
@@ -227,6 +230,7 @@ function draw(job) {
   const focused = document.activeElement?.closest(`#${CSS.escape(id)}`) ? document.activeElement?.getAttribute("aria-label") : null;
   if (before) before.replaceWith(card);
   else $("#downloads").append(card);
+  $("#downloads").hidden = false;
   if (focused) /** @type {HTMLElement | null} */ (card.querySelector(`[aria-label="${CSS.escape(focused)}"]`))?.focus();
 }
 

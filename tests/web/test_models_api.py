@@ -1,0 +1,250 @@
+"""The REST API of models and downloads, and what a typed text stands for."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.hub import Hub, model_files, write_files
+
+from tunery.launch import jobs as launch
+from tunery.models import hubcache
+from tunery.models.download import Policy
+from tunery.models.pull import pull
+
+FAST = Policy(attempts=2, first_delay_seconds=0.001, max_delay_seconds=0.002)
+COMMIT = "c1899de2" + "0" * 32
+
+
+@pytest.fixture
+def place(home: Path) -> Path:
+    """A folder that the page may open."""
+    folder = home / "mine"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def ask(client: TestClient, text: str, **more: str) -> dict[str, Any]:
+    answer = client.post("/api/v1/resolve", json={"text": text, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def actions(answer: dict[str, Any]) -> list[str]:
+    return [action["action"] for action in answer["actions"]]
+
+
+def cached(folder: Path, files: dict[str, bytes]) -> Path:
+    """A hub-cache folder as the hub's library leaves it."""
+    repo = folder / "models--org--tiny"
+    write_files(repo / "snapshots" / COMMIT, files)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(COMMIT)
+    return repo
+
+
+def test_a_hub_cache_folder_names_the_snapshot_that_is_used(
+    client: TestClient, place: Path
+) -> None:
+    answer = ask(client, str(cached(place, model_files())))
+    assert (answer["ok"], answer["kind"]) == (True, "hub_cache")
+    assert "snapshot c1899de2, the one that main names" in answer["text"]
+    assert answer["path"].endswith(COMMIT)
+    assert actions(answer) == ["try", "train"]
+    assert answer["facts"]["num_parameters"] == 64 * 16
+
+
+@pytest.mark.parametrize("inner", ["", "snapshots", f"snapshots/{COMMIT}"])
+def test_each_folder_of_the_cache_is_understood(
+    client: TestClient, place: Path, inner: str
+) -> None:
+    assert ask(client, str(cached(place, model_files()) / inner))["ok"]
+
+
+def test_a_plain_folder_is_a_model(client: TestClient, place: Path) -> None:
+    folder = write_files(place / "tiny", model_files())
+    assert ask(client, str(folder))["kind"] == "folder"
+
+
+def test_missing_shards_can_be_fetched(client: TestClient, place: Path) -> None:
+    files = model_files(shards=3)
+    del files["model-00002-of-00003.safetensors"]
+    answer = ask(client, str(cached(place, files)))
+    assert (answer["ok"], answer["kind"]) == (False, "partial")
+    assert answer["actions"] == [{"action": "resume", "target": "org/tiny"}]
+    assert "model-00002-of-00003.safetensors" in answer["problems"][0]["text"]
+
+
+def test_pointers_pickles_and_nothing_are_explained(client: TestClient, place: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n"
+    write_files(place / "lfs", {**model_files(), "model.safetensors": pointer})
+    assert "pointer" in ask(client, str(place / "lfs"))["problems"][0]["text"]
+    write_files(place / "old", {"config.json": b"{}", "pytorch_model.bin": b"x"})
+    assert "pickle" in ask(client, str(place / "old"))["problems"][0]["text"]
+    answer = ask(client, str(place / "odl"))
+    assert "no such file or folder" in answer["problems"][0]["text"]
+    assert "Did you mean old?" in answer["problems"][0]["fix"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/etc", "/etc/passwd", "../../../etc", "/proc/self", "a/../../../../etc", "~root/../../etc"],
+)
+def test_what_lies_outside_the_roots_is_not_looked_at(client: TestClient, text: str) -> None:
+    answer = ask(client, text)
+    assert answer["kind"] in ("outside", "problem")
+    assert "passwd" not in json.dumps(answer["problems"]).replace(text, "")
+    assert answer["path"] == ""
+    assert actions(answer) == []
+
+
+def test_a_link_that_leads_out_is_not_followed(client: TestClient, place: Path) -> None:
+    (place / "out").symlink_to("/etc")
+    assert ask(client, str(place / "out"))["kind"] == "outside"
+    answer = client.get("/api/v1/models/browse", params={"path": str(place / "out")})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\0", "x" * 300, "word", "a/b/c", "<script>", "demo"])
+def test_any_text_gets_an_answer(client: TestClient, text: str) -> None:
+    assert ask(client, text)["kind"]
+
+
+def test_a_hub_repo_says_what_it_costs(client: TestClient, hub: Hub) -> None:
+    files = {**model_files(), "pytorch_model.bin": b"x" * 1000}
+    hub.add("org/tiny", files)
+    answer = ask(client, "https://huggingface.co/org/tiny/tree/main")
+    assert (answer["ok"], answer["kind"], actions(answer)) == (True, "hub", ["download"])
+    wanted = sum(len(data) for name, data in files.items() if name != "pytorch_model.bin")
+    assert answer["facts"]["fetch_bytes"] == wanted
+    assert answer["facts"]["num_files"] == 4
+    assert answer["facts"]["commit"] == hub.repos["org/tiny"].commit
+
+
+def test_a_gated_and_an_unknown_repo_are_explained(client: TestClient, hub: Hub) -> None:
+    hub.add("org/gated", model_files(), gated=True)
+    answer = ask(client, "org/gated")
+    assert actions(answer) == ["download", "token"]
+    assert answer["problems"][0]["page"] == f"{hub.endpoint}/org/gated"
+    assert "no such model" in ask(client, "org/none")["problems"][0]["text"]
+
+
+def test_a_hub_that_does_not_answer_is_a_sentence(client: TestClient, hub: Hub) -> None:
+    hub.fail("/api/models", status=503, times=-1)
+    answer = ask(client, "org/tiny")
+    assert answer["problems"][0]["code"] == "no_answer"
+
+
+def test_a_token_is_kept_for_its_owner_alone_and_never_given_back(
+    client: TestClient, hub: Hub, home: Path
+) -> None:
+    secret = "hf_right_and_long_enough"
+    source = client.get("/api/v1/downloads/sources").json()["sources"][0]["id"]
+    answer = client.put("/api/v1/downloads/token", json={"source": source, "token": secret})
+    assert answer.json()["has_token"]
+    assert secret not in client.get("/api/v1/downloads/sources").text
+    found = [path for path in home.rglob("*") if path.is_file()]
+    kept = [path for path in found if secret in path.read_text("latin-1")]
+    assert len(kept) == 1
+    assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
+    hub.token = secret
+    hub.add("org/private", model_files(), private=True)
+    job = client.post("/api/v1/downloads", json={"name": "org/private"}).json()
+    assert launch.wait(job["id"], 30).status == "done"
+    written = [p for p in (home / "jobs").rglob("*") if p.is_file()]
+    assert [p for p in written if secret in p.read_text("latin-1")] == []
+    refused = client.put("/api/v1/downloads/token", json={"source": "modelscope", "token": "a b"})
+    assert refused.status_code == 422
+
+
+def test_a_download_is_listed_and_becomes_a_model(client: TestClient, hub: Hub) -> None:
+    hub.add("org/tiny", model_files())
+    answer = client.post("/api/v1/downloads", json={"name": "org/tiny"})
+    assert answer.status_code == 201
+    job = answer.json()
+    assert launch.wait(job["id"], 30).status == "done"
+    assert client.get("/api/v1/downloads").json() == {"downloads": []}
+    assert client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "done"
+    models = {m["name"]: m for m in client.get("/api/v1/models").json()["models"]}
+    assert set(models) == {"demo", "org/tiny"}
+    assert models["org/tiny"]["ok"]
+    assert not models["demo"]["here"]
+    polled = client.get("/api/v1/events/poll", params={"topics": f"jobs,job:{job['id']}"}).json()
+    kinds = {message["kind"] for message in polled["messages"]}
+    assert {"snapshot", "event", "state"} <= kinds
+
+
+def test_what_is_no_model_is_not_downloaded(client: TestClient) -> None:
+    answer = client.post("/api/v1/downloads", json={"name": "/etc/passwd"})
+    assert answer.status_code == 422
+    assert client.get("/api/v1/jobs").json() == {"jobs": []}
+
+
+def test_a_model_is_removed_and_a_folder_of_yours_is_not(
+    client: TestClient, hub: Hub, place: Path
+) -> None:
+    hub.add("org/tiny", model_files())
+    pull("org/tiny", policy=FAST)
+    assert client.delete("/api/v1/models/org/tiny").json()["freed_bytes"] > 4000
+    assert not hubcache.repo_dir("org/tiny").exists()
+    folder = write_files(place / "tiny", model_files())
+    assert client.delete(f"/api/v1/models/{folder}").status_code == 422
+    assert folder.is_dir()
+
+
+def test_code_is_allowed_only_as_it_was_shown(client: TestClient, place: Path) -> None:
+    config = json.dumps({"model_type": "strange", "auto_map": {"AutoModelForCausalLM": "m.M"}})
+    files = {**model_files(), "config.json": config.encode(), "m.py": b"print('hello')\n"}
+    folder = write_files(place / "strange", files)
+    name = str(folder)
+    assert actions(ask(client, name)) == ["allow"]
+    code = client.get("/api/v1/models/code", params={"name": name}).json()
+    assert code["files"] == [{"name": "m.py", "text": "print('hello')\n"}]
+    (folder / "m.py").write_text("print('other')\n")
+    consent = {"name": name, "sha256": code["sha256"]}
+    assert client.post("/api/v1/models/allow-code", json=consent).status_code == 409
+    (folder / "m.py").write_bytes(files["m.py"])
+    assert client.post("/api/v1/models/allow-code", json=consent).json() == {"allowed": True}
+    assert ask(client, name)["ok"]
+    revoked = client.post("/api/v1/models/revoke-code", json={"name": name}).json()
+    assert revoked == {"revoked": 1}
+    assert not ask(client, name)["ok"]
+
+
+def test_the_picker_lists_folders_under_the_roots(client: TestClient, place: Path) -> None:
+    write_files(place / "tiny", model_files())
+    (place / ".hidden").mkdir()
+    (place / "notes.txt").write_text("x")
+    listing = client.get("/api/v1/models/browse", params={"path": str(place)}).json()
+    assert [(e["name"], e["is_model"]) for e in listing["entries"]] == [("tiny", True)]
+    roots = client.get("/api/v1/models/browse").json()
+    assert roots["parent"] is None
+    assert client.get("/api/v1/models/browse", params={"path": "/etc"}).status_code == 403
+
+
+@pytest.mark.parametrize("job", ["nothing", "..%2f..", "A", "%00"])
+def test_an_unknown_job_is_404(client: TestClient, job: str) -> None:
+    assert client.get(f"/api/v1/jobs/{job}").status_code == 404
+    assert client.post(f"/api/v1/jobs/{job}/stop", json={}).status_code == 404
+
+
+def test_the_page_shows_models_in_both_languages(client: TestClient, hub: Hub) -> None:
+    hub.add("org/<b>tiny", model_files())
+    hub.add("org/tiny", model_files())
+    pull("org/tiny", policy=FAST)
+    text = client.get("/models").text
+    assert "org/tiny" in text
+    assert "Add a model" in text
+    client.cookies.set("tunery_lang", "zh")
+    assert "添加模型" in client.get("/models").text
+    assert client.get("/models/org/tiny").status_code == 200
+
+
+def test_an_empty_machine_gets_suggestions(client: TestClient, hub: Hub) -> None:
+    text = client.get("/models").text
+    assert "No models yet" in text
+    assert "demo" in text
