@@ -55,7 +55,6 @@ def begin(folder: EngineFolder, base: Path, **settings: Any) -> ProcessEngine:
 
 async def loaded(engine: ProcessEngine) -> None:
     await asyncio.wait_for(engine.ready(), READY_SECONDS)
-    await engine.hang_up()
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +69,8 @@ def shared(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
 
 class TestProcess(EngineConformance):
     @pytest.fixture
-    def engine(self, shared: ProcessEngine, run: Any) -> Iterator[ProcessEngine]:
-        engine = ProcessEngine(shared.folder)
-        yield engine
-        run(engine.hang_up())
+    def engine(self, shared: ProcessEngine) -> ProcessEngine:
+        return ProcessEngine(shared.folder)
 
     @pytest.fixture
     def adapter(self, lora: Path) -> str:
@@ -132,7 +129,6 @@ def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) ->
         assert status.state == "failed"
         assert "signal 9" in status.text
         assert "memory" in status.text
-        await engine.hang_up()
 
     asyncio.run(story())
 
@@ -152,8 +148,6 @@ def test_it_is_found_again_and_ends_when_idle(base: Path, tmp_path: Path) -> Non
             if not folder.alive():
                 break
             await asyncio.sleep(0.1)
-        await first.hang_up()
-        await again.hang_up()
         assert not folder.alive(), "it stays though nobody asks"
 
     asyncio.run(story())

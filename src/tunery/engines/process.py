@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -36,6 +37,8 @@ SPIN_COUNT = "3000"
 """How long libgomp's threads spin for the next operation. Sleeping at once
 (OMP_WAIT_POLICY=PASSIVE) made a step of decoding 1.5 times as long; spinning on hinders others
 (docs/log, serve_speed)."""
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Never used on a local socket; given so that httpx does not read the certificates each time."""
 QUIET_SECONDS = 300.0
 """Longest silence of an engine in the middle of an answer."""
 
@@ -110,16 +113,16 @@ class ProcessEngine:
     def __init__(self, folder: EngineFolder) -> None:
         self.folder = folder
         self.base = str(folder.read().get("base", ""))
-        self._client: httpx.AsyncClient | None = None
-        self._loop: Any = None
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
         body = wire.request_to_dict(request)
         ended = 0
         try:
-            http = self._http()
-            async with http.stream("POST", "/generate", json=body) as answer:
+            async with (
+                self._http() as http,
+                http.stream("POST", "/generate", json=body) as answer,
+            ):
                 if answer.status_code != 200:
                     raise _refusal(await answer.aread())
                 async for line in answer.aiter_lines():
@@ -175,17 +178,11 @@ class ProcessEngine:
         with contextlib.suppress(EngineError):
             await self._ask("POST", "/close")
         await asyncio.to_thread(stop, self.folder)
-        await self.hang_up()
-
-    async def hang_up(self) -> None:
-        """Close the connections; the process goes on."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
 
     async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         try:
-            answer = await self._http().request(method, path, json=body)
+            async with self._http() as http:
+                answer = await http.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise await self._lost() from error
         if answer.status_code != 200:
@@ -203,19 +200,12 @@ class ProcessEngine:
         return EngineError(t("The engine does not answer yet."), code="gone")
 
     def _http(self) -> httpx.AsyncClient:
-        # A client belongs to the event loop that it was made on.
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
-            self._client = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(
-                    uds=str(self.folder.socket_file),
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-                ),
-                base_url="http://engine",
-                timeout=httpx.Timeout(QUIET_SECONDS, connect=5.0),
-            )
-        return self._client
+        # A connection a request: a local socket costs microseconds, and nothing is left open.
+        transport = httpx.AsyncHTTPTransport(
+            uds=str(self.folder.socket_file), limits=httpx.Limits(max_connections=None), verify=_TLS
+        )
+        timeout = httpx.Timeout(QUIET_SECONDS, connect=5.0)
+        return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=timeout)
 
 
 def stop(folder: EngineFolder, *, seconds: float = STOP_SECONDS) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tunery.errors import unknown_name
+from tunery.server.engines_topic import EnginesTopic
 from tunery.server.jobs_topic import JobsTopic, JobTopic
 from tunery.server.machine_topic import MachineTopic
 from tunery.server.runs_topic import RunsTopic
@@ -38,6 +39,7 @@ TOPICS: dict[str, Topic] = {
     "runs": RunsTopic(),
     "run": RunTopic(),
     "machine": MachineTopic(),
+    "engines": EnginesTopic(),
     "jobs": JobsTopic(),
     "job": JobTopic(),
 }

@@ -17,6 +17,7 @@ from tunery.errors import TuneryError
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.services.chat import trained_with
+from tunery.services.engine_room import make_room
 
 Starter = Callable[[Path, str], Awaitable[Engine]]
 """Gives the engine of a base model's folder in a dtype, loading it where it is not loaded."""
@@ -70,6 +71,9 @@ class Pool:
         config = trained_with(found)
         folder = found.model_folder.resolve()
         async with self._locks.setdefault(folder, asyncio.Lock()):
+            others = await self._running()
+            if folder not in others:
+                await make_room(folder, others, name=name)
             engine = await self._start(folder, config.model.dtype if config else "auto")
         status = await engine.status()
         return Target(

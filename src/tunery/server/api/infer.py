@@ -1,0 +1,37 @@
+"""REST: load and unload models for chat and serving, and what is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tunery.services import engines
+
+router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
+
+
+class Named(BaseModel):
+    """A model, run, checkpoint or adapter folder, by name."""
+
+    model: str = Field(min_length=1, max_length=4096)
+
+
+@router.post("/load", status_code=202)
+async def load(wish: Named) -> dict[str, Any]:
+    """Begin to load; ``status`` and the topic ``engines`` say how far it is."""
+    engines.pool().begin(wish.model)
+    return {"model": wish.model, "state": "loading"}
+
+
+@router.post("/unload")
+async def unload(wish: Named) -> dict[str, bool]:
+    """End the engine of a model's base; answers being written end as interrupted."""
+    return {"unloaded": await engines.pool().unload(wish.model)}
+
+
+@router.get("/status")
+async def status() -> dict[str, Any]:
+    """What every engine says of itself."""
+    return {"engines": await engines.pool().statuses()}

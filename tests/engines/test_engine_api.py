@@ -1,0 +1,82 @@
+"""The pool over real processes, and its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from tests.chat_model import make_chat_model
+from tests.web.conftest import app, client, settings  # noqa: F401
+
+from tunery.engines.base import EngineStatus, GenerateRequest
+from tunery.errors import EngineError
+from tunery.server.topics import find
+from tunery.services import engine_room, engines
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return make_chat_model(tmp_path / "tiny")
+
+
+def test_a_model_is_loaded_shown_and_unloaded(client: TestClient, base: Path) -> None:  # noqa: F811
+    engines.use_pool(None)
+    topic, argument = find("engines")
+    try:
+        assert client.post("/api/v1/infer/load", json={"model": str(base)}).status_code == 202
+        deadline = time.monotonic() + 120
+        while True:
+            (status,) = client.get("/api/v1/infer/status").json()["engines"] or [{"state": ""}]
+            assert status["state"] != "failed", status
+            if status["state"] == "ready" or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        assert status["base"] == str(base)
+        (message,), _ = topic.read(argument, "")
+        assert [item["state"] for item in message["items"]] == ["ready"]
+        answer = client.post("/api/v1/infer/unload", json={"model": str(base)})
+        assert answer.json() == {"unloaded": True}
+        assert client.get("/api/v1/infer/status").json() == {"engines": []}
+    finally:
+        engines.use_pool(None)
+
+
+class _Idle:
+    def __init__(self, memory: int, *, busy: bool = False) -> None:
+        self.memory, self.busy, self.closed = memory, busy, False
+
+    def generate(self, request: GenerateRequest):
+        raise NotImplementedError
+
+    async def count_tokens(self, request: GenerateRequest) -> int:
+        return 0
+
+    async def status(self) -> EngineStatus:
+        return EngineStatus("/x", "ready", memory_bytes=self.memory, num_running=int(self.busy))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def test_what_does_not_fit_is_refused_and_nobody_is_unloaded(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_room, "needed_bytes", lambda folder: 1 << 50)
+    idle = _Idle(1 << 20)
+    with pytest.raises(EngineError, match="needs about"):
+        asyncio.run(engine_room.make_room(base, {Path("/a"): idle}, name="tiny"))
+    assert not idle.closed
+
+
+def test_idle_engines_give_way_and_busy_ones_do_not(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_room, "needed_bytes", lambda folder: 1 << 50)
+    idle, busy = _Idle(1 << 51), _Idle(1 << 51, busy=True)
+    running = {Path("/a"): idle, Path("/b"): busy}
+    asyncio.run(engine_room.make_room(base, running, name="tiny"))
+    assert idle.closed
+    assert not busy.closed
