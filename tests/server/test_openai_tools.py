@@ -24,7 +24,7 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris, France"}}
 def hermes(running, monkeypatch):
     """A model whose template writes calls as Hermes does."""
     monkeypatch.setattr(
-        "tunery.services.serving.template_source", lambda found: "... <tool_call> ..."
+        "tunery.services.serving.template_source", lambda found: "{{ tools }} <tool_call>"
     )
     return running.engine
 
@@ -169,3 +169,9 @@ def test_a_tools_answer_goes_back_to_the_model(client, hermes):
 def test_what_makes_no_sense_is_refused(client, fields, words):
     with pytest.raises(openai.BadRequestError, match=words):
         say(client, extra_body=fields)
+
+
+def test_a_template_without_a_place_for_tools_refuses_them(client, running):
+    with pytest.raises(openai.BadRequestError, match="has no place for them"):
+        say(client, tools=[WEATHER])
+    assert running.engine.requests == []

@@ -17,7 +17,7 @@ from tunery.chat import builtin
 from tunery.config.frozen import read_frozen
 from tunery.errors import ConfigError, TuneryError, unknown_name
 from tunery.i18n import t
-from tunery.models import facts
+from tunery.models import facts, files
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
@@ -175,4 +175,14 @@ def _changed(folder: Path) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _template_in(folder: Path, changed: int) -> str:
-    return facts.tokenizer_facts(folder).template
+    """A folder's own template, and behind it the one that it keeps for tools."""
+    own = facts.tokenizer_facts(folder).template
+    try:
+        named = files.read_json(folder / "tokenizer_config.json").get("chat_template")
+    except TuneryError:
+        return own
+    entries = (
+        [entry for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
+    )
+    more = [str(entry.get("template")) for entry in entries if entry.get("name") == "tool_use"]
+    return "\n".join([own, *more])

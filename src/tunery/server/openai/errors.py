@@ -135,4 +135,6 @@ def _too_long(error: EngineError) -> str:
             f"The prompt has {tokens} tokens; this model's context holds {room} tokens of prompt "
             "and answer together. Shorten the messages."
         )
-    return "The prompt is too long: it leaves no room for an answer in this model's context."
+    return public(
+        str(error), "The prompt is too long: it leaves no room for an answer in this context."
+    )

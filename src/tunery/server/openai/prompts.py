@@ -88,6 +88,21 @@ def of_completion(request: CompletionRequest, reader: Reader) -> list[GenerateRe
     ]
 
 
+def check_tools(asked: GenerateRequest, template: str) -> None:
+    """Refuse tools where the model's chat template would not show them.
+
+    Raises:
+        Refused: The template never reads ``tools``.
+    """
+    if asked.tools and "tools" not in template:
+        raise invalid(
+            "tools",
+            "tools: this model's chat template has no place for them. Leave them out, or serve a "
+            "model that was trained with tools.",
+            code="unsupported_parameter",
+        )
+
+
 def sampling(request: ChatRequest | CompletionRequest) -> SamplingOptions:
     """How tokens are drawn; a seed of any size is folded to what every engine takes."""
     return SamplingOptions(

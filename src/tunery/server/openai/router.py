@@ -131,6 +131,7 @@ async def chat_completions(request: Request) -> Response:
     target = await _target(request, wanted.model)
     source = await run_in_threadpool(serving.template_source, target.resolved)
     asked = prompts.of_chat(wanted, Reader(target.adapter, target.context_length, target.template))
+    prompts.check_tools(asked, source)
     syntax = FORCED if prompts.forces_call(wanted) else syntax_of(source)
 
     def make(begun: Started, prompt: int, index: int) -> Choice:
