@@ -270,3 +270,45 @@ def make_run(home: Path, name: str) -> None:
         events.write("plan", num_steps=40, trained_parameters=1, total_parameters=2)
         events.write("status", status="running")
         events.write("step", step=5, loss=1.5, epoch=0.5, learning_rate=1e-4)
+
+
+def test_a_list_keeps_search_and_order_in_the_address_and_obeys_keys(
+    page: Page, server: Server
+) -> None:
+    for name in ("apple", "banana", "cherry"):
+        make_run(server.home, name)
+    page.goto("/runs")
+    live(page)
+    rows = page.locator("#runs tr[data-row]:visible")
+    expect(rows).to_have_count(3)
+    page.get_by_role("button", name="Name", exact=True).click()
+    page.get_by_role("button", name="Name", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Name")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    expect(rows.first).to_contain_text("cherry")
+    page.keyboard.press("/")
+    page.keyboard.type("an")
+    expect(rows).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"\?sort=-name&q=an$"))
+    page.reload()
+    live(page)
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_have_value("an")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(rows.first.get_by_role("checkbox")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/runs/banana$"))
+
+
+def test_an_address_that_leads_nowhere_is_a_page_like_the_others(
+    page: Page, troubles: Troubles
+) -> None:
+    troubles.allow("404")
+    page.goto("/nowhere")
+    live(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    assert problems(page) == []
+    page.get_by_role("link", name="Go to Start").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Start here")
