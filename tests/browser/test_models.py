@@ -70,6 +70,7 @@ def test_a_download_pauses_goes_on_and_is_listed(
     page.reload()
     expect(card).to_contain_text("Paused")
     check_page(page, "/models", name="models-paused")
+    page.goto("/models")
     hub.faults.clear()
     page.get_by_role("button", name="Resume: org/big").click()
     row = page.get_by_role("row", name="org/big")

@@ -117,7 +117,7 @@ async function fetchModel(name) {
 $("#add-form").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
   const wanted = found?.actions.find((/** @type {any} */ a) => ["download", "import", "resume"].includes(a.action));
-  if (wanted) busy(button, fetchModel(wanted.target)).catch(showProblem);
+  if (wanted) busy(button, fetchModel(wanted.target)).then(() => (button.disabled = true)).catch(showProblem);
 });
 for (const each of $$("[data-get]")) each.addEventListener("click", () => busy(each, fetchModel(each.dataset.get)).catch(showProblem));
 
