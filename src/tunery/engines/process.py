@@ -60,7 +60,7 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
             if not mine or folder.alive():
                 return
             folder.exit_file.unlink(missing_ok=True)
-            folder.write(base=str(base), pid=None, **settings)
+            folder.write(base=str(base), pid=None, failed=None, **settings)
             with folder.log_file.open("wb") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "tunery.infer.worker", str(folder.path)],
@@ -259,7 +259,7 @@ def _starting(folder: EngineFolder) -> Generator[bool]:
 
 
 def _identity(pid: int) -> dict[str, Any]:
-    return {"pid": pid, "boot_id": boot_id(), "start_time": start_time(pid), "failed": None}
+    return {"pid": pid, "boot_id": boot_id(), "start_time": start_time(pid)}
 
 
 def _wait(process: subprocess.Popen[bytes], folder: EngineFolder) -> None:

@@ -100,13 +100,16 @@ class Worker:
             self.folder.write(device=self.model.device, lean=self.model.lean is not None)
         except TuneryError as error:
             log.warning("%s", error)
-            self.error = error
-            self.folder.write(failed=wire.error_to_dict(error))
+            self._fail(error)
         except MemoryError:
-            self.error = EngineError(t("There is not enough memory for this model."))
-            self.folder.write(failed=wire.error_to_dict(self.error))
+            self._fail(EngineError(t("There is not enough memory for this model.")))
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.loaded.set)
+
+    def _fail(self, error: TuneryError) -> None:
+        # Written before it is told: who hears of it reads the file next.
+        self.folder.write(failed=wire.error_to_dict(error))
+        self.error = error
 
     async def generate(self, request: Request) -> Response:
         """Stream the events of a request."""
