@@ -15,7 +15,7 @@ from tunery.errors import EngineError
 from tunery.i18n import t
 
 BITS = 32
-FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+FORM: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Grammars:

@@ -90,7 +90,7 @@ def _carries(module: Any, name: str) -> bool:
     names = getattr(module, "adapter_layer_names", None)
     if names is None:
         return False
-    own = (getattr(module, each, None) for each in names)
+    own: list[Any] = [getattr(module, each, None) for each in names]
     return any(name in each for each in own if hasattr(each, "__contains__"))
 
 

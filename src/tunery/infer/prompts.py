@@ -125,7 +125,7 @@ def _content(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        texts = [part.get("text") if isinstance(part, dict) else part for part in value]
+        texts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in value]
         if all(isinstance(text, str) for text in texts):
             return "".join(texts)
     raise EngineError(
