@@ -81,7 +81,7 @@ class Batch:
         self.model = model
         self.num_tokens = 0
         self._answers: list[_Answer] = []
-        self._names: dict[int, str] = {}
+        self._names: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self._answers) + sum(len(answer.siblings) for answer in self._answers)
