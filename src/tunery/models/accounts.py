@@ -95,7 +95,8 @@ def _check(name: Setting, text: str) -> None:
         if not _TOKEN.fullmatch(text):
             raise ConfigError(
                 t(
-                    "This is not a token: expected 8 to 512 letters, digits and signs without spaces."
+                    "This is not a token: expected 8 to 512 letters, digits and signs "
+                    "without spaces."
                 ),
                 fix=t("Copy it again from your account's settings."),
                 code="bad_token",

@@ -218,7 +218,8 @@ def _help(setting: settings.Setting, options: tuple[Option, ...]) -> str:
     if not any(option.help for option in options):
         return setting.help()
     group = next(g for g in settings.groups() if (g.path, g.variant) == (setting.section, None))
-    return " ".join([group.help(), *(t("{label}: {help}", label=o.label, help=o.help) for o in options)])
+    told = [t("{label}: {help}", label=option.label, help=option.help) for option in options]
+    return " ".join([group.help(), *told])
 
 
 def _kind(setting: settings.Setting) -> str:

@@ -130,7 +130,8 @@ def receive(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
         chunks: The bytes.
 
     Raises:
-        DataError: ``start`` leaves a gap (code ``conflict``, with ``received``), more comes than was
+        DataError: ``start`` leaves a gap (code ``conflict``, with ``received``), more comes than
+            was
             announced, the disk is full, or the content is refused.
     """
     upload = show(upload_id)
