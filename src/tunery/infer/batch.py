@@ -209,7 +209,9 @@ class Batch:
 
     def _name(self, token: int) -> str:
         if token not in self._names:
-            self._names[token] = self.model.tokenizer.decode(
-                [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            self._names[token] = str(
+                self.model.tokenizer.decode(
+                    [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
+                )
             )
         return self._names[token]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import llguidance.hf
 import torch
@@ -37,7 +37,9 @@ class Grammars:
             EngineError: ``bad_schema``, with what llguidance says of it.
         """
         try:
-            source = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=FORM)
+            source = LLMatcher.grammar_from_json_schema(
+                json.dumps(schema), defaults=cast(Any, FORM)
+            )
         except ValueError as error:
             raise _bad_schema(str(error)) from error
         problem = LLMatcher.validate_grammar(source, self._tokenizer)

@@ -91,7 +91,7 @@ def _carries(module: Any, name: str) -> bool:
     if names is None:
         return False
     own: list[Any] = [getattr(module, each, None) for each in names]
-    return any(name in each for each in own if hasattr(each, "__contains__"))
+    return any(each is not None and name in each for each in own)
 
 
 def _pair(layer: Any, group: str, name: str) -> _Pair | None:

@@ -127,7 +127,7 @@ def _content(value: Any) -> str:
     if isinstance(value, list):
         texts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in value]
         if all(isinstance(text, str) for text in texts):
-            return "".join(texts)
+            return "".join(map(str, texts))
     raise EngineError(
         t("The content of a message must be text; this model reads nothing else."),
         code="bad_template",

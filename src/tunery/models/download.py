@@ -22,10 +22,10 @@ from typing import Any, Literal
 import filelock
 import httpx
 
-from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import accounts
+from tunery.models.download_errors import Later, busy, gave_up, wrong_bytes
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REPORT_SECONDS = 0.1
@@ -216,7 +216,7 @@ class Downloader:
         self._report(wanted, 0)
         if not self._fill(wanted):
             wanted.partial.unlink()
-            raise _wrong(wanted, self.host)
+            raise wrong_bytes(wanted.file, wanted.algorithm, self.host)
 
     def _fill(self, wanted: Wanted) -> bool:
         """Bring the partial file to its full length; False when its hash is wrong then."""
@@ -260,7 +260,7 @@ class Downloader:
 
     def _check(self, response: httpx.Response) -> None:
         if response.status_code in RETRIED:
-            raise _Later(response.status_code, _retry_after(response))
+            raise Later(response.status_code, _retry_after(response))
         if response.status_code >= 400:
             response.read()
             raise self.explain(response)
@@ -276,18 +276,18 @@ class Downloader:
             )
             try:
                 return get()
-            except _Later as error:
+            except Later as error:
                 reason: Exception = error
                 delay = max(delay, error.seconds)
                 if error.seconds > self.policy.max_wait_seconds:
-                    raise _busy(self.host, error) from None
+                    raise busy(self.host, error) from None
             except (httpx.TransportError, httpx.TooManyRedirects) as error:
                 reason = error
             now = have()
             failed = 0 if now > before else failed + 1
             before = now
             if failed >= self.policy.attempts:
-                raise _gave_up(self.host, what, now, reason) from reason
+                raise gave_up(self.host, what, now, reason) from reason
             self.waits(what, delay)
             if self._stop.wait(delay):
                 raise KeyboardInterrupt
@@ -314,15 +314,6 @@ def link(target: Path, place: Path) -> None:
     except OSError:
         staged.write_bytes(target.read_bytes())
     staged.replace(place)
-
-
-class _Later(Exception):
-    """The host asks to come back."""
-
-    def __init__(self, status: int, seconds: float) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        self.seconds = seconds
 
 
 def _commit(wanted: Wanted) -> None:
@@ -358,49 +349,3 @@ def _retry_after(response: httpx.Response) -> float:
         return float(text)
     date = email.utils.parsedate_to_datetime(text) if "," in text else None
     return max(0.0, date.timestamp() - time.time()) if date else 0.0
-
-
-def _wrong(wanted: Wanted, host: str) -> ModelError:
-    return ModelError(
-        t(
-            "{file}: {host} sent other bytes than it announces (their {hash} differs); they were "
-            "deleted.",
-            file=wanted.file,
-            host=host,
-            hash="SHA-256" if wanted.algorithm == "sha256" else "git hash",
-        ),
-        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
-        code="checksum",
-    )
-
-
-def _busy(host: str, error: _Later) -> ModelError:
-    return ModelError(
-        t(
-            "{host}: it asks to come back in {minutes} minutes (HTTP {status}).",
-            host=host,
-            minutes=round(error.seconds / 60),
-            status=error.status,
-        ),
-        fix=t("Run it again then; what came is kept. With a token the limits are higher."),
-        code="no_answer",
-    )
-
-
-def _gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
-    kept = t("What came is kept ({have}).", have=env.human_bytes(have)) if have else ""
-    match reason:
-        case _Later(status=429):
-            why = t("{host}: too many requests (HTTP 429), again and again.", host=host)
-        case _Later(status=status):
-            why = t("{host}: it has a problem (HTTP {status}).", host=host, status=status)
-        case httpx.ConnectError() | httpx.ConnectTimeout():
-            why = t("{host}: cannot be reached ({why}).", host=host, why=str(reason)[:200])
-        case httpx.ProxyError():
-            why = t("The proxy on the way to {host} refuses: {why}.", host=host, why=reason)
-        case _:
-            why = t(
-                "{host}: the connection was cut again and again at {file}.", host=host, file=what
-            )
-    fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
-    return ModelError(why, fix=f"{kept} {fix}".strip(), code="no_answer")

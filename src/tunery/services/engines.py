@@ -7,7 +7,7 @@ loaded is asked of them and never remembered, so that a restarted server finds t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Pool:
     """
 
     def __init__(
-        self, start: Starter, running: Callable[[], Awaitable[dict[Path, Engine]]]
+        self, start: Starter, running: Callable[[], Awaitable[Mapping[Path, Engine]]]
     ) -> None:
         self._start = start
         self._running = running

@@ -1,0 +1,67 @@
+"""What goes wrong between a hub and a file, in sentences."""
+
+from __future__ import annotations
+
+import httpx
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+
+
+class Later(Exception):
+    """The host asks to come back, in this many seconds."""
+
+    def __init__(self, status: int, seconds: float) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.seconds = seconds
+
+
+def wrong_bytes(file: str, algorithm: str, host: str) -> ModelError:
+    """The error for bytes that are not what the host announced."""
+    return ModelError(
+        t(
+            "{file}: {host} sent other bytes than it announces (their {hash} differs); they were "
+            "deleted.",
+            file=file,
+            host=host,
+            hash="SHA-256" if algorithm == "sha256" else "git hash",
+        ),
+        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+        code="checksum",
+    )
+
+
+def busy(host: str, error: Later) -> ModelError:
+    """The error for a host that asks to come back much later."""
+    return ModelError(
+        t(
+            "{host}: it asks to come back in {minutes} minutes (HTTP {status}).",
+            host=host,
+            minutes=round(error.seconds / 60),
+            status=error.status,
+        ),
+        fix=t("Run it again then; what came is kept. With a token the limits are higher."),
+        code="no_answer",
+    )
+
+
+def gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
+    """The error for a download that failed again and again; what came is kept."""
+    kept = t("What came is kept ({have}).", have=env.human_bytes(have)) if have else ""
+    match reason:
+        case Later(status=429):
+            why = t("{host}: too many requests (HTTP 429), again and again.", host=host)
+        case Later(status=status):
+            why = t("{host}: it has a problem (HTTP {status}).", host=host, status=status)
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            why = t("{host}: cannot be reached ({why}).", host=host, why=str(reason)[:200])
+        case httpx.ProxyError():
+            why = t("The proxy on the way to {host} refuses: {why}.", host=host, why=reason)
+        case _:
+            why = t(
+                "{host}: the connection was cut again and again at {file}.", host=host, file=what
+            )
+    fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
+    return ModelError(why, fix=f"{kept} {fix}".strip(), code="no_answer")
