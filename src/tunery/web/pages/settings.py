@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
@@ -14,7 +15,7 @@ from tunery.i18n import t
 from tunery.models import accounts, hub, modelscope
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
-from tunery.services import about, doctor, roots, uploads
+from tunery.services import about, doctor, notify, roots, uploads
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -42,6 +43,7 @@ class SettingsView:
         server: How this server is reached.
         token_file: Where the access token is.
         keys: API keys that open something.
+        notify: What happens when a run ends, without the secret.
         upload_bytes: The largest upload; ``upload_variable`` where the environment decides.
         components: Versions and licences.
     """
@@ -53,6 +55,7 @@ class SettingsView:
     usual: dict[str, str]
     server: ServerSettings
     keys: list[tokens.Key]
+    notify: dict[str, Any]
     upload_bytes: int
     upload_variable: str
     components: tuple[about.Component, ...]
@@ -70,6 +73,7 @@ def settings(request: Request) -> HTMLResponse:
         usual={"hub_endpoint": hub.DEFAULT, "modelscope_endpoint": modelscope.DEFAULT},
         server=request.app.state.settings,
         keys=[key for key in tokens.list_keys() if key.revoked is None],
+        notify=notify.read().public(),
         upload_bytes=uploads.limit_bytes(),
         upload_variable=uploads.LIMIT_VARIABLE if os.environ.get(uploads.LIMIT_VARIABLE) else "",
         components=about.components(),
