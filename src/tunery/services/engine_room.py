@@ -18,7 +18,7 @@ INTERPRETER_BYTES = 600 * 2**20
 """Python, torch and transformers, and the caches of a few conversations."""
 
 
-async def make_room(folder: Path, running: dict[Path, Engine], *, name: str) -> None:
+async def make_room(folder: Path, running: Mapping[Path, Engine], *, name: str) -> None:
     """See that a base fits into free memory; unload idle engines, the longest idle first.
 
     Args:

@@ -3,7 +3,7 @@
  * Train: keeps the draft (on the server; here while the server is away), shows what the run would
  * be, starts it. The form itself comes from the server; this file knows kinds, never settings.
  */
-import { $, $$, announce, data, debounce, el, recall, remember, url } from "../dom.js";
+import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, put } from "../api.js";
 import { ask, busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
@@ -103,6 +103,7 @@ function apply(answer, typing = false) {
   drawBlanks();
   if (!typing) $("#yaml").value = state.yaml;
   drawDiff();
+  drawCommand();
   draw();
 }
 
@@ -240,7 +241,13 @@ function drawDiff() {
   const rows = state.diff.map((/** @type {any} */ row) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, row.path)), el("td", { class: "muted" }, row.left), el("td", {}, row.right)));
   const head = el("tr", {}, ...["Setting", "Default", "Here"].map((text) => el("th", { scope: "col" }, t(text))));
   $("#diff").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
-  $(".copybox pre").textContent = state.command;
+}
+
+const runName = () => $("#f-run-name").value.trim();
+
+function drawCommand() {
+  const called = /^[a-z0-9][a-z0-9._-]*$/.test(runName()) ? ` --name ${runName()}` : "";
+  $(".copybox pre").textContent = state.command + called;
 }
 
 // --- acting -------------------------------------------------------------------------------
@@ -258,9 +265,14 @@ async function start() {
   button.textContent = t("Starting…");
   try {
     if (dirty) await save();
-    const made = await busy(button, post("/api/v1/runs", { draft: name }, { headers: { "Idempotency-Key": key } }));
+    const made = await busy(button, post("/api/v1/runs", { draft: name, name: runName() || null }, { headers: { "Idempotency-Key": key } }));
     location.assign(url(`/runs/${encodeURIComponent(made.name)}`));
   } catch (problem) {
+    if (runName() && problem.params?.run === runName()) {
+      fieldError("run-name", [problem.detail, problem.fix].join(" "));
+      draw();
+      return $("#f-run-name").focus();
+    }
     planError = problem;
     draw();
     $("#notes").scrollIntoView({ block: "nearest" });
@@ -307,6 +319,11 @@ function keptBy(preset) {
 }
 
 $("#find").addEventListener("input", search);
+$("#f-run-name").addEventListener("input", () => {
+  key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // another run, so another request
+  fieldError("run-name", "");
+  drawCommand();
+});
 $("#start").addEventListener("click", start);
 $("#measure").addEventListener("click", () => busy($("#measure"), plan(true)));
 $("#yaml").addEventListener("input", debounce(600, () => {
