@@ -172,7 +172,7 @@ class _Loader:
         local = f"http://{shown}:{self.settings.port}{self.settings.root_path}"
         return {
             "type": "ready",
-            "base_url": f"{next(iter(self.settings.public_urls), local).rstrip('/')}/v1",
+            "base_url": f"{next(iter(self.settings.public_addresses), local)}/v1",
             "models": [each.name for each in self.served],
             "key": self.settings.api_keys[0] if self.own_key else None,
             "pid": os.getpid(),

@@ -138,7 +138,7 @@ def lines(app: FastAPI) -> list[str]:
         shown = "127.0.0.1"
     local = f"http://{shown}:{settings.port}{settings.root_path}"
     printed = [t("Tunery {version} is ready:", version=__version__), ""]
-    printed += [f"  {address}/#token={token}" for address in (*settings.public_urls, local)]
+    printed += [f"  {address}/#token={token}" for address in (*settings.public_addresses, local)]
     printed.append("")
     if settings.is_loopback:
         tunnel = f"ssh -N -L {settings.port}:{shown}:{settings.port} {_user()}@{_ssh_host()}"

@@ -86,6 +86,14 @@ class ServerSettings:
             return self.host == "localhost"
 
     @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """The public URLs as one opens them: one that names only the host gets the prefix."""
+        addresses = (address.rstrip("/") for address in self.public_urls)
+        return tuple(
+            address if urlsplit(address).path else address + self.root_path for address in addresses
+        )
+
+    @property
     def behind_proxy(self) -> bool:
         """Whether a proxy was announced, so that what it forwards is believed from loopback."""
         return bool(self.root_path or self.public_urls)
