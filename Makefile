@@ -7,11 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NAME ?= Tuna
 AUTHOR ?= Tunery Labs
 
-.PHONY: help demo test test-all check lint types format docs clean
+.PHONY: help demo test test-browser test-all check lint types format docs clean
 
 help:
 	@echo "make demo     train a real model on this machine and compare it before and after (NAME=, AUTHOR=)"
 	@echo "make test     the everyday tests"
+	@echo "make test-browser  the page in a real browser (apt-get install chromium nginx-light openssh-server)"
 	@echo "make test-all the slow ones too"
 	@echo "make check    what CI runs: lint, types, tests"
 
@@ -33,7 +34,11 @@ demo: .venv/train.stamp
 	$(BIN)/tunery train --preset identity --data.variables.name "$(NAME)" --data.variables.author "$(AUTHOR)"
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu" tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not browser" tests
+
+# In a real Chromium, with nginx and sshd beside it; skipped with the reason where they are missing.
+test-browser: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "browser and not slow" --reruns 1 tests
 
 test-all: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu" tests
@@ -54,7 +59,7 @@ docs: .venv/dev.stamp
 	$(BIN)/python -m tunery.config.reference
 	$(BIN)/python -m tunery.cli.reference
 
-check: lint types test
+check: lint types test test-browser
 
 clean:
 	rm -rf .venv build dist
