@@ -99,7 +99,7 @@ function drawNames(setting, input, value) {
       tell(names.filter((_, index) => index !== at));
       input.focus();
     } }, "×");
-    return el("span", {}, el("span", { title: name }, name), "×", weight, remove);
+    return el("span", {}, el("span", { class: "cut", title: name }, name), "×", weight, remove);
   }));
   input.value = "";
 }
