@@ -124,7 +124,7 @@ def test_a_public_address_and_a_proxy_are_said_aloud(home):
     proxied = run.lines(
         create_app(ServerSettings(public_urls=("https://pod.example.net",), root_path="/p"))
     )
-    assert any(line.strip().startswith("https://pod.example.net/#token=") for line in proxied)
+    assert any(line.strip().startswith("https://pod.example.net/p/#token=") for line in proxied)
     assert any("A proxy shows it" in line for line in proxied)
 
 
