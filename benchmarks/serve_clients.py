@@ -73,10 +73,9 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tunery", "serve", asked.model, "--port", str(port), "--json"]
-    server = subprocess.Popen(
-        [*command, "--api-key", "bench-key-0123456789"], stdout=subprocess.PIPE
-    )
+    key = "bench-key-0123456789"
+    command = [sys.executable, "-m", "tunery", "serve", asked.model, "--port", str(port)]
+    server = subprocess.Popen([*command, "--json", "--api-key", key], stdout=subprocess.PIPE)
     try:
         assert server.stdout is not None
         ready = json.loads(server.stdout.readline())
