@@ -14,6 +14,7 @@ from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
 from tunery.launch import local
+from tunery.runs import manifest
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create, write_json
 from tunery.runs.process import WorkerFile
@@ -133,3 +134,21 @@ def test_two_runs_are_chosen_and_compared_by_keyboard(page: Page) -> None:
         page.keyboard.press(key)
     expect(page).to_have_url(re.compile(r"/compare\?ids="))
     expect(page.get_by_role("img", name="Training loss: Epoch")).to_be_visible()
+
+
+def test_a_checkpoint_is_deleted_in_place(page: Page) -> None:
+    folder = write_run("good", status="stopped", steps=4)
+    for step in (1, 2, 4):
+        place = folder.checkpoint_dir(step)
+        place.mkdir()
+        facts = {"config_hash": "c", "data_hash": "d", "run": "good", "versions": {}}
+        manifest.write_manifest(place, step=step, **facts)
+    page.goto("/runs/good?tab=checkpoints")
+    table = page.locator("#part-checkpoints")
+    expect(table.get_by_role("button", name="Delete")).to_have_count(2)
+    table.get_by_role("row", name=re.compile("^2 ")).get_by_role("button", name="Delete").click()
+    expect(page.locator(".ask")).to_contain_text("Delete the checkpoint of step 2?")
+    page.locator(".ask").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Deleted; ")).to_be_visible()
+    expect(table.get_by_role("button", name="Delete")).to_have_count(1)
+    assert not folder.checkpoint_dir(2).exists()

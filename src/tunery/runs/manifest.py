@@ -21,6 +21,9 @@ from tunery.i18n import t
 from tunery.runs.folder import fsync_dir, read_json, write_json
 
 FILE_NAME = "MANIFEST.json"
+PINNED = "PINNED"
+"""A file of this name in a checkpoint keeps it from being deleted."""
+
 VERSION = 1
 _STEP = re.compile(r"step-(\d{8,})")
 _CHUNK_BYTES = 1 << 20

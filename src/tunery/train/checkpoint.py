@@ -28,7 +28,7 @@ from tunery.train.state import State
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
-PINNED = "PINNED"
+PINNED = manifest.PINNED
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from fastapi import Path as FromPath
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
 
@@ -14,6 +15,7 @@ from tunery.runs import store
 from tunery.runs.events import plain
 from tunery.runs.folder import open_run
 from tunery.runs.process import Control
+from tunery.services import checkpoints as saved_states
 from tunery.services import (
     comparing,
     metrics,
@@ -184,6 +186,12 @@ def log_file(name: str) -> Response:
 def checkpoints(name: str) -> dict[str, Any]:
     """The checkpoints that are on the disk, newest first."""
     return {"checkpoints": [vars(checkpoint) for checkpoint in run_view.view(name).checkpoints]}
+
+
+@router.delete("/{name}/checkpoints/{step}")
+def delete_checkpoint(name: Name, step: Annotated[int, FromPath(ge=0)]) -> dict[str, Any]:
+    """Delete one checkpoint; never the newest that is whole, the best or a pinned one."""
+    return {"deleted": step, "bytes": saved_states.delete(name, step)}
 
 
 @router.get("/{name}/samples")

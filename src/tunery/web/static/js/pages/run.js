@@ -1,6 +1,6 @@
 // @ts-check
 /** One run: charts that follow it, tabs, stop and resume, samples, log. */
-import { get, patch, post } from "../api.js";
+import { del, get, patch, post } from "../api.js";
 import { makeChart, shortNumber, smooth } from "../chart.js";
 import { Curves, KEYS } from "../curves.js";
 import { marked } from "../diff.js";
@@ -272,6 +272,12 @@ function onMessage(message) {
 wireCharts();
 wireLog();
 document.addEventListener("click", onClick);
+document.addEventListener("confirmed", async (/** @type {any} */ event) => {
+  const step = event.target.dataset.checkpoint;
+  if (step === undefined) return;
+  await del(`${api}/checkpoints/${step}`).then(({ bytes: freed }) => toast(t("Deleted; {size} are free.", { size: bytes(freed) })), showProblem);
+  refresh();
+});
 document.addEventListener("input", (event) => {
   const scrub = /** @type {HTMLElement} */ (event.target).closest("[data-scrub]");
   if (scrub) showAnswer(/** @type {HTMLElement} */ (scrub.closest(".sample")));
