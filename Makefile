@@ -38,7 +38,7 @@ test: .venv/dev.stamp
 
 # In a real Chromium, with nginx and sshd beside it; skipped with the reason where they are missing.
 test-browser: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "browser and not slow" --reruns 1 tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "browser and not slow" --reruns 2 tests
 
 test-all: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu" tests
