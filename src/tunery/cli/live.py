@@ -165,14 +165,15 @@ class LiveView:
         self._waiting = ""
         match event["state"]:
             case "end":
+                if event["phase"] == "train" and self._step is not None:
+                    self._console.print(self._bar(self._step, ended=True))
+                    self._step = None
                 took = words.seconds(number(event.get("seconds")))
                 line = Text.assemble(
                     ("✓ ", "green"), words.phase(event["phase"]), (f"  {took}", "dim")
                 )
                 self._console.print(line)
                 self._phase = None
-                if event["phase"] == "train":
-                    self._step = None
             case "progress":
                 began = self._phase[1] if self._phase else time.monotonic()
                 self._phase = (event["phase"], began, f"{event['done']:,}/{event['total']:,}")
@@ -195,7 +196,8 @@ class LiveView:
         self._spinner.update(text=text)
         return self._spinner
 
-    def _bar(self, event: Event) -> Group:
+    def _bar(self, event: Event, *, ended: bool = False) -> Group:
+        """The bar and the figures of a step; one that ended stays on the screen as the last word."""
         total = self._num_steps or max(1, event["step"])
         share = min(1.0, event["step"] / total)
         top = Table.grid(padding=(0, 1))
@@ -205,11 +207,12 @@ class LiveView:
         left = number(event.get("eta_seconds"))
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._stepped))
+        time_left = "" if ended else t("{time} left", time=words.seconds(left))
         width = max(10, min(48, self._console.width - 34))
         top.add_row(
             Text(t("step {step}/{all}", step=event["step"], all=total), style="bold"),
             ProgressBar(total=total, completed=event["step"], width=width),
-            Text(f"{share:4.0%}  {t('{time} left', time=words.seconds(left))}"),
+            Text(f"{share:4.0%}  {time_left}".rstrip()),
         )
         epoch = t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0)
         figures = Text(
