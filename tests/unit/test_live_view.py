@@ -1,4 +1,4 @@
-"""The live display of a run, given its events all at once: the reader who came late sees the end."""
+"""The live display of a run that is given its events all at once."""
 
 from __future__ import annotations
 

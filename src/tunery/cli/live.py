@@ -197,7 +197,7 @@ class LiveView:
         return self._spinner
 
     def _bar(self, event: Event, *, ended: bool = False) -> Group:
-        """The bar and the figures of a step; one that ended stays on the screen as the last word."""
+        """The bar and the figures of a step; the last one stays on the screen."""
         total = self._num_steps or max(1, event["step"])
         share = min(1.0, event["step"] / total)
         top = Table.grid(padding=(0, 1))
