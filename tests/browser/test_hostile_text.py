@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Troubles
+from tests.browser.test_every_page import finished_job
 
-from tunery.services import chats
+from tunery.config.config import Config
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import create, write_json
+from tunery.services import chats, run_marks
 from tunery.state.database import database
 
 PAYLOADS = (
@@ -99,3 +103,88 @@ def test_a_dataset_shows_payloads_as_text(
     page.goto("/datasets/bad?tab=rows")
     expect(page.locator("main")).to_contain_text("<img src=x onerror=window.hacked=1>")
     untouched(page)
+
+
+def planted_run(name: str) -> None:
+    """A run whose every text is a payload."""
+    folder = create(name, Config(), {"tunery": TEXT, "versions": {PAYLOADS[0]: PAYLOADS[2]}})
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=3, trained_parameters=1, total_parameters=2, device=TEXT)
+        writer.write("warning", code="W000", text=TEXT)
+        for stage, step in (("before", 0), ("eval", 2), ("after", 3)):
+            writer.write("sample", step=step, stage=stage, prompt=TEXT, answer=TEXT + str(step))
+        for step in range(1, 4):
+            writer.write("step", step=step, epoch=step / 3, loss=2 / step, learning_rate=1e-3)
+        writer.write(
+            "eval", step=3, loss=0.5, best=True, worst=[{"row": 1, "text": TEXT, "loss": 9}]
+        )
+        writer.write("anomaly", step=2, reason=TEXT)
+        writer.write("status", status="failed", reason=TEXT, fix=TEXT)
+    folder.worker_log.write_text(TEXT + "\nerror: " + TEXT)
+    write_json(
+        folder.first_batch_file,
+        {"row": 1, "dataset": PAYLOADS[0], "input_ids": [1, 2], "loss_mask": [False, True],
+         "trained_ids": [2], "tokens": [PAYLOADS[0], PAYLOADS[2]]},
+    )  # fmt: skip
+    run_marks.change(name, title=PAYLOADS[1], tags=[PAYLOADS[10][:30], PAYLOADS[0]], note=TEXT)
+
+
+def test_runs_and_their_comparison_show_payloads_as_text(page: Page) -> None:
+    for name in ("a", "b"):
+        planted_run(name)
+    page.goto("/runs")
+    expect(page.locator('tr[data-row="a"] .tag').last).to_have_text(PAYLOADS[0])
+    untouched(page)
+    page.goto("/runs/a")
+    expect(page.locator("#title")).to_have_text(PAYLOADS[1])
+    expect(page.get_by_role("alert", name="Why it ended")).to_contain_text(PAYLOADS[2])
+    page.get_by_text("Last lines of the log").click()
+    expect(page.get_by_label("Note", exact=True)).to_have_value(TEXT)
+    for tab, said in (("samples", PAYLOADS[3]), ("log", PAYLOADS[5]), ("settings", "Environment")):
+        page.goto(f"/runs/a?tab={tab}")
+        expect(page.locator(f'[data-panel="{tab}"]')).to_contain_text(said)
+        untouched(page)
+    page.goto("/runs/a?tab=data")
+    expect(page.locator(".toks")).to_contain_text(PAYLOADS[2])
+    untouched(page)
+    page.goto("/compare?ids=a,b")
+    expect(page.locator("main")).to_contain_text(PAYLOADS[3])
+    untouched(page)
+
+
+def test_an_evaluation_shows_payloads_as_text(page: Page) -> None:
+    name = PAYLOADS[0]
+    row = {"prompt": TEXT, "expected": TEXT, "answers": {name: TEXT}, "losses": {name: 3.0}}
+    figures = {"loss": 2.0, "perplexity": 7.4, "rouge_l": 0.3, "exact": 0.2, "num_rows": 1}
+    result = {"models": [{"name": name, **figures}], "rows": [row]}
+    job = finished_job("evaluate", TEXT, result)
+    page.goto(f"/evaluate?job={job}")
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+    expect(page.locator("#rows")).to_contain_text(PAYLOADS[2])
+    untouched(page)
+
+
+def test_addresses_and_names_of_folders_show_as_text(
+    home: Path, page: Page, troubles: Troubles
+) -> None:
+    troubles.allow("404")
+    troubles.allow("422")
+    folder = home / "models" / PAYLOADS[2].replace("/", "_")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": TEXT, "architectures": [TEXT]}))
+    page.goto("/models")
+    page.get_by_label("Hub name, link, or a folder on this machine").fill(str(folder))
+    expect(page.locator("main")).to_contain_text("<img src=x onerror=window.hacked=1>")
+    untouched(page)
+    for address in (
+        "/runs/%3Cimg%20src=x%20onerror=window.hacked=1%3E",
+        "/datasets/%3Csvg%20onload=window.hacked=1%3E",
+        "/chat?id=%3Csvg%20onload=window.hacked=1%3E&a=%22%3E%3Cimg%20src=x%20onerror=window.hacked=1%3E",
+        "/train?from=%3Cimg%20src=x%20onerror=window.hacked=1%3E",
+        "/export?model=%22%3E%3Cimg%20src=x%20onerror=window.hacked=1%3E",
+        "/compare?ids=%3Cimg%20src=x%20onerror=window.hacked=1%3E,b",
+    ):
+        page.goto(address)
+        expect(page.locator("main")).to_be_visible()
+        untouched(page)

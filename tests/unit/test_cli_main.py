@@ -174,6 +174,14 @@ def test_a_reader_that_goes_away_ends_the_command_quietly():
     assert process.returncode == 141
 
 
+@pytest.fixture
+def heard_interrupts():
+    """SIGINT ends children, even where the tests were started with it ignored (``make test &``)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_ctrl_c(process: subprocess.Popen[bytes]) -> None:
     """Press until it ends: CPython misses a signal that comes just before a read that blocks."""
     for _ in range(10):
@@ -184,7 +192,7 @@ def press_ctrl_c(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def test_an_interrupt_exits_130_without_a_traceback(tmp_path: Path):
+def test_an_interrupt_exits_130_without_a_traceback(tmp_path: Path, heard_interrupts: None):
     pipe = tmp_path / "settings.yaml"
     os.mkfifo(pipe)
     words = [*COMMAND, "config", "show", str(pipe)]

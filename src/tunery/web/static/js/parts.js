@@ -5,7 +5,7 @@
  *
  *   moveParts()                       at the start: from #parts to their places
  *   const refresh = partsOf(path)     fetches and swaps, at most once a second, only while visible
- *   keepOn()                          the button of the countdown strip
+ *   keepOn()                          the countdown strip: its seconds and its button
  */
 import { post } from "./api.js";
 import { $$, url } from "./dom.js";
@@ -69,4 +69,14 @@ export function keepOn() {
     await post("/api/v1/notify/keep-on").then(() => toast(t("The machine stays on.")), showProblem);
     document.querySelector("#countdown")?.remove();
   });
+  let drawn = /** @type {HTMLElement | null} */ (null);
+  let end = 0;
+  setInterval(() => {
+    const box = /** @type {HTMLElement | null} */ (document.querySelector("#countdown"));
+    if (!box) return;
+    if (box !== drawn) end = Date.now() + 1000 * Number(box.dataset.seconds);
+    drawn = box;
+    const seconds = Math.max(0, Math.round((end - Date.now()) / 1000));
+    box.firstElementChild.textContent = t("Run {run} has ended. This machine is powered off in {seconds} s.", { run: box.dataset.run, seconds });
+  }, 1000);
 }

@@ -9,6 +9,7 @@ import { subscribe } from "../live.js";
 import { keepOn, moveParts, partsOf } from "../parts.js";
 import { ask, busy, copy, showProblem, strip, toast } from "../shell.js";
 import { bytes, t } from "../words.js";
+import { wireMarks } from "./run-marks.js";
 
 const run = data("run");
 const api = `/api/v1/runs/${encodeURIComponent(run.name)}`;
@@ -271,6 +272,7 @@ function onMessage(message) {
 
 wireCharts();
 wireLog();
+wireMarks(api);
 document.addEventListener("click", onClick);
 document.addEventListener("confirmed", async (/** @type {any} */ event) => {
   const step = event.target.dataset.checkpoint;

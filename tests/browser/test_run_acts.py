@@ -1,0 +1,138 @@
+"""What is done to runs in a browser: a queue in order, going on after a death, tags, a note."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from tests.browser.conftest import Server
+from tests.chat_model import make_chat_model
+from tests.train import tiny
+from tests.web.test_runs_api import write_run
+
+from tunery.config.config import Config
+from tunery.launch import local, queue
+from tunery.runs import manifest, verify
+from tunery.runs.events import step_history
+from tunery.runs.folder import RunFolder, create, write_json
+from tunery.runs.process import WorkerFile, boot_id, start_time
+from tunery.runs.status import derive
+from tunery.services import notify, run_marks, training
+
+FAKE = Path(__file__).parents[1] / "fake_worker.py"
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def started(name: str, how: str) -> RunFolder:
+    """A run with a small worker of its own."""
+    folder = create(name, Config(), {})
+    local.start(folder, command=[sys.executable, str(FAKE), str(folder.path), how])
+    return folder
+
+
+def test_a_queue_of_three_is_put_in_order_and_runs_in_it(server: Server, page: Page) -> None:
+    one = started("one", "wait")
+    until(lambda: derive(one).status == "running")
+    waiting = []
+    for name in ("two", "three"):
+        waiting.append(started(name, "finish"))
+        until(lambda name=name: name in [each.run for each in queue.waiting()])
+    page.goto("/runs")
+    entries = page.locator(".queue li")
+    expect(entries).to_have_count(2)
+    expect(entries.first).to_contain_text("two")
+    page.get_by_role("button", name="Move three up").click()
+    expect(entries.first).to_contain_text("three")
+    expect(page.get_by_role("button", name="Move three up")).to_be_disabled()
+    page.goto("/runs/one")
+    page.locator("#part-actions summary").click()
+    page.get_by_role("button", name="Save and stop").click()
+    expect(page.locator("#part-status")).to_contain_text("Stopped")
+    page.goto("/runs")
+    for name in ("two", "three"):
+        row = page.locator(f'tr[data-row="{name}"]')
+        expect(row).to_have_attribute("data-status", "done", timeout=30_000)
+    expect(entries).to_have_count(0)
+    ends = {folder.name: _began(folder) for folder in waiting}
+    assert ends["three"] < ends["two"]
+
+
+def _began(folder: RunFolder) -> float:
+    lines = [e for e in tiny.events(folder.path) if e.get("status") == "running"]
+    return float(lines[0]["time"])
+
+
+def test_a_killed_run_is_explained_and_goes_on_with_a_click(
+    home: Path, server: Server, page: Page
+) -> None:
+    model = make_chat_model(home / "models" / "tiny")
+    data = tiny.chats(home / "chats.jsonl")
+    folder = tiny.prepared(
+        "killed", model, data, train={"num_epochs": 30}, evaluate={"every": "never"}
+    )
+    training.start(folder)
+    until(lambda: manifest.list_checkpoints(folder.checkpoints_dir))
+    page.goto("/runs/killed")
+    os.kill(WorkerFile(folder).read()["pid"], signal.SIGKILL)
+    panel = page.get_by_role("alert", name="Why it ended")
+    expect(panel).to_contain_text("signal 9", timeout=30_000)
+    panel.get_by_role("button", name=re.compile("^Resume from step")).click()
+    expect(page.locator("#part-status")).to_contain_text("Done", timeout=90_000)
+    expect(panel).to_have_count(0)
+    taken = [event["step"] for event in step_history(tiny.events(folder.path))]
+    assert taken == list(range(1, len(taken) + 1))
+    local.wait_until_gone(folder, 60)  # the worker's parent ends after it
+    assert [found.text for found in verify.doctor(folder) if not found.ok] == []
+
+
+def test_a_run_that_fails_while_one_looks_says_why(server: Server, page: Page) -> None:
+    started("bad", "fail")
+    page.goto("/runs/bad")
+    panel = page.get_by_role("alert", name="Why it ended")
+    expect(panel).to_contain_text("loss is nan", timeout=30_000)
+    expect(panel).to_contain_text("lower the rate")
+    panel.get_by_role("link", name="Change settings").click()
+    expect(page).to_have_url(re.compile("/train"))
+
+
+def test_tags_and_a_note_are_kept_and_found(page: Page) -> None:
+    write_run("good")
+    page.goto("/runs/good")
+    page.get_by_label("Tags", exact=True).fill("baseline, 试验")
+    page.get_by_label("Note", exact=True).fill("Lower the rate next time.\nSecond line.")
+    page.goto("/runs")  # at once: leaving the page must not lose it
+    until(lambda: run_marks.marks_of("good").tags == ("baseline", "试验"))
+    page.reload()
+    row = page.locator('tr[data-row="good"]')
+    expect(row.locator(".tag")).to_have_text(["baseline", "试验"])
+    page.goto("/runs/good")
+    expect(page.get_by_label("Note", exact=True)).to_have_value(
+        "Lower the rate next time.\nSecond line."
+    )
+    page.get_by_label("Tags", exact=True).fill("")
+    page.get_by_label("Tags", exact=True).press("Enter")
+    expect(page.locator("#marks-state")).to_have_text("Kept.")
+    page.reload()
+    expect(page.get_by_label("Tags", exact=True)).to_have_value("")
+
+
+def test_the_seconds_to_a_power_off_go_down(page: Page) -> None:
+    write_run("good")
+    who = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+    write_json(notify.countdown_file(), {**who, "run": "good", "ends": time.monotonic() + 100})
+    page.goto("/runs")
+    strip = page.locator("#countdown")
+    expect(strip).to_contain_text(re.compile("in (100|99|98) s"))
+    expect(strip).to_contain_text(re.compile("in 9[0-6] s"), timeout=15_000)
