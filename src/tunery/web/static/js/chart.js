@@ -151,7 +151,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
     const there = points.x.map((x, i) => ({ x, y: points.ys[main]?.[i] })).filter(({ y }) => y !== null && y !== undefined);
     if (!there.length) return `${title}. ${t("No points yet.")}`;
     const [first, last] = [there[0], there[there.length - 1]];
-    const place = (/** @type {number} */ x) => (points.isTime ? duration(x) : shortNumber(x));
+    const place = (/** @type {number} */ x) => (points.isTime ? duration(x) : Number.isInteger(x) ? number(x) : shortNumber(x));
     return t("{title}: {from} to {to}, from {a} to {b}.", { title, from: `${points.xLabel} ${place(first.x)}`, to: place(last.x), a: format(/** @type {number} */ (first.y)), b: format(/** @type {number} */ (last.y)) });
   }
 
