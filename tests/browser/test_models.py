@@ -111,3 +111,22 @@ def test_the_demo_model_is_shown_and_readable(demo_home: Path, page: Page) -> No
 
     check_page(page, "/models", name="models")
     check_page(page, "/models/demo", name="model", ready=whole)
+
+
+def test_a_model_that_is_not_here_is_fetched_from_the_form_of_training(
+    hub: Hub, page: Page, home: Path
+) -> None:
+    hub.add("org/wanted", model_files())
+    page.goto("/train")
+    page.get_by_role("button", name="Identity", exact=True).click()
+    page.get_by_label("{{name}}").fill("Tuna")
+    page.get_by_label("{{author}}").fill("Reef")
+    models = page.locator("select[name='model.name']")
+    models.select_option(models.locator("option").last.get_attribute("value"))  # "Another…"
+    page.locator("input[name='model.name']").fill("org/wanted")
+    start = page.locator("#start")
+    expect(start).to_have_text("Fetch org/wanted first")
+    start.click()
+    expect(start).not_to_contain_text("Fetch", timeout=30_000)
+    page.goto("/models")
+    expect(page.get_by_role("main")).to_contain_text("org/wanted")

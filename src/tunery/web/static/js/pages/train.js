@@ -7,6 +7,7 @@ import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url 
 import { del, post, put } from "../api.js";
 import { ask, busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
+import { followJob } from "../job.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the last answer of the server */
@@ -177,8 +178,22 @@ function mend(remedy) {
   } else if (remedy.action === "fill") {
     $$("#blanks input").find((input) => !input.value)?.focus();
   } else if (remedy.action === "download") {
-    location.assign(url(`/models?add=${encodeURIComponent(remedy.model)}`));
+    fetchModel(remedy.model);
   }
+}
+
+let fetching = "";
+/** Fetches a model here; one that was begun goes on, and the Models page shows the same job. @param {string} model */
+async function fetchModel(model) {
+  if (fetching) return;
+  fetching = model;
+  drawStart();
+  const title = t("Fetching {name}…", { name: model });
+  await post("/api/v1/downloads", { name: model })
+    .then((job) => followJob($("#fetching"), job.id, title, () => $("#fetching").replaceChildren()))
+    .catch(showProblem);
+  fetching = "";
+  changed();
 }
 
 /** What Start says, and what it does where it cannot start. @returns {[string, (() => void) | null]} */
@@ -187,6 +202,7 @@ function missing() {
   if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
   if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
   if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
+  if (fetching) return [t("Fetching {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
   if (state.fetch) return [t("Fetch {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
   if (planError) return [t("See the note above"), () => $("#notes").scrollIntoView({ block: "center" })];
   return ["", null];
