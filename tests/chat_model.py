@@ -1,8 +1,9 @@
-"""A chat model of 60,000 weights as a folder on the disk, with every byte in its vocabulary."""
+"""A small chat model (60,000 weights) as a folder on disk, all bytes in its vocabulary."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
@@ -10,11 +11,18 @@ CHATML = (
 )
 
 
-def make_chat_model(folder: Path) -> Path:
-    """Write the model, its tokenizer and its chat template; the weights are seeded."""
+def make_chat_model(folder: Path, *, kind: str = "Llama", **settings: Any) -> Path:
+    """Write the model, its tokenizer and its chat template; the weights are seeded.
+
+    Args:
+        folder: Where to.
+        kind: What stands before ``Config`` and ``ForCausalLM`` in the names of transformers.
+        **settings: More of its config.
+    """
     import torch
+    import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
@@ -29,7 +37,7 @@ def make_chat_model(folder: Path) -> Path:
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder)
     torch.manual_seed(3)
-    config = LlamaConfig(
+    config = getattr(transformers, f"{kind}Config")(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -40,6 +48,7 @@ def make_chat_model(folder: Path) -> Path:
         max_position_embeddings=512,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
+        **settings,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(folder)
     return folder

@@ -14,7 +14,7 @@ import pytest
 from tests.chat_model import make_chat_model
 from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
 
-from tunery.engines.base import Delta, GenerateRequest
+from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
 from tunery.errors import EngineError, TuneryError
@@ -91,6 +91,13 @@ class TestProcess(EngineConformance):
 
         run(leave())
 
+    def test_a_bias_for_a_token_that_is_not_there_is_refused(
+        self, engine: ProcessEngine, run: Any
+    ) -> None:
+        sampling = SamplingOptions(logit_bias={1_000_000: 5.0})
+        with pytest.raises(EngineError, match="logit_bias names token 1000000"):
+            run(collect(engine, replace(SHORT, sampling=sampling)))
+
     def test_a_full_queue_refuses_the_next(self, engine: ProcessEngine, run: Any) -> None:
         long = GenerateRequest(prompt="x", max_tokens=60, stop=("\0",))
 
@@ -104,6 +111,37 @@ class TestProcess(EngineConformance):
         assert {e.code for e in refused} <= {"full"}
         answers = {text_of(events) for events in found if isinstance(events, list)}
         assert len(answers) == 1
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("gemma") / "tiny", kind="Gemma2")
+
+
+@pytest.fixture(scope="module")
+def gemma_lora(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_lora(gemma, tmp_path_factory.mktemp("gemma-lora"))
+
+
+@pytest.fixture(scope="module")
+def general(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineFolder]:
+    folder = EngineFolder(tmp_path_factory.mktemp("engines") / "gemma")
+    asyncio.run(loaded(begin(folder, gemma)))
+    assert folder.read()["lean"] is False
+    yield folder
+    stop(folder)
+
+
+class TestProcessOfAnotherArchitecture(EngineConformance):
+    """The general pass: a model whose layers are not those that the lean pass knows."""
+
+    @pytest.fixture
+    def engine(self, general: EngineFolder) -> ProcessEngine:
+        return ProcessEngine(general)
+
+    @pytest.fixture
+    def adapter(self, gemma_lora: Path) -> str:
+        return str(gemma_lora)
 
 
 def test_a_folder_without_a_model_fails_with_the_loaders_sentence(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tests.chat_model import make_chat_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.errors import ModelError
+from tunery.kernels import attention
 from tunery.models import consent, load
 from tunery.models.gguf import read_header
 from tunery.models.importing import import_gguf, read_record
@@ -64,6 +66,15 @@ def test_the_weights_are_those_of_the_file(tiny: Path) -> None:
         assert not model.training
         for name, value in model.named_parameters():
             assert torch.equal(value, stored[name].to(dtype)), name
+
+
+def test_an_architecture_without_sdpa_is_loaded_with_plain_attention(tmp_path: Path) -> None:
+    folder = make_chat_model(tmp_path / "gemma", kind="Gemma2")
+    model = load.load_model(folder, dtype=torch.float32, device="cpu")
+    assert model.config._attn_implementation == "eager"
+    assert attention.install(model)
+    attention.uninstall(model)
+    assert model.config._attn_implementation == "eager"
 
 
 def test_training_in_place_never_reaches_the_file(copy: Path) -> None:

@@ -11,7 +11,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -165,8 +164,12 @@ class Scheduler:
 
     def _choosers(self, request: GenerateRequest, prompt: Prompt) -> list[TokenChooser]:
         options = request.sampling
-        bias = {k: v for k, v in options.logit_bias.items() if 0 <= k < self.model.vocab_size}
-        options = replace(options, logit_bias=bias)
+        foreign = [k for k in options.logit_bias if not 0 <= k < self.model.vocab_size]
+        if foreign:
+            raise EngineError(
+                t("logit_bias names token {token}; the tokens of this model are 0 to {last}.",
+                  token=foreign[0], last=self.model.vocab_size - 1),
+            )  # fmt: skip
         seed = options.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(6), "big")

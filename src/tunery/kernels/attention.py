@@ -69,11 +69,11 @@ def base_model(model: nn.Module) -> nn.Module:
     return cast(nn.Module, unwrap()) if callable(unwrap) else model
 
 
-def uninstall(model: nn.Module, implementation: str = "sdpa") -> None:
-    """Give a model transformers' own attention back."""
+def uninstall(model: nn.Module) -> None:
+    """Give a model transformers' own attention back: SDPA where the architecture has it."""
     base = base_model(model)
     if isinstance(base, PreTrainedModel) and base.config._attn_implementation == NAME:
-        base.set_attn_implementation(implementation)
+        base.set_attn_implementation("sdpa" if base._supports_sdpa else "eager")
 
 
 def tunery_attention(

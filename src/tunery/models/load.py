@@ -110,7 +110,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa"
+    folder: Path, *, dtype: torch.dtype, device: str, attention: str | None = None
 ) -> PreTrainedModel:
     """Load a model for training or generation, in eval mode.
 
@@ -121,7 +121,8 @@ def load_model(
         folder: A whole model folder.
         dtype: Type of the weights in memory.
         device: As ``pick_device`` gives it.
-        attention: The attention implementation, as transformers names it.
+        attention: The attention implementation, as transformers names it; None for SDPA where the
+            architecture has it (Gemma 2 and gpt-oss do not) and plain operations elsewhere.
 
     Raises:
         ModelError: Something is missing, broken, not finite, unknown, or needs code.
