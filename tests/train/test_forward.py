@@ -15,6 +15,7 @@ from tests.train.architectures import (
 )
 
 from tunery.data.collate import collate
+from tunery.train.evaluate import mean_loss
 from tunery.train.forward import shortcuts, token_losses
 
 UNPACKED = {"bloom", "mamba", "llama4_text"}
@@ -47,6 +48,27 @@ def rows_with_common_beginnings():
     for ids, mask in random_rows(lengths=(7, 15), seed=1):
         rows.append((np.concatenate([turn, ids]), np.concatenate([np.ones(len(turn), bool), mask])))
     return [*rows, rows[-1], *random_rows(lengths=(17, 5), seed=2)]
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_each_loss_is_told_row_by_row(name):
+    model = tiny(name).eval()
+    rows = rows_with_common_beginnings()
+    result = mean_loss(model, rows, capacity=60)
+    for row, found in zip(rows, result.row_losses, strict=True):
+        trained = int(row[1][1:].sum())
+        if trained:
+            assert found == pytest.approx(plain_loss(model, [row]).item() / trained, rel=1e-4)
+        else:
+            assert np.isnan(found)
+    batch = collate(rows)
+    with torch.no_grad():
+        total, count = token_losses(model, batch)
+    assert result.num_tokens == count
+    assert result.loss == pytest.approx(float(total) / count, rel=1e-5)
+    worst = result.worst(2)
+    assert result.row_losses[worst[0]] == np.nanmax(result.row_losses)
+    assert result.row_losses[worst[0]] >= result.row_losses[worst[1]]
 
 
 @pytest.mark.parametrize("name", EXTRA)

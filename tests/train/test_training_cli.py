@@ -100,6 +100,10 @@ def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> N
     shown = json.loads(tunery("runs", "show", "first", "--json").stdout)
     assert shown["rows"]["read"] == 16
     assert [a["prompt"] for a in shown["answers"]] == ["who?"]
+    evals = [e for e in read_events(run.events_file)[0] if e["type"] == "eval"]
+    worst = evals[-1]["worst"]
+    assert worst[0]["loss"] >= worst[-1]["loss"] > 0
+    assert worst[0]["text"].startswith("user\n")
     checked = json.loads(tunery("runs", "verify", "first", "--json").stdout)
     assert [f["id"] for f in checked["findings"]] == [f"I{n}" for n in range(1, 9)]
     again = tunery("train", recipe, "--name", "first", expect=2).stderr

@@ -65,11 +65,42 @@ def linear_cross_entropy(
         products run in the dtype of ``hidden_ND``, softmax and sums in fp32.
     """
     if chunk is None:
-        budget = CHUNK_BYTES_CPU if hidden_ND.device.type == "cpu" else CHUNK_BYTES
-        chunk = max(16, budget // (4 * weight_VD.shape[0]))
+        chunk = _chunk(hidden_ND, weight_VD)
     return _LinearCrossEntropy.apply(  # pyright: ignore[reportReturnType]
         hidden_ND, weight_VD, bias_V, target_K, index_K, head, chunk
     )
+
+
+def each_cross_entropy(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    target_K: Tensor,
+    index_K: Tensor,
+    *,
+    bias_V: Tensor | None = None,
+    head: Head = PLAIN,
+) -> Tensor:
+    """-log p(target) of each trained position, without gradients.
+
+    Args as in ``linear_cross_entropy``, whose value is the sum of these.
+
+    Returns:
+        Losses in nats. Shape ``[K]``, fp32.
+    """
+    weight_VD = weight_VD.to(hidden_ND.dtype)
+    hidden_KD = hidden_ND.index_select(0, index_K)
+    chunk = _chunk(hidden_ND, weight_VD)
+    parts = [slice(start, start + chunk) for start in range(0, target_K.numel(), chunk)]
+    losses = [
+        _loss(_logits(hidden_KD[part], weight_VD, bias_V), target_K[part], head, needs_grad=False)
+        for part in parts
+    ]
+    return torch.cat(losses) if losses else hidden_ND.new_zeros(0, dtype=torch.float32)
+
+
+def _chunk(hidden_ND: Tensor, weight_VD: Tensor) -> int:
+    budget = CHUNK_BYTES_CPU if hidden_ND.device.type == "cpu" else CHUNK_BYTES
+    return max(16, budget // (4 * weight_VD.shape[0]))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -109,7 +140,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for row in range(0, len(logits_CV), rows):
                 some = slice(row, row + rows)
                 logits = logits_CV[some]
-                total += _loss(logits, target_K[part][some], head, needs_grad=needs_any)
+                total += _loss(logits, target_K[part][some], head, needs_grad=needs_any).sum()
             if not needs_any:
                 continue
             if grad_KD is not None:
@@ -145,7 +176,7 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tens
 
 
 def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) -> Tensor:
-    """Sum of the losses; with ``needs_grad`` the logits become d loss / d logits, in place."""
+    """Loss of each; with ``needs_grad`` the logits become d loss / d logits, in place."""
     shaped_CV = logits_CV.float()
     if head.scale != 1.0:
         shaped_CV = shaped_CV * head.scale
@@ -155,7 +186,7 @@ def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) 
         shaped_CV = capped_CV * head.softcap
     target_C1 = target_C[:, None]
     logprobs_CV = shaped_CV.log_softmax(-1)
-    loss = -logprobs_CV.gather(1, target_C1).sum()
+    loss_C = -logprobs_CV.gather(1, target_C1)[:, 0]
     if needs_grad:
         grad_CV = logprobs_CV.exp_()
         grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))
@@ -164,4 +195,4 @@ def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) 
         if head.scale != 1.0:
             grad_CV.mul_(head.scale)
         logits_CV.copy_(grad_CV)
-    return loss
+    return loss_C

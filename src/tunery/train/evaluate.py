@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
 from tunery.chat.template import ChatTemplate
@@ -20,7 +19,7 @@ from tunery.config.data import Thinking
 from tunery.data.collate import collate
 from tunery.data.packing import pack
 from tunery.infer.generate import generate
-from tunery.train.forward import token_losses
+from tunery.train.forward import each_loss
 from tunery.types import Conversation, Message
 
 TokenRow = tuple[np.ndarray, np.ndarray]
@@ -48,10 +47,17 @@ class EvalResult:
     Args:
         loss: Mean negative log-likelihood of the trained tokens, in nats.
         num_tokens: How many tokens carried loss.
+        row_losses: Mean loss of each row's trained tokens; not a number for a row without any.
     """
 
     loss: float
     num_tokens: int
+    row_losses: Sequence[float] = ()
+
+    def worst(self, count: int) -> list[int]:
+        """The rows with the highest loss, the highest first."""
+        known = [row for row, loss in enumerate(self.row_losses) if math.isfinite(loss)]
+        return sorted(known, key=lambda row: -self.row_losses[row])[:count]
 
     @property
     def perplexity(self) -> float:
@@ -116,18 +122,23 @@ def mean_loss(
         ValueError: No row has a trained token.
     """
     lengths = np.array([len(ids) for ids, _ in rows], dtype=np.int64)
-    total, count = 0.0, 0
-    with evaluating(model), torch.inference_mode():
+    device = next(model.parameters()).device
+    sums = np.zeros(len(rows))
+    counts = np.zeros(len(rows), dtype=np.int64)
+    with evaluating(model):
         for members in pack(lengths, max(capacity, int(lengths.max(initial=1)))):
             if should_stop is not None and should_stop():
                 break
-            batch = collate([rows[i] for i in members])
-            loss_sum, num_trained = token_losses(model, batch)
-            total += float(loss_sum)
-            count += int(num_trained)
-    if not count:
+            batch = collate([rows[i] for i in members]).to(device)
+            losses = each_loss(model, batch).double().cpu().numpy()
+            ends = np.cumsum(batch.trained_counts)
+            for row, end, trained in zip(batch.rows, ends, batch.trained_counts, strict=True):
+                sums[members[row]] = losses[end - trained : end].sum()
+                counts[members[row]] = trained
+    if not counts.any():
         raise ValueError("no row to evaluate on has a trained token")
-    return EvalResult(total / count, count)
+    means = sums / np.where(counts, counts, np.nan)
+    return EvalResult(float(sums.sum() / counts.sum()), int(counts.sum()), tuple(means.tolist()))
 
 
 def probe_rows(

@@ -16,11 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from tunery.data.collate import Batch
 from tunery.kernels import attention
 from tunery.kernels.attention import base_model
-from tunery.kernels.loss import Head, linear_cross_entropy
+from tunery.kernels.loss import Head, each_cross_entropy, linear_cross_entropy
 from tunery.kernels.segments import Segments
 from tunery.train.shortcuts import Ways, decode, inputs, prepare, project, shortcuts
 
-__all__ = ["Ways", "base_model", "prepare", "shortcuts", "token_losses"]
+__all__ = ["Ways", "base_model", "each_loss", "prepare", "shortcuts", "token_losses"]
 
 # Positions whose logits are whole at once where the projection is a layer of its own kind.
 OWN_HEAD_CHUNK = 256
@@ -41,11 +41,57 @@ def token_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     ways = shortcuts(base)
     if batch.shared and base.training and _drops(base):
         batch = batch.apart()  # rows must not share the random numbers of dropout
-    together = len(batch.rows) == 1 or ways.pack(batch)
-    losses = [
-        _loss(base, part, ways.head) for part in ([batch] if together else batch.one_by_one())
-    ]
+    losses = [_loss(base, part, ways.head) for part in _parts(batch, ways)]
     return (losses[0] if len(losses) == 1 else torch.stack(losses).sum()), batch.num_trained
+
+
+def each_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The loss of each trained token of a batch, for a model in eval mode, without gradients.
+
+    Args:
+        model: As in ``token_losses``.
+        batch: As in ``token_losses``.
+
+    Returns:
+        Nats, row by row. Shape ``[K]``, fp32.
+    """
+    base = base_model(model)
+    ways = shortcuts(base)
+    with torch.inference_mode():
+        return torch.cat([_each(base, part, ways.head) for part in _parts(batch, ways)])
+
+
+def _parts(batch: Batch, ways: Ways) -> list[Batch]:
+    together = len(batch.rows) == 1 or ways.pack(batch)
+    return [batch] if together else list(batch.one_by_one())
+
+
+def _each(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
+    packed = len(batch.lengths) > 1
+    target_K = batch.target_ids_K
+    if head is None:
+        logits_KV = _own_logits(base, batch, packed=packed)
+        return nn.functional.cross_entropy(logits_KV, target_K, reduction="none")
+    hidden_ND = decode(base, batch, packed=packed)
+    layer: Any = base.get_output_embeddings()  # pyright: ignore
+    if _is_plain(layer, hidden_ND):
+        return each_cross_entropy(
+            hidden_ND, layer.weight, target_K, batch.trained_index_K, bias_V=layer.bias, head=head
+        )
+    hidden_KD = hidden_ND.index_select(0, batch.trained_index_K)
+    losses = [
+        nn.functional.cross_entropy(
+            project(base, some_CD, head).float(), target_C, reduction="none"
+        )
+        for some_CD, target_C in zip(
+            hidden_KD.split(OWN_HEAD_CHUNK), target_K.split(OWN_HEAD_CHUNK), strict=True
+        )
+    ]
+    return torch.cat(losses)
+
+
+def _is_plain(layer: nn.Module, hidden_ND: Tensor) -> bool:
+    return type(layer) is nn.Linear and not torch.is_autocast_enabled(hidden_ND.device.type)
 
 
 def _drops(base: nn.Module) -> bool:
@@ -59,10 +105,11 @@ def _drops(base: nn.Module) -> bool:
 def _loss(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
     packed = len(batch.lengths) > 1
     if head is None:
-        return _own_logits_loss(base, batch, packed=packed)
+        logits_KV = _own_logits(base, batch, packed=packed)
+        return nn.functional.cross_entropy(logits_KV, batch.target_ids_K, reduction="sum")
     hidden_ND = decode(base, batch, packed=packed)
     layer: Any = base.get_output_embeddings()  # pyright: ignore
-    if type(layer) is nn.Linear and not torch.is_autocast_enabled(hidden_ND.device.type):
+    if _is_plain(layer, hidden_ND):
         return linear_cross_entropy(
             hidden_ND,
             layer.weight,
@@ -90,8 +137,8 @@ def _projected_loss(base: nn.Module, hidden_ND: Tensor, batch: Batch, head: Head
     return total
 
 
-def _own_logits_loss(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
-    """Loss from the model's own forward, its logits only at the trained positions."""
+def _own_logits(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
+    """The logits of the model's own forward at the trained positions, [K, V] in fp32."""
     index = batch.trained_index_K
     kwargs: dict[str, Any] = {"use_cache": False, "logits_to_keep": index}
     if packed:
@@ -103,4 +150,4 @@ def _own_logits_loss(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
     logits = out.logits[0].float()
     if logits.shape[0] != len(index):  # a model without logits_to_keep
         logits = logits.index_select(0, index)
-    return nn.functional.cross_entropy(logits, batch.target_ids_K, reduction="sum")
+    return logits

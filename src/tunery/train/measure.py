@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -17,6 +18,9 @@ from tunery.train.evaluate import EvalResult, TokenRow, answer_prompts, mean_los
 from tunery.train.order import Order
 from tunery.train.signals import StopRequests
 from tunery.train.state import State
+
+NUM_WORST = 5
+WORST_CHARACTERS = 300
 
 
 @dataclass
@@ -140,4 +144,17 @@ class Measure:
             perplexity=held_out.perplexity if held_out else None,
             forgetting=forgetting,
             best=best,
+            worst=self._worst(held_out),
         )
+
+    def _worst(self, held_out: EvalResult | None) -> list[dict[str, Any]]:
+        """The held-out rows that are foretold worst, with the text that was to be learned."""
+        if held_out is None:
+            return []
+        found: list[dict[str, Any]] = []
+        for place in held_out.worst(NUM_WORST):
+            ids, _ = self.held_out[place]
+            text = self.template.decode(ids.tolist()) if self.template is not None else ""
+            loss = round(held_out.row_losses[place], 4)
+            found.append({"row": place + 1, "loss": loss, "text": text[:WORST_CHARACTERS]})
+        return found
