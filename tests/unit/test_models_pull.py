@@ -91,12 +91,21 @@ def test_what_came_before_giving_up_is_kept_and_continued(hub: Hub) -> None:
     error = refused("org/big")
     assert "the connection was cut again and again at model.safetensors" in error.message
     assert "What came is kept (976.6 KiB)." in error.fix
-    with pytest.raises(ModelError, match=r"the weights|no weights|absent") as missing:
+    with pytest.raises(ModelError, match=r"the weights|no weights|absent|no config") as missing:
         resolve("org/big")
     assert "tunery models pull org/big" in missing.value.fix
     sent = hub.sent(digest)
     pull("org/big", policy=FAST)
     assert hub.sent(digest) - sent == len(files["model.safetensors"]) - 1_000_000
+
+
+def test_a_snapshot_without_its_config_is_to_be_fetched_again(hub: Hub) -> None:
+    hub.add("org/small", model_files())
+    (pull("org/small", policy=FAST).path / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json") as missing:
+        resolve("org/small")
+    assert missing.value.fix == "Fetch it: tunery models pull org/small"
+    assert (pull("org/small", policy=FAST).path / "config.json").is_file()
 
 
 def test_wrong_bytes_of_the_right_length_are_never_accepted(hub: Hub) -> None:

@@ -254,6 +254,8 @@ def _fetchable(name: str, kind: Kind, path: Path, hub: HubName, why: str) -> Res
         partial = "missing" in error.fields or not (path / files.CONFIG).is_file()
         if partial and "remedy" not in error.fields:
             error.fields |= {"remedy": "pull", "target": str(hub)}
+            if _again(str(hub)) not in error.fix:
+                error.fix = t("Fetch it: {command}", command=_again(str(hub)))
         raise
 
 
