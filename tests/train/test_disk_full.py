@@ -22,6 +22,8 @@ from tunery.runs.process import Control
 from tunery.train import faults, saving
 from tunery.train.signals import StopRequests
 
+pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
+
 DEADLINE_SECONDS = 60.0
 
 

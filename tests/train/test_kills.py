@@ -17,6 +17,8 @@ from tests.train import tiny
 from tests.train.children import Board
 from tests.train.zygote import Zygote
 
+pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
+
 SEED = int(os.environ.get("FAULT_SEED", "20261124"))
 
 

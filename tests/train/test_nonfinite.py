@@ -15,6 +15,8 @@ from tests.train import tiny
 from tunery.errors import RunFailed
 from tunery.train import faults
 
+pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
+
 
 class Plan:
     """Puts NaN or infinity into one place, for some steps."""

@@ -14,6 +14,8 @@ from tunery.errors import RunError
 from tunery.train import drift, faults
 from tunery.train.signals import StopRequests
 
+pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
+
 
 class StopAt(StopRequests):
     """Asks for a stop once a step is done, at the given look within the next step."""
