@@ -282,6 +282,7 @@ async function start() {
   try {
     if (dirty) await save();
     const made = await busy(button, post("/api/v1/runs", { draft: name, name: runName() || null }, { headers: { "Idempotency-Key": key } }));
+    remember(`name:${name}`, null);
     location.assign(url(`/runs/${encodeURIComponent(made.name)}`));
   } catch (problem) {
     if (runName() && problem.params?.run === runName()) {
@@ -335,7 +336,9 @@ function keptBy(preset) {
 }
 
 $("#find").addEventListener("input", search);
+$("#f-run-name").value ||= recall(`name:${name}`) ?? "";
 $("#f-run-name").addEventListener("input", () => {
+  remember(`name:${name}`, $("#f-run-name").value);
   key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // another run, so another request
   fieldError("run-name", "");
   drawCommand();
