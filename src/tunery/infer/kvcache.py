@@ -67,6 +67,12 @@ class KvRow:
         """Bytes of the buffer."""
         return self._buffer.nbytes
 
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        """Address of the buffer, bytes of a layer in it, bytes of a head in that."""
+        head = self.capacity * self.shape.head_dim * self.shape.dtype.itemsize
+        return self._buffer.data_ptr(), 2 * self.shape.num_kv_heads * head, head
+
     def _grow(self, capacity: int) -> None:
         shape = self.shape
         capacity = -(-capacity // BLOCK) * BLOCK

@@ -67,6 +67,18 @@ class LoraLayers:
             y[rows] = (y[rows].to(pair.dtype) + pair.update(x[rows])).to(y.dtype)
 
 
+@dataclass(slots=True)
+class Wearing:
+    """An adapter in a step, and the rows that wear it; None for all, at least two."""
+
+    layers: LoraLayers
+    rows: Tensor | None
+
+    def add(self, number: int, group: str, x: Tensor, y: Tensor) -> None:
+        """Add its update of a layer's group onto the base's result, in place."""
+        self.layers.add(number, group, x, y, self.rows)
+
+
 def is_lean(wrapped: PeftModel, name: str) -> bool:
     """Whether an adapter is nothing but plain LoRA on the layers that the lean pass knows."""
     if wrapped.peft_config[name].peft_type != PeftType.LORA:

@@ -91,6 +91,11 @@ class Worker:
         """Load the model; runs on a thread of its own."""
         try:
             self.doing = t("importing the libraries")
+            if self.dtype != "fp32" and self.device in ("auto", "cpu"):
+                # While the weights come, which takes as long.
+                from tunery.infer import cpu
+
+                threading.Thread(target=cpu.ready, daemon=True).start()
             from tunery.infer.scheduler import Scheduler
             from tunery.infer.served import ServedModel
 

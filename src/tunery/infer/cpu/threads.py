@@ -1,0 +1,45 @@
+"""torch's own threads, by its OpenMP library: no second pool that would fight over the cores."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import torch  # noqa: F401  (brings the library that is looked for)
+from numba import types
+
+
+def _library() -> Any:
+    """The OpenMP library in this process, wherever it came from.
+
+    Raises:
+        OSError: There is none by GNU.
+    """
+    mapped = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    paths = {fields[5] for fields in mapped if len(fields) == 6 and "libgomp" in fields[5]}
+    return ctypes.CDLL(min(paths, default="libgomp.so.1"))
+
+
+_gomp = _library()
+for _name in ("GOMP_barrier", "omp_get_thread_num"):
+    llvm.add_symbol(_name, ctypes.cast(getattr(_gomp, _name), ctypes.c_void_p).value)
+
+barrier: Any = types.ExternalFunction("GOMP_barrier", types.void())
+thread_number: Any = types.ExternalFunction("omp_get_thread_num", types.int32())
+
+_parallel = _gomp.GOMP_parallel
+_parallel.restype = None
+_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+
+
+def together(function: int, argument: int, threads: int) -> None:
+    """Call a compiled function with an address on so many threads, and wait for all.
+
+    Args:
+        function: Its address.
+        argument: What each call gets.
+        threads: How many; the caller is one of them.
+    """
+    _parallel(function, argument, threads, 0)

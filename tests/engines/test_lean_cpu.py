@@ -1,0 +1,174 @@
+"""Our own kernels against torch's operations, in bf16; row bits; other processors; no processor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tests.engines.test_lean import KINDS, PROMPTS, answers, make, reference
+from transformers import PreTrainedModel
+
+from tunery.infer import cpu
+from tunery.infer.kvcache import BLOCK
+from tunery.infer.lean import LeanModel, Part, matches
+from tunery.infer.lean_lora import LoraLayers
+from tunery.models.load import load_model
+from tunery.models.resolve import ensure
+
+needs_kernels = pytest.mark.skipif(
+    not cpu.ready(), reason="this machine computes by torch: no AVX-512, or no GNU OpenMP"
+)
+LONG = [(5 * i * i + 1) % 90 for i in range(2 * BLOCK + 1)]
+
+
+def make_bf16(kind: str) -> PreTrainedModel:
+    model = make(kind).bfloat16()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("norm.weight", "bias")):  # random models have ones and zeros there
+            parameter.data.uniform_(0.5, 1.5)
+    return model
+
+
+def logits_of(lean: LeanModel, pieces: list[list[int]], adapter: str | None = None) -> torch.Tensor:
+    """Logits after the last token, read in pieces."""
+    row = lean.new_row()
+    for ids in pieces:
+        found = lean.forward([Part(row, ids, adapter)])
+    return found[0]
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one.float() - other.float()).norm() <= 0.03 * other.float().norm())
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kernels_give_the_logits_of_torch_and_of_transformers(kind: str) -> None:
+    model = make_bf16(kind)
+    ours, theirs = LeanModel(model), LeanModel(model, kernels=False)
+    assert ours.by_kernels
+    assert not theirs.by_kernels
+    assert matches(ours, model)
+    for pieces in ([[5]], [[5, 6, 7]], [[5], [6], [7], [8]], [LONG, [3], [4]]):
+        assert close(logits_of(ours, pieces), logits_of(theirs, pieces))
+        with torch.inference_mode():
+            ids = torch.tensor([[token for piece in pieces for token in piece]])
+            assert close(logits_of(ours, pieces), model(ids).logits[0, -1])
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_a_row_has_the_same_bits_alone_in_company_and_on_any_number_of_threads(kind: str) -> None:
+    lean = LeanModel(make_bf16(kind))
+    prompts = [*PROMPTS, LONG, [1], [2, 3], [4]]
+    rows = [lean.new_row() for _ in prompts]
+    lean.forward([Part(row, ids) for row, ids in zip(rows, prompts, strict=True)])
+    together = lean.forward([Part(row, [7]) for row in rows])
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            for place, ids in enumerate(prompts):
+                assert torch.equal(logits_of(lean, [ids, [7]]), together[place])
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_kernels
+@pytest.mark.parametrize("kernels", [True, False])
+def test_how_a_prompt_is_cut_changes_no_bit(kernels: bool) -> None:
+    lean = LeanModel(make_bf16("qwen3"), kernels=kernels)
+    if not lean.row_bits:
+        pytest.skip("without oneDNN's blocked product a row's sum depends on the batch")
+    whole = logits_of(lean, [LONG, [7]])
+    assert torch.equal(logits_of(lean, [LONG[:BLOCK], LONG[BLOCK:], [7]]), whole)
+    assert torch.equal(logits_of(lean, [LONG[: 2 * BLOCK], LONG[2 * BLOCK :], [7]]), whole)
+
+
+@needs_kernels
+def test_more_rows_than_there_was_room_for() -> None:
+    lean = LeanModel(make_bf16("llama"))
+    alone = logits_of(lean, [[9]])
+    many = lean.forward([Part(lean.new_row(), [9]) for _ in range(150)])
+    assert all(torch.equal(row, alone) for row in many)
+
+
+@needs_kernels
+def test_adapters_of_one_step_as_torch_computes_them() -> None:
+    model = make_bf16("llama")
+    leans = [LeanModel(model), LeanModel(model, kernels=False)]
+    worn = get_peft_model(
+        model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    )
+    worn.add_adapter(
+        "other", LoraConfig(r=3, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    )
+    found = []
+    for lean in leans:
+        for name in ("default", "other"):
+            lean.adapters[name] = LoraLayers(model, name)
+        steps = []
+        rows = [lean.new_row() for _ in range(4)]
+        for ids in (LONG[:70], [4], [5, 6]):
+            parts = [
+                Part(row, ids, name)
+                for row, name in zip(rows, (None, "default", "other", "default"), strict=True)
+            ]
+            steps.append(lean.forward(parts))
+        steps.append(logits_of(lean, [[4, 5], [6]], "default")[None])
+        found.append(torch.cat(steps))
+    assert close(*found)
+    assert not close(found[0][0], found[0][1])
+
+
+@needs_kernels
+def test_the_demo_model_says_what_transformers_generate_says() -> None:
+    model = load_model(ensure("demo").path, dtype=torch.bfloat16, device="cpu")
+    lean = LeanModel(model)
+    assert lean.by_kernels
+    prompts = [[(7 * i * i + 3) % 40000 for i in range(40)], [1, 4093, 198, 1780, 418, 346]]
+    expected = [reference(model, prompt, 24) for prompt in prompts]
+    assert answers(lean, prompts, 24) == expected
+    assert [answers(lean, [prompt], 24)[0] for prompt in prompts] == expected
+
+
+OLDER_PROCESSOR = """
+from tunery.infer.cpu import instructions
+real = instructions.has
+instructions.has = lambda *features: "avx512bf16" not in features and real(*features)
+from tests.engines.test_lean_cpu import LONG, LeanModel, close, logits_of, make_bf16
+model = make_bf16("qwen2")
+ours, theirs = LeanModel(model), LeanModel(model, kernels=False)
+assert ours.by_kernels
+for pieces in ([[5]], [LONG, [3], [4]]):
+    assert close(logits_of(ours, pieces), logits_of(theirs, pieces))
+print("equal")
+"""
+
+
+@needs_kernels
+def test_a_processor_with_avx512_but_without_its_bfloat16() -> None:
+    # Another process: what is compiled depends on the processor.
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, '.')\n" + OLDER_PROCESSOR],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "ready", lambda: False)
+    model = make_bf16("llama")
+    lean = LeanModel(model)
+    assert not lean.by_kernels
+    assert matches(lean, model)
+
+
+def test_shapes_that_the_kernels_do_not_read_are_left_to_torch() -> None:
+    assert not LeanModel(make("llama")).by_kernels  # fp32
+    model = make_bf16("llama")
+    model.model.layers[0].mlp.down_proj = torch.nn.Linear(96, 63, dtype=torch.bfloat16)
+    assert not LeanModel(model).by_kernels
