@@ -106,6 +106,7 @@ def test_adapters_of_one_step_as_torch_computes_them() -> None:
     worn.add_adapter(
         "other", LoraConfig(r=3, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
     )
+    names = (None, "default", "other", "default")
     found = []
     for lean in leans:
         for name in ("default", "other"):
@@ -113,15 +114,17 @@ def test_adapters_of_one_step_as_torch_computes_them() -> None:
         steps = []
         rows = [lean.new_row() for _ in range(4)]
         for ids in (LONG[:70], [4], [5, 6]):
-            parts = [
-                Part(row, ids, name)
-                for row, name in zip(rows, (None, "default", "other", "default"), strict=True)
-            ]
+            parts = [Part(row, ids, name) for row, name in zip(rows, names, strict=True)]
             steps.append(lean.forward(parts))
         steps.append(logits_of(lean, [[4, 5], [6]], "default")[None])
         found.append(torch.cat(steps))
     assert close(*found)
     assert not close(found[0][0], found[0][1])
+    together = [leans[0].new_row() for _ in names]
+    leans[0].forward([Part(row, LONG, name) for row, name in zip(together, names, strict=True)])
+    parts = [Part(row, [7], name) for row, name in zip(together, names, strict=True)]
+    for place, logits in enumerate(leans[0].forward(parts)):
+        assert torch.equal(logits, logits_of(leans[0], [LONG, [7]], names[place]))
 
 
 @needs_kernels

@@ -34,8 +34,6 @@ KINDS = {
 }
 PROBE_TOKENS = 12
 FIRST_POSITIONS = 512
-ADAPTER_ROWS = 2
-"""An adapter's thin products sum a single row in another order than several."""
 
 
 class LeanModel:
@@ -81,8 +79,7 @@ class LeanModel:
         ids = [token for part in parts for token in part.ids]
         places = [p for x in parts for p in range(x.row.length, x.row.length + len(x.ids))]
         wearing = self._wearing(parts)
-        least = max(self.layers.min_rows, ADAPTER_ROWS if wearing else 1)
-        spare = max(0, least - len(ids))
+        spare = max(0, self.layers.min_rows - len(ids))
         ids += [0] * spare
         places += [0] * spare
         self._rope(max(places) + 1)
@@ -124,12 +121,7 @@ class LeanModel:
             if part.adapter is not None:
                 rows.setdefault(part.adapter, []).extend(range(at, at + len(part.ids)))
             at += len(part.ids)
-        return [
-            Wearing(
-                self.adapters[name], torch.tensor(mine if len(mine) > 1 else mine * ADAPTER_ROWS)
-            )
-            for name, mine in rows.items()
-        ]
+        return [Wearing(self.adapters[name], torch.tensor(mine)) for name, mine in rows.items()]
 
 
 def _layers(weights: Weights, *, kernels: bool) -> Any:

@@ -1,13 +1,14 @@
 """The layers of the lean pass by our own kernels: a step in one call, weights read at memory speed.
 
-Only what a step needs seldom stays with torch: the attention of a prompt's blocks, and adapters,
-between the jobs of a layer. Bits of a row do not depend on its neighbours, nor on their number.
+Only the attention of a prompt's blocks stays with torch, between the jobs of a layer. Bits of a row
+do not depend on its neighbours, nor on their number.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,14 +16,13 @@ from torch import Tensor
 from tunery.infer.cpu import UNIT, kernels
 from tunery.infer.cpu.threads import together
 from tunery.infer.kvcache import KvRow
-from tunery.infer.lean_lora import Wearing
+from tunery.infer.lean_lora import GROUPS, LoraLayers, Wearing
 from tunery.infer.lean_spans import Span, read_blocks, turn
 from tunery.infer.lean_weights import LayerWeights, Linear, Weights
 
-QKV, ATTEND, OUT, ADD_OUT, GATE_UP, DOWN, ADD_DOWN = range(7)
-JOBS = 7
-"""A layer's jobs, in this order."""
 FIRST_ROWS = 64
+MOST_PLANS = 64
+"""Kept; each set of adapters worn together has its own."""
 
 
 class _Packed:
@@ -61,6 +61,36 @@ class _Buffers:
         self.scratch = torch.empty(threads * rows * widest, dtype=torch.bfloat16)
 
 
+class _Adapter:
+    """An adapter as ``kernels`` reads it: float32, B by ranks, [R, O]."""
+
+    def __init__(self, layers: LoraLayers) -> None:
+        self.pairs = [
+            {
+                group: None if p is None else (p.a.float().contiguous(), p.b.float().T.contiguous())
+                for group, p in pairs.items()
+            }
+            for pairs in layers.pairs
+        ]
+        found = [pair for pairs in self.pairs for pair in pairs.values() if pair is not None]
+        self.scratch = max((sum(b.shape) for _, b in found), default=0)
+        """Numbers a thread needs."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The jobs of a step in which certain adapters are worn.
+
+    Args:
+        jobs: [layers, jobs of a layer, fields].
+        places: Where a layer's jobs of a kind stand: one of ``GROUPS``, ``attend``, ``add``, or
+            ``adapter`` and its number.
+    """
+
+    jobs: Tensor
+    places: dict[str, list[int]]
+
+
 class CpuLayers:
     """Decoder layers and head.
 
@@ -76,9 +106,10 @@ class CpuLayers:
         self._linears = [_Packed(linear) for linear in weights.linears]
         self._head = self._linears[-1]
         self._room = self._make_room(FIRST_ROWS, torch.get_num_threads())
-        self._plan = self._make_plan()
-        self._alone = torch.zeros(1, kernels.TABLE_FIELDS, dtype=torch.int64)
-        self._looking = torch.empty(0)
+        self._adapters: dict[LoraLayers, _Adapter] = {}
+        self._plans: dict[tuple[LoraLayers, ...], _Plan] = {}
+        self._told: list[Tensor] = []
+        self._numbers = torch.empty(0)
 
     def forward(
         self,
@@ -87,65 +118,42 @@ class CpuLayers:
         spans: Sequence[Span],
         wearing: Sequence[Wearing],
     ) -> Tensor:
-        """As ``TorchLayers.forward``; an adapter wants at least two rows."""
+        """As ``TorchLayers.forward``."""
         rows = index.shape[1]
         threads = torch.get_num_threads()
         if rows > self._room.rows or threads != self._room.threads:
             self._room = self._make_room(rows if rows <= self._room.rows else 2 * rows, threads)
-            self._plan = self._make_plan()
+            self._plans.clear()
         x_NW = self._room.x[:rows]
         torch.index_select(self.weights.embedding, 0, index[0], out=x_NW)
-        self._prepare(rows, rope, spans)
-        layers = len(self.weights.layers)
+        plan = self._prepare(rows, rope, spans, wearing)
         blocks = [span for span in spans if span.blocks]
-        if wearing or blocks:
-            turns = (rope[0][index[1]], rope[1][index[1]]) if blocks else rope
+        if blocks:
+            turns = rope[0][index[1]], rope[1][index[1]]
+            (attend,) = plan.places["attend"]
             for number, layer in enumerate(self.weights.layers):
-                self._by_turns(number, layer, rows, turns, blocks, wearing)
+                self._run(plan.jobs[number, :attend])
+                self._read(number, layer, rows, turns, blocks)
+                self._run(plan.jobs[number, attend:])
         else:
-            self._run(0, layers * JOBS)
+            self._run(plan.jobs.flatten(0, 1))
         return self._logits(x_NW, [span.last for span in spans if span.wanted])
 
-    def _by_turns(
+    def _read(
         self,
         number: int,
         layer: LayerWeights,
         rows: int,
         rope: tuple[Tensor, Tensor],
         blocks: Sequence[Span],
-        wearing: Sequence[Wearing],
     ) -> None:
-        """One layer, with what torch does between its jobs."""
-        room, at = self._room, number * JOBS
-        qkv, answer, both, back = (y[:rows] for y in (room.qkv, room.answer, room.both, room.back))
-        self._run(at + QKV, at + QKV + 1)
-        for worn in wearing:
-            worn.add(number, "qkv", self._prepared(rows, room.x), qkv)
-        if blocks:
-            heads = qkv.view(rows, -1, self.weights.head_dim)
-            for span in blocks:
-                first, last = span.at, span.at + span.blocks[-1].last - span.start
-                turn(
-                    heads[first:last],
-                    (rope[0][first:last], rope[1][first:last]),
-                    layer,
-                    self.weights,
-                )
-                read_blocks(number, span, heads, answer, self.weights)
-        if not wearing:
-            self._run(at + ATTEND, at + JOBS)
-            return
-        self._run(at + ATTEND, at + OUT + 1)
-        for worn in wearing:
-            worn.add(number, "out", answer, back)
-        self._run(at + ADD_OUT, at + GATE_UP + 1)
-        for worn in wearing:
-            worn.add(number, "gate_up", self._prepared(rows, room.x), both)
-        self._run(at + DOWN, at + DOWN + 1)
-        for worn in wearing:
-            inner = self._prepared(rows, room.both[:, room.both.shape[1] // 2 :])
-            worn.add(number, "down", inner, back)
-        self._run(at + ADD_DOWN, at + ADD_DOWN + 1)
+        """The attention of prompts in one layer, by torch."""
+        qkv = self._room.qkv[:rows].view(rows, -1, self.weights.head_dim)
+        answer = self._room.answer[:rows]
+        for span in blocks:
+            mine = slice(span.at, span.at + span.blocks[-1].last - span.start)
+            turn(qkv[mine], (rope[0][mine], rope[1][mine]), layer, self.weights)
+            read_blocks(number, span, qkv, answer, self.weights)
 
     def _logits(self, x_NW: Tensor, lasts: list[int]) -> Tensor:
         head = self._head
@@ -154,39 +162,52 @@ class CpuLayers:
             chosen = x_NW if lasts == list(range(len(x_NW))) else x_NW[lasts]
             job = self._product(head, chosen, logits, kernels.NORMED, self.weights.norm)
             job[6] = len(lasts)
-            self._plan[-1] = torch.tensor(job)
-            self._run(len(self._plan) - 1, len(self._plan))
+            self._run(torch.tensor([job]))
         return logits[:, : head.outputs]
 
-    def _prepared(self, rows: int, like: Tensor) -> Tensor:
-        """The rows as the last product multiplied them."""
-        width = like.shape[1]
-        return self._room.scratch[: rows * width].view(rows, width)
-
-    def _run(self, first: int, last: int) -> None:
-        jobs = self._plan.data_ptr() + 8 * kernels.FIELDS * first
+    def _run(self, jobs: Tensor) -> None:
         eps = struct.unpack("<i", struct.pack("<f", self.weights.eps))[0]
-        head = torch.tensor([last - first, self._room.threads, eps, jobs])
+        head = torch.tensor([len(jobs), self._room.threads, eps, jobs.data_ptr()])
         together(kernels.WORK, head.data_ptr(), self._room.threads)
 
-    def _prepare(self, rows: int, rope: tuple[Tensor, Tensor], spans: Sequence[Span]) -> None:
-        """Write what changes from step to step into the jobs."""
-        weights, layers = self.weights, len(self.weights.layers)
+    def _prepare(
+        self,
+        rows: int,
+        rope: tuple[Tensor, Tensor],
+        spans: Sequence[Span],
+        wearing: Sequence[Wearing],
+    ) -> _Plan:
+        """The plan of this step, with what changes from step to step written into its jobs."""
+        worn = tuple(each.layers for each in wearing)
+        if worn not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[worn] = self._make_plan(worn)
+        plan = self._plans[worn]
+        jobs, places = plan.jobs, plan.places
         alone = [_told(span) for span in spans if span.last_alone]
-        self._alone = torch.tensor(alone or [[0] * kernels.TABLE_FIELDS])
-        longest = max((told[4] for told in alone), default=0)
-        need = 3 * weights.head_dim + longest
-        if len(self._looking) < need * self._room.threads:
-            self._looking = torch.empty(2 * need * self._room.threads)
-        jobs = self._plan[:-1].view(layers, JOBS, kernels.FIELDS)
-        for job in (QKV, OUT, GATE_UP, DOWN):
-            jobs[:, job, 6] = rows
-        for job in (ADD_OUT, ADD_DOWN):
-            jobs[:, job, 3] = rows * self._room.x.shape[1]
-        attend = jobs[:, ATTEND]
-        attend[:, 1], attend[:, 2] = self._alone.data_ptr(), len(alone)
-        attend[:, 6], attend[:, 7] = rope[0].data_ptr(), rope[1].data_ptr()
-        attend[:, 13], attend[:, 14] = self._looking.data_ptr(), 4 * need
+        told = torch.tensor(alone or [[0] * kernels.TABLE_FIELDS])
+        need = 3 * self.weights.head_dim + max((each[4] for each in alone), default=0)
+        need = max(need, *(self._adapters[each].scratch for each in worn), 1)
+        need = -(-need // 16) * 16  # no two threads in a cache line
+        if len(self._numbers) < need * self._room.threads:
+            self._numbers = torch.empty(2 * need * self._room.threads)
+        for place in [place for group in GROUPS for place in places[group]]:
+            jobs[:, place, 6] = rows
+        for place in places["add"]:
+            jobs[:, place, 3] = rows * self._room.x.shape[1]
+        for place in places["attend"]:
+            jobs[:, place, 1], jobs[:, place, 2] = told.data_ptr(), len(alone)
+            jobs[:, place, 6], jobs[:, place, 7] = rope[0].data_ptr(), rope[1].data_ptr()
+            jobs[:, place, 13], jobs[:, place, 14] = self._numbers.data_ptr(), 4 * need
+        self._told = [told]  # kept while the jobs point at them
+        for number, each in enumerate(wearing):
+            mine = torch.arange(rows) if each.rows is None else each.rows
+            self._told.append(mine)
+            for place in places[f"adapter {number}"]:
+                jobs[:, place, 5], jobs[:, place, 6] = mine.data_ptr(), len(mine)
+                jobs[:, place, 10], jobs[:, place, 11] = self._numbers.data_ptr(), 4 * need
+        return plan
 
     def _make_room(self, rows: int, threads: int) -> _Buffers:
         qkv, out, gate_up, down = self._linears[:4]
@@ -197,28 +218,54 @@ class CpuLayers:
         widest = max(qkv.width, down.width)
         return _Buffers(rows, sizes, widest, threads)
 
-    def _make_plan(self) -> Tensor:
-        """All jobs of a step, [layers * 7 + 1, fields]; the head's is written when it runs."""
-        weights, room = self.weights, self._room
-        plan: list[list[int]] = []
-        linears = iter(self._linears)
-        for number, layer in enumerate(weights.layers):
-            qkv, out, gate_up, down = (next(linears) for _ in range(4))
-            norms = [0 if w is None else w.data_ptr() for w in (layer.q_norm, layer.k_norm)]
-            add = _job(kernels.ADD, room.x.data_ptr(), room.back.data_ptr())
-            plan += [
-                self._product(qkv, room.x, room.qkv, kernels.NORMED, layer.norm),
-                _job(
-                    kernels.ATTEND, 0, 0, number, room.qkv.data_ptr(), room.answer.data_ptr(), 0, 0,
-                    *norms, weights.heads, weights.kv_heads, weights.head_dim,
-                ),
-                self._product(out, room.answer, room.back, kernels.PLAIN, None),
-                add,
-                self._product(gate_up, room.x, room.both, kernels.NORMED, layer.norm_mlp),
-                self._product(down, room.both, room.back, kernels.GATED, None),
-                add,
-            ]  # fmt: skip
-        return torch.tensor([*plan, _job(kernels.PRODUCT)])
+    def _make_plan(self, worn: Sequence[LoraLayers]) -> _Plan:
+        for adapter in worn:
+            if adapter not in self._adapters:
+                self._adapters[adapter] = _Adapter(adapter)
+        layers = [self._layer_jobs(number, worn) for number in range(len(self.weights.layers))]
+        places: dict[str, list[int]] = {}
+        for place, (kind, _) in enumerate(layers[0]):
+            places.setdefault(kind, []).append(place)
+        return _Plan(torch.tensor([[job for _, job in layer] for layer in layers]), places)
+
+    def _layer_jobs(self, number: int, worn: Sequence[LoraLayers]) -> list[tuple[str, list[int]]]:
+        """A layer's jobs in order, each with its kind."""
+        weights, room, layer = self.weights, self._room, self.weights.layers[number]
+        qkv, out, gate_up, down = self._linears[4 * number : 4 * number + 4]
+        norms = [0 if w is None else w.data_ptr() for w in (layer.q_norm, layer.k_norm)]
+        attend = _job(
+            kernels.ATTEND, 0, 0, number, room.qkv.data_ptr(), room.answer.data_ptr(), 0, 0,
+            *norms, weights.heads, weights.kv_heads, weights.head_dim,
+        )  # fmt: skip
+        add = _job(kernels.ADD, room.x.data_ptr(), room.back.data_ptr())
+
+        def adapted(group: str, x: Tensor, y: Tensor) -> list[tuple[str, list[int]]]:
+            found = []
+            for place, adapter in enumerate(worn):
+                pair = self._adapters[adapter].pairs[number][group]
+                job = _job(kernels.NOTHING)
+                if pair is not None:
+                    a, b = pair
+                    job = _job(
+                        kernels.ADAPT, a.data_ptr(), b.data_ptr(), x.data_ptr(), y.data_ptr(), 0, 0,
+                        a.shape[1], b.shape[1], b.shape[0],
+                    )  # fmt: skip
+                found.append((f"adapter {place}", job))
+            return found
+
+        return [
+            ("qkv", self._product(qkv, room.x, room.qkv, kernels.NORMED, layer.norm)),
+            *adapted("qkv", room.scratch, room.qkv),
+            ("attend", attend),
+            ("out", self._product(out, room.answer, room.back, kernels.PLAIN, None)),
+            *adapted("out", room.answer, room.back),
+            ("add", add),
+            ("gate_up", self._product(gate_up, room.x, room.both, kernels.NORMED, layer.norm_mlp)),
+            *adapted("gate_up", room.scratch, room.both),
+            ("down", self._product(down, room.both, room.back, kernels.GATED, None)),
+            *adapted("down", room.scratch, room.back),
+            ("add", add),
+        ]
 
     def _product(
         self, linear: _Packed, x: Tensor, y: Tensor, before: int, norm: Tensor | None

@@ -1,8 +1,8 @@
 """Plain LoRA beside the lean forward pass: different adapters in one batch, base weights shared.
 
-The update is computed in the adapter's own precision, added, and rounded once, as PEFT does. The
-thin matrices are blocked copies too, because their product then does not depend on how many rows
-there are.
+The update is computed in the adapter's own precision, added, and rounded once, as PEFT does. For
+torch the thin matrices are blocked copies too, because their product then does not depend on how
+many rows there are.
 """
 
 from __future__ import annotations
@@ -28,19 +28,27 @@ GROUPS = {
 
 
 @dataclass(slots=True)
-class _Pair:
-    """A and B of the layers of a group: their As on top of each other, their Bs block by block."""
+class Pair:
+    """A and B of the layers of a group: their As on top of each other, their Bs block by block.
+
+    Args:
+        a: [R, W], R the sum of their ranks.
+        b: [O, R], scaled.
+    """
 
     a: Tensor
     b: Tensor
-    dtype: torch.dtype
-    packed: bool
+    _packs: tuple[Tensor, Tensor] | None = None
 
     def update(self, x: Tensor) -> Tensor:
-        x = x.to(self.dtype)
-        if self.packed:
-            return packed_linear(self.b, None, packed_linear(self.a, None, x))
-        return F.linear(F.linear(x, self.a), self.b)
+        """``x @ a.T @ b.T`` in the adapter's precision, by torch."""
+        x = x.to(self.a.dtype)
+        if self.a.device.type != "cpu" or not supported(self.a.dtype):
+            return F.linear(F.linear(x, self.a), self.b)
+        if self._packs is None:
+            self._packs = pack(self.a), pack(self.b)
+        a, b = self._packs
+        return packed_linear(b, None, packed_linear(a, None, x))
 
 
 class LoraLayers:
@@ -52,24 +60,26 @@ class LoraLayers:
     """
 
     def __init__(self, model: Any, name: str) -> None:
-        self._pairs = [
+        self.pairs = [
             {group: _pair(layer, group, name) for group in GROUPS} for layer in model.model.layers
         ]
 
     def add(self, number: int, group: str, x: Tensor, y: Tensor, rows: Tensor | None) -> None:
         """Add the update of some rows (None: of all) onto the base's result, in place."""
-        pair = self._pairs[number][group]
+        pair = self.pairs[number][group]
         if pair is None:
             return
         if rows is None:
-            y.copy_(y.to(pair.dtype) + pair.update(x))
+            y.copy_(y.to(pair.a.dtype) + pair.update(x))
         else:
-            y[rows] = (y[rows].to(pair.dtype) + pair.update(x[rows])).to(y.dtype)
+            # A single row is summed in another order than several: it is taken twice.
+            rows = rows if len(rows) > 1 else rows.repeat(2)
+            y[rows] = (y[rows].to(pair.a.dtype) + pair.update(x[rows])).to(y.dtype)
 
 
 @dataclass(slots=True)
 class Wearing:
-    """An adapter in a step, and the rows that wear it; None for all, at least two."""
+    """An adapter in a step, and the rows that wear it; None for all."""
 
     layers: LoraLayers
     rows: Tensor | None
@@ -106,7 +116,7 @@ def _carries(module: Any, name: str) -> bool:
     return any(each is not None and name in each for each in own)
 
 
-def _pair(layer: Any, group: str, name: str) -> _Pair | None:
+def _pair(layer: Any, group: str, name: str) -> Pair | None:
     place, linears = GROUPS[group]
     modules = [getattr(getattr(layer, place), linear) for linear in linears]
     worn = [isinstance(m, LoraLinear) and name in m.lora_A for m in modules]
@@ -131,5 +141,4 @@ def _pair(layer: Any, group: str, name: str) -> _Pair | None:
             b[top : top + height, left : left + rank] = pair[1]
             left += rank
         top += height
-    packed = device.type == "cpu" and supported(dtype)
-    return _Pair(pack(a) if packed else a, pack(b) if packed else b, dtype, packed)
+    return Pair(a, b)

@@ -30,8 +30,8 @@ from tunery.infer.cpu.threads import barrier, thread_number
 
 FIELDS = 16
 """Numbers of a job."""
-PRODUCT, ATTEND, ADD = 0, 1, 2
-"""Jobs; see ``_product``, ``_attend`` and ``_add`` for their fields."""
+PRODUCT, ATTEND, ADD, ADAPT, NOTHING = 0, 1, 2, 3, 4
+"""Jobs; see ``_product``, ``_attend``, ``_add`` and ``_adapt`` for their fields."""
 PLAIN, NORMED, GATED = 0, 1, 2
 """What is done to rows before a product: nothing, RMSNorm, or SiLU of one half times the other."""
 TABLE_FIELDS = 5
@@ -151,6 +151,39 @@ def _add(job, thread, threads):
 
 
 @njit(**_OPTIONS)
+def _adapt(job, thread, threads):
+    """``y += x @ A.T @ B`` in float32, rounded once, in some rows.
+
+    Fields: 1 A (float32, [R, W]), 2 B (float32, [R, O]), 3 x ([N, W]), 4 y ([N, O]), 5 the rows
+    (int64), 6 how many, 7 W, 8 O, 9 R, 10 scratch, 11 its bytes a thread: R + O float32.
+    """
+    width, outputs, rank = job[7], job[8], job[9]
+    first = outputs * thread // threads
+    count = outputs * (thread + 1) // threads - first
+    scratch = job[10] + thread * job[11]
+    inner, sums = floats(scratch), floats(scratch + rank * 4)
+    rows = words(job[5])
+    for number in range(job[6]):
+        x = halves(job[3] + rows[number] * width * 2)
+        y = halves(job[4] + (rows[number] * outputs + first) * 2)
+        for r in range(rank):
+            a = floats(job[1] + r * width * 4)
+            total = np.float32(0.0)
+            for i in range(width):
+                total += a[i] * to_float(x[i])
+            inner[r] = total
+        for i in range(count):
+            sums[i] = to_float(y[i])
+        for r in range(rank):
+            b = floats(job[2] + (r * outputs + first) * 4)
+            share = inner[r]
+            for i in range(count):
+                sums[i] += share * b[i]
+        for i in range(count):
+            y[i] = to_bits(sums[i])
+
+
+@njit(**_OPTIONS)
 def _turn(x, weight, cos, sin, eps, width, scratch, out):
     """A head's query or key: normed if there is a weight, then turned to its position."""
     source = halves(x)
@@ -252,8 +285,10 @@ def _work(plan):
             _product(job, eps, thread, threads)
         elif job[0] == ATTEND:
             _attend(job, eps, thread, threads)
-        else:
+        elif job[0] == ADD:
             _add(job, thread, threads)
+        elif job[0] == ADAPT:
+            _adapt(job, thread, threads)
         barrier()
 
 
