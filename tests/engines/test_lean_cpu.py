@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -162,6 +163,28 @@ def test_a_processor_with_avx512_but_without_its_bfloat16() -> None:
     assert done.stdout.strip() == "equal", done.stderr
 
 
+FEWER_THREADS = """
+import torch
+from tests.engines.test_lean_cpu import LONG, LeanModel, logits_of, make_bf16
+torch.set_num_threads(1)  # torch's own products are wrong where it gets fewer than it thinks
+lean = LeanModel(make_bf16("qwen2"))
+alone = logits_of(lean, [[5], [3], [4]])
+torch.set_num_threads(3)
+assert torch.equal(logits_of(lean, [[5], [3], [4]]), alone)
+print("equal")
+"""
+
+
+@needs_kernels
+def test_fewer_threads_than_were_asked_for_do_all_of_the_work() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, '.')\n" + FEWER_THREADS],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "OMP_THREAD_LIMIT": "2"},
+    )  # fmt: skip
+    assert done.stdout.strip() == "equal", done.stderr
+
+
 def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "ready", lambda: False)
     model = make_bf16("llama")
@@ -172,6 +195,9 @@ def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPat
 
 def test_shapes_that_the_kernels_do_not_read_are_left_to_torch() -> None:
     assert not LeanModel(make("llama")).by_kernels  # fp32
+    model = make_bf16("llama")
+    model.model.norm.float()
+    assert not LeanModel(model).by_kernels
     model = make_bf16("llama")
     model.model.layers[0].mlp.down_proj = torch.nn.Linear(96, 63, dtype=torch.bfloat16)
     assert not LeanModel(model).by_kernels

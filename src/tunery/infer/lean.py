@@ -126,19 +126,24 @@ class LeanModel:
 
 def _layers(weights: Weights, *, kernels: bool) -> Any:
     """Our own kernels where they can compute this, else torch."""
-    if kernels and _fit_for_kernels(weights) and fits(weights.num_bytes) and cpu.ready():
+    if kernels and fit_for_kernels(weights) and fits(weights.num_bytes) and cpu.ready():
         from tunery.infer.lean_cpu import CpuLayers  # its kernels compile when imported
 
         return CpuLayers(weights)
     return TorchLayers(weights)
 
 
-def _fit_for_kernels(weights: Weights) -> bool:
+def fit_for_kernels(weights: Weights) -> bool:
     """Whether the kernels can compute with weights of these shapes and precision."""
     *inner, head = weights.linears
+    tensors = [weights.embedding, weights.norm]
+    tensors += [layer.weight for linear in weights.linears for layer in linear.layers]
+    for layer in weights.layers:
+        norms = layer.norm, layer.norm_mlp, layer.q_norm, layer.k_norm
+        tensors += [norm for norm in norms if norm is not None]
     return (
-        weights.embedding.dtype == torch.bfloat16
-        and weights.embedding.device.type == "cpu"
+        all(x.dtype == torch.bfloat16 and x.device.type == "cpu" for x in tensors)
+        and all(x.is_contiguous() for x in tensors)
         and all(linear.outputs % cpu.UNIT == 0 for linear in inner)
         and all(linear.inputs % 2 == 0 for linear in (*inner, head))
         and weights.head_dim % 2 == 0

@@ -95,7 +95,7 @@ class CpuLayers:
     """Decoder layers and head.
 
     Args:
-        weights: Those of a model for which ``cpu.able`` holds.
+        weights: Those of a model for which ``lean.fit_for_kernels`` holds.
     """
 
     min_rows = 1
@@ -167,7 +167,7 @@ class CpuLayers:
 
     def _run(self, jobs: Tensor) -> None:
         eps = struct.unpack("<i", struct.pack("<f", self.weights.eps))[0]
-        head = torch.tensor([len(jobs), self._room.threads, eps, jobs.data_ptr()])
+        head = torch.tensor([len(jobs), eps, jobs.data_ptr()])
         together(kernels.WORK, head.data_ptr(), self._room.threads)
 
     def _prepare(

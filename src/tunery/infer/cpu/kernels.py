@@ -26,7 +26,7 @@ from tunery.infer.cpu.instructions import (
     to_float,
     words,
 )  # fmt: skip
-from tunery.infer.cpu.threads import barrier, thread_number
+from tunery.infer.cpu.threads import barrier, thread_count, thread_number
 
 FIELDS = 16
 """Numbers of a job."""
@@ -272,15 +272,15 @@ def _attend(job, eps, thread, threads):
 
 @cfunc(types.void(types.intp), **_OPTIONS)
 def _work(plan):
-    """A thread's share of a plan: int64 [how many jobs, threads, bits of eps, address of the jobs].
+    """A thread's share of a plan: int64 [how many jobs, bits of eps, address of the jobs].
 
     Called by every thread of a parallel region.
     """
     head = words(plan)
-    eps = floats(plan + 16)[0]
-    thread, threads = thread_number(), head[1]
+    eps = floats(plan + 8)[0]
+    thread, threads = types.intp(thread_number()), types.intp(thread_count())
     for number in range(head[0]):
-        job = words(head[3] + 8 * FIELDS * number)
+        job = words(head[2] + 8 * FIELDS * number)
         if job[0] == PRODUCT:
             _product(job, eps, thread, threads)
         elif job[0] == ATTEND:

@@ -23,11 +23,12 @@ def _library() -> Any:
 
 
 _gomp = _library()
-for _name in ("GOMP_barrier", "omp_get_thread_num"):
+for _name in ("GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads"):
     llvm.add_symbol(_name, ctypes.cast(getattr(_gomp, _name), ctypes.c_void_p).value)
 
 barrier: Any = types.ExternalFunction("GOMP_barrier", types.void())
 thread_number: Any = types.ExternalFunction("omp_get_thread_num", types.int32())
+thread_count: Any = types.ExternalFunction("omp_get_num_threads", types.int32())
 
 _parallel = _gomp.GOMP_parallel
 _parallel.restype = None
@@ -40,6 +41,6 @@ def together(function: int, argument: int, threads: int) -> None:
     Args:
         function: Its address.
         argument: What each call gets.
-        threads: How many; the caller is one of them.
+        threads: How many at most, the caller is one of them; limits of OpenMP may give fewer.
     """
     _parallel(function, argument, threads, 0)
