@@ -41,7 +41,7 @@ def measure(page: Page, devtools: CDPSession, num_steps: int, updates: int) -> s
     from tunery.config.config import Config
     from tunery.runs.events import EventWriter
     from tunery.runs.folder import create
-    from tunery.runs.process import WorkerFile
+    from tunery.workers.process import WorkerFile
 
     folder = create(f"steps-{num_steps}", Config(), {})
     WorkerFile(folder).write()

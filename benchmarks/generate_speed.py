@@ -25,9 +25,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tunery.infer.engine import quiet
-from tunery.infer.generate import generate
-from tunery.infer.switch import AdapterSwitch
+from tunery.decode.engine import quiet
+from tunery.decode.generate import generate
+from tunery.decode.switch import AdapterSwitch
 from tunery.models.load import DTYPES, load_model
 from tunery.models.resolve import ensure
 

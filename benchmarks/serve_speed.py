@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from tunery.infer.engine import quiet
-from tunery.infer.lean import LeanModel, Part
+from tunery.decode.engine import quiet
+from tunery.decode.lean import LeanModel, Part
 from tunery.models.load import DTYPES, load_model
 from tunery.models.resolve import ensure
 

@@ -35,8 +35,8 @@ from tunery.data.collate import Batch, collate
 from tunery.data.tokenize import tokenize
 from tunery.models.load import load_model, load_tokenizer
 from tunery.models.resolve import resolve
-from tunery.train.forward import prepare, token_losses
-from tunery.train.optim import FlatAdamW
+from tunery.optimizers.adamw import FlatAdamW
+from tunery.policy.forward import prepare, token_losses
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 Row = tuple[np.ndarray, np.ndarray]

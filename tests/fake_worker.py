@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from tunery.launch.device import DeviceLock
+from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control, Heartbeat, WorkerFile
+from tunery.workers.process import Control, Heartbeat, WorkerFile
 
 
 class Stopped(Exception):

@@ -16,10 +16,10 @@ from playwright.sync_api import Page, expect
 from tests.browser.looking import NARROW, WIDE, check_page, dress, problems
 from tests.web.test_runs_api import write_run
 
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
 from tunery.runs.events import EventWriter
-from tunery.runs.folder import write_json
 from tunery.services import chats, serving
+from tunery.workers.folder import write_json
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen" * 2
 FACTS: dict[str, Any] = {

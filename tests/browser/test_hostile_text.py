@@ -15,9 +15,10 @@ from tests.browser.test_every_page import finished_job
 
 from tunery.config.config import Config
 from tunery.runs.events import EventWriter
-from tunery.runs.folder import create, write_json
+from tunery.runs.folder import create
 from tunery.services import chats, run_marks
 from tunery.state.database import database
+from tunery.workers.folder import write_json
 
 PAYLOADS = (
     "<script>window.hacked=1</script>",

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.looking import check_page
 from tests.hub import Hub, model_files, write_files
 
-from tunery.launch import jobs as launch
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
+from tunery.jobs import start as launch
 
 COMMIT = "c1899de2" + "0" * 32
 

@@ -17,13 +17,14 @@ from tests.train import tiny
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
-from tunery.launch import local, queue
-from tunery.runs import manifest, verify
+from tunery.runs import manifest, queue, verify
 from tunery.runs.events import step_history
-from tunery.runs.folder import RunFolder, create, write_json
-from tunery.runs.process import WorkerFile, boot_id, start_time
+from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import derive
 from tunery.services import notify, run_marks, training
+from tunery.workers import local
+from tunery.workers.folder import write_json
+from tunery.workers.process import WorkerFile, boot_id, start_time
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 
@@ -38,7 +39,7 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 def started(name: str, how: str) -> RunFolder:
     """A run with a small worker of its own."""
     folder = create(name, Config(), {})
-    local.start(folder, command=[sys.executable, str(FAKE), str(folder.path), how])
+    local.start(folder, argv=[sys.executable, str(FAKE), str(folder.path), how])
     return folder
 
 

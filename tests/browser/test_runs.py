@@ -13,12 +13,13 @@ from tests.browser.looking import check_page
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
-from tunery.launch import local
 from tunery.runs import manifest
 from tunery.runs.events import EventWriter
-from tunery.runs.folder import RunFolder, create, write_json
-from tunery.runs.process import WorkerFile
+from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import derive
+from tunery.workers import local
+from tunery.workers.folder import write_json
+from tunery.workers.process import WorkerFile
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 
@@ -116,7 +117,7 @@ def test_tabs_table_axis_and_rename(page: Page) -> None:
 
 def test_a_run_is_stopped_and_resumed_from_the_page(page: Page, server: Server) -> None:
     folder = create("mine", Config(), {})
-    local.start(folder, command=[sys.executable, str(FAKE), str(folder.path), "wait"])
+    local.start(folder, argv=[sys.executable, str(FAKE), str(folder.path), "wait"])
     page.goto("/runs/mine")
     expect(page.locator("#part-status")).to_contain_text("Running")
     page.locator("#part-actions summary").click()

@@ -14,7 +14,7 @@ from tests.browser.looking import check_page, problems
 
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import WorkerFile
+from tunery.workers.process import WorkerFile
 
 LOST = "Connection lost. Training goes on; reconnecting…"
 

@@ -23,11 +23,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from tunery.decode.lean import LeanModel, Part, matches, understood
+from tunery.decode.prompts import Prompt
+from tunery.decode.scheduler import Scheduler
+from tunery.decode.served import ServedModel
 from tunery.engines.base import Delta, Ended, EngineEvent, GenerateRequest
-from tunery.infer.lean import LeanModel, Part, matches, understood
-from tunery.infer.prompts import Prompt
-from tunery.infer.scheduler import Scheduler
-from tunery.infer.served import ServedModel
 
 PROMPTS = [[5, 6, 7], [9], list(range(3, 90)), [5, 6, 8, 9, 10] * 14]
 SHAPE = {

@@ -11,16 +11,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.engines.test_lean import KINDS, PROMPTS, answers, make, reference
 from transformers import PreTrainedModel
+from tunery.kernels.ready import ready
 
-from tunery.infer import cpu
-from tunery.infer.kvcache import BLOCK
-from tunery.infer.lean import LeanModel, Part, matches
-from tunery.infer.lean_lora import LoraLayers
+from tunery.decode.kvcache import BLOCK
+from tunery.decode.lean import LeanModel, Part, matches
+from tunery.decode.lean_lora import LoraLayers
+from tunery.models.ensure import ensure
 from tunery.models.load import load_model
-from tunery.models.resolve import ensure
 
 needs_kernels = pytest.mark.skipif(
-    not cpu.ready(), reason="this machine computes by torch: no AVX-512, or no GNU OpenMP"
+    not ready(), reason="this machine computes by torch: no AVX-512, or no GNU OpenMP"
 )
 LONG = [(5 * i * i + 1) % 90 for i in range(2 * BLOCK + 1)]
 
@@ -140,7 +140,7 @@ def test_the_demo_model_says_what_transformers_generate_says() -> None:
 
 
 OLDER_PROCESSOR = """
-from tunery.infer.cpu import instructions
+from tunery.kernels.cpu import instructions
 real = instructions.has
 instructions.has = lambda *features: "avx512bf16" not in features and real(*features)
 from tests.engines.test_lean_cpu import LONG, LeanModel, close, logits_of, make_bf16
@@ -186,7 +186,7 @@ def test_fewer_threads_than_were_asked_for_do_all_of_the_work() -> None:
 
 
 def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "ready", lambda: False)
+    monkeypatch.setattr("tunery.decode.lean.ready", lambda: False)
     model = make_bf16("llama")
     lean = LeanModel(model)
     assert not lean.by_kernels

@@ -9,7 +9,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunery.runs.events import EventWriter, number, read_events, step_history
+from tunery.runs.events import EventWriter, step_history
+from tunery.workers.log import number, read_events
 
 texts = st.text(max_size=30)
 losses = st.floats(allow_nan=True, allow_infinity=True)

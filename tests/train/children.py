@@ -14,7 +14,10 @@ from typing import Any
 from tests.train import tiny
 
 import tunery.train.session  # noqa: F401 - imported once, before the forks
-from tunery.train import faults, saving, site, worker
+from tunery import faults
+from tunery.runs import context as site
+from tunery.train import worker
+from tunery.train.state import saving
 
 
 def warm() -> None:

@@ -11,10 +11,10 @@ from tests.train import tiny
 from tests.train.adapters_made import adapter, livelier
 from transformers import AutoModelForCausalLM
 
+from tunery.decode import prepack
+from tunery.decode.engine import TransformersEngine
+from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError
-from tunery.infer import prepack
-from tunery.infer.engine import TransformersEngine
-from tunery.infer.switch import AdapterSwitch
 from tunery.services import transcript
 from tunery.services.chat import Chat, Room, Settings
 from tunery.types import Message

@@ -14,7 +14,7 @@ from tests.train import tiny
 
 from tunery.errors import RunError, RunFailed
 from tunery.runs import manifest
-from tunery.train.checkpoint import PINNED, Checkpoints
+from tunery.train.state.checkpoint import PINNED, Checkpoints
 
 pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
 

@@ -16,11 +16,12 @@ import pytest
 from tests.train import tiny
 from tests.train.zygote import Zygote
 
+from tunery import faults
 from tunery.runs import manifest
-from tunery.runs.events import follow
-from tunery.runs.process import Control
-from tunery.train import faults, saving
-from tunery.train.signals import StopRequests
+from tunery.runs.signals import StopRequests
+from tunery.train.state import saving
+from tunery.workers.log import follow
+from tunery.workers.process import Control
 
 pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
 

@@ -18,7 +18,7 @@ from tests.train import tiny
 from tests.train.adapters_made import adapter, livelier
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tunery import env
+from tunery import env, faults
 from tunery.cli.main import main
 from tunery.config.config import Config
 from tunery.errors import ExportError, TuneryError, UnknownName
@@ -26,7 +26,6 @@ from tunery.runs.folder import RunFolder, create
 from tunery.runs.manifest import write_manifest
 from tunery.services import exporting
 from tunery.services.exporting import REPORT, export
-from tunery.train import faults
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from tests.train.architectures import (
 )
 
 from tunery.data.collate import collate
-from tunery.train.evaluate import mean_loss
-from tunery.train.forward import shortcuts, token_losses
+from tunery.policy.forward import shortcuts, token_losses
+from tunery.train.measure.evaluate import mean_loss
 
 UNPACKED = {"bloom", "mamba", "llama4_text"}
 TOLERANCE = 1e-5

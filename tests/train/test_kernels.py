@@ -23,7 +23,7 @@ from tunery.kernels import lora, norm
 from tunery.kernels.loss import Head, linear_cross_entropy
 from tunery.kernels.scores import Score, attend, attend_any
 from tunery.kernels.segments import Segments
-from tunery.train.forward import prepare, token_losses
+from tunery.policy.forward import prepare, token_losses
 
 HEADS = [Head(), Head(scale=0.25), Head(softcap=2.0), Head(scale=3.0, softcap=5.0)]
 

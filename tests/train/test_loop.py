@@ -13,8 +13,8 @@ import torch
 from tests.train import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tunery import faults
 from tunery.errors import ConfigError, RunFailed
-from tunery.train import faults
 from tunery.train.loop import train
 
 ADAPTERS: list[tuple[dict[str, Any], float]] = [
@@ -163,7 +163,7 @@ def test_the_adapter_is_opened_by_peft_and_gives_the_trained_logits(tmp_path: Pa
     with place.events:
         built = tiny.build(place)
         train(built.job)
-        from tunery.train import final
+        from tunery.train.state import final
 
         path = final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
     ids = torch.arange(5, 25)[None]
@@ -184,7 +184,7 @@ def test_the_model_is_opened_by_transformers_and_gives_the_trained_logits(
     with place.events:
         built = tiny.build(place, dtype=dtype)
         train(built.job)
-        from tunery.train import final
+        from tunery.train.state import final
 
         path = final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
     opened = AutoModelForCausalLM.from_pretrained(path, dtype="auto")

@@ -19,9 +19,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tunery.errors import ModelError
 from tunery.kernels import attention
 from tunery.models import consent, load
+from tunery.models.ensure import ensure
 from tunery.models.gguf import read_header
 from tunery.models.importing import import_gguf, read_record
-from tunery.models.resolve import ensure, resolve
+from tunery.models.resolve import resolve
 
 
 @pytest.fixture(scope="module")

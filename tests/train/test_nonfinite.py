@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tests.train import tiny
 
+from tunery import faults
 from tunery.errors import RunFailed
-from tunery.train import faults
 
 pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from tests.train import tiny
 
+from tunery import faults
 from tunery.config.config import Config
 from tunery.errors import RunError
-from tunery.train import drift, faults
-from tunery.train.signals import StopRequests
+from tunery.runs.signals import StopRequests
+from tunery.train.state import drift
 
 pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from tests.chat_model import make_chat_model
 
-from tunery.launch import local
-from tunery.runs.events import read_events
 from tunery.runs.folder import RunFolder, names, open_run
 from tunery.runs.status import derive
+from tunery.workers import local
+from tunery.workers.log import read_events
 
 TUNERY = [sys.executable, "-m", "tunery"]
 ROWS = [

@@ -14,10 +14,10 @@ import pytest
 from tests.train import tiny
 from tests.train.zygote import Zygote
 
-from tunery.launch.device import DeviceLock
-from tunery.runs.events import follow
+from tunery.runs.device import DeviceLock
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control, WorkerFile
+from tunery.workers.log import follow
+from tunery.workers.process import Control, WorkerFile
 
 DEADLINE_SECONDS = 90.0
 

@@ -13,17 +13,18 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.config.config import Config
-from tunery.runs.events import EventWriter, read_events
+from tunery.data.rows import Rows
+from tunery.data.token_rows import TokenRow
+from tunery.runs.context import Site
+from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control
-from tunery.train import final
+from tunery.runs.signals import Stopped, StopRequests
 from tunery.train.assemble import Built, Parts, assemble
-from tunery.train.checkpoint import Checkpoints
-from tunery.train.evaluate import TokenRow
 from tunery.train.loop import train
-from tunery.train.rows import Rows
-from tunery.train.signals import Stopped, StopRequests
-from tunery.train.site import Site
+from tunery.train.state import final
+from tunery.train.state.checkpoint import Checkpoints
+from tunery.workers.log import read_events
+from tunery.workers.process import Control
 
 VOCAB = 96
 

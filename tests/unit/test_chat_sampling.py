@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from tunery.decode.options import Sampling
+from tunery.decode.sampling import draw, penalized
 from tunery.errors import EngineError
-from tunery.infer.options import Sampling
-from tunery.infer.sampling import draw, penalized
 from tunery.services.chat import choose_sampling
 
 CASES = [

@@ -6,7 +6,7 @@ import pytest
 from tests.families import family
 
 from tunery.cli.chat_view import harmless
-from tunery.infer.text import TextStream
+from tunery.decode.text import TextStream
 
 TEXT = "Grüße 你好 👩‍🚀 <think> ok"
 

@@ -10,7 +10,8 @@ import pytest
 from tests.dataset_hub import DatasetHub, dataset_hub
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import Dataset, find
+from tunery.data.catalog import find
+from tunery.data.dataset import Dataset
 from tunery.data.examples import read
 from tunery.data.lint import check
 from tunery.data.sources.hub import choose

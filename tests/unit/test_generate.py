@@ -16,8 +16,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tunery.infer.generate import generate, generate_all
-from tunery.infer.options import Sampling
+from tunery.decode.generate import generate, generate_all
+from tunery.decode.options import Sampling
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17, 18, 19], [5, 6, 8, 9, 10], [3, 9]]
 SHAPE = {

@@ -16,9 +16,9 @@ from tunery import env
 from tunery.errors import ModelError
 from tunery.models import hubcache
 from tunery.models.download import Policy
+from tunery.models.ensure import ensure, pull
 from tunery.models.progress import ProgressEvent
-from tunery.models.pull import pull
-from tunery.models.resolve import ensure, resolve
+from tunery.models.resolve import resolve
 
 FAST = Policy(attempts=3, first_delay_seconds=0.001, max_delay_seconds=0.002, silence_seconds=5)
 BIG = 40_000  # rows of 64 bytes: a file of 2.5 MB
@@ -358,7 +358,7 @@ def test_modelscope_gives_the_same_model(hub: Hub) -> None:
 PULL = """
 import sys
 from tunery.models.download import Policy
-from tunery.models.pull import pull
+from tunery.models.ensure import pull
 found = pull(sys.argv[1], policy=Policy(first_delay_seconds=0.01))
 print(found.path)
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunery.train import report
+from tunery.train.tell import report
 
 EVENTS = [
     {"type": "rows", "read": 10, "used": 8, "quarantined": 1, "filtered": {"too long": 1}},

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from tunery.runs.events import EventWriter, follow, read_events
+from tunery.runs.events import EventWriter
+from tunery.workers.log import follow, read_events
 
 
 def test_an_unknown_type_or_a_missing_field_is_refused(tmp_path) -> None:

@@ -17,7 +17,7 @@ from tunery.errors import RunError
 from tunery.runs import store
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create, default_name, names, open_run
-from tunery.runs.process import try_lock
+from tunery.workers.process import try_lock
 
 CONFIG = Config(data=DataConfig(train=["identity"], variables={"name": "Tuna"}))
 

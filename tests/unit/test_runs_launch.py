@@ -17,13 +17,15 @@ import pytest
 
 from tunery.config.config import Config
 from tunery.errors import RunError
-from tunery.launch import local
-from tunery.launch.command import worker_env
-from tunery.launch.device import DeviceLock
-from tunery.launch.shepherd import rotate
-from tunery.runs.events import EventWriter, read_events
-from tunery.runs.folder import RunFolder, create, write_json
-from tunery.runs.process import (
+from tunery.runs.device import DeviceLock
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import RunFolder, create
+from tunery.runs.status import RunStatus, derive
+from tunery.workers import local
+from tunery.workers.environment import worker_env
+from tunery.workers.folder import write_json
+from tunery.workers.log import read_events
+from tunery.workers.process import (
     BOOT_ID_FILE,
     Control,
     WorkerFile,
@@ -31,7 +33,7 @@ from tunery.runs.process import (
     session_members,
     start_time,
 )
-from tunery.runs.status import RunStatus, derive
+from tunery.workers.supervisor import rotate
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 
@@ -52,7 +54,7 @@ def prepared(name: str | None = None) -> RunFolder:
 
 
 def begin(run: RunFolder, how: str, *more: str) -> int:
-    return local.start(run, command=[sys.executable, str(FAKE), str(run.path), how, *more])
+    return local.start(run, argv=[sys.executable, str(FAKE), str(run.path), how, *more])
 
 
 def until(run: RunFolder, condition, seconds: float = 20.0) -> RunStatus:
@@ -78,7 +80,7 @@ def test_a_worker_writes_its_errors_to_the_log_and_reads_no_input(started) -> No
     run = prepared()
     started.append(run)
     code = "import sys; print(repr(sys.stdin.read())); sys.exit('on stderr')"
-    local.start(run, command=[sys.executable, "-c", code])
+    local.start(run, argv=[sys.executable, "-c", code])
     assert local.wait_until_gone(run, 20)
     assert run.worker_log.read_text() == "''\non stderr\n"
 
@@ -113,7 +115,7 @@ def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
     run = prepared()
     started.append(run)
     code = (
-        "import sys, time; from pathlib import Path; from tunery.launch import local;"
+        "import sys, time; from pathlib import Path; from tunery.workers import local;"
         "from tunery.runs.folder import RunFolder;"
         f"command = {[sys.executable, str(FAKE), str(run.path), 'wait']!r};"
         f"local.start(RunFolder(Path({str(run.path)!r})), command=command);"
@@ -126,8 +128,8 @@ def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
     parent.wait()
     parent.stdout.close()
     who = WorkerFile(run).read()
-    os.killpg(os.getpgid(who["shepherd"]), signal.SIGHUP)
-    os.kill(who["shepherd"], signal.SIGKILL)
+    os.killpg(os.getpgid(who["supervisor"]), signal.SIGHUP)
+    os.kill(who["supervisor"], signal.SIGKILL)
     os.kill(who["pid"], signal.SIGHUP)
     state = until(run, lambda s: s.step == 1)
     assert (state.status, state.pid) == ("running", who["pid"])
@@ -141,7 +143,7 @@ def test_a_lost_worker_whose_end_nobody_saw_is_interrupted(started) -> None:
     begin(run, "wait")
     until(run, lambda s: s.step == 1)
     who = WorkerFile(run).read()
-    os.kill(who["shepherd"], signal.SIGKILL)
+    os.kill(who["supervisor"], signal.SIGKILL)
     os.kill(who["pid"], signal.SIGKILL)
     state = until(run, lambda s: not s.is_live)
     assert state.status == "interrupted"

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tunery.config.optim import OptimConfig
-from tunery.train.schedule import learning_rate, warmup_steps
+from tunery.optimizers.schedule import learning_rate, warmup_steps
 
 
 def rates(num_steps: int = 100, **settings: object) -> list[float]:

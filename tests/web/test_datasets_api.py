@@ -10,8 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from tunery.cli.main import main
-from tunery.launch import jobs
-from tunery.services import dataset_tokens, desk
+from tunery.jobs import start as jobs
+from tunery.services import dataset_tokens
+from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
 SCRIPT = "<script>alert(1)</script>"
@@ -195,7 +196,7 @@ def test_tokens_are_those_of_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        desk,
+        warm,
         "ask",
         lambda question, **asked: getattr(dataset_tokens, question)(
             **{k: v for k, v in asked.items() if k != "lane"}
@@ -213,7 +214,7 @@ def test_tokens_are_those_of_the_terminal(
     assert listed["tokens_by"] == "demo"
 
 
-def test_a_parquet_file_is_read_by_the_desk_and_added_by_a_job(
+def test_a_parquet_file_is_read_by_the_warm_process_and_added_by_a_job(
     client: TestClient, tmp_path: Path
 ) -> None:
     pyarrow = pytest.importorskip("pyarrow")
@@ -232,4 +233,4 @@ def test_a_parquet_file_is_read_by_the_desk_and_added_by_a_job(
     check = client.get(f"{BASE}/columns/checks").json()
     assert jobs.wait(check["job"], 60).status == "done"
     assert client.get(f"{BASE}/columns/checks").json()["rows"] == 30
-    desk.desk().close()
+    warm.pool().close()

@@ -1,4 +1,4 @@
-"""Drafts and starts through the REST API, with the desk and the demo model behind them."""
+"""Drafts and starts through the REST API, with the warm pool and the demo model behind them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from tests.web.toy import toys  # noqa: F401
 
 from tunery.config.config import Config
-from tunery.launch import local
 from tunery.runs.folder import RunFolder, create, names
-from tunery.services import desk, starting
+from tunery.services import starting
+from tunery.workers import local, warm
 
 BLANKS = {"data.variables": {"name": "Tuna", "author": "Reef"}}
 IDENTITY = {"preset": "identity", "fields": BLANKS}
@@ -23,12 +23,12 @@ SMALL = {"preset": None, "fields": {"data.train": ["instructions"], "train.max_s
 
 
 @pytest.fixture
-def own_desk() -> Iterator[None]:
-    """The desk of this test's home alone."""
-    desk.desk.cache_clear()
+def own_pool() -> Iterator[None]:
+    """The warm pool of this test's home alone."""
+    warm.pool.cache_clear()
     yield
-    desk.desk().close()
-    desk.desk.cache_clear()
+    warm.pool().close()
+    warm.pool.cache_clear()
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_toy_adapter_is_in_the_draft_and_on_the_page(client: TestClient, toys:
     assert 'value="toy"' in page
 
 
-def test_the_plan_comes_from_the_desk(demo_home: Path, client: TestClient, own_desk: None):
+def test_the_plan_comes_from_the_warm_process(demo_home: Path, client: TestClient, own_pool: None):
     assert put(client, IDENTITY)["planning"] is True
     made = client.post("/api/v1/drafts/draft/plan", json={}).json()
     assert made["plan"]["rows"]["train"] == 90
@@ -143,7 +143,7 @@ def test_the_plan_comes_from_the_desk(demo_home: Path, client: TestClient, own_d
 
 
 def test_a_hundred_posts_with_one_key_start_one_run(
-    demo_home: Path, client: TestClient, own_desk: None, launched: list[str]
+    demo_home: Path, client: TestClient, own_pool: None, launched: list[str]
 ):
     put(client, SMALL)
 
@@ -165,7 +165,7 @@ def test_a_hundred_posts_with_one_key_start_one_run(
 
 
 def test_a_start_whose_server_died_goes_on_with_the_same_run(
-    demo_home: Path, own_desk: None, launched: list[str], monkeypatch: pytest.MonkeyPatch
+    demo_home: Path, own_pool: None, launched: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     words = ["--data.train=instructions"]
 
@@ -181,7 +181,7 @@ def test_a_start_whose_server_died_goes_on_with_the_same_run(
 
 
 def test_a_start_that_cannot_be_says_why_and_what_mends_it(
-    demo_home: Path, client: TestClient, own_desk: None, launched: list[str]
+    demo_home: Path, client: TestClient, own_pool: None, launched: list[str]
 ):
     refused = client.post("/api/v1/runs", json={"config": {"data": {"train": ["identity"]}}})
     assert refused.status_code == 422

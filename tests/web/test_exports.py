@@ -10,7 +10,7 @@ import pytest
 from tests.chat_model import make_chat_model
 from tests.train.adapters_made import adapter as make_adapter
 
-from tunery.launch import jobs as launching
+from tunery.jobs import start as launching
 from tunery.services import scores
 
 

@@ -16,13 +16,13 @@ import pytest
 from tests.hub import Hub, model_files
 
 from tunery.errors import LaunchError, UnknownName
-from tunery.launch import jobs as launch
-from tunery.runs import jobs
-from tunery.runs.events import read_events
-from tunery.runs.folder import read_json, write_json
-from tunery.runs.jobs import Job, JobFolder
-from tunery.runs.process import WorkerFile
+from tunery.jobs import folder as jobs
+from tunery.jobs import start as launch
+from tunery.jobs.folder import Job, JobFolder
 from tunery.services import downloads
+from tunery.workers.folder import read_json, write_json
+from tunery.workers.log import read_events
+from tunery.workers.process import WorkerFile
 
 FAST = {"attempts": 3, "first_delay_seconds": 0.01, "max_delay_seconds": 0.02}
 BIG = 120_000  # rows of 64 bytes: a file of 7.7 MB

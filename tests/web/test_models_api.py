@@ -11,10 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 from tests.hub import Hub, model_files, write_files
 
-from tunery.launch import jobs as launch
+from tunery.jobs import start as launch
 from tunery.models import hubcache
 from tunery.models.download import Policy
-from tunery.models.pull import pull
+from tunery.models.ensure import pull
 
 FAST = Policy(attempts=2, first_delay_seconds=0.001, max_delay_seconds=0.002)
 COMMIT = "c1899de2" + "0" * 32

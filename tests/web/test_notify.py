@@ -15,11 +15,11 @@ import pytest
 
 from tunery.config.config import Config
 from tunery.errors import ConfigError, RunError
-from tunery.launch import local
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import RunStatus
 from tunery.services import notify
+from tunery.workers import local
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 STATE = RunStatus("mine", Path("/x"), "finished", step=9, num_steps=9, loss=0.25)
@@ -160,7 +160,7 @@ def test_a_power_off_is_cancelled_from_another_process(home, tmp_path) -> None:
 
 def test_a_machine_at_work_is_not_powered_off(home, tmp_path) -> None:
     run = create("other", Config(), {})
-    local.start(run, command=[sys.executable, str(FAKE), str(run.path), "wait"])
+    local.start(run, argv=[sys.executable, str(FAKE), str(run.path), "wait"])
     chosen = notify.Settings(power_off=("touch", str(tmp_path / "off")), countdown_seconds=0.1)
     try:
         assert notify.power_off("mine", chosen) == "not done: other still at work"
@@ -173,7 +173,7 @@ def test_a_run_tells_of_its_end_with_no_server_anywhere(home, receiver) -> None:
     address, got = receiver
     notify.save(notify.Settings(webhook_on=True, webhook=address))
     run = create("mine", Config(), {})
-    local.start(run, command=[sys.executable, str(FAKE), str(run.path), "finish"])
+    local.start(run, argv=[sys.executable, str(FAKE), str(run.path), "finish"])
     until(lambda: notify.outcome(run))
     assert [body["status"] for body in got] == ["finished"]
     assert notify.outcome(run) == {"webhook": "sent: 127.0.0.1 answered 200"}
@@ -185,7 +185,7 @@ def test_a_killed_worker_is_told_too(home, receiver) -> None:
     address, got = receiver
     notify.save(notify.Settings(webhook_on=True, webhook=address))
     run = create("mine", Config(), {})
-    local.start(run, command=[sys.executable, str(FAKE), str(run.path), "crash"])
+    local.start(run, argv=[sys.executable, str(FAKE), str(run.path), "crash"])
     until(lambda: got)
     assert got[0]["status"] == "interrupted"
     until(lambda: notify.outcome(run))

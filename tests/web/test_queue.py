@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tunery.errors import RunError
-from tunery.launch import queue
-from tunery.launch.device import DeviceLock
+from tunery.runs import queue
+from tunery.runs.device import DeviceLock
 
 
 def until(condition) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tunery.config.config import Config
-from tunery.launch import local
 from tunery.runs import store
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
-from tunery.runs.process import Control
 from tunery.runs.status import derive
+from tunery.workers import local
+from tunery.workers.process import Control
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 
@@ -173,7 +173,7 @@ def test_the_log_is_read_on_by_its_cursor(client) -> None:
 def test_a_running_run_is_stopped_both_ways(client) -> None:
     for how, kind, last in (("save", "wait", "stopped"), ("now", "deaf", "interrupted")):
         run = create(f"run-{how}", Config(), {})
-        local.start(run, command=[sys.executable, str(FAKE), str(run.path), kind])
+        local.start(run, argv=[sys.executable, str(FAKE), str(run.path), kind])
         until(lambda run=run: derive(run).status == "running")
         client.post(f"/api/v1/runs/{run.name}/save", json={})
         assert Control(run).save_requested()

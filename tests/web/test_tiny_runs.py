@@ -13,23 +13,23 @@ from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
 from tests.train import tiny
 
-from tunery.launch import local
 from tunery.runs import manifest, verify
 from tunery.runs.events import step_history
-from tunery.runs.process import WorkerFile
 from tunery.runs.status import derive
-from tunery.services import desk, training
+from tunery.services import training
+from tunery.workers import local, warm
+from tunery.workers.process import WorkerFile
 
 DEADLINE_SECONDS = 90.0
 
 
 @pytest.fixture
-def own_desk() -> Iterator[None]:
-    """The desk of this test's home alone."""
-    desk.desk.cache_clear()
+def own_pool() -> Iterator[None]:
+    """The warm pool of this test's home alone."""
+    warm.pool.cache_clear()
     yield
-    desk.desk().close()
-    desk.desk.cache_clear()
+    warm.pool().close()
+    warm.pool.cache_clear()
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_a_killed_run_goes_on_from_its_page(client: TestClient, home: Path, mode
     assert "is finished" in again.json()["detail"]
 
 
-def test_a_draft_is_measured_at_the_desk(
-    client: TestClient, home: Path, model: Path, own_desk: None
+def test_a_draft_is_measured_in_the_warm_process(
+    client: TestClient, home: Path, model: Path, own_pool: None
 ) -> None:
     fields = {"model.name": str(model), "data.train": [str(tiny.chats(home / "chats.jsonl"))]}
     client.put("/api/v1/drafts/d", json={"fields": fields, "plan": False})

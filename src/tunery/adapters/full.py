@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tunery.config.adapter import FullConfig
 from tunery.models.load import load_adapter
-from tunery.train.storage import full_disk
+from tunery.storage import full_disk
 
 MAX_SHARD_BYTES = 5 * 10**9
 

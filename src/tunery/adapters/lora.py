@@ -15,7 +15,7 @@ from tunery.adapters.base import no_such_module
 from tunery.config.adapter import LoraConfig
 from tunery.errors import ConfigError
 from tunery.models.load import load_adapter
-from tunery.train.storage import write_tensors
+from tunery.storage import write_tensors
 
 NAME = "default"
 

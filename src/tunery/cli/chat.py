@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from tunery.cli.chat_view import Plain, View, footer, view_for
 from tunery.cli.console import err, out, print_json, print_warning
@@ -224,16 +223,3 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def heading(session: Chat) -> Text:
-    """Who is here and how answers are drawn."""
-    names = Text(" | ").join([Text(s.label, style="bold cyan") for s in session.speakers])
-    sampling = session.settings.sampling
-    how = (
-        t("greedy")
-        if sampling.greedy
-        else t("temperature {value}, seed {seed}", value=f"{sampling.temperature:g}",
-               seed=sampling.seed)
-    )  # fmt: skip
-    return Text.assemble(names, (f"  {how}. ", "dim"), (t("/help lists the commands."), "dim"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from tunery.cli.chat_view import View, footer, view_for
+from tunery.cli.chat_view import View, footer, heading, view_for
 from tunery.cli.console import err, out, print_error, print_warning
 from tunery.errors import TuneryError, did_you_mean
 from tunery.i18n import t
@@ -179,8 +179,6 @@ class Loop:
         self.chat.settings = self.chat.settings.with_limit(count)
 
     def _settings(self, rest: str) -> None:
-        from tunery.cli.chat import heading
-
         out.print(heading(self.chat), soft_wrap=True)
 
     def _save(self, rest: str, force: bool = False) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tunery.cli.console import out
 from tunery.i18n import t
-from tunery.services.chat import Said
+from tunery.services.chat import Chat, Said
 
 COLUMNS_FROM = 100
 STYLES = ("bold cyan", "bold magenta")
@@ -173,3 +173,16 @@ def footer(said: Sequence[Said]) -> Text:
 def _to_stdout(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def heading(session: Chat) -> Text:
+    """Who is here and how answers are drawn."""
+    names = Text(" | ").join([Text(s.label, style="bold cyan") for s in session.speakers])
+    sampling = session.settings.sampling
+    how = (
+        t("greedy")
+        if sampling.greedy
+        else t("temperature {value}, seed {seed}", value=f"{sampling.temperature:g}",
+               seed=sampling.seed)
+    )  # fmt: skip
+    return Text.assemble(names, (f"  {how}. ", "dim"), (t("/help lists the commands."), "dim"))

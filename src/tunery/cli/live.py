@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.i18n import t
-from tunery.runs.events import Event, number
 from tunery.runs.status import why
 from tunery.services import words
+from tunery.workers.log import Event, number
 
 PLAIN_SECONDS = 10.0
 """In a pipe a step is printed at most this often (and the first and the last one always)."""

@@ -40,7 +40,7 @@ def serve(
         json: Print one line of JSON when it is ready.
     """
     from tunery.cli.progress import model_progress
-    from tunery.models.resolve import ensure
+    from tunery.models.ensure import ensure
     from tunery.services.serving import split
 
     with model_progress(as_json=json) as progress:

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from tunery.data.prefixes import alone, share
-
-TokenRow = tuple[np.ndarray, np.ndarray]
+from tunery.data.token_rows import TokenRow
 
 
 @dataclass(frozen=True, slots=True)

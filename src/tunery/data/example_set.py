@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, overload
 
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.index import FileRows, place
 from tunery.data.ledger import Ledger
 from tunery.data.lint.report import Report

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import Dataset, find
+from tunery.data.catalog import find
 from tunery.data.content import example_key, file_hash
+from tunery.data.dataset import Dataset
 from tunery.data.example_set import DatasetRows, ExampleSet
 from tunery.data.ledger import Ledger
 from tunery.data.lint.options import CheckOptions

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.data.catalog import REGISTRY, SUFFIXES, Dataset
+from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import ConfigError, did_you_mean
 from tunery.i18n import t

@@ -22,6 +22,7 @@ import numpy as np
 
 from tunery.types import Rendered
 
+TokenRow = tuple[np.ndarray, np.ndarray]
 _FILES = {
     "ids.bin": np.int32,
     "mask.bin": np.uint8,

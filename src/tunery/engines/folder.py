@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
-from tunery.runs.folder import read_json, write_json
-from tunery.runs.process import boot_id, is_alive, start_time
+from tunery.workers.folder import read_json, write_json
+from tunery.workers.process import boot_id, is_alive, start_time
 
 MAX_SOCKET_PATH = 100
 

@@ -13,7 +13,6 @@ import os
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -26,9 +25,10 @@ from tunery.engines.base import EngineEvent, EngineStatus, GenerateRequest
 from tunery.engines.folder import EngineFolder, folders
 from tunery.errors import EngineError, LaunchError, TuneryError
 from tunery.i18n import language, t
-from tunery.launch.command import worker_env
-from tunery.runs.folder import read_json, write_json
-from tunery.runs.process import boot_id, is_alive, start_time, try_lock
+from tunery.workers.entry import command
+from tunery.workers.environment import worker_env
+from tunery.workers.folder import read_json, write_json
+from tunery.workers.process import boot_id, is_alive, start_time, try_lock
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -63,7 +63,7 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
             folder.write(base=str(base), pid=None, failed=None, **settings)
             with folder.log_file.open("wb") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "tunery.infer.worker", str(folder.path)],
+                    command("engine", str(folder.path)),
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     env=engine_env(), start_new_session=True,
                 )  # fmt: skip

@@ -6,12 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+from tunery import faults
 from tunery.errors import ExportError
 from tunery.export import card
 from tunery.export.parity import Parity
 from tunery.export.trained import Trained
 from tunery.i18n import t
-from tunery.train import faults
 
 NAME = "adapter"
 CONFIG = "adapter_config.json"

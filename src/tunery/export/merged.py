@@ -10,11 +10,11 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from tunery import faults
 from tunery.adapters.full import write_model
 from tunery.export import card
 from tunery.export.parity import Parity
 from tunery.export.trained import Trained
-from tunery.train import faults
 
 NAME = "merged"
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunery.infer.generate import generate
+from tunery.decode.generate import generate
 from tunery.types import Message
 
 NUM_PROMPTS = 20

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from tunery.data.token_rows import TokenRow
 from tunery.registry import Registry
-from tunery.train.evaluate import TokenRow
 
 
 class Method(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from tunery.data.collate import Batch, collate
-from tunery.train.evaluate import TokenRow
-from tunery.train.forward import token_losses
+from tunery.data.token_rows import TokenRow
+from tunery.policy.forward import token_losses
 
 
 class SFT:

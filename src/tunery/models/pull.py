@@ -23,7 +23,6 @@ from tunery.models.hub import SAFE_PATH, Listing, RemoteFile
 from tunery.models.hubcache import HubName
 from tunery.models.importing import check_disk, import_gguf
 from tunery.models.progress import Progress, ProgressEvent, silent
-from tunery.models.resolve import Resolved, ensure
 
 Source = Literal["hf", "modelscope"]
 
@@ -31,31 +30,6 @@ SMALL_FILES = (
     "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "LICENSE*", "README.md",
 )  # fmt: skip
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
-
-
-def pull(
-    name: str,
-    *,
-    revision: str | None = None,
-    source: Source = "hf",
-    progress: Progress | None = None,
-    policy: Policy | None = None,
-) -> Resolved:
-    """Fetch or import a model, and the base model of an adapter, and say where it is.
-
-    Args:
-        name: A hub id (optionally @revision), a .gguf file, or ``demo``.
-        revision: Branch, tag or commit; the same as @revision in the name.
-        source: ``hf`` (or a mirror, by HF_ENDPOINT) or ``modelscope``.
-        progress: Told what happens.
-        policy: How patient the download is.
-
-    Raises:
-        ModelError: It cannot be had; with what to do.
-    """
-    wanted = name if not revision else f"{name.partition('@')[0]}@{revision}"
-    fetch(wanted, source=source, progress=progress or silent, policy=policy)
-    return ensure(wanted, progress=progress)
 
 
 def fetch(

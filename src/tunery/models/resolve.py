@@ -16,7 +16,6 @@ from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
 from tunery.models.importing import imported_folder, read_record
-from tunery.models.progress import Progress, silent
 from tunery.models.resolved import Kind, Resolved, whole
 from tunery.runs import folder as run_folder
 from tunery.runs import manifest
@@ -55,27 +54,6 @@ def resolve(name: str) -> Resolved:
     if hub is not None:
         return _elsewhere(name, hub) or _hub(name, hub)
     raise lookalike.unknown(name)
-
-
-def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
-    """Resolve a name, and fetch or import first what it stands for where that is needed.
-
-    Raises:
-        ModelError: It cannot be had; with what to do.
-    """
-    fetched: set[str] = set()
-    while True:
-        try:
-            return resolve(name)
-        except ModelError as error:
-            # an adapter's base is asked for only when the adapter itself is there
-            target = str(error.fields.get("target", ""))
-            if error.fields.get("remedy") != "pull" or target in fetched:
-                raise
-            fetched.add(target)
-        from tunery.models.pull import fetch
-
-        fetch(target, progress=progress or silent)
 
 
 def _says_path(name: str) -> bool:

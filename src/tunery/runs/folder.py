@@ -16,11 +16,12 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tunery import env
 from tunery.errors import RunError, did_you_mean
 from tunery.i18n import t
+from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
 
 if TYPE_CHECKING:
     from tunery.config.config import Config
@@ -29,19 +30,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The paths inside one run folder.
-
-    Args:
-        path: The folder, absolute; it need not exist.
-    """
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The run's name, which is its folder's."""
-        return self.path.name
+class RunFolder(WorkFolder):
+    """The paths inside one run folder: those of its worker, and what the run makes."""
 
     @property
     def config_file(self) -> Path:
@@ -52,36 +42,6 @@ class RunFolder:
     def card_file(self) -> Path:
         """run.json: what a list of a thousand runs shows without reading YAML."""
         return self.path / "run.json"
-
-    @property
-    def events_file(self) -> Path:
-        """events.jsonl, written by the worker alone."""
-        return self.path / "events.jsonl"
-
-    @property
-    def worker_log(self) -> Path:
-        """worker.log: stdout and stderr of the worker."""
-        return self.path / "worker.log"
-
-    @property
-    def worker_file(self) -> Path:
-        """worker.json: who the worker is; its mtime is the heartbeat."""
-        return self.path / "worker.json"
-
-    @property
-    def exit_file(self) -> Path:
-        """exit.json: how the worker ended, written by the process that waited for it."""
-        return self.path / "exit.json"
-
-    @property
-    def lock_file(self) -> Path:
-        """run.lock: held (flock) as long as anything works in this folder."""
-        return self.path / "run.lock"
-
-    @property
-    def control_dir(self) -> Path:
-        """Folder of request files (stop, save)."""
-        return self.path / "control"
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -320,35 +280,3 @@ def names() -> list[str]:
             return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
     except OSError:
         return []
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; one that is missing, cut or of another kind is empty."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all (temporary name, fsync, rename)."""
-    staging = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}")
-    data = json.dumps(value, ensure_ascii=False, indent=1).encode()
-    try:
-        with staging.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def fsync_dir(path: Path) -> None:
-    """Make renames and new names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from typing import Any
 
 from tunery.errors import RunError
 from tunery.i18n import t
-from tunery.runs.folder import fsync_dir, read_json, write_json
+from tunery.workers.folder import fsync_dir, read_json, write_json
 
 FILE_NAME = "MANIFEST.json"
 PINNED = "PINNED"

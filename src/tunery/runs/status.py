@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.runs import manifest
-from tunery.runs.events import FINAL, Event, number, read_events
-from tunery.runs.folder import RunFolder, read_json
-from tunery.runs.process import Control, WorkerFile, boot_id, is_alive, is_locked
+from tunery.runs.events import FINAL
+from tunery.runs.folder import RunFolder
+from tunery.workers.ending import cause_of_end
+from tunery.workers.folder import read_json
+from tunery.workers.log import Event, number, read_events
+from tunery.workers.process import Control, WorkerFile, boot_id, is_alive, is_locked
 
 WINDOW_BYTES = 8 * 1024
 WIDEST_BYTES = 2**20
@@ -60,7 +62,7 @@ class RunStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``; non-finite losses become words."""
-        from tunery.runs.events import plain
+        from tunery.workers.log import plain
 
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
@@ -153,64 +155,6 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
     if said and said["status"] == "paused":
         paused = str(said.get("reason") or "")
         run.reason += t("; it had paused before ({reason})", reason=paused)
-
-
-def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: RunFolder) -> str:
-    """Say in words why a worker is gone."""
-    peak = number(end.get("peak_bytes")) or 0.0
-    memory = t("its memory peaked at {peak}", peak=human_bytes(peak))
-    number_, code = end.get("signal"), end.get("code")
-    if number_ == signal.SIGKILL:
-        if end.get("oom_kills"):
-            return t("out of memory: the kernel ended the worker (signal 9); {memory}",
-                     memory=memory)  # fmt: skip
-        return t("the worker ended with signal 9 (often out of memory); {memory}", memory=memory)
-    if number_:
-        name = _signal_name(number_)
-        if number_ == signal.SIGABRT and _ran_out_of_memory(folder.worker_log):
-            return t("out of memory: an allocation in native code failed (signal 6); {memory}",
-                     memory=memory)  # fmt: skip
-        if number_ in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
-            return t("the worker crashed in native code with signal {number} ({name}); see {log}",
-                     number=number_, name=name, log=folder.worker_log)  # fmt: skip
-        return t("the worker ended with signal {number} ({name})", number=number_, name=name)
-    if code is not None:
-        last = _last_log_line(folder.worker_log)
-        said = t("the worker ended with exit status {code} and said nothing", code=code)
-        return f"{said}: {last}" if last else said
-    if who and who.get("boot_id") != boot_id():
-        return t("the machine was restarted while it ran")
-    if not who or who.get("role") == "launcher":
-        return t("it was prepared but its worker never started")
-    return t("the worker is gone and said nothing (the machine or container may have ended it)")
-
-
-def _signal_name(number_: int) -> str:
-    try:
-        return signal.Signals(number_).name
-    except ValueError:
-        return "?"
-
-
-def _ran_out_of_memory(log: Path) -> bool:
-    """C++ and Rust say so before they abort; the stack of every thread follows it in the log."""
-    said = _log_tail(log, 1 << 17)
-    return "std::bad_alloc" in said or "memory allocation of" in said
-
-
-def _last_log_line(log: Path) -> str:
-    lines = [line.strip() for line in _log_tail(log, 4096).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
-
-
-def _log_tail(log: Path, num_bytes: int) -> str:
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - num_bytes))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _glance(path: Path, begin: int) -> list[Event]:

@@ -17,9 +17,10 @@ from pathlib import Path
 from tunery import env
 from tunery.errors import RunError
 from tunery.i18n import t
-from tunery.runs.folder import NAME, RunFolder, find_taken, fsync_dir, names, open_run, taken
-from tunery.runs.process import WorkerFile, try_lock
+from tunery.runs.folder import NAME, RunFolder, find_taken, names, open_run, taken
 from tunery.runs.status import RunStatus, derive
+from tunery.workers.folder import fsync_dir
+from tunery.workers.process import WorkerFile, try_lock
 
 UNDO_SECONDS = 30.0
 """How long a run that was put away can be put back; the page offers it for 10 s."""

@@ -18,10 +18,10 @@ from tunery import env
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import manifest
-from tunery.runs.events import Event, read_events
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import WorkerFile, is_locked, session_members
 from tunery.runs.status import derive
+from tunery.workers.log import Event, read_events
+from tunery.workers.process import WorkerFile, is_locked, session_members
 
 SECRET = re.compile(
     rb"hf_[A-Za-z0-9]{30,}|sk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunery import env
 from tunery.errors import UnknownName
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
 from tunery.server.changes import Changes
 
 MOST_EVENTS = 200

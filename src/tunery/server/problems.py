@@ -25,12 +25,7 @@ from starlette.types import Scope
 from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
 from tunery.i18n import language, t
 from tunery.redaction import redact
-
-STATUSES = {
-    "exists": 409, "conflict": 409, "in_use": 409, "unknown": 404, "full": 429, "busy": 503,
-    "damaged": 503, "forbidden": 403, "disk_full": 507, "gone": 503, "too_large": 413,
-}  # fmt: skip
-"""HTTP status of errors with one of these codes; the others are 422."""
+from tunery.server.statuses import STATUSES
 
 _PATHS = re.compile(r"(?<![\w./])~?/(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
 

@@ -1,1 +1,11 @@
 """Use cases: the only thing the edges (command line, web, API) call. Decisions live here."""
+
+from tunery.workers.entry import ENTRY
+
+ENTRY.update(
+    run="tunery.train.worker",
+    job="tunery.services.job_kinds",
+    engine="tunery.decode.worker",
+    ended="tunery.services.notify",
+    questions="tunery.services.questions:QUESTIONS",
+)

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tunery.data.catalog import REGISTRY, SUFFIXES
+from tunery.data.dataset import REGISTRY, SUFFIXES
 from tunery.data.problems import visible
 from tunery.data.sources.probe import MAX_RATIO, RATIO_FREE_BYTES, suffix_of
 from tunery.env import free_bytes, human_bytes

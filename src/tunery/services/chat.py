@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from tunery.chat import builtin
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
+from tunery.decode.options import GREEDY, Sampling
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
-from tunery.infer.options import GREEDY, Sampling
+from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
-from tunery.models.resolve import ensure
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tunery.infer.conversation import Speaker
-    from tunery.infer.engine import Engine, Reply
+    from tunery.decode.conversation import Speaker
+    from tunery.decode.engine import Engine, Reply
 
 BASE = "base"
 MAX_NEW_TOKENS = 512
@@ -163,7 +163,7 @@ class Room:
         dtype = config.model.dtype if config and self.dtype == "auto" else self.dtype
         engine = self._engine(found.model_folder, dtype)
         from tunery.chat.template import ChatTemplate
-        from tunery.infer.conversation import Speaker
+        from tunery.decode.conversation import Speaker
 
         adapter = self._attach(engine, found.path) if found.base is not None else None
         own = self.template or (config.model.template if config else None)
@@ -177,7 +177,7 @@ class Room:
     def _engine(self, folder: Path, dtype: str) -> Engine:
         # Before torch is there: spinning threads stand in each other's way on a busy machine.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from tunery.infer.engine import TransformersEngine
+        from tunery.decode.engine import TransformersEngine
 
         key = (folder.resolve(), dtype)
         if key not in self._engines:

@@ -8,8 +8,9 @@ import time
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import manifest
-from tunery.runs.folder import RunFolder, fsync_dir, open_run
+from tunery.runs.folder import RunFolder, open_run
 from tunery.services import metrics, run_view
+from tunery.workers.folder import fsync_dir
 
 _TRASH = ".trash-"
 """What a killed deletion leaves; the worker's next start removes it."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import REGISTRY, Dataset, find
+from tunery.data.catalog import find
+from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.lint.options import CheckOptions

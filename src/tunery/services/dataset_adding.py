@@ -14,13 +14,13 @@ from tunery.data.lint.report import Report
 from tunery.data.sources.remote import fetch
 from tunery.errors import DataError
 from tunery.i18n import t
-from tunery.launch import jobs
+from tunery.jobs import start as jobs
+from tunery.jobs.process import Handle
 from tunery.services import dataset_copies as copies
 from tunery.services import dataset_edits, datasets, uploads
 from tunery.services.column_mapping import UPLOAD, source_path, suggested_name
 from tunery.services.dataset_checks import groups
 from tunery.services.dataset_rows import is_light, located
-from tunery.services.job import Handle
 
 Progress = Callable[[int, int, int], None]
 

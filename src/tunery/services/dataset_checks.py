@@ -17,15 +17,15 @@ from typing import Any
 
 from tunery import env
 from tunery.config.data import DataConfig
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.lint.report import ORDER, Report
 from tunery.data.problems import FileProblem, Phrase, Problem, visible
 from tunery.data.sources.base import Bad
 from tunery.data.variables import PLACEHOLDER
-from tunery.launch import jobs
+from tunery.jobs import start as jobs
+from tunery.jobs.process import Handle
 from tunery.services import datasets
 from tunery.services.dataset_rows import each_row, is_light, located, strings
-from tunery.services.job import Handle
 
 LANGUAGE_ROWS = 20_000
 MIXED_SHARE = 0.3

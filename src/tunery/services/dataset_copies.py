@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import BUILTIN, Dataset, find
+from tunery.data.catalog import BUILTIN, find
+from tunery.data.dataset import Dataset
 from tunery.data.problems import FileProblem
 from tunery.data.registered import changing, registered
 from tunery.data.sources.base import Bad

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.scan import scan
 from tunery.data.problems import FileProblem, Problem

@@ -2,7 +2,7 @@
 
 An index of 8 bytes a row grows only as far as somebody looked, so the first page of ten million
 rows is there at once. Text files are read where this is called; Parquet and Arrow need pyarrow,
-so the web process asks the desk (``sample_rows``), which calls :func:`read_page`.
+so the web process asks the warm one (``sample_rows``), which calls :func:`read_page`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import Dataset, find
+from tunery.data.catalog import find
+from tunery.data.dataset import Dataset
 from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import FileProblem, visible
 from tunery.data.sources import open_file
@@ -71,7 +72,7 @@ def page(
     limit: int = 50,
     query: str = "",
 ) -> dict[str, Any]:
-    """Give rows ``offset + 1`` and on as plain data, reading columnar files through the desk.
+    """Give rows ``offset + 1`` and on as plain data, reading columnar files in the warm process.
 
     Args:
         name: Any name of a dataset.
@@ -86,9 +87,9 @@ def page(
     config = config or DataConfig()
     if not is_columnar(located(name, config), config):
         return read_page(name, config, offset=offset, limit=limit, query=query)
-    from tunery.services import desk
+    from tunery.workers import warm
 
-    return desk.ask(
+    return warm.ask(
         "sample_rows",
         name=name,
         data=config.model_dump(mode="json", exclude_defaults=True),
@@ -112,7 +113,7 @@ def read_page(
 def sample_rows(
     name: str, data: Mapping[str, Any], *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
-    """The desk's question of :func:`page`: settings come as plain data."""
+    """The warm process's question of :func:`page`: settings come as plain data."""
     return read_page(
         name, DataConfig.model_validate(dict(data)), offset=offset, limit=limit, query=query
     )

@@ -13,8 +13,9 @@ from tunery.data.registered import registered
 from tunery.errors import DataError, unknown_name
 from tunery.i18n import t, translated
 from tunery.runs.store import list_runs
-from tunery.services import dataset_checks, dataset_edits, datasets, desk, models, roots
+from tunery.services import dataset_checks, dataset_edits, datasets, models, roots
 from tunery.services.dataset_rows import LIGHT_BYTES, located, size_bytes
+from tunery.workers import warm
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +105,17 @@ def named(name: str) -> None:
 
 
 def tokens(name: str, looking: Looking, *, row: int = 1, part: int | None = None) -> dict[str, Any]:
-    """One row as the model sees it; asked of the desk.
+    """One row as the model sees it; asked of the warm process.
 
     Raises:
         TuneryError: The dataset, the row or the model is not there.
     """
     named(name)
-    return desk.ask("preview_row", name=name, words=looking.words(), row=row, part=part)
+    return warm.ask("preview_row", name=name, words=looking.words(), row=row, part=part)
 
 
 def statistics(name: str, looking: Looking) -> dict[str, Any]:
-    """Token counts of a whole dataset; asked of the desk and kept for lists.
+    """Token counts of a whole dataset; asked of the warm process and kept for lists.
 
     Raises:
         TuneryError: The dataset or the model is not there, or rows cannot be used.
@@ -126,7 +127,7 @@ def statistics(name: str, looking: Looking) -> dict[str, Any]:
             fix=t("A run does it at its start; or: tunery data preview {name} --stats", name=name),
             code="big",
         )
-    found = desk.ask("statistics", name=name, words=looking.words(), lane=f"statistics:{name}")
+    found = warm.ask("statistics", name=name, words=looking.words(), lane=f"statistics:{name}")
     dataset_checks.keep_statistics(name, found, model=looking.model)
     return found
 

@@ -2,7 +2,7 @@
 
 The tokens are those of ``services.preview``, which are those a run trains on; here they are only
 joined where several of them spell one character, so that no broken character is ever shown. Heavy:
-the web process asks the desk (``preview_row``, ``statistics``).
+the web process asks the warm one (``preview_row``, ``statistics``).
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from typing import Any
 from tunery import env
 from tunery.config.data import DataConfig
 from tunery.data import lint
-from tunery.data.catalog import BUILTIN, Dataset, find, list_datasets
+from tunery.data.catalog import BUILTIN, find, list_datasets
 from tunery.data.content import file_hash
+from tunery.data.dataset import Dataset
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
 from tunery.data.registered import changing, registered

@@ -16,14 +16,14 @@ from typing import Any, assert_never
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.launch import jobs as launch
+from tunery.jobs import folder as jobs
+from tunery.jobs import start as launch
+from tunery.jobs.folder import Job
+from tunery.jobs.process import Handle
 from tunery.models import demo, hubcache, modelscope
 from tunery.models.download import Policy
 from tunery.models.progress import ProgressEvent
-from tunery.runs import jobs
-from tunery.runs.jobs import Job
 from tunery.services import models, sources
-from tunery.services.job import Handle
 
 PATIENT = {"attempts": 400, "max_delay_seconds": 30.0, "max_wait_seconds": 3600.0}
 """A job waits hours for a network: nobody sits in front of it."""

@@ -2,7 +2,7 @@
 
 A draft is a preset, the fields that were set, and what a YAML editor holds while it is wrong. It
 survives reload and restart; several have names. Checking is light and answers at once; what a run
-would do and need comes from the desk.
+would do and need comes from the warm process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from tunery.errors import ConfigError, ModelError, TuneryError, UnknownName
 from tunery.i18n import t
 from tunery.models.resolve import resolve
 from tunery.runs import store
-from tunery.services import advice, blanks, desk, filled, remedies
+from tunery.services import advice, blanks, filled, remedies
 from tunery.services import settings as configs
 from tunery.services.filled import Filled, Wrong
 from tunery.state.database import database
+from tunery.workers import warm
 
 FIRST = "draft"
 LONGEST_NAME = 60
@@ -81,7 +82,7 @@ class Checked:
 
     @property
     def can_plan(self) -> bool:
-        """Whether the desk can be asked."""
+        """Whether the warm process can be asked."""
         return self.filled.config is not None and not self.empty and not self.fetch
 
     def as_dict(self) -> dict[str, Any]:
@@ -245,9 +246,9 @@ def check(draft: Draft) -> Checked:
 
 
 def plan(
-    checked: Checked, *, measure: bool = False, timeout_seconds: float = desk.TIMEOUT_SECONDS
+    checked: Checked, *, measure: bool = False, timeout_seconds: float = warm.TIMEOUT_SECONDS
 ) -> dict[str, Any]:
-    """Ask the desk what a draft's run would be; the newest question of a draft wins.
+    """Ask the warm process what a draft's run would be; the newest question of a draft wins.
 
     Returns:
         ``plan``, ``remarks`` and ``hints``.
@@ -258,14 +259,14 @@ def plan(
     config = checked.filled.config
     assert config is not None
     try:
-        made = desk.ask(
+        made = warm.ask(
             "plan",
             lane=f"draft {checked.draft.name}",
             timeout_seconds=timeout_seconds,
             words=checked.filled.words,
             measure=measure,
         )
-    except desk.Superseded:
+    except warm.Superseded:
         raise
     except TuneryError as error:
         raise remedies.with_remedies(error) from error

@@ -12,8 +12,8 @@ from tunery import env
 from tunery.engines.base import Engine
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
-from tunery.launch.device import DeviceLock
 from tunery.models import files
+from tunery.runs.device import DeviceLock
 
 INTERPRETER_BYTES = 600 * 2**20
 """Python, torch and transformers, and the caches of a few conversations."""

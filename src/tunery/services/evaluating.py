@@ -17,16 +17,16 @@ from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
 from tunery.errors import ConfigError, DataError
 from tunery.i18n import t
-from tunery.launch import jobs
+from tunery.jobs import start as jobs
+from tunery.jobs.folder import Job
+from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
 from tunery.runs.folder import open_run
-from tunery.runs.jobs import Job
 from tunery.services import scores
-from tunery.services.job import Handle
 from tunery.types import Conversation, Example
 
 if TYPE_CHECKING:
-    from tunery.infer.conversation import Speaker
+    from tunery.decode.conversation import Speaker
 
 MAX_MODELS = 4
 MAX_ROWS = 2000
@@ -225,7 +225,7 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
 
     from tunery.data.collate import collate
     from tunery.data.tokenize import tokenize
-    from tunery.train.forward import token_losses
+    from tunery.policy.forward import token_losses
 
     model = speaker.engine.model(speaker.adapter)  # type: ignore[attr-defined]
     made = tokenize(example, speaker.template, speaker.engine.tokenizer, config.data)

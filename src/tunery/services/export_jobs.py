@@ -8,11 +8,11 @@ from typing import Any
 from tunery import env
 from tunery.errors import DataError
 from tunery.i18n import t, translated
-from tunery.launch import jobs
+from tunery.jobs import start as jobs
+from tunery.jobs.folder import Job
+from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
-from tunery.runs.jobs import Job
 from tunery.services import exporting
-from tunery.services.job import Handle
 
 STAGES = 2
 

@@ -23,13 +23,13 @@ from tunery.errors import ExportError
 from tunery.export.order import Order
 from tunery.i18n import t
 from tunery.models import files, hubcache
+from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
-from tunery.models.resolve import ensure
 from tunery.models.resolved import Resolved
 from tunery.registry import Registry
 from tunery.runs import manifest
-from tunery.runs.folder import fsync_dir
 from tunery.services.chat import trained_with
+from tunery.workers.folder import fsync_dir
 
 REPORT = "tunery_export.json"
 SPARE_BYTES = 64 << 20
@@ -98,9 +98,9 @@ def export(
     with staged(folder, force=force) as staging:
         stage(t("loading {name} and asking it {count} questions", name=name, count=20))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from tunery.decode.engine import quiet
         from tunery.export.trained import Trained
-        from tunery.infer.engine import quiet
-        from tunery.train.storage import fsync_tree
+        from tunery.storage import fsync_tree
 
         quiet()
         trained = Trained(order)

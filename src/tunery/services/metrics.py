@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunery.runs.events import Event, number, read_events
 from tunery.runs.folder import RunFolder
+from tunery.workers.log import Event, number, read_events
 
 KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
 """What a step event measures and a chart shows."""

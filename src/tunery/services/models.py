@@ -18,10 +18,10 @@ from tunery.errors import ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import consent, demo, facts, files, hubcache, importing, modelscope
 from tunery.models.download import Policy
+from tunery.models.ensure import pull as pull_model
 from tunery.models.memory import ModelShape, estimate
 from tunery.models.progress import Progress
 from tunery.models.pull import Source
-from tunery.models.pull import pull as pull_model
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs import store
 from tunery.runs.folder import RunFolder, names

@@ -28,12 +28,13 @@ import httpx
 from tunery import env
 from tunery.errors import ConfigError, RunError
 from tunery.i18n import t
-from tunery.launch import local
 from tunery.runs import store
-from tunery.runs.events import plain
-from tunery.runs.folder import RunFolder, read_json, write_json
-from tunery.runs.process import boot_id, is_alive, start_time
+from tunery.runs.folder import RunFolder
 from tunery.runs.status import RunStatus, derive
+from tunery.workers import local
+from tunery.workers.folder import read_json, write_json
+from tunery.workers.log import plain
+from tunery.workers.process import boot_id, is_alive, start_time
 
 WEBHOOK_SECONDS = 10.0
 WEBHOOK_TRIES_AFTER = (0.0, 2.0, 8.0)

@@ -23,11 +23,11 @@ from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
 from tunery.i18n import t
-from tunery.launch.command import worker_env
 from tunery.models.memory import ModelShape, estimate, fitting_micro_batch, trained_parameters
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.services.preparing import Checked, Listener, check
+from tunery.workers.environment import worker_env
 
 USABLE_SHARE = 0.8
 """Share of the free memory that a run may fill; the same as the worker's own."""

@@ -26,7 +26,8 @@ from tunery.errors import ConfigError, LaunchError
 from tunery.i18n import t
 from tunery.models.memory import BYTES, ModelShape, trained_parameters
 from tunery.models.progress import Progress, silent
-from tunery.runs.folder import RunFolder, check_name, create, find_taken, read_json, taken
+from tunery.runs.folder import RunFolder, check_name, create, find_taken, taken
+from tunery.workers.folder import read_json
 
 if TYPE_CHECKING:
     from tunery.data.examples import ExampleSet
@@ -212,7 +213,7 @@ def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
 
 def ensure_model(config: Config, progress: Progress) -> Resolved:
     """Find the base model; fetch or convert it first where it is not here yet."""
-    from tunery.models.resolve import ensure
+    from tunery.models.ensure import ensure
 
     return ensure(config.model.name, progress=progress)
 

@@ -67,7 +67,7 @@ def fetch_model(config: Config, progress: Fetching) -> None:
         config: The settings.
         progress: Told what happens meanwhile.
     """
-    from tunery.models.resolve import ensure
+    from tunery.models.ensure import ensure
 
     ensure(config.model.name, progress=progress)
 
@@ -177,7 +177,7 @@ def _index(examples: ExampleSet, row: int) -> int | None:
 
 def _template(config: Config) -> tuple[Any, Any]:
     from tunery.chat.template import ChatTemplate
-    from tunery.models.resolve import ensure
+    from tunery.models.ensure import ensure
     from tunery.models.tokenizer import load_light
 
     resolved = ensure(config.model.name)

@@ -17,11 +17,11 @@ from typing import Any
 from tunery import env
 from tunery.config.load import read_frozen
 from tunery.errors import TuneryError
-from tunery.runs.events import number, plain
 from tunery.runs.folder import RunFolder, names
 from tunery.runs.status import RunStatus, derive
 from tunery.services import metrics
 from tunery.services.run_marks import NONE, Marks, all_marks
+from tunery.workers.log import number, plain
 
 SPARK_POINTS = 60
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28

@@ -10,9 +10,10 @@ from tunery.config import settings
 from tunery.config.config import Config
 from tunery.config.load import dump, read_frozen, read_frozen_meta
 from tunery.redaction import redact
-from tunery.runs.folder import open_run, read_json
+from tunery.runs.folder import open_run
 from tunery.services.run_view import log_lines, view
 from tunery.services.settings import flat
+from tunery.workers.folder import read_json
 
 
 @dataclass(frozen=True)

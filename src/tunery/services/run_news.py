@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from tunery.errors import TuneryError
-from tunery.runs.events import Event, plain
 from tunery.runs.folder import open_run
 from tunery.runs.status import derive
 from tunery.services import metrics
+from tunery.workers.log import Event, plain
 
 MOST_STEPS = 200
 MOST_EVENTS = 200

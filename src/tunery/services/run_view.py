@@ -16,12 +16,12 @@ from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.runs import manifest
 from tunery.runs.diagnosis import Diagnosis, diagnose
-from tunery.runs.events import Event, number
 from tunery.runs.folder import RunFolder, open_run
 from tunery.runs.status import RunStatus
 from tunery.services import metrics, words
 from tunery.services.run_list import RunRow, rows_of
 from tunery.services.training import failure
+from tunery.workers.log import Event, number
 
 DIAGNOSED = 4000
 """A diagnosis of a long run looks at this many points of it."""

@@ -15,11 +15,11 @@ from typing import Any
 from tunery.config.load import from_tokens
 from tunery.errors import RunError, TuneryError
 from tunery.i18n import t
-from tunery.launch import local
 from tunery.runs.folder import RunFolder, check_name, default_name, find_taken, open_run
-from tunery.runs.process import WorkerFile
-from tunery.services import desk, remedies, training
+from tunery.services import remedies, training
 from tunery.state.database import database
+from tunery.workers import local, warm
+from tunery.workers.process import WorkerFile
 
 ROUTE = "POST /api/v1/runs"
 KEPT_SECONDS = 7 * 86400.0
@@ -73,7 +73,7 @@ def _prepared(key: str, words: list[str], name: str | None) -> RunFolder:
             continue
         _keep(key, words, run, started=False)
         try:
-            made = desk.ask("prepare", timeout_seconds=PREPARE_SECONDS, words=words, name=run)
+            made = warm.ask("prepare", timeout_seconds=PREPARE_SECONDS, words=words, name=run)
         except RunError:
             if name or not find_taken(run):
                 raise

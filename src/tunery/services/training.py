@@ -14,14 +14,15 @@ from typing import Any, Literal
 from tunery.config.load import Loaded, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
-from tunery.launch import local
 from tunery.runs import drift, manifest
 from tunery.runs.diagnosis import Diagnosis, diagnose
-from tunery.runs.events import Event, follow, number, read_events
 from tunery.runs.folder import RunFolder, open_run
-from tunery.runs.process import WorkerFile
 from tunery.runs.status import RunStatus, derive
 from tunery.services.preparing import prepare, read_rows, versions
+from tunery.workers import local
+from tunery.workers.entry import run_command
+from tunery.workers.log import Event, follow, number, read_events
+from tunery.workers.process import WorkerFile
 
 __all__ = [
     "Answers",
@@ -51,7 +52,7 @@ def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
         RunError: Something works in this folder already.
         LaunchError: The worker could not be started.
     """
-    return local.start(folder, allow_drift=allow_drift)
+    return local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
 
 
 @dataclass(frozen=True)

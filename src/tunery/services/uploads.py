@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunery import env
-from tunery.data.catalog import REGISTRY, SUFFIXES
+from tunery.data.dataset import REGISTRY, SUFFIXES
 from tunery.data.problems import visible
 from tunery.data.sources.probe import suffix_of
 from tunery.errors import DataError, UnknownName

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from tunery.i18n import t
-from tunery.runs.events import Event, number
 from tunery.runs.status import why
+from tunery.workers.log import Event, number
 
 DATA_CODE = re.compile(r"[A-Z]\d{3}")
 

@@ -11,21 +11,21 @@ import torch
 
 from tunery.adapters.base import ADAPTERS, Adapter
 from tunery.chat.template import ChatTemplate
+from tunery.data.rows import Rows
+from tunery.data.token_rows import TokenRow
 from tunery.methods.base import METHODS
+from tunery.optimizers.adamw import FlatAdamW
+from tunery.policy.forward import prepare
+from tunery.runs.context import Site
 from tunery.runs.folder import config_hash
-from tunery.train import drift
-from tunery.train.checkpoint import Checkpoint, Checkpoints
-from tunery.train.evaluate import TokenRow
-from tunery.train.forward import prepare
+from tunery.train.feed.order import Order
 from tunery.train.loop import Job
-from tunery.train.measure import Measure
+from tunery.train.measure.measure import Measure
 from tunery.train.memory import micro_batch_tokens
-from tunery.train.optim import FlatAdamW
-from tunery.train.order import Order
-from tunery.train.rows import Rows
-from tunery.train.saving import Saver
-from tunery.train.site import Site
-from tunery.train.state import State, seed_step
+from tunery.train.state import drift
+from tunery.train.state.checkpoint import Checkpoint, Checkpoints
+from tunery.train.state.saving import Saver
+from tunery.train.state.state import State, seed_step
 
 
 @dataclass

@@ -20,17 +20,18 @@ from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
 from tunery.data import examples
-from tunery.data.token_rows import TokenRows
+from tunery.data.rows import Rows
+from tunery.data.token_rows import TokenRow, TokenRows
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
-from tunery.train import drift, replay
+from tunery.runs.context import Site
 from tunery.train.assemble import Built, Parts, assemble
-from tunery.train.checkpoint import Checkpoints
-from tunery.train.evaluate import TokenRow, probe_rows
+from tunery.train.measure import replay
+from tunery.train.measure.evaluate import probe_rows
 from tunery.train.memory import threads
-from tunery.train.rows import Rows
-from tunery.train.site import Site
+from tunery.train.state import drift
+from tunery.train.state.checkpoint import Checkpoints
 from tunery.types import Conversation
 
 

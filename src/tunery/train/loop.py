@@ -21,22 +21,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tunery import faults
 from tunery.config.config import Config
+from tunery.data.rows import Rows
 from tunery.errors import RunFailed
 from tunery.memory import is_out_of_memory
 from tunery.methods.base import Method
+from tunery.optimizers.adamw import FlatAdamW
+from tunery.optimizers.schedule import learning_rate
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.train import anomaly, faults, first_batch
-from tunery.train.feed import Feed, StepBatches
-from tunery.train.measure import Measure
-from tunery.train.optim import FlatAdamW
-from tunery.train.order import Order
-from tunery.train.rows import Rows
-from tunery.train.saving import Saver
-from tunery.train.schedule import learning_rate
-from tunery.train.signals import StopRequests
-from tunery.train.state import State, seed_step
+from tunery.runs.signals import StopRequests
+from tunery.train.feed.feed import Feed, StepBatches
+from tunery.train.feed.order import Order
+from tunery.train.measure.measure import Measure
+from tunery.train.state.saving import Saver
+from tunery.train.state.state import State, seed_step
+from tunery.train.tell import anomaly, first_batch
 
 Ending = Literal["finished", "stopped"]
 

@@ -9,13 +9,14 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from tunery.runs import diagnosis
-from tunery.runs.events import read_events
-from tunery.train import final, report
+from tunery.runs.context import Site
+from tunery.storage import full_disk
 from tunery.train.assemble import Built
 from tunery.train.build import build
 from tunery.train.loop import Job, train
-from tunery.train.site import Site
-from tunery.train.storage import full_disk
+from tunery.train.state import final
+from tunery.train.tell import report
+from tunery.workers.log import read_events
 
 
 def run(site: Site) -> str:

@@ -18,22 +18,23 @@ import numpy as np
 
 from tunery.config.config import Config
 from tunery.config.load import read_frozen
+from tunery.data.rows import Rows
 from tunery.errors import TuneryError
-from tunery.launch.device import DeviceLock
 from tunery.models import load
 from tunery.models.resolve import resolve
-from tunery.runs.events import EventWriter, read_events
+from tunery.runs.context import Site
+from tunery.runs.device import DeviceLock
+from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control
-from tunery.train import replay
+from tunery.runs.signals import StopRequests
 from tunery.train.build import build, read_data
-from tunery.train.feed import Feed
+from tunery.train.feed.feed import Feed
+from tunery.train.feed.order import Order
 from tunery.train.loop import Job, take_step
+from tunery.train.measure import replay
 from tunery.train.memory import free_memory_bytes
-from tunery.train.order import Order
-from tunery.train.rows import Rows
-from tunery.train.signals import StopRequests
-from tunery.train.site import Site
+from tunery.workers.log import read_events
+from tunery.workers.process import Control
 
 LONG_STEPS, USUAL_STEPS = 2, 3
 

@@ -17,13 +17,13 @@ from typing import Any
 
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError
-from tunery.launch.device import DeviceLock, Holder
-from tunery.launch.local import already_running
 from tunery.memory import is_out_of_memory
+from tunery.runs.device import DeviceLock, Holder
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.runs.process import Control, Heartbeat, WorkerFile, try_lock
-from tunery.train.signals import Stopped, StopRequests
+from tunery.runs.signals import Stopped, StopRequests
+from tunery.workers.local import already_running
+from tunery.workers.process import Control, Heartbeat, WorkerFile, try_lock
 
 LOCK_SECONDS = 10.0
 
@@ -85,8 +85,8 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
     try:
         events.write("status", status="running", pid=os.getpid())
         # Only now: a queued run must not hold the memory of torch and a model.
+        from tunery.runs.context import Site
         from tunery.train.session import run
-        from tunery.train.site import Site
 
         return run(Site(folder, config, meta, events, stop, device, allow_drift))
     finally:

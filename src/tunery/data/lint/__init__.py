@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import scan

@@ -11,7 +11,7 @@ from tunery.data.sources.base import ReadOptions
 
 if TYPE_CHECKING:
     from tunery.config.data import DataConfig
-    from tunery.data.catalog import Dataset
+    from tunery.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)

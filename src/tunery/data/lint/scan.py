@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.index import FileRows
 from tunery.data.lint import texts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 from tunery.data.formats import FORMATS, Format, RowOptions
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.lint.options import CheckOptions

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
-from tunery.data.catalog import SUFFIXES, Dataset
+from tunery.data.dataset import SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import DataError
 from tunery.i18n import t

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunery.data.catalog import Dataset
+from tunery.data.dataset import Dataset
 
 
 def fetch(dataset: Dataset) -> Dataset:

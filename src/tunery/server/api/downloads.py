@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunery.launch import jobs as launch
+from tunery.jobs import start as launch
 from tunery.services import downloads, sources
 
 router = APIRouter(prefix="/api/v1/downloads", tags=["downloads"])

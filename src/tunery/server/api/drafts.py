@@ -7,12 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from tunery.services import desk, drafts
+from tunery.errors import TuneryError
+from tunery.services import drafts
+from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
 
 PLAN_SECONDS = 2.0
-"""How long the answer to a change waits for the plan of a warm desk; later it is asked for."""
+"""How long the answer to a change waits for the plan of the warm process; later it is asked for."""
 
 FieldValue = str | bool | int | float | list[str] | dict[str, str] | None
 
@@ -88,7 +90,7 @@ def change(name: str, given: Change) -> dict[str, Any]:
     answer = checked.as_dict() | {"plan": None, "planning": checked.can_plan}
     if wrong is not None:
         answer |= {"yaml_error": {"message": wrong.message, "fix": wrong.fix}}
-    if given.plan and wrong is None and checked.can_plan and desk.desk().is_warm:
+    if given.plan and wrong is None and checked.can_plan and warm.pool().is_warm:
         answer |= _quick_plan(checked)
     return answer
 
@@ -120,14 +122,14 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
         return checked.as_dict() | {"plan": None, "planning": False}
     try:
         return drafts.plan(checked, measure=how.measure)
-    except desk.Superseded:
+    except warm.Superseded:
         return {"superseded": True}
 
 
 def _quick_plan(checked: drafts.Checked) -> dict[str, Any]:
     try:
         return drafts.plan(checked, timeout_seconds=PLAN_SECONDS) | {"planning": False}
-    except desk.TuneryError as error:
+    except TuneryError as error:
         if error.code in ("timeout", "superseded"):
             return {}
         return {"planning": False, "plan_error": error.as_dict()}

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tunery import env
 from tunery.errors import TuneryError
 from tunery.i18n import t
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
 from tunery.server.security.paths import under
 from tunery.services import evaluating, export_jobs, serving
 from tunery.services.evaluating import Wanted

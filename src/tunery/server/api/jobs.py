@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from tunery.launch import jobs as launch
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
+from tunery.jobs import start as launch
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 STORY_EVENTS = 200

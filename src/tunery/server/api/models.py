@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.services import desk, model_shelf, models, resolving
+from tunery.services import model_shelf, models, resolving
+from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
 CODE_CHARACTERS = 200_000
@@ -99,7 +100,7 @@ def revoke_code(given: Named) -> dict[str, Any]:
 @router.get("/models/{name:path}")
 def show(name: str) -> dict[str, Any]:
     """Everything about one model."""
-    return desk.ask("describe_model", name=name)
+    return warm.ask("describe_model", name=name)
 
 
 @router.delete("/models/{name:path}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from tunery.launch import queue
+from tunery.runs import queue
 
 router = APIRouter(prefix="/api/v1/queue", tags=["runs"])
 

@@ -12,9 +12,7 @@ from starlette.responses import FileResponse, Response
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
-from tunery.runs.events import plain
 from tunery.runs.folder import open_run
-from tunery.runs.process import Control
 from tunery.services import checkpoints as saved_states
 from tunery.services import (
     comparing,
@@ -26,6 +24,8 @@ from tunery.services import (
     run_view,
     training,
 )
+from tunery.workers.log import plain
+from tunery.workers.process import Control
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 

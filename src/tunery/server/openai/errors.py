@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from tunery.errors import EngineError, TuneryError, UnknownName
-from tunery.server.problems import STATUSES
+from tunery.server.statuses import STATUSES
 
 # Nothing of this machine belongs in an answer: paths, addresses in memory, tracebacks.
 _PRIVATE = re.compile(

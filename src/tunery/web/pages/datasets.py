@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.data.catalog import SUFFIXES
+from tunery.data.dataset import SUFFIXES
 from tunery.services import dataset_edits, dataset_shelf, uploads
 from tunery.web.render import render
 

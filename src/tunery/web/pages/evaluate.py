@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
 from tunery.services import datasets, speakers
 from tunery.services.speakers import SpeakerGroup
 from tunery.web.render import render

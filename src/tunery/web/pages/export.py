@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery import env
-from tunery.runs import jobs
+from tunery.jobs import folder as jobs
 from tunery.services import export_jobs, serving, speakers
 from tunery.services.speakers import SpeakerGroup
 from tunery.web.render import render

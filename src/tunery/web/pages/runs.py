@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.launch import queue
+from tunery.runs import queue
 from tunery.services import notify, run_list
 from tunery.web.render import render
 

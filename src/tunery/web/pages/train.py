@@ -11,10 +11,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tunery.chat import builtin
 from tunery.data.formats import FORMATS
 from tunery.i18n import t
-from tunery.services import datasets, desk, drafts, forms, models
+from tunery.services import datasets, drafts, forms, models
 from tunery.services import settings as configs
 from tunery.services.forms import Field, Form, Option
 from tunery.web.render import render
+from tunery.workers import warm
 
 router = APIRouter(include_in_schema=False)
 
@@ -115,7 +116,7 @@ def train(request: Request, draft: str = "", model: str = "", dataset: str = "")
     if chosen:
         found = drafts.put(drafts.Draft(found.name, found.preset, {**found.fields, **chosen}))
         return RedirectResponse(f"{root}/train?draft={found.name}", 303)
-    desk.desk().warm()
+    warm.pool().warm()
     return page(request, found)
 
 

@@ -1,0 +1,149 @@
+"""From a request to the tokens a model reads: the chat template's rendering, or raw text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tunery.chat.control import Marked, unmark
+from tunery.chat.template import ChatTemplate
+from tunery.decode.engine import too_long
+from tunery.decode.served import ServedModel
+from tunery.engines.base import GenerateRequest
+from tunery.errors import DataError, EngineError
+from tunery.i18n import t
+from tunery.types import Message, Role, ToolCall
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads: the tokens, and the text they are made of."""
+
+    ids: list[int]
+    text: str
+    stop_ids: frozenset[int]
+
+
+def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | None) -> Prompt:
+    """Render and encode a request's prompt.
+
+    Raises:
+        EngineError: ``too_long``, or ``bad_template``: the template has no place for a message.
+    """
+    template = model.template_for(adapter, request.template)
+    if model.surely_too_long(_all_text(request)):
+        raise EngineError(
+            t("The prompt is longer than the {limit} tokens that the model reads.",
+              limit=model.context_length),
+            fix=t("Shorten it."),
+            code="too_long",
+        )  # fmt: skip
+    try:
+        marked = _raw(template, request.prompt) if request.prompt is not None else None
+        if marked is None:
+            marked, ids = _conversation(template, request)
+        else:
+            ids = _beginning(template) + template.encoder.encode(marked)
+    except DataError as error:
+        raise EngineError(error.message, fix=error.fix, code="bad_template") from error
+    if not ids:
+        raise EngineError(
+            t("The prompt is empty."), fix=t("Write something to go on from."), code="bad_template"
+        )
+    if len(ids) >= model.context_length:
+        error = too_long(len(ids), model.context_length)
+        raise EngineError(error.message, fix=t("Shorten it."), code="too_long")
+    return Prompt(ids, marked.text, template.stop_ids)
+
+
+def to_message(value: Mapping[str, Any]) -> Message:
+    """Read one message in OpenAI's shape.
+
+    Raises:
+        EngineError: ``bad_template``: no such role, or content that is no text.
+    """
+    role = {"developer": "system", "function": "tool"}.get(
+        str(value.get("role")), value.get("role")
+    )
+    if role not in ROLES:
+        raise EngineError(
+            t("A message has the role {role}; known: {names}.", role=role,
+              names=", ".join(ROLES)),
+            code="bad_template",
+        )  # fmt: skip
+    thinking = value.get("reasoning_content") or value.get("thinking")
+    return Message(
+        cast(Role, role),
+        _content(value.get("content")),
+        thinking=str(thinking) if thinking else None,
+        tool_calls=tuple(_call(call) for call in value.get("tool_calls") or ()),
+        tool_call_id=value.get("tool_call_id"),
+        name=value.get("name"),
+    )
+
+
+def _conversation(template: ChatTemplate, request: GenerateRequest) -> tuple[Marked, list[int]]:
+    messages = [to_message(value) for value in request.messages or ()]
+    begun = ""
+    if request.continue_last and messages and messages[-1].role == "assistant":
+        begun = messages.pop().content
+    values = dict(request.template_values)
+    thinking = "off" if values.get("enable_thinking") is False else "strip_history"
+    tools = [dict(tool) for tool in request.tools or ()]
+    marked = template.prompt(messages, tools, thinking=thinking, values=values)
+    ids = template.encoder.encode(marked)
+    if begun:
+        rest = unmark(template.control.mark(begun, assistant=True))
+        ids = ids + template.encoder.encode_rest(rest)
+        marked = Marked(marked.text + rest.text, marked.literal)
+    return marked, ids
+
+
+def _raw(template: ChatTemplate, text: str) -> Marked:
+    return unmark(template.control.mark(text))
+
+
+def _beginning(template: ChatTemplate) -> list[int]:
+    """BOS, where the tokenizer puts one before every text."""
+    bos = template.tokenizer.bos_token_id
+    return [bos] if bos is not None and bos in template.tokenizer.encode("") else []
+
+
+def _all_text(request: GenerateRequest) -> str:
+    if request.prompt is not None:
+        return request.prompt
+    return "".join(_content(message.get("content")) for message in request.messages or ())
+
+
+def _content(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in value]
+        if all(isinstance(text, str) for text in texts):
+            return "".join(map(str, texts))
+    raise EngineError(
+        t("The content of a message must be text; this model reads nothing else."),
+        code="bad_template",
+    )
+
+
+def _call(value: Mapping[str, Any]) -> ToolCall:
+    function = value.get("function") or value
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            arguments = None
+    if not isinstance(arguments, dict):
+        raise EngineError(
+            t("The arguments of a tool call must be a JSON object."), code="bad_template"
+        )
+    return ToolCall(str(function.get("name", "")), arguments, value.get("id"))

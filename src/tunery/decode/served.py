@@ -1,0 +1,164 @@
+"""A loaded base model with everything a request needs: tokenizer, templates, adapters, both passes.
+
+The lean pass (lean.py) reads what it understands, the general one (serial.py) everything else. An
+adapter is attached when a request first wears it.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tunery.chat.template import ChatTemplate
+from tunery.decode.engine import quiet
+from tunery.decode.grammar import Grammars
+from tunery.decode.kvcache import PrefixStore
+from tunery.decode.lean import LeanModel, matches, understood
+from tunery.decode.lean_lora import LoraLayers, is_lean
+from tunery.decode.serial import SerialModel
+from tunery.decode.switch import AdapterSwitch
+from tunery.errors import EngineError, ModelError, TuneryError
+from tunery.i18n import t
+from tunery.models import files
+from tunery.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+
+KEPT_SHARE = 0.05
+"""Of the free memory, for prompts kept for the next turn."""
+
+
+class ServedModel:
+    """One base in memory.
+
+    Args:
+        folder: The base model's folder.
+        dtype: ``auto``, ``fp32`` or ``bf16``.
+        device: As ``model.device``.
+        lean: False keeps to the general pass.
+
+    Raises:
+        ModelError: The folder cannot be loaded, or there is no such device.
+    """
+
+    def __init__(
+        self, folder: Path, *, dtype: str = "auto", device: str = "auto", lean: bool = True
+    ) -> None:
+        quiet()
+        self.folder = folder
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.tokenizer = load_tokenizer(folder)
+        self.template = ChatTemplate.load(self.tokenizer)
+        model: Any = load_model(folder, dtype=self.dtype, device=self.device)
+        text_config = model.config.get_text_config()
+        self.context_length = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 20)
+        self.vocab_size = int(text_config.vocab_size)
+        self.lean = self._lean(model) if lean and understood(model) else None
+        self._base = model
+        self.switch = AdapterSwitch(model)
+        self.serial = SerialModel(self.switch)
+        self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
+        self.adapters: dict[str, str] = {}
+        self._templates: dict[str, ChatTemplate] = {}
+        self._grammars: Grammars | None = None
+        self._longest = max((len(token) for token in self.tokenizer.get_vocab()), default=1)
+
+    @property
+    def dtype_name(self) -> str:
+        """``fp32`` or ``bf16``."""
+        return {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(self.dtype, "fp16")
+
+    def pass_for(self, adapter: str | None) -> LeanModel | SerialModel:
+        """Who reads for requests with this adapter (its attached name)."""
+        if self.lean is not None and (adapter is None or adapter in self.lean.adapters):
+            return self.lean
+        return self.serial
+
+    def template_for(self, adapter: str | None, name: str | None = None) -> ChatTemplate:
+        """The template named, else that of the adapter's folder, else the base's.
+
+        Raises:
+            EngineError: ``bad_template``: there is no such template.
+        """
+        if name is None:
+            return self._templates.get(adapter or "", self.template)
+        key = f"name:{name}"
+        if key not in self._templates:
+            try:
+                self._templates[key] = ChatTemplate.load(self.tokenizer, name)
+            except TuneryError as error:
+                raise EngineError(error.message, fix=error.fix, code="bad_template") from error
+        return self._templates[key]
+
+    def attach(self, folder: str) -> str:
+        """Load an adapter folder, once; return the name it is worn by.
+
+        Call it from the thread that generates: it changes the model.
+
+        Raises:
+            EngineError: ``bad_adapter``: it is not whole, or was made for another base.
+        """
+        path = Path(folder).resolve()
+        stamp = _stamp(path)
+        if stamp not in self.adapters:
+            name = f"adapter{len(self.adapters)}"
+            try:
+                self.switch.attach(name, path)
+                own = self._own_template(path)
+            except TuneryError as error:
+                raise EngineError(error.message, fix=error.fix, code="bad_adapter") from error
+            if self.lean is not None and is_lean(self.switch.model, name):
+                self.lean.adapters[name] = LoraLayers(self._base, name)
+            if own is not None:
+                self._templates[name] = own
+            self.adapters[stamp] = name
+        return self.adapters[stamp]
+
+    def attached(self, folder: str) -> str | None:
+        """The name of an adapter that is attached already."""
+        return self.adapters.get(_stamp(Path(folder).resolve()))
+
+    def grammars(self) -> Grammars:
+        """The maker of schema matchers, made at first use."""
+        if self._grammars is None:
+            self._grammars = Grammars(self.tokenizer, self.template.stop_id)
+        return self._grammars
+
+    def surely_too_long(self, text: str) -> bool:
+        """Whether so much text cannot fit, judged without tokenizing it.
+
+        No token spells more bytes than the longest one of the vocabulary has letters.
+        """
+        return len(text) > self.context_length * self._longest
+
+    def _lean(self, model: Any) -> LeanModel | None:
+        lean = LeanModel(model)
+        if matches(lean, model):
+            return lean
+        del lean
+        gc.collect()
+        return None
+
+    def _own_template(self, path: Path) -> ChatTemplate | None:
+        if not (path / "tokenizer_config.json").is_file():
+            return None
+        own = load_tokenizer(path)
+        if not own.chat_template or len(own) != len(self.tokenizer):
+            return None
+        return ChatTemplate.load(own)
+
+
+def _stamp(path: Path) -> str:
+    """An adapter as it is now: one that is trained anew in its place is another."""
+    try:
+        stat = files.check_adapter(path).stat()
+    except ModelError as error:
+        raise EngineError(error.message, fix=error.fix, code="bad_adapter") from error
+    except OSError as error:
+        raise EngineError(
+            t("{folder}: the adapter cannot be read.", folder=path), code="bad_adapter"
+        ) from error
+    return f"{path}:{stat.st_mtime_ns}:{stat.st_size}"

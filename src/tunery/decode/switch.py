@@ -1,0 +1,162 @@
+"""Adapters on one loaded base: put on, switched and taken off without touching a base weight.
+
+PEFT owns the format and every kind of adapter. For plain LoRA on linear layers, which is nearly
+all of them, a step of decoding is mostly the cost of calling small operations. Where the layers
+are prepacked anyway and memory is there, such an adapter is worn as blocked copies of the merged
+weights, so that it decodes as fast as the bare base; the base's own weights are never written.
+Elsewhere those layers get a forward pass with as few operations as possible. Without an adapter the
+base layers run as if none had ever been there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tunery.decode.prepack import fits, pack, packed_linear, prepack
+from tunery.models.load import load_adapter
+
+Forward = Callable[..., Tensor]
+
+
+class AdapterSwitch:
+    """One base model and the adapters it can wear.
+
+    Args:
+        base: The loaded base, in eval mode; owned by the switch from now on.
+    """
+
+    def __init__(self, base: PreTrainedModel) -> None:
+        self.model: Any = base
+        self._names: list[str] = []
+        self._worn: str | None = None
+        self._packed: list[nn.Linear] | None = None
+        self._merged: dict[str, dict[LoraLinear, Forward]] = {}
+
+    def attach(self, name: str, folder: Path) -> None:
+        """Load an adapter folder; it is worn when ``wear`` asks for it.
+
+        Raises:
+            ModelError: It is not whole, or was made for another base.
+            ValueError: The name is taken.
+        """
+        if name in self._names:
+            raise ValueError(f"an adapter named {name!r} is attached already")
+        self._unpack()
+        self.model = load_adapter(self.model, folder, name).eval()
+        self._names.append(name)
+        self._worn = None
+        self._disable()
+
+    def wear(self, name: str | None) -> nn.Module:
+        """Switch to an adapter, or with None to the bare base, and return the model to run.
+
+        Raises:
+            KeyError: No adapter of that name is attached.
+        """
+        if name is not None and name not in self._names:
+            raise KeyError(name)
+        if self._packed is None:
+            self._packed = prepack(self.model)
+            self._worn = None
+            self._shorten(None)
+        if name != self._worn:
+            if name is None:
+                self._disable()
+            else:
+                if hasattr(self.model.base_model, "enable_adapter_layers"):
+                    self.model.base_model.enable_adapter_layers()
+                self.model.set_adapter(name)
+                self.model.requires_grad_(False)
+            self._shorten(name)
+            self._worn = name
+        model = self.model
+        if not isinstance(model, PeftModel):
+            return model
+        if name is None or not model.peft_config[name].is_prompt_learning:
+            return model.get_base_model()  # the same layers, without the wrapper's own hooks
+        return model
+
+    def _disable(self) -> None:
+        if hasattr(self.model.base_model, "disable_adapter_layers"):
+            self.model.base_model.disable_adapter_layers()
+
+    def _unpack(self) -> None:
+        for layer in self._packed or ():
+            del layer.forward
+        for layer in self._lora_layers():
+            vars(layer).pop("forward", None)
+        self._packed = None
+        self._merged.clear()
+
+    def _lora_layers(self) -> list[LoraLinear]:
+        return [module for module in self.model.modules() if isinstance(module, LoraLinear)]
+
+    def _shorten(self, name: str | None) -> None:
+        """Give each plain LoRA layer the shortest forward pass for this adapter."""
+        merged = self._merge(name) if name is not None else {}
+        for layer in self._lora_layers():
+            vars(layer).pop("forward", None)
+            if is_plain(layer, name):
+                vars(layer)["forward"] = merged.get(layer) or _forward_of(layer, name)
+
+    def _merge(self, name: str) -> dict[LoraLinear, Forward]:
+        """Blocked copies of the merged weights, of all layers or (without room) of none."""
+        if name not in self._merged:
+            packed = set(self._packed or ())
+            layers = [
+                layer
+                for layer in self._lora_layers()
+                if name in layer.lora_A and is_plain(layer, name) and layer.base_layer in packed
+            ]
+            room = fits(sum(cast(Tensor, layer.base_layer.weight).nbytes for layer in layers))
+            self._merged[name] = {layer: _merged(layer, name) for layer in layers} if room else {}
+        return self._merged[name]
+
+
+def is_plain(layer: LoraLinear, name: str | None) -> bool:
+    """Whether this layer is ``base(x) + scaling * B A x`` for an adapter, and nothing more."""
+    if type(layer) is not LoraLinear or layer.merged:
+        return False
+    if name is None or name not in layer.lora_A:
+        return True
+    return name not in layer.lora_variant and not layer.lora_bias[name] and not layer.fan_in_fan_out
+
+
+def _forward_of(layer: LoraLinear, name: str | None) -> Forward:
+    base = cast(Forward, layer.base_layer.forward)
+    if name is None or name not in layer.lora_A:
+        return base
+    a: Any = layer.lora_A[name]
+    b: Any = layer.lora_B[name]
+    a_IR = a.weight.detach().t().contiguous()
+    b_RO = (b.weight.detach() * layer.scaling[name]).t().contiguous()
+    return functools.partial(_lora_linear, base, a_IR, b_RO)
+
+
+def _merged(layer: LoraLinear, name: str) -> Forward:
+    """The layer with its adapter merged in fp32 and rounded once, as a blocked copy."""
+    base = cast(nn.Linear, layer.base_layer)
+    a: Any = layer.lora_A[name]
+    b: Any = layer.lora_B[name]
+    update = b.weight.detach().float() @ a.weight.detach().float() * layer.scaling[name]
+    weight = (base.weight.detach().float() + update).to(base.weight.dtype)
+    bias = None if base.bias is None else base.bias.detach()
+    return functools.partial(packed_linear, pack(weight), bias)
+
+
+def _lora_linear(base: Forward, a_IR: Tensor, b_RO: Tensor, x: Tensor) -> Tensor:
+    """Base and update in four operations: at one row, calling them is what they cost."""
+    result = base(x)
+    flat = result.reshape(-1, b_RO.shape[1]).to(b_RO.dtype)
+    inner = torch.mm(x.reshape(-1, a_IR.shape[0]).to(a_IR.dtype), a_IR)
+    # As PEFT: added in the adapter's precision, then rounded once.
+    return torch.addmm(flat, inner, b_RO).to(result.dtype).view(result.shape)

@@ -1,0 +1,1 @@
+"""Long work beside training: downloads, checks, evaluations, exports, a process each."""

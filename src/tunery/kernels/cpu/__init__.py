@@ -1,0 +1,1 @@
+"""Kernels of a decoding step for x86 processors with AVX-512."""

@@ -1,0 +1,53 @@
+"""A model by any name, fetched or imported first where it is not on this machine."""
+
+from __future__ import annotations
+
+from tunery.errors import ModelError
+from tunery.models.download import Policy
+from tunery.models.progress import Progress, silent
+from tunery.models.pull import Source, fetch
+from tunery.models.resolve import Resolved, resolve
+
+
+def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
+    """Resolve a name, and fetch or import first what it stands for where that is needed.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    fetched: set[str] = set()
+    while True:
+        try:
+            return resolve(name)
+        except ModelError as error:
+            # an adapter's base is asked for only when the adapter itself is there
+            target = str(error.fields.get("target", ""))
+            if error.fields.get("remedy") != "pull" or target in fetched:
+                raise
+            fetched.add(target)
+        fetch(target, progress=progress or silent)
+
+
+def pull(
+    name: str,
+    *,
+    revision: str | None = None,
+    source: Source = "hf",
+    progress: Progress | None = None,
+    policy: Policy | None = None,
+) -> Resolved:
+    """Fetch or import a model, and the base model of an adapter, and say where it is.
+
+    Args:
+        name: A hub id (optionally @revision), a .gguf file, or ``demo``.
+        revision: Branch, tag or commit; the same as @revision in the name.
+        source: ``hf`` (or a mirror, by HF_ENDPOINT) or ``modelscope``.
+        progress: Told what happens.
+        policy: How patient the download is.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    wanted = name if not revision else f"{name.partition('@')[0]}@{revision}"
+    fetch(wanted, source=source, progress=progress or silent, policy=policy)
+    return ensure(wanted, progress=progress)

@@ -1,0 +1,68 @@
+"""Where a run takes place: its folder, settings, log and requests, handed to whoever builds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunery.config.config import Config
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import RunFolder
+from tunery.runs.signals import StopRequests
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass
+class Site:
+    """Where a run takes place.
+
+    Args:
+        folder: Its folder.
+        config: Its frozen settings.
+        meta: The ``_run`` part of config.yaml.
+        events: Its log.
+        stop: Requests to stop.
+        device: ``cpu`` or ``cuda:N``.
+        allow_drift: Changed fields that the user accepts.
+        started: When this session began, by the monotonic clock.
+    """
+
+    folder: RunFolder
+    config: Config
+    meta: dict[str, Any]
+    events: EventWriter
+    stop: StopRequests
+    device: str
+    allow_drift: Collection[str] = ()
+    started: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        """Tell the begin and the end of a phase; stop before it if asked to."""
+        self.stop.check()
+        self.events.write("phase", phase=name, state="begin")
+        started = time.monotonic()
+        yield
+        seconds = round(time.monotonic() - started, 3)
+        self.events.write("phase", phase=name, state="end", seconds=seconds)
+
+    def progress(self, phase: str) -> Callable[[int, int], None]:
+        """A callback ``(done, total)`` that tells at most one event a second, and stops."""
+        told = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            self.stop.check()
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                self.events.write("phase", phase=phase, state="progress", done=done, total=total)
+
+        return tell
+
+    def warn(self, code: str, text: str, count: int = 1) -> None:
+        """Tell a counted warning."""
+        self.events.write("warning", code=code, text=text, count=count)

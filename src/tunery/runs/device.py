@@ -1,0 +1,215 @@
+"""One run a device: an OS lock that the kernel frees when its holder dies.
+
+The lock is ``flock`` on ``device-<id>.lock`` under TUNERY_HOME/locks; who holds it is written
+into the file. Whoever must wait takes a numbered ticket, itself locked, with its run's name in it;
+the oldest living ticket is next, unless somebody has put the tickets in another order
+(``launch.queue``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tunery import env
+from tunery.errors import LaunchError
+from tunery.i18n import t
+from tunery.workers.folder import read_json
+from tunery.workers.process import is_locked, try_lock
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has the device."""
+
+    run: str
+    pid: int
+    ahead: int = 0
+    """How many other runs wait before this one."""
+
+    def reason(self, device: str) -> str:
+        """Say in one English sentence why a run waits, for its event."""
+        waits = f"waits for {device}: run {self.run or '?'} holds it"
+        return f"{waits}, {self.ahead} more before this one" if self.ahead else waits
+
+    def as_fields(self, device: str) -> dict[str, Any]:
+        """The fields of the ``queued`` event: the sentence, and what it is made of."""
+        return {
+            "reason": self.reason(device),
+            "device": device,
+            "held_by": self.run,
+            "ahead": self.ahead,
+        }
+
+
+def device_id(device: str) -> str:
+    """Name a device for its lock file: ``cpu``, ``cuda-0``.
+
+    ``cuda:N`` is counted within CUDA_VISIBLE_DEVICES, so it is mapped back to the machine's
+    own number (or uuid).
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        index = index or "0"
+        visible = [v.strip() for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+        if index.isdigit() and int(index) < len(visible) and visible[int(index)]:
+            index = visible[int(index)]
+    name = f"{kind}-{index}" if index else kind
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def read_order(queue: Path) -> Callable[[str], tuple[int, str]]:
+    """How the tickets of a queue sort: those put in order first, then by time of arrival.
+
+    Args:
+        queue: The folder of tickets; the order lies beside it.
+    """
+    said = read_json(queue.with_suffix(".order")).get("tickets")
+    wanted = cast("list[object]", said) if isinstance(said, list) else []
+    place = {name: i for i, name in enumerate(wanted) if isinstance(name, str)}
+    return lambda name: (place.get(name, len(place)), name)
+
+
+class DeviceLock:
+    """The lock of one device.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+        run: Name of the run that wants it, shown to those who wait.
+    """
+
+    def __init__(self, device: str, *, run: str = "") -> None:
+        self.device = device
+        self.run = run
+        folder = env.locks_dir()
+        self.path = folder / f"device-{device_id(device)}.lock"
+        self._queue = folder / f"device-{device_id(device)}.queue"
+        self._descriptor: int | None = None
+
+    def acquire(
+        self,
+        *,
+        wait: bool = True,
+        on_wait: Callable[[Holder], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Take the device; wait in turn if it is in use.
+
+        Args:
+            wait: False gives up at once where another holds it.
+            on_wait: Told who holds it, at first and whenever that changes.
+            should_stop: Asked while waiting; True gives up.
+
+        Returns:
+            True once the device is ours, False if it was given up.
+
+        Raises:
+            LaunchError: The folder of locks cannot be written.
+        """
+        with self._ticket() as ticket:
+            told: Holder | None = None
+            while True:
+                ahead = self._ahead(ticket)
+                if ahead == 0 and self._try():
+                    return True
+                if not wait or (should_stop and should_stop()):
+                    return False
+                holder = self.holder(ahead=ahead)
+                if holder != told and on_wait and holder:
+                    on_wait(holder)
+                    told = holder
+                time.sleep(POLL_SECONDS)
+
+    def release(self) -> None:
+        """Give the device back; harmless if it is not ours."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def held(self) -> bool:
+        """Say whether anybody holds the device."""
+        return is_locked(self.path)
+
+    def holder(self, *, ahead: int = 0) -> Holder | None:
+        """Who holds the device; None where it is free or the holder has not said yet."""
+        if not self.held():
+            return None
+        try:
+            said: Any = json.loads(self.path.read_text(encoding="utf-8"))
+            return Holder(run=str(said["run"]), pid=int(said["pid"]), ahead=ahead)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def __enter__(self) -> DeviceLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _try(self) -> bool:
+        descriptor = self._lock(self.path)
+        if descriptor is None:
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"run": self.run, "pid": os.getpid()}).encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    @contextlib.contextmanager
+    def _ticket(self) -> Generator[Path]:
+        """Stand in line: a locked file whose name sorts by time of arrival in this boot."""
+        self._make(self._queue)
+        path = self._queue / f"{time.monotonic_ns():020d}-{os.getpid()}"
+        descriptor = self._lock(path)
+        if descriptor is not None:
+            os.pwrite(descriptor, json.dumps({"run": self.run, "pid": os.getpid()}).encode(), 0)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _ahead(self, ticket: Path) -> int:
+        """Count the living tickets before ours; dead ones are cleared away."""
+        count = 0
+        order = read_order(self._queue)
+        mine = order(ticket.name)
+        for other in self._queue.iterdir():
+            if is_locked(other):
+                count += order(other.name) < mine
+            elif other.name < ticket.name:
+                other.unlink(missing_ok=True)
+        return count
+
+    def _lock(self, path: Path) -> int | None:
+        self._make(path.parent)
+        try:
+            return try_lock(path)
+        except OSError as error:
+            raise _no_locks(path, error) from error
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_locks(folder, error) from error
+
+
+def _no_locks(path: Path, error: OSError) -> LaunchError:
+    return LaunchError(
+        t("{path}: the device lock cannot be made: {reason}.", path=path, reason=error.strerror),
+        fix=t("Make that folder writable, or set TUNERY_HOME to another one."),
+        path=path,
+    )

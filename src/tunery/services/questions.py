@@ -1,0 +1,86 @@
+"""What the warm process may be asked: a fixed table, and questions that have no other home.
+
+Each function takes plain data and returns plain data; it runs in a process of its own that has
+everything heavy imported already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.config.load import Loaded, from_tokens
+from tunery.runs.folder import RunFolder
+from tunery.services import planning, preparing
+
+HEAVY = (
+    "torch", "transformers", "peft", "pyarrow", "tunery.train.trial", "tunery.services.preview",
+    "tunery.data.examples", "tunery.data.preview", "tunery.services.preparing",
+)  # fmt: skip
+"""What the warm process imports before the first question."""
+
+QUESTIONS: dict[str, str] = {
+    "describe_model": "tunery.services.models:describe",
+    "plan": "tunery.services.questions:plan",
+    "prepare": "tunery.services.questions:prepare",
+    "preview_row": "tunery.services.dataset_tokens:preview_row",
+    "statistics": "tunery.services.dataset_tokens:statistics",
+    "sample_rows": "tunery.services.dataset_rows:sample_rows",
+}
+
+
+def plan(words: list[str], *, measure: bool = False) -> dict[str, Any]:
+    """Find out what a run with these settings would be; fetch nothing.
+
+    Args:
+        words: The settings as the words of a command line.
+        measure: Take a few real steps for memory and time; refused while the device is in use.
+
+    Returns:
+        The plan, with the ``warnings`` said on the way.
+    """
+    from tunery.models.resolve import resolve
+
+    loaded = from_tokens(words)
+    resolve(loaded.config.model.name)  # an error where it must be fetched first
+    if measure:
+        _device_is_free(loaded)
+    warnings: list[str] = []
+    made = planning.plan(
+        loaded, measure=measure, to=preparing.Listener(warn=warnings.append), trial=_here
+    )
+    return made.as_dict() | {"warnings": warnings}
+
+
+def prepare(words: list[str], *, name: str | None = None) -> str:
+    """Check a request and make its run folder, as ``tunery train`` does.
+
+    Returns:
+        The run's name.
+    """
+    return preparing.prepare(from_tokens(words), name).name
+
+
+def _here(folder: RunFolder, measure: bool) -> dict[str, Any]:
+    from tunery.runs.events import EventWriter
+    from tunery.train import trial
+
+    with EventWriter(folder.events_file) as events:
+        return trial.try_out(folder, events, measure=measure)
+
+
+def _device_is_free(loaded: Loaded) -> None:
+    from tunery.errors import LaunchError
+    from tunery.i18n import t
+    from tunery.models.load import pick_device
+    from tunery.runs.device import DeviceLock
+
+    device = pick_device(loaded.config.model.device)
+    lock = DeviceLock(device)
+    if lock.held():
+        holder = lock.holder()
+        raise LaunchError(
+            t("{device} is in use by run {run}, so nothing can be measured now.",
+              device=device, run=holder.run if holder else "?"),
+            fix=t("Measure when that run is done; the estimate holds until then."),
+            code="busy",
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What is measured beside the training loss: evaluation, samples, forgetting, replay answers."""

@@ -1,0 +1,137 @@
+"""Learning without forgetting: general prompts, answered by the base model itself, mixed in.
+
+The answers are made once, before the first step, from the untouched base model (greedy), and kept
+in the run folder as ``replay.jsonl`` with their token ids; a resumed run reads them back, so the
+rows are the same to the bit. An answer that ``max_new_tokens`` cut is trained without a stop token:
+it never pretends to have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from tunery.chat.template import ChatTemplate
+from tunery.config.data import ReplayConfig
+from tunery.data.token_rows import TokenRow
+from tunery.decode.generate import generate
+from tunery.errors import DataError
+from tunery.train.measure.evaluate import evaluating
+from tunery.types import Conversation, Message
+
+BATCH_ROWS = 16
+
+
+def choose(
+    examples: Sequence[Conversation], config: ReplayConfig, *, seed: int
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Divide general conversations into replay prompts and the rest, which measures forgetting.
+
+    The two never share a row, so the forgetting score is not measured on what was replayed.
+
+    Raises:
+        DataError: There are fewer general prompts than ``data.replay.num_prompts``.
+    """
+    if config.num_prompts > len(examples):
+        raise DataError(
+            f"data.replay.num_prompts is {config.num_prompts}, but {config.prompts} has "
+            f"{len(examples)} prompts.",
+            fix=f"Set data.replay.num_prompts to at most {len(examples)}, or name a larger set in "
+            "data.replay.prompts.",
+        )
+    order = np.random.default_rng([seed, 0x5E91A7]).permutation(len(examples))
+    chosen = set(order[: config.num_prompts].tolist())
+    replayed = [example for i, example in enumerate(examples) if i in chosen]
+    rest = [example for i, example in enumerate(examples) if i not in chosen]
+    return replayed, rest
+
+
+def make(
+    model: nn.Module,
+    template: ChatTemplate,
+    examples: Sequence[Conversation],
+    config: ReplayConfig,
+    *,
+    file: Path,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[TokenRow]:
+    """Answer the prompts with the base model, keep the answers in ``file``, return training rows.
+
+    Args:
+        model: The base, before any adapter weight has changed.
+        examples: Conversations whose messages before the first answer are the prompts.
+        file: ``replay.jsonl`` of the run; read instead of generating where it exists.
+        progress: Called with (answered, total).
+        should_stop: Asked between batches.
+
+    Returns:
+        ``(input_ids, loss_mask)`` pairs; empty if ``should_stop`` interrupted.
+    """
+    if file.exists():
+        return read(file)
+    prompts = [template.prompt_ids(_prompt(example)) for example in examples]
+    records: list[dict[str, object]] = []
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    with evaluating(model):
+        for start in range(0, len(by_length), BATCH_ROWS):
+            if should_stop is not None and should_stop():
+                return []
+            members = by_length[start : start + BATCH_ROWS]
+            outputs = generate(
+                model,
+                [prompts[i] for i in members],
+                stop_ids=template.stop_ids,
+                max_new_tokens=config.max_new_tokens,
+            )
+            for i, output in zip(members, outputs, strict=True):
+                ended = len(output) < config.max_new_tokens
+                records.append(
+                    {
+                        "prompt": _prompt(examples[i])[-1].content,
+                        "answer": template.decode(output),
+                        "ended": ended,
+                        "prompt_ids": prompts[i],
+                        "answer_ids": [*output, template.stop_id] if ended else output,
+                    }
+                )
+            if progress is not None:
+                progress(len(records), len(prompts))
+    staging = file.with_name(f".{file.name}.{os.getpid()}")
+    with staging.open("w", encoding="utf-8") as out:
+        for record in records:
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    staging.replace(file)
+    return read(file)
+
+
+def read(file: Path) -> list[TokenRow]:
+    """Read the replay rows of a run folder back."""
+    rows: list[TokenRow] = []
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            prompt, answer = record["prompt_ids"], record["answer_ids"]
+            if answer:
+                ids = np.asarray(prompt + answer, dtype=np.int32)
+                mask = np.zeros(len(ids), dtype=bool)
+                mask[len(prompt) :] = True
+                rows.append((ids, mask))
+    return rows
+
+
+def _prompt(example: Conversation) -> list[Message]:
+    """The messages before the first answer."""
+    prompt: list[Message] = []
+    for message in example.messages:
+        if message.role == "assistant":
+            break
+        prompt.append(message)
+    return prompt

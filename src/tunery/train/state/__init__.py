@@ -1,0 +1,1 @@
+"""What a run must not lose: its position, its checkpoints, its final weights."""

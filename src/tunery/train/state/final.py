@@ -1,0 +1,73 @@
+"""The result of a run: ``adapter/`` or ``model/``, whole or absent, read back before it counts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from tunery import storage
+from tunery.adapters.base import Adapter
+from tunery.errors import RunFailed
+from tunery.runs.folder import RunFolder
+from tunery.workers.folder import fsync_dir
+
+
+def write(
+    folder: RunFolder, adapter: Adapter, model: nn.Module, tokenizer: PreTrainedTokenizerBase
+) -> Path:
+    """Write the final weights beside the run's other files.
+
+    They are staged, flushed, opened again and compared in finiteness and number, then renamed;
+    an earlier result of this run (before it was continued) is replaced.
+
+    Returns:
+        The folder of the result.
+
+    Raises:
+        RunFailed: What was written does not read back.
+        OSError: The disk; nothing is left behind.
+    """
+    staging = folder.path / f".staging-final-{os.getpid()}"
+    clean(folder)
+    staging.mkdir()
+    try:
+        adapter.write(model, tokenizer, staging)
+        made = staging / adapter.folder
+        _check(made)
+        storage.fsync_tree(made)
+        final = folder.path / adapter.folder
+        storage.remove_tree(final)
+        made.rename(final)
+        fsync_dir(folder.path)
+    finally:
+        storage.remove_tree(staging)
+    return final
+
+
+def clean(folder: RunFolder) -> None:
+    """Remove what a killed write left behind; the run's lock must be held."""
+    for left in [*folder.path.glob(".staging-final-*"), *folder.path.glob(".trash-*")]:
+        storage.remove_tree(left)
+
+
+def _check(made: Path) -> None:
+    count = 0
+    for file in sorted(made.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                count += 1
+                tensor = tensors.get_tensor(name)
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    raise RunFailed(
+                        f"{file.name}: {name} has a value that is not finite.",
+                        fix="Continue from an earlier checkpoint with a lower optim.learning_rate.",
+                    )
+    if not count:
+        raise RunFailed(
+            f"{made}: no weights were written.", fix="Report this: it is an error in Tunery."
+        )

@@ -1,0 +1,111 @@
+"""When a run is saved, and what happens when the disk is full.
+
+A full disk never ends a run: it pauses with its reason shown, tries again every
+``RETRY_SECONDS``, and goes on where it was. Older checkpoints are never touched to make room.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass, field
+
+from tunery.config.checkpoint import CheckpointConfig
+from tunery.optimizers.adamw import FlatAdamW
+from tunery.runs.events import EventWriter
+from tunery.runs.signals import StopRequests
+from tunery.storage import full_disk
+from tunery.train.state.checkpoint import Checkpoints
+from tunery.train.state.state import State
+
+RETRY_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Saver:
+    """Saves one run when it is due.
+
+    Args:
+        checkpoints: Where and how.
+        config: How often.
+        steps_per_epoch: What ``every: epoch`` means.
+        events: Gets checkpoint, paused and running events.
+        stop: Asked while the disk is full; holds requests to save.
+    """
+
+    checkpoints: Checkpoints
+    config: CheckpointConfig
+    steps_per_epoch: int
+    events: EventWriter
+    stop: StopRequests
+    saved_step: int = -1
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def due(self, state: State) -> bool:
+        """Whether the state after this step should be saved, without a stop or an end."""
+        if state.step == self.saved_step:
+            return False
+        every = self.steps_per_epoch if self.config.every == "epoch" else self.config.every
+        if self.saved_step < 0 or self.stop.save():
+            return True
+        if isinstance(every, int) and state.step % every == 0:
+            return True
+        if state.best_step == state.step and state.evaluated_at == state.step:
+            return True
+        minutes = self.config.every_minutes
+        return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+
+    def save(self, state: State, optimizer: FlatAdamW) -> bool:
+        """Save, waiting for room if there is none.
+
+        Returns:
+            False if a stop was asked for while there was no room.
+
+        Raises:
+            RunFailed: A weight is not finite.
+            OSError: The disk, for a reason that does not pass.
+        """
+        if state.step == self.saved_step:
+            return True
+        paused = False
+        while True:
+            try:
+                saved = self.checkpoints.save(state, optimizer)
+                break
+            except OSError as error:
+                if full_disk(error) is None:
+                    raise
+                self.pause(error, f"step {state.step} waits to be saved")
+                paused = True
+            if not self.wait():
+                return False
+        if paused:
+            self.events.write("status", status="running", reason="the disk has room again")
+        self.saved_step, self._saved_at = state.step, time.monotonic()
+        self.stop.saved()
+        self.events.write(
+            "checkpoint",
+            step=state.step,
+            folder=saved.folder.name,
+            bytes=saved.bytes,
+            seconds=round(saved.seconds, 4),
+            best=state.best_step == state.step,
+        )
+        return True
+
+    def pause(self, error: OSError, what: str) -> None:
+        """Tell that the run waits for the disk."""
+        reason = "disk read-only" if error.errno == errno.EROFS else "disk full"
+        self.events.write(
+            "status",
+            status="paused",
+            reason=f"{reason}: {what}, tried again every {RETRY_SECONDS:g} s",
+        )
+
+    def wait(self) -> bool:
+        """Wait until it is time to try again; False if a stop was asked for."""
+        end = time.monotonic() + RETRY_SECONDS
+        while (left := end - time.monotonic()) > 0 and not self.stop.stop():
+            time.sleep(min(left, POLL_SECONDS))
+        return not self.stop.stop()

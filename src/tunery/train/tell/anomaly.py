@@ -1,0 +1,57 @@
+"""A step whose loss or gradient is not a finite number: not taken, its rows written down."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunery.data.rows import Rows
+from tunery.errors import RunFailed
+from tunery.methods.base import Method
+from tunery.train.feed.feed import StepBatches
+from tunery.train.measure.evaluate import evaluating
+from tunery.workers.log import plain
+
+
+def write(
+    file: Path, rows: Rows, batches: StepBatches, method: Method, model: nn.Module, device: str
+) -> list[dict[str, Any]]:
+    """Write one line a row of the step: where it came from and its own loss as it is now.
+
+    Returns:
+        What was written; rows whose own loss is not finite come first.
+    """
+    found: list[dict[str, Any]] = []
+    with evaluating(model), torch.inference_mode():
+        for number in batches.rows:
+            batch = method.batch([rows.row(number)], [number])
+            loss, _ = method.loss(model, batch.to(device) if device != "cpu" else batch)
+            mean = float(loss) / max(1, int(rows.units[number]))
+            found.append(
+                {
+                    "row": number,
+                    **rows.origin(number),
+                    "tokens": int(rows.lengths[number]),
+                    "loss": mean,
+                }
+            )
+    found.sort(key=lambda entry: math.isfinite(entry["loss"]))
+    lines = [json.dumps(plain(entry), ensure_ascii=False) for entry in found]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return found
+
+
+def give_up(step: int, count: int, file: Path) -> RunFailed:
+    """The error that ends a run after too many such steps in a row."""
+    return RunFailed(
+        f"failed: non-finite. {count} steps in a row, up to step {step}, had a loss or a gradient "
+        f"that is not a finite number; their rows are in {file.parent}/anomaly-*.jsonl. No such "
+        "step was taken and the last checkpoint is good.",
+        fix="Lower optim.learning_rate, set model.dtype to fp32, or look at the rows.",
+        step=step,
+    )

@@ -1,0 +1,36 @@
+"""Which module each kind of process runs.
+
+The layers above fill ``ENTRY`` (``tunery.services`` does), so that what starts a process need not
+know what it does: nothing here or below names a module of a higher layer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+ENTRY: dict[str, str] = {}
+"""``run``, ``job``, ``engine``, ``ended`` (told that a run is over): modules with a ``main``.
+``questions``: the table of the warm process, ``module:attribute``."""
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """The argument list of a process.
+
+    ``-P`` keeps the working directory out of the import path: a file there must not be able
+    to pass for a module.
+
+    Args:
+        name: A name in ``ENTRY``.
+        arguments: What the process is given.
+
+    Raises:
+        KeyError: Nothing filled that name; import ``tunery.services`` first.
+    """
+    return [sys.executable, "-P", "-m", ENTRY[name], *arguments]
+
+
+def run_command(folder: str, *, allow_drift: Sequence[str] = ()) -> list[str]:
+    """The argument list of a run's worker, with the changed settings that the user accepts."""
+    allowed = [word for field in allow_drift for word in ("--allow-drift", field)]
+    return command("run", folder, *allowed)

@@ -1,0 +1,87 @@
+"""A folder in which one worker works: the names of the files that every worker has."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The paths inside the folder of one worker.
+
+    Args:
+        path: The folder, absolute; it need not exist.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of what is worked on, which is its folder's."""
+        return self.path.name
+
+    @property
+    def events_file(self) -> Path:
+        """events.jsonl, written by the worker alone."""
+        return self.path / "events.jsonl"
+
+    @property
+    def worker_log(self) -> Path:
+        """worker.log: stdout and stderr of the worker."""
+        return self.path / "worker.log"
+
+    @property
+    def worker_file(self) -> Path:
+        """worker.json: who the worker is; its mtime is the heartbeat."""
+        return self.path / "worker.json"
+
+    @property
+    def exit_file(self) -> Path:
+        """exit.json: how the worker ended, written by the process that waited for it."""
+        return self.path / "exit.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """run.lock: held (flock) as long as anything works in this folder."""
+        return self.path / "run.lock"
+
+    @property
+    def control_dir(self) -> Path:
+        """Folder of request files (stop, save)."""
+        return self.path / "control"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; one that is missing, cut or of another kind is empty."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all (temporary name, fsync, rename)."""
+    staging = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}")
+    data = json.dumps(value, ensure_ascii=False, indent=1).encode()
+    try:
+        with staging.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def fsync_dir(path: Path) -> None:
+    """Make renames and new names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,240 @@
+"""A typed, append-only log of one worker: events.jsonl.
+
+The worker alone writes it, one ``os.write`` per line, a ``seq`` in each. Anyone may read it while
+it grows: a reader takes whole lines and keeps an offset; a cut last line is left for the next
+read, and the writer removes it when it opens the file again. Non-finite numbers are written as
+the words ``"nan"``, ``"inf"`` and ``"-inf"``, because JSON has none and 0.0 would be a lie.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+Event = dict[str, Any]
+
+_SYNCED = frozenset({"status", "checkpoint", "resumed", "result"})
+_RESERVE_BYTES = 64 * 1024
+
+
+class LogWriter:
+    """Appends events to one worker's log; a context manager.
+
+    Opening repairs a torn last line and continues the sequence. A small reserve file beside the
+    log is given up when the disk is full, so that the pause can still be told; what cannot be
+    written even then is kept and written, in order, with the next event.
+
+    Args:
+        path: The log; made if missing.
+        required: The event types it may hold, with the fields that each must have.
+        statuses: The values of a ``status`` event.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        required: Mapping[str, Sequence[str]],
+        statuses: Sequence[str],
+    ) -> None:
+        self.path = path
+        self._required = required
+        self._statuses = statuses
+        self._reserve = path.with_name(".reserve")
+        self._unwritten: list[bytes] = []
+        self.seq = repair(path)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._make_reserve()
+
+    def write(self, type: str, /, **fields: Any) -> Event:
+        """Append one event and return it; status, checkpoint and result reach the disk (fsync).
+
+        Raises:
+            ValueError: The type is unknown or a field of it is missing.
+            OSError: The log cannot be written, for another reason than a full disk.
+        """
+        if type not in self._required:
+            raise ValueError(f"no such event type: {type}")
+        missing = [name for name in self._required[type] if name not in fields]
+        if missing:
+            raise ValueError(f"event {type} lacks {', '.join(missing)}")
+        if type == "status" and fields["status"] not in self._statuses:
+            raise ValueError(f"no such status: {fields['status']}")
+        self.seq += 1
+        clock = round(time.monotonic(), 3)
+        head = {"seq": self.seq, "time": round(time.time(), 3), "clock": clock, "type": type}
+        event: Event = {**head, **plain(fields)}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        self._unwritten.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._flush(synced=type in _SYNCED)
+        return event
+
+    def close(self) -> None:
+        """Close the log; the reserve goes with it."""
+        if self._descriptor >= 0:
+            self._flush(synced=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._reserve.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _flush(self, *, synced: bool) -> None:
+        try:
+            while self._unwritten:
+                self._append(self._unwritten[0])
+                del self._unwritten[0]
+            if synced:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if self._reserve.exists():
+                self._reserve.unlink()
+                self._flush(synced=synced)
+
+    def _append(self, line: bytes) -> None:
+        before = os.fstat(self._descriptor).st_size
+        written = os.write(self._descriptor, line)
+        if written != len(line):
+            os.ftruncate(self._descriptor, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def _make_reserve(self) -> None:
+        try:
+            self._reserve.write_bytes(b"\0" * _RESERVE_BYTES)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into what JSON holds exactly; non-finite floats become words."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]  # pyright: ignore
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        return plain(value.item())
+    return value
+
+
+def number(value: Any) -> float | None:
+    """Read a number back, words for non-finite ones included; None where there is none."""
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def repair(path: Path) -> int:
+    """Cut off a torn last line and return the last ``seq``, 0 for a new log.
+
+    Whole lines are never touched, whatever they hold.
+    """
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep = _end_of_last_line(file, size)
+        if keep != size:
+            file.truncate(keep)
+            os.fsync(file.fileno())
+        return _last_seq(path, keep)
+
+
+def _end_of_last_line(file: Any, size: int) -> int:
+    end = size
+    while end > 0:
+        begin = max(0, end - 65536)
+        file.seek(begin)
+        cut = file.read(end - begin).rfind(b"\n")
+        if cut >= 0:
+            return begin + cut + 1
+        end = begin
+    return 0
+
+
+def _last_seq(path: Path, size: int) -> int:
+    window = 65536
+    while True:
+        events, _ = read_events(path, max(0, size - window))
+        if events or window >= size:
+            return max((int(e["seq"]) for e in events), default=0)
+        window *= 4
+
+
+def read_events(path: Path, offset: int = 0, *, limit: int = -1) -> tuple[list[Event], int]:
+    """Read the whole lines from an offset on.
+
+    Args:
+        path: The log; a missing one is empty.
+        offset: Where to begin. In the middle of a line, that line is skipped.
+        limit: Most bytes to read; -1 for all.
+
+    Returns:
+        The events, and the offset to continue from (the end of the last whole line).
+    """
+    try:
+        with path.open("rb") as file:
+            if offset:
+                file.seek(offset - 1)
+                if file.read(1) != b"\n":
+                    offset += len(file.readline())
+            data = file.read(limit)
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    events = [e for line in data[:end].split(b"\n") if (e := _parse(line)) is not None]
+    return events, offset + end
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(event, dict) and isinstance(event.get("seq"), int) and "type" in event:  # pyright: ignore
+        return event  # pyright: ignore
+    return None
+
+
+def follow(
+    path: Path,
+    offset: int = 0,
+    *,
+    done: Callable[[], bool],
+    wait: Callable[[float], object] = time.sleep,
+    interval: float = 0.2,
+) -> Iterator[list[Event]]:
+    """Yield batches of new events until ``done()``; an empty batch is a moment without news.
+
+    Args:
+        path: The log; it may appear later.
+        offset: Where to begin.
+        done: Asked before each read, so what was written before it turned true is still given.
+        wait: Waits between reads.
+        interval: Seconds to wait where there was nothing new.
+    """
+    while True:
+        last = done()
+        events, offset = read_events(path, offset)
+        yield events
+        if last:
+            return
+        if not events:
+            wait(interval)

@@ -1,0 +1,244 @@
+"""Who works in a run folder: worker.json, its heartbeat, and the requests in control/.
+
+A process is the one written down only if pid, start time and boot id all agree, so neither a
+reused pid nor a reboot can pass for our worker. Nothing here starts or signals a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tunery.workers.folder import WorkFolder, read_json, write_json
+
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Name this boot of the machine."""
+    try:
+        return BOOT_ID_FILE.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"boot-{psutil.boot_time():.0f}"
+
+
+def start_time(pid: int) -> float | None:
+    """When a living process began, in the kernel's own clock; None if it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _start_time_elsewhere(pid)
+    # The command name in parentheses may hold anything; fields are counted after it.
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else float(fields[19])
+
+
+def _start_time_elsewhere(pid: int) -> float | None:
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+class WorkerFile:
+    """worker.json of one run.
+
+    Args:
+        folder: The run.
+    """
+
+    def __init__(self, folder: WorkFolder) -> None:
+        self.path = folder.worker_file
+
+    def write(self, *, pid: int | None = None, role: str = "worker", **extra: Any) -> None:
+        """Say who works here; fields written before (``events_offset``) stay unless given anew.
+
+        Args:
+            pid: The process, by default this one.
+            role: ``launcher`` until the worker lives, then ``worker``.
+            extra: More facts, such as ``device``.
+        """
+        pid = pid or os.getpid()
+        who = {
+            "pid": pid,
+            "boot_id": boot_id(),
+            "start_time": start_time(pid),
+            "role": role,
+            "started": round(time.time(), 3),
+        }
+        write_json(self.path, {**self.read(), **who, **extra})
+
+    def read(self) -> dict[str, Any]:
+        """Read it; empty where there is none."""
+        return read_json(self.path)
+
+    def alive(self) -> bool:
+        """Say whether that very process lives."""
+        return is_alive(self.read())
+
+    def beat(self) -> None:
+        """Set the mtime to now; needs no disk space."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path)
+
+    def heartbeat_age_seconds(self) -> float | None:
+        """Seconds since the last beat by the wall clock, for display; None without a file."""
+        try:
+            return max(0.0, time.time() - self.path.stat().st_mtime)
+        except OSError:
+            return None
+
+
+def is_alive(who: dict[str, Any]) -> bool:
+    """Say whether the process that ``WorkerFile.read`` describes lives in this boot."""
+    pid = who.get("pid")
+    if not isinstance(pid, int) or pid <= 0 or who.get("boot_id") != boot_id():
+        return False
+    began = start_time(pid)
+    return began is not None and began == who.get("start_time")
+
+
+def session_members(session: int) -> list[int]:
+    """Living processes of a session; zombies are dead."""
+    members: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            state, _, _, sid = stat[stat.rindex(")") + 2 :].split()[:4]
+            if int(sid) == session and state not in "ZX":
+                members.append(int(entry.name))
+    return sorted(members)
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether some process holds a ``flock`` on a file; asks without keeping it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def try_lock(path: Path) -> int | None:
+    """Take a ``flock`` on a file, made if missing; None if another process has it.
+
+    Returns:
+        The descriptor that holds it; closing it gives it back.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    # Whoever asks ``is_locked`` has a shared lock for some microseconds: that is no refusal.
+    for _ in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.002)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+class Heartbeat:
+    """Beats from a thread while its ``with`` block runs; the thread dies with the process.
+
+    Args:
+        worker_file: What is touched.
+        interval: Seconds between beats.
+    """
+
+    def __init__(self, worker_file: WorkerFile, *, interval: float = 5.0) -> None:
+        self._file = worker_file
+        self._interval = interval
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._interval):
+            with contextlib.suppress(OSError):
+                self._file.beat()
+
+
+@dataclass(frozen=True)
+class Control:
+    """The requests others make of a worker, as files that it looks for at each step.
+
+    Args:
+        folder: The run.
+    """
+
+    folder: WorkFolder
+
+    @property
+    def _stop(self) -> Path:
+        return self.folder.control_dir / "stop"
+
+    @property
+    def _save(self) -> Path:
+        return self.folder.control_dir / "save"
+
+    @property
+    def _killed(self) -> Path:
+        return self.folder.control_dir / "killed"
+
+    def request_stop(self) -> None:
+        """Ask the worker to save and end."""
+        self._touch(self._stop)
+
+    def request_save(self) -> None:
+        """Ask the worker to save and go on."""
+        self._touch(self._save)
+
+    def note_killed(self) -> None:
+        """Write down that the worker was ended by force because the grace was over."""
+        self._touch(self._killed)
+
+    def stop_requested(self) -> bool:
+        """Say whether somebody asked for a stop."""
+        return self._stop.exists()
+
+    def save_requested(self) -> bool:
+        """Say whether somebody asked for a save; ``clear_save`` once it is done."""
+        return self._save.exists()
+
+    def was_killed(self) -> bool:
+        """Say whether a stop had to be forced."""
+        return self._killed.exists()
+
+    def clear_save(self) -> None:
+        """Take the save request away."""
+        self._save.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Take every request away, before a worker starts anew."""
+        for path in (self._stop, self._save, self._killed):
+            path.unlink(missing_ok=True)
+
+    def _touch(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
