@@ -32,6 +32,7 @@ from tunery.config.data import DataConfig
 from tunery.config.optim import OptimConfig
 from tunery.data import examples
 from tunery.data.collate import Batch, collate
+from tunery.data.groups import TokenRow
 from tunery.data.tokenize import tokenize
 from tunery.models.load import load_model, load_tokenizer
 from tunery.models.resolve import resolve
@@ -39,17 +40,16 @@ from tunery.optimizers.adamw import FlatAdamW
 from tunery.policy.forward import prepare, token_losses
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-Row = tuple[np.ndarray, np.ndarray]
 
 
-def identity_rows(folder: Path) -> list[Row]:
+def identity_rows(folder: Path) -> list[TokenRow]:
     data = DataConfig(train=["identity"], variables={"name": "Tuna", "author": "Tunery Labs"})
     tokenizer = load_tokenizer(folder)
     template = ChatTemplate.load(tokenizer)
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     for example in examples.read(data.train, data):
         for row in tokenize(example, template, tokenizer, data).rows:
-            rows.append((np.array(row.input_ids), np.array(row.loss_mask)))
+            rows.append(TokenRow(np.array(row.input_ids), np.array(row.loss_mask)))
     return rows
 
 
@@ -81,12 +81,13 @@ class PlainLoop:
         self.model = model
         self.optimizer = torch.optim.AdamW(trained(model), lr=1e-4)
 
-    def step(self, rows: list[Row]) -> float:
-        longest = max(len(ids) for ids, _ in rows)
+    def step(self, rows: list[TokenRow]) -> float:
+        longest = max(len(row) for row in rows)
         input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
         labels = torch.full_like(input_ids, -100)
         mask = torch.zeros_like(input_ids)
-        for i, (ids, trained_here) in enumerate(rows):
+        for i, row in enumerate(rows):
+            ids, trained_here = row.input_ids, row.loss_mask
             input_ids[i, : len(ids)] = torch.from_numpy(ids)
             labels[i, : len(ids)] = torch.from_numpy(np.where(trained_here, ids, -100))
             mask[i, : len(ids)] = 1
@@ -107,7 +108,7 @@ class Tunery:
         self.optimizer = FlatAdamW(named, OptimConfig())
         prepare(model)
 
-    def step(self, rows: list[Row]) -> float:
+    def step(self, rows: list[TokenRow]) -> float:
         loss, num_trained = token_losses(self.model, collate(rows))
         (loss / num_trained).backward()
         self.optimizer.step(1e-4, float(self.optimizer.grad_norm()))
@@ -133,7 +134,7 @@ class Floor:
         layers = sum(count * out * inner for (out, inner), count in self.shapes.items())
         return 4.0 * (batch.input_ids.numel() * layers + batch.num_trained * np.prod(self.head))
 
-    def step(self, rows: list[Row]) -> float:
+    def step(self, rows: list[TokenRow]) -> float:
         batch = collate(rows)
         sizes = dict.fromkeys(self.shapes, batch.input_ids.numel())
         for shape, size in [*sizes.items(), (self.head, batch.num_trained)]:
@@ -150,13 +151,13 @@ def trained(model: nn.Module) -> list[Tensor]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def timed(step: Callable[[list[Row]], float], rows: list[Row]) -> tuple[float, float]:
+def timed(step: Callable[[list[TokenRow]], float], rows: list[TokenRow]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     step(rows)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def compare(name: str, folder: Path | None, all_rows: list[Row], options: Any) -> None:
+def compare(name: str, folder: Path | None, all_rows: list[TokenRow], options: Any) -> None:
     dtype = DTYPES[name]
     torch.set_num_threads(options.threads)
     plain = PlainLoop(new_model(folder, dtype, options.rank))

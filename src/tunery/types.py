@@ -75,7 +75,41 @@ class Text:
     ref: RowRef | None = None
 
 
-Example = Conversation | Text
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one prompt, the better one known.
+
+    Args:
+        prompt: What both sides begin with; its messages carry no loss.
+        chosen: The messages of the better answer.
+        rejected: The messages of the worse one.
+        margin: How much better, where the data says so.
+        ref: Where the row came from.
+    """
+
+    prompt: Conversation
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    margin: float | None = None
+    ref: RowRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One answer, and whether it is wanted.
+
+    Args:
+        conversation: Prompt and answer; the answer is what is judged.
+        label: True for a wanted answer.
+        ref: Where the row came from.
+    """
+
+    conversation: Conversation
+    label: bool
+    ref: RowRef | None = None
+
+
+Example = Conversation | Text | Pair | Labelled
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.token_rows import of
 
 from tunery.data.collate import collate
 from tunery.data.packing import pack
@@ -43,7 +44,7 @@ row = st.integers(1, 20).flatmap(
 @settings(deadline=None)
 def test_a_batch_predicts_every_trained_token_but_a_first_one_once(rows, trim, share_prefixes):
     batch = collate(
-        [(np.array(ids), np.array(mask)) for ids, mask in rows],
+        of([(np.array(ids), np.array(mask)) for ids, mask in rows]),
         trim=trim,
         share_prefixes=share_prefixes,
     )

@@ -15,7 +15,7 @@ from tests.train import tiny
 
 import tunery.train.session  # noqa: F401 - imported once, before the forks
 from tunery import faults
-from tunery.runs import context as site
+from tunery.runs import context as context
 from tunery.train import worker
 from tunery.train.state import saving
 
@@ -201,14 +201,14 @@ def work_and_fail(path: str, home: str, kind: str) -> int:
 
 def work_and_wait(path: str, home: str, where: str) -> int:
     """The worker, waiting (SIGSTOP) at a phase's begin until the test lets it go on."""
-    phase = site.Site.phase
+    phase = context.RunContext.phase
 
     def slow(self: Any, name: str) -> Any:
         if name == where:
             os.kill(os.getpid(), signal.SIGSTOP)
         return phase(self, name)
 
-    site.Site.phase = slow  # type: ignore[method-assign]
+    context.RunContext.phase = slow  # type: ignore[method-assign]
     return work(path, home)
 
 

@@ -196,7 +196,7 @@ def test_damaged_checkpoints_do_not_count_towards_those_kept(tmp_path: Path) -> 
 
 
 def test_a_good_checkpoint_of_the_same_step_is_not_replaced(tmp_path: Path) -> None:
-    place = tiny.site(tmp_path / "run", tiny.config())
+    place = tiny.context(tmp_path / "run", tiny.config())
     with place.events:
         job = tiny.build(place).job
         first = job.saver.checkpoints.save(job.state, job.optimizer)
@@ -209,7 +209,7 @@ def test_a_good_checkpoint_of_the_same_step_is_not_replaced(tmp_path: Path) -> N
 
 
 def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
-    place = tiny.site(tmp_path / "run", tiny.config())
+    place = tiny.context(tmp_path / "run", tiny.config())
     with place.events:
         job = tiny.build(place).job
         name, tensor = next(iter(job.optimizer.tensors().items()))
@@ -229,7 +229,7 @@ def test_what_killed_saves_left_behind_is_removed(tmp_path: Path) -> None:
 
 
 def test_parameters_of_another_shape_are_refused(finished: Path, tmp_path: Path) -> None:
-    place = tiny.site(tmp_path / "other", tiny.config(adapter={"type": "lora", "rank": 2}))
+    place = tiny.context(tmp_path / "other", tiny.config(adapter={"type": "lora", "rank": 2}))
     with place.events:
         job = tiny.build(place).job
         with pytest.raises(RunError, match="has shape"):

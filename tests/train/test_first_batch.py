@@ -13,7 +13,8 @@ def test_the_written_row_is_one_of_the_data_and_what_the_batch_trained(tmp_path)
     tiny.run(tmp_path, tiny.config(train={"num_epochs": 1}))
     file = RunFolder(tmp_path).first_batch_file
     told = json.loads(file.read_text())
-    ids, mask = tiny.rows()[told["row"]]
+    row = tiny.rows()[told["row"]]
+    ids, mask = row.input_ids, row.loss_mask
     assert told["input_ids"] == ids.tolist()
     assert told["loss_mask"] == mask.tolist()
     trained = [i for i, flag in zip(ids.tolist()[1:], mask.tolist()[1:], strict=True) if flag]

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Linear as PeftLinear
 from safetensors.torch import load_file
+from tests.token_rows import of
 from tests.train.architectures import (
     gradients,
     plain_loss,
@@ -134,7 +135,7 @@ def test_fused_lora_and_norm_give_pefts_loss_and_gradients(name):
     prepare(model)
     assert lora.install(model) > 0
     assert norm.install(model) > 0
-    loss, _ = token_losses(model, collate(rows))
+    loss, _ = token_losses(model, collate(of(rows)))
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert relative_error(gradients(model), expected_gradients) <= 1e-5
@@ -143,7 +144,7 @@ def test_fused_lora_and_norm_give_pefts_loss_and_gradients(name):
 def test_bf16_gradients_point_where_fp32_ones_do():
     model = lora_model()
     rows = random_rows(lengths=(60, 50, 70))
-    token_losses(model, collate(rows))[0].backward()
+    token_losses(model, collate(of(rows)))[0].backward()
     expected = gradients(model)
     for module in model.modules():
         if isinstance(module, PeftLinear):
@@ -154,7 +155,7 @@ def test_bf16_gradients_point_where_fp32_ones_do():
         if "norm" in parameter_name:
             parameter.data = parameter.data.bfloat16()
     prepare(model)
-    token_losses(model, collate(rows))[0].backward()
+    token_losses(model, collate(of(rows)))[0].backward()
     found = gradients(model)
     assert all(gradient.dtype == torch.float32 for gradient in found.values())
     assert relative_error(found, expected) < 0.03
@@ -182,16 +183,16 @@ def test_rows_share_no_random_numbers_of_dropout():
     prepare(model)
     ids = torch.arange(3, 43).numpy()
     rows = [(ids, ids > 30)] * 2
-    batch = collate(rows)
+    batch = collate(of(rows))
     assert batch.input_ids.shape[1] < 45
     torch.manual_seed(0)
     loss, _ = token_losses(model, batch)
     torch.manual_seed(0)
-    apart, _ = token_losses(model, collate(rows, share_prefixes=False))
+    apart, _ = token_losses(model, collate(of(rows), share_prefixes=False))
     assert loss.item() == apart.item()
     model.eval()
     shared, _ = token_losses(model, batch)
-    assert shared.item() == pytest.approx(2 * token_losses(model, collate(rows[:1]))[0].item())
+    assert shared.item() == pytest.approx(2 * token_losses(model, collate(of(rows[:1])))[0].item())
 
 
 def test_saving_merging_switching_and_copying_stay_pefts(tmp_path):
@@ -240,7 +241,7 @@ def test_a_trained_norm_keeps_autograds_backward():
     plain_loss(model, rows).backward()
     expected = gradients(model)
     prepare(model)
-    token_losses(model, collate(rows))[0].backward()
+    token_losses(model, collate(of(rows)))[0].backward()
     found = gradients(model)
     assert any("norm" in name for name in found)
     assert relative_error(found, expected) <= 1e-5
@@ -253,5 +254,5 @@ def test_cuda_varlen_attention_follows_the_product_form():
     rows = random_rows(lengths=(60, 30, 90, 200))
     expected = plain_loss(model.cpu().float(), rows)
     model.cuda().bfloat16()
-    loss, _ = token_losses(model, collate(rows).to("cuda"))
+    loss, _ = token_losses(model, collate(of(rows)).to("cuda"))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-2)

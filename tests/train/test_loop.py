@@ -14,6 +14,7 @@ from tests.train import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tunery import faults
+from tunery.data.groups import TokenRow
 from tunery.errors import ConfigError, RunFailed
 from tunery.train.loop import train
 
@@ -60,7 +61,7 @@ def _one_gradient(path: Path, *, micro: int, packing: bool, adapter: dict[str, A
 
     faults.hook = hook
     try:
-        place = tiny.site(path, settings)
+        place = tiny.context(path, settings)
         with place.events:
             train(tiny.build(place).job)
     finally:
@@ -88,7 +89,7 @@ def test_one_times_sixteen_is_two_times_eight_is_sixteen_times_one_is_packed(
 
 
 def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: Path) -> None:
-    place = tiny.site(tmp_path, tiny.config(train={"batch_size": 5}))
+    place = tiny.context(tmp_path, tiny.config(train={"batch_size": 5}))
     with place.events:
         order = tiny.build(place).job.order
     steps = [order.rows(step).tolist() for step in range(1, 11)]
@@ -110,14 +111,14 @@ def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: 
     ],
 )
 def test_the_number_of_steps(tmp_path: Path, section: dict[str, Any], steps: int) -> None:
-    place = tiny.site(tmp_path, tiny.config(train=section))
+    place = tiny.context(tmp_path, tiny.config(train=section))
     with place.events:
         assert tiny.build(place).job.num_steps == steps
 
 
 def test_a_named_module_that_does_not_exist_is_answered_with_near_misses(tmp_path: Path) -> None:
     adapter = {"type": "lora", "target_modules": ["q_proj", "v_prj"]}
-    place = tiny.site(tmp_path, tiny.config(adapter=adapter))
+    place = tiny.context(tmp_path, tiny.config(adapter=adapter))
     with place.events, pytest.raises(ConfigError) as refused:
         tiny.build(place)
     assert "adapter.target_modules" in refused.value.message
@@ -127,7 +128,7 @@ def test_a_named_module_that_does_not_exist_is_answered_with_near_misses(tmp_pat
 
 def test_named_modules_alone_get_an_adapter(tmp_path: Path) -> None:
     adapter = {"type": "lora", "target_modules": ["q_proj", "v_proj"]}
-    place = tiny.site(tmp_path, tiny.config(adapter=adapter))
+    place = tiny.context(tmp_path, tiny.config(adapter=adapter))
     with place.events:
         names = tiny.build(place).job.optimizer.tensors()
     adapted = {name.split(".")[-4] for name in names if name.startswith("weight/")}
@@ -144,7 +145,7 @@ def test_named_modules_alone_get_an_adapter(tmp_path: Path) -> None:
 def test_a_freeze_that_does_not_fit_the_model_is_refused(
     tmp_path: Path, adapter: dict[str, Any], word: str
 ) -> None:
-    place = tiny.site(tmp_path, tiny.config(adapter=adapter))
+    place = tiny.context(tmp_path, tiny.config(adapter=adapter))
     with place.events, pytest.raises(ConfigError, match=word):
         tiny.build(place)
 
@@ -159,7 +160,7 @@ def test_freeze_changes_the_last_layers_alone(tmp_path: Path) -> None:
 
 
 def test_the_adapter_is_opened_by_peft_and_gives_the_trained_logits(tmp_path: Path) -> None:
-    place = tiny.site(tmp_path, tiny.config(adapter={"type": "lora", "rank": 4}))
+    place = tiny.context(tmp_path, tiny.config(adapter={"type": "lora", "rank": 4}))
     with place.events:
         built = tiny.build(place)
         train(built.job)
@@ -180,7 +181,7 @@ def test_the_adapter_is_opened_by_peft_and_gives_the_trained_logits(tmp_path: Pa
 def test_the_model_is_opened_by_transformers_and_gives_the_trained_logits(
     tmp_path: Path, dtype: torch.dtype
 ) -> None:
-    place = tiny.site(tmp_path, tiny.config(adapter={"type": "full"}))
+    place = tiny.context(tmp_path, tiny.config(adapter={"type": "full"}))
     with place.events:
         built = tiny.build(place, dtype=dtype)
         train(built.job)
@@ -198,7 +199,9 @@ def test_the_model_is_opened_by_transformers_and_gives_the_trained_logits(
 
 def test_evaluation_finds_the_best_step_and_patience_stops_early(tmp_path: Path) -> None:
     # Trained on counting up, evaluated on counting down: the evaluation loss soon rises.
-    backwards = [(ids[::-1].copy(), mask) for ids, mask in tiny.rows(6, seed=4)]
+    backwards = [
+        TokenRow(row.input_ids[::-1].copy(), row.loss_mask) for row in tiny.rows(6, seed=4)
+    ]
     settings = tiny.config(
         evaluate={"every": 2, "patience": 3},
         train={"num_epochs": 20},
@@ -230,9 +233,9 @@ def test_steps_evaluations_and_checkpoints_are_told(tmp_path: Path) -> None:
     tiny.run(tmp_path, tiny.config(evaluate={"every": 6}), held_out=tiny.rows(4, seed=3))
     steps = tiny.events(tmp_path, "step")
     assert [e["step"] for e in steps] == list(range(1, 13))
-    assert sum(e["tokens"] for e in steps) == 2 * sum(len(ids) for ids, _ in tiny.rows())
+    assert sum(e["tokens"] for e in steps) == 2 * sum(len(row) for row in tiny.rows())
     assert sum(e["trained_tokens"] for e in steps) == 2 * sum(
-        int(mask[1:].sum()) for _, mask in tiny.rows()
+        row.num_trained for row in tiny.rows()
     )
     assert steps[-1]["eta_seconds"] == 0
     assert [e["step"] for e in tiny.events(tmp_path, "checkpoint")] == [0, 2, 4, 6, 8, 10, 12]
@@ -244,7 +247,7 @@ def test_steps_evaluations_and_checkpoints_are_told(tmp_path: Path) -> None:
 def test_a_save_is_made_after_some_minutes_and_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tiny.site(tmp_path, tiny.config(checkpoint={"every": "never", "every_minutes": 1}))
+    place = tiny.context(tmp_path, tiny.config(checkpoint={"every": "never", "every_minutes": 1}))
     with place.events:
         job = tiny.build(place).job
         assert job.saver.save(job.state, job.optimizer)
@@ -295,7 +298,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path: P
         train={"batch_size": 8, "micro_batch_tokens": 4096}, adapter={"type": "lora", "rank": 4}
     )
     tiny.run(tmp_path / "roomy", settings)
-    place = tiny.site(tmp_path / "narrow", settings)
+    place = tiny.context(tmp_path / "narrow", settings)
     with place.events:
         job = tiny.build(place).job
         job.method = NoRoom(70, job.method)
@@ -308,7 +311,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path: P
 
 
 def test_one_row_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    place = tiny.site(tmp_path, tiny.config())
+    place = tiny.context(tmp_path, tiny.config())
     with place.events:
         job = tiny.build(place).job
         job.method = NoRoom(30, job.method)

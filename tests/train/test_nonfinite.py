@@ -86,7 +86,9 @@ def test_one_such_step_is_not_taken_and_the_run_goes_on(
 
 def test_the_weights_are_what_they_were_before_such_a_step(tmp_path: Path) -> None:
     faults.hook = Plan("gradient", range(6, 7), float("nan"))
-    place = tiny.site(tmp_path, tiny.config(train={"max_steps": 6}, checkpoint={"every": "never"}))
+    place = tiny.context(
+        tmp_path, tiny.config(train={"max_steps": 6}, checkpoint={"every": "never"})
+    )
     with place.events:
         job = tiny.build(place).job
         seen: dict[int, dict[str, torch.Tensor]] = {}

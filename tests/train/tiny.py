@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.config.config import Config
+from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
-from tunery.data.token_rows import TokenRow
-from tunery.runs.context import Site
+from tunery.runs.context import RunContext
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.runs.signals import Stopped, StopRequests
@@ -60,7 +60,7 @@ def rows(count: int = 24, *, seed: int = 1, longest: int = 40) -> list[TokenRow]
         ids = (np.arange(length) + generator.integers(2, VOCAB)) % VOCAB
         mask = np.ones(length, dtype=bool)
         mask[: int(generator.integers(1, 4))] = False
-        made.append((ids.astype(np.int32), mask))
+        made.append(TokenRow(ids.astype(np.int32), mask))
     return made
 
 
@@ -79,10 +79,10 @@ def config(**sections: Any) -> Config:
     return Config.model_validate(base)
 
 
-def site(path: Path, settings: Config, *, stop: StopRequests | None = None) -> Site:
+def context(path: Path, settings: Config, *, stop: StopRequests | None = None) -> RunContext:
     folder = RunFolder(path)
     folder.control_dir.mkdir(parents=True, exist_ok=True)
-    return Site(
+    return RunContext(
         folder,
         settings,
         {},
@@ -93,7 +93,7 @@ def site(path: Path, settings: Config, *, stop: StopRequests | None = None) -> S
 
 
 def build(
-    place: Site,
+    place: RunContext,
     *,
     data: list[TokenRow] | None = None,
     held_out: list[TokenRow] | None = None,
@@ -120,7 +120,7 @@ def build(
 def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
     """One session of a run: build or resume, train, write the result; tells how it ended."""
     stop = parts.pop("stop", None)
-    place = site(path, settings or config(), stop=stop)
+    place = context(path, settings or config(), stop=stop)
     with place.events:
         built = build(place, **parts)
         built.job.saver.checkpoints.clean()

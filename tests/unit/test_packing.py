@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.token_rows import of
 
 from tunery.data.collate import collate
 from tunery.data.packing import pack
@@ -34,7 +35,7 @@ def rows():
 
 
 def test_each_trained_token_is_predicted_from_the_token_before_it():
-    batch = collate(rows(), [40, 41], trim=False)
+    batch = collate(of(rows()), [40, 41], trim=False)
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2]]
     assert batch.segments.tolist() == [0, 4, 7]
@@ -45,7 +46,7 @@ def test_each_trained_token_is_predicted_from_the_token_before_it():
 
 
 def test_trimming_drops_what_follows_the_last_prediction():
-    batch = collate(rows())
+    batch = collate(of(rows()))
     assert batch.input_ids.tolist() == [[5, 6, 9, 10]]
     assert batch.trained_index_K.tolist() == [0, 1, 3]
     assert batch.target_ids_K.tolist() == [6, 7, 11]
@@ -54,13 +55,13 @@ def test_trimming_drops_what_follows_the_last_prediction():
 
 
 def test_a_row_without_trained_tokens_keeps_one_token_and_gives_no_loss():
-    batch = collate([(np.array([1, 2]), np.array([True, False]))])
+    batch = collate(of([(np.array([1, 2]), np.array([True, False]))]))
     assert batch.input_ids.tolist() == [[1]]
     assert batch.num_trained == 0
 
 
 def test_one_by_one_gives_back_the_rows():
-    singles = collate(rows(), trim=False).one_by_one()
+    singles = collate(of(rows()), trim=False).one_by_one()
     assert [single.input_ids.tolist() for single in singles] == [[[5, 6, 7, 8]], [[9, 10, 11]]]
     assert [single.trained_index_K.tolist() for single in singles] == [[0, 1], [1]]
     assert [single.position_ids[0, 0].item() for single in singles] == [0, 0]
@@ -76,11 +77,11 @@ def test_one_by_one_gives_back_the_rows():
 )
 def test_rows_that_are_not_rows_are_refused(bad):
     with pytest.raises(ValueError):
-        collate(bad)
+        collate(of(bad))
 
 
 def test_ids_are_int64_whatever_the_cache_stored():
-    batch = collate(rows())
+    batch = collate(of(rows()))
     assert batch.input_ids.dtype == batch.target_ids_K.dtype == torch.int64
 
 
@@ -92,7 +93,7 @@ def sharing_rows():
 
 
 def test_a_common_beginning_is_laid_down_once():
-    batch = collate(sharing_rows(), trim=False)
+    batch = collate(of(sharing_rows()), trim=False)
     assert batch.input_ids[0].tolist() == [*range(20), 30, 31, 30, 31, 32, 40]
     assert batch.position_ids[0].tolist() == [*range(20), 20, 21, 20, 21, 22, 20]
     assert batch.lengths == (20, 2, 3, 1)
@@ -101,7 +102,7 @@ def test_a_common_beginning_is_laid_down_once():
 
 
 def test_each_row_predicts_its_own_next_token_after_a_common_beginning():
-    batch = collate(sharing_rows(), trim=False)
+    batch = collate(of(sharing_rows()), trim=False)
     found = batch.target_ids_K.split(list(batch.trained_counts))
     assert [row.tolist() for row in found] == [
         [18, 19, 30, 31],
@@ -113,8 +114,8 @@ def test_each_row_predicts_its_own_next_token_after_a_common_beginning():
 
 def test_a_shared_batch_splits_into_the_rows_it_was_made_of():
     rows = sharing_rows()
-    for single, (ids, mask) in zip(collate(rows, trim=False).one_by_one(), rows, strict=True):
-        expected = collate([(ids, mask)], trim=False)
+    for single, (ids, mask) in zip(collate(of(rows), trim=False).one_by_one(), rows, strict=True):
+        expected = collate(of([(ids, mask)]), trim=False)
         assert single.input_ids.tolist() == expected.input_ids.tolist()
         assert single.position_ids.tolist() == expected.position_ids.tolist()
         assert single.trained_index_K.tolist() == expected.trained_index_K.tolist()
@@ -126,16 +127,16 @@ def test_a_beginning_that_saves_little_is_not_shared():
         (np.array([1, 2, 3, 4, 5]), np.ones(5, bool)),
         (np.array([1, 2, 3, 9]), np.ones(4, bool)),
     ]
-    assert collate(rows, trim=False).parents == (-1, -1)
+    assert collate(of(rows), trim=False).parents == (-1, -1)
 
 
 def test_sharing_can_be_turned_off():
-    assert collate(sharing_rows(), share_prefixes=False).parents == (-1, -1, -1, -1)
+    assert collate(of(sharing_rows()), share_prefixes=False).parents == (-1, -1, -1, -1)
 
 
 def test_a_shared_batch_taken_apart_is_the_packed_one():
-    apart = collate(sharing_rows()).apart()
-    expected = collate(sharing_rows(), share_prefixes=False)
+    apart = collate(of(sharing_rows())).apart()
+    expected = collate(of(sharing_rows()), share_prefixes=False)
     for name in ("input_ids", "position_ids", "loss_mask", "segments", "trained_index_K"):
         assert getattr(apart, name).tolist() == getattr(expected, name).tolist()
     assert (apart.lengths, apart.parents) == (expected.lengths, expected.parents)

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunery.data.groups import TokenRow
 from tunery.data.prefixes import alone, share
-from tunery.data.token_rows import TokenRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def collate(
     """Lay rows end to end.
 
     Args:
-        rows: ``(input_ids, loss_mask)`` pairs of equal length, at least one token each.
+        rows: Rows of at least one token.
         indices: Numbers to remember the rows by; by default their positions.
         trim: Leave out what follows a row's last trained token (at least one token stays).
         share_prefixes: Lay down once what several rows begin with.
@@ -158,8 +158,8 @@ def collate(
     ids: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     predicted: list[np.ndarray] = []
-    for number, (row_ids, row_mask) in enumerate(rows):
-        row_ids, row_mask = np.asarray(row_ids), np.asarray(row_mask, dtype=bool)
+    for number, row in enumerate(rows):
+        row_ids, row_mask = row.input_ids, row.loss_mask
         if row_ids.ndim != 1 or row_ids.shape != row_mask.shape or not row_ids.size:
             raise ValueError(
                 f"row {number}: ids {row_ids.shape} and loss mask {row_mask.shape} must be equally "
@@ -186,9 +186,9 @@ def collate(
         loss_mask=torch.from_numpy(loss_mask)[None],
         segments=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)),
         trained_index_K=_ids([where[t] for where, t in zip(places, predicted, strict=True)]),
-        target_ids_K=_ids([row[0][t + 1] for row, t in zip(rows, predicted, strict=True)]),
+        target_ids_K=_ids([row.input_ids[t + 1] for row, t in zip(rows, predicted, strict=True)]),
         rows=tuple(range(len(rows))) if indices is None else tuple(int(i) for i in indices),
-        num_tokens=sum(len(row[0]) for row in rows),
+        num_tokens=sum(len(row) for row in rows),
         lengths=lengths,
         parents=tuple(tree.parents),
         longest=max(len(where) for where in places),

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tunery.data.token_rows import TokenRow
+from tunery.data.groups import TokenRow
 
 
 class Rows:
     """Token rows by number.
 
     Args:
-        row: Gives one row's ``(input_ids, loss_mask)``.
+        row: Gives one row.
         lengths: Tokens of each row.
         units: What each row adds to the normaliser of the loss (trained tokens).
         origin: Says where a row came from, for a person who must find it.
@@ -40,8 +40,8 @@ class Rows:
         """Number a list of token rows."""
         return cls(
             rows.__getitem__,
-            np.array([len(ids) for ids, _ in rows], dtype=np.int64),
-            np.array([int(mask[1:].sum()) for _, mask in rows], dtype=np.int64),
+            np.array([len(row) for row in rows], dtype=np.int64),
+            np.array([row.num_trained for row in rows], dtype=np.int64),
             lambda i: {"dataset": name, "record": i + 1},
         )
 

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tunery.data.groups import TokenRow
 from tunery.types import Rendered
 
-TokenRow = tuple[np.ndarray, np.ndarray]
 _FILES = {
     "ids.bin": np.int32,
     "mask.bin": np.uint8,
@@ -68,13 +68,13 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a row's token ids (int32) and loss mask (bool), both of shape ``[T]``."""
+    def row(self, index: int) -> TokenRow:
+        """Return a row."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = int(self._ends[index - 1]) if index else 0
         end = int(self._ends[index])
-        return (
+        return TokenRow(
             np.asarray(self._arrays["ids.bin"][start:end]),
             np.asarray(self._arrays["mask.bin"][start:end]).astype(bool),
         )

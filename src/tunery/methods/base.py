@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from tunery.data.token_rows import TokenRow
+from tunery.data.groups import TokenRow
 from tunery.registry import Registry
 
 

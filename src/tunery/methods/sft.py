@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from tunery.data.collate import Batch, collate
-from tunery.data.token_rows import TokenRow
+from tunery.data.groups import TokenRow
 from tunery.policy.forward import token_losses
 
 
@@ -18,7 +18,7 @@ class SFT:
 
     def units(self, row: TokenRow) -> int:
         """Trained tokens; the first token of a row is predicted from nothing and never counts."""
-        return int(row[1][1:].sum())
+        return row.num_trained
 
     def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Batch:
         """Pack the rows into one sequence whose segments do not see each other."""

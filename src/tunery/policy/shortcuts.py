@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tunery.data.collate import Batch, collate
+from tunery.data.groups import TokenRow
 from tunery.errors import EngineError
 from tunery.i18n import t
 from tunery.kernels import attention, lora, norm
@@ -130,7 +131,7 @@ def _probe_batch(vocab_size: int) -> Batch:
     """Two rows with a common beginning and one more: all that a packed batch can be."""
     ids = np.random.default_rng(0).integers(0, vocab_size, 40)
     rows = [ids[:26], np.concatenate([ids[:20], ids[26:31]]), ids[31:]]
-    return collate([(row, np.ones(len(row), dtype=bool)) for row in rows], trim=False)
+    return collate([TokenRow(row, np.ones(len(row), dtype=bool)) for row in rows], trim=False)
 
 
 def _try_packed(base: Any, batch: Batch) -> Tensor | None:

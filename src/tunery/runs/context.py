@@ -1,4 +1,4 @@
-"""Where a run takes place: its folder, settings, log and requests, handed to whoever builds."""
+"""What a run works with: its folder, settings, log and requests, handed to whoever builds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PROGRESS_SECONDS = 1.0
 
 
 @dataclass
-class Site:
-    """Where a run takes place.
+class RunContext:
+    """What one session of a run works with.
 
     Args:
         folder: Its folder.

@@ -224,6 +224,7 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
     import torch
 
     from tunery.data.collate import collate
+    from tunery.data.groups import TokenRow
     from tunery.data.tokenize import tokenize
     from tunery.policy.forward import token_losses
 
@@ -234,7 +235,7 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
         mask = np.asarray(rendered.loss_mask, dtype=bool)
         if not mask[1:].any():
             continue
-        batch = collate([(np.asarray(rendered.input_ids, dtype=np.int32), mask)])
+        batch = collate([TokenRow(np.asarray(rendered.input_ids, dtype=np.int32), mask)])
         with torch.inference_mode():
             part, trained = token_losses(model, batch)
         loss, count = loss + float(part), count + int(trained)

@@ -11,12 +11,12 @@ import torch
 
 from tunery.adapters.base import ADAPTERS, Adapter
 from tunery.chat.template import ChatTemplate
+from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
-from tunery.data.token_rows import TokenRow
 from tunery.methods.base import METHODS
 from tunery.optimizers.adamw import FlatAdamW
 from tunery.policy.forward import prepare
-from tunery.runs.context import Site
+from tunery.runs.context import RunContext
 from tunery.runs.folder import config_hash
 from tunery.train.feed.order import Order
 from tunery.train.loop import Job
@@ -71,14 +71,14 @@ class Built:
     resumed: bool
 
 
-def assemble(site: Site, parts: Parts) -> Built:
+def assemble(context: RunContext, parts: Parts) -> Built:
     """Attach the adapter, make the optimizer, restore the checkpoint, and tell the plan.
 
     Raises:
         ConfigError: The adapter does not fit the model.
         RunError: The checkpoint does not fit the run.
     """
-    config, rows = site.config, parts.rows
+    config, rows = context.config, parts.rows
     adapter: Adapter = ADAPTERS.get(config.adapter.type)(config.adapter)
     seed_step(config.train.seed, 0)
     model: Any = adapter.attach(
@@ -87,59 +87,63 @@ def assemble(site: Site, parts: Parts) -> Built:
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model).why:
-        site.warn("slow-path", f"This model is computed a slower way: {why}.")
+        context.warn("slow-path", f"This model is computed a slower way: {why}.")
     dtype = next(parts.model.parameters()).dtype
     optimizer = FlatAdamW(
         [(name, p) for name, p in model.named_parameters() if p.requires_grad], config.optim
     )
     state = State(num_threads=torch.get_num_threads())
-    state.micro_batch_tokens = micro_batch_tokens(config, model, rows.lengths, dtype, site.device)
+    state.micro_batch_tokens = micro_batch_tokens(
+        config, model, rows.lengths, dtype, context.device
+    )
     if parts.found is not None:
-        state = _resume(site, parts.found, optimizer, parts.allowed_drift)
+        state = _resume(context, parts.found, optimizer, parts.allowed_drift)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
     saver = Saver(
         Checkpoints(
-            site.folder.checkpoints_dir,
+            context.folder.checkpoints_dir,
             config.checkpoint.keep,
             lambda into: adapter.write(model, parts.tokenizer, into),
-            _manifest_facts(site, parts),
+            _manifest_facts(context, parts),
         ),
         config.checkpoint,
         order.steps_per_epoch,
-        site.events,
-        site.stop,
+        context.events,
+        context.stop,
         saved_step=state.step if parts.found else -1,
     )
     measure = Measure(
         model, parts.template, parts.held_out, parts.probe, config.evaluate, order, num_steps,
-        max(state.micro_batch_tokens, 1), site.events, site.stop, config.data.thinking,
+        max(state.micro_batch_tokens, 1), context.events, context.stop, config.data.thinking,
     )  # fmt: skip
     job = Job(
-        config, site.folder, model, METHODS.get(config.method.type)(), rows, order, num_steps,
-        optimizer, state, measure, saver, site.events, site.stop, site.device, parts.tokenizer,
+        config, context.folder, model, METHODS.get(config.method.type)(), rows, order, num_steps,
+        optimizer, state, measure, saver, context.events, context.stop, context.device, parts.tokenizer,
     )  # fmt: skip
-    _tell_plan(site, job, dtype)
+    _tell_plan(context, job, dtype)
     return Built(job, adapter, parts.tokenizer, parts.found is not None)
 
 
-def _manifest_facts(site: Site, parts: Parts) -> dict[str, Any]:
+def _manifest_facts(context: RunContext, parts: Parts) -> dict[str, Any]:
     return {
-        "run": site.folder.name,
-        "config_hash": config_hash(site.config),
+        "run": context.folder.name,
+        "config_hash": config_hash(context.config),
         "data_hash": parts.data_hash,
         "versions": drift.versions(),
-        "config": site.config.model_dump(mode="json"),
+        "config": context.config.model_dump(mode="json"),
         "facts": parts.facts,
         "allowed_drift": parts.allowed_drift,
     }
 
 
-def _resume(site: Site, found: Checkpoint, optimizer: FlatAdamW, allowed: list[str]) -> State:
+def _resume(
+    context: RunContext, found: Checkpoint, optimizer: FlatAdamW, allowed: list[str]
+) -> State:
     state = found.restore(optimizer)
     for bad in found.rejected:
-        site.warn("bad-checkpoint", f"{bad.reason} Step {found.step} is used instead.")
-    site.events.write(
+        context.warn("bad-checkpoint", f"{bad.reason} Step {found.step} is used instead.")
+    context.events.write(
         "resumed",
         step=found.step,
         checkpoint=found.folder.name,
@@ -149,10 +153,10 @@ def _resume(site: Site, found: Checkpoint, optimizer: FlatAdamW, allowed: list[s
     return state
 
 
-def _tell_plan(site: Site, job: Job, dtype: torch.dtype) -> None:
+def _tell_plan(context: RunContext, job: Job, dtype: torch.dtype) -> None:
     rows, steps = job.rows, job.num_steps
     share = steps / job.order.steps_per_epoch
-    site.events.write(
+    context.events.write(
         "plan",
         num_steps=steps,
         steps_per_epoch=job.order.steps_per_epoch,
@@ -163,6 +167,6 @@ def _tell_plan(site: Site, job: Job, dtype: torch.dtype) -> None:
         batch_size=job.config.train.batch_size,
         micro_batch_tokens=job.state.micro_batch_tokens,
         num_threads=job.state.num_threads,
-        device=site.device,
+        device=context.device,
         dtype=str(dtype).removeprefix("torch."),
     )

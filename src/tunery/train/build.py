@@ -20,12 +20,13 @@ from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
 from tunery.data import examples
+from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
-from tunery.data.token_rows import TokenRow, TokenRows
+from tunery.data.token_rows import TokenRows
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
-from tunery.runs.context import Site
+from tunery.runs.context import RunContext
 from tunery.train.assemble import Built, Parts, assemble
 from tunery.train.measure import replay
 from tunery.train.measure.evaluate import probe_rows
@@ -56,27 +57,27 @@ class TokenData:
     hash: str
 
 
-def build(site: Site) -> Built:
+def build(context: RunContext) -> Built:
     """Make the job, new or from the newest checkpoint that verifies.
 
     Raises:
         TuneryError: A sentence about data, model, settings or a resume that is refused.
         Stopped: A stop was asked for.
     """
-    config = site.config
+    config = context.config
     base = resolve(config.model.name)
-    dtype = load.pick_dtype(config.model.dtype, site.device)
-    found = Checkpoints(site.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
+    dtype = load.pick_dtype(config.model.dtype, context.device)
+    found = Checkpoints(context.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
     threads(found.state().num_threads if found else config.train.num_threads)
-    data = read_data(site, base)
-    facts = _facts(site, data, base, dtype)
+    data = read_data(context, base)
+    facts = _facts(context, data, base, dtype)
     allowed: list[str] = []
     if found is not None:
         now = drift.recorded(config, data.hash, facts)
-        allowed = drift.check(site.folder.name, found.manifest, now, allowed=site.allow_drift)
-    with site.phase("model"):
-        model = load.load_model(base.model_folder, dtype=dtype, device=site.device)
-    replayed, probe = _general(site, data, model)
+        allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
+    with context.phase("model"):
+        model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
+    replayed, probe = _general(context, data, model)
     rows = data.rows.and_then(Rows.of(replayed, name="replay")) if replayed else data.rows
     parts = Parts(
         model=model,
@@ -92,35 +93,37 @@ def build(site: Site) -> Built:
         found=found,
         allowed_drift=allowed,
     )
-    return assemble(site, parts)
+    return assemble(context, parts)
 
 
-def read_data(site: Site, base: Resolved) -> TokenData:
+def read_data(context: RunContext, base: Resolved) -> TokenData:
     """Read and check the data, render it, and divide it into trained and held-out rows.
 
     Raises:
         DataError: Rows cannot be used, or none is left.
         Stopped: A stop was asked for.
     """
-    config = site.config
-    with site.phase("data"):
-        read = examples.read(config.data.train, config.data, quarantine=site.folder.quarantine_file)
+    config = context.config
+    with context.phase("data"):
+        read = examples.read(
+            config.data.train, config.data, quarantine=context.folder.quarantine_file
+        )
         for problem in read.warnings:
-            site.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
+            context.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
         general = _general_examples(config)
-    with site.phase("tokenize"):
+    with context.phase("tokenize"):
         tokenizer = load.load_tokenizer(_tokenizer_folder(base))
-        template = ChatTemplate.load(tokenizer, config.model.template, now=_created(site.meta))
+        template = ChatTemplate.load(tokenizer, config.model.template, now=_created(context.meta))
         if config.model.template is not None:
             tokenizer.chat_template = template.source  # kept with the result
         for notice in template.notices:
-            site.warn("template", notice)
+            context.warn("template", notice)
         tokens = tokenize_all(
             read, template, tokenizer, config.data,
-            cache=env.cache_dir() / "tokens", progress=site.progress("tokenize"),
+            cache=env.cache_dir() / "tokens", progress=context.progress("tokenize"),
         )  # fmt: skip
         for note, count in tokens.notes.items():
-            site.warn("render", note, count)
+            context.warn("render", note, count)
         if config.evaluate.datasets:
             numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
         else:
@@ -128,7 +131,7 @@ def read_data(site: Site, base: Resolved) -> TokenData:
             numbers = _rows_of(tokens, train)
             held = [tokens.row(int(i)) for i in _rows_of(tokens, kept)]
     filtered = {**read.ledger.filtered, **tokens.filtered}
-    site.events.write(
+    context.events.write(
         "rows",
         read=read.ledger.read,
         used=read.ledger.used - sum(tokens.filtered.values()),
@@ -181,33 +184,37 @@ def _general_examples(config: Config) -> list[Conversation]:
     return [example for example in read if isinstance(example, Conversation)]
 
 
-def _general(site: Site, data: TokenData, model: Any) -> tuple[list[TokenRow], list[TokenRow]]:
+def _general(
+    context: RunContext, data: TokenData, model: Any
+) -> tuple[list[TokenRow], list[TokenRow]]:
     """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
-    config = site.config
+    config = context.config
     chosen, rest = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     rows: list[TokenRow] = []
     if chosen:
-        with site.phase("replay"):
+        with context.phase("replay"):
             rows = replay.make(
                 model, data.template, chosen, config.data.replay,
-                file=site.folder.replay_file, progress=site.progress("replay"),
-                should_stop=site.stop.stop,
+                file=context.folder.replay_file, progress=context.progress("replay"),
+                should_stop=context.stop.stop,
             )  # fmt: skip
-        site.stop.check()
+        context.stop.check()
     measured = config.evaluate.forgetting and config.evaluate.every != "never"
     if not measured:
         return rows, []
     return rows, probe_rows(rest, data.template, max_length=config.data.max_length)
 
 
-def _facts(site: Site, data: TokenData, base: Resolved, dtype: torch.dtype) -> dict[str, Any]:
+def _facts(
+    context: RunContext, data: TokenData, base: Resolved, dtype: torch.dtype
+) -> dict[str, Any]:
     return {
         "template_hash": data.template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
         "model_hash": drift.model_hash(base.model_folder),
         "revision": base.revision,
         "dtype": str(dtype).removeprefix("torch."),
-        "device": site.device.partition(":")[0],
+        "device": context.device.partition(":")[0],
         "world_size": 1,
     }
 

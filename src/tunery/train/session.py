@@ -9,7 +9,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from tunery.runs import diagnosis
-from tunery.runs.context import Site
+from tunery.runs.context import RunContext
 from tunery.storage import full_disk
 from tunery.train.assemble import Built
 from tunery.train.build import build
@@ -19,7 +19,7 @@ from tunery.train.tell import report
 from tunery.workers.log import read_events
 
 
-def run(site: Site) -> str:
+def run(context: RunContext) -> str:
     """Train a run from where it stands to its end or a stop.
 
     Returns:
@@ -30,37 +30,37 @@ def run(site: Site) -> str:
         Stopped: A stop came before there was anything to save.
     """
     disable_progress_bar()  # transformers' own bars would fill worker.log
-    _reproducible(site)
-    final.clean(site.folder)
-    built = build(site)
+    _reproducible(context)
+    final.clean(context.folder)
+    built = build(context)
     job = built.job
     job.saver.checkpoints.clean()
     if not built.resumed:
-        with site.phase("before"):
+        with context.phase("before"):
             job.measure.before(job.state)
-        site.stop.check()
-    with site.phase("train"):
+        context.stop.check()
+    with context.phase("train"):
         ending = train(job)
     if ending == "stopped":
         return ending
-    best = _take_best(site, job)
-    with site.phase("after"):
+    best = _take_best(context, job)
+    with context.phase("after"):
         job.measure.samples(job.state, "after")
-    with site.phase("final"):
-        path = _write_final(site, built)
-    site.events.write("result", **_result(site, job, str(path), best))
-    with site.phase("report"):
-        report.write(site.folder)
+    with context.phase("final"):
+        path = _write_final(context, built)
+    context.events.write("result", **_result(context, job, str(path), best))
+    with context.phase("report"):
+        report.write(context.folder)
     return "finished"
 
 
-def _take_best(site: Site, job: Job) -> bool:
+def _take_best(context: RunContext, job: Job) -> bool:
     """After early stopping the best checkpoint is the result, not the last step."""
     state = job.state
     if not state.stopped_early or state.best_step is None or state.best_step == state.step:
         return False
     job.saver.checkpoints.at(state.best_step).restore(job.optimizer)
-    site.warn(
+    context.warn(
         "early-stop",
         f"Stopped early at step {state.step}: {state.evals_without_better} evaluations without a "
         f"lower loss. The result is the best checkpoint, step {state.best_step}.",
@@ -68,22 +68,22 @@ def _take_best(site: Site, job: Job) -> bool:
     return True
 
 
-def _write_final(site: Site, built: Built) -> Any:
+def _write_final(context: RunContext, built: Built) -> Any:
     while True:
         try:
-            return final.write(site.folder, built.adapter, built.job.model, built.tokenizer)
+            return final.write(context.folder, built.adapter, built.job.model, built.tokenizer)
         except OSError as error:
             if full_disk(error) is None:
                 raise
             built.job.saver.pause(error, "the result waits to be written")
             if not built.job.saver.wait():
-                site.stop.check()
-            site.events.write("status", status="running")
+                context.stop.check()
+            context.events.write("status", status="running")
 
 
-def _result(site: Site, job: Job, path: str, best: bool) -> dict[str, Any]:
+def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, Any]:
     state = job.state
-    events, _ = read_events(site.folder.events_file)
+    events, _ = read_events(context.folder.events_file)
     finding = diagnosis.diagnose(events)
     return {
         "path": path,
@@ -95,12 +95,12 @@ def _result(site: Site, job: Job, path: str, best: bool) -> dict[str, Any]:
         "train_seconds": round(state.elapsed_seconds, 3),
         "tokens_per_second": round(state.tokens / max(state.elapsed_seconds, 1e-9), 1),
         "diagnosis": finding.as_dict(),
-        "seconds": round(time.monotonic() - site.started, 3),
+        "seconds": round(time.monotonic() - context.started, 3),
     }
 
 
-def _reproducible(site: Site) -> None:
+def _reproducible(context: RunContext) -> None:
     """Choose reproducible arithmetic: always on a CPU, where it costs nothing."""
-    if site.device == "cpu":
+    if context.device == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
 from tunery.models.resolve import resolve
-from tunery.runs.context import Site
+from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
@@ -59,8 +59,8 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     """
     config = read_frozen(folder.config_file)
     device = load.pick_device(config.model.device)
-    site = Site(folder, config, {}, events, StopRequests(Control(folder)), device)
-    data = read_data(site, resolve(config.model.name))
+    context = RunContext(folder, config, {}, events, StopRequests(Control(folder)), device)
+    data = read_data(context, resolve(config.model.name))
     replayed, _ = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     found = _counts(data.rows)
     order = Order(len(data.rows) + len(replayed), config.train.batch_size, config.train.seed)
@@ -76,7 +76,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
-            found["measured"] = _measure(replace(site, config=_quiet(config)))
+            found["measured"] = _measure(replace(context, config=_quiet(config)))
     return found
 
 
@@ -100,19 +100,19 @@ def _counts(rows: Rows) -> dict[str, Any]:
     }
 
 
-def _measure(site: Site) -> dict[str, Any]:
+def _measure(context: RunContext) -> dict[str, Any]:
     """Take real steps: on the longest rows for memory, on usual ones for time."""
-    job = build(site).job
+    job = build(context).job
     job.model.train()
-    size = site.config.train.batch_size
+    size = context.config.train.batch_size
     longest = np.argsort(job.rows.lengths, kind="stable")[-size:]
     whole = job.rows
     job.rows = _only(whole, longest)
-    _steps(job, Order(len(job.rows), size, site.config.train.seed), LONG_STEPS)
-    job.rows, usual = whole, Order(len(whole), size, site.config.train.seed)
+    _steps(job, Order(len(job.rows), size, context.config.train.seed), LONG_STEPS)
+    job.rows, usual = whole, Order(len(whole), size, context.config.train.seed)
     first = job.state.step
     _steps(job, usual, USUAL_STEPS)
-    steps = [e for e in read_events(site.folder.events_file)[0] if e["type"] == "step"]
+    steps = [e for e in read_events(context.folder.events_file)[0] if e["type"] == "step"]
     timed = [e for e in steps if e["step"] > first]
     tokens, seconds = sum(e["tokens"] for e in timed), sum(e["seconds"] for e in timed)
     return {

@@ -85,10 +85,10 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
     try:
         events.write("status", status="running", pid=os.getpid())
         # Only now: a queued run must not hold the memory of torch and a model.
-        from tunery.runs.context import Site
+        from tunery.runs.context import RunContext
         from tunery.train.session import run
 
-        return run(Site(folder, config, meta, events, stop, device, allow_drift))
+        return run(RunContext(folder, config, meta, events, stop, device, allow_drift))
     finally:
         lock.release()
 

@@ -17,8 +17,8 @@ from torch import nn
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import Thinking
 from tunery.data.collate import collate
+from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
-from tunery.data.token_rows import TokenRow
 from tunery.decode.generate import generate
 from tunery.policy.forward import each_loss
 from tunery.types import Conversation, Message
@@ -113,14 +113,14 @@ def mean_loss(
 
     Args:
         model: Any causal language model; it is put in eval mode for the time being.
-        rows: ``(input_ids, loss_mask)`` pairs of equal length.
+        rows: What is measured.
         capacity: Most tokens in one forward pass.
         should_stop: Asked before every forward pass; a stop leaves the rest unmeasured.
 
     Raises:
         ValueError: No row has a trained token.
     """
-    lengths = np.array([len(ids) for ids, _ in rows], dtype=np.int64)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
     device = next(model.parameters()).device
     sums = np.zeros(len(rows))
     counts = np.zeros(len(rows), dtype=np.int64)
@@ -149,7 +149,7 @@ def probe_rows(
         for rendered in template.render(example):
             if len(rendered.input_ids) <= max_length and any(rendered.loss_mask):
                 rows.append(
-                    (
+                    TokenRow(
                         np.asarray(rendered.input_ids, dtype=np.int32),
                         np.asarray(rendered.loss_mask, dtype=bool),
                     )

@@ -13,7 +13,7 @@ from tunery import faults
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import Thinking
 from tunery.config.evaluate import EvaluateConfig
-from tunery.data.token_rows import TokenRow
+from tunery.data.groups import TokenRow
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
 from tunery.train.feed.order import Order
@@ -154,7 +154,7 @@ class Measure:
             return []
         found: list[dict[str, Any]] = []
         for place in held_out.worst(NUM_WORST):
-            ids, _ = self.held_out[place]
+            ids = self.held_out[place].input_ids
             text = self.template.decode(ids.tolist()) if self.template is not None else ""
             loss = round(held_out.row_losses[place], 4)
             found.append({"row": place + 1, "loss": loss, "text": text[:WORST_CHARACTERS]})

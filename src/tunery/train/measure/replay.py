@@ -18,7 +18,7 @@ from torch import nn
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
-from tunery.data.token_rows import TokenRow
+from tunery.data.groups import TokenRow
 from tunery.decode.generate import generate
 from tunery.errors import DataError
 from tunery.train.measure.evaluate import evaluating
@@ -71,7 +71,7 @@ def make(
         should_stop: Asked between batches.
 
     Returns:
-        ``(input_ids, loss_mask)`` pairs; empty if ``should_stop`` interrupted.
+        Rows; empty if ``should_stop`` interrupted.
     """
     if file.exists():
         return read(file)
@@ -123,7 +123,7 @@ def read(file: Path) -> list[TokenRow]:
                 ids = np.asarray(prompt + answer, dtype=np.int32)
                 mask = np.zeros(len(ids), dtype=bool)
                 mask[len(prompt) :] = True
-                rows.append((ids, mask))
+                rows.append(TokenRow(ids, mask))
     return rows
 
 

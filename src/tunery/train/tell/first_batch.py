@@ -28,8 +28,8 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
     if folder.first_batch_file.exists():
         return
     part, place, number = _chosen(rows, batches)
-    input_ids, loss_mask = rows.row(number)
-    ids = [int(token) for token in input_ids]
+    row = rows.row(number)
+    ids = [int(token) for token in row.input_ids]
     facts = {
         "step": 1,
         "row": number,
@@ -39,7 +39,7 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
         "batch_tokens": batches.tokens,
         "batch_trained_tokens": batches.units,
         "input_ids": ids,
-        "loss_mask": [bool(flag) for flag in loss_mask],
+        "loss_mask": [bool(flag) for flag in row.loss_mask],
         "trained_ids": _trained(batches.batches[part], place),
         "tokens": None if tokenizer is None else [tokenizer.decode([token]) for token in ids],
     }
