@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from tunery.data.groups import TokenRow
+from tunery.data.groups import RowGroup
 from tunery.registry import Registry
 
 
@@ -21,12 +21,12 @@ class Method(Protocol):
     unit: str
     """What the loss is normalised by, in words: tokens, pairs."""
 
-    def units(self, row: TokenRow) -> int:
-        """How many units a row counts."""
+    def units(self, group: RowGroup) -> int:
+        """How many units a group counts."""
         ...
 
-    def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Any:
-        """Make what ``loss`` eats from rows; ``numbers`` are their places in the training set."""
+    def batch(self, groups: Sequence[RowGroup], numbers: Sequence[int]) -> Any:
+        """Make what ``loss`` eats from groups; ``numbers`` are their places among the rows."""
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from tunery.data.collate import Batch, collate
-from tunery.data.groups import TokenRow
+from tunery.data.collate import Batch, collate_groups
+from tunery.data.groups import RowGroup
 from tunery.policy.forward import token_losses
 
 
@@ -16,13 +16,13 @@ class SFT:
 
     unit = "tokens"
 
-    def units(self, row: TokenRow) -> int:
+    def units(self, group: RowGroup) -> int:
         """Trained tokens; the first token of a row is predicted from nothing and never counts."""
-        return row.num_trained
+        return group.num_trained
 
-    def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Batch:
+    def batch(self, groups: Sequence[RowGroup], numbers: Sequence[int]) -> Batch:
         """Pack the rows into one sequence whose segments do not see each other."""
-        return collate(rows, numbers)
+        return collate_groups(groups, numbers)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Sum of the trained tokens' negative log-likelihood, in nats."""

@@ -80,7 +80,7 @@ class Feed:
         )
         batches = []
         for members in micro:
-            batch = self._method.batch([self._rows.row(i) for i in members], members)
+            batch = self._method.batch([self._rows.group(i) for i in members], members)
             batches.append(batch.to(self._device) if self._device != "cpu" else batch)
         return StepBatches(
             rows=numbers,

@@ -29,7 +29,7 @@ def write(
     found: list[dict[str, Any]] = []
     with evaluating(model), torch.inference_mode():
         for number in batches.rows:
-            batch = method.batch([rows.row(number)], [number])
+            batch = method.batch([rows.group(number)], [number])
             loss, _ = method.loss(model, batch.to(device) if device != "cpu" else batch)
             mean = float(loss) / max(1, int(rows.units[number]))
             found.append(

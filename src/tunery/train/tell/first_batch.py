@@ -28,7 +28,7 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
     if folder.first_batch_file.exists():
         return
     part, place, number = _chosen(rows, batches)
-    row = rows.row(number)
+    row = rows.group(number).rows[0]
     ids = [int(token) for token in row.input_ids]
     facts = {
         "step": 1,
@@ -49,10 +49,12 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
 
 
 def _chosen(rows: Rows, batches: StepBatches) -> tuple[int, int, int]:
-    """Micro batch, place in it, and number of the row that is shown."""
-    places = [(i, j, n) for i, micro in enumerate(batches.micro) for j, n in enumerate(micro)]
-    own = [p for p in places if rows.origin(p[2]).get("dataset") != "replay"]
-    return (own or places)[0]
+    """Micro batch, place of its first row in it, and number of the group that is shown."""
+    found = [(i, n) for i, micro in enumerate(batches.micro) for n in micro]
+    own = [each for each in found if rows.origin(each[1]).get("dataset") != "replay"]
+    part, number = (own or found)[0]
+    inside = getattr(batches.batches[part], "rows", batches.micro[part])
+    return part, list(inside).index(number), number
 
 
 def _trained(batch: Any, place: int) -> list[int] | None:
