@@ -14,6 +14,7 @@ import pytest
 
 from tunery import i18n
 from tunery.errors import DataError, TuneryError
+from tunery.workers.entry import ENTRY
 from tunery.workers.warm import QuestionBug, Superseded, WarmPool
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_a_question_without_an_end_is_given_up(pool: WarmPool, tmp_path: Path):
 
 def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    desk = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
+    made = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
     child = made.ask("process")[1]
     _until(lambda: not made.is_warm)
     assert made.ask("process")[1] != child

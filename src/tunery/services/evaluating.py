@@ -223,19 +223,20 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
     from tunery.data.collate import collate
     from tunery.data.groups import TokenRow
     from tunery.data.tokenize import tokenize
-    from tunery.policy.forward import token_losses
+    from tunery.policy.policy import Policy
 
-    model = speaker.engine.model(speaker.adapter)  # type: ignore[attr-defined]
+    policy = Policy(speaker.engine.model(speaker.adapter))  # type: ignore[attr-defined]
     made = tokenize(example, speaker.template, speaker.engine.tokenizer, config.data)
     loss, count = 0.0, 0
     for rendered in made.rows:
-        mask = np.asarray(rendered.loss_mask, dtype=bool)
-        if not mask[1:].any():
-            continue
-        batch = collate([TokenRow(np.asarray(rendered.input_ids, dtype=np.int32), mask)])
-        with torch.inference_mode():
-            part, trained = token_losses(model, batch)
-        loss, count = loss + float(part), count + int(trained)
+        row = TokenRow(
+            np.asarray(rendered.input_ids, dtype=np.int32),
+            np.asarray(rendered.loss_mask, dtype=bool),
+        )
+        if row.num_trained:
+            with torch.inference_mode():
+                loss += float(policy.nll(collate([row])))
+            count += row.num_trained
     return loss, count
 
 
