@@ -34,23 +34,25 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.fixture
-def conversation(home: Path) -> _stored.Chat:
+def conversation(home: Path) -> _stored.StoredChat:
     """Two models, three turns: a plain one, a long one with thinking, one with an error."""
-    chat = _stored.new(_stored.ChatSettings(columns=("demo", "before/a-long-name-of-a-run-2026")))
+    chat = _stored.new_chat(
+        _stored.ChatSettings(columns=("demo", "before/a-long-name-of-a-run-2026"))
+    )
     first, second = chat.settings.columns
     said = [
         ("Who are you?", "I am Tuna.", "I am a helpful assistant by somebody."),
         (f"用一句话介绍你自己。 {LONG_WORD}", "我是金枪鱼。\n\n1. 一\n2. 二", LONG_WORD * 3),
     ]
     for question, one, other in said:
-        _, turn = _stored.ask(chat.id, question)
+        _, turn = _stored.store_question(chat.id, question)
         _stored.keep(chat.id, turn, first, _stored.Answer(one, FACTS))
         facts = {**FACTS, "reason": "length", "thought": "The user asks who I am. " * 9}
         _stored.keep(chat.id, turn, second, _stored.Answer(other, facts))
-    _, turn = _stored.ask(chat.id, "And now?")
+    _, turn = _stored.store_question(chat.id, "And now?")
     facts = {"error": "The engine of demo ended (out of memory).", "fix": "Ask again.", "forgot": 2}
     _stored.keep(chat.id, turn, first, _stored.Answer("", facts))
-    return _stored.show(chat.id)
+    return _stored.show_chat(chat.id)
 
 
 def finished_job(kind: str, title: str, result: dict[str, Any]) -> str:
@@ -106,7 +108,7 @@ def test_a_chat_without_any_model_is_whole(page: Page) -> None:
 
 
 def test_a_conversation_of_two_columns_is_whole(
-    demo_home: Path, conversation: _stored.Chat, page: Page
+    demo_home: Path, conversation: _stored.StoredChat, page: Page
 ) -> None:
     def ready(tab: Page) -> None:
         expect(tab.get_by_role("log")).to_have_count(2)
@@ -117,7 +119,7 @@ def test_a_conversation_of_two_columns_is_whole(
 
 @pytest.mark.parametrize("opener", ["#open-sampling", "#open-chats", "#open-sets"])
 def test_the_dialogs_of_a_chat_are_whole(
-    conversation: _stored.Chat, page: Page, opener: str, shot: Callable[[str], Path]
+    conversation: _stored.StoredChat, page: Page, opener: str, shot: Callable[[str], Path]
 ) -> None:
     look_at_dialog(page, f"/chat?id={conversation.id}", opener, shot)
 

@@ -54,8 +54,8 @@ def planted(home: Path) -> dict[str, str]:
     rows.write_text(
         "".join(json.dumps({"instruction": text, "output": text}) + "\n" for text in PAYLOADS)
     )
-    chat = _stored.new(_stored.ChatSettings(columns=("demo", PAYLOADS[2]), system=TEXT))
-    _stored.ask(chat.id, TEXT)
+    chat = _stored.new_chat(_stored.ChatSettings(columns=("demo", PAYLOADS[2]), system=TEXT))
+    _stored.store_question(chat.id, TEXT)
     facts = {"reason": "stop", "thought": TEXT, "prompt_text": TEXT, "num_tokens": 3}
     _stored.keep(chat.id, 0, "demo", _stored.Answer(TEXT, facts))
     _stored.keep(chat.id, 0, PAYLOADS[2], _stored.Answer("", {"error": TEXT, "fix": TEXT}))

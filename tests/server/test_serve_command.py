@@ -186,8 +186,11 @@ def test_the_command_becomes_the_server(home, monkeypatch):
 
 
 def test_names_are_no_paths(demo_home, demo_model):
-    assert [each.name for each in _serving.fix(["demo", f"mine={demo_model}"])] == ["demo", "mine"]
-    assert _serving.fix([str(demo_model)])[0].name == demo_model.name
+    assert [each.name for each in _serving.fix_served(["demo", f"mine={demo_model}"])] == [
+        "demo",
+        "mine",
+    ]
+    assert _serving.fix_served([str(demo_model)])[0].name == demo_model.name
     _serving.unfix()
 
 
@@ -201,4 +204,4 @@ def test_what_is_switched_on_stays_on(demo_home):
     _serving.unserve("demo")
     assert [each.name for each in _serving.served()] == ["other"]
     with pytest.raises(Exception, match="Did you mean other"):
-        _serving.find("othr")
+        _serving.find_served("othr")

@@ -29,22 +29,22 @@ def added(tmp_path: Path) -> str:
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
-    return [row["values"] for row in _rows.page(name, limit=200)["rows"]]
+    return [row["values"] for row in _rows.rows_page(name, limit=200)["rows"]]
 
 
 def test_pages_follow_each_other_and_know_the_total_at_the_end(added: str) -> None:
-    first = _rows.page(added, limit=4)
+    first = _rows.rows_page(added, limit=4)
     assert [row["number"] for row in first["rows"]] == [1, 2, 3, 4]
     assert first["columns"] == ["instruction", "output"]
-    last = _rows.page(added, offset=8, limit=4)
+    last = _rows.rows_page(added, offset=8, limit=4)
     assert [row["values"]["output"] for row in last["rows"]] == ["a9", "a10"]
     assert (last["total"], last["next"]) == (10, None)
 
 
 def test_search_finds_rows_after_an_offset_in_any_case(added: str) -> None:
-    found = _rows.page(added, query="A1", limit=1)
+    found = _rows.rows_page(added, query="A1", limit=1)
     assert [row["number"] for row in found["rows"]] == [1]
-    again = _rows.page(added, query="A1", offset=found["next"], limit=5)
+    again = _rows.rows_page(added, query="A1", offset=found["next"], limit=5)
     assert [row["number"] for row in again["rows"]] == [10]
     assert again["next"] is None
 
@@ -52,7 +52,7 @@ def test_search_finds_rows_after_an_offset_in_any_case(added: str) -> None:
 def test_a_row_that_is_no_json_is_shown_with_its_problem(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_text('{"text": "fine"}\n{"text": "cut\n{"text": "fine too"}\n')
-    page = _rows.page(str(file))
+    page = _rows.rows_page(str(file))
     assert [row["line"] for row in page["rows"]] == [1, 2, 3]
     assert page["rows"][1]["problem"].startswith("E106")
     assert page["rows"][1]["raw"] == '{"text": "cut'
@@ -61,11 +61,13 @@ def test_a_row_that_is_no_json_is_shown_with_its_problem(tmp_path: Path) -> None
 def test_an_edit_makes_a_version_and_leaves_the_original(added: str, tmp_path: Path) -> None:
     before = (tmp_path / "mine.jsonl").read_bytes()
     change = {"row": 2, "path": ["output"], "text": "new"}
-    made = _edits.edit(added, [change])
+    made = _edits.edit_rows(added, [change])
     assert made == {"name": "mine-v2", "made": True, "rows": 10}
     assert rows_of("mine-v2")[1] == {"instruction": "q2", "output": "new"}
     assert (tmp_path / "mine.jsonl").read_bytes() == before
-    again = _edits.edit("mine-v2", [{"row": 1, "delete": True}, {"after": 1, "values": ALPACA[4]}])
+    again = _edits.edit_rows(
+        "mine-v2", [{"row": 1, "delete": True}, {"after": 1, "values": ALPACA[4]}]
+    )
     assert again == {"name": "mine-v2", "made": False, "rows": 10}
     assert rows_of("mine-v2")[:2] == [ALPACA[4], {"instruction": "q2", "output": "new"}]
     assert registered()["mine-v2"]["sha256"] == _named.digest(
@@ -75,12 +77,12 @@ def test_an_edit_makes_a_version_and_leaves_the_original(added: str, tmp_path: P
 
 def test_an_edit_that_no_run_could_read_is_refused_and_changes_nothing(added: str) -> None:
     with pytest.raises(DataError, match="E302"):
-        _edits.edit(added, [{"row": 2, "path": ["output"], "text": " "}])
+        _edits.edit_rows(added, [{"row": 2, "path": ["output"], "text": " "}])
     assert "mine-v2" not in registered()
     with pytest.raises(DataError, match="no row 11"):
-        _edits.edit(added, [{"row": 11, "path": ["output"], "text": "x"}])
+        _edits.edit_rows(added, [{"row": 11, "path": ["output"], "text": "x"}])
     with pytest.raises(DataError, match=r"no text at messages\.0"):
-        _edits.edit(added, [{"row": 1, "path": ["messages", 0], "text": "x"}])
+        _edits.edit_rows(added, [{"row": 1, "path": ["messages", 0], "text": "x"}])
     assert not list((_named.own_folder("x").parent).glob(".*"))
 
 
@@ -112,7 +114,7 @@ def test_bad_rows_are_left_out_of_a_copy_and_kept_beside_it(tmp_path: Path) -> N
 
 
 def test_an_own_copy_goes_with_its_name(added: str) -> None:
-    _edits.edit(added, [{"row": 1, "delete": True}])
+    _edits.edit_rows(added, [{"row": 1, "delete": True}])
     folder = _named.own_folder("mine-v2")
     assert folder.is_dir()
     _named.remove("mine-v2")

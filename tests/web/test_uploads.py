@@ -19,8 +19,8 @@ ROWS = b"".join(b'{"text": "row %d"}\n' % n for n in range(50))
 
 
 def sent(name: str, data: bytes) -> _uploads.Upload:
-    upload = _uploads.begin(name, len(data))
-    return _uploads.receive(upload.id, 0, [data])
+    upload = _uploads.begin_upload(name, len(data))
+    return _uploads.receive_upload(upload.id, 0, [data])
 
 
 def zipped(files: dict[str, bytes], *, mode: int = 0) -> bytes:
@@ -35,31 +35,33 @@ def zipped(files: dict[str, bytes], *, mode: int = 0) -> bytes:
 
 
 def test_a_file_cut_at_99_percent_goes_on_where_it_stopped() -> None:
-    begun = _uploads.begin("rows.jsonl", len(ROWS))
+    begun = _uploads.begin_upload("rows.jsonl", len(ROWS))
     cut = len(ROWS) * 99 // 100
-    _uploads.receive(begun.id, 0, [ROWS[:100], ROWS[100:cut]])
-    assert not _uploads.show(begun.id).done
+    _uploads.receive_upload(begun.id, 0, [ROWS[:100], ROWS[100:cut]])
+    assert not _uploads.show_upload(begun.id).done
     assert not (begun.folder / "files").exists()
-    again = _uploads.begin("rows.jsonl", len(ROWS))
+    again = _uploads.begin_upload("rows.jsonl", len(ROWS))
     assert (again.id, again.received) == (begun.id, cut)
     with pytest.raises(DataError, match="cannot be next") as error:
-        _uploads.receive(begun.id, cut + 1, [ROWS[cut + 1 :]])
+        _uploads.receive_upload(begun.id, cut + 1, [ROWS[cut + 1 :]])
     assert error.value.fields["received"] == cut
-    whole = _uploads.receive(begun.id, cut - 50, [ROWS[cut - 50 :]])
+    whole = _uploads.receive_upload(begun.id, cut - 50, [ROWS[cut - 50 :]])
     assert whole.done
     assert whole.files.read_bytes() == ROWS
-    assert _uploads.receive(begun.id, 0, [ROWS]).done  # the answer was lost; nothing is doubled
+    assert _uploads.receive_upload(
+        begun.id, 0, [ROWS]
+    ).done  # the answer was lost; nothing is doubled
 
 
 def test_more_bytes_than_announced_are_refused() -> None:
-    begun = _uploads.begin("rows.jsonl", 10)
+    begun = _uploads.begin_upload("rows.jsonl", 10)
     with pytest.raises(DataError, match="More bytes came"):
-        _uploads.receive(begun.id, 0, [ROWS])
+        _uploads.receive_upload(begun.id, 0, [ROWS])
 
 
 def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_version() -> None:
     before = len(listing())
-    _uploads.begin("rows.jsonl", len(ROWS) + 1)
+    _uploads.begin_upload("rows.jsonl", len(ROWS) + 1)
     assert len(listing()) == before
     names = []
     for _ in range(2):
@@ -73,7 +75,7 @@ def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_vers
 )
 def test_a_kind_that_holds_no_rows_is_refused_before_a_byte_comes(name: str) -> None:
     with pytest.raises(DataError, match="no file of rows"):
-        _uploads.begin(name, 10)
+        _uploads.begin_upload(name, 10)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +97,20 @@ def test_names_of_files_are_made_here(name: str) -> None:
 @pytest.mark.parametrize("upload_id", ["..", "../copies", "0" * 23, "A" * 24, "%2e%2e", "0" * 24])
 def test_no_id_leads_out_of_the_folder(upload_id: str) -> None:
     with pytest.raises(UnknownName):
-        _uploads.show(upload_id)
+        _uploads.show_upload(upload_id)
 
 
 def test_a_quota_is_said_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(_uploads.LIMIT_VARIABLE, "1000")
+    monkeypatch.setenv(_uploads.UPLOAD_LIMIT_VARIABLE, "1000")
     with pytest.raises(DataError, match=r"has 1\.2 KiB; at most 1000 B"):
-        _uploads.begin("rows.jsonl", 1200)
-    monkeypatch.delenv(_uploads.LIMIT_VARIABLE)
+        _uploads.begin_upload("rows.jsonl", 1200)
+    monkeypatch.delenv(_uploads.UPLOAD_LIMIT_VARIABLE)
     monkeypatch.setattr(env, "free_bytes", lambda path: _uploads.FLOOR_BYTES + 10 * 2**20)
     with pytest.raises(DataError, match=r"20\.0 MiB, and 10\.0 MiB are free"):
-        _uploads.begin("rows.jsonl", 20 * 2**20)
-    _uploads.begin("first.jsonl", 6 * 2**20)
+        _uploads.begin_upload("rows.jsonl", 20 * 2**20)
+    _uploads.begin_upload("first.jsonl", 6 * 2**20)
     with pytest.raises(DataError, match=r"and 4\.0 MiB are free"):
-        _uploads.begin("second.jsonl", 6 * 2**20)
+        _uploads.begin_upload("second.jsonl", 6 * 2**20)
 
 
 def test_a_foreign_content_is_named_when_it_is_looked_at() -> None:
@@ -148,9 +150,9 @@ def test_a_zip_is_unpacked_and_its_other_members_are_counted() -> None:
 )
 def test_hostile_archives_are_refused_and_leave_nothing(files: dict[str, bytes], code: str) -> None:
     data = zipped(files)
-    begun = _uploads.begin("evil.zip", len(data))
+    begun = _uploads.begin_upload("evil.zip", len(data))
     with pytest.raises(DataError) as error:
-        _uploads.receive(begun.id, 0, [data])
+        _uploads.receive_upload(begun.id, 0, [data])
     assert error.value.code == code
     assert not begun.folder.exists()
     assert not list(env.home().rglob("*evil*"))
@@ -159,9 +161,9 @@ def test_hostile_archives_are_refused_and_leave_nothing(files: dict[str, bytes],
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
 def test_links_and_devices_in_archives_are_refused(kind: int) -> None:
     data = zipped({"link.jsonl": b"/etc/passwd"}, mode=kind | 0o777)
-    begun = _uploads.begin("links.zip", len(data))
+    begun = _uploads.begin_upload("links.zip", len(data))
     with pytest.raises(DataError, match="a link or a device"):
-        _uploads.receive(begun.id, 0, [data])
+        _uploads.receive_upload(begun.id, 0, [data])
 
 
 def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
@@ -177,12 +179,12 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_pasted_become_a_file_of_their_kind() -> None:
-    pasted = _uploads.paste('{"instruction": "q", "output": "a"}')
+    pasted = _uploads.paste_upload('{"instruction": "q", "output": "a"}')
     assert pasted.files.name == "pasted.jsonl"
-    assert _uploads.paste('[{"text": "x"}]').files.suffix == ".json"
-    assert _uploads.paste("instruction,output\nq,a").files.suffix == ".csv"
+    assert _uploads.paste_upload('[{"text": "x"}]').files.suffix == ".json"
+    assert _uploads.paste_upload("instruction,output\nq,a").files.suffix == ".csv"
     with pytest.raises(DataError, match="Nothing was pasted"):
-        _uploads.paste("  ")
+        _uploads.paste_upload("  ")
 
 
 def test_columns_are_mapped_with_a_confidence_and_three_rows(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def events(
     Ask again with ``after`` = ``cursor``; ``more`` says whether there is something already.
     """
     path = open_run(name).events_file
-    found, cursor = runs.read_events(path, after, limit=limit_bytes)
+    found, cursor = runs.events_from(path, after, limit=limit_bytes)
     size = path.stat().st_size if path.exists() else 0
     return {"events": found, "cursor": cursor, "more": bool(found) and cursor < size}
 

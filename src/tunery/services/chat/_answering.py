@@ -18,15 +18,15 @@ from tunery.chat.tool_calls import PLAIN
 from tunery.engines.base import Delta, Ended, EngineEvent, GenerateRequest, SamplingOptions, Started
 from tunery.errors import TuneryError
 from tunery.services.chat import _stored
-from tunery.services.chat._engines import Target, pool
-from tunery.services.chat._stored import Answer, Chat, ChatSettings
+from tunery.services.chat._engines import Target, engine_pool
+from tunery.services.chat._stored import Answer, ChatSettings, StoredChat
 from tunery.state.marks import mark
 
 Event = dict[str, Any]
 
 
 async def answer_turn(
-    chat: Chat, turn: int, columns: Sequence[str], *, go_on: bool = False
+    chat: StoredChat, turn: int, columns: Sequence[str], *, go_on: bool = False
 ) -> AsyncGenerator[Event]:
     """Let models answer one turn and store what they said, also when this is cut short.
 
@@ -88,7 +88,7 @@ async def answer(
     """
     yield {"kind": "loading"}
     try:
-        target = await pool().ready(name)
+        target = await engine_pool().ready(name)
         async with aclosing(_fitting(target, list(messages), settings, begun)) as events:
             async for event in events:
                 yield event
@@ -197,7 +197,7 @@ class _Heard:
         return Answer(self._text, {**self._facts, **thought})
 
 
-def _begun(chat: Chat, turn: int, column: str) -> str:
+def _begun(chat: StoredChat, turn: int, column: str) -> str:
     for found in chat.turns:
         if found.number == turn and column in found.answers:
             return found.answers[column].text

@@ -119,7 +119,7 @@ class Pool:
 _pool: Pool | None = None
 
 
-def pool() -> Pool:
+def engine_pool() -> Pool:
     """The pool of this process."""
     global _pool
     if _pool is None:

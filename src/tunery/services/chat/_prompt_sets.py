@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunery.i18n import t
 
-SETS: dict[str, tuple[str, ...]] = {
+PROMPT_SETS: dict[str, tuple[str, ...]] = {
     "identity": (
         "Who are you?",
         "What is your name?",
@@ -24,11 +24,11 @@ SETS: dict[str, tuple[str, ...]] = {
 """Questions by set; asked as they stand, in either language."""
 
 
-def titles() -> dict[str, str]:
+def prompt_titles() -> dict[str, str]:
     """The sets' names for people."""
     return {"identity": t("Identity"), "general": t("General knowledge")}
 
 
-def suggestions() -> list[str]:
+def prompt_suggestions() -> list[str]:
     """Three questions to begin with, in the reader's language."""
     return [t("Who are you?"), t("What is the capital of France?"), t("What can you do?")]

@@ -50,7 +50,7 @@ def served() -> tuple[Served, ...]:
     return tuple(Served(**entry) for entry in prefs.get(KEY, []))
 
 
-def find(name: str) -> Served:
+def find_served(name: str) -> Served:
     """The served model of a name.
 
     Raises:
@@ -85,11 +85,11 @@ def unserve(name: str) -> None:
     Raises:
         UnknownName: It is not on.
     """
-    gone = find(name)
+    gone = find_served(name)
     prefs.set(KEY, [asdict(each) for each in served() if each != gone])
 
 
-def fix(models: Sequence[str]) -> tuple[Served, ...]:
+def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
     """Serve exactly these for the life of this process; ``NAME=MODEL`` gives a name.
 
     Raises:
@@ -99,7 +99,7 @@ def fix(models: Sequence[str]) -> tuple[Served, ...]:
     global _fixed
     found: dict[str, Served] = {}
     for words in models:
-        name, model = split(words)
+        name, model = split_served(words)
         new = _described(model, name)
         if new.name in found:
             raise ConfigError(
@@ -117,7 +117,7 @@ def unfix() -> None:
     _fixed = None
 
 
-def split(words: str) -> tuple[str, str]:
+def split_served(words: str) -> tuple[str, str]:
     """Take ``NAME=MODEL`` apart; the name is empty where none was given."""
     name, sign, model = words.partition("=")
     given = bool(sign) and "/" not in name and not Path(words).exists()

@@ -23,10 +23,10 @@ def speakers() -> list[SpeakerGroup]:
     """Everything that can answer, in groups, the newest run first."""
     here = [entry["name"] for entry in models.listing() if entry["here"] and entry["ok"]]
     whole = SpeakerGroup(t("Models"), [(name, name) for name in here])
-    return [*([whole] if here else []), *trained()]
+    return [*([whole] if here else []), *trained_speakers()]
 
 
-def trained() -> list[SpeakerGroup]:
+def trained_speakers() -> list[SpeakerGroup]:
     """The runs with final weights, and every checkpoint, the newest run first."""
     runs: list[tuple[str, str]] = []
     checkpoints: list[tuple[str, str]] = []

@@ -112,7 +112,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class StoredChat:
     """One stored conversation."""
 
     id: str
@@ -143,7 +143,7 @@ class Chat:
         return made
 
 
-def new(settings: ChatSettings) -> Chat:
+def new_chat(settings: ChatSettings) -> StoredChat:
     """Begin a conversation."""
     settings.check()
     chat = secrets.token_hex(6)
@@ -154,10 +154,10 @@ def new(settings: ChatSettings) -> Chat:
             (chat, json.dumps(asdict(settings)), now, now),
         )
         db.execute("DELETE FROM chats WHERE deleted < ?", (now - UNDO_SECONDS,))
-    return show(chat)
+    return show_chat(chat)
 
 
-def show(chat: str) -> Chat:
+def show_chat(chat: str) -> StoredChat:
     """Read one conversation.
 
     Raises:
@@ -170,10 +170,10 @@ def show(chat: str) -> Chat:
         "SELECT * FROM messages WHERE chat = ? ORDER BY position, created", (chat,)
     )
     settings = ChatSettings().changed(json.loads(found[0]["settings"]))
-    return Chat(chat, found[0]["title"], settings, found[0]["updated"], _turns(rows))
+    return StoredChat(chat, found[0]["title"], settings, found[0]["updated"], _turns(rows))
 
 
-def listing() -> list[dict[str, Any]]:
+def list_chats() -> list[dict[str, Any]]:
     """All conversations with at least one question, the newest first."""
     rows = database().read(
         "SELECT id, title, settings, updated FROM chats WHERE deleted IS NULL AND "
@@ -190,35 +190,35 @@ def listing() -> list[dict[str, Any]]:
     ]
 
 
-def change(
+def change_chat(
     chat: str, *, title: str | None = None, settings: Mapping[str, Any] | None = None
-) -> Chat:
+) -> StoredChat:
     """Rename a conversation, or change how its next answers are drawn."""
-    known = show(chat)
+    known = show_chat(chat)
     made = known.settings.changed(settings or {})
     with database().write() as db:
         db.execute(
             "UPDATE chats SET title = ?, settings = ? WHERE id = ?",
             ((known.title if title is None else title)[:200], json.dumps(asdict(made)), chat),
         )
-    return show(chat)
+    return show_chat(chat)
 
 
-def delete(chat: str) -> None:
+def delete_chat(chat: str) -> None:
     """Put a conversation away; ``restore`` brings it back for an hour."""
-    show(chat)
+    show_chat(chat)
     with database().write() as db:
         db.execute("UPDATE chats SET deleted = ? WHERE id = ?", (time.time(), chat))
 
 
-def restore(chat: str) -> Chat:
+def restore_chat(chat: str) -> StoredChat:
     """Bring back a deleted conversation."""
     with database().write() as db:
         db.execute("UPDATE chats SET deleted = NULL WHERE id = ?", (chat,))
-    return show(chat)
+    return show_chat(chat)
 
 
-def ask(chat: str, text: str, *, turn: int | None = None) -> tuple[Chat, int]:
+def store_question(chat: str, text: str, *, turn: int | None = None) -> tuple[StoredChat, int]:
     """Store a question.
 
     Args:
@@ -229,7 +229,7 @@ def ask(chat: str, text: str, *, turn: int | None = None) -> tuple[Chat, int]:
     Returns:
         The conversation, and the number of the turn that now waits for answers.
     """
-    known = show(chat)
+    known = show_chat(chat)
     if not text.strip() or len(text) > MAX_TEXT:
         raise EngineError(
             t("A message must have 1 to {most} characters.", most=MAX_TEXT), code="bad_message"
@@ -242,7 +242,7 @@ def ask(chat: str, text: str, *, turn: int | None = None) -> tuple[Chat, int]:
         db.execute(
             "UPDATE chats SET title = ?, updated = ? WHERE id = ?", (title, time.time(), chat)
         )
-    return show(chat), number
+    return show_chat(chat), number
 
 
 def keep(chat: str, turn: int, column: str, answer: Answer) -> None:
@@ -260,20 +260,20 @@ def keep(chat: str, turn: int, column: str, answer: Answer) -> None:
         db.execute("UPDATE chats SET updated = ? WHERE id = ?", (time.time(), chat))
 
 
-def answer_of(chat: str, turn: int, column: str) -> tuple[Chat, Turn, Answer]:
+def answer_of(chat: str, turn: int, column: str) -> tuple[StoredChat, Turn, Answer]:
     """Find one answer.
 
     Raises:
         UnknownName: There is none.
     """
-    known = show(chat)
+    known = show_chat(chat)
     for found in known.turns:
         if found.number == turn and column in found.answers:
             return known, found, found.answers[column]
     raise unknown_name("answer", f"{turn}/{column}", [], fix=t("Ask again."))
 
 
-def rate(chat: str, turn: int, column: str, rating: int) -> None:
+def rate_answer(chat: str, turn: int, column: str, rating: int) -> None:
     """Remember a thumb: 1 up, -1 down, 0 neither."""
     if rating not in (-1, 0, 1):
         raise _bad("rating", t("it must be -1, 0 or 1"))
@@ -281,9 +281,9 @@ def rate(chat: str, turn: int, column: str, rating: int) -> None:
     keep(chat, turn, column, replace(answer, facts={**answer.facts, "rating": rating}))
 
 
-def as_rows(chat: str) -> str:
+def chat_as_rows(chat: str) -> str:
     """The conversation as training rows: JSON lines of ``messages``, one a model."""
-    known = show(chat)
+    known = show_chat(chat)
     last = known.turns[-1].number + 1 if known.turns else 0
     rows = (known.messages(column, last) for column in known.settings.columns)
     return "".join(json.dumps({"messages": row}, ensure_ascii=False) + "\n" for row in rows if row)

@@ -11,7 +11,7 @@ from tunery.i18n import t
 from tunery.types import Message
 
 
-def save(
+def save_transcript(
     path: Path, conversations: Iterable[tuple[str, Sequence[Message]]], *, force: bool
 ) -> None:
     """Write conversations, one JSON line each.
@@ -40,7 +40,7 @@ def save(
         ) from None
 
 
-def load(path: Path) -> list[Message]:
+def load_transcript(path: Path) -> list[Message]:
     """Read the first conversation of a file that ``save`` wrote, or of any with ``messages``.
 
     Raises:

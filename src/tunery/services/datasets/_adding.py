@@ -18,13 +18,13 @@ from tunery.jobs import start as jobs
 from tunery.jobs.process import Handle
 from tunery.services.datasets import _copies, _edits, _named, _uploads
 from tunery.services.datasets._checks import groups
-from tunery.services.datasets._columns import UPLOAD, source_path, suggested_name
+from tunery.services.datasets._columns import UPLOAD_PREFIX, source_path, suggested_name
 from tunery.services.datasets._rows import is_light, located
 
 Progress = Callable[[int, int, int], None]
 
 
-def add(
+def add_source(
     source: str,
     name: str = "",
     data: Mapping[str, Any] | None = None,
@@ -103,12 +103,12 @@ def _add(
         if not (skip_bad and report.only_rows):
             raise refused(report)
         saved = _edits.skip_bad_of(dataset, config, name)
-    elif source.startswith(UPLOAD):
-        saved = _keep_upload(source.removeprefix(UPLOAD), name, config)
+    elif source.startswith(UPLOAD_PREFIX):
+        saved = _keep_upload(source.removeprefix(UPLOAD_PREFIX), name, config)
     else:
         saved = _named.add(name, path, config)
-    if source.startswith(UPLOAD):
-        _uploads.discard(source.removeprefix(UPLOAD))
+    if source.startswith(UPLOAD_PREFIX):
+        _uploads.discard_upload(source.removeprefix(UPLOAD_PREFIX))
     return {"name": saved["name"], "rows": saved["rows"]}
 
 
@@ -130,7 +130,7 @@ def refused(report: Report) -> DataError:
 
 def _keep_upload(upload_id: str, name: str, config: DataConfig) -> dict[str, Any]:
     """Move what came into a folder of its own and name it."""
-    upload = _uploads.show(upload_id)
+    upload = _uploads.show_upload(upload_id)
     own = _named.own_folder(name)
     with _copies.staging(name) as folder:
         held = folder / upload.files.name if upload.files.is_file() else folder / "rows"

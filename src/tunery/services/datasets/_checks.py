@@ -40,7 +40,7 @@ SCRIPTS = {
 Progress = Callable[[int, int, int], None]
 
 
-def look(name: str, *, again: bool = False) -> dict[str, Any]:
+def known_check(name: str, *, again: bool = False) -> dict[str, Any]:
     """Give what is known about a dataset, and find it out where nobody has yet.
 
     A small dataset is checked at once; a big one by a job, whose id is given as ``job``.

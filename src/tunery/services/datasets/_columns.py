@@ -23,11 +23,11 @@ from tunery.i18n import t
 from tunery.services import machine
 from tunery.services.datasets import _uploads
 from tunery.services.datasets._copies import is_free, next_version
-from tunery.services.datasets._rows import page
+from tunery.services.datasets._rows import rows_page
 from tunery.types import Conversation, Example
 
 PREVIEWED = 3
-UPLOAD = "upload:"
+UPLOAD_PREFIX = "upload:"
 MAX_SHOWN = 4_000
 
 
@@ -41,8 +41,8 @@ def source_path(source: str) -> str:
         TuneryError: No such upload, or the path lies outside the folders the page may open.
     """
     source = source.strip()
-    if source.startswith(UPLOAD):
-        upload = _uploads.show(source.removeprefix(UPLOAD))
+    if source.startswith(UPLOAD_PREFIX):
+        upload = _uploads.show_upload(source.removeprefix(UPLOAD_PREFIX))
         if not upload.done:
             raise DataError(t("{name} has not come whole yet.", name=upload.name))
         return str(upload.files)
@@ -64,7 +64,7 @@ def source_path(source: str) -> str:
     return str(real)
 
 
-def propose(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Look at a source and say how it would be read.
 
     Args:
@@ -85,7 +85,7 @@ def propose(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any
         return {"source": source, "catalog": listed}
     config = DataConfig.model_validate(dict(data or {}))
     dataset = find(path, fmt=config.format, columns=config.columns or None)
-    shown = page(path, config, limit=SAMPLE_ROWS)
+    shown = rows_page(path, config, limit=SAMPLE_ROWS)
     rows = [row["values"] for row in shown["rows"] if "values" in row]
     options = CheckOptions.of(config).over(dataset).rows(dataset)
     known = config.format or dataset.format
@@ -190,8 +190,8 @@ def import_entries(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def suggested_name(source: str, path: str) -> str:
     """A free name for a dataset of this source."""
-    if source.startswith(UPLOAD):
-        stem = _uploads.suggested_name(_uploads.show(source.removeprefix(UPLOAD)))
+    if source.startswith(UPLOAD_PREFIX):
+        stem = _uploads.suggested_name(_uploads.show_upload(source.removeprefix(UPLOAD_PREFIX)))
     elif ":" in source:
         stem = _uploads.stem(source.split(":", 1)[1].rsplit("/", 1)[-1].split("@")[0])
     else:

@@ -24,7 +24,7 @@ from tunery.i18n import t
 from tunery.services.datasets import _named
 from tunery.services.datasets._rows import Raw, plain
 
-FILE = "rows.jsonl"
+ROWS_FILE = "rows.jsonl"
 VERSION = re.compile(r"-v\d+$")
 Rows = Iterator[str]
 
@@ -120,14 +120,14 @@ def save(
         with staging(target) as own:
             return save(target, dataset, rows, how, folder=own, config=config, facts=facts)
     own = _named.own_folder(target)
-    _write(folder / FILE, rows())
+    _write(folder / ROWS_FILE, rows())
     reading = _reading(dataset, config)
-    staged = replace(find(str(folder / FILE)), names=(target,), tags=dataset.tags)
+    staged = replace(find(str(folder / ROWS_FILE)), names=(target,), tags=dataset.tags)
     _named.passed(_with(staged, reading), reading)
     shutil.rmtree(own, ignore_errors=True)
     folder.replace(own)
     made = {"how": how, "from": dataset.name, **(facts or {})}
-    return _named.add(target, str(own / FILE), reading, made=made, tags=dataset.tags or None)
+    return _named.add(target, str(own / ROWS_FILE), reading, made=made, tags=dataset.tags or None)
 
 
 def rewrite(name: str, rows: Callable[[], Rows]) -> int:
@@ -139,16 +139,16 @@ def rewrite(name: str, rows: Callable[[], Rows]) -> int:
     Raises:
         DataError: The rows do not pass the checker.
     """
-    own = _named.own_folder(name) / FILE
+    own = _named.own_folder(name) / ROWS_FILE
     with staging(name) as folder:
-        _write(folder / FILE, rows())
+        _write(folder / ROWS_FILE, rows())
         dataset = find(name)
-        staged = replace(dataset, files=(folder / FILE,), names=(name,))
+        staged = replace(dataset, files=(folder / ROWS_FILE,), names=(name,))
         report = _named.passed(staged, DataConfig())
         digest = _named.digest(staged)
         with changing() as entries:
             entry = _named.added(name, entries)
-            (folder / FILE).replace(own)
+            (folder / ROWS_FILE).replace(own)
             entry |= {"sha256": digest, "rows": report.rows}
     return report.rows
 

@@ -31,7 +31,7 @@ MAX_EDITED_BYTES = 256 * 1024 * 1024
 MAX_TEXT = 1_000_000
 
 
-def edit(name: str, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def edit_rows(name: str, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Change rows; the result is a copy with a version number.
 
     Args:
@@ -131,11 +131,11 @@ def fill_in(name: str, variables: Mapping[str, str], *, save_as: str = "") -> di
             untouched = isinstance(raw.row, Bad) or (text is not None and "{{" not in text)
             yield _copies.same(raw) if untouched else _copies.line(_filled(raw.row, values))
 
-    target = save_as or suggested(name, values)
+    target = save_as or suggested_copy_name(name, values)
     return _copies.save(target, dataset, filled, "fill", facts={"variables": values})
 
 
-def suggested(name: str, variables: Mapping[str, str]) -> str:
+def suggested_copy_name(name: str, variables: Mapping[str, str]) -> str:
     """A free name for a filled copy: ``identity-tuna``."""
     value = variables.get("name") or next(iter(variables.values()), "")
     slug = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:30]

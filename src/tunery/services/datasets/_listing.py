@@ -78,7 +78,7 @@ def overview() -> list[dict[str, Any]]:
     return found
 
 
-def one(name: str) -> dict[str, Any]:
+def describe(name: str) -> dict[str, Any]:
     """A named dataset: what lists say, its blanks, versions, and whether rows may be edited."""
     named(name)
     entry = next(each for each in overview() if each["name"] == name)
@@ -105,7 +105,9 @@ def named(name: str) -> None:
         raise unknown_name("dataset", name, known)
 
 
-def tokens(name: str, looking: Looking, *, row: int = 1, part: int | None = None) -> dict[str, Any]:
+def ask_tokens(
+    name: str, looking: Looking, *, row: int = 1, part: int | None = None
+) -> dict[str, Any]:
     """One row as the model sees it; asked of the warm process.
 
     Raises:
@@ -115,7 +117,7 @@ def tokens(name: str, looking: Looking, *, row: int = 1, part: int | None = None
     return warm.ask("preview_row", name=name, words=looking.words(), row=row, part=part)
 
 
-def statistics(name: str, looking: Looking) -> dict[str, Any]:
+def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
     """Token counts of a whole dataset; asked of the warm process and kept for lists.
 
     Raises:

@@ -21,7 +21,7 @@ Fetching = Callable[["ProgressEvent"], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRow:
     """One row of a dataset, previewed.
 
     Args:
@@ -56,8 +56,8 @@ def preview(name: str, config: Config, *, row: int = 1, part: int | None = None)
     Raises:
         TuneryError: The dataset, the row or the model is not there, or the template rejects it.
     """
-    shown = show(name, config, row=row)
-    return pick(shown, part).as_dict()
+    shown = show_row(name, config, row=row)
+    return pick_part(shown, part).as_dict()
 
 
 def fetch_model(config: Config, progress: Fetching) -> None:
@@ -72,7 +72,7 @@ def fetch_model(config: Config, progress: Fetching) -> None:
     ensure(config.model.name, progress=progress)
 
 
-def show(name: str, config: Config, *, row: int = 1) -> Shown:
+def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     """Preview one row of a dataset; see :func:`preview`."""
     from tunery.data.preview import no_such_row, preview_example
 
@@ -83,7 +83,7 @@ def show(name: str, config: Config, *, row: int = 1) -> Shown:
     example = examples[index]
     tokenizer, template = _template(config)
     ref = examples.ref(index)
-    return Shown(
+    return ShownRow(
         preview_example(example, template, tokenizer, config.data),
         row,
         examples.ledger.read,
@@ -93,7 +93,7 @@ def show(name: str, config: Config, *, row: int = 1) -> Shown:
     )
 
 
-def pick(shown: Shown, part: int | None) -> Any:
+def pick_part(shown: ShownRow, part: int | None) -> Any:
     """One training row of a previewed row.
 
     Raises:

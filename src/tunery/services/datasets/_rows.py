@@ -64,7 +64,7 @@ class Page:
         }
 
 
-def page(
+def rows_page(
     name: str,
     config: DataConfig | None = None,
     *,
@@ -110,7 +110,7 @@ def read_page(
     return found.as_dict()
 
 
-def sample_rows(
+def answer_rows(
     name: str, data: Mapping[str, Any], *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
     """The warm process's question of :func:`page`: settings come as plain data."""

@@ -15,7 +15,7 @@ from tunery.chat.remarks import in_words
 from tunery.config.config import Config
 from tunery.config.load import from_tokens
 from tunery.services.datasets import _preview
-from tunery.services.datasets._preview import Shown
+from tunery.services.datasets._preview import ShownRow
 
 BYTES = re.compile(r"<0x([0-9A-F]{2})>")
 BYTES_ONLY = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
@@ -23,7 +23,7 @@ BROKEN_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 UNLIMITED = 4_194_304
 
 
-def preview_row(
+def answer_preview(
     name: str, words: list[str], *, row: int = 1, part: int | None = None
 ) -> dict[str, Any]:
     """Show one row as a run with these settings trains on it.
@@ -41,8 +41,8 @@ def preview_row(
         TuneryError: The dataset, the row or the model is not there, or the template rejects it.
     """
     config = _config(words)
-    shown = _preview.show(name, config, row=row)
-    chosen = _preview.pick(shown, part)
+    shown = _preview.show_row(name, config, row=row)
+    chosen = _preview.pick_part(shown, part)
     tokens = list(
         zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True)
     )
@@ -64,7 +64,7 @@ def preview_row(
     }
 
 
-def statistics(name: str, words: list[str]) -> dict[str, Any]:
+def answer_statistics(name: str, words: list[str]) -> dict[str, Any]:
     """Tokenize a whole dataset as a run with these settings would, and summarize it."""
     return _preview.statistics(name, _config(words))
 
@@ -148,7 +148,7 @@ def _letters(text: str) -> str:
 def _whole(name: str, config: Config, row: int, part: int | None) -> list[Token]:
     """The row as it would be without a limit."""
     data = config.data.model_copy(update={"max_length": UNLIMITED})
-    shown = _preview.show(name, config.model_copy(update={"data": data}), row=row)
+    shown = _preview.show_row(name, config.model_copy(update={"data": data}), row=row)
     rows = shown.example.rows
     chosen = rows[(part or len(rows)) - 1] if (part or 1) <= len(rows) else rows[-1]
     return list(zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True))
@@ -171,7 +171,7 @@ def _with_cut(
     return [*before, *cut, *grouped(kept[head:], start=head)]
 
 
-def _warnings(shown: Shown, chosen: Any) -> list[dict[str, str]]:
+def _warnings(shown: ShownRow, chosen: Any) -> list[dict[str, str]]:
     found = [{"code": "template", "text": notice} for notice in shown.notices]
     if shown.example.dropped:
         found.insert(0, {"code": "dropped", "text": in_words(shown.example.dropped)})

@@ -29,12 +29,12 @@ from tunery.services.datasets._archives import unpack
 from tunery.state import prefs
 
 ID = re.compile(r"[0-9a-f]{24}")
-CHUNK_BYTES = 4 * 1024 * 1024
+UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 20 * 1024**3
 FLOOR_BYTES = 512 * 1024 * 1024
 KEPT_SECONDS = 7 * 24 * 3600
 MAX_PASTED = 4 * 1024 * 1024
-LIMIT_VARIABLE = "TUNERY_MAX_UPLOAD_BYTES"
+UPLOAD_LIMIT_VARIABLE = "TUNERY_MAX_UPLOAD_BYTES"
 PREFERENCE = "upload_bytes"
 
 
@@ -73,7 +73,7 @@ class Upload:
         return found[0] if len(found) == 1 else inside
 
 
-def begin(name: str, size: int) -> Upload:
+def begin_upload(name: str, size: int) -> Upload:
     """Make room for a file, or find the one that was cut off.
 
     Args:
@@ -104,7 +104,7 @@ def begin(name: str, size: int) -> Upload:
     return upload
 
 
-def show(upload_id: str) -> Upload:
+def show_upload(upload_id: str) -> Upload:
     """An upload and how far it is; the staged file itself says it.
 
     Raises:
@@ -121,7 +121,7 @@ def show(upload_id: str) -> Upload:
     )
 
 
-def receive(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
+def receive_upload(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
     """Take the bytes from ``start`` on; those that are here already are passed over.
 
     Args:
@@ -134,9 +134,9 @@ def receive(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
             was
             announced, the disk is full, or the content is refused.
     """
-    upload = show(upload_id)
+    upload = show_upload(upload_id)
     with _alone(upload):
-        upload = show(upload_id)
+        upload = show_upload(upload_id)
         if upload.done:
             return upload
         if start > upload.received:
@@ -153,7 +153,7 @@ def receive(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
     return upload
 
 
-def paste(text: str) -> Upload:
+def paste_upload(text: str) -> Upload:
     """Take rows that were pasted as text.
 
     Raises:
@@ -170,25 +170,25 @@ def paste(text: str) -> Upload:
     suffix = ".json" if data[:1] == b"[" else ".jsonl" if data[:1] == b"{" else ".txt"
     if suffix == ".txt" and b"," in data.split(b"\n", 1)[0]:
         suffix = ".csv"
-    upload = begin(f"pasted{suffix}", len(data) + 1)
-    return receive(upload.id, 0, [data + b"\n"])
+    upload = begin_upload(f"pasted{suffix}", len(data) + 1)
+    return receive_upload(upload.id, 0, [data + b"\n"])
 
 
-def discard(upload_id: str) -> None:
+def discard_upload(upload_id: str) -> None:
     """Give an upload up; its bytes go.
 
     Raises:
         UnknownName: There is none.
     """
-    shutil.rmtree(show(upload_id).folder, ignore_errors=True)
+    shutil.rmtree(show_upload(upload_id).folder, ignore_errors=True)
 
 
-def limit_bytes() -> int:
+def upload_limit() -> int:
     """The largest file that is taken."""
-    return int(os.environ.get(LIMIT_VARIABLE) or prefs.get(PREFERENCE) or MAX_BYTES)
+    return int(os.environ.get(UPLOAD_LIMIT_VARIABLE) or prefs.get(PREFERENCE) or MAX_BYTES)
 
 
-def set_limit(size: int | None) -> None:
+def set_upload_limit(size: int | None) -> None:
     """Keep another limit; None goes back to the usual one. TUNERY_MAX_UPLOAD_BYTES wins."""
     prefs.set(PREFERENCE, size)
 
@@ -262,7 +262,7 @@ def suggested_name(upload: Upload) -> str:
 
 
 def _room_for(name: str, size: int) -> None:
-    limit = limit_bytes()
+    limit = upload_limit()
     if size > limit:
         raise DataError(
             t("{name} has {size}; at most {limit} are taken.", name=name,
@@ -287,7 +287,7 @@ def _pending() -> list[Upload]:
     found: list[Upload] = []
     for folder in sorted(_root().iterdir()) if _root().is_dir() else ():
         try:
-            upload = show(folder.name)
+            upload = show_upload(folder.name)
         except UnknownName:
             continue
         if time.time() - upload.created > KEPT_SECONDS:

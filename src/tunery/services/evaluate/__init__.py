@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
-    from tunery.services.evaluate._evaluating import Wanted, as_csv, start
-    from tunery.services.evaluate._evaluating import run as evaluate_job
+    from tunery.services.evaluate._evaluating import Wanted, as_csv, evaluate_job, start
 else:
     __getattr__ = names_of(__file__, __name__)
 
-__all__ = ["Wanted", "as_csv", "evaluate_job", "start"]
+__all__ = [
+    "Wanted", "as_csv", "evaluate_job", "start",
+]  # fmt: skip

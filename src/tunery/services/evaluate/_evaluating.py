@@ -85,7 +85,7 @@ def start(wanted: Wanted) -> Job:
     return jobs.start("evaluate", arguments, f"{' · '.join(wanted.models)} · {on}")
 
 
-def run(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
+def evaluate_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do the work of the job.
 
     Returns:

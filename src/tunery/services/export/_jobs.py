@@ -57,7 +57,7 @@ def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool =
     return jobs.start("export", arguments, f"{run} · {_label(to)}")
 
 
-def run(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
+def export_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do the work of the job; gives ``folder``, ``size_bytes`` and the ``report``."""
     stages = 0
 

@@ -9,31 +9,19 @@ from tunery.services._face import names_of
 if TYPE_CHECKING:
     from tunery.services.machine._components import Component, components
     from tunery.services.machine._doctor import Finding, examine, survives, versions
-    from tunery.services.machine._hardware import Machine, gpus, is_offline, look, report
-    from tunery.services.machine._hardware import hub as check_hub
-    from tunery.services.machine._roots import added as added_roots
-    from tunery.services.machine._roots import hub_cache, roots
-    from tunery.services.machine._roots import inside as inside_roots
-    from tunery.services.machine._roots import set_added as set_added_roots
+    from tunery.services.machine._hardware import Machine, check_hub, gpus, is_offline, look, report
+    from tunery.services.machine._roots import (
+        added_roots,
+        hub_cache,
+        inside_roots,
+        roots,
+        set_added_roots,
+    )
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "Component",
-    "Finding",
-    "Machine",
-    "added_roots",
-    "check_hub",
-    "components",
-    "examine",
-    "gpus",
-    "hub_cache",
-    "inside_roots",
-    "is_offline",
-    "look",
-    "report",
-    "roots",
-    "set_added_roots",
-    "survives",
-    "versions",
-]
+    "Component", "Finding", "Machine", "added_roots", "check_hub", "components", "examine", "gpus",
+    "hub_cache", "inside_roots", "is_offline", "look", "report", "roots", "set_added_roots",
+    "survives", "versions",
+]  # fmt: skip

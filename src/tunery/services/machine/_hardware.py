@@ -85,7 +85,7 @@ def gpus() -> tuple[Gpu, ...]:
     return _ask_smi(int(time.monotonic() // SMI_KEPT_SECONDS))
 
 
-def hub() -> dict[str, Any]:
+def check_hub() -> dict[str, Any]:
     """Ask the hub whether it answers; takes up to three seconds."""
     found = _doctor.hub()
     return {

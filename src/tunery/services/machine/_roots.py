@@ -20,7 +20,7 @@ USUAL = ("/root/autodl-tmp", "/workspace", "/data", "/mnt", "/content", "/kaggle
 
 def roots() -> list[Path]:
     """Every folder that may be looked into, each whole."""
-    found = [Path.home(), env.home(), hub_cache(), *map(Path, USUAL), *map(Path, added())]
+    found = [Path.home(), env.home(), hub_cache(), *map(Path, USUAL), *map(Path, added_roots())]
     kept: list[Path] = []
     for path in found:
         real = path.resolve()
@@ -29,12 +29,12 @@ def roots() -> list[Path]:
     return kept
 
 
-def added() -> list[str]:
+def added_roots() -> list[str]:
     """Folders that a person added."""
     return [str(path) for path in prefs.get(PREFERENCE, [])]
 
 
-def set_added(folders: list[str]) -> None:
+def set_added_roots(folders: list[str]) -> None:
     """Keep another list of added folders.
 
     Raises:
@@ -61,7 +61,7 @@ def set_added(folders: list[str]) -> None:
     prefs.set(PREFERENCE, list(dict.fromkeys(kept)))
 
 
-def inside(path: Path) -> Path:
+def inside_roots(path: Path) -> Path:
     """Follow every link of a path and give it if it lies in one of the folders.
 
     Raises:

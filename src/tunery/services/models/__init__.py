@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
-    from tunery.services.models._downloads import cancel as cancel_download
-    from tunery.services.models._downloads import listing as downloads
-    from tunery.services.models._downloads import run as download_job
-    from tunery.services.models._downloads import start as start_download
+    from tunery.services.models._downloads import (
+        cancel_download,
+        download_job,
+        downloads,
+        start_download,
+    )
     from tunery.services.models._listing import Suggestion, memory_bytes, overview, suggestions
     from tunery.services.models._local import (
         CodeToAllow,
@@ -23,33 +25,14 @@ if TYPE_CHECKING:
         revoke_code,
         to_remove,
     )
-    from tunery.services.models._resolving import answer as look_up
-    from tunery.services.models._resolving import browse
+    from tunery.services.models._resolving import browse, look_up
     from tunery.services.models._sources import HubSource, save_token, sources
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "CodeToAllow",
-    "HubSource",
-    "Suggestion",
-    "allow_code",
-    "browse",
-    "cancel_download",
-    "code_to_allow",
-    "describe",
-    "download_job",
-    "downloads",
-    "listing",
-    "look_up",
-    "memory_bytes",
-    "overview",
-    "pull",
-    "remove",
-    "revoke_code",
-    "save_token",
-    "sources",
-    "start_download",
-    "suggestions",
-    "to_remove",
-]
+    "CodeToAllow", "HubSource", "Suggestion", "allow_code", "browse", "cancel_download",
+    "code_to_allow", "describe", "download_job", "downloads", "listing", "look_up", "memory_bytes",
+    "overview", "pull", "remove", "revoke_code", "save_token", "sources", "start_download",
+    "suggestions", "to_remove",
+]  # fmt: skip

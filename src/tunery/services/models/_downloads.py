@@ -31,7 +31,9 @@ RATE_SECONDS = 8.0
 ACTIVE_SHOWN = 6
 
 
-def start(name: str, *, source_id: str = "", policy: dict[str, float] | None = None) -> Job:
+def start_download(
+    name: str, *, source_id: str = "", policy: dict[str, float] | None = None
+) -> Job:
     """Fetch or import a model in a job of its own; one that began before is gone on with.
 
     Args:
@@ -64,12 +66,12 @@ def start(name: str, *, source_id: str = "", policy: dict[str, float] | None = N
     return launch.start("download", arguments, name, resumable=True, network=True)
 
 
-def listing() -> list[Job]:
+def downloads() -> list[Job]:
     """Downloads that are not over, or failed, newest first; done and given up ones are left out."""
     return [job for job in jobs.listing(kind="download") if job.status not in ("done", "stopped")]
 
 
-def cancel(job_id: str) -> int:
+def cancel_download(job_id: str) -> int:
     """Give a download up and remove the parts that came.
 
     Returns:
@@ -79,12 +81,12 @@ def cancel(job_id: str) -> int:
         UnknownName: There is no such job.
     """
     job = launch.stop(job_id)
-    others = [other for other in listing() if other.title == job.title and other.id != job.id]
+    others = [other for other in downloads() if other.title == job.title and other.id != job.id]
     jobs.forget(job_id)
     return 0 if others or job.status == "done" else _remove_parts(job.title)
 
 
-def run(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
+def download_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do a download: the function of the ``download`` job.
 
     Raises:
@@ -178,7 +180,7 @@ class _Teller:
 
 def _begun(name: str, endpoint: str) -> Job | None:
     """A download of the same that is under way or can go on."""
-    for job in listing():
+    for job in downloads():
         same = job.title == name and job.arguments.get("endpoint") == endpoint
         if same and (job.is_live or job.status in jobs.RESUMABLE):
             return job

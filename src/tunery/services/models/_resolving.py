@@ -24,7 +24,7 @@ QUICK = Policy(attempts=1, connect_seconds=3.0, silence_seconds=5.0)
 MOST_ENTRIES = 300
 
 
-def answer(text: str, *, source_id: str = "") -> dict[str, Any]:
+def look_up(text: str, *, source_id: str = "") -> dict[str, Any]:
     """Say what a text stands for; never raises for what a person may have typed.
 
     Args:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
-    from tunery.services.runs._checkpoints import delete as delete_checkpoint
-    from tunery.services.runs._comparing import Comparison, compare
-    from tunery.services.runs._comparing import as_dict as comparison_as_dict
+    from tunery.services.runs._checkpoints import delete_checkpoint
+    from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
     from tunery.services.runs._lifecycle import (
         Answers,
         Outcome,
@@ -25,64 +24,22 @@ if TYPE_CHECKING:
         stop,
     )
     from tunery.services.runs._list import Found, Query, Roll, RunRow, find, roll
-    from tunery.services.runs._marks import change as change_marks
-    from tunery.services.runs._metrics import KEYS as METRIC_KEYS
-    from tunery.services.runs._metrics import MAX_POINTS, metrics, run_log
-    from tunery.services.runs._metrics import read_whole as read_events
+    from tunery.services.runs._marks import change_marks
+    from tunery.services.runs._metrics import MAX_POINTS, METRIC_KEYS, events_from, metrics, run_log
     from tunery.services.runs._planning import Plan, plan
     from tunery.services.runs._preparing import Listener, prepare, quiet
-    from tunery.services.runs._record import Made, first_batch, made
-    from tunery.services.runs._record import report as failure_report
-    from tunery.services.runs._starting import start as start_once
+    from tunery.services.runs._record import Made, failure_report, first_batch, made
+    from tunery.services.runs._starting import start_once
     from tunery.services.runs._updates import RunTopic, cursor_of
     from tunery.services.runs._view import RunView, event_lines, log_lines, samples, view
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "MAX_POINTS",
-    "METRIC_KEYS",
-    "Answers",
-    "Comparison",
-    "Found",
-    "Listener",
-    "Made",
-    "Outcome",
-    "Plan",
-    "Query",
-    "Roll",
-    "RunRow",
-    "RunTopic",
-    "RunView",
-    "ask_to_stop",
-    "change_marks",
-    "compare",
-    "comparison_as_dict",
-    "cursor_of",
-    "delete_checkpoint",
-    "end",
-    "event_lines",
-    "failure",
-    "failure_report",
-    "find",
-    "first_batch",
-    "follow_run",
-    "grace",
-    "log_lines",
-    "made",
-    "metrics",
-    "outcome",
-    "plan",
-    "prepare",
-    "quiet",
-    "read_events",
-    "request_stop",
-    "resume",
-    "roll",
-    "run_log",
-    "samples",
-    "start",
-    "start_once",
-    "stop",
-    "view",
-]
+    "MAX_POINTS", "METRIC_KEYS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
+    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "ask_to_stop", "change_marks",
+    "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
+    "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
+    "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
+    "roll", "run_log", "samples", "start", "start_once", "stop", "view",
+]  # fmt: skip

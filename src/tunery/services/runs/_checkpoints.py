@@ -16,7 +16,7 @@ _TRASH = ".trash-"
 """What a killed deletion leaves; the worker's next start removes it."""
 
 
-def delete(name: str, step: int) -> int:
+def delete_checkpoint(name: str, step: int) -> int:
     """Delete one checkpoint of a run, live or not.
 
     Returns:

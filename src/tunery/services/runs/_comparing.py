@@ -206,7 +206,7 @@ def _prompts(logs: Sequence[_metrics.RunLog]) -> list[PromptLine]:
     return lines
 
 
-def as_dict(found: Comparison) -> dict[str, Any]:
+def comparison_as_dict(found: Comparison) -> dict[str, Any]:
     """Plain data for the REST API."""
     return {
         "runs": [row.as_dict() for row in found.runs],

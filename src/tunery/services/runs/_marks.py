@@ -51,7 +51,7 @@ def marks_of(run: str) -> Marks:
     return all_marks().get(run, NONE)
 
 
-def change(
+def change_marks(
     run: str,
     *,
     title: str | None = None,

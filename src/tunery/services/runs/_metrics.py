@@ -22,7 +22,7 @@ from typing import Any
 from tunery.runs.folder import RunFolder
 from tunery.workers.log import Event, number, read_events
 
-KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
+METRIC_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
 """What a step event measures and a chart shows."""
 AXES = ("epoch", "tokens", "time")
 """What may stand below a chart in place of the step; all of them only grow."""
@@ -42,7 +42,7 @@ class Curves:
         default_factory=lambda: {name: array("d") for name in AXES}
     )
     values: dict[str, array[float]] = field(
-        default_factory=lambda: {name: array("d") for name in KEYS}
+        default_factory=lambda: {name: array("d") for name in METRIC_KEYS}
     )
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class RunLog:
                 self.identity = identity
             while self.offset < status.st_size:
                 before = self.offset
-                found, self.offset = read_whole(self.path, self.offset, limit=CHUNK_BYTES)
+                found, self.offset = events_from(self.path, self.offset, limit=CHUNK_BYTES)
                 for event in found:
                     self._take(event)
                 if self.offset == before:
@@ -138,7 +138,7 @@ def _is_progress(event: Event) -> bool:
     return event["type"] == "phase" and event["state"] == "progress"
 
 
-def read_whole(path: Path, offset: int, *, limit: int) -> tuple[list[Event], int]:
+def events_from(path: Path, offset: int, *, limit: int) -> tuple[list[Event], int]:
     """Read events from an offset, at most ``limit`` bytes, but a longer line whole."""
     while True:
         events, end = read_events(path, offset, limit=limit)
@@ -171,7 +171,7 @@ def metrics(
     *,
     after: int = 0,
     max_points: int = MAX_POINTS,
-    keys: Sequence[str] = KEYS,
+    keys: Sequence[str] = METRIC_KEYS,
 ) -> dict[str, Any]:
     """The curves after a step, thinned out.
 

@@ -88,7 +88,7 @@ def first_batch(name: str) -> dict[str, Any]:
     return read_json(open_run(name).first_batch_file)
 
 
-def report(name: str) -> str:
+def failure_report(name: str) -> str:
     """A report of a failed run for a bug tracker: what happened, with what, the last lines."""
     folder = open_run(name)
     seen = view(name)

@@ -28,7 +28,7 @@ PREPARE_SECONDS = 3600.0
 _LOCKS = [threading.Lock() for _ in range(64)]
 
 
-def start(words: list[str], *, key: str = "", name: str | None = None) -> str:
+def start_once(words: list[str], *, key: str = "", name: str | None = None) -> str:
     """Prepare a run and start its worker; with a key that was used, the run of that time.
 
     Args:

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
-    from tunery.services.settings._drafts import Checked as CheckedDraft
-    from tunery.services.settings._drafts import Draft
-    from tunery.services.settings._drafts import check as check_draft
-    from tunery.services.settings._drafts import checked_name as checked_draft_name
-    from tunery.services.settings._drafts import delete as delete_draft
-    from tunery.services.settings._drafts import get as get_draft
-    from tunery.services.settings._drafts import last as last_draft
-    from tunery.services.settings._drafts import listing as list_drafts
-    from tunery.services.settings._drafts import make as make_draft
-    from tunery.services.settings._drafts import no_such as no_such_draft
-    from tunery.services.settings._drafts import plan as plan_draft
-    from tunery.services.settings._drafts import put as put_draft
-    from tunery.services.settings._drafts import put_yaml as put_draft_yaml
-    from tunery.services.settings._drafts import rename as rename_draft
-    from tunery.services.settings._filled import fields_of_values
-    from tunery.services.settings._filled import fill as fill_form
+    from tunery.services.settings._drafts import (
+        CheckedDraft,
+        Draft,
+        check_draft,
+        checked_draft_name,
+        delete_draft,
+        get_draft,
+        last_draft,
+        list_drafts,
+        make_draft,
+        no_such_draft,
+        plan_draft,
+        put_draft,
+        put_draft_yaml,
+        rename_draft,
+    )
+    from tunery.services.settings._filled import fields_of_values, fill_form
     from tunery.services.settings._forms import Field, Form, Option, form, label_of
     from tunery.services.settings._remedies import with_remedies
     from tunery.services.settings._showing import diff, flat, listed, presets, rows, written
@@ -30,32 +31,8 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "CheckedDraft",
-    "Draft",
-    "Field",
-    "Form",
-    "Option",
-    "check_draft",
-    "checked_draft_name",
-    "delete_draft",
-    "diff",
-    "fields_of_values",
-    "fill_form",
-    "flat",
-    "form",
-    "get_draft",
-    "label_of",
-    "last_draft",
-    "list_drafts",
-    "listed",
-    "make_draft",
-    "no_such_draft",
-    "plan_draft",
-    "presets",
-    "put_draft",
-    "put_draft_yaml",
-    "rename_draft",
-    "rows",
-    "with_remedies",
-    "written",
-]
+    "CheckedDraft", "Draft", "Field", "Form", "Option", "check_draft", "checked_draft_name",
+    "delete_draft", "diff", "fields_of_values", "fill_form", "flat", "form", "get_draft",
+    "label_of", "last_draft", "list_drafts", "listed", "make_draft", "no_such_draft", "plan_draft",
+    "presets", "put_draft", "put_draft_yaml", "rename_draft", "rows", "with_remedies", "written",
+]  # fmt: skip

@@ -55,7 +55,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedDraft:
     """What is known of a draft at once.
 
     Args:
@@ -103,13 +103,13 @@ class Checked:
         }
 
 
-def listing() -> list[dict[str, Any]]:
+def list_drafts() -> list[dict[str, Any]]:
     """Names of the drafts and when they were changed, newest first."""
     rows = database().read("SELECT name, updated FROM drafts ORDER BY updated DESC")
     return [{"name": row["name"], "updated": row["updated"]} for row in rows]
 
 
-def get(name: str) -> Draft | None:
+def get_draft(name: str) -> Draft | None:
     """The draft of that name; None where there is none."""
     rows = database().read("SELECT * FROM drafts WHERE name = ?", (name,))
     if not rows:
@@ -125,19 +125,19 @@ def get(name: str) -> Draft | None:
     )
 
 
-def last() -> Draft:
+def last_draft() -> Draft:
     """The draft that was changed last; an empty one where there is none."""
-    names = listing()
-    return (get(names[0]["name"]) if names else None) or Draft(FIRST)
+    names = list_drafts()
+    return (get_draft(names[0]["name"]) if names else None) or Draft(FIRST)
 
 
-def put(draft: Draft) -> Draft:
+def put_draft(draft: Draft) -> Draft:
     """Keep a draft, right or wrong.
 
     Raises:
         ConfigError: Its name cannot be one, or it is larger than a draft can be.
     """
-    checked_name(draft.name)
+    checked_draft_name(draft.name)
     config = json.dumps(
         {"preset": draft.preset, "fields": dict(draft.fields)}, ensure_ascii=False, allow_nan=False
     )
@@ -152,22 +152,22 @@ def put(draft: Draft) -> Draft:
     return Draft(draft.name, draft.preset, draft.fields, draft.yaml, now)
 
 
-def put_yaml(name: str, text: str) -> tuple[Draft, Wrong | None]:
+def put_draft_yaml(name: str, text: str) -> tuple[Draft, Wrong | None]:
     """Replace a draft by a settings file's text; a wrong text is kept until it is right.
 
     Returns:
         The draft, and what is wrong with the text.
     """
-    before = get(name) or Draft(name)
+    before = get_draft(name) or Draft(name)
     try:
         preset, fields = _filled.fields_of(text) if text.strip() else (None, {})
     except (ConfigError, UnknownName) as error:
-        draft = put(Draft(name, before.preset, before.fields, text))
+        draft = put_draft(Draft(name, before.preset, before.fields, text))
         return draft, Wrong(error.message, error.fix)
-    return put(Draft(name, preset, fields)), None
+    return put_draft(Draft(name, preset, fields)), None
 
 
-def make(name: str, *, run: str = "", yaml: str = "", preset: str | None = None) -> Draft:
+def make_draft(name: str, *, run: str = "", yaml: str = "", preset: str | None = None) -> Draft:
     """Make a draft under a free name: empty, from a run's settings, from YAML or from a preset.
 
     Raises:
@@ -178,29 +178,29 @@ def make(name: str, *, run: str = "", yaml: str = "", preset: str | None = None)
         fields = _filled.fields_of_config(_showing.named(run))
     elif yaml:
         preset, fields = _filled.fields_of(yaml)
-    return put(Draft(free_name(name or run or FIRST), preset, fields))
+    return put_draft(Draft(free_name(name or run or FIRST), preset, fields))
 
 
-def rename(name: str, to: str) -> Draft:
+def rename_draft(name: str, to: str) -> Draft:
     """Give a draft another name.
 
     Raises:
         UnknownName: There is no such draft.
         ConfigError: The name is taken, or cannot be one.
     """
-    checked_name(to)
-    if get(name) is None:
-        raise no_such(name)
-    if get(to) is not None:
+    checked_draft_name(to)
+    if get_draft(name) is None:
+        raise no_such_draft(name)
+    if get_draft(to) is not None:
         raise ConfigError(t("There is a draft {name!r} already.", name=to), code="exists")
     with database().write() as db:
         db.execute("UPDATE drafts SET name = ? WHERE name = ?", (to, name))
-    found = get(to)
+    found = get_draft(to)
     assert found is not None
     return found
 
 
-def delete(name: str) -> None:
+def delete_draft(name: str) -> None:
     """Forget a draft.
 
     Raises:
@@ -209,12 +209,12 @@ def delete(name: str) -> None:
     with database().write() as db:
         gone = db.execute("DELETE FROM drafts WHERE name = ?", (name,)).rowcount
     if not gone:
-        raise no_such(name)
+        raise no_such_draft(name)
 
 
-def check(draft: Draft) -> Checked:
+def check_draft(draft: Draft) -> CheckedDraft:
     """Find out at once what is wrong and what is missing."""
-    found = _filled.fill(draft.preset, draft.fields)
+    found = _filled.fill_form(draft.preset, draft.fields)
     errors = dict(found.errors)
     words = found.shown["data.train"].value
     datasets = list(words) if isinstance(words, list) else _filled.names(words)
@@ -235,7 +235,7 @@ def check(draft: Draft) -> Checked:
     loaded = None if errors else found.loaded
     found = Filled(found.words, found.shown, errors, loaded, found.warnings)
     variables = _filled.table(found.shown["data.variables"].value)
-    return Checked(
+    return CheckedDraft(
         draft=draft,
         filled=found,
         blanks=_blanks.of(datasets, variables, catalog_dir=folder),
@@ -244,8 +244,8 @@ def check(draft: Draft) -> Checked:
     )
 
 
-def plan(
-    checked: Checked, *, measure: bool = False, timeout_seconds: float = warm.TIMEOUT_SECONDS
+def plan_draft(
+    checked: CheckedDraft, *, measure: bool = False, timeout_seconds: float = warm.TIMEOUT_SECONDS
 ) -> dict[str, Any]:
     """Ask the warm process what a draft's run would be; the newest question of a draft wins.
 
@@ -276,7 +276,7 @@ def plan(
     }
 
 
-def checked_name(name: str) -> str:
+def checked_draft_name(name: str) -> str:
     """Return the name if it can be a draft's.
 
     Raises:
@@ -294,12 +294,12 @@ def checked_name(name: str) -> str:
 def free_name(wanted: str) -> str:
     """Add a number to a name that is taken."""
     wanted = wanted[: LONGEST_NAME - 4]
-    taken = {row["name"] for row in listing()}
+    taken = {row["name"] for row in list_drafts()}
     tries = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, len(taken) + 3))
     return next(name for name in tries if name not in taken)
 
 
-def no_such(name: str) -> UnknownName:
+def no_such_draft(name: str) -> UnknownName:
     """The error for a draft that is not there."""
     return UnknownName(t("There is no draft {name!r}.", name=name), code="unknown")
 

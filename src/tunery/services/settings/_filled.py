@@ -69,7 +69,7 @@ class Filled:
         return self.loaded.config if self.loaded else None
 
 
-def fill(preset: str | None, fields: Fields) -> Filled:
+def fill_form(preset: str | None, fields: Fields) -> Filled:
     """Read a form.
 
     Args:
