@@ -41,25 +41,6 @@ class ShownRow:
     notices: tuple[str, ...]
 
 
-def preview(name: str, config: Config, *, row: int = 1, part: int | None = None) -> dict[str, Any]:
-    """Give one training row as plain data.
-
-    Args:
-        name: Any name of a dataset.
-        config: Model, template and data settings.
-        row: Number of the row in the dataset, from 1.
-        part: Which of its training rows, from 1, where a row becomes several; the last by default.
-
-    Returns:
-        ``{"text", "input_ids", "loss_mask", "tokens", "trained", "total", "cut"}``.
-
-    Raises:
-        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
-    """
-    shown = show_row(name, config, row=row)
-    return pick_part(shown, part).as_dict()
-
-
 def fetch_model(config: Config, progress: Fetching) -> None:
     """Get the model of the settings if it is not here yet.
 
@@ -73,7 +54,16 @@ def fetch_model(config: Config, progress: Fetching) -> None:
 
 
 def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
-    """Preview one row of a dataset; see :func:`preview`."""
+    """Preview one row of a dataset.
+
+    Args:
+        name: Any name of a dataset.
+        config: Model, template and data settings.
+        row: Number of the row in the dataset, from 1.
+
+    Raises:
+        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
+    """
     from tunery.data.preview import no_such_row, preview_example
 
     examples = _examples(name, config)

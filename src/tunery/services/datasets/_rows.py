@@ -2,7 +2,7 @@
 
 An index of 8 bytes a row grows only as far as somebody looked, so the first page of ten million
 rows is there at once. Text files are read where this is called; Parquet and Arrow need pyarrow,
-so the web process asks the warm one (``sample_rows``), which calls :func:`read_page`.
+so the web process asks the warm one (``answer_rows``), which calls :func:`read_page`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def rows_page(
 def read_page(
     name: str, config: DataConfig, *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
-    """Give rows as plain data, reading the files here; see :func:`page`."""
+    """Give rows as plain data, reading the files here; see :func:`rows_page`."""
     reader = _reader(located(name, config), config)
     limit = max(1, min(limit, MAX_PAGE))
     with reader.lock:
@@ -113,7 +113,7 @@ def read_page(
 def answer_rows(
     name: str, data: Mapping[str, Any], *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
-    """The warm process's question of :func:`page`: settings come as plain data."""
+    """The warm process's question of :func:`rows_page`: settings come as plain data."""
     return read_page(
         name, DataConfig.model_validate(dict(data)), offset=offset, limit=limit, query=query
     )

@@ -86,12 +86,6 @@ def change_marks(
     return after
 
 
-def forget(run: str) -> None:
-    """Drop the marks of a run that is gone."""
-    with database().write() as db:
-        db.execute("DELETE FROM run_marks WHERE run = ?", (run,))
-
-
 def _text(text: str, most: int) -> str:
     text = " ".join(text.split()) if most <= TITLE_LENGTH else text.strip()
     if len(text) > most:

@@ -12,7 +12,7 @@ import itertools
 import math
 import threading
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -316,15 +316,6 @@ def steps_since(told: RunLog, seq: int, *, most: int) -> dict[str, Any] | None:
             **{name: [_short(v) for v in c[begin:end]] for name, c in curves.axes.items()},
             **{name: [_short(v) for v in c[begin:end]] for name, c in curves.values.items()},
         }
-
-
-def value_at(curves: Curves, key: str, step: int) -> float | None:
-    """A measure at a step, None where there is none."""
-    place = bisect_left(curves.step, step)
-    if place < len(curves) and curves.step[place] == step:
-        value = curves.values[key][place]
-        return value if math.isfinite(value) else None
-    return None
 
 
 def _short(value: float) -> float | None:
