@@ -15,6 +15,7 @@ from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.detect import SAMPLE_ROWS, best
+from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.settle import MESSAGE_COLUMNS
 from tunery.data.problems import RowProblem
@@ -24,11 +25,9 @@ from tunery.services import machine
 from tunery.services.datasets import _uploads
 from tunery.services.datasets._copies import is_free, next_version
 from tunery.services.datasets._rows import rows_page
-from tunery.types import Conversation, Example
 
 PREVIEWED = 3
 UPLOAD_PREFIX = "upload:"
-MAX_SHOWN = 4_000
 
 
 def source_path(source: str) -> str:
@@ -135,7 +134,7 @@ def examples(
             said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()
             found.append({"row": row["number"], "problem": said})
             continue
-        found.append({"row": row["number"], **_shown(example)})
+        found.append({"row": row["number"], **row_kind(example).shown(example)})
     return found
 
 
@@ -245,18 +244,3 @@ def _needed(name: str | None, columns: Sequence[str], options: RowOptions) -> li
             }
         )
     return found
-
-
-def _shown(example: Example) -> dict[str, Any]:
-    if not isinstance(example, Conversation):
-        return {"text": example.text[:MAX_SHOWN]}
-    return {
-        "messages": [
-            {
-                "role": message.role,
-                "content": message.content[:MAX_SHOWN],
-                "calls": [call.name for call in message.tool_calls],
-            }
-            for message in example.messages
-        ]
-    }
