@@ -89,9 +89,9 @@ def test_a_job_is_in_a_session_of_its_own_and_outlives_its_starter(hub: Hub) -> 
     hub.add("org/tiny", model_files(rows=BIG))
     hub.fail("/api/models", status=503, times=-1)
     code = (
-        "from tunery.services import downloads;"
+        "from tunery.services import models;"
         "policy = {'attempts': 10000, 'max_delay_seconds': 0.05};"
-        "print(downloads.start('org/tiny', policy=policy).id, flush=True);"
+        "print(models.start_download('org/tiny', policy=policy).id, flush=True);"
         "import os, signal; os.kill(0, signal.SIGKILL)"
     )
     starter = subprocess.run(

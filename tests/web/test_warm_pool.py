@@ -106,7 +106,7 @@ def test_a_question_without_an_end_is_given_up(pool: WarmPool, tmp_path: Path):
 
 def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    desk = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
+    made = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
     child = made.ask("process")[1]
     _until(lambda: not made.is_warm)
     assert made.ask("process")[1] != child
@@ -115,7 +115,7 @@ def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_plan_of_the_demo_model_comes_from_the_warm_process(demo_home: Path):
     words = ["--data.train=instructions", "--train.num_epochs=1", "--train.batch_size=8"]
-    warmed = WarmPool(ENTRY["questions"])
+    warmed = WarmPool("tunery.services.questions:QUESTIONS")
     plan = warmed.ask("plan", words=words)
     assert plan["steps"]["all"] == -(-plan["rows"]["train"] // 8)
     assert plan["tokens"]["trained"] < plan["tokens"]["all"]
