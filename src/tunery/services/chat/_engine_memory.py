@@ -1,4 +1,4 @@
-"""Room for one more engine: what a base needs in memory, and who gives way to it."""
+"""Memory for one more engine: what a base model needs, and which idle engines are unloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads of models as jobs: started, told, paused, gone on with, given up.
+"""Downloads of models as jobs: start, progress, pause, resume, cancel.
 
 ``models.pull`` is the only downloader; here it runs in a job's process, so that it outlives the
 page and the server, and what it tells becomes the job's progress with a rate and a time left.

@@ -1,4 +1,4 @@
-"""Deleting a checkpoint by hand: any but those that a run needs to go on or to be any good."""
+"""Delete one checkpoint of a run, except those needed to resume, marked best or pinned."""
 
 from __future__ import annotations
 
