@@ -116,7 +116,7 @@ def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_plan_of_the_demo_model_comes_from_the_warm_process(demo_home: Path):
     words = ["--data.train=instructions", "--train.num_epochs=1", "--train.batch_size=8"]
-    warmed = WarmPool(ENTRY["questions"])
+    warmed = WarmPool("tunery.services.questions:QUESTIONS")
     plan = warmed.ask("plan", words=words)
     assert plan["steps"]["all"] == -(-plan["rows"]["train"] // 8)
     assert plan["tokens"]["trained"] < plan["tokens"]["all"]
