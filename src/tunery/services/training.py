@@ -123,7 +123,7 @@ def check_drift(folder: RunFolder, saved: dict[str, Any], allowed: Sequence[str]
     rows, _ = read_rows(config)
     installed = versions()
     before = {
-        **saved.get("config", {}),
+        **drift.settings_of(saved),
         "data_hash": saved["data_hash"],
         "versions": {k: v for k, v in saved["versions"].items() if k in installed},
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.config import Config
-from tunery.runs.drift import Difference, differences, refuse
+from tunery.runs.drift import Difference, differences, refuse, settings_of
 
 PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
 _SAMPLES, _SAMPLE_BYTES = 64, 65536
@@ -68,7 +68,7 @@ def check(
         RunError: A field differs that was not allowed; all are listed with old and new value.
     """
     before = {
-        **manifest["config"],
+        **settings_of(manifest),
         "data_hash": manifest["data_hash"],
         "facts": manifest["facts"],
         "versions": manifest["versions"],
