@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
-from tunery.config.optim import OptimConfig
+from tunery.config.optimizers.adamw import AdamWConfig
 from tunery.data import examples
 from tunery.data.collate import Batch, collate
 from tunery.data.groups import TokenRow
@@ -37,6 +37,7 @@ from tunery.data.tokenize import tokenize
 from tunery.models.load import load_model, load_tokenizer
 from tunery.models.resolve import resolve
 from tunery.optimizers.adamw import FlatAdamW
+from tunery.optimizers.base import ParamGroup
 from tunery.policy.forward import prepare, token_losses
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -105,7 +106,7 @@ class Tunery:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.optimizer = FlatAdamW(named, OptimConfig())
+        self.optimizer = FlatAdamW(AdamWConfig(), [ParamGroup(named)])
         prepare(model)
 
     def step(self, rows: list[TokenRow]) -> float:

@@ -175,7 +175,7 @@ def test_it_speaks_chinese(serve):
 
 def test_the_command_becomes_the_server(home, monkeypatch):
     seen = []
-    monkeypatch.setattr("tunery.models.resolve.ensure", lambda name, progress: seen.append(name))
+    monkeypatch.setattr("tunery.models.ensure.ensure", lambda name, progress: seen.append(name))
     monkeypatch.setattr(os, "execv", lambda path, words: seen.append(words))
     monkeypatch.delenv("TUNERY_API_KEY", raising=False)
     assert main(["serve", "a", "b=c", "--port", "9", "--api-key", "k1", "--api-key", "k2"]) == 0

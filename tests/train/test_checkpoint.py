@@ -212,7 +212,7 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(tmp_path:
     place = tiny.context(tmp_path / "run", tiny.config())
     with place.events:
         job = tiny.build(place).job
-        name, tensor = next(iter(job.optimizer.tensors().items()))
+        name, tensor = next(iter(job.optimizer.state().items()))
         tensor.view(-1)[0] = float("nan")
         with pytest.raises(RunFailed, match="not finite"):
             job.saver.checkpoints.save(job.state, job.optimizer)

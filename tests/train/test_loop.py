@@ -130,7 +130,7 @@ def test_named_modules_alone_get_an_adapter(tmp_path: Path) -> None:
     adapter = {"type": "lora", "target_modules": ["q_proj", "v_proj"]}
     place = tiny.context(tmp_path, tiny.config(adapter=adapter))
     with place.events:
-        names = tiny.build(place).job.optimizer.tensors()
+        names = tiny.build(place).job.optimizer.state()
     adapted = {name.split(".")[-4] for name in names if name.startswith("weight/")}
     assert adapted == {"q_proj", "v_proj"}
 

@@ -34,11 +34,11 @@ class Plan:
             case "gradient", "gradient":
                 values["gradients"][0].view(-1)[3] = self.value
             case (("weight" | "exp_avg" | "exp_avg_sq"), "after_step"):
-                tensors = values["optimizer"].tensors()
+                tensors = values["optimizer"].state()
                 name = next(name for name in tensors if name.startswith(f"{self.where}/"))
                 tensors[name].view(-1)[0] = self.value
             case "lora_B", "after_step":
-                tensors = values["optimizer"].tensors()
+                tensors = values["optimizer"].state()
                 name = next(n for n in tensors if n.startswith("weight/") and "lora_B" in n)
                 tensors[name].view(-1)[0] = self.value
             case _:
@@ -97,7 +97,7 @@ def test_the_weights_are_what_they_were_before_such_a_step(tmp_path: Path) -> No
         def both(where: str, values: dict[str, Any]) -> None:
             plan(where, values)
             if where == "after_step":
-                kept = {n: t.clone() for n, t in values["optimizer"].tensors().items()}
+                kept = {n: t.clone() for n, t in values["optimizer"].state().items()}
                 seen[values["step"]] = kept
 
         faults.hook = both

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tunery.config.frozen import completed
 from tunery.config.load import load
 from tunery.errors import RunError
-from tunery.runs.drift import differences, refuse, settings_of
+from tunery.runs.drift import differences, refuse
 
 
 def config(*flags: str) -> dict:
@@ -56,14 +57,14 @@ def test_a_setting_that_the_checkpoint_s_tunery_did_not_have_is_at_its_default()
     now = config()
     saved = {name: dict(now[name]) for name in now if isinstance(now[name], dict)}
     del saved["data"]["replay"], saved["method"]
-    assert differences(settings_of({"config": saved}), now) == []
-    saved["data"]["max_length"] = 7
-    found = differences(settings_of({"config": saved}), now)
+    assert differences(completed(saved), now) == []
+    saved["data"]["max_length"] = 64
+    found = differences(completed(saved), now)
     assert [difference.field for difference in found] == ["data.max_length"]
 
 
 def test_settings_that_cannot_be_read_any_more_are_named() -> None:
     now = config()
     saved = {**now, "optim": {**now["optim"], "gone": 3}}
-    found = differences(settings_of({"config": saved}), now)
+    found = differences(completed(saved), now)
     assert [(d.field, d.old, d.new) for d in found] == [("optim.gone", 3, None)]

@@ -118,7 +118,7 @@ def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
         "import sys, time; from pathlib import Path; from tunery.workers import local;"
         "from tunery.runs.folder import RunFolder;"
         f"command = {[sys.executable, str(FAKE), str(run.path), 'wait']!r};"
-        f"local.start(RunFolder(Path({str(run.path)!r})), command=command);"
+        f"local.start(RunFolder(Path({str(run.path)!r})), argv=command);"
         "print('started', flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -107,23 +107,23 @@ def test_a_question_without_an_end_is_given_up(pool: WarmPool, tmp_path: Path):
 def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     desk = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
-    child = pool.ask("process")[1]
-    _until(lambda: not pool.is_warm)
-    assert pool.ask("process")[1] != child
-    desk.close()
+    child = made.ask("process")[1]
+    _until(lambda: not made.is_warm)
+    assert made.ask("process")[1] != child
+    made.close()
 
 
-def test_a_plan_of_the_demo_model_comes_from_the_desk(demo_home: Path):
+def test_a_plan_of_the_demo_model_comes_from_the_warm_process(demo_home: Path):
     words = ["--data.train=instructions", "--train.num_epochs=1", "--train.batch_size=8"]
-    desk = WarmPool()
-    made = pool.ask("plan", words=words)
-    assert made["steps"]["all"] == -(-made["rows"]["train"] // 8)
-    assert made["tokens"]["trained"] < made["tokens"]["all"]
-    assert made["fits"]
-    assert made["memory"]["total"] > 0
+    warmed = WarmPool(ENTRY["questions"])
+    plan = warmed.ask("plan", words=words)
+    assert plan["steps"]["all"] == -(-plan["rows"]["train"] // 8)
+    assert plan["tokens"]["trained"] < plan["tokens"]["all"]
+    assert plan["fits"]
+    assert plan["memory"]["total"] > 0
     with pytest.raises(DataError, match="name"):
-        pool.ask("plan", words=["--data.train=identity"])
-    desk.close()
+        warmed.ask("plan", words=["--data.train=identity"])
+    warmed.close()
 
 
 def _ask(pool: WarmPool, question: str, **arguments: Any) -> Callable[[], Any]:

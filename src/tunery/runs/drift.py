@@ -10,9 +10,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import ValidationError
-
-from tunery.config.config import Config
 from tunery.errors import RunError
 from tunery.i18n import t
 
@@ -42,19 +39,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.old!r} -> {self.new!r}"
-
-
-def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Give the settings that a checkpoint recorded.
-
-    One that the Tunery of then did not have yet stands at its default, which is what that Tunery
-    did. Settings that cannot be read any more are given as they are, and so are named as changed.
-    """
-    saved: dict[str, Any] = manifest.get("config", {})
-    try:
-        return Config.model_validate(saved).model_dump(mode="json")
-    except ValidationError:
-        return saved
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:

@@ -15,6 +15,7 @@ from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.detect import SAMPLE_ROWS, best
+from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.settle import MESSAGE_COLUMNS
 from tunery.data.problems import RowProblem
@@ -23,11 +24,9 @@ from tunery.i18n import t
 from tunery.services import roots, uploads
 from tunery.services.dataset_copies import is_free, next_version
 from tunery.services.dataset_rows import page
-from tunery.types import Conversation, Example
 
 PREVIEWED = 3
 UPLOAD = "upload:"
-MAX_SHOWN = 4_000
 
 
 def source_path(source: str) -> str:
@@ -134,7 +133,7 @@ def examples(
             said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()
             found.append({"row": row["number"], "problem": said})
             continue
-        found.append({"row": row["number"], **_shown(example)})
+        found.append({"row": row["number"], **row_kind(example).shown(example)})
     return found
 
 
@@ -244,18 +243,3 @@ def _needed(name: str | None, columns: Sequence[str], options: RowOptions) -> li
             }
         )
     return found
-
-
-def _shown(example: Example) -> dict[str, Any]:
-    if not isinstance(example, Conversation):
-        return {"text": example.text[:MAX_SHOWN]}
-    return {
-        "messages": [
-            {
-                "role": message.role,
-                "content": message.content[:MAX_SHOWN],
-                "calls": [call.name for call in message.tool_calls],
-            }
-            for message in example.messages
-        ]
-    }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
+from tunery.data.kinds import row_kind
 from tunery.errors import ConfigError, DataError
 from tunery.i18n import t
 from tunery.jobs import start as jobs
@@ -23,7 +24,7 @@ from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
 from tunery.runs.folder import open_run
 from tunery.services import scores
-from tunery.types import Conversation, Example
+from tunery.types import Example, Message
 
 if TYPE_CHECKING:
     from tunery.decode.conversation import Speaker
@@ -160,18 +161,13 @@ def _rows(wanted: Wanted) -> tuple[list[Example], Config]:
 
 
 def _empty(example: Example) -> dict[str, Any]:
-    prompt, expected = "", ""
-    if isinstance(example, Conversation):
-        last = max(
-            (i for i, message in enumerate(example.messages) if message.role == "assistant"),
-            default=None,
-        )
-        if last is not None:
-            expected = example.messages[last].content
-            asked = [m.content for m in example.messages[:last] if m.role == "user"]
-            prompt = asked[-1] if asked else ""
+    kind = row_kind(example)
+    question = kind.question(example)
+    if question is None:
+        prompt, expected = next(kind.texts(example), "")[:200], ""
     else:
-        prompt = example.text[:200]
+        asked, expected = question
+        prompt = next((m.content for m in reversed(asked) if m.role == "user"), "")
     return {"prompt": prompt, "expected": expected, "losses": {}, "answers": {}, "scores": {}}
 
 
@@ -194,8 +190,9 @@ def _measure(
         if tokens:
             row["losses"][name] = round(loss / tokens, 5)
             loss_sum, num_tokens = loss_sum + loss, num_tokens + tokens
-        if wanted.answers and isinstance(example, Conversation) and row["expected"]:
-            text = _answer(speaker, example, wanted.max_new_tokens)
+        question = row_kind(example).question(example)
+        if wanted.answers and question is not None and row["expected"]:
+            text = _answer(speaker, question[0], wanted.max_new_tokens)
             row["answers"][name] = text
             row["scores"][name] = {
                 "rouge_l": round(scores.rouge_l(text, row["expected"]), 4),
@@ -242,9 +239,8 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
     return loss, count
 
 
-def _answer(speaker: Speaker, example: Conversation, max_new_tokens: int) -> str:
-    last = max(i for i, message in enumerate(example.messages) if message.role == "assistant")
-    ids = speaker.template.prompt_ids(list(example.messages[:last]), thinking=speaker.thinking)
+def _answer(speaker: Speaker, asked: Sequence[Message], max_new_tokens: int) -> str:
+    ids = speaker.template.prompt_ids(asked, thinking=speaker.thinking)
     reply = speaker.engine.answer(
         ids,
         adapter=speaker.adapter,

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunery import env, memory
-from tunery.config.adapter import FullConfig, LoraConfig
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import tag
+from tunery.config.config import Config
 from tunery.errors import ModelError
 from tunery.models import demo, files
-from tunery.models.memory import ModelShape, estimate
+from tunery.models.memory import estimate
 from tunery.models.resolve import resolve
 from tunery.runs.folder import RunFolder, names
 from tunery.services import machine, models
+from tunery.shape import ModelShape
 
 FIT_TOKENS = 1024
 MOST_SUGGESTED = 3
@@ -76,7 +79,7 @@ def memory_bytes() -> int:
     return max((gpu.total_bytes for gpu in gpus), default=0) or memory.total_bytes()
 
 
-def _fits(entry: dict[str, Any], room: int) -> dict[str, Any] | None:
+def _fits(entry: dict[str, Any], room: int) -> list[dict[str, Any]] | None:
     """About how many bytes a step needs by adapter, and whether this machine has them."""
     if not entry["ok"]:
         return None
@@ -86,10 +89,11 @@ def _fits(entry: dict[str, Any], room: int) -> dict[str, Any] | None:
         shape = ModelShape.from_config_json(config, total_parameters=entry["num_parameters"])
     except (ModelError, KeyError, TypeError, ValueError):
         return None
-    found: dict[str, Any] = {"memory_bytes": room}
-    for name, adapter in (("lora", LoraConfig()), ("full", FullConfig())):
-        need = estimate(shape, adapter, dtype="bf16", micro_batch_tokens=FIT_TOKENS).total
-        found[name] = {"bytes": need, "fits": need <= room}
+    found: list[dict[str, Any]] = []
+    for kind in ADAPTERS:
+        config = Config(adapter=kind())
+        need = estimate(shape, config, dtype="bf16", micro_batch_tokens=FIT_TOKENS).total
+        found.append({"adapter": tag(kind), "bytes": need, "fits": need <= room})
     return found
 
 

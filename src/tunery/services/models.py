@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
-from tunery.config.adapter import FreezeConfig, FullConfig, LoraConfig
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import tag
+from tunery.config.config import Config
 from tunery.errors import ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import consent, demo, facts, files, hubcache, importing, modelscope
 from tunery.models.download import Policy
 from tunery.models.ensure import pull as pull_model
-from tunery.models.memory import ModelShape, estimate
+from tunery.models.memory import estimate
 from tunery.models.progress import Progress
 from tunery.models.pull import Source
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs import store
 from tunery.runs.folder import RunFolder, names
+from tunery.shape import ModelShape
 
 MEMORY_TOKENS = (512, 2048, 8192)
 SHOWN_CONFIG = (
@@ -264,14 +267,15 @@ def _memory(config: dict[str, Any], found: Resolved) -> list[dict[str, Any]]:
         shape = ModelShape.from_config_json(config, total_parameters=parameters)
     except (KeyError, TypeError, ValueError):
         return []
-    adapters = {"lora": LoraConfig(), "freeze": FreezeConfig(), "full": FullConfig()}
     return [
         {
-            "adapter": name,
+            "adapter": tag(kind),
             "tokens": tokens,
-            "bytes": estimate(shape, adapter, dtype="bf16", micro_batch_tokens=tokens).total,
+            "bytes": estimate(
+                shape, Config(adapter=kind()), dtype="bf16", micro_batch_tokens=tokens
+            ).total,
         }
-        for name, adapter in adapters.items()
+        for kind in ADAPTERS
         for tokens in MEMORY_TOKENS
         if tokens <= (found.context_length or tokens)
     ]

@@ -18,15 +18,17 @@ from typing import Any
 
 from tunery import env
 from tunery.config import settings
-from tunery.config.adapter import FullConfig
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import tag
 from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
 from tunery.i18n import t
-from tunery.models.memory import ModelShape, estimate, fitting_micro_batch, trained_parameters
+from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.services.preparing import Checked, Listener, check
+from tunery.shape import ModelShape
 from tunery.workers.environment import worker_env
 
 USABLE_SHARE = 0.8
@@ -118,8 +120,7 @@ def plan(
             "micro_batch_tokens": micro,
         },
         parameters={
-            "trained": measured.get("trained_parameters")
-            or trained_parameters(shape, config.adapter),
+            "trained": measured.get("trained_parameters") or config.adapter.trained(shape),
             "all": shape.total_parameters,
         },
         memory=memory,
@@ -190,11 +191,10 @@ def _micro_batch(
     longest = max(1, found["longest"])
     fits = fitting_micro_batch(
         shape,
-        config.adapter,
+        config,
         dtype=dtype,
         available_bytes=available,
         longest_row=longest,
-        gradient_checkpointing=config.train.gradient_checkpointing,
     )
     # A step has no more than its rows, however much memory there is.
     return min(
@@ -205,13 +205,7 @@ def _micro_batch(
 def _memory(
     config: Config, shape: ModelShape, dtype: str, micro: int, measured: dict[str, Any]
 ) -> dict[str, Any]:
-    need = estimate(
-        shape,
-        config.adapter,
-        dtype=dtype,
-        micro_batch_tokens=micro,
-        gradient_checkpointing=config.train.gradient_checkpointing,
-    )
+    need = estimate(shape, config, dtype=dtype, micro_batch_tokens=micro)
     total = measured.get("peak_bytes") or need.total
     return {**need.as_dict(), "total": total, "measured": bool(measured)}
 
@@ -239,17 +233,19 @@ def _advice(
     tries: list[tuple[dict[str, Any], int]] = [
         (recompute, longest), (bf16, longest), (bf16 | recompute, longest),
     ]  # fmt: skip
-    if isinstance(config.adapter, FullConfig):
-        lora: dict[str, Any] = {"adapter.type": "lora"}
-        tries += [(lora, longest), (lora | bf16, longest)]
+    if config.adapter.writes == "model":
+        beside: dict[str, Any] = {"adapter.type": tag(ADAPTERS[0])}
+        tries += [(beside, longest), (beside | bf16, longest)]
     tries += [(bf16 | recompute | {"data.max_length": n}, n) for n in shorter]
     for changes, length in tries:
+        recomputed = "train.gradient_checkpointing" in changes
+        trained = config.train.model_copy(update={"gradient_checkpointing": recomputed})
+        adapter = ADAPTERS[0]() if "adapter.type" in changes else config.adapter
         need = estimate(
             shape,
-            Config().adapter if "adapter.type" in changes else config.adapter,
+            config.model_copy(update={"adapter": adapter, "train": trained}),
             dtype=changes.get("model.dtype", dtype),
             micro_batch_tokens=length,
-            gradient_checkpointing="train.gradient_checkpointing" in changes,
         ).total
         if need <= available:
             flags = " ".join(f"--{path} {settings.show(to)}" for path, to in changes.items())

@@ -24,9 +24,9 @@ from tunery.config.config import Config
 from tunery.config.load import Loaded
 from tunery.errors import ConfigError, LaunchError
 from tunery.i18n import t
-from tunery.models.memory import BYTES, ModelShape, trained_parameters
 from tunery.models.progress import Progress, silent
 from tunery.runs.folder import RunFolder, check_name, create, find_taken, taken
+from tunery.shape import BYTES, ModelShape
 from tunery.workers.folder import read_json
 
 if TYPE_CHECKING:
@@ -230,14 +230,14 @@ def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
     """How much disk a run will take: checkpoints kept, one being staged, the final weights.
 
     A checkpoint holds the weights in their own format and, in fp32, the trained numbers with
-    both averages of AdamW.
+    the optimizer's state.
     """
-    trained = trained_parameters(shape, config.adapter)
-    if config.adapter.type == "lora":
+    trained = config.adapter.trained(shape)
+    if config.adapter.writes == "adapter":
         weights = trained * 4
     else:
         weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
-    one = weights + trained * 12
+    one = weights + trained * 4 + config.optim.state_bytes(trained)
     kept = config.checkpoint.keep + (1 if config.evaluate.every != "never" else 0)
     return {
         "checkpoint": one,

@@ -7,7 +7,7 @@ all of it can be made again.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from tunery.config.config import Config
 from tunery.config.data import DataConfig
 from tunery.data import examples
 from tunery.data.groups import TokenRow
+from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
-from tunery.data.token_rows import TokenRows
+from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
@@ -128,8 +129,8 @@ def read_data(context: RunContext, base: Resolved) -> TokenData:
             numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
         else:
             train, kept = examples.split(read, config.evaluate.split, config.train.seed)
-            numbers = _rows_of(tokens, train)
-            held = [tokens.row(int(i)) for i in _rows_of(tokens, kept)]
+            numbers = _groups_of(tokens, train)
+            held = _token_rows(tokens, _groups_of(tokens, kept))
     filtered = {**read.ledger.filtered, **tokens.filtered}
     context.events.write(
         "rows",
@@ -146,31 +147,35 @@ def read_data(context: RunContext, base: Resolved) -> TokenData:
     )
 
 
-def _numbered(tokens: TokenRows, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
-    def origin(row: int) -> dict[str, Any]:
-        ref = read.ref(tokens.source(int(numbers[row])))
+def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
+    def origin(group: int) -> dict[str, Any]:
+        ref = read.ref(tokens.source(int(numbers[group])))
         return {"dataset": ref.dataset, "file": ref.file, "record": ref.record, "line": ref.line}
 
     return Rows(
-        lambda row: tokens.row(int(numbers[row])),
+        lambda group: tokens.group(int(numbers[group])),
         tokens.lengths[numbers],
         np.asarray(tokens.trained)[numbers],
         origin,
     )
 
 
-def _rows_of(tokens: TokenRows, members: Collection[int]) -> np.ndarray:
-    """Numbers of the token rows that came from the given examples, ascending."""
+def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
+    """Numbers of the groups that came from the given examples, ascending."""
     wanted = set(members)
-    rows = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
-    return np.array(rows, dtype=np.int64)
+    groups = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
+    return np.array(groups, dtype=np.int64)
+
+
+def _token_rows(tokens: TokenStore, numbers: Iterable[int]) -> list[TokenRow]:
+    return [row for i in numbers for row in tokens.group(int(i)).rows]
 
 
 def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> list[TokenRow]:
     read = examples.read(config.evaluate.datasets, config.data, purpose="evaluate")
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
-    return [tokens.row(i) for i in range(len(tokens))]
+    return _token_rows(tokens, range(len(tokens)))
 
 
 def _general_examples(config: Config) -> list[Conversation]:
@@ -181,7 +186,7 @@ def _general_examples(config: Config) -> list[Conversation]:
         return []
     own = DataConfig(catalog=config.data.catalog)
     read = examples.read([config.data.replay.prompts], own, purpose="replay")
-    return [example for example in read if isinstance(example, Conversation)]
+    return [asked for each in read for asked in row_kind(each).conversations(each)[:1]]
 
 
 def _general(

@@ -107,7 +107,7 @@ def _measure(context: RunContext) -> dict[str, Any]:
     size = context.config.train.batch_size
     longest = np.argsort(job.rows.lengths, kind="stable")[-size:]
     whole = job.rows
-    job.rows = _only(whole, longest)
+    job.rows = whole.only(longest)
     _steps(job, Order(len(job.rows), size, context.config.train.seed), LONG_STEPS)
     job.rows, usual = whole, Order(len(whole), size, context.config.train.seed)
     first = job.state.step
@@ -133,15 +133,6 @@ def _steps(job: Job, order: Order, count: int) -> None:
             take_step(job, feed)
     finally:
         feed.close()
-
-
-def _only(rows: Rows, numbers: np.ndarray) -> Rows:
-    return Rows(
-        lambda i: rows.row(int(numbers[i])),
-        rows.lengths[numbers],
-        rows.units[numbers],
-        lambda i: rows.origin(int(numbers[i])),
-    )
 
 
 def _last(folder: RunFolder, kind: str) -> dict[str, Any]:

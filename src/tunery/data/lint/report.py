@@ -33,6 +33,7 @@ class Report:
         files: How many files were read.
         broken_files: Files that could not be read to their end.
         unfilled: Rows hold ``{{...}}`` that no variable fills.
+        tags: Usable rows by what their kind counts, such as their label.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Report:
     groups: dict[str, Group] = field(default_factory=dict)
     broken_files: int = 0
     unfilled: bool = False
+    tags: dict[str, int] = field(default_factory=dict)
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.config import Config
-from tunery.runs.drift import Difference, differences, refuse, settings_of
+from tunery.config.frozen import completed
+from tunery.runs.drift import Difference, differences, refuse
 
 PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
 _SAMPLES, _SAMPLE_BYTES = 64, 65536
@@ -68,7 +69,7 @@ def check(
         RunError: A field differs that was not allowed; all are listed with old and new value.
     """
     before = {
-        **settings_of(manifest),
+        **completed(manifest["config"]),
         "data_hash": manifest["data_hash"],
         "facts": manifest["facts"],
         "versions": manifest["versions"],
