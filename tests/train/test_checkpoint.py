@@ -16,8 +16,6 @@ from tunery.errors import RunError, RunFailed
 from tunery.runs import manifest
 from tunery.train.state.checkpoint import PINNED, Checkpoints
 
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
