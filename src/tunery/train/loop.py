@@ -270,7 +270,9 @@ def _tell_of_anomaly(
     job: Job, step: int, batches: StepBatches, loss: float, grad_norm: float
 ) -> None:
     file = job.context.folder.anomaly_file(step)
-    found = anomaly.write(file, job.rows, batches, job.method, job.policy, _before_step(job, batches))
+    found = anomaly.write(
+        file, job.rows, batches, job.method, job.policy, _before_step(job, batches)
+    )
     job.context.events.write(
         "anomaly",
         step=step,

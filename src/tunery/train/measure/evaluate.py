@@ -25,6 +25,7 @@ from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.types import Conversation, Message
 
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A model's greedy answer to one fixed prompt.
