@@ -14,10 +14,10 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.formats.base import with_usual
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
-from tunery.data.lint.settle import MESSAGE_COLUMNS
 from tunery.data.problems import RowProblem
 from tunery.errors import DataError, TuneryError
 from tunery.i18n import t
@@ -89,7 +89,8 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     options = CheckOptions.of(config).over(dataset).rows(dataset)
     known = config.format or dataset.format
     name, confidence = (known, None) if known else detected(rows, options)
-    options = _usual(name, shown["columns"], options)
+    if name is not None:
+        options = with_usual(FORMATS.get(name), shown["columns"], options)
     return {
         "source": source,
         "catalog": None,
@@ -216,17 +217,6 @@ def _where(entry: Dataset) -> str:
         return entry.origin
     parts = [f"hf:{entry.origin}", f":{entry.subset}" if entry.subset else ""]
     return "".join(parts) + (f"@{entry.split}" if entry.split else "")
-
-
-def _usual(name: str | None, columns: Sequence[str], options: RowOptions) -> RowOptions:
-    """Messages under the other usual name are found without being told."""
-    own, other = MESSAGE_COLUMNS.get(name or "", ("", ""))
-    if own and own not in options.columns and own not in columns and other in columns:
-        return RowOptions(
-            **{each: getattr(options, each) for each in RowOptions.__slots__ if each != "columns"},
-            columns={**options.columns, own: other},
-        )
-    return options
 
 
 def _needed(name: str | None, columns: Sequence[str], options: RowOptions) -> list[dict[str, Any]]:

@@ -53,15 +53,23 @@ def listing(catalog: Path | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def check(name: str, config: DataConfig, *, progress: Any = None) -> Report:
+def check(
+    name: str, config: DataConfig, *, wanted: str | None = None, progress: Any = None
+) -> Report:
     """Check one dataset by the settings a run would read it by.
+
+    Args:
+        name: Any name of a dataset.
+        config: How it is read.
+        wanted: The row kind that the run's method learns from; None accepts any.
+        progress: Called with (rows, bytes, bytes in all).
 
     Raises:
         UnknownName: No such dataset.
         DataError: It cannot be fetched.
     """
     dataset = fetch(_found(name, config))
-    return lint.check(dataset, lint.CheckOptions.of(config, progress=progress))
+    return lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
 
 
 def write_report(report: Report, file: Path) -> None:

@@ -228,7 +228,7 @@ def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, in
     policy = Policy(speaker.engine.model(speaker.adapter))  # type: ignore[attr-defined]
     made = tokenize(example, speaker.template, speaker.engine.tokenizer, config.data)
     loss, count = 0.0, 0
-    for rendered in made.rows:
+    for rendered in (group.rows[0] for group in made.groups):  # of a pair, the chosen answer
         row = TokenRow(
             np.asarray(rendered.input_ids, dtype=np.int32),
             np.asarray(rendered.loss_mask, dtype=bool),

@@ -205,10 +205,14 @@ def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
     """Read and check every row of a run: those to train on, and those to evaluate on."""
     from tunery.data import examples
 
-    rows = examples.read(config.data.train, config.data)
+    wanted = config.method.rows
+    rows = examples.read(config.data.train, config.data, wanted=wanted)
     if not config.evaluate.datasets:
         return rows, None
-    return rows, examples.read(config.evaluate.datasets, config.data, purpose="evaluate")
+    held_out = examples.read(
+        config.evaluate.datasets, config.data, purpose="evaluate", wanted=wanted
+    )
+    return rows, held_out
 
 
 def ensure_model(config: Config, progress: Progress) -> Resolved:
