@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from tunery.cli.main import main
 from tunery.jobs import start as jobs
-from tunery.services.datasets import _tokens
+from tunery.services import datasets
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
@@ -195,10 +195,11 @@ def test_tokens_are_those_of_the_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    answers = {"preview_row": datasets.answer_preview, "statistics": datasets.answer_statistics}
     monkeypatch.setattr(
         warm,
         "ask",
-        lambda question, **asked: getattr(_tokens, question)(
+        lambda question, **asked: answers[question](
             **{k: v for k, v in asked.items() if k != "lane"}
         ),
     )
