@@ -51,13 +51,14 @@ def preview(name: str, config: Config, *, row: int = 1, part: int | None = None)
         part: Which of its training rows, from 1, where a row becomes several; the last by default.
 
     Returns:
-        ``{"text", "input_ids", "loss_mask", "tokens", "trained", "total", "cut"}``.
+        ``{"text", "input_ids", "loss_mask", "tokens", "trained", "total", "cut"}``; for a pair
+        ``{"sides": {"chosen": ..., "rejected": ...}, "shared_prompt", "facts"}``.
 
     Raises:
         TuneryError: The dataset, the row or the model is not there, or the template rejects it.
     """
     shown = show(name, config, row=row)
-    return pick(shown, part).as_dict()
+    return as_dict(shown, part)
 
 
 def fetch_model(config: Config, progress: Fetching) -> None:
@@ -93,6 +94,11 @@ def show(name: str, config: Config, *, row: int = 1) -> Shown:
     )
 
 
+def as_dict(shown: Shown, part: int | None) -> dict[str, Any]:
+    """A previewed row as plain data; see :func:`preview`."""
+    return shown.example.as_dict(pick(shown, part))
+
+
 def pick(shown: Shown, part: int | None) -> Any:
     """One training row of a previewed row.
 
@@ -101,6 +107,11 @@ def pick(shown: Shown, part: int | None) -> Any:
     """
     rows = shown.example.rows
     number = len(rows) if part is None else part
+    if shown.example.sides and part is not None:
+        raise DataError(
+            t("--part {part}: both sides of a pair are one training row.", part=part),
+            fix=t("Leave --part out."),
+        )
     if not 1 <= number <= len(rows):
         raise DataError(
             t(
