@@ -12,7 +12,7 @@ from tunery.data.content import example_key
 from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.kinds import ROW_KINDS, row_kind
 from tunery.data.rows import Rows
-from tunery.train.feed.order import micro_batches
+from tunery.data.packing import micro_batches
 from tunery.types import Conversation, Example, Labelled, Message, Pair, Text, ToolCall
 
 words = st.text(alphabet="ab {}你\n", max_size=8)
