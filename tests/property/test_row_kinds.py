@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tunery.data.content import example_key
 from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.kinds import ROW_KINDS, row_kind
-from tunery.data.rows import Rows
 from tunery.data.packing import micro_batches
+from tunery.data.rows import Rows
 from tunery.types import Conversation, Example, Labelled, Message, Pair, Text, ToolCall
 
 words = st.text(alphabet="ab {}你\n", max_size=8)

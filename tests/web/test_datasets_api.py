@@ -196,13 +196,7 @@ def test_tokens_are_those_of_the_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        warm,
-        "ask",
-        lambda question, **asked: getattr(_tokens, question)(
-            **{k: v for k, v in asked.items() if k != "lane"}
-        ),
-    )
+    monkeypatch.setattr(warm, "ask", _answered_here)
     found = client.get(f"{BASE}/identity/tokens", params={"row": 2, "model": "demo"}).json()
     words = ["--row", "2", "--model", "demo", "--data.accept", "W706", "--json"]
     assert main(["data", "preview", "identity", *words]) == 0
@@ -255,13 +249,7 @@ def test_pairs_are_proposed_with_both_sides_and_labels_with_a_badge(client: Test
 def test_both_sides_of_a_pair_come_with_their_tokens(
     client: TestClient, demo_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        warm,
-        "ask",
-        lambda question, **asked: getattr(dataset_tokens, question)(
-            **{k: v for k, v in asked.items() if k != "lane"}
-        ),
-    )
+    monkeypatch.setattr(warm, "ask", _answered_here)
     found = client.get(f"{BASE}/preferences/tokens", params={"row": 1, "model": "demo"}).json()
     assert [each["name"] for each in found["drawn"]] == ["chosen", "rejected"]
     for each, name in zip(found["drawn"], ("chosen", "rejected"), strict=True):
@@ -285,3 +273,8 @@ def test_an_edited_label_stays_a_label(client: TestClient) -> None:
 def _propose(client: TestClient, row: dict[str, Any]) -> dict[str, Any]:
     told = client.post(f"{BASE}/paste", json={"text": lines([row]).decode()}).json()
     return client.post(f"{BASE}/propose", json={"source": told["source"]}).json()
+
+
+def _answered_here(question: str, **asked: Any) -> Any:
+    answers = {"preview_row": _tokens.answer_preview, "statistics": _tokens.answer_statistics}
+    return answers[question](**{key: v for key, v in asked.items() if key != "lane"})

@@ -24,7 +24,11 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
         return None
     return Finding(
         found.code or "E507",
-        say("this is {what}; the method trains {learned}", what=found.what, learned=wanted.learned),
+        say(
+            "this is {what}; the method learns from {learned}",
+            what=found.what,
+            learned=wanted.learned,
+        ),
         _remedy(wanted, found, NOTHING if wanted.code else instead),
     )
 
