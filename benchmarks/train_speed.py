@@ -38,7 +38,8 @@ from tunery.models.load import load_model, load_tokenizer
 from tunery.models.resolve import resolve
 from tunery.optimizers.adamw import FlatAdamW
 from tunery.optimizers.base import ParamGroup
-from tunery.policy.forward import prepare, token_losses
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import prepare
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -108,9 +109,11 @@ class Tunery:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer = FlatAdamW(AdamWConfig(), [ParamGroup(named)])
         prepare(model)
+        self.policy = Policy(model)
 
     def step(self, rows: list[TokenRow]) -> float:
-        loss, num_trained = token_losses(self.model, collate(rows))
+        batch = collate(rows)
+        loss, num_trained = self.policy.nll(batch), batch.num_trained
         (loss / num_trained).backward()
         self.optimizer.step(1e-4, float(self.optimizer.grad_norm()))
         self.optimizer.zero()

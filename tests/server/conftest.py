@@ -23,8 +23,7 @@ from tunery.server.app import create_app
 from tunery.server.openai.router import figures, router
 from tunery.server.run import make_server
 from tunery.server.settings import ServerSettings
-from tunery.services import engines, serving
-from tunery.services.serving import Served
+from tunery.services.chat import Served, _engines, _serving
 
 KEY = "tunery-test-key-0123456789abcdef"
 
@@ -107,13 +106,13 @@ def running(home: Path) -> Iterator[Running]:
     """The API alone, as ``tunery serve`` runs it, with one stub engine at full speed."""
     pool = StubPool({"stub": StubEngine(tokens_per_second=0)})
     app = create_app(ServerSettings(api_keys=(KEY,)), api=(router, figures))
-    engines.use_pool(cast(Any, pool))
-    serving._fixed = (Served("stub", "stub", 1_700_000_000),)
+    _engines.use_pool(cast(Any, pool))
+    _serving._fixed = (Served("stub", "stub", 1_700_000_000),)
     server = run(app, pool)
     yield server
     server.stop()
-    serving.unfix()
-    engines.use_pool(None)
+    _serving.unfix()
+    _engines.use_pool(None)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from tests.waiting import PATIENCE_SECONDS
 
 from tunery.cli.main import main
-from tunery.services import serving
+from tunery.services.chat import _serving
 
 CHILD = Path(__file__).with_name("serve_stub.py")
 
@@ -187,19 +187,22 @@ def test_the_command_becomes_the_server(home, monkeypatch):
 
 
 def test_names_are_no_paths(demo_home, demo_model):
-    assert [each.name for each in serving.fix(["demo", f"mine={demo_model}"])] == ["demo", "mine"]
-    assert serving.fix([str(demo_model)])[0].name == demo_model.name
-    serving.unfix()
+    assert [each.name for each in _serving.fix_served(["demo", f"mine={demo_model}"])] == [
+        "demo",
+        "mine",
+    ]
+    assert _serving.fix_served([str(demo_model)])[0].name == demo_model.name
+    _serving.unfix()
 
 
 def test_what_is_switched_on_stays_on(demo_home):
-    assert serving.served() == ()
-    serving.serve("demo")
-    serving.serve("demo", name="other")
-    assert [each.name for each in serving.served()] == ["demo", "other"]
-    assert "chatml" not in serving.template_source(serving.resolve("demo"))
-    assert "im_start" in serving.template_source(serving.resolve("demo"))
-    serving.unserve("demo")
-    assert [each.name for each in serving.served()] == ["other"]
+    assert _serving.served() == ()
+    _serving.serve("demo")
+    _serving.serve("demo", name="other")
+    assert [each.name for each in _serving.served()] == ["demo", "other"]
+    assert "chatml" not in _serving.template_source(_serving.resolve("demo"))
+    assert "im_start" in _serving.template_source(_serving.resolve("demo"))
+    _serving.unserve("demo")
+    assert [each.name for each in _serving.served()] == ["other"]
     with pytest.raises(Exception, match="Did you mean other"):
-        serving.find("othr")
+        _serving.find_served("othr")

@@ -88,7 +88,7 @@ def test_the_weights_are_what_they_were_before_such_a_step(tmp_path: Path) -> No
         tmp_path, tiny.config(train={"max_steps": 6}, checkpoint={"every": "never"})
     )
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         seen: dict[int, dict[str, torch.Tensor]] = {}
         plan = faults.hook
 

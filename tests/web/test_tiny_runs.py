@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_SECONDS, until
 from tunery.runs import manifest, verify
 from tunery.runs.events import step_history
 from tunery.runs.status import derive
-from tunery.services import training
+from tunery.services import runs
 from tunery.workers import local, warm
 from tunery.workers.process import WorkerFile
 
@@ -40,7 +40,7 @@ def test_a_killed_run_goes_on_from_its_page(client: TestClient, home: Path, mode
     folder = tiny.prepared(
         "killed", model, data, train={"num_epochs": 30}, evaluate={"every": "never"}
     )
-    training.start(folder)
+    runs.start(folder)
     until(lambda: manifest.list_checkpoints(folder.checkpoints_dir))
     who = WorkerFile(folder).read()
     assert who["role"] == "worker"

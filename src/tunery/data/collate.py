@@ -76,6 +76,11 @@ class Batch:
         """How many tokens carry loss (K)."""
         return self.target_ids_K.numel()
 
+    @property
+    def num_groups(self) -> int:
+        """How many groups its rows make (G)."""
+        return int(self.group_B[-1]) + 1
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device; host memory is pinned by the caller if it matters."""
         moved: dict[str, Any] = {

@@ -18,17 +18,16 @@ from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
 
-def sigmoid_loss(margin_G: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def sigmoid_loss(margin_G: Tensor) -> Tensor:
     """The loss of each pair.
 
     Args:
         margin_G: beta * ((log p - log ref)(chosen) - (log p - log ref)(rejected)). Shape ``[G]``.
-        label_smoothing: Share of pairs assumed to be the wrong way round (cDPO).
 
     Returns:
         Shape ``[G]``.
     """
-    return -(logsigmoid(margin_G) * (1 - label_smoothing) + logsigmoid(-margin_G) * label_smoothing)
+    return -logsigmoid(margin_G)
 
 
 class DPO(Plain):
@@ -51,7 +50,7 @@ class DPO(Plain):
         logprob_K = policy.logprobs(batch)
         reward_B = self.config.beta * sum_by_row(logprob_K - reference_K, batch)
         chosen_G, rejected_G = reward_B[0::2], reward_B[1::2]
-        loss_G = sigmoid_loss(chosen_G - rejected_G, self.config.label_smoothing)
+        loss_G = sigmoid_loss(chosen_G - rejected_G)
         with torch.no_grad():
             said_B = sum_by_row(logprob_K, batch)
             sums = {

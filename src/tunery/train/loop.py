@@ -15,7 +15,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -136,8 +136,8 @@ def take_step(job: Job, feed: Feed) -> None:
         return
     assert isinstance(gradient, _Gradient)
     # The one wait for the device in a step: the step must not be taken before this is known.
-    found = [gradient.loss, job.optimizer.grad_norm(), *gradient.measures()]
-    loss, grad_norm, *measured = torch.stack(found).tolist()
+    found = [gradient.loss, job.optimizer.grad_norm(), *gradient.sums_and_counts()]
+    loss, grad_norm, *counted = torch.stack(found).tolist()
     rate = learning_rate(step, job.num_steps, job.config.optim)
     taken = math.isfinite(loss) and math.isfinite(grad_norm)
     if taken:
@@ -154,7 +154,7 @@ def take_step(job: Job, feed: Feed) -> None:
         step=step,
         epoch=round(job.order.epoch(step), 4),
         loss=loss,
-        measures=dict(zip(gradient.sums, measured, strict=True)),
+        **told_measures(gradient.sums, counted),
         learning_rate=rate,
         grad_norm=grad_norm,
         taken=taken,
@@ -196,8 +196,15 @@ class _Gradient:
                 (total, count) if before is None else (before[0] + total, before[1] + count)
             )
 
-    def measures(self) -> list[Tensor]:
-        return [(total / count).float() for total, count in self.sums.values()]
+    def sums_and_counts(self) -> list[Tensor]:
+        return [each.float() for pair in self.sums.values() for each in pair]
+
+
+def told_measures(names: Iterable[str], counted: Sequence[float]) -> dict[str, dict[str, float]]:
+    """The measures as an event carries them: means of what was there to be counted."""
+    pairs = zip(names, counted[0::2], counted[1::2], strict=True)
+    means = {name: total / count for name, total, count in pairs if count}
+    return {"measures": means} if means else {}
 
 
 def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMemory | None:
@@ -270,7 +277,9 @@ def _tell_of_anomaly(
     job: Job, step: int, batches: StepBatches, loss: float, grad_norm: float
 ) -> None:
     file = job.context.folder.anomaly_file(step)
-    found = anomaly.write(file, job.rows, batches, job.method, job.policy, _before_step(job, batches))
+    found = anomaly.write(
+        file, job.rows, batches, job.method, job.policy, _before_step(job, batches)
+    )
     job.context.events.write(
         "anomaly",
         step=step,

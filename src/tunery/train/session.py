@@ -69,9 +69,7 @@ def _take_best(context: RunContext, job: Job) -> bool:
 def _write_final(context: RunContext, job: Job) -> Any:
     while True:
         try:
-            return final.write(
-                context.folder, job.adapter, job.policy.model, job.data.tokenizer
-            )
+            return final.write(context.folder, job.adapter, job.policy.model, job.data.tokenizer)
         except OSError as error:
             if full_disk(error) is None:
                 raise

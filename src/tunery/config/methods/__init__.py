@@ -8,8 +8,12 @@ from pydantic import Field
 
 from tunery.config.base import kinds
 from tunery.config.methods.base import MethodKind as MethodKind
+from tunery.config.methods.dpo import DPOConfig
+from tunery.config.methods.kto import KTOConfig
 from tunery.config.methods.pretrain import PretrainConfig
 from tunery.config.methods.sft import SFTConfig
 
-MethodConfig = Annotated[SFTConfig | PretrainConfig, Field(discriminator="type")]
+MethodConfig = Annotated[
+    SFTConfig | PretrainConfig | DPOConfig | KTOConfig, Field(discriminator="type")
+]
 METHODS = kinds(MethodConfig)

@@ -34,6 +34,3 @@ class DPOConfig(MethodKind):
 
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
-
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
-    """Share of pairs assumed to be labelled the wrong way round."""

@@ -48,7 +48,8 @@ class OptimizerKind(Kind):
                 yield (
                     "optim.warmup_steps",
                     t(
-                        "optim.warmup_steps and optim.warmup_ratio exclude each other; both are set."
+                        "optim.warmup_steps and optim.warmup_ratio exclude each other; "
+                        "both are set."
                     ),
                     t("Keep one of them."),
                 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunery.data.kinds.base import Finding, RenderedGroup, RowKind, Tokenized, Tools
 from tunery.data.kinds.conversation import ConversationKind
+from tunery.data.kinds.fit import fits
 from tunery.data.kinds.labelled import LabelledKind
 from tunery.data.kinds.pair import PairKind
 from tunery.data.kinds.text import TextKind
@@ -19,6 +20,11 @@ _BY_NAME = {kind.name: kind for kind in ROW_KINDS}
 def row_kind(example: Example) -> RowKind[Any]:
     """The kind of an example."""
     return _BY_TYPE[type(example)]
+
+
+def row_kind_of(type_: type[Example]) -> RowKind[Any]:
+    """The kind of a type of example."""
+    return _BY_TYPE[type_]
 
 
 def row_kind_named(name: str) -> RowKind[Any]:
@@ -37,6 +43,8 @@ __all__ = [
     "RowKind",
     "Tokenized",
     "Tools",
+    "fits",
     "row_kind",
     "row_kind_named",
+    "row_kind_of",
 ]

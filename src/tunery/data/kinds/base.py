@@ -97,6 +97,24 @@ class RowKind(Protocol[E]):
         ...
 
     @property
+    def code(self) -> str:
+        """What is said when its rows meet a method for others; empty for a kind without judgement.
+
+        Rows with a judgement are for the methods that read them, and these read nothing else.
+        """
+        ...
+
+    @property
+    def what(self) -> Phrase:
+        """Its rows, in the words of a person who has them."""
+        ...
+
+    @property
+    def learned(self) -> Phrase:
+        """What a method of this kind needs."""
+        ...
+
+    @property
     def loss_on(self) -> LossOn | None:
         """Which messages carry loss; None follows ``data.loss_on``."""
         ...
@@ -140,6 +158,10 @@ class RowKind(Protocol[E]):
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
         """What is wrong or odd about examples counted by :meth:`tag`."""
+        ...
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """What stops a run whose examples, of all its datasets, were counted by :meth:`tag`."""
         ...
 
     def question(self, example: E) -> tuple[Sequence[Message], str] | None:

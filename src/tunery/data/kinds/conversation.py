@@ -22,6 +22,9 @@ class ConversationKind:
 
     name = "conversation"
     type = Conversation
+    code = ""
+    what = say("conversation data")
+    learned = say("single answers")
     loss_on: LossOn | None = None
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
@@ -80,6 +83,10 @@ class ConversationKind:
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
         """Nothing."""
         return iter(())
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """Nothing."""
+        return None
 
     def question(self, example: Conversation) -> tuple[Sequence[Message], str] | None:
         """All before the last answer, and that answer."""

@@ -22,6 +22,9 @@ class LabelledKind:
 
     name = "labelled"
     type = Labelled
+    code = "E505"
+    what = say("labelled data (good and bad answers)")
+    learned = say("answers labelled good or bad")
     loss_on: LossOn | None = answers.LOSS_ON
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
@@ -72,16 +75,8 @@ class LabelledKind:
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
         """Whether both labels are there, and how even they are."""
         good, bad = counts.get("true", 0), counts.get("false", 0)
-        if not good or not bad:
-            yield Finding(
-                "W722",
-                say(
-                    "all {count} rows have the label {label}; a run needs both labels",
-                    count=f"{good + bad:,}",
-                    label="true" if good else "false",
-                ),
-                say("Add rows with the other label, here or in another dataset of the run."),
-            )
+        if finding := self.lacks(counts):
+            yield replace(finding, code="W722")
         elif max(good, bad) > EVEN * min(good, bad):
             weights = (1.0, good / bad) if good > bad else (bad / good, 1.0)
             yield Finding(
@@ -97,6 +92,21 @@ class LabelledKind:
                     undesirable=f"{weights[1]:.2f}",
                 ),
             )
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """One of the two labels."""
+        good, bad = counts.get("true", 0), counts.get("false", 0)
+        if (good and bad) or not (good or bad):
+            return None
+        return Finding(
+            "E506",
+            say(
+                "all {count} rows have the label {label}; a run needs both labels",
+                count=f"{good + bad:,}",
+                label="true" if good else "false",
+            ),
+            say("Add rows with the other label, here or in another dataset of the run."),
+        )
 
     def question(self, example: Labelled) -> tuple[Sequence[Message], str] | None:
         """All before the last answer, and that answer where it is a wanted one."""

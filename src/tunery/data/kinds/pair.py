@@ -20,6 +20,9 @@ class PairKind:
 
     name = "pair"
     type = Pair
+    code = "E503"
+    what = say("preference data (chosen, rejected)")
+    learned = say("pairs of a chosen and a rejected answer")
     loss_on: LossOn | None = answers.LOSS_ON
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
@@ -84,6 +87,12 @@ class PairKind:
                 say("chosen and rejected differ only in white space"),
                 say("The model would learn that alone. Correct the row if it is not meant."),
             )
+        if example.margin is not None and example.margin < 0:
+            yield Finding(
+                "W724",
+                say("the margin is {margin}: rejected is scored higher", margin=example.margin),
+                say("Swap the two answers if the scores are right."),
+            )
 
     def tag(self, example: Pair) -> str:
         """Not counted."""
@@ -92,6 +101,10 @@ class PairKind:
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
         """Nothing."""
         return iter(())
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """Nothing."""
+        return None
 
     def question(self, example: Pair) -> tuple[Sequence[Message], str] | None:
         """The prompt, and the chosen answer."""

@@ -10,6 +10,7 @@ from tunery.chat.remarks import NO_TRAINED_TOKEN
 from tunery.config.data import LossOn
 from tunery.data import too_long
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
+from tunery.data.problems import say
 from tunery.types import Conversation, Message, Rendered, Text
 
 MAX_SHOWN = 4_000
@@ -20,6 +21,9 @@ class TextKind:
 
     name = "text"
     type = Text
+    code = ""
+    what = say("plain text")
+    learned = say("plain text")
     loss_on: LossOn | None = None
 
     def conversations(self, example: Text) -> Sequence[Conversation]:
@@ -60,6 +64,10 @@ class TextKind:
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
         """Nothing."""
         return iter(())
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """Nothing."""
+        return None
 
     def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
         """None: a text asks for no answer."""

@@ -27,6 +27,7 @@ class Report:
     Args:
         dataset: Its name.
         format: The format its rows have; None where none was found.
+        kind: The row kind of that format.
         rows: Records read.
         bad: Records that cannot be used.
         duplicates: Records left out because ``data.deduplicate`` is on.
@@ -46,6 +47,7 @@ class Report:
     broken_files: int = 0
     unfilled: bool = False
     tags: dict[str, int] = field(default_factory=dict)
+    kind: str | None = None
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""
@@ -93,6 +95,8 @@ class Report:
         return {
             "dataset": self.dataset,
             "format": self.format,
+            "kind": self.kind,
+            "tags": self.tags,
             "files": self.files,
             "rows": self.rows,
             "ok": self.ok,

@@ -10,7 +10,7 @@ from typing import Any
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.index import FileRows
-from tunery.data.kinds import row_kind
+from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
@@ -80,6 +80,9 @@ class _Scanner:
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
+        if self.report.kind is not None:
+            for finding in row_kind_named(self.report.kind).about(self.report.tags):
+                self._add(Problem(finding.code, first, finding.found, finding.fix))
         return self.result
 
     def _file(self, path: Path, name: str) -> None:
@@ -105,6 +108,7 @@ class _Scanner:
         if settled.format is not None:
             self.plain = settled.format.plain(settled.options)
             self.report.format = settled.format.name
+            self.report.kind = row_kind_of(settled.format.makes).name
         self.result.format, self.result.options = settled.format, settled.options
 
     def _batch(self, batch: Batch, rows: FileRows, source: FileSource) -> None:

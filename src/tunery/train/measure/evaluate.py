@@ -25,6 +25,7 @@ from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.types import Conversation, Message
 
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A model's greedy answer to one fixed prompt.
@@ -148,7 +149,7 @@ def evaluate(
         raise ValueError("nothing of these rows can be evaluated")
     return EvalResult(
         sum(value / units[name] for name, value in total.items()),
-        {name: value / count if count else math.nan for name, (value, count) in sums.items()},
+        {name: value / count for name, (value, count) in sums.items() if count},
         losses.tolist(),
     )
 

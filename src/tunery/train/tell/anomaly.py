@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tunery.data.collate import collate_groups
 from tunery.data.rows import Rows
 from tunery.errors import RunFailed
-from tunery.data.collate import collate_groups
 from tunery.methods.base import Method, combine
 from tunery.policy.policy import Policy, evaluating
 from tunery.train.feed.feed import StepBatches
