@@ -275,5 +275,5 @@ def _propose(client: TestClient, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answered_here(question: str, **asked: Any) -> Any:
-    answers = {"preview_row": _tokens.answer_preview, "statistics": _tokens.answer_statistics}
+    answers = {"preview_row": datasets.answer_preview, "statistics": datasets.answer_statistics}
     return answers[question](**{key: v for key, v in asked.items() if key != "lane"})
