@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from tunery.cli.main import main
 from tunery.data.catalog import BUILTIN
 from tunery.jobs import start as jobs
+from tunery.services import datasets
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
