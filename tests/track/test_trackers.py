@@ -18,6 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
     TENSORS,
     EventAccumulator,
 )
+from tests.chat_model import make_chat_model
+from tests.train import tiny
 from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.config.base import tag
@@ -25,6 +27,7 @@ from tunery.config.config import Config
 from tunery.config.trackers import TRACKERS, TrackConfig
 from tunery.errors import ConfigError
 from tunery.measures import LOSS, Measure
+from tunery.runs import manifest
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import derive
@@ -34,7 +37,7 @@ from tunery.workers import local
 from tunery.workers.entry import ENTRY, command
 from tunery.workers.folder import read_json
 from tunery.workers.log import read_events
-from tunery.workers.process import try_lock
+from tunery.workers.process import WorkerFile, try_lock
 
 MEASURES = (LOSS, Measure("reward_margin", "Reward margin", better="high"))
 NAMES = [tag(kind) for kind in TRACKERS]
@@ -392,6 +395,34 @@ def test_a_package_that_is_missing_is_said_before_the_run_starts(
         with pytest.raises(ConfigError, match=f"{name} needs the package") as caught:
             refused(loaded)
         assert "pip install 'tunery[track]'" in caught.value.fix
+
+
+def test_a_real_run_and_its_resume_are_shown_while_it_trains(home: Path):
+    model = make_chat_model(home / "models" / "tiny")
+    run = tiny.prepared(
+        "real", model, tiny.chats(home / "chats.jsonl"),
+        train={"num_epochs": 30}, evaluate={"every": 2}, track={"tensorboard": {}},
+    )  # fmt: skip
+    runs.start(run)
+    until(lambda: manifest.list_checkpoints(run.checkpoints_dir))
+    os.kill(WorkerFile(run).read()["pid"], signal.SIGKILL)
+    until(lambda: not derive(run).is_live)
+    until(lambda: state(run, "tensorboard") == "ended")
+    assert shown(run, "tensorboard") == told(run)
+    runs.resume("real")
+    until(lambda: not derive(run).is_live)
+    until(lambda: state(run, "tensorboard") == "ended")
+    assert derive(run).status == "finished", run.worker_log.read_text()
+    numbers, answers = told(run)
+    assert len(numbers) > 4 * (derive(run).num_steps or 0)
+    assert len(answers) > 2
+    assert shown(run, "tensorboard") == (numbers, answers)
+    said = subprocess.run(
+        [sys.executable, "-m", "tunery", "runs", "show", "real"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "TensorBoard" in said
+    assert str(run.path / "tensorboard") in said.replace("\n", "").replace(" ", "")
 
 
 def test_a_tracker_needs_no_torch():
