@@ -169,6 +169,7 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     [
         ("/datasets", "#datasets"),
         ("/datasets/identity", "#counts b"),
+        ("/datasets/preferences", ".sides .tok"),
         ("/datasets/identity?tab=rows", "#rows .leaf"),
         ("/datasets/identity?tab=checks", ".hist, #lengths .small"),
     ],
