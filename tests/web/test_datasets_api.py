@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 from tunery.cli.main import main
 from tunery.data.catalog import BUILTIN
 from tunery.jobs import start as jobs
-from tunery.services.datasets import _tokens
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
