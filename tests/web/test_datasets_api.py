@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from tunery.cli.main import main
 from tunery.data.catalog import BUILTIN
 from tunery.jobs import start as jobs
+from tunery.services import datasets
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
@@ -275,5 +276,5 @@ def _propose(client: TestClient, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answered_here(question: str, **asked: Any) -> Any:
-    answers = {"preview_row": _tokens.answer_preview, "statistics": _tokens.answer_statistics}
+    answers = {"preview_row": datasets.answer_preview, "statistics": datasets.answer_statistics}
     return answers[question](**{key: v for key, v in asked.items() if key != "lane"})
