@@ -139,7 +139,9 @@ class Room:
     dtype: str = "auto"
     progress: Progress | None = None
     told: Told = lambda text: None
-    _engines: dict[tuple[Path, str], Engine] = field(default_factory=dict[tuple[Path, str], Engine])
+    _engines: dict[tuple[Path, str], Engine] = field(
+        default_factory=dict[tuple[Path, str], "Engine"]
+    )
     _attached: dict[tuple[int, Path], str] = field(default_factory=dict[tuple[int, Path], str])
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
@@ -230,7 +232,7 @@ class Chat:
     name: str
     against: str | None = None
     settings: Settings = Settings()
-    speakers: list[Speaker] = field(default_factory=list[Speaker])
+    speakers: list[Speaker] = field(default_factory=list["Speaker"])
 
     def find(self) -> tuple[Resolved, Resolved | None]:
         """Find everyone on this machine or fetch them; nothing is loaded yet.
