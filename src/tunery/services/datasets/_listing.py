@@ -67,7 +67,7 @@ def overview() -> list[dict[str, Any]]:
     for entry in _named.listing():
         name = entry["name"]
         check = _checks.latest(name)
-        statistics = (check or {}).get("statistics") or {}
+        statistics: dict[str, Any] = (check or {}).get("statistics") or {}
         found.append(
             {
                 **_plain(entry),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ def saved(folder: RunFolder, evals: Sequence[Event]) -> list[Checkpoint]:
     if not with_loss:
         return found
     best = min(with_loss, key=lambda c: c.loss or 0.0).step
-    return [Checkpoint(**{**vars(c), "best": c.step == best}) for c in found]
+    return [replace(c, best=c.step == best) for c in found]
 
 
 def samples(told: _metrics.RunLog) -> list[Sample]:
