@@ -52,7 +52,7 @@ def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
         ("queue", t("Queue"), ()),
         ("data", t("Read data"), ("data", "tokenize")),
         ("model", t("Load model"), ("model",)),
-        ("prepare", t("Prepare"), ("replay", "before")),
+        ("prepare", t("Prepare"), ("replay", "reference", "before")),
         ("train", t("Train"), ("train",)),
         ("save", t("Save"), ("after", "final", "report")),
     ]
