@@ -28,6 +28,7 @@ import httpx
 from tunery import env
 from tunery.errors import ConfigError, RunError
 from tunery.i18n import t
+from tunery.measures import LOSS, within
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import RunStatus, derive
@@ -185,7 +186,9 @@ def message(state: RunStatus) -> dict[str, Any]:
                 "step": state.step,
                 "num_steps": state.num_steps,
                 "loss": state.loss,
+                "measures": state.measures,
                 "eval_loss": state.eval_loss,
+                "eval_measures": state.eval_measures,
                 "duration_seconds": state.duration_seconds,
             }
         ),
@@ -284,9 +287,22 @@ def _sentence(state: RunStatus) -> str:
     if state.reason:
         parts.append(f"({state.reason})")
     parts.append(f"at step {state.step} of {state.num_steps or '?'}")
-    if state.loss is not None:
-        parts.append(f"with loss {state.loss:.4g}")
+    if told := _values(state):
+        parts.append(f"with {', '.join(told)}")
     return " ".join(parts) + "."
+
+
+def _values(state: RunStatus) -> list[str]:
+    """The loss and the run's main measures, those on held-out rows too, in English."""
+    told: list[str] = []
+    for measure in dict.fromkeys((LOSS, *state.declared.main)):
+        name = within(measure.label)
+        now, held_out = state.at_step(measure.name), state.at_eval(measure.name)
+        if now is not None:
+            told.append(f"{name} {measure.shown(now)}")
+        if held_out is not None:
+            told.append(f"validation {name} {measure.shown(held_out)}")
+    return told
 
 
 # --- power-off --------------------------------------------------------------------------------

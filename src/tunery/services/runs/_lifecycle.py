@@ -21,7 +21,7 @@ from tunery.runs.status import RunStatus, derive
 from tunery.services.runs._preparing import read_rows, versions
 from tunery.workers import local
 from tunery.workers.entry import run_command
-from tunery.workers.log import Event, follow, number, read_events
+from tunery.workers.log import Event, follow, read_events
 from tunery.workers.process import WorkerFile
 
 
@@ -235,6 +235,7 @@ class Outcome:
         """Plain data for ``--json``."""
         return {
             **self.state.as_dict(),
+            "declared": [measure.as_dict() for measure in self.state.declared.measures],
             "answers": [vars(answer) for answer in self.answers],
             "diagnosis": self.diagnosis.as_dict(),
             "rows": self.rows,
@@ -259,7 +260,7 @@ def outcome(folder: RunFolder) -> Outcome:
     return Outcome(
         state=state,
         answers=_answers(events),
-        diagnosis=diagnose(_measured(events)),
+        diagnosis=diagnose(events),
         rows={k: v for k, v in rows.items() if k not in ("seq", "time", "clock", "type")},
         files={name: path for name, path in files.items() if path.exists()},
         commands=_next(folder, state),
@@ -288,15 +289,6 @@ def failure(state: RunStatus) -> RunError | None:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "。")) else f"{text}."
-
-
-def _measured(events: list[Event]) -> list[Event]:
-    """Events with the words for non-finite numbers read back, for the diagnosis."""
-    names = ("loss", "forgetting")
-    return [
-        {**e, **{n: number(e[n]) for n in names if n in e}} if e["type"] in ("step", "eval") else e
-        for e in events
-    ]
 
 
 def _answers(events: list[Event]) -> list[Answers]:
