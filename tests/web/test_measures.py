@@ -42,8 +42,9 @@ def play(name: str = "toy", laughter: tuple[float, ...] = LAUGHTER) -> RunFolder
                          measures={"laughter": step / 20, "bruises": 12.0 - step})  # fmt: skip
             if step % 4 == 0:
                 value = laughter[step // 4 - 1]
-                writer.write("eval", step=step, loss=0.6 + step / 100,
-                             measures={"laughter": value, "bruises": 3.5}, best=step == 8)  # fmt: skip
+                told = {"laughter": value, "bruises": 3.5}
+                writer.write("eval", step=step, loss=0.6 + step / 100, measures=told,
+                             best=step == 8)  # fmt: skip
         writer.write("phase", phase="train", state="end", seconds=1.2)
         writer.write("status", status="finished", reason="", fix="")
     return folder

@@ -27,11 +27,11 @@ import httpx
 
 from tunery import env
 from tunery.errors import ConfigError, RunError
-from tunery.i18n import t
-from tunery.measures import LOSS, within
+from tunery.i18n import speaking, t
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import RunStatus, derive
+from tunery.services import words
 from tunery.workers import local
 from tunery.workers.folder import read_json, write_json
 from tunery.workers.log import plain
@@ -287,22 +287,11 @@ def _sentence(state: RunStatus) -> str:
     if state.reason:
         parts.append(f"({state.reason})")
     parts.append(f"at step {state.step} of {state.num_steps or '?'}")
-    if told := _values(state):
+    with speaking("en"):
+        told = words.last_values(state)
+    if told:
         parts.append(f"with {', '.join(told)}")
     return " ".join(parts) + "."
-
-
-def _values(state: RunStatus) -> list[str]:
-    """The loss and the run's main measures, those on held-out rows too, in English."""
-    told: list[str] = []
-    for measure in dict.fromkeys((LOSS, *state.declared.main)):
-        name = within(measure.label)
-        now, held_out = state.at_step(measure.name), state.at_eval(measure.name)
-        if now is not None:
-            told.append(f"{name} {measure.shown(now)}")
-        if held_out is not None:
-            told.append(f"validation {name} {measure.shown(held_out)}")
-    return told
 
 
 # --- power-off --------------------------------------------------------------------------------

@@ -92,10 +92,16 @@ def best_validation(measure: Measure) -> str:
     return t("Best validation {measure}", measure=measure.inside)
 
 
-def last_measures(state: RunStatus) -> list[tuple[str, str]]:
-    """Every measure of a run by name and value, those on held-out rows behind each."""
+def last_values(state: RunStatus) -> list[str]:
+    """The loss and the main measures of a run, named: ``loss 0.25``, ``validation loss 0.3``."""
+    wanted = dict.fromkeys((LOSS, *state.declared.main))
+    return [f"{name} {value}" for name, value in last_measures(state, wanted) if value != "–"]
+
+
+def last_measures(state: RunStatus, wanted: Iterable[Measure] = ()) -> list[tuple[str, str]]:
+    """Measures of a run by name and value, those on held-out rows behind each; all by default."""
     told: list[tuple[str, str]] = []
-    for measure in state.declared.measures:
+    for measure in wanted or state.declared.measures:
         now, held_out = state.at_step(measure.name), state.at_eval(measure.name)
         if now is not None or measure == LOSS:
             told.append((measure.inside, measure.shown(now)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
@@ -309,7 +310,7 @@ def _next(folder: RunFolder, state: RunStatus) -> list[str]:
         return [
             f"tunery chat {run}",
             f"tunery chat {run} --against {state.model}",
-            f"tunery export {run} --to merged {run}-merged",
+            f"tunery export {run} --to {DEFAULT} {run}-{DEFAULT}",
         ]
     if state.is_live:
         return [f"tunery runs follow {run}", f"tunery runs stop {run}"]
