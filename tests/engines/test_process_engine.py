@@ -106,7 +106,7 @@ class TestProcess(EngineConformance):
 
         found = run(crowd())
         refused = [e for e in found if isinstance(e, EngineError)]
-        assert {e.code for e in refused} <= {"full"}
+        assert {e.code for e in refused} <= {"queue_full"}
         answers = {text_of(events) for events in found if isinstance(events, list)}
         assert len(answers) == 1
 

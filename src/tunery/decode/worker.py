@@ -49,7 +49,7 @@ SWITCH_SECONDS = 2e-4
 """The generating thread asks for the interpreter after each operation; it must not wait long."""
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWNET = 0x40000000
-STATUS = {"full": 429, "too_long": 413}
+STATUS = {"queue_full": 429, "too_long": 413}
 
 
 class Worker:

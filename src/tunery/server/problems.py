@@ -60,7 +60,7 @@ def from_error(error: TuneryError) -> Problem:
     remedies = params.pop("remedies", ())
     status = STATUSES.get(error.code, 404 if isinstance(error, UnknownName) else 422)
     headers: dict[str, str] = {}
-    if isinstance(error, EngineError) and error.code == "full":
+    if isinstance(error, EngineError) and error.code == "queue_full":
         headers["Retry-After"] = str(max(1, round(params.get("retry_after_seconds") or 1)))
     return Problem(
         status,
