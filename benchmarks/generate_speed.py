@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from tunery.decode.engine import quiet
 from tunery.decode.generate import generate
+
 from tunery.decode.switch import AdapterSwitch
 from tunery.models.load import DTYPES, load_model
 from tunery.models.resolve import ensure

@@ -10,8 +10,8 @@ import pytest
 from tests.chat_model import make_chat_model
 from tests.train.adapters_made import adapter as make_adapter
 
+from tunery.evaluate import scores
 from tunery.jobs import start as launching
-from tunery.services import scores
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""A loaded base model with everything a request needs: tokenizer, templates, adapters, both passes.
+"""A loaded base model with all that a request needs: tokenizer, templates, adapters, both passes.
 
-The lean pass (lean.py) reads what it understands, the general one (serial.py) everything else. An
+The fast pass (fast/) reads what it understands, the general one (general.py) everything else. An
 adapter is attached when a request first wears it.
 """
 
@@ -14,17 +14,16 @@ import psutil
 import torch
 
 from tunery.chat.template import ChatTemplate
-from tunery.decode.engine import quiet
+from tunery.decode.cache import PrefixStore
+from tunery.decode.fast.lora import LoraLayers, is_plain_lora
+from tunery.decode.fast.model import FastModel, matches, understood
+from tunery.decode.general import GeneralModel
 from tunery.decode.grammar import Grammars
-from tunery.decode.kvcache import PrefixStore
-from tunery.decode.lean import LeanModel, matches, understood
-from tunery.decode.lean_lora import LoraLayers, is_lean
-from tunery.decode.serial import SerialModel
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
-from tunery.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from tunery.models.load import load_model, load_tokenizer, pick_device, pick_dtype, quiet
 
 KEPT_SHARE = 0.05
 """Of the free memory, for prompts kept for the next turn."""
@@ -37,14 +36,14 @@ class ServedModel:
         folder: The base model's folder.
         dtype: ``auto``, ``fp32`` or ``bf16``.
         device: As ``model.device``.
-        lean: False keeps to the general pass.
+        fast: False keeps to the general pass.
 
     Raises:
         ModelError: The folder cannot be loaded, or there is no such device.
     """
 
     def __init__(
-        self, folder: Path, *, dtype: str = "auto", device: str = "auto", lean: bool = True
+        self, folder: Path, *, dtype: str = "auto", device: str = "auto", fast: bool = True
     ) -> None:
         quiet()
         self.folder = folder
@@ -56,10 +55,10 @@ class ServedModel:
         text_config = model.config.get_text_config()
         self.context_length = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 20)
         self.vocab_size = int(text_config.vocab_size)
-        self.lean = self._lean(model) if lean and understood(model) else None
+        self.fast = self._fast(model) if fast and understood(model) else None
         self._base = model
         self.switch = AdapterSwitch(model)
-        self.serial = SerialModel(self.switch)
+        self.general = GeneralModel(self.switch.wear)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
         self.adapters: dict[str, str] = {}
         self._templates: dict[str, ChatTemplate] = {}
@@ -71,11 +70,11 @@ class ServedModel:
         """``fp32`` or ``bf16``."""
         return {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(self.dtype, "fp16")
 
-    def pass_for(self, adapter: str | None) -> LeanModel | SerialModel:
+    def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
         """Who reads for requests with this adapter (its attached name)."""
-        if self.lean is not None and (adapter is None or adapter in self.lean.adapters):
-            return self.lean
-        return self.serial
+        if self.fast is not None and (adapter is None or adapter in self.fast.adapters):
+            return self.fast
+        return self.general
 
     def template_for(self, adapter: str | None, name: str | None = None) -> ChatTemplate:
         """The template named, else that of the adapter's folder, else the base's.
@@ -110,8 +109,8 @@ class ServedModel:
                 own = self._own_template(path)
             except TuneryError as error:
                 raise EngineError(error.message, fix=error.fix, code="bad_adapter") from error
-            if self.lean is not None and is_lean(self.switch.model, name):
-                self.lean.adapters[name] = LoraLayers(self._base, name)
+            if self.fast is not None and is_plain_lora(self.switch.model, name):
+                self.fast.adapters[name] = LoraLayers(self._base, name)
             if own is not None:
                 self._templates[name] = own
             self.adapters[stamp] = name
@@ -134,11 +133,11 @@ class ServedModel:
         """
         return len(text) > self.context_length * self._longest
 
-    def _lean(self, model: Any) -> LeanModel | None:
-        lean = LeanModel(model)
-        if matches(lean, model):
-            return lean
-        del lean
+    def _fast(self, model: Any) -> FastModel | None:
+        fast = FastModel(model)
+        if matches(fast, model):
+            return fast
+        del fast
         gc.collect()
         return None
 

@@ -45,6 +45,13 @@ FINITE_CHUNK = 2**24
 """Elements checked at once: the check holds no copy of a large weight."""
 
 
+def quiet() -> None:
+    """Keep transformers' own bars and remarks out of what people read."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\b")
+
+
 def pick_device(device: str) -> str:
     """Turn ``auto`` into a device of this machine, and refuse one that is not there.
 

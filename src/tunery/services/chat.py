@@ -1,33 +1,49 @@
 """Chat: who answers, with which base, adapter and template, and what a conversation can do.
 
-The engine runs in this process and is imported when the first model is loaded, so that wrong
-requests are refused before anything heavy starts.
+The engine is one that runs already, or is loaded in this process when the first model is needed, so
+that wrong requests are refused before anything heavy starts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import random
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tunery.chat import builtin
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
-from tunery.decode.options import GREEDY, Sampling
+from tunery.engines import find
+from tunery.engines.base import (
+    GREEDY,
+    Delta,
+    Ended,
+    EndReason,
+    Engine,
+    EngineEvent,
+    GenerateRequest,
+    SamplingOptions,
+    Started,
+)
+from tunery.engines.process import SPIN_COUNT
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
+from tunery.types import Message
 
 if TYPE_CHECKING:
-    from tunery.decode.conversation import Speaker
-    from tunery.decode.engine import Engine, Reply
+    from tunery.chat.messages import Thinking
+    from tunery.chat.template import ChatTemplate
 
 BASE = "base"
 MAX_NEW_TOKENS = 512
@@ -44,7 +60,7 @@ class Settings:
         stop_strings: Texts that end an answer.
     """
 
-    sampling: Sampling = GREEDY
+    sampling: SamplingOptions = GREEDY
     max_new_tokens: int = MAX_NEW_TOKENS
     stop_strings: tuple[str, ...] = ()
 
@@ -55,6 +71,140 @@ class Settings:
     def with_limit(self, max_new_tokens: int) -> Settings:
         """The same with another limit of an answer's tokens."""
         return dataclasses.replace(self, max_new_tokens=max_new_tokens)
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer and what it took.
+
+    Args:
+        text: What the model said, control tokens shown as their spelling.
+        ids: Its token ids, without the stop token.
+        ending: How it ended; ``interrupted`` until then.
+        num_prompt_tokens: Tokens the model read.
+        first_token_seconds: From the request to the first token.
+        seconds: From the request to the end.
+    """
+
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    ending: EndReason = "interrupted"
+    num_prompt_tokens: int = 0
+    first_token_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens a second after the first one; 0 where there were not two."""
+        rest = self.seconds - self.first_token_seconds
+        return (len(self.ids) - 1) / rest if len(self.ids) > 1 and rest > 0 else 0.0
+
+
+@dataclass
+class Speaker:
+    """A base model, with or without one of its adapters, and its side of a conversation.
+
+    Args:
+        label: What people call it: a model's or a run's name.
+        engine: The engine of the base.
+        context_length: Most tokens of prompt and answer together.
+        template: How conversations are written for it, as in training.
+        adapter: Folder of the adapter; None is the bare base.
+        thinking: What becomes of earlier thinking, as in the run's training.
+        messages: What was said so far, a system message first where there is one.
+    """
+
+    label: str
+    engine: Engine
+    context_length: int
+    template: ChatTemplate
+    adapter: str | None = None
+    thinking: Thinking = "strip_history"
+    messages: list[Message] = field(default_factory=list)
+
+    def ask(
+        self,
+        text: str,
+        settings: Settings,
+        *,
+        on_text: Callable[[str], object],
+        should_stop: Callable[[], bool],
+    ) -> tuple[Reply, int]:
+        """Say something and get the answer; both are kept, also of an answer that was stopped.
+
+        Returns:
+            The answer, and how many of the oldest messages were left out because the model
+            cannot read that much.
+
+        Raises:
+            EngineError: The text alone is too long for the model.
+            DataError: The template has no place for such a message.
+        """
+        from tunery.chat import history
+
+        asked = [*self.messages, Message("user", text)]
+        kept, ids = history.fitting(
+            self.template, asked, context_length=self.context_length,
+            max_tokens=settings.max_new_tokens, thinking=self.thinking,
+        )  # fmt: skip
+        request = GenerateRequest(
+            prompt_ids=ids,
+            stop_ids=sorted(self.template.stop_ids),
+            adapter=self.adapter,
+            max_tokens=settings.max_new_tokens,
+            stop=settings.stop_strings,
+            sampling=settings.sampling,
+        )
+        reply = asyncio.run(_heard(self.engine, request, on_text, should_stop))
+        self.messages = [*kept, history.answer_message(reply.text)]
+        return reply, len(asked) - len(kept)
+
+    def undo(self) -> Message | None:
+        """Take back the last question and its answer; return the question."""
+        from tunery.chat import history
+
+        self.messages, question = history.without_last_question(self.messages)
+        return question
+
+    def system(self, text: str) -> None:
+        """Set the system message, or with an empty text take it away."""
+        from tunery.chat import history
+
+        self.messages = history.with_system(self.messages, text)
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        self.messages = [message for message in self.messages if message.role == "system"]
+
+
+async def _heard(
+    engine: Engine,
+    request: GenerateRequest,
+    on_text: Callable[[str], object],
+    should_stop: Callable[[], bool],
+) -> Reply:
+    """Listen to one answer until it ends or is stopped."""
+    reply, began = Reply(), time.perf_counter()
+    generated = cast("AsyncGenerator[EngineEvent]", engine.generate(request))
+    async with aclosing(generated) as events:
+        async for event in events:
+            match event:
+                case Started():
+                    reply.num_prompt_tokens = event.num_prompt_tokens
+                case Delta():
+                    reply.first_token_seconds = (
+                        reply.first_token_seconds or time.perf_counter() - began
+                    )
+                    reply.text += event.text
+                    reply.ids += event.token_ids
+                    on_text(event.text)
+                case Ended():
+                    reply.ending = event.reason
+                    reply.first_token_seconds = event.first_token_seconds
+            if reply.ending == "interrupted" and should_stop():
+                break
+    reply.seconds = time.perf_counter() - began
+    return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +244,7 @@ def choose_sampling(
     repetition_penalty: float | None = None,
     seed: int | None = None,
     greedy: bool = False,
-) -> Sampling:
+) -> SamplingOptions:
     """Turn what was asked for into a sampling; nothing asked is greedy, which repeats itself.
 
     Returns:
@@ -113,7 +263,7 @@ def choose_sampling(
         )  # fmt: skip
     if temperature is None:
         temperature = 1.0 if given and not greedy else 0.0
-    return Sampling(
+    return SamplingOptions(
         temperature=temperature,
         top_p=1.0 if top_p is None else top_p,
         top_k=0 if top_k is None else top_k,
@@ -140,7 +290,6 @@ class Room:
     progress: Progress | None = None
     told: Told = lambda text: None
     _engines: dict[tuple[Path, str], Engine] = field(default_factory=dict)
-    _attached: dict[tuple[int, Path], str] = field(default_factory=dict)
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
         """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
@@ -163,44 +312,29 @@ class Room:
         dtype = config.model.dtype if config and self.dtype == "auto" else self.dtype
         engine = self._engine(found.model_folder, dtype)
         from tunery.chat.template import ChatTemplate
-        from tunery.decode.conversation import Speaker
 
-        adapter = self._attach(engine, found.path) if found.base is not None else None
         own = self.template or (config.model.template if config else None)
-        template = ChatTemplate.load(self._tokenizer(engine, found), own)
+        template = ChatTemplate.load(tokenizer_of(found), own)
         for notice in (*found.notes, *template.notices):
             self.told(notice)
         return Speaker(
-            label, engine, template, adapter, config.data.thinking if config else "strip_history"
+            label,
+            engine,
+            asyncio.run(engine.status()).context_length,
+            template,
+            str(found.path) if found.base is not None else None,
+            config.data.thinking if config else "strip_history",
         )
 
     def _engine(self, folder: Path, dtype: str) -> Engine:
-        # Before torch is there: spinning threads stand in each other's way on a busy machine.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from tunery.decode.engine import TransformersEngine
-
+        # Before torch is there: how long its threads spin; see engines.process.
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
         key = (folder.resolve(), dtype)
         if key not in self._engines:
-            self._engines[key] = TransformersEngine(folder, dtype=dtype, device=self.device)
+            device = self.device
+            other = find.running(folder, dtype=dtype, device=device)
+            self._engines[key] = other or find.here(folder, dtype=dtype, device=device)
         return self._engines[key]
-
-    def _attach(self, engine: Engine, folder: Path) -> str:
-        key = (id(engine), folder.resolve())
-        if key not in self._attached:
-            name = f"adapter{len(self._attached)}"
-            engine.attach(name, folder)
-            self._attached[key] = name
-        return self._attached[key]
-
-    def _tokenizer(self, engine: Engine, found: Resolved) -> Any:
-        """The base's tokenizer, or the adapter's own where it brings one with a template."""
-        if found.base is not None and (found.path / "tokenizer_config.json").is_file():
-            from tunery.models.load import load_tokenizer
-
-            own = load_tokenizer(found.path)
-            if own.chat_template and len(own) == len(engine.tokenizer):
-                return own
-        return engine.tokenizer
 
     def _base_of(self, found: Resolved) -> Resolved:
         if found.base is not None:
@@ -313,9 +447,7 @@ class Chat:
             on_start(place)
             reply, forgotten = speaker.ask(
                 text,
-                max_new_tokens=self.settings.max_new_tokens,
-                sampling=self.settings.sampling,
-                stop_strings=self.settings.stop_strings,
+                self.settings,
                 on_text=lambda piece, place=place: on_text(place, piece),
                 should_stop=should_stop,
             )
@@ -347,3 +479,15 @@ def trained_with(found: Resolved) -> Config | None:
         if run.config_file.is_file():
             return read_frozen(run.config_file)
     return None
+
+
+def tokenizer_of(found: Resolved) -> Any:
+    """The base's tokenizer, or the adapter's own where it brings one with a template."""
+    from tunery.models.load import load_tokenizer
+
+    base = load_tokenizer(found.model_folder)
+    if found.base is not None and (found.path / "tokenizer_config.json").is_file():
+        own = load_tokenizer(found.path)
+        if own.chat_template and len(own) == len(base):
+            return own
+    return base

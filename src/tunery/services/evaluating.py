@@ -6,6 +6,7 @@ held-out split (the same rows that it was never trained on) or a dataset's.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import math
@@ -22,11 +23,10 @@ from tunery.jobs.folder import Job
 from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
 from tunery.runs.folder import open_run
-from tunery.services import scores
 from tunery.types import Conversation, Example
 
 if TYPE_CHECKING:
-    from tunery.decode.conversation import Speaker
+    from tunery.services.chat import Speaker
 
 MAX_MODELS = 4
 MAX_ROWS = 2000
@@ -186,23 +186,39 @@ def _measure(
     place: tuple[int, int],
 ) -> dict[str, Any]:
     """Measure one model on every row and write what it got into the rows."""
+    from tunery.evaluate import scores
+    from tunery.evaluate.rows import Subject, measure
+
     done, total = place
+    subject = Subject(
+        speaker.engine, speaker.adapter, speaker.template, speaker.template.tokenizer,
+        speaker.thinking,
+    )  # fmt: skip
+    found = asyncio.run(
+        measure(
+            subject, examples, config.data,
+            max_tokens=wanted.max_new_tokens if wanted.answers else None,
+            on_row=lambda count: handle.progress(done + count, total, "rows", name),
+            stop_if_asked=handle.stop_if_asked,
+        )
+    )  # fmt: skip
     loss_sum, num_tokens = 0.0, 0
-    for example, row in zip(examples, rows, strict=True):
-        handle.stop_if_asked()
-        loss, tokens = _loss(speaker, example, config)
-        if tokens:
-            row["losses"][name] = round(loss / tokens, 5)
-            loss_sum, num_tokens = loss_sum + loss, num_tokens + tokens
-        if wanted.answers and isinstance(example, Conversation) and row["expected"]:
-            text = _answer(speaker, example, wanted.max_new_tokens)
-            row["answers"][name] = text
+    for measured, row in zip(found, rows, strict=True):
+        if measured.num_tokens:
+            row["losses"][name] = round(measured.loss / measured.num_tokens, 5)
+            loss_sum, num_tokens = loss_sum + measured.loss, num_tokens + measured.num_tokens
+        if measured.answer is not None:
+            row["answers"][name] = measured.answer
             row["scores"][name] = {
-                "rouge_l": round(scores.rouge_l(text, row["expected"]), 4),
-                "exact": scores.exact(text, row["expected"]),
+                "rouge_l": round(scores.rouge_l(measured.answer, row["expected"]), 4),
+                "exact": scores.exact(measured.answer, row["expected"]),
             }
-        done += 1
-        handle.progress(done, total, "rows", name)
+    too_long = sum(measured.too_long for measured in found)
+    if too_long:
+        handle.say(
+            t("{name}: {count} rows are longer than it reads; they are left out.",
+              name=name, count=too_long)
+        )  # fmt: skip
     mean = loss_sum / num_tokens if num_tokens else None
     scored = [row["scores"][name] for row in rows if name in row["scores"]]
     return {
@@ -216,39 +232,3 @@ def _measure(
             for key in ("rouge_l", "exact")
         },
     }
-
-
-def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, int]:
-    """Summed loss in nats over the trained tokens of one example, and how many there are."""
-    import numpy as np
-    import torch
-
-    from tunery.data.collate import collate
-    from tunery.data.groups import TokenRow
-    from tunery.data.tokenize import tokenize
-    from tunery.policy.forward import token_losses
-
-    model = speaker.engine.model(speaker.adapter)  # type: ignore[attr-defined]
-    made = tokenize(example, speaker.template, speaker.engine.tokenizer, config.data)
-    loss, count = 0.0, 0
-    for rendered in made.rows:
-        mask = np.asarray(rendered.loss_mask, dtype=bool)
-        if not mask[1:].any():
-            continue
-        batch = collate([TokenRow(np.asarray(rendered.input_ids, dtype=np.int32), mask)])
-        with torch.inference_mode():
-            part, trained = token_losses(model, batch)
-        loss, count = loss + float(part), count + int(trained)
-    return loss, count
-
-
-def _answer(speaker: Speaker, example: Conversation, max_new_tokens: int) -> str:
-    last = max(i for i, message in enumerate(example.messages) if message.role == "assistant")
-    ids = speaker.template.prompt_ids(list(example.messages[:last]), thinking=speaker.thinking)
-    reply = speaker.engine.answer(
-        ids,
-        adapter=speaker.adapter,
-        stop_ids=speaker.template.stop_ids,
-        max_new_tokens=max_new_tokens,
-    )
-    return reply.text.strip()

@@ -19,7 +19,7 @@ from tunery.config.data import Thinking
 from tunery.data.collate import collate
 from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
-from tunery.decode.generate import generate
+from tunery.decode.decoder import Decoder
 from tunery.policy.forward import each_loss
 from tunery.types import Conversation, Message
 
@@ -76,7 +76,7 @@ def answer_prompts(
     """Answer each prompt greedily, as one user message, in one batch.
 
     Returns:
-        One answer a prompt, in the given order; empty if ``should_stop`` said so.
+        One answer a prompt, in the given order; cut where ``should_stop`` said so.
     """
     if not prompts:
         return []
@@ -84,21 +84,15 @@ def answer_prompts(
         template.prompt_ids([Message("user", prompt)], thinking=thinking) for prompt in prompts
     ]
     with evaluating(model):
-        outputs = generate(
-            model,
+        answers = Decoder(model).answer(
             encoded,
             stop_ids=template.stop_ids,
-            max_new_tokens=max_new_tokens,
+            max_tokens=max_new_tokens,
             should_stop=should_stop,
         )
-    answers = zip(prompts, outputs, strict=True)
     return [
-        Answer(
-            prompt,
-            template.decode(output).strip(),
-            stopped=len(output) < max_new_tokens,
-        )
-        for prompt, output in answers
+        Answer(prompt, template.decode(answer.ids).strip(), stopped=answer.ending == "stop")
+        for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
 
