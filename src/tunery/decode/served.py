@@ -7,6 +7,7 @@ adapter is attached when a request first wears it.
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 from tunery.chat.template import ChatTemplate
 from tunery.decode.cache import PrefixStore
+from tunery.decode.fast import files as fast_files
 from tunery.decode.fast.lora import LoraLayers, is_plain_lora
 from tunery.decode.fast.model import FastModel, matches, understood
 from tunery.decode.general import GeneralModel
@@ -49,21 +51,50 @@ class ServedModel:
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
-        self.tokenizer = load_tokenizer(folder)
+        with ThreadPoolExecutor(1) as beside:
+            tokenizer = beside.submit(load_tokenizer, folder)
+            self._load(fast=fast)
+            self.tokenizer = tokenizer.result()
         self.template = ChatTemplate.load(self.tokenizer)
-        model: Any = load_model(folder, dtype=self.dtype, device=self.device)
-        text_config = model.config.get_text_config()
-        self.context_length = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 20)
-        self.vocab_size = int(text_config.vocab_size)
-        self.fast = self._fast(model) if fast and understood(model) else None
-        self._base = model
-        self.switch = AdapterSwitch(model)
-        self.general = GeneralModel(self.switch.wear)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
+        self.general = GeneralModel(lambda adapter: self.switch.wear(adapter))
         self.adapters: dict[str, str] = {}
         self._templates: dict[str, ChatTemplate] = {}
         self._grammars: Grammars | None = None
         self._longest = max((len(token) for token in self.tokenizer.get_vocab()), default=1)
+
+    def _load(self, *, fast: bool) -> None:
+        """Load the weights: for the fast pass alone where that is known to do, else all of it."""
+        self._switch: AdapterSwitch | None = None
+        self.fast: FastModel | None = None
+        where = {"dtype": self.dtype, "device": self.device}
+        if fast and fast_files.known(self.folder, **where):
+            model = fast_files.read(self.folder, **where)
+            self.fast = FastModel(model)
+            self._about(model.config)
+            return
+        model = load_model(self.folder, **where)
+        if fast and understood(model):
+            self.fast = self._compared(model)
+        self._use(model)
+
+    def _use(self, model: Any) -> None:
+        """Take the whole model for what the fast pass does not read."""
+        self._about(model.config.get_text_config())
+        self._base = model
+        self._switch = AdapterSwitch(model)
+
+    def _about(self, config: Any) -> None:
+        self.context_length = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+        self.vocab_size = int(config.vocab_size)
+
+    @property
+    def switch(self) -> AdapterSwitch:
+        """The whole model, loaded when it is first needed; on the thread that generates."""
+        if self._switch is None:
+            self._use(load_model(self.folder, dtype=self.dtype, device=self.device))
+        assert self._switch is not None
+        return self._switch
 
     @property
     def dtype_name(self) -> str:
@@ -133,9 +164,10 @@ class ServedModel:
         """
         return len(text) > self.context_length * self._longest
 
-    def _fast(self, model: Any) -> FastModel | None:
+    def _compared(self, model: Any) -> FastModel | None:
         fast = FastModel(model)
         if matches(fast, model):
+            fast_files.remember(self.folder, dtype=self.dtype, device=self.device)
             return fast
         del fast
         gc.collect()
