@@ -33,10 +33,9 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/tunery train --preset identity --data.variables.name "$(NAME)" --data.variables.author "$(AUTHOR)"
 
-# Rerun once, and said so: processes, sockets and terminals on a busy machine. What must not be lost
-# (kills, resume, full disk, non-finite) is never rerun.
+# Nothing is rerun: a test waits for what it needs and never for the clock (tests/waiting.py).
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not browser" --reruns 1 tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not browser" --durations=10 tests
 
 # In a real Chromium, with nginx and sshd beside it; skipped with the reason where they are missing.
 test-browser: .venv/dev.stamp

@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
-from tunery.config.optim import OptimConfig
+from tunery.config.optimizers.adamw import AdamWConfig
 from tunery.data import examples
 from tunery.data.collate import Batch, collate
 from tunery.data.groups import TokenRow
@@ -37,7 +37,9 @@ from tunery.data.tokenize import tokenize
 from tunery.models.load import load_model, load_tokenizer
 from tunery.models.resolve import resolve
 from tunery.optimizers.adamw import FlatAdamW
-from tunery.policy.forward import prepare, token_losses
+from tunery.optimizers.base import ParamGroup
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import prepare
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -105,11 +107,13 @@ class Tunery:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.optimizer = FlatAdamW(named, OptimConfig())
+        self.optimizer = FlatAdamW(AdamWConfig(), [ParamGroup(named)])
         prepare(model)
+        self.policy = Policy(model)
 
     def step(self, rows: list[TokenRow]) -> float:
-        loss, num_trained = token_losses(self.model, collate(rows))
+        batch = collate(rows)
+        loss, num_trained = self.policy.nll(batch), batch.num_trained
         (loss / num_trained).backward()
         self.optimizer.step(1e-4, float(self.optimizer.grad_norm()))
         self.optimizer.zero()

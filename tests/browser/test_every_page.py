@@ -18,7 +18,8 @@ from tests.web.test_runs_api import write_run
 
 from tunery.jobs import folder as jobs
 from tunery.runs.events import EventWriter
-from tunery.services import chats, serving
+from tunery.services import chat as chat_service
+from tunery.services.chat import _stored
 from tunery.workers.folder import write_json
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen" * 2
@@ -33,23 +34,25 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.fixture
-def conversation(home: Path) -> chats.Chat:
+def conversation(home: Path) -> _stored.StoredChat:
     """Two models, three turns: a plain one, a long one with thinking, one with an error."""
-    chat = chats.new(chats.ChatSettings(columns=("demo", "before/a-long-name-of-a-run-2026")))
+    chat = _stored.new_chat(
+        _stored.ChatSettings(columns=("demo", "before/a-long-name-of-a-run-2026"))
+    )
     first, second = chat.settings.columns
     said = [
         ("Who are you?", "I am Tuna.", "I am a helpful assistant by somebody."),
         (f"用一句话介绍你自己。 {LONG_WORD}", "我是金枪鱼。\n\n1. 一\n2. 二", LONG_WORD * 3),
     ]
     for question, one, other in said:
-        _, turn = chats.ask(chat.id, question)
-        chats.keep(chat.id, turn, first, chats.Answer(one, FACTS))
+        _, turn = _stored.store_question(chat.id, question)
+        _stored.keep(chat.id, turn, first, _stored.Answer(one, FACTS))
         facts = {**FACTS, "reason": "length", "thought": "The user asks who I am. " * 9}
-        chats.keep(chat.id, turn, second, chats.Answer(other, facts))
-    _, turn = chats.ask(chat.id, "And now?")
+        _stored.keep(chat.id, turn, second, _stored.Answer(other, facts))
+    _, turn = _stored.store_question(chat.id, "And now?")
     facts = {"error": "The engine of demo ended (out of memory).", "fix": "Ask again.", "forgot": 2}
-    chats.keep(chat.id, turn, first, chats.Answer("", facts))
-    return chats.show(chat.id)
+    _stored.keep(chat.id, turn, first, _stored.Answer("", facts))
+    return _stored.show_chat(chat.id)
 
 
 def finished_job(kind: str, title: str, result: dict[str, Any]) -> str:
@@ -105,7 +108,7 @@ def test_a_chat_without_any_model_is_whole(page: Page) -> None:
 
 
 def test_a_conversation_of_two_columns_is_whole(
-    demo_home: Path, conversation: chats.Chat, page: Page
+    demo_home: Path, conversation: _stored.StoredChat, page: Page
 ) -> None:
     def ready(tab: Page) -> None:
         expect(tab.get_by_role("log")).to_have_count(2)
@@ -116,7 +119,7 @@ def test_a_conversation_of_two_columns_is_whole(
 
 @pytest.mark.parametrize("opener", ["#open-sampling", "#open-chats", "#open-sets"])
 def test_the_dialogs_of_a_chat_are_whole(
-    conversation: chats.Chat, page: Page, opener: str, shot: Callable[[str], Path]
+    conversation: _stored.StoredChat, page: Page, opener: str, shot: Callable[[str], Path]
 ) -> None:
     look_at_dialog(page, f"/chat?id={conversation.id}", opener, shot)
 
@@ -161,7 +164,7 @@ def test_export_with_nothing_to_export_is_whole(page: Page) -> None:
 def test_export_and_serve_are_whole(demo_home: Path, home: Path, page: Page) -> None:
     write_run("good", steps=20).adapter_dir.mkdir()
     finished_job("export", "good → merged", exported(home))
-    serving.serve("demo")
+    chat_service.serve("demo")
     check_page(
         page, "/export", ready=lambda tab: expect(tab.locator("#served button")).to_be_visible()
     )

@@ -16,7 +16,8 @@ from tests.browser.test_every_page import finished_job
 from tunery.config.config import Config
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import create
-from tunery.services import chats, run_marks
+from tunery.services import runs
+from tunery.services.chat import _stored
 from tunery.state.database import database
 from tunery.workers.folder import write_json
 
@@ -53,11 +54,11 @@ def planted(home: Path) -> dict[str, str]:
     rows.write_text(
         "".join(json.dumps({"instruction": text, "output": text}) + "\n" for text in PAYLOADS)
     )
-    chat = chats.new(chats.ChatSettings(columns=("demo", PAYLOADS[2]), system=TEXT))
-    chats.ask(chat.id, TEXT)
+    chat = _stored.new_chat(_stored.ChatSettings(columns=("demo", PAYLOADS[2]), system=TEXT))
+    _stored.store_question(chat.id, TEXT)
     facts = {"reason": "stop", "thought": TEXT, "prompt_text": TEXT, "num_tokens": 3}
-    chats.keep(chat.id, 0, "demo", chats.Answer(TEXT, facts))
-    chats.keep(chat.id, 0, PAYLOADS[2], chats.Answer("", {"error": TEXT, "fix": TEXT}))
+    _stored.keep(chat.id, 0, "demo", _stored.Answer(TEXT, facts))
+    _stored.keep(chat.id, 0, PAYLOADS[2], _stored.Answer("", {"error": TEXT, "fix": TEXT}))
     with database().write() as db:
         db.execute("UPDATE chats SET title = ?", (PAYLOADS[1],))
     return {"chat": chat.id, "rows": str(rows)}
@@ -128,7 +129,7 @@ def planted_run(name: str) -> None:
         {"row": 1, "dataset": PAYLOADS[0], "input_ids": [1, 2], "loss_mask": [False, True],
          "trained_ids": [2], "tokens": [PAYLOADS[0], PAYLOADS[2]]},
     )  # fmt: skip
-    run_marks.change(name, title=PAYLOADS[1], tags=[PAYLOADS[10][:30], PAYLOADS[0]], note=TEXT)
+    runs.change_marks(name, title=PAYLOADS[1], tags=[PAYLOADS[10][:30], PAYLOADS[0]], note=TEXT)
 
 
 def test_runs_and_their_comparison_show_payloads_as_text(page: Page) -> None:

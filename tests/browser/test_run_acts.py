@@ -21,7 +21,8 @@ from tunery.runs import manifest, queue, verify
 from tunery.runs.events import step_history
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import derive
-from tunery.services import notify, run_marks, training
+from tunery.services import notify, runs
+from tunery.services.runs import _marks
 from tunery.workers import local
 from tunery.workers.folder import write_json
 from tunery.workers.process import WorkerFile, boot_id, start_time
@@ -83,7 +84,7 @@ def test_a_killed_run_is_explained_and_goes_on_with_a_click(
     folder = tiny.prepared(
         "killed", model, data, train={"num_epochs": 30}, evaluate={"every": "never"}
     )
-    training.start(folder)
+    runs.start(folder)
     until(lambda: manifest.list_checkpoints(folder.checkpoints_dir))
     page.goto("/runs/killed")
     os.kill(WorkerFile(folder).read()["pid"], signal.SIGKILL)
@@ -114,7 +115,7 @@ def test_tags_and_a_note_are_kept_and_found(page: Page) -> None:
     page.get_by_label("Tags", exact=True).fill("baseline, 试验")
     page.get_by_label("Note", exact=True).fill("Lower the rate next time.\nSecond line.")
     page.goto("/runs")  # at once: leaving the page must not lose it
-    until(lambda: run_marks.marks_of("good").tags == ("baseline", "试验"))
+    until(lambda: _marks.marks_of("good").tags == ("baseline", "试验"))
     page.reload()
     row = page.locator('tr[data-row="good"]')
     expect(row.locator(".tag")).to_have_text(["baseline", "试验"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tunery.cli.main import commands as known_commands
 from tunery.config import load
 from tunery.config.settings import walk
+from tunery.errors import TuneryError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -49,22 +49,32 @@ def test_there_are_commands_and_blocks_to_look_at() -> None:
     assert yaml_blocks()
 
 
-@pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_in_the_documents_exists_with_its_settings(page: str, line: str) -> None:
+def test_a_command_in_the_documents_exists_with_its_settings() -> None:
+    assert [problem for page, line in commands() for problem in unknown(page, line)] == []
+
+
+def unknown(page: str, line: str) -> Iterator[str]:
     words = shlex.split(line.split(" #")[0])
     names = [word for word in words[1:] if not word.startswith("-")]
-    assert not names or names[0] in known_commands(), f"{page}: {line}"
+    if names and names[0] not in known_commands():
+        yield f"{page}: {line}"
     known = {setting.path for setting in walk()}
     for word in words:
         dotted = re.fullmatch(r"--([a-z_]+(?:\.[a-z_]+)+)(?:=.*)?", word)
-        if dotted:
-            path = dotted.group(1)
-            assert path in known or path.rsplit(".", 1)[0] in known, f"{page}: {path}"
+        if dotted and not {dotted[1], dotted[1].rsplit(".", 1)[0]} & known:
+            yield f"{page}: {dotted[1]}"
 
 
-@pytest.mark.parametrize(("page", "block"), yaml_blocks())
-def test_a_yaml_block_in_the_documents_loads(page: str, block: str, tmp_path: Path) -> None:
-    file = tmp_path / "block.yaml"
-    file.write_text(block, encoding="utf-8")
-    origins = load.load([file]).origins
-    assert any("block.yaml" in origin for origin in origins.values()), page
+def test_a_yaml_block_in_the_documents_loads(tmp_path: Path) -> None:
+    problems = []
+    for page, block in yaml_blocks():
+        file = tmp_path / "block.yaml"
+        file.write_text(block, encoding="utf-8")
+        try:
+            origins = load.load([file]).origins
+        except TuneryError as error:
+            problems.append(f"{page}: {error}")
+        else:
+            if not any("block.yaml" in origin for origin in origins.values()):
+                problems.append(f"{page}: sets nothing")
+    assert problems == []

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+import import_graph
+from import_graph import ROOT
 
-import tunery
-
-ROOT = Path(tunery.__file__).parent
 REPOSITORY = Path(__file__).parents[2]
 MODULES = sorted(ROOT.rglob("*.py"))
+KNOWN: set[frozenset[str]] = set()
+"""Circles that are still to be opened; none may come in anew."""
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 
@@ -25,9 +28,57 @@ def test_imports_keep_to_the_layers():
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_module_runs_text_or_unpickles(path: Path):
-    assert list(_dangers(ast.parse(path.read_text(encoding="utf-8")))) == []
+def test_no_module_names_one_of_a_higher_layer_also_not_late_or_in_a_string():
+    modules = import_graph.modules()
+    depth = {name: _depth(name) for name in modules if name not in ("tunery", "tunery.__main__")}
+    assert [name for name, found in depth.items() if found is None] == []
+    upward = [
+        f"{name}:{line} {to}"
+        for name in depth
+        for to, line in import_graph.arrows(name, modules[name], modules)
+        if to in depth and not _may(name, to)
+    ]
+    assert upward == []
+
+
+def test_modules_form_no_circle():
+    assert import_graph.circles(import_graph.graph()) == KNOWN
+
+
+def test_the_graph_sees_late_imports_and_names_in_strings_but_not_what_builds_a_kind():
+    code = """
+from tunery import env
+def late():
+    import tunery.cli.main
+    from tunery.jobs.kinds import nothing
+class Kind:
+    build: ClassVar[str] = "tunery.adapters.lora:Lora"
+    named: ClassVar[str] = "tunery.adapters.full:Full"
+TABLE = {"run": "tunery.train.worker"}
+"Words about tunery.train.worker, and tunery.no_such_module"
+"""
+    known = {
+        "tunery", "tunery.env", "tunery.cli.main", "tunery.jobs.kinds", "tunery.train.worker",
+        "tunery.adapters.full", "tunery.adapters.lora",
+    }  # fmt: skip
+    found = sorted(import_graph.arrows("tunery.here", ast.parse(code), known), key=lambda f: f[1])
+    assert found == [
+        ("tunery.env", 2), ("tunery.cli.main", 4), ("tunery.jobs.kinds", 5),
+        ("tunery.adapters.full", 8), ("tunery.train.worker", 9),
+    ]  # fmt: skip
+    rings = import_graph.circles(
+        {"a": "b", "b": "cd", "c": "a", "d": "e", "e": "", "f": "gf", "g": "f"}
+    )
+    assert rings == {frozenset("abc"), frozenset("fg")}
+
+
+def test_no_module_runs_text_or_unpickles():
+    found = [
+        f"{name}:{line} {what}"
+        for name, tree in import_graph.modules().items()
+        for line, what in _dangers(tree)
+    ]
+    assert found == []
 
 
 def test_the_search_for_dangers_finds_them():
@@ -63,6 +114,33 @@ def test_no_module_catches_every_exception_to_carry_on():
         if isinstance(node, ast.ExceptHandler) and node.type is None
     ]
     assert caught == []
+
+
+@functools.cache
+def _layers() -> list[tuple[list[str], bool]]:
+    """The layers of import-linter from the top: their parts, and whether these may meet (``:``)."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [([part.strip() for part in re.split("[|:]", layer)], ":" in layer) for layer in layers]
+
+
+def _depth(name: str) -> tuple[int, str] | None:
+    """The layer of a module, 0 at the top, and the part of it; None for one without a layer."""
+    return next(
+        (
+            (depth, part)
+            for depth, (parts, _) in enumerate(_layers())
+            for part in parts
+            if name == part or name.startswith(f"{part}.")
+        ),
+        None,
+    )
+
+
+def _may(name: str, to: str) -> bool:
+    (here, part), (there, other) = _depth(name) or (0, ""), _depth(to) or (0, "")
+    return there > here or part == other or (there == here and _layers()[here][1])
 
 
 def _dangers(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,13 +33,16 @@ def test_version_imports_neither_anything_heavy_nor_the_command_parser():
     assert _imported(done.stderr) & (HEAVY | PARSER) == set()
 
 
-def test_version_answers_in_half_a_second():
-    def seconds() -> float:
-        start = time.perf_counter()
-        assert _run(["-m", "tunery", "--version"]).returncode == 0
-        return time.perf_counter() - start
+def test_version_answers_after_half_a_second_of_work():
+    """Counted in processor time: how long that takes depends on what else the machine does."""
 
-    assert min(seconds() for _ in range(5)) < 0.5  # the best of five: other work may be going on
+    def worked() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = worked()
+    assert _run(["-m", "tunery", "--version"]).returncode == 0
+    assert worked() - before < 0.5
 
 
 @pytest.mark.parametrize("words", LIGHT_COMMANDS, ids=" ".join)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.engines.base import (
     Delta,
@@ -236,7 +237,7 @@ class EngineConformance:
         assert caught.value.code == "too_long"
 
     def test_closing_the_iterator_frees_the_slot(self, engine: Engine, run: Run) -> None:
-        async def leave() -> int:
+        async def leave() -> None:
             events: AsyncIterator[EngineEvent] = engine.generate(
                 replace(SHORT, max_tokens=200, sampling=SamplingOptions(logit_bias={}))
             )
@@ -244,14 +245,12 @@ class EngineConformance:
                 if isinstance(event, Delta | Ended):
                     break
             await events.aclose()  # type: ignore[attr-defined]
-            for _ in range(500):
-                status = await engine.status()
-                if status.num_running == 0 and status.num_waiting == 0:
-                    return 0
+            status = await engine.status()
+            while status.num_running or status.num_waiting:
                 await asyncio.sleep(0.01)
-            return status.num_running
+                status = await engine.status()
 
-        assert run(leave()) == 0
+        run(asyncio.wait_for(leave(), PATIENCE_SECONDS))
 
     def test_many_requests_at_once_are_not_mixed_up(self, engine: Engine, run: Run) -> None:
         requests = [

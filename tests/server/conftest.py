@@ -16,14 +16,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
+from tests.waiting import PATIENCE_SECONDS
 
 from engines.stub import StubEngine
 from tunery.server.app import create_app
 from tunery.server.openai.router import figures, router
 from tunery.server.run import make_server
 from tunery.server.settings import ServerSettings
-from tunery.services import engines, serving
-from tunery.services.serving import Served
+from tunery.services.chat import Served, _engines, _serving
 
 KEY = "tunery-test-key-0123456789abcdef"
 
@@ -67,13 +67,15 @@ class Running:
         return self.pool.engines["stub"]
 
     def client(self, key: str = KEY) -> OpenAI:
-        made = OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        made = OpenAI(
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE_SECONDS
+        )
         self.clients.append(made)
         return made
 
     def raw(self, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {KEY}"}
-        made = httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+        made = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, **more)
         self.clients.append(made)
         return made
 
@@ -81,7 +83,7 @@ class Running:
         for each in self.clients:
             each.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE_SECONDS)
         assert not self.thread.is_alive()
 
 
@@ -104,13 +106,13 @@ def running(home: Path) -> Iterator[Running]:
     """The API alone, as ``tunery serve`` runs it, with one stub engine at full speed."""
     pool = StubPool({"stub": StubEngine(tokens_per_second=0)})
     app = create_app(ServerSettings(api_keys=(KEY,)), api=(router, figures))
-    engines.use_pool(cast(Any, pool))
-    serving._fixed = (Served("stub", "stub", 1_700_000_000),)
+    _engines.use_pool(cast(Any, pool))
+    _serving._fixed = (Served("stub", "stub", 1_700_000_000),)
     server = run(app, pool)
     yield server
     server.stop()
-    serving.unfix()
-    engines.use_pool(None)
+    _serving.unfix()
+    _engines.use_pool(None)
 
 
 @pytest.fixture

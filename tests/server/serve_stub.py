@@ -11,7 +11,7 @@ from engines.stub import StubEngine  # noqa: E402
 from server.conftest import StubPool  # noqa: E402
 from tunery.errors import ModelError  # noqa: E402
 from tunery.server.__main__ import main  # noqa: E402
-from tunery.services import engines, serving  # noqa: E402
+from tunery.services.chat import _engines, _serving  # noqa: E402
 
 
 class Pool(StubPool):
@@ -28,6 +28,6 @@ class Pool(StubPool):
         return True
 
 
-serving._described = lambda model, name: serving.Served(name or model, model, 0)
-engines.use_pool(Pool())
+_serving._described = lambda model, name: _serving.Served(name or model, model, 0)
+_engines.use_pool(Pool())
 sys.exit(main())

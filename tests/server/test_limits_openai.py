@@ -1,12 +1,13 @@
 """Load, hostile sizes, clients that go, a server that ends: T24 to T27 for ``/v1``.
 
-The promise is one second, for a freed slot and for a refused bomb; the tests wait longer, so that
-a busy machine fails none of them.
+The promise is one second, for a freed slot and for a refused bomb. A bomb's is counted in
+processor time, so that a busy machine fails none of the tests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -15,6 +16,7 @@ import time
 import httpx
 import openai
 import pytest
+from tests.waiting import PATIENCE_SECONDS, until
 
 from engines.stub import StubEngine
 from tunery.server.openai import limits, stream
@@ -23,14 +25,21 @@ from tunery.server.openai.router import State
 
 HI = [{"role": "user", "content": "hello"}]
 KEY = "tunery-test-key-0123456789abcdef"
-PATIENCE_SECONDS = 5.0
+BOMB_SECONDS = 5.0
+"""Of the processor, for client and server together."""
 
 
-def until(condition, seconds=PATIENCE_SECONDS):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
+@contextlib.contextmanager
+def posted(running, body):
+    """Send a chat request and leave the connection open, unread, for the block."""
+    data = json.dumps(body).encode()
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as client:
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/json\r\nAuthorization: Bearer " + KEY.encode() +
+            b"\r\nContent-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data
+        )  # fmt: skip
+        yield client
 
 
 def slow(running, **more):
@@ -65,7 +74,7 @@ def test_a_hundred_clients_get_their_own_answers_whole(running, num_clients):
         headers = {"Authorization": f"Bearer {KEY}"}
         pool = httpx.Limits(max_connections=num_clients)
         async with httpx.AsyncClient(
-            base_url=running.url, headers=headers, timeout=120, limits=pool
+            base_url=running.url, headers=headers, timeout=PATIENCE_SECONDS, limits=pool
         ) as client:
             return await asyncio.gather(*(ask(client, i) for i in range(num_clients)))
 
@@ -77,15 +86,28 @@ def test_a_hundred_clients_get_their_own_answers_whole(running, num_clients):
 
 
 def test_over_capacity_is_told_at_once_and_nobody_waits_for_ever(running, monkeypatch):
-    engine = slow(running, tokens_per_second=100, words=30, max_waiting=4)
+    engine = slow(running, tokens_per_second=0, words=30, max_waiting=4)
+    generate, refused = engine.generate, threading.Event()
+
+    async def until_one_is_refused(request):
+        async for event in generate(request):
+            while not refused.is_set():
+                await asyncio.sleep(0.01)
+            yield event
+
+    engine.generate = until_one_is_refused
 
     async def ask(client):
         answer = await client.post("/v1/chat/completions", json=chat())
+        if answer.status_code == 429:
+            refused.set()
         return answer.status_code, answer.headers.get("retry-after")
 
     async def everybody():
         headers = {"Authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient(base_url=running.url, headers=headers, timeout=60) as client:
+        async with httpx.AsyncClient(
+            base_url=running.url, headers=headers, timeout=PATIENCE_SECONDS
+        ) as client:
             return await asyncio.gather(*(ask(client) for _ in range(40)))
 
     answers = asyncio.run(everybody())
@@ -99,14 +121,8 @@ def test_over_capacity_is_told_at_once_and_nobody_waits_for_ever(running, monkey
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_frees_its_slot(running, stream):
     engine = slow(running)
-    body = json.dumps(chat(stream=stream)).encode()
-    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as client:
-        client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Content-Type: application/json\r\nAuthorization: Bearer " + KEY.encode() +
-            b"\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
-        )  # fmt: skip
-        until(lambda: engine.open_requests == 1, 10)
+    with posted(running, chat(stream=stream)) as client:
+        until(lambda: engine.open_requests == 1)
         if stream:
             client.recv(1024)
     until(lambda: engine.open_requests == 0)
@@ -129,9 +145,8 @@ def test_a_client_that_goes_while_it_waits_in_line_is_forgotten(running):
             engine.open_requests -= 1
 
     engine.generate = never_begins
-    with pytest.raises(openai.APITimeoutError):
-        running.client().with_options(timeout=0.5).chat.completions.create(**chat(stream=True))
-    assert waiting.is_set()
+    with posted(running, chat(stream=True)):
+        assert waiting.wait(PATIENCE_SECONDS)
     until(lambda: engine.open_requests == 0)
     until(lambda: running.app.state.openai.num_open == 0)
 
@@ -156,8 +171,8 @@ def test_a_server_that_ends_says_so_in_its_streams(running):
 
 
 def test_an_answer_that_takes_too_long_ends_with_what_there_is(running, monkeypatch):
-    slow(running)
-    monkeypatch.setattr(stream.generated, "__kwdefaults__", {"seconds": 0.3})
+    slow(running, tokens_per_second=100)
+    monkeypatch.setattr(stream.generated, "__kwdefaults__", {"seconds": 2.0})
     answer = running.client().chat.completions.create(**chat())
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].message.content.startswith("echo: hello 1")
@@ -218,14 +233,14 @@ def test_a_bomb_is_refused_soon_and_never_reaches_the_engine(running, name):
     path = "/v1/completions" if "prompt" in body else "/v1/chat/completions"
     with running.raw() as raw:
         raw.get("/health")
-        began = time.monotonic()
+        began = time.process_time()
         answer = raw.post(path, content=data, headers={"Content-Type": "application/json"})
-        seconds = time.monotonic() - began
+        seconds = time.process_time() - began
     assert answer.status_code in (400, 413), answer.text[:300]
     assert len(answer.content) < 1000
     assert running.engine.requests == []
     print(f"{seconds:.3f} s")
-    assert seconds < PATIENCE_SECONDS
+    assert seconds < BOMB_SECONDS
 
 
 def test_each_key_has_its_own_rate(running):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
-from tunery.services import serving
-from tunery.services.serving import Served
+from tunery.services.chat import Served, _serving
 
 ECHO = "echo: Once 1 2 3 4 5 6 7 8"
 
@@ -83,7 +82,7 @@ def test_what_is_not_supported_is_refused(client, fields, words):
 
 def test_models_are_listed_by_their_names(client, running, monkeypatch):
     names = (Served("stub", "stub", 1), Served("Qwen/Qwen3-4B", "x", 2))
-    monkeypatch.setattr(serving, "_fixed", names)
+    monkeypatch.setattr(_serving, "_fixed", names)
     listed = client.models.list()
     assert listed.object == "list"
     assert [each.id for each in listed] == ["stub", "Qwen/Qwen3-4B"]

@@ -24,7 +24,7 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris, France"}}
 def hermes(running, monkeypatch):
     """A model whose template writes calls as Hermes does."""
     monkeypatch.setattr(
-        "tunery.services.serving.template_source", lambda found: "{{ tools }} <tool_call>"
+        "tunery.services.chat._serving.template_source", lambda found: "{{ tools }} <tool_call>"
     )
     return running.engine
 

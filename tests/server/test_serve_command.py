@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.cli.main import main
-from tunery.services import serving
+from tunery.services.chat import _serving
 
 CHILD = Path(__file__).with_name("serve_stub.py")
 
@@ -48,7 +49,7 @@ class Serve:
 
     def end(self, sig: int = signal.SIGINT) -> tuple[int, str, str]:
         self.process.send_signal(sig)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, out, err
 
     def close(self) -> None:
@@ -140,7 +141,7 @@ def test_ctrl_c_ends_open_streams_with_a_word(serve):
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(serve):
     child = serve("broken")
-    _, err = child.process.communicate(timeout=30)
+    _, err = child.process.communicate(timeout=PATIENCE_SECONDS)
     assert child.process.returncode == 2
     assert "broken: a shard is missing." in err
     assert "Fetch it again." in err
@@ -153,7 +154,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(serve):
         taken.listen()
         port = taken.getsockname()[1]
         child = serve("demo", "--port", str(port))
-        _, err = child.process.communicate(timeout=30)
+        _, err = child.process.communicate(timeout=PATIENCE_SECONDS)
     assert child.process.returncode == 2
     assert f"Port {port} is taken" in err
     assert "Loading" not in err
@@ -162,7 +163,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(serve):
 @pytest.mark.parametrize(("key", "host"), [("two words", "127.0.0.1"), ("short", "0.0.0.0")])
 def test_a_weak_key_is_refused(serve, key, host):
     child = serve("demo", "--host", host, TUNERY_API_KEY=key)
-    _, err = child.process.communicate(timeout=30)
+    _, err = child.process.communicate(timeout=PATIENCE_SECONDS)
     assert child.process.returncode == 2
     assert "--api-key" in err
 
@@ -175,7 +176,7 @@ def test_it_speaks_chinese(serve):
 
 def test_the_command_becomes_the_server(home, monkeypatch):
     seen = []
-    monkeypatch.setattr("tunery.models.resolve.ensure", lambda name, progress: seen.append(name))
+    monkeypatch.setattr("tunery.models.ensure.ensure", lambda name, progress: seen.append(name))
     monkeypatch.setattr(os, "execv", lambda path, words: seen.append(words))
     monkeypatch.delenv("TUNERY_API_KEY", raising=False)
     assert main(["serve", "a", "b=c", "--port", "9", "--api-key", "k1", "--api-key", "k2"]) == 0
@@ -186,19 +187,22 @@ def test_the_command_becomes_the_server(home, monkeypatch):
 
 
 def test_names_are_no_paths(demo_home, demo_model):
-    assert [each.name for each in serving.fix(["demo", f"mine={demo_model}"])] == ["demo", "mine"]
-    assert serving.fix([str(demo_model)])[0].name == demo_model.name
-    serving.unfix()
+    assert [each.name for each in _serving.fix_served(["demo", f"mine={demo_model}"])] == [
+        "demo",
+        "mine",
+    ]
+    assert _serving.fix_served([str(demo_model)])[0].name == demo_model.name
+    _serving.unfix()
 
 
 def test_what_is_switched_on_stays_on(demo_home):
-    assert serving.served() == ()
-    serving.serve("demo")
-    serving.serve("demo", name="other")
-    assert [each.name for each in serving.served()] == ["demo", "other"]
-    assert "chatml" not in serving.template_source(serving.resolve("demo"))
-    assert "im_start" in serving.template_source(serving.resolve("demo"))
-    serving.unserve("demo")
-    assert [each.name for each in serving.served()] == ["other"]
+    assert _serving.served() == ()
+    _serving.serve("demo")
+    _serving.serve("demo", name="other")
+    assert [each.name for each in _serving.served()] == ["demo", "other"]
+    assert "chatml" not in _serving.template_source(_serving.resolve("demo"))
+    assert "im_start" in _serving.template_source(_serving.resolve("demo"))
+    _serving.unserve("demo")
+    assert [each.name for each in _serving.served()] == ["other"]
     with pytest.raises(Exception, match="Did you mean other"):
-        serving.find("othr")
+        _serving.find_served("othr")

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from tests.train import tiny
 from tests.train.adapters_made import adapter, livelier, slow
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.cli.main import main
 
@@ -114,7 +115,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())
 
-    def wait_for(self, pattern: str, seconds: float = 120) -> str:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Read until the pattern stands on the screen; return what came, and forget it."""
         until = time.monotonic() + seconds
         while not (found := re.search(pattern, self.screen)):
@@ -130,7 +131,7 @@ class Terminal:
         return seen
 
     def close(self) -> int:
-        status = self.process.wait(60)
+        status = self.process.wait(PATIENCE_SECONDS)
         os.close(self._end)
         return status
 
@@ -190,7 +191,7 @@ def test_a_stop_while_the_one_question_is_answered_keeps_what_was_said(base, hom
     assert process.stdout is not None
     first = process.stdout.read(1)
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, errors
     assert first + rest
     assert b"Traceback" not in errors

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from tunery.decode import prepack
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError
-from tunery.services import transcript
+from tunery.services import chat as chat_service
 from tunery.services.chat import Chat, Room, Settings
 from tunery.types import Message
 
@@ -188,11 +188,11 @@ def test_a_conversation_is_saved_as_training_data_and_comes_back(chat, tmp_path)
     chat.ask("One?")
     file = tmp_path / "talk.jsonl"
     talks = [(s.label, s.messages) for s in chat.speakers]
-    transcript.save(file, talks, force=False)
-    assert transcript.load(file) == chat.speakers[0].messages
+    chat_service.save_transcript(file, talks, force=False)
+    assert chat_service.load_transcript(file) == chat.speakers[0].messages
     with pytest.raises(EngineError, match="exists"):
-        transcript.save(file, talks, force=False)
-    transcript.save(file, talks, force=True)
+        chat_service.save_transcript(file, talks, force=False)
+    chat_service.save_transcript(file, talks, force=True)
     from tunery.config.data import DataConfig
     from tunery.data.examples import read
 
@@ -201,6 +201,6 @@ def test_a_conversation_is_saved_as_training_data_and_comes_back(chat, tmp_path)
     for wrong in ("nothing", '{"messages": 3}', '{"messages": [{"role": "user"}]}'):
         file.write_text(wrong)
         with pytest.raises(EngineError, match="no conversation"):
-            transcript.load(file)
+            chat_service.load_transcript(file)
     with pytest.raises(EngineError):
-        transcript.load(tmp_path / "absent")
+        chat_service.load_transcript(tmp_path / "absent")

@@ -13,10 +13,9 @@ import pytest
 from tests.train import tiny
 
 from tunery.errors import RunError, RunFailed
+from tunery.parallel.solo import Solo
 from tunery.runs import manifest
 from tunery.train.state.checkpoint import PINNED, Checkpoints
-
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +161,7 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _retain(folder: Path, *, keep: int, best: int | None) -> None:
-    Checkpoints(folder, keep, lambda _: None, {}).retain(best)
+    Checkpoints(folder, keep, lambda _: None, {}, Solo("cpu")).retain(best)
 
 
 def test_the_newest_the_best_and_pinned_checkpoints_are_kept(tmp_path: Path) -> None:
@@ -198,7 +197,7 @@ def test_damaged_checkpoints_do_not_count_towards_those_kept(tmp_path: Path) -> 
 def test_a_good_checkpoint_of_the_same_step_is_not_replaced(tmp_path: Path) -> None:
     place = tiny.context(tmp_path / "run", tiny.config())
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         first = job.saver.checkpoints.save(job.state, job.optimizer)
         stamp = (first.folder / "MANIFEST.json").stat().st_ino
         job.saver.checkpoints.save(job.state, job.optimizer)
@@ -211,8 +210,8 @@ def test_a_good_checkpoint_of_the_same_step_is_not_replaced(tmp_path: Path) -> N
 def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     place = tiny.context(tmp_path / "run", tiny.config())
     with place.events:
-        job = tiny.build(place).job
-        name, tensor = next(iter(job.optimizer.tensors().items()))
+        job = tiny.build(place)
+        name, tensor = next(iter(job.optimizer.state().items()))
         tensor.view(-1)[0] = float("nan")
         with pytest.raises(RunFailed, match="not finite"):
             job.saver.checkpoints.save(job.state, job.optimizer)
@@ -224,13 +223,13 @@ def test_what_killed_saves_left_behind_is_removed(tmp_path: Path) -> None:
     for name in (".staging-4-1", ".trash-step-00000002-1"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")
-    Checkpoints(tmp_path, 1, lambda _: None, {}).clean()
+    Checkpoints(tmp_path, 1, lambda _: None, {}, Solo("cpu")).clean()
     assert not list(tmp_path.iterdir())
 
 
 def test_parameters_of_another_shape_are_refused(finished: Path, tmp_path: Path) -> None:
     place = tiny.context(tmp_path / "other", tiny.config(adapter={"type": "lora", "rank": 2}))
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         with pytest.raises(RunError, match="has shape"):
-            tiny.newest(finished).restore(job.optimizer)
+            tiny.newest(finished).restore(job.optimizer, job.parallel)

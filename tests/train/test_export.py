@@ -24,8 +24,8 @@ from tunery.config.config import Config
 from tunery.errors import ExportError, TuneryError, UnknownName
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.manifest import write_manifest
-from tunery.services import exporting
-from tunery.services.exporting import REPORT, export
+from tunery.services.export import _exporting, export
+from tunery.services.export._exporting import REPORT
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def test_what_a_killed_replacement_set_aside_comes_back(tmp_path):
     (tmp_path / f".out.replaced-{gone}").mkdir()
     (tmp_path / f".out.replaced-{gone}" / "file").write_text("x")
     (tmp_path / f".out.exporting-{gone}").mkdir()
-    exporting._clean(tmp_path / "out")
+    _exporting._clean(tmp_path / "out")
     assert left_in(tmp_path) == ["out"]
     assert left_in(tmp_path / "out") == ["file"]
 

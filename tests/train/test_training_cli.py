@@ -9,12 +9,12 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.chat_model import make_chat_model
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.runs.folder import RunFolder, names, open_run
 from tunery.runs.status import derive
@@ -65,7 +65,11 @@ def nothing_left(home: Path) -> Iterator[None]:
 
 def tunery(*words: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [*TUNERY, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+        [*TUNERY, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
     return done
@@ -73,14 +77,6 @@ def tunery(*words: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
 
 def run_of(name: str) -> RunFolder:
     return open_run(name)
-
-
-def until(condition, seconds: float = 60.0) -> None:
-    """Look until it holds; the limit only bounds a failing test."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> None:
@@ -136,7 +132,7 @@ def test_a_detached_run_is_followed_stopped_and_resumed(recipe) -> None:
     stopped = json.loads(tunery("runs", "stop", "long", "--json").stdout)
     assert (stopped["status"], stopped["pid"]) == ("stopped", None)
     assert stopped["checkpoint_step"] == stopped["step"] >= 3
-    followed, _ = follower.communicate(timeout=60)
+    followed, _ = follower.communicate(timeout=PATIENCE_SECONDS)
     assert follower.returncode == 0
     assert b"stopped" in followed
     assert "is not running" in tunery("runs", "stop", "long", expect=2).stderr
@@ -158,7 +154,7 @@ def test_a_worker_without_memory_is_told_so_with_a_remedy(
         ["prlimit", f"--as={megabytes << 20}", *TUNERY, "train", str(recipe), "--name", name],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     if done.returncode == 0:
         pytest.skip(f"{megabytes} MiB are enough here")
@@ -177,7 +173,7 @@ def test_a_killed_worker_is_told_with_its_cause_and_its_resume(recipe) -> None:
     )
     until(lambda: "lost" in names() and derive(run_of("lost")).step >= 3)
     os.kill(json.loads(run_of("lost").worker_file.read_text())["pid"], signal.SIGKILL)
-    _, error = watched.communicate(timeout=60)
+    _, error = watched.communicate(timeout=PATIENCE_SECONDS)
     assert watched.returncode == 1
     assert "signal 9 (often out of memory)" in error
     assert "tunery runs resume lost" in error
@@ -194,7 +190,7 @@ def test_ctrl_c_saves_and_a_second_one_leaves_the_run_alone(recipe) -> None:
     )
     until(lambda: "mine" in names() and derive(run_of("mine")).step >= 2)
     watched.send_signal(signal.SIGINT)
-    said, _ = watched.communicate(timeout=60)
+    said, _ = watched.communicate(timeout=PATIENCE_SECONDS)
     assert watched.returncode == 130
     assert "Stopping: the run saves first" in said
     assert derive(run_of("mine")).status == "stopped"
@@ -217,7 +213,7 @@ def in_terminal(words: list[str]) -> tuple[int, str]:
         os.close(follower)
         drawn = b""
         while True:
-            ready, _, _ = select.select([leader], [], [], 60)
+            ready, _, _ = select.select([leader], [], [], PATIENCE_SECONDS)
             assert ready, drawn.decode(errors="replace")
             try:
                 part = os.read(leader, 65536)
@@ -241,7 +237,7 @@ def test_a_second_run_waits_in_the_queue_and_says_for_whom(recipe) -> None:
     assert listed["two"]["reason"] == "waits for cpu: run one holds it"
     tunery("runs", "stop", "one")
     until(lambda: derive(run_of("two")).status == "finished")
-    assert local.wait_until_gone(run_of("two"), 20)
+    assert local.wait_until_gone(run_of("two"), PATIENCE_SECONDS)
 
 
 def test_a_resume_names_what_changed_and_goes_on_when_that_is_allowed(recipe, tmp_path) -> None:

@@ -13,16 +13,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.config.config import Config
+from tunery.config.frozen import with_types
 from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
 from tunery.runs.context import RunContext
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.runs.signals import Stopped, StopRequests
-from tunery.train.assemble import Built, Parts, assemble
-from tunery.train.loop import train
-from tunery.train.state import final
-from tunery.train.state.checkpoint import Checkpoints
+from tunery.train.assemble import Base, assemble
+from tunery.train.data import RunData
+from tunery.train.loop import Job, train
+from tunery.train.state import checkpoint, final
 from tunery.workers.log import read_events
 from tunery.workers.process import Control
 
@@ -76,7 +77,7 @@ def config(**sections: Any) -> Config:
     }
     for name, values in sections.items():
         base[name] = values if "type" in values else {**base.get(name, {}), **values}
-    return Config.model_validate(base)
+    return Config.model_validate(with_types(base))
 
 
 def context(path: Path, settings: Config, *, stop: StopRequests | None = None) -> RunContext:
@@ -95,26 +96,26 @@ def context(path: Path, settings: Config, *, stop: StopRequests | None = None) -
 def build(
     place: RunContext,
     *,
-    data: list[TokenRow] | None = None,
-    held_out: list[TokenRow] | None = None,
+    data: list[TokenRow] | Rows | None = None,
+    held_out: list[TokenRow] | Rows | None = None,
     probe: list[TokenRow] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Built:
+) -> Job:
     """Assemble a run, from its newest checkpoint if it has one."""
     torch.set_num_threads(1)
-    found = Checkpoints(place.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
-    parts = Parts(
-        model=model(dtype),
-        tokenizer=tokenizer(),
-        template=None,
-        rows=Rows.of(rows() if data is None else data),
-        held_out=held_out or [],
+    made = RunData(
+        rows=_rows(rows() if data is None else data),
+        held_out=_rows(held_out or []),
         probe=probe or [],
-        base_name="tiny",
-        data_hash="d" * 64,
-        found=found,
+        tokenizer=tokenizer(),
+        hash="d" * 64,
     )
-    return assemble(place, parts)
+    found = checkpoint.newest(place.folder.checkpoints_dir)
+    return assemble(place, made, Base(model(dtype), "tiny"), found=found)
+
+
+def _rows(data: list[TokenRow] | Rows) -> Rows:
+    return data if isinstance(data, Rows) else Rows.of(data)
 
 
 def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
@@ -122,16 +123,16 @@ def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
     stop = parts.pop("stop", None)
     place = context(path, settings or config(), stop=stop)
     with place.events:
-        built = build(place, **parts)
-        built.job.saver.checkpoints.clean()
+        job = build(place, **parts)
+        job.saver.checkpoints.clean()
         try:
-            if not built.resumed:
-                built.job.measure.before(built.job.state)
-            ending = train(built.job)
+            if not job.resumed:
+                job.measure.before(job.state)
+            ending = train(job)
         except Stopped:
             ending = "stopped"
         if ending == "finished":
-            final.write(place.folder, built.adapter, built.job.model, built.tokenizer)
+            final.write(place.folder, job.adapter, job.policy.model, job.data.tokenizer)
         place.events.write("status", status=ending)
     return ending
 
@@ -142,7 +143,7 @@ def events(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 
 def newest(path: Path) -> Any:
-    return Checkpoints(RunFolder(path).checkpoints_dir, 1, lambda _: None, {}).newest()
+    return checkpoint.newest(RunFolder(path).checkpoints_dir)
 
 
 def digest(path: Path) -> str:

@@ -275,9 +275,7 @@ def test_a_wrong_entry_is_an_error_with_the_near_name(
 @pytest.mark.parametrize(
     ("entry", "code"),
     [
-        ({"rows": [{"prompt": "p", "chosen": "c", "rejected": "r"}], "ranking": True}, "E503"),
         ({"rows": [{"x": 1}], "columns": {"images": "images"}}, "E600"),
-        ({"rows": [{"x": 1}], "columns": {"kto_tag": "label"}}, "E505"),
         ({"script_url": "scripts/mine"}, "E170"),
         ({"ms_hub_url": "a/b"}, "E171"),
         ({}, "E171"),

@@ -11,7 +11,7 @@ import pytest
 from tunery.config.data import DataConfig
 from tunery.data.registered import registered
 from tunery.errors import DataError
-from tunery.services import dataset_edits, dataset_rows, datasets
+from tunery.services.datasets import _edits, _named, _rows
 
 ALPACA = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(1, 11)]
 
@@ -24,27 +24,27 @@ def lines(file: Path, rows: list[Any]) -> Path:
 @pytest.fixture
 def added(tmp_path: Path) -> str:
     file = lines(tmp_path / "mine.jsonl", ALPACA)
-    datasets.add("mine", str(file), DataConfig())
+    _named.add("mine", str(file), DataConfig())
     return "mine"
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
-    return [row["values"] for row in dataset_rows.page(name, limit=200)["rows"]]
+    return [row["values"] for row in _rows.rows_page(name, limit=200)["rows"]]
 
 
 def test_pages_follow_each_other_and_know_the_total_at_the_end(added: str) -> None:
-    first = dataset_rows.page(added, limit=4)
+    first = _rows.rows_page(added, limit=4)
     assert [row["number"] for row in first["rows"]] == [1, 2, 3, 4]
     assert first["columns"] == ["instruction", "output"]
-    last = dataset_rows.page(added, offset=8, limit=4)
+    last = _rows.rows_page(added, offset=8, limit=4)
     assert [row["values"]["output"] for row in last["rows"]] == ["a9", "a10"]
     assert (last["total"], last["next"]) == (10, None)
 
 
 def test_search_finds_rows_after_an_offset_in_any_case(added: str) -> None:
-    found = dataset_rows.page(added, query="A1", limit=1)
+    found = _rows.rows_page(added, query="A1", limit=1)
     assert [row["number"] for row in found["rows"]] == [1]
-    again = dataset_rows.page(added, query="A1", offset=found["next"], limit=5)
+    again = _rows.rows_page(added, query="A1", offset=found["next"], limit=5)
     assert [row["number"] for row in again["rows"]] == [10]
     assert again["next"] is None
 
@@ -52,7 +52,7 @@ def test_search_finds_rows_after_an_offset_in_any_case(added: str) -> None:
 def test_a_row_that_is_no_json_is_shown_with_its_problem(tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_text('{"text": "fine"}\n{"text": "cut\n{"text": "fine too"}\n')
-    page = dataset_rows.page(str(file))
+    page = _rows.rows_page(str(file))
     assert [row["line"] for row in page["rows"]] == [1, 2, 3]
     assert page["rows"][1]["problem"].startswith("E106")
     assert page["rows"][1]["raw"] == '{"text": "cut'
@@ -61,48 +61,48 @@ def test_a_row_that_is_no_json_is_shown_with_its_problem(tmp_path: Path) -> None
 def test_an_edit_makes_a_version_and_leaves_the_original(added: str, tmp_path: Path) -> None:
     before = (tmp_path / "mine.jsonl").read_bytes()
     change = {"row": 2, "path": ["output"], "text": "new"}
-    made = dataset_edits.edit(added, [change])
+    made = _edits.edit_rows(added, [change])
     assert made == {"name": "mine-v2", "made": True, "rows": 10}
     assert rows_of("mine-v2")[1] == {"instruction": "q2", "output": "new"}
     assert (tmp_path / "mine.jsonl").read_bytes() == before
-    again = dataset_edits.edit(
+    again = _edits.edit_rows(
         "mine-v2", [{"row": 1, "delete": True}, {"after": 1, "values": ALPACA[4]}]
     )
     assert again == {"name": "mine-v2", "made": False, "rows": 10}
     assert rows_of("mine-v2")[:2] == [ALPACA[4], {"instruction": "q2", "output": "new"}]
-    assert registered()["mine-v2"]["sha256"] == datasets.digest(
-        dataset_rows.located("mine-v2", DataConfig())
+    assert registered()["mine-v2"]["sha256"] == _named.digest(
+        _rows.located("mine-v2", DataConfig())
     )
 
 
 def test_an_edit_that_no_run_could_read_is_refused_and_changes_nothing(added: str) -> None:
     with pytest.raises(DataError, match="E302"):
-        dataset_edits.edit(added, [{"row": 2, "path": ["output"], "text": " "}])
+        _edits.edit_rows(added, [{"row": 2, "path": ["output"], "text": " "}])
     assert "mine-v2" not in registered()
     with pytest.raises(DataError, match="no row 11"):
-        dataset_edits.edit(added, [{"row": 11, "path": ["output"], "text": "x"}])
+        _edits.edit_rows(added, [{"row": 11, "path": ["output"], "text": "x"}])
     with pytest.raises(DataError, match=r"no text at messages\.0"):
-        dataset_edits.edit(added, [{"row": 1, "path": ["messages", 0], "text": "x"}])
-    assert not list((datasets.own_folder("x").parent).glob(".*"))
+        _edits.edit_rows(added, [{"row": 1, "path": ["messages", 0], "text": "x"}])
+    assert not list((_named.own_folder("x").parent).glob(".*"))
 
 
 def test_blanks_are_counted_and_a_filled_copy_is_saved() -> None:
-    found = dataset_edits.blanks("identity")
+    found = _edits.blanks("identity")
     assert {blank["name"] for blank in found} == {"name", "author"}
     assert all(blank["places"] >= blank["rows"] > 0 for blank in found)
     with pytest.raises(DataError, match=r"\{\{author\}\}: no value yet"):
-        dataset_edits.fill_in("identity", {"name": "Tuna"})
-    saved = dataset_edits.fill_in("identity", {"name": "Tuna", "author": "Ada & Co"})
+        _edits.fill_in("identity", {"name": "Tuna"})
+    saved = _edits.fill_in("identity", {"name": "Tuna", "author": "Ada & Co"})
     assert (saved["name"], saved["rows"]) == ("identity-tuna", 90)
-    assert dataset_edits.blanks("identity-tuna") == []
+    assert _edits.blanks("identity-tuna") == []
     assert "Tuna, an AI assistant created by Ada & Co" in json.dumps(rows_of("identity-tuna")[0])
-    chinese = dataset_edits.fill_in("identity", {"name": "小北", "author": "陈伟"})
+    chinese = _edits.fill_in("identity", {"name": "小北", "author": "陈伟"})
     assert chinese["name"] == "identity-mine"
 
 
 def test_bad_rows_are_left_out_of_a_copy_and_kept_beside_it(tmp_path: Path) -> None:
     file = lines(tmp_path / "some.jsonl", [*ALPACA[:3], {"instruction": "q"}, *ALPACA[3:]])
-    saved = dataset_edits.skip_bad(str(file))
+    saved = _edits.skip_bad(str(file))
     assert saved["rows"] == 10
     assert saved["made"]["read"] == 11
     assert saved["made"]["quarantined"] == 1
@@ -110,12 +110,12 @@ def test_bad_rows_are_left_out_of_a_copy_and_kept_beside_it(tmp_path: Path) -> N
     assert [json.loads(line)["code"] for line in aside] == ["E301"]
     assert rows_of(saved["name"]) == ALPACA
     with pytest.raises(DataError, match="no row is bad"):
-        dataset_edits.skip_bad(saved["name"])
+        _edits.skip_bad(saved["name"])
 
 
 def test_an_own_copy_goes_with_its_name(added: str) -> None:
-    dataset_edits.edit(added, [{"row": 1, "delete": True}])
-    folder = datasets.own_folder("mine-v2")
+    _edits.edit_rows(added, [{"row": 1, "delete": True}])
+    folder = _named.own_folder("mine-v2")
     assert folder.is_dir()
-    datasets.remove("mine-v2")
+    _named.remove("mine-v2")
     assert not folder.exists()

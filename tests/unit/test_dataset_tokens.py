@@ -10,7 +10,8 @@ import pytest
 import transformers  # noqa: F401 - before any preview, so that this process keeps torch
 
 from tunery.cli.main import main
-from tunery.services.dataset_tokens import grouped, preview_row
+from tunery.services.datasets import answer_preview
+from tunery.services.datasets._tokens import grouped
 
 LONG = "one two three four five six seven eight nine ten " * 4
 
@@ -28,7 +29,7 @@ def rows(tmp_path: Path) -> str:
 def test_the_pieces_are_the_preview_and_hold_every_token_once(
     demo_home: Path, rows: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = preview_row(rows, ["--model.name", "demo"], row=1)
+    found = answer_preview(rows, ["--model.name", "demo"], row=1)
     assert main(["data", "preview", rows, "--model", "demo", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert {key: found[key] for key in said} == said
@@ -46,18 +47,18 @@ def test_the_pieces_are_the_preview_and_hold_every_token_once(
 @pytest.mark.parametrize("how", ["truncate_right", "truncate_left"])
 def test_the_cut_part_stands_in_its_place(demo_home: Path, rows: str, how: str) -> None:
     words = ["--model.name", "demo", "--data.max_length", "40", "--data.too_long", how]
-    found = preview_row(rows, words, row=2)
+    found = answer_preview(rows, words, row=2)
     kept = [i for p in found["pieces"] if not p.get("cut") for i in p["ids"]]
     assert kept == found["input_ids"]
     assert sum(len(p["ids"]) for p in found["pieces"] if p.get("cut")) == found["cut"] > 0
-    whole = preview_row(rows, ["--model.name", "demo"], row=2)
+    whole = answer_preview(rows, ["--model.name", "demo"], row=2)
     assert "".join(p["text"] for p in found["pieces"]) == whole["text"]
 
 
 def test_early_turns_that_are_dropped_are_the_cut_part(demo_home: Path, rows: str) -> None:
-    whole = preview_row(rows, ["--model.name", "demo"], row=3)
+    whole = answer_preview(rows, ["--model.name", "demo"], row=3)
     words = ["--model.name", "demo", "--data.max_length", str(whole["total"] - 1)]
-    found = preview_row(rows, words, row=3)
+    found = answer_preview(rows, words, row=3)
     assert found["cut"] > 0
     assert [i for p in found["pieces"] if not p.get("cut") for i in p["ids"]] == found["input_ids"]
     assert "".join(p["text"] for p in found["pieces"]) == whole["text"]
@@ -70,7 +71,7 @@ def test_a_row_in_which_nothing_is_trained_is_said(demo_home: Path, tmp_path: Pa
         {"role": "assistant", "content": "a", "train": False},
     ]
     file.write_text(json.dumps({"messages": messages}) + "\n")
-    found = preview_row(str(file), ["--model.name", "demo"])
+    found = answer_preview(str(file), ["--model.name", "demo"])
     assert found["trained"] == 0
     assert found["warnings"][0]["code"] == "untrained"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tunery.services import doctor
+from tunery.services.machine import _doctor
 
 
 def test_versions_name_tunery_python_and_torch() -> None:
-    found = doctor.versions()
+    found = _doctor.versions()
     assert found["tunery"]
     assert found["python"].startswith(f"{sys.version_info.major}.")
     assert found["torch"]
@@ -22,7 +22,7 @@ def test_a_hub_that_does_not_answer_is_a_note_with_a_remedy(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    finding = doctor.hub()
+    finding = _doctor.hub()
     assert finding.level == "note"
     assert "127.0.0.1:9" in finding.text
     assert "HF_ENDPOINT" in finding.fix
@@ -30,19 +30,19 @@ def test_a_hub_that_does_not_answer_is_a_note_with_a_remedy(
 
 def test_offline_is_normal_and_makes_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE" in doctor.hub().text
+    assert "HF_HUB_OFFLINE" in _doctor.hub().text
 
 
 def test_a_rented_box_is_told_which_disk_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNPOD_POD_ID", "x")
-    assert doctor.survives(Path("/workspace/a"))[0] is True
-    lasting, why = doctor.survives(Path("/root/.tunery"))
+    assert _doctor.survives(Path("/workspace/a"))[0] is True
+    lasting, why = _doctor.survives(Path("/root/.tunery"))
     assert lasting is False
     assert "/workspace" in why
 
 
 def test_an_unwritable_home_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNERY_HOME", "/proc/tunery")
-    finding = next(f for f in doctor._disks() if f.name == "disk TUNERY_HOME")
+    finding = next(f for f in _doctor._disks() if f.name == "disk TUNERY_HOME")
     assert finding.level == "problem"
     assert "TUNERY_HOME" in finding.fix

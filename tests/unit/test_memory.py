@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tunery.config.adapter import FreezeConfig, FullConfig, LoraConfig
-from tunery.models.memory import ModelShape, estimate, fitting_micro_batch, trained_parameters
+from tunery.config.adapters.freeze import FreezeConfig
+from tunery.config.adapters.full import FullConfig
+from tunery.config.adapters.lora import LoraConfig
+from tunery.config.config import Config
+from tunery.models.memory import estimate, fitting_micro_batch
+from tunery.shape import ModelShape
 
 SMOLLM2 = {
     "hidden_size": 576,
@@ -22,17 +26,14 @@ def test_the_demo_model_has_the_parameters_its_card_names() -> None:
 
 def test_lora_trains_what_peft_counts() -> None:
     shape = ModelShape.from_config_json(SMOLLM2)
-    assert trained_parameters(shape, LoraConfig(rank=8)) == 2_442_240
-    assert (
-        trained_parameters(shape, LoraConfig(rank=8, target_modules=["q_proj", "v_proj"]))
-        == 460_800
-    )
+    assert LoraConfig(rank=8).trained(shape) == 2_442_240
+    assert LoraConfig(rank=8, target_modules=["q_proj", "v_proj"]).trained(shape) == 460_800
 
 
 def test_full_training_needs_more_than_lora_and_freeze_lies_between() -> None:
     shape = ModelShape.from_config_json(SMOLLM2)
     need = [
-        estimate(shape, adapter, dtype="bf16", micro_batch_tokens=2048).total
+        estimate(shape, Config(adapter=adapter), dtype="bf16", micro_batch_tokens=2048).total
         for adapter in (LoraConfig(), FreezeConfig(num_layers=8), FullConfig())
     ]
     assert need == sorted(need, key=lambda n: n) or need[1] < need[2]
@@ -41,7 +42,7 @@ def test_full_training_needs_more_than_lora_and_freeze_lies_between() -> None:
 
 def test_the_parts_add_up_to_the_total() -> None:
     parts = estimate(
-        ModelShape.from_config_json(SMOLLM2), LoraConfig(), dtype="bf16", micro_batch_tokens=1024
+        ModelShape.from_config_json(SMOLLM2), Config(), dtype="bf16", micro_batch_tokens=1024
     )
     assert parts.total == sum(parts.as_dict().values())
 
@@ -50,7 +51,7 @@ def test_the_micro_batch_shrinks_until_it_fits_and_says_when_nothing_does() -> N
     shape = ModelShape.from_config_json(SMOLLM2)
     sizes = [
         fitting_micro_batch(
-            shape, LoraConfig(), dtype="bf16", available_bytes=gib * 2**30, longest_row=512
+            shape, Config(), dtype="bf16", available_bytes=gib * 2**30, longest_row=512
         )
         for gib in (64, 4, 1)
     ]
@@ -58,8 +59,6 @@ def test_the_micro_batch_shrinks_until_it_fits_and_says_when_nothing_does() -> N
     assert sizes[1] is not None
     assert sizes[1] < sizes[0]
     assert (
-        fitting_micro_batch(
-            shape, LoraConfig(), dtype="bf16", available_bytes=2**29, longest_row=512
-        )
+        fitting_micro_batch(shape, Config(), dtype="bf16", available_bytes=2**29, longest_row=512)
         is None
     )

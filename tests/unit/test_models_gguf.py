@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.errors import ModelError
 from tunery.models.architectures import causal_model_types, gguf_architectures
@@ -151,7 +152,9 @@ def test_two_thousand_mutants_neither_crash_nor_eat_memory(tmp_path: Path) -> No
     good.write_bytes(gguf((*KEYS[:2], vocabulary), tensors, body=1024))
     seed = str(random.Random(7).randrange(10**6))
     argv = [sys.executable, "-c", MUTANTS, str(good), str(tmp_path / "m.gguf"), seed]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     num_refused, peak_mib = map(int, done.stdout.split())
     assert num_refused > 500

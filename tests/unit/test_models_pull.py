@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import time
 
 import pytest
 from tests.hub import Hub, model_files, safetensors, sha256
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery import env
 from tunery.errors import ModelError
@@ -369,7 +369,7 @@ def test_two_processes_fetch_one_model_once(hub: Hub) -> None:
     hub.add("org/big", files)
     argv = [sys.executable, "-c", PULL, "org/big"]
     children = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    paths = {child.communicate(timeout=60)[0] for child in children}
+    paths = {child.communicate(timeout=PATIENCE_SECONDS)[0] for child in children}
     assert len(paths) == 1
     assert [child.returncode for child in children] == [0, 0]
     assert hub.sent(sha256(files["model.safetensors"])) == len(files["model.safetensors"])
@@ -382,11 +382,12 @@ def test_a_killed_download_goes_on_where_it_was(hub: Hub) -> None:
     hub.fail(digest, drip=512)
     child = subprocess.Popen([sys.executable, "-c", PULL, "org/big"])
     partial = hubcache.repo_dir("org/big") / "blobs" / f"{digest}.incomplete"
-    deadline = time.monotonic() + 60
-    while not (partial.exists() and partial.stat().st_size > 100_000):
-        assert time.monotonic() < deadline
+
+    def halfway() -> bool:
         assert child.poll() is None or partial.exists()
-        os.sched_yield()
+        return partial.exists() and partial.stat().st_size > 100_000
+
+    until(halfway, every=0.0)
     child.send_signal(signal.SIGKILL)
     child.wait()
     have = partial.stat().st_size

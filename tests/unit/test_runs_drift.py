@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tunery.config.frozen import completed
 from tunery.config.load import load
 from tunery.errors import RunError
 from tunery.runs.drift import differences, refuse
@@ -50,3 +51,20 @@ def test_one_allowed_difference_does_not_open_the_others() -> None:
     with pytest.raises(RunError, match=r"x\.y: 1 -> 2") as caught:
         refuse("mine", found, allowed=["data_hash"])
     assert "data_hash" not in caught.value.message
+
+
+def test_a_setting_that_the_checkpoint_s_tunery_did_not_have_is_at_its_default() -> None:
+    now = config()
+    saved = {name: dict(now[name]) for name in now if isinstance(now[name], dict)}
+    del saved["data"]["replay"], saved["method"]
+    assert differences(completed(saved), now) == []
+    saved["data"]["max_length"] = 64
+    found = differences(completed(saved), now)
+    assert [difference.field for difference in found] == ["data.max_length"]
+
+
+def test_settings_that_cannot_be_read_any_more_are_named() -> None:
+    now = config()
+    saved = {**now, "optim": {**now["optim"], "gone": 3}}
+    found = differences(completed(saved), now)
+    assert [(d.field, d.old, d.new) for d in found] == [("optim.gone", 3, None)]

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import waiting
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.config.config import Config
 from tunery.errors import RunError
@@ -57,20 +58,20 @@ def begin(run: RunFolder, how: str, *more: str) -> int:
     return local.start(run, argv=[sys.executable, str(FAKE), str(run.path), how, *more])
 
 
-def until(run: RunFolder, condition, seconds: float = 20.0) -> RunStatus:
-    """Look until the state is as wanted; the limit only bounds a failing test."""
-    end = time.monotonic() + seconds
-    while not condition(state := derive(run)):
-        assert time.monotonic() < end, state
-        time.sleep(0.02)
-    return state
+def until(run: RunFolder, condition) -> RunStatus:
+    """Look until the state is as wanted."""
+
+    def look() -> RunStatus | None:
+        return state if condition(state := derive(run)) else None
+
+    return waiting.until(look)
 
 
 def test_a_run_that_ends_well_is_finished(started) -> None:
     run = prepared()
     started.append(run)
     begin(run, "finish", "5")
-    assert local.wait_until_gone(run, 20)
+    assert local.wait_until_gone(run, PATIENCE_SECONDS)
     state = derive(run)
     assert (state.status, state.step, state.num_steps, state.loss) == ("finished", 5, 5, 0.2)
     assert json.loads(run.exit_file.read_text())["code"] == 0
@@ -81,7 +82,7 @@ def test_a_worker_writes_its_errors_to_the_log_and_reads_no_input(started) -> No
     started.append(run)
     code = "import sys; print(repr(sys.stdin.read())); sys.exit('on stderr')"
     local.start(run, argv=[sys.executable, "-c", code])
-    assert local.wait_until_gone(run, 20)
+    assert local.wait_until_gone(run, PATIENCE_SECONDS)
     assert run.worker_log.read_text() == "''\non stderr\n"
 
 
@@ -102,7 +103,7 @@ def test_the_cause_of_an_end_is_told(started, how, kill, status, cause) -> None:
     if kill:
         until(run, lambda s: s.step == 1)
         os.kill(pid, kill)
-    assert local.wait_until_gone(run, 20)
+    assert local.wait_until_gone(run, PATIENCE_SECONDS)
     state = derive(run)
     assert state.status == status
     assert cause in state.reason
@@ -118,7 +119,7 @@ def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
         "import sys, time; from pathlib import Path; from tunery.workers import local;"
         "from tunery.runs.folder import RunFolder;"
         f"command = {[sys.executable, str(FAKE), str(run.path), 'wait']!r};"
-        f"local.start(RunFolder(Path({str(run.path)!r})), command=command);"
+        f"local.start(RunFolder(Path({str(run.path)!r})), argv=command);"
         "print('started', flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -133,7 +134,7 @@ def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
     os.kill(who["pid"], signal.SIGHUP)
     state = until(run, lambda s: s.step == 1)
     assert (state.status, state.pid) == ("running", who["pid"])
-    assert local.stop(run, grace_seconds=20)
+    assert local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert derive(run).status == "stopped"
 
 
@@ -178,13 +179,13 @@ def test_twenty_starts_on_one_device_give_one_running_and_a_queue_in_order(start
     for thread in threads:
         thread.join()
     for run in runs[1:]:
-        state = until(run, lambda s: s.status == "queued" and "holds it" in s.reason, 60)
+        state = until(run, lambda s: s.status == "queued" and "holds it" in s.reason)
         assert "waits for cpu: run r00 holds it" in state.reason
     assert derive(runs[0]).status == "running"
-    assert local.stop(runs[0], grace_seconds=20)
+    assert local.stop(runs[0], grace_seconds=PATIENCE_SECONDS)
     for run in runs[1:]:
-        until(run, lambda s: s.status == "finished", 60)
-        assert local.wait_until_gone(run, 20)
+        until(run, lambda s: s.status == "finished")
+        assert local.wait_until_gone(run, PATIENCE_SECONDS)
     spans = sorted(_held(run) for run in runs)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     assert not DeviceLock("cpu").held()
@@ -203,9 +204,9 @@ def test_a_queued_run_can_be_stopped(started) -> None:
     until(runs[0], lambda s: s.status == "running")
     begin(runs[1], "finish")
     until(runs[1], lambda s: "run first holds it" in s.reason)
-    assert local.stop(runs[1], grace_seconds=20)
+    assert local.stop(runs[1], grace_seconds=PATIENCE_SECONDS)
     assert derive(runs[1]).status == "stopped"
-    assert local.stop(runs[0], grace_seconds=20)
+    assert local.stop(runs[0], grace_seconds=PATIENCE_SECONDS)
 
 
 def test_starting_one_run_many_times_at_once_starts_one_worker(started) -> None:
@@ -226,7 +227,7 @@ def test_starting_one_run_many_times_at_once_starts_one_worker(started) -> None:
         thread.join()
     assert results.count("Run once is running already.") == 9
     until(run, lambda s: s.step == 1)
-    assert local.stop(run, grace_seconds=20)
+    assert local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert [e["seq"] for e in read_events(run.events_file)[0]] == list(range(1, 6))
 
 
@@ -247,13 +248,13 @@ def test_a_second_attempt_does_not_inherit_the_end_of_the_first(started) -> None
     run = prepared()
     started.append(run)
     begin(run, "fail")
-    assert local.wait_until_gone(run, 20)
+    assert local.wait_until_gone(run, PATIENCE_SECONDS)
     assert derive(run).status == "failed"
     with run.events_file.open("ab") as file:
         file.write(b'{"seq": 99, "torn')
     begin(run, "wait")
     until(run, lambda s: s.status == "running" and s.step == 1)
-    assert local.stop(run, grace_seconds=20)
+    assert local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert derive(run).status == "stopped"
     seqs = [e["seq"] for e in read_events(run.events_file)[0]]
     assert seqs == list(range(1, len(seqs) + 1))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import datetime
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.families import family
+from tests.waiting import until
 
 from tunery.chat import sandbox
 from tunery.chat.template import ChatTemplate
@@ -107,10 +107,7 @@ def test_the_child_ends_with_the_process_that_started_it() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     child = int(os.read(pid_read, 20))
-    deadline = time.monotonic() + 20
-    while alive(child) and time.monotonic() < deadline:
-        continue
-    assert not alive(child)
+    until(lambda: not alive(child))
 
 
 def alive(pid: int) -> bool:

@@ -168,7 +168,7 @@ def test_rows_come_back_as_they_went_in(template: ChatTemplate) -> None:
     rows = tokenize_all(examples, template, TOKENIZER, DataConfig(), cache=None)
     for place, example in enumerate(examples):
         made = tokenize(example, template, TOKENIZER, DataConfig()).rows[0]
-        row = rows.row(place)
+        row = rows.group(place).rows[0]
         ids, mask = row.input_ids, row.loss_mask
         assert ids.dtype == np.int32
         assert mask.dtype == bool
@@ -178,7 +178,7 @@ def test_rows_come_back_as_they_went_in(template: ChatTemplate) -> None:
         assert rows.lengths[place] == len(made.input_ids)
         assert rows.trained[place] == sum(made.loss_mask[1:])
     with pytest.raises(IndexError):
-        rows.row(3)
+        rows.group(3)
 
 
 def test_a_torn_cache_is_made_again(template: ChatTemplate, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_torn_cache_is_made_again(template: ChatTemplate, tmp_path: Path) -> N
     again = tokenize_all([LONG], template, TOKENIZER, DataConfig(), cache=tmp_path)
     assert again.hash == made.hash
     assert (
-        again.row(0).input_ids.tolist()
+        again.group(0).rows[0].input_ids.tolist()
         == tokenize(LONG, template, TOKENIZER, DataConfig()).rows[0].input_ids
     )
 

@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
-from tunery.config.optim import OptimConfig
+from tunery.config.optimizers.adamw import AdamWConfig
 from tunery.optimizers.schedule import learning_rate, warmup_steps
 
 
 def rates(num_steps: int = 100, **settings: object) -> list[float]:
-    config = OptimConfig.model_validate({"learning_rate": 1.0, **settings})
+    config = AdamWConfig.model_validate({"learning_rate": 1.0, **settings})
     return [learning_rate(step, num_steps, config) for step in range(1, num_steps + 1)]
 
 
@@ -39,10 +39,10 @@ def test_it_ends_near_the_floor() -> None:
 
 
 def test_the_number_of_warm_up_steps_goes_before_the_ratio() -> None:
-    config = OptimConfig(warmup_ratio=0.5, warmup_steps=3)
+    config = AdamWConfig(warmup_ratio=0.5, warmup_steps=3)
     assert warmup_steps(config, 100) == 3
 
 
 def test_warm_up_never_takes_the_whole_run() -> None:
-    assert warmup_steps(OptimConfig(warmup_steps=500), 10) == 9
+    assert warmup_steps(AdamWConfig(warmup_steps=500), 10) == 9
     assert rates(1, warmup_steps=5) == [1.0]

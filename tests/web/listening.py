@@ -9,12 +9,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from fastapi import FastAPI
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.server import run
 from tunery.server.app import create_app
 from tunery.server.settings import ServerSettings
-
-PATIENCE_SECONDS = 20.0
 
 
 @contextlib.contextmanager

@@ -12,8 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.engines.stub import StubEngine
 
-from tunery.services import engines
-from tunery.services.engines import Target
+from tunery.services.chat import Target, _engines
 
 
 class StubPool:
@@ -35,9 +34,9 @@ class StubPool:
 @pytest.fixture
 def engine() -> Iterator[StubEngine]:
     made = StubEngine(tokens_per_second=0)
-    engines.use_pool(StubPool(made))  # type: ignore[arg-type]
+    _engines.use_pool(StubPool(made))  # type: ignore[arg-type]
     yield made
-    engines.use_pool(None)
+    _engines.use_pool(None)
 
 
 def begin(client: TestClient, *columns: str, **settings: Any) -> str:
@@ -112,7 +111,7 @@ def test_a_model_that_cannot_answer_says_why_and_the_other_answers(client, engin
 
 def test_a_conversation_too_long_leaves_out_its_oldest_turns_and_says_so(client) -> None:
     engine = StubEngine(tokens_per_second=0, context_length=60, words=1)
-    engines.use_pool(StubPool(engine))  # type: ignore[arg-type]
+    _engines.use_pool(StubPool(engine))  # type: ignore[arg-type]
     try:
         chat = begin(client, "demo", max_tokens=4)
         counts = []
@@ -123,7 +122,7 @@ def test_a_conversation_too_long_leaves_out_its_oldest_turns_and_says_so(client)
         assert counts
         assert counts == sorted(counts)
     finally:
-        engines.use_pool(None)
+        _engines.use_pool(None)
 
 
 def test_a_deleted_chat_comes_back(client, engine) -> None:

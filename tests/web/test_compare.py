@@ -6,7 +6,7 @@ import pytest
 from tests.web.test_runs_api import write_run
 
 from tunery.errors import RunError
-from tunery.services import comparing, run_marks
+from tunery.services import runs
 
 
 def test_the_page_puts_runs_beside_each_other(client) -> None:
@@ -22,15 +22,15 @@ def test_the_page_puts_runs_beside_each_other(client) -> None:
 def test_only_a_result_that_looks_better_is_the_best(client) -> None:
     for name in ("a", "b"):
         write_run(name, steps=10)
-    found = comparing.compare(["a", "b"])
+    found = runs.compare(["a", "b"])
     assert all(line.best == [] for line in found.results)
 
 
 def test_deltas_refer_to_the_baseline(client) -> None:
     write_run("a", steps=10)
     write_run("b", steps=30)
-    run_marks.change("b", baseline=True)
-    found = comparing.compare(["a", "b"])
+    runs.change_marks("b", baseline=True)
+    found = runs.compare(["a", "b"])
     loss = next(line for line in found.results if line.key == "loss")
     assert loss.best == [1]
     assert loss.deltas[0] is not None
@@ -41,4 +41,4 @@ def test_deltas_refer_to_the_baseline(client) -> None:
 def test_a_run_that_is_gone_is_named(client) -> None:
     write_run("a")
     with pytest.raises(RunError, match="no such run"):
-        comparing.compare(["a", "gone"])
+        runs.compare(["a", "gone"])

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from tunery.cli.main import main
 from tunery.jobs import start as jobs
-from tunery.services import dataset_tokens
+from tunery.services.datasets import _tokens
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
@@ -198,7 +198,7 @@ def test_tokens_are_those_of_the_terminal(
     monkeypatch.setattr(
         warm,
         "ask",
-        lambda question, **asked: getattr(dataset_tokens, question)(
+        lambda question, **asked: getattr(_tokens, question)(
             **{k: v for k, v in asked.items() if k != "lane"}
         ),
     )

@@ -13,7 +13,7 @@ from tests.web.toy import toys  # noqa: F401
 
 from tunery.config.config import Config
 from tunery.runs.folder import RunFolder, create, names
-from tunery.services import starting
+from tunery.services import runs
 from tunery.workers import local, warm
 
 BLANKS = {"data.variables": {"name": "Tuna", "author": "Reef"}}
@@ -175,8 +175,8 @@ def test_a_start_whose_server_died_goes_on_with_the_same_run(
     with monkeypatch.context() as patch:
         patch.setattr(local, "start", dies)
         with pytest.raises(KeyboardInterrupt):
-            starting.start(words, key="k")
-    assert starting.start(words, key="k") == launched[0]
+            runs.start_once(words, key="k")
+    assert runs.start_once(words, key="k") == launched[0]
     assert names() == launched
 
 

@@ -12,18 +12,19 @@ from tests.web.toy import toys  # noqa: F401
 from tunery import i18n
 from tunery.config import load, settings
 from tunery.config.config import Config
-from tunery.services import filled, forms
+from tunery.services import settings as settings_service
+from tunery.services.settings import _filled
 
 
 def test_every_setting_is_in_the_form_once():
-    keys = [field.key for field in forms.form().fields()]
+    keys = [field.key for field in settings_service.form().fields()]
     assert sorted(keys) == sorted(s.key for s in settings.walk() if s.path != "preset")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_field_has_a_label_and_a_help_in_each_language(language: str):
     with i18n.speaking(language):
-        made = forms.form()
+        made = settings_service.form()
     for each in [*made.fields(), *made.more]:
         assert each.help
         assert getattr(each, "label", "") or getattr(each, "title", "")
@@ -41,8 +42,8 @@ def test_labels_are_complete_and_none_is_stale():
 
 
 def test_the_defaults_that_fields_show_are_the_defaults():
-    given = {f.path: f.default for f in forms.form().fields() if not f.variant}
-    found = filled.fill(None, {**given, "data.train": ["instructions"]})
+    given = {f.path: f.default for f in settings_service.form().fields() if not f.variant}
+    found = _filled.fill_form(None, {**given, "data.train": ["instructions"]})
     assert found.errors == {}
     assert found.config is not None
     expected = Config().model_dump(mode="json")
@@ -51,7 +52,7 @@ def test_the_defaults_that_fields_show_are_the_defaults():
 
 
 def test_a_toy_adapter_and_a_toy_method_appear_by_themselves(toys: None):  # noqa: F811
-    made = {field.key: field for field in forms.form().fields()}
+    made = {field.key: field for field in settings_service.form().fields()}
     assert "toy" in [option.value for option in made["adapter.type"].options]
     assert "play" in [option.value for option in made["method.type"].options]
     wheels, joy = made["adapter.toy.wheels"], made["method.play.joy_seconds"]
@@ -65,46 +66,50 @@ def test_a_toy_adapter_and_a_toy_method_appear_by_themselves(toys: None):  # noq
 
 def test_a_toy_is_in_the_values_the_errors_and_the_command(toys: None):  # noqa: F811
     fields = {"data.train": ["instructions"], "adapter.type": "toy", "adapter.wheels": "6"}
-    found = filled.fill(None, fields)
+    found = _filled.fill_form(None, fields)
     assert found.errors == {}
-    assert found.shown["adapter.squeaks"] == filled.Shown(False, "default")
+    assert found.shown["adapter.squeaks"] == _filled.Shown(False, "default")
     assert "adapter.rank" not in found.shown
-    command = filled.command(found.words)
+    command = _filled.command(found.words)
     assert command == "tunery train --data.train instructions --adapter.type toy --adapter.wheels 6"
     assert load.from_tokens(shlex.split(command)[2:]).config == found.config
-    assert "wheels: 6" in filled.yaml(found)
-    assert list(filled.fill(None, {**fields, "adapter.wheels": "1"}).errors) == ["adapter.wheels"]
+    assert "wheels: 6" in _filled.yaml(found)
+    assert list(_filled.fill_form(None, {**fields, "adapter.wheels": "1"}).errors) == [
+        "adapter.wheels"
+    ]
 
 
 def test_settings_of_a_type_that_is_not_chosen_wait_for_it():
     fields = {"data.train": "instructions", "adapter.type": "full", "adapter.rank": "32"}
-    assert filled.fill(None, fields).errors == {}
-    assert filled.fill(None, {**fields, "adapter.type": "lora"}).words[-1] == "--adapter.rank=32"
+    assert _filled.fill_form(None, fields).errors == {}
+    assert (
+        _filled.fill_form(None, {**fields, "adapter.type": "lora"}).words[-1] == "--adapter.rank=32"
+    )
 
 
 def test_numbers_are_read_as_people_write_them():
     fields = {"data.train": ["instructions"], "optim.learning_rate": "1e-4",
               "data.max_length": "1,024", "train.num_epochs": "２"}  # fmt: skip
-    config = filled.fill(None, fields).config
+    config = _filled.fill_form(None, fields).config
     assert config is not None
     assert (config.optim.learning_rate, config.data.max_length) == (1e-4, 1024)
     assert config.train.num_epochs == 2
 
 
 def test_an_error_stands_under_its_field_and_what_was_typed_stays():
-    found = filled.fill("identity", {"optim.learning_rate": "abc", "train.num_epochs": "-1"})
+    found = _filled.fill_form("identity", {"optim.learning_rate": "abc", "train.num_epochs": "-1"})
     assert found.errors["train.num_epochs"].message == "Must be more than 0, got -1."
     assert found.errors["optim.learning_rate"].message.startswith("Must be a number")
-    assert found.shown["optim.learning_rate"] == filled.Shown("abc", "set")
+    assert found.shown["optim.learning_rate"] == _filled.Shown("abc", "set")
     assert found.config is None
 
 
 def test_a_cleared_field_is_none_where_none_is_allowed():
     fields = {"data.train": ["instructions"], "checkpoint.every_minutes": ""}
-    config = filled.fill(None, fields).config
+    config = _filled.fill_form(None, fields).config
     assert config is not None
     assert config.checkpoint.every_minutes is None
-    assert "train.num_epochs" in filled.fill(None, {**fields, "train.num_epochs": ""}).errors
+    assert "train.num_epochs" in _filled.fill_form(None, {**fields, "train.num_epochs": ""}).errors
 
 
 def test_the_command_and_the_yaml_give_the_same_settings():
@@ -117,13 +122,13 @@ def test_the_command_and_the_yaml_give_the_same_settings():
         "data.packing": False,
         "data.columns": "a b: c",
     }
-    found = filled.fill("identity", fields)
+    found = _filled.fill_form("identity", fields)
     assert found.errors == {}
-    assert load.from_tokens(shlex.split(filled.command(found.words))[2:]).config == found.config
-    assert load.from_text(filled.yaml(found), "YAML").config == found.config
-    preset, again = filled.fields_of(filled.yaml(found))
-    assert filled.fill(preset, again).config == found.config
+    assert load.from_tokens(shlex.split(_filled.command(found.words))[2:]).config == found.config
+    assert load.from_text(_filled.yaml(found), "YAML").config == found.config
+    preset, again = _filled.fields_of(_filled.yaml(found))
+    assert _filled.fill_form(preset, again).config == found.config
     assert found.config is not None
-    assert filled.fill(None, filled.fields_of_config(found.config)).config == (
+    assert _filled.fill_form(None, _filled.fields_of_config(found.config)).config == (
         found.config.model_copy(update={"preset": None})
     )

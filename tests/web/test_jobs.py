@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import waiting
 from tests.hub import Hub, model_files
 
 from tunery.errors import LaunchError, UnknownName
 from tunery.jobs import folder as jobs
 from tunery.jobs import start as launch
 from tunery.jobs.folder import Job, JobFolder
-from tunery.services import downloads
+from tunery.services import models
 from tunery.workers.folder import read_json, write_json
 from tunery.workers.log import read_events
 from tunery.workers.process import WorkerFile
@@ -37,14 +38,17 @@ def no_one_left(home: Path) -> Iterator[None]:
             launch.stop(job.id, grace_seconds=0)
 
 
-def until(job_id: str, condition: Callable[[Job], object], seconds: float = 30.0) -> Job:
-    """Look until the job is as wanted; the limit only bounds a failing test."""
-    end = time.monotonic() + seconds
-    while not condition(job := jobs.show(job_id)):
-        assert time.monotonic() < end, job
+def until(job_id: str, condition: Callable[[Job], object]) -> Job:
+    """Look until the job is as wanted."""
+
+    def look() -> Job | None:
+        job = jobs.show(job_id)
+        if condition(job):
+            return job
         assert job.status != "failed", job
-        time.sleep(0.02)
-    return job
+        return None
+
+    return waiting.until(look)
 
 
 def over(job: Job) -> Job:
@@ -52,7 +56,7 @@ def over(job: Job) -> Job:
 
 
 def begin(name: str, **more: float) -> Job:
-    return downloads.start(name, policy={**FAST, **more})
+    return models.start_download(name, policy={**FAST, **more})
 
 
 HELD = 600_000
@@ -89,9 +93,9 @@ def test_a_job_is_in_a_session_of_its_own_and_outlives_its_starter(hub: Hub) -> 
     hub.add("org/tiny", model_files(rows=BIG))
     hub.fail("/api/models", status=503, times=-1)
     code = (
-        "from tunery.services import downloads;"
+        "from tunery.services import models;"
         "policy = {'attempts': 10000, 'max_delay_seconds': 0.05};"
-        "print(downloads.start('org/tiny', policy=policy).id, flush=True);"
+        "print(models.start_download('org/tiny', policy=policy).id, flush=True);"
         "import os, signal; os.kill(0, signal.SIGKILL)"
     )
     starter = subprocess.run(
@@ -135,7 +139,7 @@ def test_a_killed_job_is_interrupted_and_goes_on_where_it_was(hub: Hub) -> None:
     assert ended.status == "interrupted"
     assert "signal 9" in ended.reason
     hub.faults.clear()
-    again = downloads.start("org/tiny", policy=FAST)
+    again = models.start_download("org/tiny", policy=FAST)
     assert again.id == job.id
     assert over(again).status == "done"
     assert hub.asked("org/tiny/model.safetensors/")[-1].headers["Range"] == f"bytes={HELD}-"
@@ -154,8 +158,8 @@ def test_a_lost_network_is_waited_for(hub: Hub) -> None:
 
 def test_giving_up_removes_the_parts(hub: Hub) -> None:
     job = hold(hub, "org/tiny")
-    assert downloads.cancel(job.id) == HELD
-    assert downloads.listing() == []
+    assert models.cancel_download(job.id) == HELD
+    assert models.downloads() == []
     with pytest.raises(UnknownName):
         jobs.show(job.id)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.config.config import Config
 from tunery.errors import ConfigError, RunError
@@ -23,13 +23,6 @@ from tunery.workers import local
 
 FAKE = Path(__file__).parents[1] / "fake_worker.py"
 STATE = RunStatus("mine", Path("/x"), "finished", step=9, num_steps=9, loss=0.25)
-
-
-def until(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -149,7 +142,7 @@ def test_a_power_off_is_cancelled_from_another_process(home, tmp_path) -> None:
     thread.start()
     until(notify.countdown)
     under_way = notify.keep_on()
-    thread.join(20)
+    thread.join(PATIENCE_SECONDS)
     assert under_way.run == "mine"
     assert 0 < under_way.seconds_left <= 60
     assert told == ["cancelled"]
@@ -165,7 +158,7 @@ def test_a_machine_at_work_is_not_powered_off(home, tmp_path) -> None:
     try:
         assert notify.power_off("mine", chosen) == "not done: other still at work"
     finally:
-        local.stop(run, grace_seconds=20)
+        local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert not (tmp_path / "off").exists()
 
 

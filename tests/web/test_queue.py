@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.errors import RunError
 from tunery.runs import queue
 from tunery.runs.device import DeviceLock
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class Worker(threading.Thread):
@@ -50,7 +43,7 @@ def test_a_new_order_is_honoured_by_those_who_wait(home) -> None:
     until(lambda: len(queue.waiting()) == 4)
     first.release()
     for worker in (*workers, latecomer):
-        worker.join(20)
+        worker.join(PATIENCE_SECONDS)
     assert turns == ["c", "b", "a", "d"]
     assert queue.waiting() == []
     assert queue.holders() == {}
@@ -70,5 +63,5 @@ def test_a_damaged_order_is_the_order_of_arrival(home) -> None:
     (home / "locks" / "device-cpu.order").write_text('{"tickets": [3, null')
     assert [w.run for w in queue.waiting()] == ["a"]
     first.release()
-    worker.join(20)
+    worker.join(PATIENCE_SECONDS)
     assert turns == ["a"]

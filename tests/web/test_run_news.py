@@ -11,7 +11,8 @@ from tunery.runs import store
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
 from tunery.server import runs_topic
-from tunery.services import run_list, run_news
+from tunery.services import runs
+from tunery.services.runs import _list
 
 
 def steps(writer: EventWriter, first: int, last: int, loss: float = 1.0) -> None:
@@ -32,7 +33,7 @@ class Page:
         self.messages = 0
 
     def read(self, name: str = "mine") -> Page:
-        messages, self.cursor = run_news.RunTopic().read(name, self.cursor)
+        messages, self.cursor = runs.RunTopic().read(name, self.cursor)
         for message in messages:
             self.messages += 1
             assert message["topic"] == f"run:{name}"
@@ -94,7 +95,7 @@ def test_a_resumed_run_cuts_the_steps_it_does_again(run) -> None:
 def test_who_fell_far_behind_is_told_so_in_a_small_message(run) -> None:
     with EventWriter(run.events_file) as writer:
         steps(writer, 1, 5000)
-    messages, _ = run_news.RunTopic().read("mine", "")
+    messages, _ = runs.RunTopic().read("mine", "")
     assert {"topic": "run:mine", "kind": "behind", "last": 5000} in messages
     assert len(json.dumps(messages)) < 40_000
 
@@ -115,9 +116,9 @@ def test_a_run_that_is_deleted_is_said_to_be_gone_once(run) -> None:
     page = Page()
     page.read()
     store.delete("mine")
-    messages, cursor = run_news.RunTopic().read("mine", page.cursor)
+    messages, cursor = runs.RunTopic().read("mine", page.cursor)
     assert [m["kind"] for m in messages] == ["removed"]
-    assert run_news.RunTopic().read("mine", cursor)[0] == []
+    assert runs.RunTopic().read("mine", cursor)[0] == []
 
 
 def test_a_death_without_a_last_word_is_news(run) -> None:
@@ -132,7 +133,7 @@ def test_a_death_without_a_last_word_is_news(run) -> None:
 
 def test_the_list_tells_changes_and_runs_made_elsewhere(home, monkeypatch) -> None:
     monkeypatch.setattr(runs_topic, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(run_list, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(_list, "FRESH_SECONDS", 0.0)
     topic = runs_topic.RunsTopic()
     messages, cursor = topic.read("", "")
     assert messages == [{"kind": "snapshot", "items": []}]
@@ -159,11 +160,11 @@ def test_the_table_finds_sorts_and_pages(home) -> None:
             steps(writer, 1, 3, loss=float(number))
             writer.write("eval", step=3, loss=2.0 - number / 10)
             writer.write("status", status="failed" if name == "b" else "finished", reason="")
-    found = run_list.find(run_list.Query(sort="best", descending=False))
+    found = _list.find(_list.Query(sort="best", descending=False))
     assert [r.state.name for r in found.rows] == ["c", "b", "a"]
     assert found.counts == {"running": 0, "done": 2, "failed": 1}
     assert found.rows[0].facts.learning_rate == Config().optim.learning_rate
     assert found.rows[0].facts.spark.count(",") == 3
-    assert [r.state.name for r in run_list.find(run_list.Query(status="failed")).rows] == ["b"]
-    second = run_list.find(run_list.Query(page=2, page_size=2, sort="name", descending=False))
+    assert [r.state.name for r in _list.find(_list.Query(status="failed")).rows] == ["b"]
+    second = _list.find(_list.Query(page=2, page_size=2, sort="name", descending=False))
     assert ([r.state.name for r in second.rows], second.total) == (["c"], 3)

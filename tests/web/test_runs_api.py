@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from tunery.config.config import Config
 from tunery.runs import store
@@ -37,13 +38,6 @@ def write_run(name: str, *, steps: int = 20, status: str = "finished") -> RunFol
             writer.write("status", status=status, reason="loss is nan", fix="Lower the rate.")
     folder.worker_log.write_text("one\ntwo\nValueError: three\n")
     return folder
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_the_list_has_filters_and_pages(client) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import resource
-import time
 from dataclasses import replace
 
-import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from tests.web.listening import PATIENCE_SECONDS, everything, listening, status
+from tests.waiting import PATIENCE_SECONDS, until
+from tests.web.listening import everything, listening, status
 
 from tunery.server.app import create_app
 from tunery.server.security import limits as limits_module
@@ -53,9 +52,14 @@ def server(home):
 
 @pytest.fixture
 def short(home):
-    settings = ServerSettings(limits=SHORT)
-    with listening(settings, create_app(settings, routers=[router], api=())) as server:
+    with limited(SHORT) as server:
         yield server
+
+
+def limited(limits: Limits):
+    """A server with these limits."""
+    settings = ServerSettings(limits=limits)
+    return listening(settings, create_app(settings, routers=[router], api=()))
 
 
 def post(server, body: bytes, *headers: str) -> bytes:
@@ -159,7 +163,8 @@ def test_half_sent_headers_are_cut_off(short):
     for sock in socks:
         assert status(everything(sock)) in (0, 408)
         sock.close()
-    assert httpx.get(f"http://127.0.0.1:{short.port}/healthz").status_code == 200
+    # On a busy machine this one may be too slow as well, and is cut off like them.
+    until(lambda: status(short.ask(short.head("GET /healthz HTTP/1.1"))) == 200)
 
 
 def test_a_drip_of_bytes_does_not_move_the_deadline(short):
@@ -194,8 +199,8 @@ def test_a_slow_body_is_cut_off(short):
         assert status(everything(sock)) in (0, 408)
 
 
-def test_an_idle_connection_is_closed_and_a_used_one_lives(short):
-    with short.connect() as sock:
+def test_an_idle_connection_is_closed_and_a_used_one_lives(home):
+    with limited(replace(Limits(), idle_seconds=2)) as server, server.connect() as sock:
         for _ in range(3):
             sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             answer = b""
@@ -204,16 +209,15 @@ def test_an_idle_connection_is_closed_and_a_used_one_lives(short):
         assert everything(sock) == b""
 
 
-def test_a_client_that_does_not_read_is_cut_off(short):
-    with short.connect(receive_bytes=4096) as sock:
-        sock.sendall(short.head("GET /api/v1/toys/much HTTP/1.1", short.auth))
-        connections = short.app.state.connections
+def test_a_client_that_does_not_read_is_cut_off(home):
+    with (
+        limited(replace(Limits(), stall_seconds=0.2)) as server,
+        server.connect(receive_bytes=4096) as sock,
+    ):
+        sock.sendall(server.head("GET /api/v1/toys/much HTTP/1.1", server.auth))
+        connections = server.app.state.connections
         assert sock.recv(1)
-        for _ in range(200):
-            if not connections.total():
-                break
-            time.sleep(0.1)
-        assert connections.total() == 0
+        until(lambda: not connections.total())
         assert len(everything(sock)) < 2**24
 
 

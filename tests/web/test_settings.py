@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tunery.models import accounts, hub
-from tunery.services import roots, uploads
+from tunery.services.datasets import _uploads
+from tunery.services.machine import _roots
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
@@ -82,7 +83,7 @@ def test_folders_may_be_added_but_not_the_whole_disk(client: TestClient, tmp_pat
     more = tmp_path / "more"
     more.mkdir()
     assert put(client, "roots", folders=[str(more)]).status_code == 200
-    assert roots.inside(more / "x") == more / "x"
+    assert _roots.inside_roots(more / "x") == more / "x"
     assert put(client, "roots", folders=["/"]).json()["code"] == "too_wide"
     assert put(client, "roots", folders=[str(more / "none")]).json()["code"] == "no_folder"
 
@@ -91,23 +92,23 @@ def test_a_link_out_of_the_folders_is_outside(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
-    monkeypatch.setattr(roots, "USUAL", ())
+    monkeypatch.setattr(_roots, "USUAL", ())
     inside = tmp_path / "person"
     inside.mkdir()
     (inside / "link").symlink_to("/etc")
     assert client.get("/settings").status_code == 200
     with pytest.raises(Exception, match="lies outside"):
-        roots.inside(inside / "link" / "passwd")
+        _roots.inside_roots(inside / "link" / "passwd")
     with pytest.raises(Exception, match="lies outside"):
-        roots.inside(tmp_path / "person2")
+        _roots.inside_roots(tmp_path / "person2")
 
 
 def test_the_largest_upload_can_be_changed(client: TestClient):
     assert put(client, "limits", upload_bytes=2**30).json() == {"upload_bytes": 2**30}
-    assert uploads.limit_bytes() == 2**30
+    assert _uploads.upload_limit() == 2**30
     assert put(client, "limits", upload_bytes=5).status_code == 422
     put(client, "limits", upload_bytes=None)
-    assert uploads.limit_bytes() == uploads.MAX_BYTES
+    assert _uploads.upload_limit() == _uploads.MAX_BYTES
 
 
 def test_a_key_is_listed_without_itself_until_it_is_revoked(client: TestClient):

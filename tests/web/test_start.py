@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import httpx
 import psutil
 import pytest
+from tests.waiting import PATIENCE_SECONDS
 
 from tunery.errors import LaunchError
 from tunery.server import run
@@ -82,7 +83,7 @@ def test_it_ends_at_once_and_cleanly_though_a_page_listens(home, sig):
         with httpx.stream("GET", f"{url}/api/v1/events?topics=runs", headers=headers) as stream:
             next(stream.iter_text())
             process.send_signal(sig)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr
         assert process.stderr.read() == ""
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from tunery.services import first_steps, machine
+from tunery.services import first_steps
 from tunery.services.datasets import own_folder
+from tunery.services.machine import _hardware
 from tunery.state import marks
 
 
@@ -87,13 +88,13 @@ def test_a_gpu_is_read_from_its_driver(
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    machine._ask_smi.cache_clear()
+    _hardware._ask_smi.cache_clear()
     try:
-        first, odd = machine.gpus()
+        first, odd = _hardware.gpus()
         assert first.name == "NVIDIA GeForce RTX 4090"
         assert first.total_bytes == 24564 * 2**20
         assert first.busy == 0.03
         assert (odd.name, odd.total_bytes, odd.busy) == ("Odd, Name 9", 0, None)
         assert "RTX 4090" in client.get("/").text
     finally:
-        machine._ask_smi.cache_clear()
+        _hardware._ask_smi.cache_clear()

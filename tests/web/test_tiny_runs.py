@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
 from tests.train import tiny
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.runs import manifest, verify
 from tunery.runs.events import step_history
 from tunery.runs.status import derive
-from tunery.services import training
+from tunery.services import runs
 from tunery.workers import local, warm
 from tunery.workers.process import WorkerFile
-
-DEADLINE_SECONDS = 90.0
 
 
 @pytest.fixture
@@ -37,19 +35,12 @@ def model(home: Path) -> Path:
     return make_chat_model(home / "models" / "tiny")
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_a_killed_run_goes_on_from_its_page(client: TestClient, home: Path, model: Path) -> None:
     data = tiny.chats(home / "chats.jsonl")
     folder = tiny.prepared(
         "killed", model, data, train={"num_epochs": 30}, evaluate={"every": "never"}
     )
-    training.start(folder)
+    runs.start(folder)
     until(lambda: manifest.list_checkpoints(folder.checkpoints_dir))
     who = WorkerFile(folder).read()
     assert who["role"] == "worker"
@@ -67,7 +58,7 @@ def test_a_killed_run_goes_on_from_its_page(client: TestClient, home: Path, mode
     assert derive(folder).status == "finished", folder.worker_log.read_text()
     steps = [event["step"] for event in step_history(tiny.events(folder.path))]
     assert steps == list(range(1, (derive(folder).num_steps or 0) + 1))
-    local.wait_until_gone(folder, DEADLINE_SECONDS)  # the worker's parent ends after it
+    local.wait_until_gone(folder, PATIENCE_SECONDS)  # the worker's parent ends after it
     assert [f.text for f in verify.doctor(folder) if not f.ok] == []
     again = client.post("/api/v1/runs/killed/resume", json={})
     assert again.status_code == 422

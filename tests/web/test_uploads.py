@@ -12,15 +12,15 @@ import pytest
 
 from tunery import env
 from tunery.errors import DataError, UnknownName
-from tunery.services import archives, column_mapping, dataset_adding, uploads
-from tunery.services.datasets import listing
+from tunery.services import datasets
+from tunery.services.datasets import _archives, _uploads, listing
 
 ROWS = b"".join(b'{"text": "row %d"}\n' % n for n in range(50))
 
 
-def sent(name: str, data: bytes) -> uploads.Upload:
-    upload = uploads.begin(name, len(data))
-    return uploads.receive(upload.id, 0, [data])
+def sent(name: str, data: bytes) -> _uploads.Upload:
+    upload = _uploads.begin_upload(name, len(data))
+    return _uploads.receive_upload(upload.id, 0, [data])
 
 
 def zipped(files: dict[str, bytes], *, mode: int = 0) -> bytes:
@@ -35,35 +35,37 @@ def zipped(files: dict[str, bytes], *, mode: int = 0) -> bytes:
 
 
 def test_a_file_cut_at_99_percent_goes_on_where_it_stopped() -> None:
-    begun = uploads.begin("rows.jsonl", len(ROWS))
+    begun = _uploads.begin_upload("rows.jsonl", len(ROWS))
     cut = len(ROWS) * 99 // 100
-    uploads.receive(begun.id, 0, [ROWS[:100], ROWS[100:cut]])
-    assert not uploads.show(begun.id).done
+    _uploads.receive_upload(begun.id, 0, [ROWS[:100], ROWS[100:cut]])
+    assert not _uploads.show_upload(begun.id).done
     assert not (begun.folder / "files").exists()
-    again = uploads.begin("rows.jsonl", len(ROWS))
+    again = _uploads.begin_upload("rows.jsonl", len(ROWS))
     assert (again.id, again.received) == (begun.id, cut)
     with pytest.raises(DataError, match="cannot be next") as error:
-        uploads.receive(begun.id, cut + 1, [ROWS[cut + 1 :]])
+        _uploads.receive_upload(begun.id, cut + 1, [ROWS[cut + 1 :]])
     assert error.value.fields["received"] == cut
-    whole = uploads.receive(begun.id, cut - 50, [ROWS[cut - 50 :]])
+    whole = _uploads.receive_upload(begun.id, cut - 50, [ROWS[cut - 50 :]])
     assert whole.done
     assert whole.files.read_bytes() == ROWS
-    assert uploads.receive(begun.id, 0, [ROWS]).done  # the answer was lost; nothing is doubled
+    assert _uploads.receive_upload(
+        begun.id, 0, [ROWS]
+    ).done  # the answer was lost; nothing is doubled
 
 
 def test_more_bytes_than_announced_are_refused() -> None:
-    begun = uploads.begin("rows.jsonl", 10)
+    begun = _uploads.begin_upload("rows.jsonl", 10)
     with pytest.raises(DataError, match="More bytes came"):
-        uploads.receive(begun.id, 0, [ROWS])
+        _uploads.receive_upload(begun.id, 0, [ROWS])
 
 
 def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_version() -> None:
     before = len(listing())
-    uploads.begin("rows.jsonl", len(ROWS) + 1)
+    _uploads.begin_upload("rows.jsonl", len(ROWS) + 1)
     assert len(listing()) == before
     names = []
     for _ in range(2):
-        names.append(dataset_adding.add(f"upload:{sent('Rows (1).jsonl', ROWS).id}")["name"])
+        names.append(datasets.add_source(f"upload:{sent('Rows (1).jsonl', ROWS).id}")["name"])
     assert names == ["rows-1", "rows-1-v2"]
     assert {"rows-1", "rows-1-v2"} <= {each["name"] for each in listing()}
 
@@ -73,7 +75,7 @@ def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_vers
 )
 def test_a_kind_that_holds_no_rows_is_refused_before_a_byte_comes(name: str) -> None:
     with pytest.raises(DataError, match="no file of rows"):
-        uploads.begin(name, 10)
+        _uploads.begin_upload(name, 10)
 
 
 @pytest.mark.parametrize(
@@ -95,27 +97,27 @@ def test_names_of_files_are_made_here(name: str) -> None:
 @pytest.mark.parametrize("upload_id", ["..", "../copies", "0" * 23, "A" * 24, "%2e%2e", "0" * 24])
 def test_no_id_leads_out_of_the_folder(upload_id: str) -> None:
     with pytest.raises(UnknownName):
-        uploads.show(upload_id)
+        _uploads.show_upload(upload_id)
 
 
 def test_a_quota_is_said_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(uploads.LIMIT_VARIABLE, "1000")
+    monkeypatch.setenv(_uploads.UPLOAD_LIMIT_VARIABLE, "1000")
     with pytest.raises(DataError, match=r"has 1\.2 KiB; at most 1000 B"):
-        uploads.begin("rows.jsonl", 1200)
-    monkeypatch.delenv(uploads.LIMIT_VARIABLE)
-    monkeypatch.setattr(env, "free_bytes", lambda path: uploads.FLOOR_BYTES + 10 * 2**20)
+        _uploads.begin_upload("rows.jsonl", 1200)
+    monkeypatch.delenv(_uploads.UPLOAD_LIMIT_VARIABLE)
+    monkeypatch.setattr(env, "free_bytes", lambda path: _uploads.FLOOR_BYTES + 10 * 2**20)
     with pytest.raises(DataError, match=r"20\.0 MiB, and 10\.0 MiB are free"):
-        uploads.begin("rows.jsonl", 20 * 2**20)
-    uploads.begin("first.jsonl", 6 * 2**20)
+        _uploads.begin_upload("rows.jsonl", 20 * 2**20)
+    _uploads.begin_upload("first.jsonl", 6 * 2**20)
     with pytest.raises(DataError, match=r"and 4\.0 MiB are free"):
-        uploads.begin("second.jsonl", 6 * 2**20)
+        _uploads.begin_upload("second.jsonl", 6 * 2**20)
 
 
 def test_a_foreign_content_is_named_when_it_is_looked_at() -> None:
     upload = sent("rows.jsonl", b"%PDF-1.7 and so on")
-    assert "a PDF" in column_mapping.propose(f"upload:{upload.id}")["problem"]
+    assert "a PDF" in datasets.propose_columns(f"upload:{upload.id}")["problem"]
     with pytest.raises(DataError, match="a PDF"):
-        dataset_adding.add(f"upload:{upload.id}", "mine")
+        datasets.add_source(f"upload:{upload.id}", "mine")
     assert "mine" not in {each["name"] for each in listing()}
 
 
@@ -126,7 +128,7 @@ def test_a_zip_is_unpacked_and_its_other_members_are_counted() -> None:
     )
     assert upload.done
     assert upload.left_out == 2
-    added = dataset_adding.add(f"upload:{upload.id}")
+    added = datasets.add_source(f"upload:{upload.id}")
     assert added == {"name": "all", "rows": 100}
     assert not upload.folder.exists()
 
@@ -142,15 +144,15 @@ def test_a_zip_is_unpacked_and_its_other_members_are_counted() -> None:
         ({"CON.jsonl": ROWS}, "E160"),
         ({"a.jsonl": ROWS, "A.JSONL": ROWS}, "E160"),
         ({"zeros.jsonl": b"0" * 40 * 2**20}, "E161"),
-        ({f"{n}.txt": b"x" for n in range(archives.MAX_MEMBERS + 1)}, "E161"),
+        ({f"{n}.txt": b"x" for n in range(_archives.MAX_MEMBERS + 1)}, "E161"),
         ({"inner.zip": zipped({"a.jsonl": ROWS})}, "E196"),
     ],
 )
 def test_hostile_archives_are_refused_and_leave_nothing(files: dict[str, bytes], code: str) -> None:
     data = zipped(files)
-    begun = uploads.begin("evil.zip", len(data))
+    begun = _uploads.begin_upload("evil.zip", len(data))
     with pytest.raises(DataError) as error:
-        uploads.receive(begun.id, 0, [data])
+        _uploads.receive_upload(begun.id, 0, [data])
     assert error.value.code == code
     assert not begun.folder.exists()
     assert not list(env.home().rglob("*evil*"))
@@ -159,9 +161,9 @@ def test_hostile_archives_are_refused_and_leave_nothing(files: dict[str, bytes],
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
 def test_links_and_devices_in_archives_are_refused(kind: int) -> None:
     data = zipped({"link.jsonl": b"/etc/passwd"}, mode=kind | 0o777)
-    begun = uploads.begin("links.zip", len(data))
+    begun = _uploads.begin_upload("links.zip", len(data))
     with pytest.raises(DataError, match="a link or a device"):
-        uploads.receive(begun.id, 0, [data])
+        _uploads.receive_upload(begun.id, 0, [data])
 
 
 def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
@@ -173,32 +175,32 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     file.write_bytes(bytes(data))
     with pytest.raises(DataError, match=r"refused|damaged"):
-        archives.unpack(file, tmp_path / "out")
+        _archives.unpack(file, tmp_path / "out")
 
 
 def test_rows_that_are_pasted_become_a_file_of_their_kind() -> None:
-    pasted = uploads.paste('{"instruction": "q", "output": "a"}')
+    pasted = _uploads.paste_upload('{"instruction": "q", "output": "a"}')
     assert pasted.files.name == "pasted.jsonl"
-    assert uploads.paste('[{"text": "x"}]').files.suffix == ".json"
-    assert uploads.paste("instruction,output\nq,a").files.suffix == ".csv"
+    assert _uploads.paste_upload('[{"text": "x"}]').files.suffix == ".json"
+    assert _uploads.paste_upload("instruction,output\nq,a").files.suffix == ".csv"
     with pytest.raises(DataError, match="Nothing was pasted"):
-        uploads.paste("  ")
+        _uploads.paste_upload("  ")
 
 
 def test_columns_are_mapped_with_a_confidence_and_three_rows(tmp_path: Path) -> None:
     rows = [{"frage": f"q{n}", "antwort": f"a{n}"} for n in range(5)]
     upload = sent("de.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     source = f"upload:{upload.id}"
-    found = column_mapping.propose(source)
+    found = datasets.propose_columns(source)
     assert (found["format"], found["columns"]) == (None, ["frage", "antwort"])
     data = {"format": "alpaca", "columns": {"instruction": "frage", "output": "antwort"}}
-    chosen = column_mapping.propose(source, data)
+    chosen = datasets.propose_columns(source, data)
     assert [each["messages"][1]["content"] for each in chosen["preview"]] == ["a0", "a1", "a2"]
     needed = {each["ours"]: each["theirs"] for each in chosen["needed"]}
     assert needed["instruction"] == "frage"
-    added = dataset_adding.add(source, "german", data)
+    added = datasets.add_source(source, "german", data)
     assert added == {"name": "german", "rows": 5}
-    sure = column_mapping.propose(f"upload:{sent('x.jsonl', ROWS).id}")
+    sure = datasets.propose_columns(f"upload:{sent('x.jsonl', ROWS).id}")
     assert (sure["format"], sure["confidence"]) == ("text", 1.0)
 
 
@@ -206,11 +208,11 @@ def test_rows_that_do_not_pass_are_grouped_and_can_be_left_out() -> None:
     data = ROWS + b'{"text": ""}\n{"text": 5}\n{"text": "cut\n'
     source = f"upload:{sent('some.jsonl', data).id}"
     with pytest.raises(DataError) as error:
-        dataset_adding.add(source, "some")
+        datasets.add_source(source, "some")
     fields = error.value.fields
     assert (fields["bad"], fields["rows"], fields["only_rows"]) == (3, 53, True)
     assert {group["code"] for group in fields["groups"]} >= {"E302", "E304", "E106"}
-    assert dataset_adding.add(source, "some", skip_bad=True) == {"name": "some", "rows": 50}
+    assert datasets.add_source(source, "some", skip_bad=True) == {"name": "some", "rows": 50}
 
 
 def test_a_catalog_of_llama_factory_is_listed_and_imported(
@@ -228,12 +230,12 @@ def test_a_catalog_of_llama_factory_is_listed_and_imported(
             }
         )
     )
-    listed = column_mapping.propose(str(folder))["catalog"]
+    listed = datasets.propose_columns(str(folder))["catalog"]
     assert [(each["name"], bool(each["problem"])) for each in listed] == [
         ("mine", False),
         ("gone", True),
     ]
-    done = column_mapping.import_entries(str(folder), ["mine", "gone", "nope"])
+    done = datasets.import_entries(str(folder), ["mine", "gone", "nope"])
     assert done[0] == {"name": "mine", "as": "mine", "rows": 3}
     assert "error" in done[1]
     assert "error" in done[2]
@@ -253,6 +255,6 @@ def test_a_path_outside_the_roots_is_not_opened(
         tmp_path / "inside" / ".." / "secret.jsonl",
     ):
         with pytest.raises(Exception, match="outside"):
-            column_mapping.propose(str(path))
+            datasets.propose_columns(str(path))
     with pytest.raises(DataError, match="the whole path"):
-        column_mapping.propose("secret.jsonl")
+        datasets.propose_columns("secret.jsonl")

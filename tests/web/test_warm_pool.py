@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery import i18n
 from tunery.errors import DataError, TuneryError
+from tunery.workers import entry
 from tunery.workers.warm import QuestionBug, Superseded, WarmPool
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +74,10 @@ def test_a_question_under_way_is_asked_again_when_the_child_dies(pool: WarmPool,
     _, child = pool.ask("process")
     began, go = tmp_path / "began", tmp_path / "go"
     asked = _ask(pool, "wait_for", file=str(go), began=str(began))
-    _until(began.exists)
+    until(began.exists)
     began.unlink()
     os.kill(child, signal.SIGKILL)
-    _until(began.exists)
+    until(began.exists)
     go.touch()
     assert asked() == str(go)
 
@@ -84,7 +85,7 @@ def test_a_question_under_way_is_asked_again_when_the_child_dies(pool: WarmPool,
 def test_in_a_lane_the_newest_question_wins(pool: WarmPool, tmp_path: Path):
     began = tmp_path / "began"
     first = _ask(pool, "wait_for", lane="plan", file=str(tmp_path / "never"), began=str(began))
-    _until(began.exists)
+    until(began.exists)
     assert pool.ask("echo", lane="plan", value="new") == "new"
     assert isinstance(first(), Superseded)
 
@@ -92,7 +93,7 @@ def test_in_a_lane_the_newest_question_wins(pool: WarmPool, tmp_path: Path):
 def test_lanes_do_not_disturb_each_other(pool: WarmPool, tmp_path: Path):
     began, go = tmp_path / "began", tmp_path / "go"
     first = _ask(pool, "wait_for", lane="one", file=str(go), began=str(began))
-    _until(began.exists)
+    until(began.exists)
     assert pool.ask("echo", lane="two", value=2) == 2
     go.touch()
     assert first() == str(go)
@@ -106,24 +107,24 @@ def test_a_question_without_an_end_is_given_up(pool: WarmPool, tmp_path: Path):
 
 def test_an_idle_child_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    desk = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
-    child = pool.ask("process")[1]
-    _until(lambda: not pool.is_warm)
-    assert pool.ask("process")[1] != child
-    desk.close()
+    made = WarmPool("tests.web.warm_toys:QUESTIONS", idle_seconds=0.05, warm=False)
+    child = made.ask("process")[1]
+    until(lambda: not made.is_warm)
+    assert made.ask("process")[1] != child
+    made.close()
 
 
-def test_a_plan_of_the_demo_model_comes_from_the_desk(demo_home: Path):
+def test_a_plan_of_the_demo_model_comes_from_the_warm_process(demo_home: Path):
     words = ["--data.train=instructions", "--train.num_epochs=1", "--train.batch_size=8"]
-    desk = WarmPool()
-    made = pool.ask("plan", words=words)
-    assert made["steps"]["all"] == -(-made["rows"]["train"] // 8)
-    assert made["tokens"]["trained"] < made["tokens"]["all"]
-    assert made["fits"]
-    assert made["memory"]["total"] > 0
+    warmed = WarmPool(entry.ENTRY["questions"])
+    plan = warmed.ask("plan", words=words)
+    assert plan["steps"]["all"] == -(-plan["rows"]["train"] // 8)
+    assert plan["tokens"]["trained"] < plan["tokens"]["all"]
+    assert plan["fits"]
+    assert plan["memory"]["total"] > 0
     with pytest.raises(DataError, match="name"):
-        pool.ask("plan", words=["--data.train=identity"])
-    desk.close()
+        warmed.ask("plan", words=["--data.train=identity"])
+    warmed.close()
 
 
 def _ask(pool: WarmPool, question: str, **arguments: Any) -> Callable[[], Any]:
@@ -140,14 +141,7 @@ def _ask(pool: WarmPool, question: str, **arguments: Any) -> Callable[[], Any]:
     thread.start()
 
     def wait() -> Any:
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         return found[0]
 
     return wait
-
-
-def _until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)

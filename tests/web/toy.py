@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 import pytest
 from pydantic import Field
 
-from tunery.adapters.base import ADAPTERS
 from tunery.config import settings
-from tunery.config.adapter import FreezeConfig, FullConfig, LoraConfig
-from tunery.config.base import Section
+from tunery.config.adapters import ADAPTERS, AdapterKind
 from tunery.config.config import Config
-from tunery.config.method import PretrainConfig, SFTConfig
-from tunery.methods.base import METHODS
+from tunery.config.methods import METHODS, MethodKind
+from tunery.shape import ModelShape
 
 
-class ToyAdapter(Section):
+class ToyAdapter(AdapterKind):
     """Train what a toy would train."""
+
+    build = "tests.web.toy:no_toy"
+    writes = "adapter"
+    learning_rates = (1e-4, 1e-3)
 
     type: Literal["toy"] = "toy"
     """A toy."""
@@ -29,9 +31,16 @@ class ToyAdapter(Section):
     squeaks: bool = False
     """Whether it makes a noise."""
 
+    def trained(self, shape: ModelShape) -> int:
+        """Its wheels."""
+        return self.wheels
 
-class ToyMethod(Section):
+
+class ToyMethod(MethodKind):
     """Learn to play."""
+
+    build = "tests.web.toy:no_toy"
+    rows = "conversation"
 
     type: Literal["play"] = "play"
     """Playing."""
@@ -41,15 +50,13 @@ class ToyMethod(Section):
 
 
 @pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Register both: what an edit of the two union lines and the two registry lines does."""
-    _choose("adapter", LoraConfig | FullConfig | FreezeConfig | ToyAdapter)
-    _choose("method", SFTConfig | PretrainConfig | ToyMethod)
-    for registry, name in ((ADAPTERS, "toy"), (METHODS, "play")):
-        monkeypatch.setitem(registry._entries, name, object())
+def toys() -> Iterator[None]:
+    """Add both: what an edit of the two union lines does."""
+    _choose("adapter", Union[(*ADAPTERS, ToyAdapter)])
+    _choose("method", Union[(*METHODS, ToyMethod)])
     yield
-    _choose("adapter", LoraConfig | FullConfig | FreezeConfig)
-    _choose("method", SFTConfig | PretrainConfig)
+    _choose("adapter", Union[ADAPTERS])  # noqa: UP007
+    _choose("method", Union[METHODS])  # noqa: UP007
 
 
 def _choose(section: str, union: Any) -> None:

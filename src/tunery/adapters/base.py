@@ -1,27 +1,24 @@
-"""What an adapter is to the engine, and the table of kinds."""
+"""What the heavy half of an adapter does."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from tunery.config.adapters import AdapterKind
 from tunery.errors import ConfigError
-from tunery.registry import Registry
 
 
 class Adapter(Protocol):
-    """One way of choosing and keeping what is trained; made from its config section.
+    """One way of choosing and keeping what is trained; made by its config section."""
 
-    Its ``folder`` is the name of what it writes: ``adapter`` (PEFT's format, needs the base) or
-    ``model`` (a whole model).
-    """
-
-    folder: str
+    config: AdapterKind
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
         """Make the chosen weights trainable and everything else frozen.
@@ -39,6 +36,15 @@ class Adapter(Protocol):
         """
         ...
 
+    def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
+        """What makes the model as it was before training, for as long as the context lasts.
+
+        Returns:
+            None where that cannot be switched: the weights are trained in place, or the adapter
+            was not new when the run began.
+        """
+        ...
+
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
         """Write ``into/adapter`` or ``into/model``, in the ecosystem's own format.
 
@@ -46,12 +52,6 @@ class Adapter(Protocol):
             OSError: The disk is full or cannot be written.
         """
         ...
-
-
-ADAPTERS: Registry[Any] = Registry("adapter")
-ADAPTERS.add("lora", "tunery.adapters.lora:Lora")
-ADAPTERS.add("full", "tunery.adapters.full:Full")
-ADAPTERS.add("freeze", "tunery.adapters.freeze:Freeze")
 
 
 def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError:

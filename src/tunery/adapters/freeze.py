@@ -10,14 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from tunery.adapters.base import no_such_module
 from tunery.adapters.full import merged, write_model
-from tunery.config.adapter import FreezeConfig
+from tunery.config.adapters.freeze import FreezeConfig
 from tunery.errors import ConfigError
 
 
 class Freeze:
     """The ``freeze`` adapter."""
-
-    folder = "model"
 
     def __init__(self, config: FreezeConfig) -> None:
         self.config = config
@@ -40,9 +38,13 @@ class Freeze:
                 param.requires_grad_(True)
         return model
 
+    def off(self, model: nn.Module) -> None:
+        """The weights are trained in place."""
+        return None
+
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
         """Write ``model/``, the whole model."""
-        write_model(model, tokenizer, into / self.folder)
+        write_model(model, tokenizer, into / self.config.writes)
 
     def _extra(self, model: nn.Module) -> list[nn.Module]:
         modules = dict(model.named_modules())

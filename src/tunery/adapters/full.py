@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunery.config.adapter import FullConfig
+from tunery.config.adapters.full import FullConfig
 from tunery.models.load import load_adapter
 from tunery.storage import full_disk
 
@@ -18,8 +18,6 @@ MAX_SHARD_BYTES = 5 * 10**9
 
 class Full:
     """The ``full`` adapter: nothing is added, everything is trained."""
-
-    folder = "model"
 
     def __init__(self, config: FullConfig) -> None:
         self.config = config
@@ -31,9 +29,13 @@ class Full:
             param.requires_grad_(True)
         return model
 
+    def off(self, model: nn.Module) -> None:
+        """The weights are trained in place."""
+        return None
+
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
         """Write ``model/``: config, safetensors shards, tokenizer and chat template."""
-        write_model(model, tokenizer, into / self.folder)
+        write_model(model, tokenizer, into / self.config.writes)
 
 
 def merged(model: Any, adapter: Path | None) -> Any:

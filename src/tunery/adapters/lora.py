@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tunery.adapters.base import no_such_module
-from tunery.config.adapter import LoraConfig
+from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.models.load import load_adapter
 from tunery.storage import write_tensors
@@ -23,15 +25,15 @@ NAME = "default"
 class Lora:
     """The ``lora`` adapter: fp32 matrices beside frozen layers in the compute dtype."""
 
-    folder = "adapter"
-
     def __init__(self, config: LoraConfig) -> None:
         self.config = config
+        self._new = True
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
         """Add new matrices, or go on with those of an adapter folder of the same shape."""
         for param in model.parameters():
             param.requires_grad_(False)
+        self._new = adapter is None
         if adapter is not None:
             lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
             self._same_shape(lora.peft_config[NAME], adapter)
@@ -50,10 +52,15 @@ class Lora:
                 param.data = param.data.float()
         return lora
 
+    def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
+        """Without its matrices, the model is the base; that is where a new adapter began."""
+        assert isinstance(model, PeftModel)
+        return model.disable_adapter if self._new else None
+
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
         """Write ``adapter/`` as PEFT does: adapter_config.json, adapter_model.safetensors."""
         assert isinstance(model, PeftModel)
-        folder = into / self.folder
+        folder = into / self.config.writes
         folder.mkdir()
         tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
         write_tensors(folder / "adapter_model.safetensors", tensors)

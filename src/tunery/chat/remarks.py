@@ -20,6 +20,8 @@ CUT_RIGHT = "cut at the end to fit max_length"
 CUT_LEFT = "cut at the start to fit max_length"
 SPLIT = "split to fit max_length"
 REJECTED = "rejected by the chat template"
+PROMPTS_DIFFER = "the template writes the prompt of the two answers differently"
+NO_DIFFERENCE = "the two answers are the same once cut to max_length"
 
 
 def in_words(remark: str) -> str:
@@ -51,4 +53,8 @@ def in_words(remark: str) -> str:
             return t("split to fit max_length")
         case "rejected by the chat template":
             return t("rejected by the chat template")
+        case "the template writes the prompt of the two answers differently":
+            return t("the template writes the prompt of the two answers differently")
+        case "the two answers are the same once cut to max_length":
+            return t("the two answers are the same once cut to max_length")
     return remark

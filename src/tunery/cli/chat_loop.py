@@ -12,7 +12,7 @@ from tunery.cli.chat_view import View, footer, heading, view_for
 from tunery.cli.console import err, out, print_error, print_warning
 from tunery.errors import TuneryError, did_you_mean
 from tunery.i18n import t
-from tunery.services import transcript
+from tunery.services import chat as chat_service
 from tunery.services.chat import Chat, Said
 
 EXIT_INTERRUPTED = 130
@@ -184,7 +184,7 @@ class Loop:
     def _save(self, rest: str, force: bool = False) -> None:
         if not rest:
             raise TuneryError(t("/save needs the name of a file."))
-        transcript.save(
+        chat_service.save_transcript(
             Path(rest), [(s.label, s.messages) for s in self.chat.speakers], force=force
         )
         self._note(t("Saved to {path}.", path=rest))
@@ -192,7 +192,7 @@ class Loop:
     def _load(self, rest: str) -> None:
         if not rest:
             raise TuneryError(t("/load needs the name of a file."))
-        messages = transcript.load(Path(rest))
+        messages = chat_service.load_transcript(Path(rest))
         for speaker in self.chat.speakers:
             speaker.messages = list(messages)
         count = len(messages)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tunery.cli.console import err, out, print_json
 from tunery.cli.data_preview import preview
-from tunery.config.load import from_tokens
+from tunery.config.load import Loaded, from_tokens
 from tunery.i18n import t, translated
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def check(
     """Read every row of a dataset and say everything that is wrong with it.
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
-    of a run's data section works here, such as --data.records_at data.
+    of a run's data section works here, such as --data.records_at data; with --method.type it is
+    also checked that the method can learn from these rows.
 
     Args:
         name: A name, a file, a folder, or hf:owner/name[:subset][@split].
@@ -98,9 +99,11 @@ def check(
     """
     from tunery.services import datasets
 
-    config = _config(settings, format, columns, catalog)
+    loaded = _loaded(settings, format, columns, catalog)
+    asked = any(path.startswith("method") and o != "default" for path, o in loaded.origins.items())
+    wanted = loaded.config.method.rows if asked else None
     with _progress(not json) as progress:
-        found = datasets.check(name, config, progress=progress)
+        found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
     if report is not None:
         datasets.write_report(found, report)
     if json:
@@ -177,6 +180,12 @@ def _config(
     settings: tuple[str, ...], format: str | None, columns: str | None, catalog: Path | None
 ) -> DataConfig:
     """The data section from the command's own options and the settings beside them."""
+    return _loaded(settings, format, columns, catalog).config.data
+
+
+def _loaded(
+    settings: tuple[str, ...], format: str | None, columns: str | None, catalog: Path | None
+) -> Loaded:
     words = list(settings)
     if format is not None:
         words += ["--data.format", format]
@@ -185,7 +194,7 @@ def _config(
     for pair in columns.split(",") if columns else ():
         ours, _, theirs = pair.partition("=")
         words += [f"--data.columns.{ours.strip()}={theirs.strip()}"]
-    return from_tokens(words, options=OPTIONS).config.data
+    return from_tokens(words, options=OPTIONS)
 
 
 @contextmanager

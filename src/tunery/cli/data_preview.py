@@ -21,7 +21,7 @@ from tunery.i18n import t
 
 if TYPE_CHECKING:
     from tunery.config.config import Config
-    from tunery.services.preview import Shown
+    from tunery.services.datasets import ShownRow
 
 Flag = Annotated[bool, Parameter(negative="")]
 Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
@@ -83,7 +83,7 @@ def preview(
         json: Print JSON.
     """
     from tunery.cli.progress import model_progress
-    from tunery.services import preview as service
+    from tunery.services import datasets
 
     words = [*settings, *_variables(variables or [])]
     given = {
@@ -99,17 +99,17 @@ def preview(
             words += [flag, str(value)]
     config = from_tokens(words, options=OPTIONS).config
     with model_progress(as_json=False) as fetching:
-        service.fetch_model(config, fetching)
+        datasets.fetch_model(config, fetching)
     if stats:
         with _progress(not json) as progress:
-            summary = service.statistics(name, config, progress=progress)
+            summary = datasets.statistics(name, config, progress=progress)
         print_json(summary) if json else _show_statistics(summary)
         return
-    shown = service.show(name, config, row=row)
+    shown = datasets.show_row(name, config, row=row)
     if json:
         if shown.example.dropped:
             print_warning(_dropped(shown, config))
-        print_json(service.pick(shown, part).as_dict())
+        print_json(datasets.pick_part(shown, part).as_dict())
         return
     _show_row(name, shown, config, part, boundaries=boundaries)
 
@@ -140,11 +140,11 @@ def _variables(given: list[str]) -> list[str]:
 
 
 def _show_row(
-    name: str, shown: Shown, config: Config, part: int | None, *, boundaries: bool
+    name: str, shown: ShownRow, config: Config, part: int | None, *, boundaries: bool
 ) -> None:
-    from tunery.services.preview import pick
+    from tunery.services.datasets import pick_part
 
-    chosen = pick(shown, part)
+    chosen = pick_part(shown, part)
     head = t("{name}, row {row} of {rows}", name=name, row=shown.row, rows=f"{shown.rows:,}")
     detail = t("{place} · template {template}", place=shown.place, template=shown.template)
     out.print(Text.assemble((head, "bold"), "  ", (detail, "dim")), soft_wrap=True)
@@ -182,7 +182,7 @@ def _show_row(
         print_warning(_dropped(shown, config))
 
 
-def _dropped(shown: Shown, config: Config) -> str:
+def _dropped(shown: ShownRow, config: Config) -> str:
     return t(
         "A run would leave this row out: {why} (data.max_length={length}).",
         why=in_words(shown.example.dropped),

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tunery.cli.console import out, print_json
 from tunery.i18n import t
-from tunery.services.doctor import Finding, examine
+from tunery.services.machine import Finding, examine
 
 app = App(name="doctor", help=t("Look at this machine: packages, device, memory, disks, hub."))
 

@@ -14,7 +14,7 @@ from tunery.cli.console import err, out, print_json
 from tunery.cli.progress import model_progress
 from tunery.env import human_bytes
 from tunery.i18n import t
-from tunery.services import exporting
+from tunery.services import export as export_service
 
 app = App(name="export", help=t("Write a run's result as an adapter or a merged model."))
 
@@ -55,7 +55,7 @@ def export(
             elif not json:
                 err.print(Text(f"{text} ..."), soft_wrap=True)
 
-        done = exporting.export(
+        done = export_service.export(
             run,
             folder,
             to=to,
@@ -72,7 +72,7 @@ def export(
     return 0
 
 
-def _show(done: exporting.Exported) -> None:
+def _show(done: export_service.Exported) -> None:
     parity = done.report["parity"]
     out.print(
         Text.assemble(

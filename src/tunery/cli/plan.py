@@ -9,7 +9,7 @@ from tunery.cli.console import out, print_warning
 from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.services import words
-from tunery.services.planning import Plan
+from tunery.services.runs import Plan
 
 
 def show(plan: Plan) -> None:

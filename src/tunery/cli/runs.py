@@ -20,7 +20,8 @@ from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
 from tunery.runs.verify import doctor
-from tunery.services import notify, training, words
+from tunery.services import notify, words
+from tunery.services import runs as run_service
 
 app = App(name="runs", help=t("List, follow, stop, resume, verify and delete runs."))
 
@@ -61,7 +62,7 @@ def show(name: str, *, json: Json = False) -> None:
         json: Print one JSON object.
     """
     folder = open_run(name)
-    came = training.outcome(folder)
+    came = run_service.outcome(folder)
     if json:
         print_json(came.as_dict())
         return
@@ -99,7 +100,7 @@ def stop(
         grace: Seconds it may take to save; by default its train.stop_grace_seconds.
         json: Print one JSON object.
     """
-    state = training.stop(name, grace_seconds=grace)
+    state = run_service.stop(name, grace_seconds=grace)
     if json:
         print_json(state.as_dict())
     else:
@@ -127,7 +128,7 @@ def resume(
         detach: Continue in the background and return at once.
         json: Print the events as JSON lines, and the outcome as the last one.
     """
-    resumed = training.resume(name, allow_drift=allow_drift or ())
+    resumed = run_service.resume(name, allow_drift=allow_drift or ())
     folder = resumed.folder
     if json and not detach:
         print_line({"type": "prepared", "name": folder.name, "folder": str(folder.path),

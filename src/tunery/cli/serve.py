@@ -41,11 +41,11 @@ def serve(
     """
     from tunery.cli.progress import model_progress
     from tunery.models.ensure import ensure
-    from tunery.services.serving import split
+    from tunery.services.chat import split_served
 
     with model_progress(as_json=json) as progress:
         for name in models:
-            ensure(split(name)[1], progress=progress)
+            ensure(split_served(name)[1], progress=progress)
     words = ["--host", host, "--port", str(port)]
     words += ["--root-path", root_path] if root_path else []
     words += [word for url in public_url or () for word in ("--public-url", url)]

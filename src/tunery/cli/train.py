@@ -14,10 +14,11 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.progress import model_progress
 from tunery.cli.watch import watch
-from tunery.config.load import dump, from_tokens
+from tunery.config.load import Loaded, dump, from_tokens
 from tunery.i18n import t
-from tunery.services import planning, training, words
-from tunery.services.preparing import Listener, quiet
+from tunery.runs.folder import RunFolder
+from tunery.services import runs, words
+from tunery.services.runs import Listener, quiet
 
 app = App(
     name="train",
@@ -60,8 +61,8 @@ def train(
     with model_progress(as_json=json) as progress:
         show = partial(_rows, err if detach else out)  # with --detach stdout is the name alone
         to = Listener(progress=progress) if json else Listener(show, print_warning, progress)
-        folder = training.prepare(loaded, name, to=to)
-    training.start(folder)
+        folder = runs.prepare(loaded, name, to=to)
+    runs.start(folder)
     if detach:
         return _detached(folder, as_json=json)
     if json:
@@ -89,7 +90,7 @@ def plan(
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)
     with model_progress(as_json=json) as progress:
         to = Listener(progress=progress) if json else Listener(quiet, print_warning, progress)
-        made = planning.plan(loaded, measure=measure, to=to)
+        made = runs.plan(loaded, measure=measure, to=to)
     if json:
         print_json(made.as_dict())
     else:
@@ -97,10 +98,10 @@ def plan(
     return 0 if made.fits else 1
 
 
-def _dry_run(loaded: training.Loaded, *, as_json: bool) -> int:
+def _dry_run(loaded: Loaded, *, as_json: bool) -> int:
     with model_progress(as_json=as_json) as progress:
         to = Listener(progress=progress) if as_json else Listener(quiet, print_warning, progress)
-        made = planning.plan(loaded, to=to)
+        made = runs.plan(loaded, to=to)
     if as_json:
         print_json({"config": loaded.config.model_dump(mode="json"), "plan": made.as_dict()})
     else:
@@ -109,9 +110,9 @@ def _dry_run(loaded: training.Loaded, *, as_json: bool) -> int:
     return 0 if made.fits else 1
 
 
-def _detached(folder: training.RunFolder, *, as_json: bool) -> int:
+def _detached(folder: RunFolder, *, as_json: bool) -> int:
     if as_json:
-        print_json(training.outcome(folder).state.as_dict())
+        print_json(runs.outcome(folder).state.as_dict())
         return 0
     out.print(Text(folder.name, style="bold"))
     for command in (f"tunery runs follow {folder.name}", f"tunery runs stop {folder.name}"):

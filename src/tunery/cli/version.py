@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from tunery.cli.console import out, print_json
 from tunery.i18n import t
-from tunery.services.doctor import versions
+from tunery.services.machine import versions
 
 app = App(name="version", help=t("Show the version of Tunery, Python, torch and the rest."))
 

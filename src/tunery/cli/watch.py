@@ -16,7 +16,7 @@ from tunery.cli.live import View, print_line, view_for
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
-from tunery.services import training, words
+from tunery.services import runs, words
 
 EXIT_INTERRUPTED = 130
 
@@ -79,7 +79,7 @@ def watch(
 
 def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: bool) -> Ending:
     asked: float | None = None
-    for events in training.news(folder, offset):
+    for events in runs.follow_run(folder, offset):
         view.show(events)
         if signals.count and not own:
             view.say(t("The run goes on. Watch it again: tunery runs follow {run}",
@@ -87,24 +87,24 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
             return "left"
         if signals.count and asked is None:
             asked = time.monotonic()
-            grace = training.grace(folder)
-            training.ask_to_stop(folder)
+            grace = runs.grace(folder)
+            runs.ask_to_stop(folder)
             view.say(t("Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
                        "to leave it to itself.", seconds=grace))  # fmt: skip
         if signals.count > 1:
             view.say(t("Left in the background. Watch it: tunery runs follow {run}",
                        run=folder.name))  # fmt: skip
             return "left"
-        if asked is not None and time.monotonic() - asked > training.grace(folder):
+        if asked is not None and time.monotonic() - asked > runs.grace(folder):
             view.say(t("It did not save in time and is ended by force."))
-            training.end(folder)
+            runs.end(folder)
     return "ended"
 
 
 def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
     """Show what came of a run and return the exit status for it."""
-    came = training.outcome(folder)
-    error = training.failure(came.state)
+    came = runs.outcome(folder)
+    error = runs.failure(came.state)
     if as_json:
         failed = {"error": error.as_dict()} if error else {}
         print_line({"type": "outcome", **came.as_dict(), **failed})
@@ -116,7 +116,7 @@ def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
     return error.exit_status if error else 0
 
 
-def show(came: training.Outcome) -> None:
+def show(came: runs.Outcome) -> None:
     """Print an outcome: answers, diagnosis, places, next commands."""
     state = came.state
     head = Text.assemble(
@@ -145,7 +145,7 @@ def show(came: training.Outcome) -> None:
         out.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
 
-def _answers(answers: list[training.Answers]) -> None:
+def _answers(answers: list[runs.Answers]) -> None:
     if not answers:
         return
     if not out.is_terminal:
@@ -168,7 +168,7 @@ def _forgetting(value: float) -> Text:
     return Text(text, style="yellow" if value > 0.3 else "")
 
 
-def _places(came: training.Outcome) -> None:
+def _places(came: runs.Outcome) -> None:
     labels = {
         "adapter": t("adapter"),
         "model": t("model"),

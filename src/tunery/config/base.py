@@ -1,13 +1,26 @@
-"""The base of every config class: frozen, strict about names, documented field by field."""
+"""The bases of every config class: frozen, strict about names, documented field by field.
+
+A ``Section`` is a group of settings. A ``Kind`` is a section of which there are several, told apart
+by ``type``: it carries its settings and the light half of its behaviour (costs, rules, what it
+needs), and names its heavy half, which is imported only when it is made.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+Finding = tuple[str, str, str]
+"""A setting that contradicts another: its path, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,54 @@ class Section(BaseModel):
         if wrong:
             raise ValidationError.from_exception_data(cls.__name__, wrong)
         return handler(data)
+
+
+class Kind(Section):
+    """One of several sections that stand for each other, chosen by ``type``.
+
+    Attributes:
+        build: ``module:attribute`` of the heavy half; it is called with this section first.
+        extra: The extra of the package that brings the libraries it needs; empty for none.
+    """
+
+    build: ClassVar[str]
+    extra: ClassVar[str] = ""
+
+    def make(self, *args: Any, **objects: Any) -> Any:
+        """Import the heavy half and make it from these settings.
+
+        Raises:
+            ConfigError: A library that it needs is not installed; the remedy installs it.
+        """
+        module, _, attribute = self.build.partition(":")
+        try:
+            build = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if not self.extra or (error.name or "").startswith("tunery"):
+                raise
+            raise ConfigError(
+                t("{kind} needs the package {package}.", kind=tag(type(self)), package=error.name),
+                fix=t("Install it: pip install 'tunery[{extra}]'", extra=self.extra),
+            ) from error
+        return build(self, *args, **objects)
+
+    def excludes(self, config: Any) -> Iterator[Finding]:
+        """Settings that this kind cannot be run with; ``config`` is the whole ``Config``."""
+        yield from ()
+
+    def advises(self, config: Any) -> Iterator[str]:
+        """What is allowed with this kind and unwise, in sentences; ``config`` is the whole."""
+        yield from ()
+
+
+def tag(kind: type[BaseModel]) -> str:
+    """The ``type`` that chooses a kind."""
+    return str(kind.model_fields["type"].default)
+
+
+def kinds(union: Any) -> tuple[type[Any], ...]:
+    """The kinds of a tagged union, in order; the first is the default."""
+    return get_args(get_args(union)[0])
 
 
 def _kinds(annotation: Any) -> set[Any]:

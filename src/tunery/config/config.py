@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from tunery.config.adapter import AdapterConfig, LoraConfig
-from tunery.config.base import Section
+from tunery.config.adapters import ADAPTERS, AdapterConfig
+from tunery.config.base import Kind, Section
 from tunery.config.checkpoint import CheckpointConfig
 from tunery.config.data import DataConfig
 from tunery.config.evaluate import EvaluateConfig
-from tunery.config.method import MethodConfig, SFTConfig
+from tunery.config.methods import METHODS, MethodConfig
 from tunery.config.model import ModelConfig
-from tunery.config.optim import OptimConfig
+from tunery.config.optimizers import OPTIMIZERS, OptimConfig
 from tunery.config.train import TrainConfig
 
 
@@ -29,13 +30,13 @@ class Config(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     """The training rows."""
 
-    method: MethodConfig = Field(default_factory=SFTConfig)
+    method: MethodConfig = Field(default_factory=METHODS[0])
     """What is learned from a row."""
 
-    adapter: AdapterConfig = Field(default_factory=LoraConfig)
+    adapter: AdapterConfig = Field(default_factory=ADAPTERS[0])
     """Which weights are trained."""
 
-    optim: OptimConfig = Field(default_factory=OptimConfig)
+    optim: OptimConfig = Field(default_factory=OPTIMIZERS[0])
     """Optimizer and learning rate."""
 
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -46,6 +47,13 @@ class Config(Section):
 
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     """What is saved."""
+
+    def kinds(self) -> Iterator[Kind]:
+        """The chosen kinds, in the order of the sections."""
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if isinstance(section, Kind):
+                yield section
 
     @field_validator("model", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.config import explain, read
+from tunery.config import explain, read, settings
 from tunery.config.config import Config
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -69,6 +69,7 @@ def read_frozen(path: Path) -> Config:
     """
     document = read.read_file(path)
     values = {key: value for key, value in document.values.items() if key != META}
+    values = with_types(values)
     lines = document.lines
 
     def where(name: str) -> str:
@@ -85,6 +86,30 @@ def read_frozen(path: Path) -> Config:
         explain.fail(problems)
     assert config is not None
     return config
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as this version would have written them: what a record lacks has its default.
+
+    A setting that came later has a default that does what was done before it; where one day it
+    cannot, its value is written here by the ``format`` of ``_run``. A record that is no longer
+    understood comes back as it is.
+    """
+    config, _ = explain.validate(with_types(values))
+    return dict(values) if config is None else config.model_dump(mode="json")
+
+
+def with_types(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the ``type`` of sections that had none when the record was written."""
+    filled = dict(values)
+    for path, variants in settings.tagged().items():
+        *outer, last = path.split(".")
+        inside: Any = filled
+        for name in outer:
+            inside = inside.get(name) if isinstance(inside, dict) else None
+        if isinstance(inside, dict) and isinstance(inside.get(last), Mapping):
+            inside[last] = {"type": next(iter(variants)), **inside[last]}
+    return filled
 
 
 def read_frozen_meta(path: Path) -> dict[str, Any]:

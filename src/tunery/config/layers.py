@@ -78,11 +78,11 @@ class Merged:
         """Put a layer on top."""
         values = expand(layer.values)
         for section, variants in settings.tagged().items():
-            given = values.get(section)
-            if isinstance(given, dict) and "type" in given:
-                current = self.values.get(section) or {}
-                if given["type"] != current.get("type", next(iter(variants))):
-                    self._drop(section)
+            given = settings.value_at(values, f"{section}.type")
+            if given is not None:
+                current = settings.value_at(self.values, f"{section}.type")
+                if given != (current or next(iter(variants))):
+                    self._drop_variant(section)
         for one, other in (*EXCLUSIVE, *((b, a) for a, b in EXCLUSIVE)):
             if settings.value_at(values, one) and not settings.value_at(values, other):
                 self._drop(other)
@@ -91,9 +91,11 @@ class Merged:
     def fill_types(self) -> None:
         """Write the default ``type`` into each section that names none."""
         for section, variants in settings.tagged().items():
-            given = self.values.setdefault(section, {})
-            if isinstance(given, dict):
-                given.setdefault("type", next(iter(variants)))
+            inside: Any = self.values
+            for name in section.split("."):
+                inside = inside.setdefault(name, {}) if isinstance(inside, dict) else None
+            if isinstance(inside, dict):
+                inside.setdefault("type", next(iter(variants)))
 
     def _merge(
         self, below: dict[str, Any], above: Mapping[str, Any], path: str, layer: Layer
@@ -114,6 +116,14 @@ class Merged:
                 below[key] = as_written(setting, here, value, layer.raw)
             if not inside or here not in _group_paths():
                 self.sources[here] = layer
+
+    def _drop_variant(self, section: str) -> None:
+        """Drop what only the former variant of a section has; what all share stays."""
+        inside = settings.value_at(self.values, section)
+        for name in list(inside) if isinstance(inside, dict) else ():
+            setting = settings.find(f"{section}.{name}")
+            if setting is None or setting.variant is not None or name == "type":
+                self._drop(f"{section}.{name}")
 
     def _drop(self, path: str) -> None:
         *sections, last = path.split(".")

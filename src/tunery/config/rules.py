@@ -9,16 +9,15 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from tunery.config.adapter import FreezeConfig, FullConfig, LoraConfig
+from tunery.config.base import Finding
 from tunery.config.config import Config
 from tunery.config.explain import Problem, Where, fail, nowhere
-from tunery.config.method import PretrainConfig
 from tunery.i18n import t
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _CODE = re.compile(r"[A-Z]\d{3}")
-HIGH_FULL_RATE = 1e-4  # above it full training of a trained model usually wrecks it
-LOW_LORA_RATE = 1e-5  # below it LoRA's small matrices hardly move in a usual run
+LOW_RATE, HIGH_RATE = 0.1, 2.0
+"""A rate below the first or above the second of the usual span, as a factor, is worth a word."""
 
 
 def check(config: Config) -> None:
@@ -37,27 +36,37 @@ def contradictions(config: Config, where: Where = nowhere) -> Iterator[Problem]:
         config: The settings.
         where: Gives the place of a setting, for the message.
     """
-    for rule in (_data, _model, _method, _optim, _evaluate, _adapter):
-        for path, message, fix in rule(config):
-            yield Problem(path, message, fix, where(path))
+    found = [finding for rule in (_data, _model, _method, _evaluate) for finding in rule(config)]
+    found += [finding for kind in config.kinds() for finding in kind.excludes(config)]
+    for path, message, fix in found:
+        yield Problem(path, message, fix, where(path))
 
 
 def warnings(config: Config) -> Iterator[str]:
     """Find what is allowed and unwise, in sentences."""
-    rate, adapter = config.optim.learning_rate, config.adapter
-    if isinstance(adapter, FullConfig | FreezeConfig) and rate > HIGH_FULL_RATE:
+    low, high = usual_rates(config)
+    rate = config.optim.learning_rate
+    if not low * LOW_RATE <= rate <= high * HIGH_RATE:
         yield t(
-            "optim.learning_rate {rate:g} is high for adapter.type={kind}; 1e-5 to 5e-5 is usual.",
+            "optim.learning_rate {rate:g} is unusual for adapter.type={adapter} with "
+            "method.type={method}; {low:g} to {high:g} is usual.",
             rate=rate,
-            kind=adapter.type,
+            adapter=config.adapter.type,
+            method=config.method.type,
+            low=low,
+            high=high,
         )
-    if isinstance(adapter, LoraConfig) and rate < LOW_LORA_RATE:
-        yield t("optim.learning_rate {rate:g} is low for LoRA; 1e-4 to 1e-3 is usual.", rate=rate)
-    if config.optim.schedule == "constant" and config.optim.min_learning_rate_ratio > 0:
-        yield t("optim.min_learning_rate_ratio does nothing with optim.schedule=constant.")
+    for kind in config.kinds():
+        yield from kind.advises(config)
 
 
-Found = Iterator[tuple[str, str, str]]
+def usual_rates(config: Config) -> tuple[float, float]:
+    """The usual span of learning rates for these settings."""
+    low, high = config.adapter.learning_rates
+    return low * config.method.rate_scale, high * config.method.rate_scale
+
+
+Found = Iterator[Finding]
 
 
 def _missing(config: Config) -> Iterator[Problem]:
@@ -109,55 +118,11 @@ def _model(config: Config) -> Found:
 
 
 def _method(config: Config) -> Found:
-    if not isinstance(config.method, PretrainConfig):
-        return
-    if config.model.template is not None:
-        yield (
-            "model.template",
-            t(
-                "model.template and method.type=pretrain exclude each other: "
-                "plain text has no template."
-            ),
-            t("Take model.template out, or use method.type=sft."),
-        )
-    if config.data.loss_on == "last":
-        yield (
-            "data.loss_on",
-            t(
-                "data.loss_on=last and method.type=pretrain exclude each other: "
-                "every token is trained."
-            ),
-            t("Take data.loss_on out, or use method.type=sft."),
-        )
-    if config.data.replay.num_prompts:
+    if config.data.replay.num_prompts and not config.method.replays:
         yield (
             "data.replay.num_prompts",
-            t("data.replay needs method.type=sft; this run uses method.type=pretrain."),
-            t("Set data.replay.num_prompts to 0, or use method.type=sft."),
-        )
-
-
-def _optim(config: Config) -> Found:
-    optim = config.optim
-    if (
-        optim.warmup_steps is not None
-        and {"warmup_steps", "warmup_ratio"} <= optim.model_fields_set
-    ):
-        default = type(optim).model_fields["warmup_ratio"].default
-        if optim.warmup_ratio != default:
-            yield (
-                "optim.warmup_steps",
-                t("optim.warmup_steps and optim.warmup_ratio exclude each other; both are set."),
-                t("Keep one of them."),
-            )
-    if not all(0 <= beta < 1 for beta in optim.betas):
-        yield (
-            "optim.betas",
-            t(
-                "optim.betas must be two numbers from 0 to below 1, got {found}.",
-                found=list(optim.betas),
-            ),
-            t("The usual ones are [0.9, 0.999]."),
+            t("data.replay does not go with method.type={kind}.", kind=config.method.type),
+            t("Set data.replay.num_prompts to 0, or choose another method.type."),
         )
 
 
@@ -175,14 +140,4 @@ def _evaluate(config: Config) -> Found:
             "evaluate.patience",
             t("evaluate.patience needs an evaluation to wait for; this run has none."),
             t("Set evaluate.split (such as 0.1) or evaluate.datasets, and evaluate.every."),
-        )
-
-
-def _adapter(config: Config) -> Found:
-    adapter = config.adapter
-    if isinstance(adapter, LoraConfig) and not adapter.target_modules:
-        yield (
-            "adapter.target_modules",
-            t("adapter.target_modules is empty: no weight would be trained."),
-            t("Use all-linear, or names such as [q_proj, v_proj]."),
         )

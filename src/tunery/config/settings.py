@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tunery import i18n
-from tunery.config.base import WholeText
+from tunery.config.base import WholeText, tag
 from tunery.config.config import Config
 from tunery.i18n import t
 
@@ -158,13 +158,23 @@ def by_path() -> dict[str, tuple[Setting, ...]]:
 def tagged() -> dict[str, dict[str, type[BaseModel]]]:
     """Find the sections that have a ``type``: path -> type -> class, the default first."""
     found: dict[str, dict[str, type[BaseModel]]] = {}
-    for name, info in Config.model_fields.items():
-        variants = models_of(info.annotation)
-        if len(variants) > 1:
-            default = type(info.get_default(call_default_factory=True))
-            ordered = sorted(variants, key=lambda model: model is not default)
-            found[name] = {_tag(model): model for model in ordered}
+
+    def look(model: type[BaseModel], path: str) -> None:
+        for name, info in model.model_fields.items():
+            here, variants = _join(path, name), models_of(info.annotation)
+            if len(variants) > 1:
+                found[here] = _tags(info, variants)
+            for each in variants:
+                look(each, here)
+
+    look(Config, "")
     return found
+
+
+def _tags(info: FieldInfo, variants: Sequence[type[BaseModel]]) -> dict[str, type[BaseModel]]:
+    default = type(info.get_default(call_default_factory=True))
+    ordered = sorted(variants, key=lambda model: model is not default)
+    return {tag(model): model for model in ordered}
 
 
 def find(path: str) -> Setting | None:
@@ -239,18 +249,31 @@ def chinese() -> dict[str, str]:
 
 
 def _walk(
-    model: type[BaseModel], path: str, key: str, variant: str | None
+    model: type[BaseModel],
+    path: str,
+    key: str,
+    variant: str | None,
+    *,
+    without: Collection[str] = (),
 ) -> Iterator[Setting | Group]:
     for name, info in model.model_fields.items():
+        if name in without:
+            continue
         here, here_key = _join(path, name), _join(key, name)
         variants = models_of(info.annotation)
         if len(variants) > 1:
             yield Group(here_key, here, None, _sentence(info.description))
-            yield _type_setting(here, here_key, info)
+            yield _type_setting(here, here_key, info, variants)
+            shared = _shared(variants)
+            for field in shared:
+                yield _setting(
+                    _join(here, field), _join(here_key, field), here, variant,
+                    variants[0].model_fields[field],
+                )  # fmt: skip
             for each in variants:
-                tag = _tag(each)
-                yield Group(f"{here_key}.{tag}", here, tag, _doc(each))
-                yield from _walk(each, here, f"{here_key}.{tag}", tag)
+                name_ = tag(each)
+                yield Group(f"{here_key}.{name_}", here, name_, _doc(each))
+                yield from _walk(each, here, f"{here_key}.{name_}", name_, without=shared)
         elif variants:
             yield Group(here_key, here, None, _doc(variants[0]))
             yield from _walk(variants[0], here, here_key, variant)
@@ -274,8 +297,26 @@ def _setting(path: str, key: str, section: str, variant: str | None, info: Field
     )
 
 
-def _type_setting(path: str, key: str, info: FieldInfo) -> Setting:
-    tags = tuple(tagged()[path])
+def _shared(variants: Sequence[type[BaseModel]]) -> list[str]:
+    """The fields that all variants of a section have from one base."""
+    first, *others = variants
+    return [
+        name
+        for name, info in first.model_fields.items()
+        if name != "type"
+        and all(
+            name in other.model_fields
+            and other.model_fields[name].default == info.default
+            and other.model_fields[name].description == info.description
+            for other in others
+        )
+    ]
+
+
+def _type_setting(
+    path: str, key: str, info: FieldInfo, variants: Sequence[type[BaseModel]]
+) -> Setting:
+    tags = tuple(_tags(info, variants))
     return Setting(
         path=f"{path}.type",
         key=f"{key}.type",
@@ -287,10 +328,6 @@ def _type_setting(path: str, key: str, info: FieldInfo) -> Setting:
         bounds="",
         english=_sentence(info.description),
     )
-
-
-def _tag(model: type[BaseModel]) -> str:
-    return model.model_fields["type"].default
 
 
 def _words(kind: Any) -> str:

@@ -53,9 +53,7 @@ def find(
     """
     dataset = _find(name, catalog)
     if fmt is not None:
-        # Who names the format says how pairs and labelled rows are to be read.
-        kept = tuple(p for p in dataset.problems if p.code not in ("E503", "E505"))
-        dataset = replace(dataset, format=fmt, problems=kept)
+        dataset = replace(dataset, format=fmt)
     if columns:
         dataset = replace(dataset, columns={**dataset.columns, **columns})
     return dataset

@@ -1,25 +1,27 @@
 """Rows of token ids -> one packed batch, without padding.
 
-Shapes: N tokens of the batch, S segments, K trained tokens.
+Shapes: N tokens of the batch, S segments, B rows, G groups, K trained tokens.
 
 A token carries loss through the hidden state before it: the first token of a row is never
 trained, and what follows a row's last trained token changes neither loss nor gradient of a
 causal model. ``collate`` therefore leaves that tail out (``trim``): the last answer's end token
 and the line break after it need not be computed. What several rows begin with is laid down once
-(``share_prefixes``, see ``data.prefixes``).
+(``share_prefixes``, see ``data.prefixes``), such as the prompt of a pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tunery.data.groups import TokenRow
+from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.prefixes import alone, share
 
 
@@ -36,7 +38,12 @@ class Batch:
         trained_index_K: Positions in N whose hidden state predicts a trained token, row by row;
             a position that rows share may be there several times. int64.
         target_ids_K: The token predicted there. int64.
-        rows: The caller's number for each row (by default 0, 1, ...).
+        row_K: The row of each trained token, ascending. int64.
+        group_B: The group of each row, ascending from 0. int64.
+        streams: Further numbers beside ``target_ids_K``, by name. fp32, shape ``[K]`` each.
+        facts: Numbers of each group, by name; not a number where a group has none. fp32, shape
+            ``[G]`` each.
+        rows: The caller's number for each row (by default 0, 1, ...), or for its group.
         num_tokens: Tokens of the rows, before anything is left out or shared; what throughput
             counts.
         lengths: Tokens of each segment; plain numbers, so that no device is asked.
@@ -52,6 +59,10 @@ class Batch:
     segments: Tensor
     trained_index_K: Tensor
     target_ids_K: Tensor
+    row_K: Tensor
+    group_B: Tensor
+    streams: Mapping[str, Tensor]
+    facts: Mapping[str, Tensor]
     rows: tuple[int, ...]
     num_tokens: int
     lengths: tuple[int, ...]
@@ -65,9 +76,14 @@ class Batch:
         """How many tokens carry loss (K)."""
         return self.target_ids_K.numel()
 
+    @property
+    def num_groups(self) -> int:
+        """How many groups its rows make (G)."""
+        return int(self.group_B[-1]) + 1
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device; host memory is pinned by the caller if it matters."""
-        moved = {
+        moved: dict[str, Any] = {
             name: getattr(self, name).to(device, non_blocking=True)
             for name in (
                 "input_ids",
@@ -76,8 +92,15 @@ class Batch:
                 "segments",
                 "trained_index_K",
                 "target_ids_K",
+                "row_K",
+                "group_B",
             )
         }
+        for name in ("streams", "facts"):
+            moved[name] = {
+                key: values.to(device, non_blocking=True)
+                for key, values in getattr(self, name).items()
+            }
         return replace(self, **moved)
 
     @property
@@ -106,9 +129,14 @@ class Batch:
         )
 
     def one_by_one(self) -> list[Batch]:
-        """Split into batches of one row each, for models whose rows cannot be packed."""
+        """Split into batches of one row each, for models whose rows cannot be packed.
+
+        Each keeps the facts of its row's group.
+        """
         device = self.input_ids.device
         counts = list(self.trained_counts)
+        streams = {name: values.split(counts) for name, values in self.streams.items()}
+        groups = self.group_B.tolist()
         indices = self.trained_index_K.split(counts)
         targets = self.target_ids_K.split(counts)
         singles: list[Batch] = []
@@ -123,6 +151,13 @@ class Batch:
                     segments=torch.tensor([0, length], dtype=torch.int32, device=device),
                     trained_index_K=self.position_ids[0, indices[row]],
                     target_ids_K=targets[row],
+                    row_K=torch.zeros_like(targets[row]),
+                    group_B=torch.zeros_like(self.group_B[:1]),
+                    streams={name: parts[row] for name, parts in streams.items()},
+                    facts={
+                        name: values[groups[row] : groups[row] + 1]
+                        for name, values in self.facts.items()
+                    },
                     rows=(self.rows[row],),
                     num_tokens=length,
                     lengths=(length,),
@@ -142,16 +177,17 @@ def collate(
     trim: bool = True,
     share_prefixes: bool = True,
 ) -> Batch:
-    """Lay rows end to end.
+    """Lay rows end to end, each a group of its own.
 
     Args:
-        rows: Rows of at least one token.
+        rows: Rows of at least one token, all with the same streams.
         indices: Numbers to remember the rows by; by default their positions.
         trim: Leave out what follows a row's last trained token (at least one token stays).
         share_prefixes: Lay down once what several rows begin with.
 
     Raises:
-        ValueError: No row, an empty row, or a mask of another length.
+        ValueError: No row, an empty row, a mask or stream of another length, or streams that only
+            some rows have.
     """
     if not rows:
         raise ValueError("a batch needs at least one row")
@@ -180,6 +216,7 @@ def collate(
         positions[where] = np.arange(len(where))
         loss_mask[where] |= masks[row]
     lengths = tuple(len(tokens) for tokens in tree.tokens)
+    counts = [len(trained) for trained in predicted]
     return Batch(
         input_ids=_ids(tree.tokens)[None],
         position_ids=torch.from_numpy(positions)[None],
@@ -187,14 +224,64 @@ def collate(
         segments=torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)),
         trained_index_K=_ids([where[t] for where, t in zip(places, predicted, strict=True)]),
         target_ids_K=_ids([row.input_ids[t + 1] for row, t in zip(rows, predicted, strict=True)]),
+        row_K=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+        group_B=torch.arange(len(rows)),
+        streams=_streams(rows, predicted),
+        facts={},
         rows=tuple(range(len(rows))) if indices is None else tuple(int(i) for i in indices),
         num_tokens=sum(len(row) for row in rows),
         lengths=lengths,
         parents=tuple(tree.parents),
         longest=max(len(where) for where in places),
         places=tuple(places),
-        trained_counts=tuple(len(trained) for trained in predicted),
+        trained_counts=tuple(counts),
     )
+
+
+def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = None) -> Batch:
+    """Lay the rows of groups end to end.
+
+    Args:
+        groups: Groups of at least one row.
+        numbers: Numbers to remember the groups by; by default their positions.
+
+    Raises:
+        ValueError: As in :func:`collate`.
+    """
+    sizes = [len(group.rows) for group in groups]
+    names = range(len(groups)) if numbers is None else numbers
+    batch = collate(
+        [row for group in groups for row in group.rows],
+        np.repeat(np.asarray(names, dtype=np.int64), sizes).tolist(),
+    )
+    facts = dict.fromkeys(name for group in groups for name in group.facts)
+    return replace(
+        batch,
+        group_B=torch.from_numpy(np.repeat(np.arange(len(groups)), sizes)),
+        facts={
+            name: torch.tensor(
+                [group.facts.get(name, math.nan) for group in groups], dtype=torch.float32
+            )
+            for name in facts
+        },
+    )
+
+
+def _streams(rows: Sequence[TokenRow], predicted: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Each stream's values at the trained tokens."""
+    names = list(rows[0].streams)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for number, (row, trained) in enumerate(zip(rows, predicted, strict=True)):
+        if row.streams.keys() != found.keys():
+            raise ValueError(f"row {number}: streams {list(row.streams)}, expected {names}")
+        for name, values in row.streams.items():
+            if values.shape != row.input_ids.shape:
+                raise ValueError(f"row {number}: stream {name} must have one number per token")
+            found[name].append(values[trained + 1])
+    return {
+        name: torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
+        for name, parts in found.items()
+    }
 
 
 def _ids(parts: list[np.ndarray]) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
-from tunery.types import Example, Text
+from tunery.data.kinds import row_kind
+from tunery.types import Example
 
 
 def file_hash(path: Path) -> bytes:
@@ -18,16 +18,6 @@ def file_hash(path: Path) -> bytes:
 
 def example_key(example: Example) -> str:
     """A hash of what an example says, equal for duplicates wherever they stand."""
-    if isinstance(example, Text):
-        content: Any = example.text
-    else:
-        content = [
-            [
-                [m.role, m.content, m.thinking, m.tool_call_id, m.name]
-                + [[call.name, call.arguments] for call in m.tool_calls]
-                for m in example.messages
-            ],
-            list(example.tools),
-        ]
+    content = row_kind(example).content(example)
     text = json.dumps(content, ensure_ascii=True, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tunery.data.catalog import find
 from tunery.data.content import example_key, file_hash
 from tunery.data.dataset import Dataset
 from tunery.data.example_set import DatasetRows, ExampleSet
+from tunery.data.kinds import row_kind_named
 from tunery.data.ledger import Ledger
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
@@ -37,6 +39,7 @@ def read(
     config: DataConfig,
     *,
     purpose: str = "train",
+    wanted: str | None = None,
     quarantine: Path | None = None,
     progress: Progress | None = None,
 ) -> ExampleSet:
@@ -46,15 +49,16 @@ def read(
         names: Datasets; ``NAME*2`` gives its rows twice.
         config: The ``data`` section.
         purpose: ``train``, ``evaluate`` or ``replay``; max_samples and repeats hold for training.
+        wanted: The row kind that the method learns from; None accepts any.
         quarantine: Where unusable rows are written with ``data.on_bad_rows: quarantine``.
         progress: Called with (rows, bytes, bytes in all) of the dataset being read.
 
     Raises:
-        DataError: Rows stop the run: the grouped report is the message. Or placeholders are
-            left unfilled.
+        DataError: Rows stop the run: the grouped report is the message. Or they are not what the
+            method learns from, or placeholders are left unfilled.
         UnknownName: A dataset of no known name.
     """
-    options = CheckOptions.of(config, progress=progress)
+    options = CheckOptions.of(config, progress=progress, wanted=wanted)
     ledger, digest = Ledger(), hashlib.sha256()
     parts: list[tuple[DatasetRows, array[int] | None]] = []
     warnings: list[Problem] = []
@@ -91,6 +95,8 @@ def read(
     examples = ExampleSet(
         parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports
     )
+    if wanted is not None and purpose == "train":
+        _lacks(wanted, reports)
     if not len(examples):
         raise DataError(
             t("{names}: 0 rows to train on.", names=", ".join(names) or "data.train"),
@@ -98,6 +104,21 @@ def read(
             code="E172",
         )
     return examples
+
+
+def _lacks(wanted: str, reports: Sequence[Report]) -> None:
+    """Raise where all datasets together lack what the method needs."""
+    counts: Counter[str] = Counter()
+    for report in reports:
+        counts.update(report.tags)
+    finding = row_kind_named(wanted).lacks(counts)
+    if finding is not None:
+        names = ", ".join(report.dataset for report in reports)
+        raise DataError(
+            f"{finding.code} {names}: {finding.found.local()}.",
+            fix=finding.fix.local(),
+            code=finding.code,
+        )
 
 
 def weight(name: str) -> tuple[str, int]:

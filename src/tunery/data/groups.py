@@ -31,6 +31,10 @@ class TokenRow:
         """Trained tokens; the first token is predicted from nothing and never counts."""
         return int(self.loss_mask[1:].sum())
 
+    def with_stream(self, name: str, values: np.ndarray) -> TokenRow:
+        """The same row with one more stream. ``values`` has shape ``[T]``, fp32."""
+        return TokenRow(self.input_ids, self.loss_mask, {**self.streams, name: values})
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:

@@ -116,7 +116,13 @@ def _entry(name: str, entry: Any, file: Path) -> Dataset:
     format, ours, our_tags, roles = _translated(formatting, columns, tags)
     dataset = _located(name, entry, file)
     ranking = bool(entry.get("ranking")) or "chosen" in columns
-    problems = (*dataset.problems, *_refusals(entry, columns, ranking, dataset, ours))
+    if ranking:
+        format = "preference"
+        ours |= {name: columns[name] for name in ("chosen", "rejected") if name in columns}
+    elif "kto_tag" in columns:
+        format = "unpaired"
+        ours["label"] = columns["kto_tag"]
+    problems = (*dataset.problems, *_refusals(columns, dataset))
     return Dataset(
         name,
         dataset.source,
@@ -252,41 +258,17 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
     return Dataset(name, "catalog", files, tuple(str(f) for f in files))
 
 
-def _refusals(
-    entry: Mapping[str, Any],
-    columns: Mapping[str, str],
-    ranking: bool,
-    dataset: Dataset,
-    ours: dict[str, str],
-) -> list[Problem]:
-    """What this version does not learn from, said kindly before a row is read."""
+def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:
+    """What is not learned from here, said before a row is read."""
     file = dataset.names[0] if dataset.names else dataset.name
     media = [name for name in ("images", "videos", "audios") if name in columns]
-    if media:
-        return [
-            Problem(
-                "E600",
-                file,
-                say("this dataset has {media}; only text is trained", media=", ".join(media)),
-                say("Choose a dataset of texts."),
-            )
-        ]
-    if ranking:
-        return [
-            Problem(
-                "E503",
-                file,
-                say("this is preference data (ranking: true); the recipe trains single answers"),
-                say("Choose a dataset of single answers, or name its format and columns by hand."),
-            )
-        ]
-    if "kto_tag" in columns:
-        return [
-            Problem(
-                "E505",
-                file,
-                say("this is labelled data (kto_tag); the recipe trains single answers"),
-                say("Choose a dataset of single answers, or name its format and columns by hand."),
-            )
-        ]
-    return []
+    if not media:
+        return []
+    return [
+        Problem(
+            "E600",
+            file,
+            say("this dataset has {media}; only text is trained", media=", ".join(media)),
+            say("Choose a dataset of texts."),
+        )
+    ]

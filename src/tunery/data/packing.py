@@ -48,6 +48,31 @@ def pack(
     return groups
 
 
+def micro_batches(
+    rows: Sequence[int] | np.ndarray, lengths: np.ndarray, capacity: int, *, packing: bool
+) -> list[list[int]]:
+    """Divide the groups of one step into what is computed at once; no group is ever cut.
+
+    Args:
+        rows: Numbers of the step's groups.
+        lengths: Tokens of every group of the run.
+        capacity: Most tokens at once; a longer group is computed alone.
+        packing: False computes every group alone.
+
+    Returns:
+        Lists of numbers, each group exactly once.
+    """
+    numbers = [int(row) for row in rows]
+    if not packing:
+        return [[row] for row in numbers]
+    alone = [[row] for row in numbers if lengths[row] > capacity]
+    short = [row for row in numbers if lengths[row] <= capacity]
+    if not short:
+        return alone
+    bins = pack(np.asarray(lengths)[short], capacity)
+    return alone + [[short[i] for i in members] for members in bins]
+
+
 def _best_fit(lengths: np.ndarray, capacity: int, first_row: int) -> list[list[int]]:
     order = np.argsort(-lengths, kind="stable")
     groups: list[list[int]] = []

@@ -10,10 +10,11 @@ from typing import Any
 from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
+from tunery.data.kinds import row_kind
 from tunery.data.tokenize import Tokenized, tokenize
 from tunery.errors import DataError
 from tunery.i18n import t
-from tunery.types import Conversation, Example, Rendered
+from tunery.types import Example, Rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,15 @@ def _whole(
     result: Tokenized,
 ) -> list[Rendered]:
     """The rows of an example that is left out, as they would be without a limit."""
-    if isinstance(example, Conversation) and template is not None:
-        return template.render(example, loss_on=data.loss_on, thinking=data.thinking)
+    kind = row_kind(example)
+    asked = kind.conversations(example)
+    if asked and template is not None:
+        loss_on = kind.loss_on or data.loss_on
+        return [
+            row
+            for each in asked
+            for row in template.render(each, loss_on=loss_on, thinking=data.thinking)
+        ]
     unlimited = data.model_copy(update={"max_length": max(result.full_length, 8)})
     return tokenize(example, template, tokenizer, unlimited).rows
 

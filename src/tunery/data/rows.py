@@ -1,4 +1,4 @@
-"""The training rows as the loop sees them: numbered, with lengths and units, and a known origin."""
+"""The rows of a run as the loop sees them: numbered groups, with lengths and a known origin."""
 
 from __future__ import annotations
 
@@ -7,50 +7,87 @@ from typing import Any
 
 import numpy as np
 
-from tunery.data.groups import TokenRow
+from tunery.data.groups import RowGroup, TokenRow
+
+Origin = Callable[[int], dict[str, Any]]
 
 
 class Rows:
-    """Token rows by number.
+    """Groups of token rows by number.
 
     Args:
-        row: Gives one row.
-        lengths: Tokens of each row.
-        units: What each row adds to the normaliser of the loss (trained tokens).
-        origin: Says where a row came from, for a person who must find it.
+        group: Gives one group.
+        lengths: Tokens of each group.
+        trained: Trained tokens of each group.
+        origin: Says where a group came from, for a person who must find it.
+        beside: For each group another one, which a step looks at without learning from it.
     """
 
     def __init__(
         self,
-        row: Callable[[int], TokenRow],
+        group: Callable[[int], RowGroup],
         lengths: np.ndarray,
-        units: np.ndarray,
-        origin: Callable[[int], dict[str, Any]],
+        trained: np.ndarray,
+        origin: Origin,
+        *,
+        beside: Rows | None = None,
     ) -> None:
-        self.row = row
+        self.group = group
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        self.units = np.asarray(units, dtype=np.int64)
+        self.trained = np.asarray(trained, dtype=np.int64)
         self.origin = origin
+        self.beside = beside
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], *, name: str = "rows") -> Rows:
-        """Number a list of token rows."""
+        """Number a list of rows, each a group of its own."""
+        return cls.of_groups([RowGroup((row,)) for row in rows], name=name)
+
+    @classmethod
+    def of_groups(cls, groups: Sequence[RowGroup], *, name: str = "rows") -> Rows:
+        """Number a list of groups."""
         return cls(
-            rows.__getitem__,
-            np.array([len(row) for row in rows], dtype=np.int64),
-            np.array([row.num_trained for row in rows], dtype=np.int64),
+            groups.__getitem__,
+            np.array([group.num_tokens for group in groups], dtype=np.int64),
+            np.array([group.num_trained for group in groups], dtype=np.int64),
             lambda i: {"dataset": name, "record": i + 1},
         )
 
+    def only(self, numbers: Sequence[int] | np.ndarray) -> Rows:
+        """Some of these groups, numbered anew in the given order."""
+        chosen = np.asarray(numbers, dtype=np.int64)
+        return Rows(
+            lambda i: self.group(int(chosen[i])),
+            self.lengths[chosen],
+            self.trained[chosen],
+            lambda i: self.origin(int(chosen[i])),
+            beside=None if self.beside is None else self.beside.only(chosen),
+        )
+
     def and_then(self, other: Rows) -> Rows:
-        """These rows, then the other's; numbers of the first stay as they are."""
+        """These groups, then the other's; numbers of the first stay as they are."""
         count = len(self)
         return Rows(
-            lambda i: self.row(i) if i < count else other.row(i - count),
+            lambda i: self.group(i) if i < count else other.group(i - count),
             np.concatenate([self.lengths, other.lengths]),
-            np.concatenate([self.units, other.units]),
+            np.concatenate([self.trained, other.trained]),
             lambda i: self.origin(i) if i < count else other.origin(i - count),
         )
+
+    def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
+        """The same groups, each changed when it is asked for; lengths stay what they are."""
+        group = self.group
+        return Rows(
+            lambda i: change(i, group(i)),
+            self.lengths,
+            self.trained,
+            self.origin,
+            beside=self.beside,
+        )
+
+    def with_beside(self, beside: Rows) -> Rows:
+        """The same groups with others beside them, as many."""
+        return Rows(self.group, self.lengths, self.trained, self.origin, beside=beside)

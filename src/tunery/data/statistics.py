@@ -8,29 +8,30 @@ from typing import Any
 import numpy as np
 
 from tunery.data.packing import pack
-from tunery.data.token_rows import TokenRows
+from tunery.data.token_rows import TokenStore
 
 BINS = 12
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
-def statistics(rows: TokenRows, *, max_length: int, batch_size: int) -> dict[str, Any]:
-    """Summarize token rows.
+def statistics(store: TokenStore, *, max_length: int, batch_size: int) -> dict[str, Any]:
+    """Summarize token groups; lengths are those of rows.
 
     Args:
-        rows: The rows.
+        store: The groups.
         max_length: Longest row, in tokens.
-        batch_size: Rows of one optimizer step.
+        batch_size: Groups of one optimizer step.
 
     Returns:
         Counts, length percentiles and histogram, the share of trained tokens, what
         ``max_length`` touched, what packing saves and the steps of an epoch; plain JSON values.
     """
-    lengths = np.asarray(rows.lengths)
-    tokens, trained = int(lengths.sum()), int(rows.trained.sum())
+    lengths = np.asarray(store.row_lengths)
+    tokens, trained = int(lengths.sum()), int(store.trained.sum())
     return {
-        "examples": rows.examples,
-        "rows": len(rows),
+        "examples": store.examples,
+        "rows": len(lengths),
+        "groups": len(store),
         "tokens": tokens,
         "trained_tokens": trained,
         "trained_share": round(trained / tokens, 4),
@@ -45,14 +46,14 @@ def statistics(rows: TokenRows, *, max_length: int, batch_size: int) -> dict[str
         },
         "histogram": histogram(lengths),
         "max_length": max_length,
-        "truncated": rows.truncated,
-        "cut_tokens": rows.cut_tokens,
-        "keeps_99": rows.keeps_99,
-        "filtered": rows.filtered,
-        "notes": rows.notes,
+        "truncated": store.truncated,
+        "cut_tokens": store.cut_tokens,
+        "keeps_99": store.keeps_99,
+        "filtered": store.filtered,
+        "notes": store.notes,
         "packing": packing(lengths, max_length, batch_size),
         "batch_size": batch_size,
-        "steps_per_epoch": math.ceil(len(rows) / batch_size),
+        "steps_per_epoch": math.ceil(len(store) / batch_size),
     }
 
 

@@ -1,49 +1,56 @@
-"""Token rows on disk: written once in a staging folder, renamed, read through memory maps.
+"""Token groups on disk: written once in a staging folder, renamed, read through memory maps.
 
-A set of rows is a folder: ``ids.bin`` (int32), ``mask.bin`` (one byte a token), ``ends.bin``
-(int64, the end of each row), ``source.bin`` (int64, the example each row came from),
-``trained.bin`` (int32) and ``meta.json``. The folder's name is the hash of everything that
-decides the tokens, so it is whole and right, or absent.
+A store is a folder: ``ids.bin`` (int32), ``mask.bin`` (one byte per token), ``ends.bin`` (int64,
+the end of each row in tokens), ``groups.bin`` (int64, the end of each group in rows),
+``source.bin`` (int64, the example of each group), ``trained.bin`` (int32, trained tokens of each
+group), ``streams/NAME.bin`` (fp32, one number per token), ``facts/NAME.bin`` (fp32, one number
+per group, not a number where a group has none) and ``meta.json``. The folder's name is the hash of
+everything that decides the tokens, so it is whole and right, or absent.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import weakref
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from tunery.data.groups import TokenRow
-from tunery.types import Rendered
+from tunery.data.groups import RowGroup, TokenRow
+from tunery.data.kinds import RenderedGroup
 
 _FILES = {
     "ids.bin": np.int32,
     "mask.bin": np.uint8,
     "ends.bin": np.int64,
+    "groups.bin": np.int64,
     "source.bin": np.int64,
     "trained.bin": np.int32,
 }
+_HASHED = ("ids.bin", "mask.bin", "ends.bin", "groups.bin")
 
 
-class TokenRows:
-    """Rows ready for training, read-only and memory-mapped.
+class TokenStore:
+    """Groups of rows ready for training, read-only and memory-mapped.
 
     Attributes:
-        lengths: Tokens of each row. Shape ``[rows]``, int64.
-        trained: Trained tokens of each row. Shape ``[rows]``, int32.
+        lengths: Tokens of each group. Shape ``[groups]``, int64.
+        trained: Trained tokens of each group. Shape ``[groups]``, int32.
+        row_lengths: Tokens of each row. Shape ``[rows]``, int64.
         notes: Counted remarks of rendering and cutting.
         filtered: Examples that gave no row, by reason.
         truncated: Examples of which tokens were cut.
         cut_tokens: Tokens that were cut.
         keeps_99: The ``max_length`` that would leave 99 % of the examples whole.
-        hash: SHA-256 over tokens and masks.
+        hash: SHA-256 over tokens, masks, groups, streams and facts.
     """
 
     def __init__(self, folder: Path, *, temporary: bool = False) -> None:
@@ -52,10 +59,18 @@ class TokenRows:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self._arrays = {name: _map(folder / name, kind) for name, kind in _FILES.items()}
-        self._ends = self._arrays["ends.bin"]
-        if len(self._ends) != meta["rows"] or len(self._arrays["ids.bin"]) != meta["tokens"]:
+        self._streams = _maps(folder, "streams", meta["streams"])
+        self._facts = _maps(folder, "facts", meta["facts"])
+        self._ends, self._groups = self._arrays["ends.bin"], self._arrays["groups.bin"]
+        sizes = [len(self._groups), len(self._ends), len(self._arrays["ids.bin"])]
+        sizes += [len(stream) for stream in self._streams.values()]
+        sizes += [len(fact) for fact in self._facts.values()]
+        tokens = meta["tokens"]
+        expected = [meta["groups"], meta["rows"], tokens, *[tokens] * len(self._streams)]
+        if sizes != [*expected, *[meta["groups"]] * len(self._facts)]:
             raise ValueError(f"{folder}: sizes differ from meta.json")
-        self.lengths = np.diff(self._ends, prepend=0)
+        self.row_lengths = np.diff(self._ends, prepend=0)
+        self.lengths = np.diff(self._ends[self._groups - 1], prepend=0)
         self.trained = self._arrays["trained.bin"]
         self.notes: dict[str, int] = meta["notes"]
         self.filtered: dict[str, int] = meta["filtered"]
@@ -66,29 +81,36 @@ class TokenRows:
         self.hash: str = meta["hash"]
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._groups)
 
-    def row(self, index: int) -> TokenRow:
-        """Return a row."""
+    def group(self, index: int) -> RowGroup:
+        """Return a group."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        start = int(self._ends[index - 1]) if index else 0
-        end = int(self._ends[index])
-        return TokenRow(
-            np.asarray(self._arrays["ids.bin"][start:end]),
-            np.asarray(self._arrays["mask.bin"][start:end]).astype(bool),
-        )
+        first = int(self._groups[index - 1]) if index else 0
+        rows = tuple(self._row(row) for row in range(first, int(self._groups[index])))
+        facts = {name: float(values[index]) for name, values in self._facts.items()}
+        return RowGroup(rows, {name: v for name, v in facts.items() if not math.isnan(v)})
 
     def source(self, index: int) -> int:
-        """Return the index of the example that the row came from."""
+        """Return the index of the example that the group came from."""
         return int(self._arrays["source.bin"][index])
 
+    def _row(self, index: int) -> TokenRow:
+        start = int(self._ends[index - 1]) if index else 0
+        part = slice(start, int(self._ends[index]))
+        return TokenRow(
+            np.asarray(self._arrays["ids.bin"][part]),
+            np.asarray(self._arrays["mask.bin"][part]).astype(bool),
+            {name: np.asarray(values[part]) for name, values in self._streams.items()},
+        )
 
-class RowWriter:
-    """Writes token rows to a staging folder beside ``folder``; :meth:`finish` renames it.
+
+class StoreWriter:
+    """Writes groups to a staging folder beside ``folder``; :meth:`finish` renames it.
 
     Args:
-        folder: Where the finished rows will lie; None for a temporary folder.
+        folder: Where the finished store will lie; None for a temporary folder.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -102,44 +124,77 @@ class RowWriter:
             name: (self.staging / name).open("wb") for name in _FILES
         }
         self._hash = hashlib.sha256()
-        self.rows = self.tokens = self.truncated = self.cut_tokens = 0
+        self._streams: frozenset[str] | None = None
+        self._facts: dict[str, int] = {}
+        self.groups = self.rows = self.tokens = self.truncated = self.cut_tokens = 0
         self.notes: Counter[str] = Counter()
         self.filtered: Counter[str] = Counter()
         self.full_lengths: Counter[int] = Counter()
         self.examples = 0
 
-    def add(self, rows: list[Rendered], source: int, *, full_length: int) -> None:
-        """Write the rows of one example.
+    def add(self, groups: Sequence[RenderedGroup], source: int, *, full_length: int) -> None:
+        """Write the groups of one example.
 
         Args:
-            rows: Its rows.
+            groups: Its groups.
             source: Its index.
             full_length: Its longest row before cutting, in tokens.
         """
         self.full_lengths[full_length] += 1
-        self.truncated += any(row.cut for row in rows)
-        for row in rows:
-            ids = np.asarray(row.input_ids, dtype=np.int32)
-            mask = np.asarray(row.loss_mask, dtype=np.uint8)
-            self.tokens += len(ids)
-            self.rows += 1
-            self.cut_tokens += row.cut
-            self.notes.update(row.notes)
-            self._write("ids.bin", ids)
-            self._write("mask.bin", mask)
-            self._write("ends.bin", np.asarray([self.tokens], dtype=np.int64))
-            self._write("source.bin", np.asarray([source], dtype=np.int64))
-            self._write("trained.bin", np.asarray([int(mask[1:].sum())], dtype=np.int32))
+        self.truncated += any(row.cut for group in groups for row in group.rows)
+        for group in groups:
+            for row in group.rows:
+                self.cut_tokens += row.cut
+                self.notes.update(row.notes)
+            rows = (
+                TokenRow(
+                    np.asarray(row.input_ids, dtype=np.int32), np.asarray(row.loss_mask, dtype=bool)
+                )
+                for row in group.rows
+            )
+            self.write(RowGroup(tuple(rows), group.facts), source)
 
-    def finish(self) -> TokenRows:
+    def write(self, group: RowGroup, source: int) -> None:
+        """Write one group.
+
+        Args:
+            group: Rows of at least one token, all with the same streams as those before.
+            source: Index of its example.
+
+        Raises:
+            ValueError: There is no row, or its streams are others.
+        """
+        names = {frozenset(row.streams) for row in group.rows}
+        self._streams = next(iter(names), None) if self._streams is None else self._streams
+        if names != {self._streams}:
+            raise ValueError(f"group {self.groups}: it needs rows with the same streams")
+        for row in group.rows:
+            self.tokens += len(row)
+            self._write("ids.bin", row.input_ids.astype(np.int32, copy=False))
+            self._write("mask.bin", row.loss_mask.astype(np.uint8))
+            self._write("ends.bin", np.asarray([self.tokens], dtype=np.int64))
+            for name, values in row.streams.items():
+                self._write(f"streams/{name}.bin", values.astype(np.float32, copy=False))
+        self._write_facts(group.facts)
+        self.groups, self.rows = self.groups + 1, self.rows + len(group.rows)
+        self._write("groups.bin", np.asarray([self.rows], dtype=np.int64))
+        self._write("source.bin", np.asarray([source], dtype=np.int64))
+        self._write("trained.bin", np.asarray([group.num_trained], dtype=np.int32))
+
+    def finish(self) -> TokenStore:
         """Sync everything to disk, put the folder in its place and open it."""
+        for name, known in self._facts.items():
+            self._lacking(name, self.groups - known)
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
             file.close()
         meta = {
+            "groups": self.groups,
             "rows": self.rows,
             "tokens": self.tokens,
+            "streams": sorted(self._streams or ()),
+            "facts": sorted(self._facts),
             "examples": self.examples,
             "notes": dict(self.notes),
             "filtered": dict(self.filtered),
@@ -153,14 +208,14 @@ class RowWriter:
             file.flush()
             os.fsync(file.fileno())
         if self._final is None:
-            return TokenRows(self.staging, temporary=True)
+            return TokenStore(self.staging, temporary=True)
         try:
             self.staging.rename(self._final)
         except OSError:
             if not (self._final / "meta.json").is_file():
                 raise
-            self.abandon()  # another process made the same rows first
-        return TokenRows(self._final)
+            self.abandon()  # another process made the same store first
+        return TokenStore(self._final)
 
     def abandon(self) -> None:
         """Close and delete the staging folder."""
@@ -168,10 +223,23 @@ class RowWriter:
             file.close()
         shutil.rmtree(self.staging, ignore_errors=True)
 
+    def _write_facts(self, facts: Mapping[str, float]) -> None:
+        for name, value in facts.items():
+            self._lacking(name, self.groups - self._facts.get(name, 0))
+            self._write(f"facts/{name}.bin", np.asarray([value], dtype=np.float32))
+            self._facts[name] = self.groups + 1
+
+    def _lacking(self, name: str, count: int) -> None:
+        """Fill the groups that have no such fact."""
+        self._write(f"facts/{name}.bin", np.full(count, np.nan, dtype=np.float32))
+
     def _write(self, name: str, values: np.ndarray) -> None:
         data = values.tobytes()
+        if name not in self._files:
+            (self.staging / name).parent.mkdir(exist_ok=True)
+            self._files[name] = (self.staging / name).open("wb")
         self._files[name].write(data)
-        if name in ("ids.bin", "mask.bin", "ends.bin"):
+        if name in _HASHED or name not in _FILES:
             self._hash.update(data)
 
 
@@ -183,6 +251,10 @@ def quantile(counts: Counter[int], share: float) -> int:
         if seen >= wanted:
             return value
     return 0
+
+
+def _maps(folder: Path, kind: str, names: list[str]) -> dict[str, np.ndarray]:
+    return {name: _map(folder / kind / f"{name}.bin", np.float32) for name in names}
 
 
 def _map(file: Path, kind: Any) -> np.ndarray:

@@ -1,64 +1,49 @@
-"""Examples to token rows: rendering, cutting, and the cache that a second run starts from."""
+"""Examples to tokens: rendering, cutting by kind, and the cache that a second run starts from."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from tunery.chat.control import ControlTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.refusals import located
-from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN, REJECTED, in_words
+from tunery.chat.remarks import REJECTED, in_words
 from tunery.chat.template import ChatTemplate
-from tunery.config.data import DataConfig
-from tunery.data import too_long
-from tunery.data.token_rows import RowWriter, TokenRows
+from tunery.config.data import DataConfig, LossOn
+from tunery.data.kinds import Tokenized, row_kind
+from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
 from tunery.i18n import t
-from tunery.types import Conversation, Example, Rendered, Text
+from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenized:
-    """The rows of one example.
-
-    Args:
-        rows: Ready for training; empty where the example is dropped.
-        dropped_reason: Why there is no row; empty where there are rows.
-        full_length: The longest row before cutting, in tokens.
-    """
-
-    rows: list[Rendered]
-    dropped_reason: str = ""
-    full_length: int = 0
 
 
 def tokenize(
     example: Example, template: ChatTemplate | None, tokenizer: Any, data: DataConfig
 ) -> Tokenized:
-    """Turn one example into rows of at most ``data.max_length`` tokens.
+    """Turn one example into groups of rows of at most ``data.max_length`` tokens.
 
     Args:
-        example: A conversation or a text.
-        template: For conversations; None where the method reads text only.
+        example: Of any kind.
+        template: For conversations; None loads the tokenizer's own when it is needed.
         tokenizer: The tokenizer of the template.
         data: Which tokens are trained and what happens to long rows.
 
     Raises:
         DataError: The template rejects the example, or it is too long under ``too_long: fail``.
     """
-    (result,) = _tokenize_chunk([example], template, tokenizer, data)
+    (result,) = _tokenize_chunk([example], _Tools(template, tokenizer, data))
     if isinstance(result, DataError):
         raise result
     return result
@@ -72,7 +57,7 @@ def tokenize_all(
     *,
     cache: Path | None,
     progress: Progress | None = None,
-) -> TokenRows:
+) -> TokenStore:
     """Tokenize every example, or open what an earlier run tokenized alike.
 
     Memory stays bounded: rows go to disk as they are made and come back through memory maps.
@@ -94,7 +79,7 @@ def tokenize_all(
         if progress is not None:
             progress(found.examples, found.examples)
         return found
-    writer = RowWriter(folder)
+    writer = StoreWriter(folder)
     try:
         _write_all(writer, examples, template, tokenizer, data, progress)
     except BaseException:
@@ -129,7 +114,7 @@ def text_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
 
 
 def _write_all(
-    writer: RowWriter,
+    writer: StoreWriter,
     examples: Sequence[Example],
     template: ChatTemplate | None,
     tokenizer: Any,
@@ -137,11 +122,12 @@ def _write_all(
     progress: Progress | None,
 ) -> None:
     total = len(examples)
+    tools = _Tools(template, tokenizer, data)
     refused: list[DataError] = []
     counts: Counter[str] = Counter()
     for start in range(0, total, CHUNK):
         chunk = [examples[index] for index in range(start, min(start + CHUNK, total))]
-        for offset, result in enumerate(_tokenize_chunk(chunk, template, tokenizer, data)):
+        for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
             writer.examples += 1
             if isinstance(result, DataError):
                 counts[result.code] += 1
@@ -152,14 +138,14 @@ def _write_all(
                 writer.filtered[result.dropped_reason] += 1
                 writer.full_lengths[result.full_length] += 1
             else:
-                writer.add(result.rows, start + offset, full_length=result.full_length)
+                writer.add(result.groups, start + offset, full_length=result.full_length)
         if progress is not None:
             progress(min(start + CHUNK, total), total)
     _judge(writer, refused, counts, total, data)
 
 
 def _judge(
-    writer: RowWriter,
+    writer: StoreWriter,
     refused: list[DataError],
     counts: Counter[str],
     total: int,
@@ -179,7 +165,7 @@ def _judge(
             code=first.code,
             rows=bad,
         )
-    if writer.rows == 0:
+    if writer.groups == 0:
         reasons = "; ".join(
             f"{count} {in_words(reason)}" for reason, count in writer.filtered.items()
         )
@@ -190,91 +176,57 @@ def _judge(
         )
 
 
-def _tokenize_chunk(
-    chunk: Sequence[Example], template: ChatTemplate | None, tokenizer: Any, data: DataConfig
-) -> Iterator[Tokenized | DataError]:
-    conversations = [example for example in chunk if isinstance(example, Conversation)]
-    rendered: Iterator[list[Rendered] | DataError] = iter(())
-    if conversations:
-        if template is None:
-            template = ChatTemplate.load(tokenizer)
-        rendered = template.render_many(conversations, loss_on=data.loss_on, thinking=data.thinking)
-    encode_text = None
-    for example in chunk:
+class _Tools:
+    """The renderer and the text encoder, each made when it is first needed."""
+
+    def __init__(self, template: ChatTemplate | None, tokenizer: Any, data: DataConfig) -> None:
+        self.data = data
+        self.bos: int | None = tokenizer.bos_token_id
+        self._given = template
+        self._tokenizer = tokenizer
+
+    @functools.cached_property
+    def template(self) -> ChatTemplate:
+        return self._given or ChatTemplate.load(self._tokenizer)
+
+    @functools.cached_property
+    def _encoder(self) -> Callable[[str], list[int]]:
+        return text_encoder(self._tokenizer)
+
+    def encode_text(self, text: str) -> list[int]:
+        return self._encoder(text)
+
+    def render(self, conversation: Conversation, loss_on: LossOn) -> list[Rendered]:
+        return self.template.render(conversation, loss_on=loss_on, thinking=self.data.thinking)
+
+
+def _tokenize_chunk(chunk: Sequence[Example], tools: _Tools) -> Iterator[Tokenized | DataError]:
+    data = tools.data
+    planned = [(e, row_kind(e), row_kind(e).conversations(e)) for e in chunk]
+    wanted: dict[LossOn, list[Conversation]] = {}
+    for _, kind, conversations in planned:
+        wanted.setdefault(kind.loss_on or data.loss_on, []).extend(conversations)
+    rendered = {
+        loss_on: tools.template.render_many(many, loss_on=loss_on, thinking=data.thinking)
+        for loss_on, many in wanted.items()
+        if many
+    }
+    for example, kind, conversations in planned:
+        mine = [next(rendered[kind.loss_on or data.loss_on]) for _ in conversations]
+        refused = next((rows for rows in mine if isinstance(rows, DataError)), None)
         try:
-            if isinstance(example, Text):
-                encode_text = encode_text or text_encoder(tokenizer)
-                yield _tokenize_text(example, encode_text(example.text), data)
-                continue
-            assert template is not None
-            rows = next(rendered)
-            if isinstance(rows, DataError):
-                yield rows
-                continue
-            yield _fit(example, rows, template, data)
+            if refused is not None:
+                raise refused
+            yield kind.groups(example, [rows for rows in mine if isinstance(rows, list)], tools)
         except DataError as error:
             yield located(error, example.ref)
 
 
-def _tokenize_text(example: Text, ids: list[int], data: DataConfig) -> Tokenized:
-    """Split a text into pieces; every token is in exactly one of them and none is cut."""
-    row = Rendered(example.text, ids, [True] * len(ids))
-    if len(ids) < 2:
-        return Tokenized([], NO_TRAINED_TOKEN, len(ids))
-    return Tokenized(too_long.split(row, data.max_length), full_length=len(ids))
-
-
-def _fit(
-    conversation: Conversation, rows: list[Rendered], template: ChatTemplate, data: DataConfig
-) -> Tokenized:
-    """Apply ``data.too_long`` and leave out what trains nothing."""
-    trained = [row for row in rows if too_long.trains(row)]
-    full = max((len(row.input_ids) for row in rows), default=0)
-    if not trained:
-        return Tokenized([], NO_TRAINED_TOKEN, full)
-    if full <= data.max_length:
-        return Tokenized(trained, full_length=full)
-    fitted = [
-        row for row in _shorten(conversation, trained, template, data) if too_long.trains(row)
-    ]
-    if fitted:
-        return Tokenized(fitted, full_length=full)
-    reason = DROPPED if data.too_long == "drop" else NO_ROOM
-    return Tokenized([], reason, full)
-
-
-def _shorten(
-    conversation: Conversation, rows: list[Rendered], template: ChatTemplate, data: DataConfig
-) -> list[Rendered]:
-    limit = data.max_length
-    long = [row for row in rows if len(row.input_ids) > limit]
-    match data.too_long:
-        case "fail":
-            raise too_long.fail(max(long, key=lambda row: len(row.input_ids)), limit)
-        case "turns":
-
-            def render(shorter: Conversation) -> list[Rendered]:
-                return template.render(shorter, loss_on=data.loss_on, thinking=data.thinking)
-
-            return too_long.drop_turns(conversation, rows, render, limit)
-        case "drop":
-            return [row for row in rows if len(row.input_ids) <= limit]
-        case "truncate_left":
-            bos = template.tokenizer.bos_token_id
-            return [too_long.truncate_left(r, limit, bos) if r in long else r for r in rows]
-        case "truncate_right":
-            return [too_long.truncate_right(r, limit) if r in long else r for r in rows]
-        case "split":
-            return [piece for r in rows for piece in too_long.split(r, limit)]
-        case _:
-            assert_never(data.too_long)
-
-
-def _open_cached(folder: Path) -> TokenRows | None:
+def _open_cached(folder: Path) -> TokenStore | None:
     if not (folder / "meta.json").is_file():
         return None
     try:
-        return TokenRows(folder)
+        return TokenStore(folder)
     except (OSError, ValueError, KeyError):
         shutil.rmtree(folder)  # not what we wrote: made again
         return None

@@ -13,10 +13,11 @@ from typing import Any
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, Thinking
+from tunery.data.kinds import row_kind
 from tunery.data.tokenize import tokenize
 from tunery.engines.base import Delta, Engine, GenerateRequest
 from tunery.errors import EngineError
-from tunery.types import Conversation, Example
+from tunery.types import Example, Message
 
 ROWS_AT_ONCE = 16
 LOOK_SECONDS = 0.5
@@ -109,24 +110,15 @@ async def measure(
     return [task.result() for task in tasks]
 
 
-def expected_answer(example: Example) -> int | None:
-    """Which message of a conversation is the answer that is asked for: the last one."""
-    if not isinstance(example, Conversation):
-        return None
-    places = [i for i, message in enumerate(example.messages) if message.role == "assistant"]
-    return places[-1] if places and example.messages[places[-1]].content else None
-
-
 async def _row(
     subject: Subject, example: Example, config: DataConfig, max_tokens: int | None
 ) -> Measured:
     try:
         loss, count = await _loss(subject, example, config)
         answer = None
-        place = expected_answer(example)
-        if max_tokens is not None and place is not None:
-            assert isinstance(example, Conversation)
-            answer = await _answer(subject, example, place, max_tokens)
+        question = row_kind(example).question(example) if max_tokens is not None else None
+        if max_tokens is not None and question is not None and question[1]:
+            answer = await _answer(subject, question[0], max_tokens)
     except EngineError as error:
         if error.code != "too_long":
             raise
@@ -138,7 +130,7 @@ async def _loss(subject: Subject, example: Example, config: DataConfig) -> tuple
     """Summed loss over the trained tokens of one example, and how many there are."""
     made = await asyncio.to_thread(tokenize, example, subject.template, subject.tokenizer, config)
     loss, count = 0.0, 0
-    for rendered in made.rows:
+    for rendered in (group.rows[0] for group in made.groups):  # of a pair, the chosen answer
         mask = rendered.loss_mask[1:]
         if any(mask):
             logprobs = await subject.engine.score(rendered.input_ids, adapter=subject.adapter)
@@ -147,10 +139,10 @@ async def _loss(subject: Subject, example: Example, config: DataConfig) -> tuple
     return loss, count
 
 
-async def _answer(subject: Subject, example: Conversation, place: int, max_tokens: int) -> str:
+async def _answer(subject: Subject, asked: Sequence[Message], max_tokens: int) -> str:
     template = subject.template
     request = GenerateRequest(
-        prompt_ids=template.prompt_ids(list(example.messages[:place]), thinking=subject.thinking),
+        prompt_ids=template.prompt_ids(asked, thinking=subject.thinking),
         stop_ids=sorted(template.stop_ids),
         adapter=subject.adapter,
         max_tokens=max_tokens,

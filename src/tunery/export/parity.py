@@ -122,12 +122,12 @@ def general_prompts() -> list[Message]:
     """The first questions of the built-in general set."""
     from tunery.config.data import DataConfig
     from tunery.data.examples import read
-    from tunery.types import Conversation
+    from tunery.data.kinds import row_kind
 
     found: list[Message] = []
     for example in read(["general"], DataConfig(train=["general"])):
-        if isinstance(example, Conversation):
-            found.append(next(m for m in example.messages if m.role == "user"))
+        for asked in row_kind(example).conversations(example):
+            found.append(next(m for m in asked.messages if m.role == "user"))
         if len(found) == NUM_PROMPTS:
             break
     return found

@@ -79,23 +79,22 @@ def each_cross_entropy(
     *,
     bias_V: Tensor | None = None,
     head: Head = PLAIN,
+    chunk: int | None = None,
 ) -> Tensor:
-    """-log p(target) of each trained position, without gradients.
+    """-log p(target) of each trained position.
 
     Args as in ``linear_cross_entropy``, whose value is the sum of these.
 
     Returns:
-        Losses in nats. Shape ``[K]``, fp32.
+        Losses in nats. Shape ``[K]``, fp32. Differentiable in hidden, weight and bias. Where the
+        projection is frozen, the gradient by each hidden state is made in the forward pass and
+        scaled in the backward pass; where it is trained, the logits are computed again.
     """
-    weight_VD = weight_VD.to(hidden_ND.dtype)
-    hidden_KD = hidden_ND.index_select(0, index_K)
-    chunk = _chunk(hidden_ND, weight_VD)
-    parts = [slice(start, start + chunk) for start in range(0, target_K.numel(), chunk)]
-    losses = [
-        _loss(_logits(hidden_KD[part], weight_VD, bias_V), target_K[part], head, needs_grad=False)
-        for part in parts
-    ]
-    return torch.cat(losses) if losses else hidden_ND.new_zeros(0, dtype=torch.float32)
+    if chunk is None:
+        chunk = _chunk(hidden_ND, weight_VD)
+    return _EachCrossEntropy.apply(  # pyright: ignore[reportReturnType]
+        hidden_ND, weight_VD, bias_V, target_K, index_K, head, chunk
+    )
 
 
 def _chunk(hidden_ND: Tensor, weight_VD: Tensor) -> int:
@@ -167,6 +166,99 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if grad_V is not None:
             bias = (grad_V * grad).to(ctx.dtypes[1])
         return hidden, weight, bias, None, None, None, None
+
+
+class _EachCrossEntropy(torch.autograd.Function):
+    """As ``_LinearCrossEntropy``, but each position has a gradient of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        target_K: Tensor,
+        index_K: Tensor,
+        head: Head,
+        chunk: int,
+    ) -> Tensor:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        work_VD = weight_VD.to(hidden_ND.dtype)
+        hidden_KD = hidden_ND.index_select(0, index_K)
+        loss_K = torch.empty(target_K.numel(), dtype=torch.float32, device=hidden_ND.device)
+        ahead = needs_hidden and not (needs_weight or needs_bias)
+        grad_KD = torch.empty_like(hidden_KD) if ahead else None
+        for part in _parts(target_K.numel(), chunk):
+            logits_CV = _logits(hidden_KD[part], work_VD, bias_V)
+            _losses(logits_CV, target_K[part], head, into=loss_K[part], needs_grad=ahead)
+            if grad_KD is not None:
+                torch.mm(logits_CV, work_VD, out=grad_KD[part])
+        again = (hidden_KD, weight_VD, bias_V, target_K) if needs_weight or needs_bias else ()
+        ctx.save_for_backward(index_K, grad_KD, *again)
+        ctx.num_tokens, ctx.head, ctx.chunk = hidden_ND.shape[0], head, chunk
+        return loss_K
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (grad_K,) = grad_outputs
+        index_K, grad_KD, *again = ctx.saved_tensors
+        weight = bias = None
+        if grad_KD is not None:
+            grad_KD = grad_KD * grad_K[:, None].to(grad_KD.dtype)
+        elif again:
+            grad_KD, weight, bias = _again(ctx, grad_K, *again)
+        hidden = None
+        if grad_KD is not None:
+            hidden = grad_KD.new_zeros(ctx.num_tokens, grad_KD.shape[1])
+            hidden.index_add_(0, index_K, grad_KD)
+        return hidden, weight, bias, None, None, None, None
+
+
+def _again(
+    ctx: Any,
+    grad_K: Tensor,
+    hidden_KD: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    target_K: Tensor,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients by the hidden states, the projection and its bias, from new logits."""
+    needs_weight, needs_bias = ctx.needs_input_grad[1:3]
+    work_VD = weight_VD.to(hidden_KD.dtype)
+    grad_KD = torch.empty_like(hidden_KD)
+    grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
+    grad_V = None
+    if needs_bias:
+        assert bias_V is not None
+        grad_V = torch.zeros_like(bias_V, dtype=torch.float32)
+    scratch_K = torch.empty_like(grad_K)
+    for part in _parts(target_K.numel(), ctx.chunk):
+        logits_CV = _logits(hidden_KD[part], work_VD, bias_V)
+        _losses(logits_CV, target_K[part], ctx.head, into=scratch_K[part], needs_grad=True)
+        logits_CV *= grad_K[part, None].to(logits_CV.dtype)
+        torch.mm(logits_CV, work_VD, out=grad_KD[part])
+        if grad_VD is not None:
+            grad_VD += logits_CV.t() @ hidden_KD[part]
+        if grad_V is not None:
+            grad_V += logits_CV.sum(0, dtype=torch.float32)
+    weight = None if grad_VD is None else grad_VD.to(weight_VD.dtype)
+    bias = None if grad_V is None or bias_V is None else grad_V.to(bias_V.dtype)
+    return grad_KD, weight, bias
+
+
+def _parts(count: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+
+
+def _losses(
+    logits_CV: Tensor, target_C: Tensor, head: Head, *, into: Tensor, needs_grad: bool
+) -> None:
+    """Losses of a chunk, a few rows at a time; with ``needs_grad`` its logits become gradients."""
+    rows = len(logits_CV)
+    if logits_CV.device.type == "cpu":
+        rows = max(1, SOFTMAX_BYTES_CPU // (4 * logits_CV.shape[1]))
+    for some in _parts(len(logits_CV), max(1, rows)):
+        into[some] = _loss(logits_CV[some], target_C[some], head, needs_grad=needs_grad)
 
 
 def _logits(hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:

@@ -1,30 +1,33 @@
-"""Supervised fine-tuning: the likelihood of the trained tokens of conversations."""
+"""The likelihood of the trained tokens: of answers in SFT, of every token in pretraining."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from tunery.data.collate import Batch, collate
-from tunery.data.groups import TokenRow
-from tunery.policy.forward import token_losses
+from tunery.config.methods import MethodKind
+from tunery.data.collate import Batch
+from tunery.data.groups import RowGroup
+from tunery.methods.base import Loss, Plain, sum_by_group, sum_by_row
+from tunery.policy.policy import Policy
 
 
-class SFT:
+class SFT(Plain):
     """Next-token cross-entropy where the loss mask is true."""
 
-    unit = "tokens"
+    def __init__(self, config: MethodKind) -> None:
+        self.config = config
 
-    def units(self, row: TokenRow) -> int:
-        """Trained tokens; the first token of a row is predicted from nothing and never counts."""
-        return row.num_trained
+    def units(self, group: RowGroup) -> Mapping[str, int]:
+        """Trained tokens."""
+        return {"tokens": group.num_trained}
 
-    def batch(self, rows: Sequence[TokenRow], numbers: Sequence[int]) -> Batch:
-        """Pack the rows into one sequence whose segments do not see each other."""
-        return collate(rows, numbers)
-
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum of the trained tokens' negative log-likelihood, in nats."""
-        loss_sum, _ = token_losses(model, batch)
-        return loss_sum, {}
+        if torch.is_grad_enabled():
+            return Loss({"tokens": policy.nll(batch)})
+        nll_K = -policy.logprobs(batch)
+        each_G = sum_by_group(sum_by_row(nll_K.double(), batch), batch)
+        return Loss({"tokens": each_G.sum()}, each=each_G)

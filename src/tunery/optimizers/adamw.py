@@ -10,14 +10,14 @@ costs 16 bytes plus the low-precision copy a parameter, and no autocast in the f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tunery.config.optim import OptimConfig
-from tunery.errors import RunError
+from tunery.config.optimizers.adamw import AdamWConfig
+from tunery.optimizers.base import ParamGroup, add_to, check_same
 
 Named = Sequence[tuple[str, nn.Parameter]]
 
@@ -38,22 +38,24 @@ class FlatAdamW:
     """AdamW (Loshchilov and Hutter 2019) with decoupled decay on matrices only.
 
     Args:
-        named: Trained parameters by name, all on one device; their data and gradients are owned
-            by this object from now on.
         config: Betas, epsilon, weight decay, clipping.
+        groups: Trained parameters, all on one device; their data and gradients are owned by this
+            object from now on.
     """
 
-    def __init__(self, named: Named, config: OptimConfig) -> None:
-        matrices = [(name, p) for name, p in named if p.dim() >= 2]
-        vectors = [(name, p) for name, p in named if p.dim() < 2]
+    def __init__(self, config: AdamWConfig, groups: Sequence[ParamGroup]) -> None:
         self._max_norm = config.max_grad_norm
         self._groups: list[_Group] = []
         adamw_groups: list[dict[str, object]] = []
-        for members, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
-            if members:
+        for each in groups:
+            for members, usual in _by_decay(each, config.weight_decay):
+                decay = usual if each.weight_decay is None else each.weight_decay
                 group = _flatten(members)
                 self._groups.append(group)
-                adamw_groups.append({"params": [group.master], "weight_decay": decay})
+                adamw_groups.append(
+                    {"params": [group.master], "weight_decay": decay, "scale": each.lr_scale}
+                )
+        self.num_parameters = sum(group.master.numel() for group in self._groups)
         self._adamw = torch.optim.AdamW(
             adamw_groups, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True
         )
@@ -64,11 +66,6 @@ class FlatAdamW:
                 "exp_avg": torch.zeros_like(group.master),
                 "exp_avg_sq": torch.zeros_like(group.master),
             }
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(group.master.numel() for group in self._groups)
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -91,7 +88,7 @@ class FlatAdamW:
             for group in self._groups:
                 group.grad.mul_(self._max_norm / (grad_norm + 1e-6))
         for group in self._adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["scale"]
         self._adamw.step()
         self._round_back()
 
@@ -99,39 +96,32 @@ class FlatAdamW:
         """Whether every trained weight and every optimizer state is a finite number."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self._flat().values())
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Masters and states by ``kind/parameter name``: views, valid until the next step."""
         found: dict[str, Tensor] = {}
         for group in self._groups:
-            state = self._adamw.state[group.master]
+            moments = self._adamw.state[group.master]
             for kind in ("exp_avg", "exp_avg_sq"):
-                for name, view in _views(group, state[kind]):
+                for name, view in _views(group, moments[kind]):
                     found[f"{kind}/{name}"] = view
             for name, view in _views(group, group.master.detach()):
                 found[f"weight/{name}"] = view
         found["step"] = self._adamw.state[self._groups[0].master]["step"]
         return found
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what ``tensors()`` of another process gave, bit for bit.
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state()`` of another process gave, bit for bit.
 
         Raises:
             RunError: Names or shapes differ from the parameters trained here.
         """
-        own = self.tensors()
-        if own.keys() != tensors.keys():
-            odd = sorted(own.keys() ^ tensors.keys())[:3]
-            raise RunError(f"The checkpoint trains other parameters than this run: {odd} ...")
+        own = self.state()
+        check_same(own, state)
         for name, target in own.items():
-            if target.shape != tensors[name].shape:
-                raise RunError(
-                    f"The checkpoint's {name} has shape {tuple(tensors[name].shape)}, "
-                    f"this run's {tuple(target.shape)}."
-                )
             with torch.no_grad():
-                target.copy_(tensors[name])
+                target.copy_(state[name])
         for group in self._groups:
-            self._adamw.state[group.master]["step"].copy_(tensors["step"])
+            self._adamw.state[group.master]["step"].copy_(state["step"])
         self._round_back()
 
     def _flat(self) -> dict[str, Tensor]:
@@ -147,6 +137,13 @@ class FlatAdamW:
             if group.low:
                 with torch.no_grad():
                     torch._foreach_copy_(group.low, group.low_masters)
+
+
+def _by_decay(group: ParamGroup, decay: float) -> Iterator[tuple[Named, float]]:
+    """Matrices, which decay, and vectors, which do not; neither empty."""
+    matrices = [(name, param) for name, param in group.named if param.dim() >= 2]
+    vectors = [(name, param) for name, param in group.named if param.dim() < 2]
+    yield from ((found, rate) for found, rate in ((matrices, decay), (vectors, 0.0)) if found)
 
 
 def _flatten(members: Named) -> _Group:
@@ -168,20 +165,11 @@ def _flatten(members: Named) -> _Group:
             else:
                 low.append(param)
                 low_masters.append(weight_view)
-                param.register_post_accumulate_grad_hook(_add_to(grad_view))
+                param.register_post_accumulate_grad_hook(add_to(grad_view))
             offset = end
     flat = nn.Parameter(master)
     flat.grad = grad
     return _Group([name for name, _ in members], params, flat, grad, low, low_masters)
-
-
-def _add_to(grad_view: Tensor):
-    def add(param: Tensor) -> None:
-        if param.grad is not None:
-            grad_view.add_(param.grad)
-            param.grad = None
-
-    return add
 
 
 def _views(group: _Group, flat: Tensor) -> list[tuple[str, Tensor]]:

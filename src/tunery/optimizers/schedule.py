@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from tunery.config.optim import OptimConfig
+from tunery.config.optimizers import OptimizerKind
 
 
-def warmup_steps(config: OptimConfig, num_steps: int) -> int:
+def warmup_steps(config: OptimizerKind, num_steps: int) -> int:
     """How many steps the learning rate rises; never all of them."""
     wanted = (
         config.warmup_steps
@@ -17,7 +17,7 @@ def warmup_steps(config: OptimConfig, num_steps: int) -> int:
     return min(wanted, max(0, num_steps - 1))
 
 
-def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
+def learning_rate(step: int, num_steps: int, config: OptimizerKind) -> float:
     """Learning rate of one optimizer step.
 
     Args:

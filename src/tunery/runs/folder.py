@@ -83,6 +83,10 @@ class RunFolder(WorkFolder):
         """replay.jsonl: general prompts with the base model's own answers."""
         return self.path / "replay.jsonl"
 
+    def reference_file(self, name: str) -> Path:
+        """reference-NAME.safetensors: log-probabilities of rows by the untouched model."""
+        return self.path / f"reference-{name}.safetensors"
+
     @property
     def first_batch_file(self) -> Path:
         """first_batch.json: one row of the first batch, as it was trained."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tunery.server.settings import ServerSettings
-    from tunery.services.serving import Served
+    from tunery.services.chat import Served
 
 KEYS_VARIABLE = "TUNERY_API_KEY"
 KEY_FILE = "serve.key"
@@ -60,9 +60,9 @@ def _serve(given: argparse.Namespace) -> int:
     from tunery.server.openai import router as openai
     from tunery.server.openai.limits import Rate
     from tunery.server.settings import ServerSettings
-    from tunery.services import serving
+    from tunery.services import chat
 
-    served = serving.fix(given.models)
+    served = chat.fix_served(given.models)
     keys = _keys_given()
     settings = ServerSettings(
         host=given.host,
@@ -129,13 +129,13 @@ class _Loader:
 
     async def _load(self) -> bool:
         """Load one after the other; False when Ctrl-C came first."""
-        from tunery.services import engines
+        from tunery.services import chat
 
-        before = {status.get("base") for status in await engines.pool().statuses()}
+        before = {status.get("base") for status in await chat.engine_pool().statuses()}
         for each in self.served:
             if not self.as_json:
                 print(t("Loading {name} …", name=each.name), file=sys.stderr, flush=True)
-            task = asyncio.ensure_future(engines.pool().ready(each.model))
+            task = asyncio.ensure_future(chat.engine_pool().ready(each.model))
             while not task.done():
                 # A signal's handler does not wake the loop: look from time to time.
                 await asyncio.wait({task}, timeout=LOOK_SECONDS)
@@ -149,11 +149,11 @@ class _Loader:
         return True
 
     async def _unload(self) -> None:
-        from tunery.services import engines
+        from tunery.services import chat
 
         for each in self.started:
             with contextlib.suppress(TuneryError):  # it has ended by itself
-                await engines.pool().unload(each.model)
+                await chat.engine_pool().unload(each.model)
 
     def _end(self) -> None:
         if self.server is not None:

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from tunery.server.changes import Changes
-from tunery.services.run_list import Roll, roll
+from tunery.services.runs import Roll, roll
 
 LOOK_SECONDS = 0.5
 

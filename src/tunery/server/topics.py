@@ -13,7 +13,7 @@ from tunery.server.engines_topic import EnginesTopic
 from tunery.server.jobs_topic import JobsTopic, JobTopic
 from tunery.server.machine_topic import MachineTopic
 from tunery.server.runs_topic import RunsTopic
-from tunery.services.run_news import RunTopic
+from tunery.services.runs import RunTopic
 
 
 class Topic(Protocol):

@@ -15,11 +15,11 @@ from tunery.jobs.process import JobFunction
 from tunery.registry import Registry
 
 KINDS: Registry[JobFunction] = Registry("job")
-KINDS.add("download", "tunery.services.downloads:run")
-KINDS.add("check", "tunery.services.dataset_checks:check_job")
-KINDS.add("import", "tunery.services.dataset_adding:import_job")
-KINDS.add("export", "tunery.services.export_jobs:run")
-KINDS.add("evaluate", "tunery.services.evaluating:run")
+KINDS.add("download", "tunery.services.models:download_job")
+KINDS.add("check", "tunery.services.datasets:check_job")
+KINDS.add("import", "tunery.services.datasets:import_job")
+KINDS.add("export", "tunery.services.export:export_job")
+KINDS.add("evaluate", "tunery.services.evaluate:evaluate_job")
 
 if __name__ == "__main__":
     sys.exit(process.main(JobFolder(Path(sys.argv[1])), KINDS))

@@ -10,11 +10,13 @@ from typing import Any
 
 from tunery.config.load import Loaded, from_tokens
 from tunery.runs.folder import RunFolder
-from tunery.services import planning, preparing
+from tunery.services.runs import Listener
+from tunery.services.runs import plan as plan_run
+from tunery.services.runs import prepare as prepare_run
 
 HEAVY = (
-    "torch", "transformers", "peft", "pyarrow", "tunery.train.trial", "tunery.services.preview",
-    "tunery.data.examples", "tunery.data.preview", "tunery.services.preparing",
+    "torch", "transformers", "peft", "pyarrow", "tunery.train.trial", "tunery.data.examples",
+    "tunery.data.preview",
 )  # fmt: skip
 """What the warm process imports before the first question."""
 
@@ -22,9 +24,9 @@ QUESTIONS: dict[str, str] = {
     "describe_model": "tunery.services.models:describe",
     "plan": "tunery.services.questions:plan",
     "prepare": "tunery.services.questions:prepare",
-    "preview_row": "tunery.services.dataset_tokens:preview_row",
-    "statistics": "tunery.services.dataset_tokens:statistics",
-    "sample_rows": "tunery.services.dataset_rows:sample_rows",
+    "preview_row": "tunery.services.datasets:answer_preview",
+    "statistics": "tunery.services.datasets:answer_statistics",
+    "sample_rows": "tunery.services.datasets:answer_rows",
 }
 
 
@@ -45,9 +47,8 @@ def plan(words: list[str], *, measure: bool = False) -> dict[str, Any]:
     if measure:
         _device_is_free(loaded)
     warnings: list[str] = []
-    made = planning.plan(
-        loaded, measure=measure, to=preparing.Listener(warn=warnings.append), trial=_here
-    )
+    listener = Listener(warn=warnings.append)
+    made = plan_run(loaded, measure=measure, to=listener, trial=_here)
     return made.as_dict() | {"warnings": warnings}
 
 
@@ -57,7 +58,7 @@ def prepare(words: list[str], *, name: str | None = None) -> str:
     Returns:
         The run's name.
     """
-    return preparing.prepare(from_tokens(words), name).name
+    return prepare_run(from_tokens(words), name).name
 
 
 def _here(folder: RunFolder, measure: bool) -> dict[str, Any]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunery.adapters.base import ADAPTERS, Adapter
-from tunery.chat.template import ChatTemplate
-from tunery.data.groups import TokenRow
-from tunery.data.rows import Rows
-from tunery.methods.base import METHODS
-from tunery.optimizers.adamw import FlatAdamW
-from tunery.policy.forward import prepare
+from tunery.adapters.base import Adapter
+from tunery.methods.base import Method
+from tunery.optimizers.base import Optimizer, ParamGroup
+from tunery.parallel.base import Parallel
+from tunery.parallel.solo import Solo
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import prepare
 from tunery.runs.context import RunContext
 from tunery.runs.folder import config_hash
+from tunery.train.data import RunData
 from tunery.train.feed.order import Order
 from tunery.train.loop import Job
-from tunery.train.measure.measure import Measure
+from tunery.train.measure.measure import Measurements
 from tunery.train.memory import micro_batch_tokens
 from tunery.train.state import drift
 from tunery.train.state.checkpoint import Checkpoint, Checkpoints
@@ -29,118 +29,114 @@ from tunery.train.state.state import State, seed_step
 
 
 @dataclass
-class Parts:
-    """What a job is put together from.
+class Base:
+    """The model that a run begins with.
 
     Args:
-        model: The loaded base, on its device.
-        tokenizer: Saved beside a whole model.
-        template: For prompts; None where a model cannot chat.
-        rows: Training rows, replay included.
-        held_out: Rows of the evaluation loss.
-        probe: Rows of the forgetting score.
+        model: Loaded, on its device.
+        name: What the result names as its base.
         adapter_folder: An adapter that the run goes on from.
-        base_name: What the result names as its base.
-        data_hash: Of the training data.
         facts: What a resume is compared in beside the settings.
-        found: The checkpoint to go on from; None starts anew.
-        allowed_drift: Differences from it that the user accepted.
     """
 
     model: Any
-    tokenizer: Any
-    template: ChatTemplate | None
-    rows: Rows
-    held_out: Sequence[TokenRow] = ()
-    probe: Sequence[TokenRow] = ()
+    name: str = ""
     adapter_folder: Path | None = None
-    base_name: str = ""
-    data_hash: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    found: Checkpoint | None = None
-    allowed_drift: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Built:
-    """The job with what only the end of a run needs."""
-
-    job: Job
-    adapter: Adapter
-    tokenizer: Any
-    resumed: bool
-
-
-def assemble(context: RunContext, parts: Parts) -> Built:
+def assemble(
+    context: RunContext,
+    data: RunData,
+    base: Base,
+    *,
+    found: Checkpoint | None = None,
+    allowed_drift: list[str] | None = None,
+) -> Job:
     """Attach the adapter, make the optimizer, restore the checkpoint, and tell the plan.
+
+    Args:
+        context: The run.
+        data: Its rows; ``rows`` with replay.
+        base: What it begins with; the model is changed in place.
+        found: The checkpoint to go on from; None starts anew.
+        allowed_drift: Differences from it that the user accepted.
 
     Raises:
         ConfigError: The adapter does not fit the model.
         RunError: The checkpoint does not fit the run.
     """
-    config, rows = context.config, parts.rows
-    adapter: Adapter = ADAPTERS.get(config.adapter.type)(config.adapter)
+    config, parallel = context.config, Solo(context.device)
+    adapter: Adapter = config.adapter.make()
     seed_step(config.train.seed, 0)
-    model: Any = adapter.attach(
-        parts.model, adapter=parts.adapter_folder, base_name=parts.base_name
-    )
+    dtype = next(base.model.parameters()).dtype
+    model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model).why:
         context.warn("slow-path", f"This model is computed a slower way: {why}.")
-    dtype = next(parts.model.parameters()).dtype
-    optimizer = FlatAdamW(
-        [(name, p) for name, p in model.named_parameters() if p.requires_grad], config.optim
-    )
+    policy = Policy(model, off=adapter.off(model))
+    parallel.wrap(policy)
+    method: Method = config.method.make()
+    rows = method.prepare(policy, data.rows, context, name="train")
+    data.held_out = method.prepare(policy, data.held_out, context, name="held_out")
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer: Optimizer = config.optim.make([ParamGroup(named)])
     state = State(num_threads=torch.get_num_threads())
     state.micro_batch_tokens = micro_batch_tokens(
         config, model, rows.lengths, dtype, context.device
     )
-    if parts.found is not None:
-        state = _resume(context, parts.found, optimizer, parts.allowed_drift)
+    allowed = allowed_drift or []
+    if found is not None:
+        state = _resume(context, found, optimizer, parallel, allowed)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
     saver = Saver(
         Checkpoints(
             context.folder.checkpoints_dir,
             config.checkpoint.keep,
-            lambda into: adapter.write(model, parts.tokenizer, into),
-            _manifest_facts(context, parts),
+            lambda into: adapter.write(model, data.tokenizer, into),
+            _manifest_facts(context, data, base, allowed),
+            parallel,
         ),
         config.checkpoint,
         order.steps_per_epoch,
         context.events,
         context.stop,
-        saved_step=state.step if parts.found else -1,
+        saved_step=state.step if found else -1,
     )
-    measure = Measure(
-        model, parts.template, parts.held_out, parts.probe, config.evaluate, order, num_steps,
-        max(state.micro_batch_tokens, 1), context.events, context.stop, config.data.thinking,
-    )  # fmt: skip
+    capacity = max(state.micro_batch_tokens, 1)
+    measure = Measurements(context, policy, method, data, order, num_steps, capacity)
     job = Job(
-        config, context.folder, model, METHODS.get(config.method.type)(), rows, order, num_steps,
-        optimizer, state, measure, saver, context.events, context.stop, context.device, parts.tokenizer,
+        context, data, adapter, method, policy, rows, order, num_steps, optimizer, state, measure,
+        saver, parallel, resumed=found is not None,
     )  # fmt: skip
-    _tell_plan(context, job, dtype)
-    return Built(job, adapter, parts.tokenizer, parts.found is not None)
+    _tell_plan(job, dtype)
+    return job
 
 
-def _manifest_facts(context: RunContext, parts: Parts) -> dict[str, Any]:
+def _manifest_facts(
+    context: RunContext, data: RunData, base: Base, allowed_drift: list[str]
+) -> dict[str, Any]:
     return {
         "run": context.folder.name,
         "config_hash": config_hash(context.config),
-        "data_hash": parts.data_hash,
+        "data_hash": data.hash,
         "versions": drift.versions(),
         "config": context.config.model_dump(mode="json"),
-        "facts": parts.facts,
-        "allowed_drift": parts.allowed_drift,
+        "facts": base.facts,
+        "allowed_drift": allowed_drift,
     }
 
 
 def _resume(
-    context: RunContext, found: Checkpoint, optimizer: FlatAdamW, allowed: list[str]
+    context: RunContext,
+    found: Checkpoint,
+    optimizer: Optimizer,
+    parallel: Parallel,
+    allowed: list[str],
 ) -> State:
-    state = found.restore(optimizer)
+    state = found.restore(optimizer, parallel)
     for bad in found.rejected:
         context.warn("bad-checkpoint", f"{bad.reason} Step {found.step} is used instead.")
     context.events.write(
@@ -153,20 +149,21 @@ def _resume(
     return state
 
 
-def _tell_plan(context: RunContext, job: Job, dtype: torch.dtype) -> None:
+def _tell_plan(job: Job, dtype: torch.dtype) -> None:
     rows, steps = job.rows, job.num_steps
     share = steps / job.order.steps_per_epoch
-    context.events.write(
+    job.context.events.write(
         "plan",
         num_steps=steps,
         steps_per_epoch=job.order.steps_per_epoch,
         trained_parameters=job.optimizer.num_parameters,
-        total_parameters=sum(p.numel() for p in job.model.parameters()),
+        total_parameters=sum(p.numel() for p in job.policy.model.parameters()),
         tokens=int(rows.lengths.sum() * share),
-        trained_tokens=int(rows.units.sum() * share),
+        trained_tokens=int(rows.trained.sum() * share),
         batch_size=job.config.train.batch_size,
         micro_batch_tokens=job.state.micro_batch_tokens,
         num_threads=job.state.num_threads,
-        device=context.device,
+        device=job.context.device,
+        measures=[measure.as_dict() for measure in job.config.method.measures],
         dtype=str(dtype).removeprefix("torch."),
     )

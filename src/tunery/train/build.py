@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,25 @@ from tunery.config.config import Config
 from tunery.config.data import DataConfig
 from tunery.data import examples
 from tunery.data.groups import TokenRow
+from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
-from tunery.data.token_rows import TokenRows
+from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
-from tunery.train.assemble import Built, Parts, assemble
+from tunery.train.assemble import Base, assemble
+from tunery.train.data import RunData
+from tunery.train.loop import Job
 from tunery.train.measure import replay
 from tunery.train.measure.evaluate import probe_rows
 from tunery.train.memory import threads
 from tunery.train.state import drift
-from tunery.train.state.checkpoint import Checkpoints
+from tunery.train.state.checkpoint import newest
 from tunery.types import Conversation
 
 
-@dataclass
-class TokenData:
-    """The data of a run, tokenized.
-
-    Args:
-        rows: Training rows, without replay.
-        held_out: Rows of the evaluation loss.
-        general: The general set that replay and the forgetting score share; may be empty.
-        tokenizer: The model's.
-        template: How conversations are rendered.
-        hash: Of the training data.
-    """
-
-    rows: Rows
-    held_out: list[TokenRow]
-    general: list[Conversation]
-    tokenizer: Any
-    template: ChatTemplate
-    hash: str
-
-
-def build(context: RunContext) -> Built:
+def build(context: RunContext) -> Job:
     """Make the job, new or from the newest checkpoint that verifies.
 
     Raises:
@@ -67,36 +48,26 @@ def build(context: RunContext) -> Built:
     config = context.config
     base = resolve(config.model.name)
     dtype = load.pick_dtype(config.model.dtype, context.device)
-    found = Checkpoints(context.folder.checkpoints_dir, 1, lambda _: None, {}).newest()
+    found = newest(context.folder.checkpoints_dir)
     threads(found.state().num_threads if found else config.train.num_threads)
     data = read_data(context, base)
-    facts = _facts(context, data, base, dtype)
+    template = data.template
+    assert template is not None
+    facts = _facts(context, data, template, base, dtype)
     allowed: list[str] = []
     if found is not None:
         now = drift.recorded(config, data.hash, facts)
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
     with context.phase("model"):
         model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
-    replayed, probe = _general(context, data, model)
-    rows = data.rows.and_then(Rows.of(replayed, name="replay")) if replayed else data.rows
-    parts = Parts(
-        model=model,
-        tokenizer=data.tokenizer,
-        template=data.template,
-        rows=rows,
-        held_out=data.held_out,
-        probe=probe,
-        adapter_folder=base.path if base.base else None,
-        base_name=_base_name(base),
-        data_hash=data.hash,
-        facts=facts,
-        found=found,
-        allowed_drift=allowed,
-    )
-    return assemble(context, parts)
+    replayed, data.probe = _general(context, data, template, model)
+    if replayed:
+        data.rows = data.rows.and_then(Rows.of(replayed, name="replay"))
+    start = Base(model, _base_name(base), base.path if base.base else None, facts)
+    return assemble(context, data, start, found=found, allowed_drift=allowed)
 
 
-def read_data(context: RunContext, base: Resolved) -> TokenData:
+def read_data(context: RunContext, base: Resolved) -> RunData:
     """Read and check the data, render it, and divide it into trained and held-out rows.
 
     Raises:
@@ -128,8 +99,8 @@ def read_data(context: RunContext, base: Resolved) -> TokenData:
             numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
         else:
             train, kept = examples.split(read, config.evaluate.split, config.train.seed)
-            numbers = _rows_of(tokens, train)
-            held = [tokens.row(int(i)) for i in _rows_of(tokens, kept)]
+            numbers = _groups_of(tokens, train)
+            held = _numbered(tokens, _groups_of(tokens, kept), read)
     filtered = {**read.ledger.filtered, **tokens.filtered}
     context.events.write(
         "rows",
@@ -141,36 +112,41 @@ def read_data(context: RunContext, base: Resolved) -> TokenData:
         held_out=len(held),
         truncated=tokens.truncated,
     )
-    return TokenData(
-        _numbered(tokens, numbers, read), held, general, tokenizer, template, read.hash
+    return RunData(
+        rows=_numbered(tokens, numbers, read),
+        held_out=held,
+        general=general,
+        template=template,
+        tokenizer=tokenizer,
+        hash=read.hash,
     )
 
 
-def _numbered(tokens: TokenRows, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
-    def origin(row: int) -> dict[str, Any]:
-        ref = read.ref(tokens.source(int(numbers[row])))
+def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
+    def origin(group: int) -> dict[str, Any]:
+        ref = read.ref(tokens.source(int(numbers[group])))
         return {"dataset": ref.dataset, "file": ref.file, "record": ref.record, "line": ref.line}
 
     return Rows(
-        lambda row: tokens.row(int(numbers[row])),
+        lambda group: tokens.group(int(numbers[group])),
         tokens.lengths[numbers],
         np.asarray(tokens.trained)[numbers],
         origin,
     )
 
 
-def _rows_of(tokens: TokenRows, members: Collection[int]) -> np.ndarray:
-    """Numbers of the token rows that came from the given examples, ascending."""
+def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
+    """Numbers of the groups that came from the given examples, ascending."""
     wanted = set(members)
-    rows = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
-    return np.array(rows, dtype=np.int64)
+    groups = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
+    return np.array(groups, dtype=np.int64)
 
 
-def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> list[TokenRow]:
+def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> Rows:
     read = examples.read(config.evaluate.datasets, config.data, purpose="evaluate")
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
-    return [tokens.row(i) for i in range(len(tokens))]
+    return _numbered(tokens, np.arange(len(tokens)), read)
 
 
 def _general_examples(config: Config) -> list[Conversation]:
@@ -181,11 +157,11 @@ def _general_examples(config: Config) -> list[Conversation]:
         return []
     own = DataConfig(catalog=config.data.catalog)
     read = examples.read([config.data.replay.prompts], own, purpose="replay")
-    return [example for example in read if isinstance(example, Conversation)]
+    return [asked for each in read for asked in row_kind(each).conversations(each)[:1]]
 
 
 def _general(
-    context: RunContext, data: TokenData, model: Any
+    context: RunContext, data: RunData, template: ChatTemplate, model: Any
 ) -> tuple[list[TokenRow], list[TokenRow]]:
     """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
     config = context.config
@@ -194,7 +170,7 @@ def _general(
     if chosen:
         with context.phase("replay"):
             rows = replay.make(
-                model, data.template, chosen, config.data.replay,
+                model, template, chosen, config.data.replay,
                 file=context.folder.replay_file, progress=context.progress("replay"),
                 should_stop=context.stop.stop,
             )  # fmt: skip
@@ -202,14 +178,14 @@ def _general(
     measured = config.evaluate.forgetting and config.evaluate.every != "never"
     if not measured:
         return rows, []
-    return rows, probe_rows(rest, data.template, max_length=config.data.max_length)
+    return rows, probe_rows(rest, template, max_length=config.data.max_length)
 
 
 def _facts(
-    context: RunContext, data: TokenData, base: Resolved, dtype: torch.dtype
+    context: RunContext, data: RunData, template: ChatTemplate, base: Resolved, dtype: torch.dtype
 ) -> dict[str, Any]:
     return {
-        "template_hash": data.template.hash,
+        "template_hash": template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
         "model_hash": drift.model_hash(base.model_folder),
         "revision": base.revision,

@@ -15,26 +15,29 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tunery import faults
+from tunery.adapters.base import Adapter
 from tunery.config.config import Config
 from tunery.data.rows import Rows
 from tunery.errors import RunFailed
 from tunery.memory import is_out_of_memory
-from tunery.methods.base import Method
-from tunery.optimizers.adamw import FlatAdamW
+from tunery.methods.base import Method, combine
+from tunery.optimizers.base import Optimizer
 from tunery.optimizers.schedule import learning_rate
-from tunery.runs.events import EventWriter
-from tunery.runs.folder import RunFolder
-from tunery.runs.signals import StopRequests
+from tunery.parallel.base import Flags, Parallel
+from tunery.policy.policy import Policy, evaluating
+from tunery.runs.context import RunContext
+from tunery.train.data import RunData
 from tunery.train.feed.feed import Feed, StepBatches
 from tunery.train.feed.order import Order
-from tunery.train.measure.measure import Measure
+from tunery.train.measure.measure import Measurements
 from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
 from tunery.train.tell import anomaly, first_batch
@@ -44,24 +47,50 @@ Ending = Literal["finished", "stopped"]
 
 @dataclass
 class Job:
-    """All that the loop works with; ``build`` makes it."""
+    """All that the loop works with; ``assemble`` makes it.
 
-    config: Config
-    folder: RunFolder
-    model: nn.Module
+    Args:
+        context: Folder, settings, events, requests.
+        data: Rows, template and tokenizer.
+        adapter: How the result is written.
+        method: What is learned.
+        policy: The model that is trained.
+        rows: Training rows, replay included, as the method prepared them.
+        order: Which of them a step sees.
+        num_steps: Steps of the whole run.
+        optimizer: Over the trained weights.
+        state: Where the run stands.
+        measure: Evaluates.
+        saver: Saves.
+        parallel: How it is spread.
+        resumed: Whether it goes on from a checkpoint.
+    """
+
+    context: RunContext
+    data: RunData
+    adapter: Adapter
     method: Method
+    policy: Policy
     rows: Rows
     order: Order
     num_steps: int
-    optimizer: FlatAdamW
+    optimizer: Optimizer
     state: State
-    measure: Measure
+    measure: Measurements
     saver: Saver
-    events: EventWriter
-    stop: StopRequests
-    device: str
-    tokenizer: Any = None
-    _seconds_a_step: float | None = field(default=None, repr=False)
+    parallel: Parallel
+    resumed: bool = False
+    seconds_a_step: float | None = field(default=None, repr=False)
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.context.config
+
+    def feed(self) -> Feed:
+        """What makes the batches of its steps; to be closed."""
+        packing = self.config.data.packing
+        return Feed(self.rows, self.order, self.method, self.parallel, packing=packing)
 
 
 def train(job: Job) -> Ending:
@@ -72,23 +101,21 @@ def train(job: Job) -> Ending:
             into memory.
         OSError: The disk, for a reason that does not pass.
     """
-    state = job.state
-    feed = Feed(job.rows, job.order, job.method, packing=job.config.data.packing, device=job.device)
-    job.model.train()
+    state, context, feed = job.state, job.context, job.feed()
+    job.policy.model.train()
     try:
         while True:
             if job.measure.due(state):
                 job.measure.at_step(state)
-            stopping = job.stop.stop()
+            asked = Flags(stop=context.stop.stop(), save_due=job.saver.due(state))
+            asked = job.parallel.agree(asked)
             done = state.step >= job.num_steps or state.stopped_early
-            if stopping:
-                job.events.write("status", status="stopping", reason=job.stop.reason)
-            if (stopping or done or job.saver.due(state)) and not job.saver.save(
-                state, job.optimizer
-            ):
+            if asked.stop:
+                context.events.write("status", status="stopping", reason=context.stop.reason)
+            if (asked.stop or done or asked.save_due) and not job.saver.save(state, job.optimizer):
                 return "stopped"
-            if stopping or done:
-                return "stopped" if stopping else "finished"
+            if asked.stop or done:
+                return "stopped" if asked.stop else "finished"
             take_step(job, feed)
     finally:
         feed.close()
@@ -100,44 +127,46 @@ def take_step(job: Job, feed: Feed) -> None:
     while True:
         batches = feed.step(step, state.micro_batch_tokens, last=step >= job.num_steps)
         if step == 1:
-            first_batch.write(job.folder, job.rows, batches, job.tokenizer)
-        loss = _gradient(job, step, batches)
-        if loss is not OUT_OF_MEMORY:
+            first_batch.write(job.context.folder, job.rows, batches, job.data.tokenizer)
+        gradient = _gradient(job, step, batches)
+        if not job.parallel.agree(Flags(out_of_memory=gradient is OUT_OF_MEMORY)).out_of_memory:
             break
         _halve(job, step, batches)
-    if loss is None:
+    if gradient is None:
         return
-    assert isinstance(loss, Tensor)
+    assert isinstance(gradient, _Gradient)
     # The one wait for the device in a step: the step must not be taken before this is known.
-    loss_value, grad_norm = torch.stack([loss, job.optimizer.grad_norm()]).tolist()
+    found = [gradient.loss, job.optimizer.grad_norm(), *gradient.sums_and_counts()]
+    loss, grad_norm, *counted = torch.stack(found).tolist()
     rate = learning_rate(step, job.num_steps, job.config.optim)
-    taken = math.isfinite(loss_value) and math.isfinite(grad_norm)
+    taken = math.isfinite(loss) and math.isfinite(grad_norm)
     if taken:
         job.optimizer.step(rate, grad_norm)
     faults.point("after_step", step=step, optimizer=job.optimizer)
     seconds = time.monotonic() - started
     state.step, state.tokens = step, state.tokens + batches.tokens
-    state.trained_tokens += batches.units
+    state.trained_tokens += batches.trained
     state.elapsed_seconds += seconds
     state.non_finite_in_row = 0 if taken else state.non_finite_in_row + 1
-    job._seconds_a_step = _smooth(job._seconds_a_step, seconds)
-    job.events.write(
+    job.seconds_a_step = _smooth(job.seconds_a_step, seconds)
+    job.context.events.write(
         "step",
         step=step,
         epoch=round(job.order.epoch(step), 4),
-        loss=loss_value,
+        loss=loss,
+        **told_measures(gradient.sums, counted),
         learning_rate=rate,
         grad_norm=grad_norm,
         taken=taken,
         tokens=batches.tokens,
-        trained_tokens=batches.units,
+        trained_tokens=batches.trained,
         tokens_per_second=round(batches.tokens / max(seconds, 1e-9), 1),
         seconds=round(seconds, 5),
-        eta_seconds=round(job._seconds_a_step * (job.num_steps - step), 2),
-        memory_bytes=memory_bytes(job.device),
+        eta_seconds=round(job.seconds_a_step * (job.num_steps - step), 2),
+        memory_bytes=memory_bytes(job.parallel.world.device),
     )
     if not taken:
-        _tell_of_anomaly(job, step, batches, loss_value, grad_norm)
+        _tell_of_anomaly(job, step, batches, loss, grad_norm)
 
 
 class _OutOfMemory:
@@ -147,37 +176,77 @@ class _OutOfMemory:
 OUT_OF_MEMORY = _OutOfMemory()
 
 
-def _gradient(job: Job, step: int, batches: StepBatches) -> Tensor | _OutOfMemory | None:
-    """Compute the gradient of the mean loss over the global batch into the flat buffers.
+class _Gradient:
+    """What a step's micro batches add up to, beside the gradient itself.
+
+    Attributes:
+        loss: The mean loss over the global batch, 0-dim.
+        sums: Measures as sum and count, by name.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.loss = torch.zeros((), device=device)
+        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def add(self, loss: Tensor, sums: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        self.loss += loss.detach()
+        for name, (total, count) in sums.items():
+            before = self.sums.get(name)
+            self.sums[name] = (
+                (total, count) if before is None else (before[0] + total, before[1] + count)
+            )
+
+    def sums_and_counts(self) -> list[Tensor]:
+        return [each.float() for pair in self.sums.values() for each in pair]
+
+
+def told_measures(names: Iterable[str], counted: Sequence[float]) -> dict[str, dict[str, float]]:
+    """The measures as an event carries them: means of what was there to be counted."""
+    pairs = zip(names, counted[0::2], counted[1::2], strict=True)
+    means = {name: total / count for name, total, count in pairs if count}
+    return {"measures": means} if means else {}
+
+
+def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMemory | None:
+    """Compute the gradient of the mean loss over the global batch into the optimizer's buffers.
 
     Returns:
-        The mean loss, a 0-dim tensor; None if a stop came; OUT_OF_MEMORY if it did not fit.
+        What it adds up to; None if a stop came; OUT_OF_MEMORY if it did not fit.
     """
     seed_step(job.config.train.seed, step)
     job.optimizer.zero()
-    total = torch.zeros((), device=job.device)
+    found = _Gradient(job.parallel.world.device)
     try:
+        facts = _before_step(job, batches)
         for batch in batches.batches:
-            if job.stop.stop():
+            if job.context.stop.stop():
                 return None
-            loss_sum, _ = job.method.loss(job.model, batch)
-            # Divided by the units of the whole global batch: how it was divided does not matter.
-            loss = loss_sum / max(1, batches.units)
+            made = job.method.loss(job.policy, batch, facts)
+            loss = combine(made.total, batches.units)
             faults.point("loss", step=step, loss=loss)
-            loss.backward()
-            total += loss.detach()
+            (loss * job.parallel.world.size if job.parallel.world.size > 1 else loss).backward()
+            found.add(loss, made.sums)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return OUT_OF_MEMORY
     faults.point("gradient", step=step, gradients=job.optimizer.gradients)
-    return total
+    return found
+
+
+def _before_step(job: Job, batches: StepBatches) -> Mapping[str, Tensor]:
+    """What the losses of the step have in common, over all ranks."""
+    if not batches.beside:
+        return job.method.before_step(job.policy, ())
+    with torch.no_grad(), evaluating(job.policy.model):
+        facts = job.method.before_step(job.policy, batches.beside)
+    return {name: job.parallel.add(value) for name, value in facts.items()}
 
 
 def _halve(job: Job, step: int, batches: StepBatches) -> None:
     """Make the micro batch half as large; the global batch and its gradient stay what they were."""
     gc.collect()
-    if job.device != "cpu":
+    if job.parallel.world.device != "cpu":
         torch.cuda.empty_cache()
     sizes = [int(job.rows.lengths[m].sum()) for m in batches.micro if len(m) > 1]
     if not sizes:
@@ -194,7 +263,7 @@ def _halve(job: Job, step: int, batches: StepBatches) -> None:
         )
     old, new = max(sizes), max(1, max(sizes) // 2)
     job.state.micro_batch_tokens = new
-    job.events.write(
+    job.context.events.write(
         "warning",
         code="out-of-memory",
         count=1,
@@ -207,9 +276,11 @@ def _halve(job: Job, step: int, batches: StepBatches) -> None:
 def _tell_of_anomaly(
     job: Job, step: int, batches: StepBatches, loss: float, grad_norm: float
 ) -> None:
-    file = job.folder.anomaly_file(step)
-    found = anomaly.write(file, job.rows, batches, job.method, job.model, job.device)
-    job.events.write(
+    file = job.context.folder.anomaly_file(step)
+    found = anomaly.write(
+        file, job.rows, batches, job.method, job.policy, _before_step(job, batches)
+    )
+    job.context.events.write(
         "anomaly",
         step=step,
         rows=[entry["row"] for entry in found],

@@ -11,7 +11,8 @@ import torch
 
 from tunery import memory
 from tunery.config.config import Config
-from tunery.models.memory import ModelShape, fitting_micro_batch
+from tunery.models.memory import fitting_micro_batch
+from tunery.shape import ModelShape
 
 USABLE_SHARE = 0.8
 FALLBACK_TOKENS = 4096
@@ -41,11 +42,10 @@ def micro_batch_tokens(
         return max(longest, FALLBACK_TOKENS)
     fits = fitting_micro_batch(
         shape,
-        config.adapter,
+        config,
         dtype="fp32" if dtype == torch.float32 else "bf16",
         available_bytes=int(free_memory_bytes(device) * USABLE_SHARE),
         longest_row=longest,
-        gradient_checkpointing=config.train.gradient_checkpointing,
     )
     return fits or longest
 

@@ -11,7 +11,6 @@ from transformers.utils.logging import disable_progress_bar
 from tunery.runs import diagnosis
 from tunery.runs.context import RunContext
 from tunery.storage import full_disk
-from tunery.train.assemble import Built
 from tunery.train.build import build
 from tunery.train.loop import Job, train
 from tunery.train.state import final
@@ -32,10 +31,9 @@ def run(context: RunContext) -> str:
     disable_progress_bar()  # transformers' own bars would fill worker.log
     _reproducible(context)
     final.clean(context.folder)
-    built = build(context)
-    job = built.job
+    job = build(context)
     job.saver.checkpoints.clean()
-    if not built.resumed:
+    if not job.resumed:
         with context.phase("before"):
             job.measure.before(job.state)
         context.stop.check()
@@ -47,7 +45,7 @@ def run(context: RunContext) -> str:
     with context.phase("after"):
         job.measure.samples(job.state, "after")
     with context.phase("final"):
-        path = _write_final(context, built)
+        path = _write_final(context, job)
     context.events.write("result", **_result(context, job, str(path), best))
     with context.phase("report"):
         report.write(context.folder)
@@ -59,24 +57,24 @@ def _take_best(context: RunContext, job: Job) -> bool:
     state = job.state
     if not state.stopped_early or state.best_step is None or state.best_step == state.step:
         return False
-    job.saver.checkpoints.at(state.best_step).restore(job.optimizer)
+    job.saver.checkpoints.at(state.best_step).restore(job.optimizer, job.parallel)
     context.warn(
         "early-stop",
         f"Stopped early at step {state.step}: {state.evals_without_better} evaluations without a "
-        f"lower loss. The result is the best checkpoint, step {state.best_step}.",
+        f"better one. The result is the best checkpoint, step {state.best_step}.",
     )
     return True
 
 
-def _write_final(context: RunContext, built: Built) -> Any:
+def _write_final(context: RunContext, job: Job) -> Any:
     while True:
         try:
-            return final.write(context.folder, built.adapter, built.job.model, built.tokenizer)
+            return final.write(context.folder, job.adapter, job.policy.model, job.data.tokenizer)
         except OSError as error:
             if full_disk(error) is None:
                 raise
-            built.job.saver.pause(error, "the result waits to be written")
-            if not built.job.saver.wait():
+            job.saver.pause(error, "the result waits to be written")
+            if not job.saver.wait():
                 context.stop.check()
             context.events.write("status", status="running")
 
@@ -89,7 +87,7 @@ def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, A
         "path": path,
         "step": state.best_step if best else state.step,
         "best_step": state.best_step,
-        "best_loss": state.best_loss,
+        "best_loss": state.best_value,
         "tokens": state.tokens,
         "trained_tokens": state.trained_tokens,
         "train_seconds": round(state.elapsed_seconds, 3),

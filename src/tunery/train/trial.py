@@ -28,7 +28,6 @@ from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.runs.signals import StopRequests
 from tunery.train.build import build, read_data
-from tunery.train.feed.feed import Feed
 from tunery.train.feed.order import Order
 from tunery.train.loop import Job, take_step
 from tunery.train.measure import replay
@@ -94,7 +93,7 @@ def _counts(rows: Rows) -> dict[str, Any]:
     return {
         "rows": len(rows),
         "tokens": int(rows.lengths.sum()),
-        "trained_tokens": int(rows.units.sum()),
+        "trained_tokens": int(rows.trained.sum()),
         "longest": int(rows.lengths.max(initial=0)),
         "mean": round(float(rows.lengths.mean()), 1) if len(rows) else 0.0,
     }
@@ -102,12 +101,12 @@ def _counts(rows: Rows) -> dict[str, Any]:
 
 def _measure(context: RunContext) -> dict[str, Any]:
     """Take real steps: on the longest rows for memory, on usual ones for time."""
-    job = build(context).job
-    job.model.train()
+    job = build(context)
+    job.policy.model.train()
     size = context.config.train.batch_size
     longest = np.argsort(job.rows.lengths, kind="stable")[-size:]
     whole = job.rows
-    job.rows = _only(whole, longest)
+    job.rows = whole.only(longest)
     _steps(job, Order(len(job.rows), size, context.config.train.seed), LONG_STEPS)
     job.rows, usual = whole, Order(len(whole), size, context.config.train.seed)
     first = job.state.step
@@ -127,21 +126,12 @@ def _measure(context: RunContext) -> dict[str, Any]:
 def _steps(job: Job, order: Order, count: int) -> None:
     job.order = order
     job.num_steps = job.state.step + count
-    feed = Feed(job.rows, order, job.method, packing=job.config.data.packing, device=job.device)
+    feed = job.feed()
     try:
         for _ in range(count):
             take_step(job, feed)
     finally:
         feed.close()
-
-
-def _only(rows: Rows, numbers: np.ndarray) -> Rows:
-    return Rows(
-        lambda i: rows.row(int(numbers[i])),
-        rows.lengths[numbers],
-        rows.units[numbers],
-        lambda i: rows.origin(int(numbers[i])),
-    )
 
 
 def _last(folder: RunFolder, kind: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """``python -m tunery.workers.warm_child TABLE SECONDS warm|cold``: the child of the warm pool.
 
-Imports the heavy side once (``HEAVY`` beside the table), then forks a process for each question it
-reads from stdin and writes the answers to stdout, in whatever order they come. It computes nothing
-itself, so no thread of torch or of a tokenizer exists when it forks. It ends with its asker (stdin
-closes) or when idle.
+Imports the heavy side once (``HEAVY`` beside the table, and the table's functions), then forks a
+process for each question it reads from stdin and writes the answers to stdout, in whatever order
+they come. It computes nothing itself, so no thread of torch or of a tokenizer exists when it forks.
+It ends with its asker (stdin closes) or when idle.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import selectors
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,8 @@ def main(argv: list[str]) -> int:
     for name in home.HEAVY if warm else ():
         importlib.import_module(name)
     questions = getattr(home, attribute)
+    for place in questions.values() if warm else ():
+        _function(place)
     return Child(questions, answers, idle_seconds).serve()
 
 
@@ -147,14 +150,17 @@ def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]
     from tunery.errors import TuneryError
 
     i18n.set_language(order["language"])
-    module, _, attribute = questions[order["question"]].partition(":")
     try:
-        function = getattr(importlib.import_module(module), attribute)
-        return {"answer": function(**order["arguments"])}
+        return {"answer": _function(questions[order["question"]])(**order["arguments"])}
     except TuneryError as error:
         return {"error": error.as_dict()}
     except BaseException:  # noqa: BLE001  (the process ends here; its asker shows the bug)
         return {"bug": traceback.format_exc()}
+
+
+def _function(place: str) -> Callable[..., Any]:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 if __name__ == "__main__":

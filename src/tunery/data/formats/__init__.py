@@ -5,10 +5,11 @@ from __future__ import annotations
 from tunery.data.formats.alpaca import Alpaca
 from tunery.data.formats.base import Format, RowOptions
 from tunery.data.formats.openai import OpenAI
-from tunery.data.formats.preference import Preference, Unpaired
+from tunery.data.formats.preference import Preference
 from tunery.data.formats.prompt_completion import PromptCompletion
 from tunery.data.formats.sharegpt import ShareGPT
 from tunery.data.formats.text import PlainText
+from tunery.data.formats.unpaired import Unpaired
 from tunery.registry import Registry
 
 FORMATS: Registry[Format] = Registry("format")

@@ -39,7 +39,7 @@ class Alpaca(Columns):
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation: system, earlier turns, question, answer."""
-        question = self._question(raw, options)
+        asked = question(raw, options)
         output = options.column("output")
         answer = text(self.value(raw, "output", options), output, options)
         messages: list[Message] = []
@@ -47,45 +47,49 @@ class Alpaca(Columns):
         told = optional_text(raw.get(system), system, options)
         if told.strip():
             messages.append(Message("system", told))
-        messages += self._history(raw, options)
-        messages += [Message("user", question), Message("assistant", answer)]
+        messages += history(raw, options)
+        messages += [Message("user", asked), Message("assistant", answer)]
         return Conversation(tuple(messages), ref=ref)
 
-    def _question(self, raw: Row, options: RowOptions) -> str:
-        instruction, extra = options.column("instruction"), options.column("input")
-        value = self.value(raw, "instruction", options)
-        more = optional_text(raw.get(extra), extra, options)
-        if more.strip() and (value is None or value == ""):
-            return more
-        asked = text(value, instruction, options)
-        return "\n".join(part for part in (asked, more) if part.strip()) or asked
 
-    def _history(self, raw: Row, options: RowOptions) -> list[Message]:
-        column = options.column("history")
-        value: Any = raw.get(column)
-        if value is None:
-            return []
-        turns: list[Message] = []
-        if not isinstance(value, list):
+def question(raw: Row, options: RowOptions) -> str:
+    """The instruction, with ``input`` on a line below it."""
+    instruction, extra = options.column("instruction"), options.column("input")
+    value = Alpaca().value(raw, "instruction", options)
+    more = optional_text(raw.get(extra), extra, options)
+    if more.strip() and (value is None or value == ""):
+        return more
+    asked = text(value, instruction, options)
+    return "\n".join(part for part in (asked, more) if part.strip()) or asked
+
+
+def history(raw: Row, options: RowOptions) -> list[Message]:
+    """Earlier turns."""
+    column = options.column("history")
+    value: Any = raw.get(column)
+    if value is None:
+        return []
+    turns: list[Message] = []
+    if not isinstance(value, list):
+        raise RowProblem(
+            "E304",
+            column,
+            say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+            say("Write it as [[question, answer], ...]."),
+        )
+    for i, pair in enumerate(value):
+        where = f"{column}[{i}]"
+        if not isinstance(pair, list) or len(pair) != 2:
             raise RowProblem(
                 "E304",
-                column,
-                say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+                where,
+                say(
+                    "field {field}: expected a question and an answer, found {what}",
+                    field=where,
+                    what=show(pair),
+                ),
                 say("Write it as [[question, answer], ...]."),
             )
-        for i, pair in enumerate(value):
-            where = f"{column}[{i}]"
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise RowProblem(
-                    "E304",
-                    where,
-                    say(
-                        "field {field}: expected a question and an answer, found {what}",
-                        field=where,
-                        what=show(pair),
-                    ),
-                    say("Write it as [[question, answer], ...]."),
-                )
-            turns.append(Message("user", text(pair[0], column, options, place=f"{where}[0]")))
-            turns.append(Message("assistant", text(pair[1], column, options, place=f"{where}[1]")))
-        return turns
+        turns.append(Message("user", text(pair[0], column, options, place=f"{where}[0]")))
+        turns.append(Message("assistant", text(pair[1], column, options, place=f"{where}[1]")))
+    return turns

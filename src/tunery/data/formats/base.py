@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import Example, RowRef
+from tunery.types import Conversation, Example, RowRef
 
 Row = dict[str, Any]
 
@@ -50,6 +51,11 @@ class Format(Protocol):
         ...
 
     @property
+    def makes(self) -> type[Example]:
+        """What its rows become."""
+        ...
+
+    @property
     def required(self) -> tuple[str, ...]:
         """Our names of the columns without which a row is not of this format."""
         ...
@@ -57,6 +63,11 @@ class Format(Protocol):
     @property
     def known(self) -> tuple[str, ...]:
         """Our names of every column the format reads."""
+        ...
+
+    @property
+    def usual(self) -> Mapping[str, tuple[str, ...]]:
+        """Ours: other names that are found without being told."""
         ...
 
     def score(self, raw: Row, options: RowOptions) -> float:
@@ -68,6 +79,10 @@ class Format(Protocol):
 
         Where it says False, only ``convert`` knows.
         """
+        ...
+
+    def instead(self, raw: Row, options: RowOptions) -> Phrase:
+        """How the same row can be read as a single answer; nothing where it is one."""
         ...
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Example:
@@ -102,8 +117,10 @@ class Columns:
     """The part that formats of named columns share."""
 
     name = ""
+    makes: type[Example] = Conversation
     required: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    usual: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def score(self, raw: Row, options: RowOptions) -> float:
         """1 where every required column is there, less a little for each foreign one."""
@@ -111,6 +128,10 @@ class Columns:
             return 0.0
         theirs = {options.column(name) for name in self.known}
         return 1.0 - 0.05 * min(8, sum(key not in theirs for key in raw))
+
+    def instead(self, raw: Row, options: RowOptions) -> Phrase:
+        """Nothing: its rows are single answers."""
+        return NOTHING
 
     def value(self, raw: Row, name: str, options: RowOptions) -> Any:
         """The value of one of our columns.
@@ -122,6 +143,23 @@ class Columns:
         if column not in raw:
             raise missing(column, raw, self, options)
         return raw[column]
+
+
+def with_usual(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
+    """Find columns under their other usual names, where nobody named them.
+
+    Args:
+        format: Of the rows.
+        present: Columns that the rows have.
+        options: What was named.
+    """
+    found = dict(options.columns)
+    for ours, names in format.usual.items():
+        if ours not in found and ours not in present:
+            theirs = next((name for name in names if name in present), None)
+            if theirs is not None:
+                found[ours] = theirs
+    return options if found == options.columns else replace(options, columns=found)
 
 
 def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:

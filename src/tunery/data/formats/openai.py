@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
@@ -26,6 +27,7 @@ class OpenAI(Columns):
     name = "openai"
     required = ("messages",)
     known = ("messages", "tools")
+    usual = MappingProxyType({"messages": ("conversations",)})
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is user and assistant by turns, texts only."""

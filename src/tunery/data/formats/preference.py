@@ -1,78 +1,266 @@
-"""Preference pairs and labelled rows: recognised, so that they are refused with the right words.
+"""Preference rows: a prompt with a chosen and a rejected answer, in every usual spelling.
 
-The methods that learn from them are not part of this version; the registry entry is the door at
-which their conversion will stand.
+The prompt is a column (text, messages, an instruction) or what two whole conversations begin with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
+import math
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, never
-from tunery.data.problems import RowProblem, say
-from tunery.types import RowRef
+from tunery.data.formats import alpaca
+from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, text
+from tunery.data.formats.messages import listed, merged, ordered, tool_list
+from tunery.data.formats.sharegpt import read_any
+from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
+from tunery.types import Conversation, Message, Pair, RowRef
+
+HUMAN = "\n\nHuman:"
 
 
 class Preference(Columns):
     """Two answers to one prompt, the better one named."""
 
     name = "preference"
+    makes = Pair
     required = ("chosen", "rejected")
-    known = ("prompt", "instruction", "input", "conversations", "messages", "chosen", "rejected")
-
-    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Never: no method here learns from pairs."""
-        return never
-
-    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> NoReturn:
-        """Refuse the row with E503."""
-        chosen = raw.get(options.column("chosen"))
-        if isinstance(chosen, list):
-            way = "--data.format openai --data.columns.messages chosen"
-        elif "prompt" in raw:
-            way = "--data.format prompt_completion --data.columns.completion chosen"
-        else:
-            way = "--data.format alpaca --data.columns.output chosen"
-        raise RowProblem(
-            "E503",
-            None,
-            say("this is preference data (chosen, rejected); the recipe trains single answers"),
-            say("To learn the chosen answers alone, set {way}.", way=way),
-        )
-
-
-class Unpaired(Columns):
-    """One answer with a label, good or bad."""
-
-    name = "unpaired"
-    required = ("label",)
-    known = ("prompt", "completion", "messages", "label", "kto_tag")
+    known = (
+        *("prompt", "instruction", "input", "conversations", "messages", "chosen", "rejected"),
+        *("system", "history", "tools", "margin", "score_chosen", "score_rejected"),
+    )
+    usual = MappingProxyType(
+        {
+            "chosen": ("preferred_output", "chosen_response", "messages"),
+            "rejected": ("non_preferred_output", "rejected_response", "rejected_messages"),
+        }
+    )
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Certain where a boolean label stands beside an answer."""
-        label = raw.get(options.column("label"), raw.get("kto_tag"))
-        answer = any(key in raw for key in ("completion", "messages", "output", "conversations"))
-        return 1.0 if isinstance(label, bool) and answer else 0.0
+        """Certain where both answers are there, under any of their usual names."""
+        sides = [
+            any(name in raw for name in (options.column(ours), *self.usual[ours]))
+            for ours in self.required
+        ]
+        return 1.0 if all(sides) else 0.0
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Never: no method here learns from labels."""
-        return never
+        """Whether prompt and both answers are texts, and the answers differ."""
+        ask = options.column("prompt")
+        good, bad = options.column("chosen"), options.column("rejected")
+        others = [options.column(name) for name in self.known if name not in self.required]
+        others.remove(ask)
+        if ask in (good, bad) or ask in others:
+            return never
 
-    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> NoReturn:
-        """Refuse the row with E505."""
-        if "messages" in raw:
-            way = "openai"
-        elif "conversations" in raw:
-            way = "sharegpt"
+        def test(row: Row) -> bool:
+            for value in (row.get(ask), row.get(good), row.get(bad)):
+                if type(value) is not str or not value or value.isspace():
+                    return False
+            if any(name in row for name in others):
+                return False
+            return row[good].split() != row[bad].split()
+
+        return test
+
+    def instead(self, raw: Row, options: RowOptions) -> Phrase:
+        """Read the chosen answers as single ones."""
+        chosen = options.column("chosen")
+        prompts = ("messages", "conversations", "prompt")
+        asks = next((options.column(n) for n in prompts if options.column(n) in raw), None)
+        if _is_whole(raw.get(chosen)):
+            way = f"--data.format openai --data.columns.messages {chosen}"
+        elif asks is not None:
+            named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
+            way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
+        elif options.column("instruction") in raw:
+            named = options.columns.get("instruction")
+            way = "--data.format alpaca" + (f" --data.columns.instruction {named}" if named else "")
+            way += f" --data.columns.output {chosen}"
         else:
-            way = "alpaca" if "output" in raw else "prompt_completion"
-        raise RowProblem(
-            "E505",
-            None,
-            say("this is labelled data (good and bad answers); the recipe trains single answers"),
-            say(
-                "Remove the rows with a false label and set --data.format {way}.",
-                way=way,
-            ),
+            return NOTHING
+        return say("To learn the chosen answers alone, set {way}.", way=way)
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Pair:
+        """Make the pair."""
+        chosen = self._side(raw, "chosen", options)
+        rejected = self._side(raw, "rejected", options)
+        given, tools = self._prompt(raw, options)
+        prompt, chosen, rejected = self._divided(given, chosen, rejected, options)
+        system = options.column("system")
+        told = optional_text(raw.get(system), system, options)
+        if told.strip() and not (prompt and prompt[0].role == "system"):
+            prompt.insert(0, Message("system", told))
+        for name, side in (("chosen", chosen), ("rejected", rejected)):
+            ordered([*prompt, *side], options.column(name), RowOptions())
+        return Pair(
+            Conversation(tuple(prompt), tools=tools),
+            tuple(chosen),
+            tuple(rejected),
+            self._margin(raw, options),
+            ref,
         )
+
+    def _side(self, raw: Row, name: str, options: RowOptions) -> list[Message]:
+        column = options.column(name)
+        value: Any = self.value(raw, name, options)
+        if isinstance(value, dict):
+            value = [value]
+        if not isinstance(value, list):
+            return [Message("assistant", text(value, column, options))]
+        side = read_any(listed(value, column), column, options)
+        side = merged(side) if options.merge_same_role else side
+        if side[-1].role != "assistant":
+            raise RowProblem(
+                "E406",
+                column,
+                say("{field} does not end with an answer of the assistant", field=column),
+                say("Add the answer, or remove the row."),
+            )
+        return side
+
+    def _prompt(
+        self, raw: Row, options: RowOptions
+    ) -> tuple[list[Message], tuple[dict[str, Any], ...]]:
+        """The prompt's messages as their own column gives them; none where there is none."""
+        tools = tool_list(raw.get(options.column("tools")), options.column("tools"))
+        outer = raw.get(options.column("input"))
+        if isinstance(outer, dict) and "messages" in outer:
+            column = f"{options.column('input')}.messages"
+            tools = tools or tool_list(outer.get("tools"), f"{options.column('input')}.tools")
+            return self._messages(outer["messages"], column, options), tools
+        if options.column("instruction") in raw:
+            asked = Message("user", alpaca.question(raw, options))
+            return [*alpaca.history(raw, options), asked], tools
+        taken = (options.column("chosen"), options.column("rejected"))
+        for name in ("conversations", "messages", "prompt"):
+            column = options.column(name)
+            if column in raw and column not in taken:
+                value = raw[column]
+                if isinstance(value, list):
+                    return self._messages(value, column, options), tools
+                return [Message("user", text(value, column, options))], tools
+        return [], tools
+
+    def _messages(self, value: Any, column: str, options: RowOptions) -> list[Message]:
+        found = read_any(listed(value, column), column, options)
+        return merged(found) if options.merge_same_role else found
+
+    def _divided(
+        self,
+        given: list[Message],
+        chosen: list[Message],
+        rejected: list[Message],
+        options: RowOptions,
+    ) -> tuple[list[Message], list[Message], list[Message]]:
+        """Prompt and both answers; a side that does not begin with an answer holds the prompt."""
+        names = options.column("chosen"), options.column("rejected")
+        whole = [side[0].role != "assistant" for side in (chosen, rejected)]
+        if not any(whole):
+            if not given:
+                raise _no_prompt(names[0], chosen)
+            return given, chosen, rejected
+        if all(whole):
+            start = _shared(chosen, rejected, names)
+            prompt, answers = chosen[:start], (chosen[start:], rejected[start:])
+        elif whole[0]:
+            start = _answer_start(chosen)
+            prompt, answers = chosen[:start], (chosen[start:], rejected)
+        else:
+            start = _answer_start(rejected)
+            prompt, answers = rejected[:start], (chosen, rejected[start:])
+        if given and not _agrees(given, prompt, chosen):
+            raise RowProblem(
+                "E514",
+                names[0],
+                say("the prompt differs from the conversation in {field}", field=names[0]),
+                say("Keep only one of them, or correct the row."),
+            )
+        return prompt, *answers
+
+    def _margin(self, raw: Row, options: RowOptions) -> float | None:
+        column = options.column("margin")
+        if raw.get(column) is not None:
+            return _number(raw[column], column)
+        scores = options.column("score_chosen"), options.column("score_rejected")
+        if any(raw.get(column) is None for column in scores):
+            return None
+        return _number(raw[scores[0]], scores[0]) - _number(raw[scores[1]], scores[1])
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether an answer's column holds a conversation with its prompt, in OpenAI's words."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and first.get("role") in ("system", "developer", "user")
+
+
+def _shared(chosen: list[Message], rejected: list[Message], names: tuple[str, str]) -> int:
+    """How many messages the two conversations have in common before their answers.
+
+    Raises:
+        RowProblem: E515, they differ in something else than an answer.
+    """
+    if chosen == rejected:
+        return _answer_start(chosen)
+    at = 0
+    while at < min(len(chosen), len(rejected)) and chosen[at] == rejected[at]:
+        at += 1
+    sides = (chosen[at : at + 1], rejected[at : at + 1])
+    if all(side and side[0].role == "assistant" for side in sides):
+        return at
+    raise RowProblem(
+        "E515",
+        f"{names[0]}[{at}]",
+        say(
+            "{first}[{at}] and {second}[{at}] differ, and are not both answers: a pair has one "
+            "prompt",
+            first=names[0],
+            second=names[1],
+            at=at,
+        ),
+        say("Make the messages before the two answers the same."),
+    )
+
+
+def _answer_start(messages: Sequence[Message]) -> int:
+    """Where the last answer begins: after the last message of the user."""
+    users = (i + 1 for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user")
+    return next(users, len(messages) - 1)
+
+
+def _agrees(given: list[Message], prompt: list[Message], chosen: list[Message]) -> bool:
+    """Whether a prompt column says no more than the conversations beside it."""
+    if given in (prompt, chosen):
+        return True
+    spoken = {message.content.strip() for message in prompt}
+    return len(given) == 1 and given[0].content.strip() in spoken
+
+
+def _no_prompt(column: str, chosen: list[Message]) -> RowProblem:
+    if HUMAN in f"\n\n{chosen[0].content.lstrip()}":
+        return RowProblem(
+            "E512",
+            column,
+            say(
+                "field {field} is a dialogue as one text (Human: ... Assistant: ...)", field=column
+            ),
+            say("Split it into messages with role and content."),
+        )
+    return RowProblem(
+        "E512",
+        column,
+        say("there is no prompt beside {field}", field=column),
+        say("Add the column prompt, or name it: --data.columns.prompt THEIRS."),
+    )
+
+
+def _number(value: Any, column: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise RowProblem(
+        "E304",
+        column,
+        say("field {field}: expected a number, found {what}", field=column, what=show(value)),
+        say("Write it as a number, or leave it out."),
+    )

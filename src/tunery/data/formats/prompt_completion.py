@@ -7,7 +7,7 @@ from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text
 from tunery.data.formats.messages import listed, ordered, tool_list
-from tunery.data.formats.openai import read_messages
+from tunery.data.formats.sharegpt import read_any
 from tunery.types import Conversation, Message, Role, RowRef
 
 
@@ -39,6 +39,8 @@ class PromptCompletion(Columns):
     def _side(self, raw: Row, name: str, role: Role, options: RowOptions) -> list[Message]:
         column = options.column(name)
         value: Any = self.value(raw, name, options)
+        if isinstance(value, dict):
+            value = [value]
         if isinstance(value, list):
-            return read_messages(listed(value, column), column, options)
+            return read_any(listed(value, column), column, options)
         return [Message(role, text(value, column, options))]

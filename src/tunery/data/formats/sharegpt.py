@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, parsed, text
@@ -36,6 +37,7 @@ class ShareGPT(Columns):
     name = "sharegpt"
     required = ("conversations",)
     known = ("conversations", "system", "tools")
+    usual = MappingProxyType({"conversations": ("messages",)})
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""
@@ -58,9 +60,7 @@ class ShareGPT(Columns):
         if "role" in first and tags.get("role_tag", "from") not in first:
             messages = read_messages(turns, column, options)
         else:
-            messages = [
-                self._turn(t, f"{column}[{i}]", column, options) for i, t in enumerate(turns)
-            ]
+            messages = read_turns(turns, column, options)
         told = optional_text(raw.get(system), system, options)
         if told.strip() and messages[0].role != "system":
             messages.insert(0, Message("system", told))
@@ -69,34 +69,52 @@ class ShareGPT(Columns):
             ordered(messages, column, options), tools=tool_list(raw.get(tools), tools), ref=ref
         )
 
-    def _turn(self, value: Any, where: str, column: str, options: RowOptions) -> Message:
-        turn = as_object(value, where)
-        role_tag = options.tags.get("role_tag", "from")
-        content_tag = options.tags.get("content_tag", "value")
-        for key in (role_tag, content_tag):
-            if key not in turn:
-                raise RowProblem(
-                    "E301",
-                    f"{where}.{key}",
-                    say("{field} is missing", field=f"{where}.{key}"),
-                    say("Add it, or remove the row."),
-                )
-        spoken = turn[role_tag]
-        theirs = {options.tags[tag]: role for tag, role in TAG_ROLES.items() if tag in options.tags}
-        if isinstance(spoken, str):
-            spoken = theirs.get(spoken, spoken)
-        role = role_of(spoken, f"{where}.{role_tag}", options)
-        place = f"{where}.{content_tag}"
-        content = (
-            text(turn[content_tag], column, options, place=place)
-            if role != "tool"
-            else (optional_text(turn[content_tag], column, options))
-        )
-        if spoken == "function_call":
-            return Message(
-                "assistant", "", tool_calls=_calls(content, place), train=weight(turn, where)
+
+def read_turns(values: list[Any], column: str, options: RowOptions) -> list[Message]:
+    """Read turns with ``from`` and ``value``, or what the tags call them.
+
+    Raises:
+        RowProblem: A turn cannot be read; the field names which.
+    """
+    return [_turn(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
+
+
+def read_any(values: list[Any], column: str, options: RowOptions) -> list[Message]:
+    """Read turns or messages, whichever the first one is."""
+    first = values[0] if isinstance(values[0], dict) else {}
+    if options.tags.get("role_tag", "from") in first:
+        return read_turns(values, column, options)
+    return read_messages(values, column, options)
+
+
+def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
+    turn = as_object(value, where)
+    role_tag = options.tags.get("role_tag", "from")
+    content_tag = options.tags.get("content_tag", "value")
+    for key in (role_tag, content_tag):
+        if key not in turn:
+            raise RowProblem(
+                "E301",
+                f"{where}.{key}",
+                say("{field} is missing", field=f"{where}.{key}"),
+                say("Add it, or remove the row."),
             )
-        return Message(role, content, train=weight(turn, where))
+    spoken = turn[role_tag]
+    theirs = {options.tags[tag]: role for tag, role in TAG_ROLES.items() if tag in options.tags}
+    if isinstance(spoken, str):
+        spoken = theirs.get(spoken, spoken)
+    role = role_of(spoken, f"{where}.{role_tag}", options)
+    place = f"{where}.{content_tag}"
+    content = (
+        text(turn[content_tag], column, options, place=place)
+        if role != "tool"
+        else (optional_text(turn[content_tag], column, options))
+    )
+    if spoken == "function_call":
+        return Message(
+            "assistant", "", tool_calls=_calls(content, place), train=weight(turn, where)
+        )
+    return Message(role, content, train=weight(turn, where))
 
 
 def _calls(content: str, place: str) -> tuple[ToolCall, ...]:

@@ -12,6 +12,7 @@ class PlainText(Columns):
     """One column ``text``; in a .txt file each line is a row."""
 
     name = "text"
+    makes = Text
     required = ("text",)
     known = ("text",)
 

@@ -23,6 +23,7 @@ class CheckOptions:
         columns: Ours: theirs.
         accept: Warning codes that are known and not said again.
         progress: Called with (rows so far, bytes so far, bytes in all).
+        wanted: The row kind that the run's method learns from; None accepts any.
     """
 
     format: str | None = None
@@ -39,10 +40,15 @@ class CheckOptions:
     variables: Mapping[str, str] = field(default_factory=dict)
     accept: tuple[str, ...] = ()
     progress: Callable[[int, int, int], None] | None = None
+    wanted: str | None = None
 
     @classmethod
     def of(
-        cls, config: DataConfig, *, progress: Callable[[int, int, int], None] | None = None
+        cls,
+        config: DataConfig,
+        *,
+        progress: Callable[[int, int, int], None] | None = None,
+        wanted: str | None = None,
     ) -> CheckOptions:
         """The options that a run with this config reads its rows by."""
         return cls(
@@ -60,6 +66,7 @@ class CheckOptions:
             variables=config.variables,
             accept=tuple(config.accept),
             progress=progress,
+            wanted=wanted,
         )
 
     def over(self, dataset: Dataset) -> CheckOptions:

@@ -27,12 +27,14 @@ class Report:
     Args:
         dataset: Its name.
         format: The format its rows have; None where none was found.
+        kind: The row kind of that format.
         rows: Records read.
         bad: Records that cannot be used.
         duplicates: Records left out because ``data.deduplicate`` is on.
         files: How many files were read.
         broken_files: Files that could not be read to their end.
         unfilled: Rows hold ``{{...}}`` that no variable fills.
+        tags: Usable rows by what their kind counts, such as their label.
     """
 
     dataset: str
@@ -44,6 +46,8 @@ class Report:
     groups: dict[str, Group] = field(default_factory=dict)
     broken_files: int = 0
     unfilled: bool = False
+    tags: dict[str, int] = field(default_factory=dict)
+    kind: str | None = None
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""
@@ -91,6 +95,8 @@ class Report:
         return {
             "dataset": self.dataset,
             "format": self.format,
+            "kind": self.kind,
+            "tags": self.tags,
             "files": self.files,
             "rows": self.rows,
             "ok": self.ok,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from tunery.data.formats import RowOptions
 from tunery.data.formats.detect import best
@@ -11,7 +10,6 @@ from tunery.data.lint.settle import Settled
 from tunery.data.lint.view import View
 from tunery.data.problems import Problem, RowProblem, say, visible
 from tunery.data.sources.jsonlines import OutOfRange
-from tunery.types import Conversation
 
 
 def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
@@ -32,25 +30,6 @@ def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
                 say("Split the file: one format in each."),
             )
     return view.problem(error.code, i, error.found, error.fix, field=error.field)
-
-
-def remarks(view: View, i: int, example: Conversation) -> Iterator[Problem]:
-    """Say what is odd about the order of a conversation that can be used."""
-    roles = [message.role for message in example.messages if message.role != "system"]
-    if roles[-1] == "user":
-        yield view.problem(
-            "W711",
-            i,
-            say("the last message is the user's; it is not trained"),
-            say("Add the answer, or remove the message."),
-        )
-    if roles[0] == "assistant":
-        yield view.problem(
-            "W712",
-            i,
-            say("the conversation begins with the assistant"),
-            say("Some templates need a user message first; add one if yours does."),
-        )
 
 
 def out_of_range(view: View, i: int, row: OutOfRange, settled: Settled) -> Problem | None:

@@ -10,10 +10,11 @@ from typing import Any
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.index import FileRows
+from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
-from tunery.data.lint.rows import out_of_range, placed, remarks
+from tunery.data.lint.rows import out_of_range, placed
 from tunery.data.lint.settle import Settled, settle
 from tunery.data.lint.tally import Tally
 from tunery.data.lint.view import View
@@ -21,7 +22,6 @@ from tunery.data.problems import FileProblem, Problem, RowProblem
 from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
-from tunery.types import Conversation
 
 Sink = Callable[[Problem, str], None]
 
@@ -80,6 +80,9 @@ class _Scanner:
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
+        if self.report.kind is not None:
+            for finding in row_kind_named(self.report.kind).about(self.report.tags):
+                self._add(Problem(finding.code, first, finding.found, finding.fix))
         return self.result
 
     def _file(self, path: Path, name: str) -> None:
@@ -105,6 +108,7 @@ class _Scanner:
         if settled.format is not None:
             self.plain = settled.format.plain(settled.options)
             self.report.format = settled.format.name
+            self.report.kind = row_kind_of(settled.format.makes).name
         self.result.format, self.result.options = settled.format, settled.options
 
     def _batch(self, batch: Batch, rows: FileRows, source: FileSource) -> None:
@@ -141,9 +145,15 @@ class _Scanner:
         except RowProblem as error:
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
-        if isinstance(example, Conversation):
-            for problem in remarks(view, i, example):
-                self._add(problem)
+        kind = row_kind(example)
+        for finding in kind.findings(example):
+            problem = view.problem(finding.code, i, finding.found, finding.fix)
+            if problem.severity == "stop":
+                self._bad(problem, view.raw(i))
+                return False
+            self._add(problem)
+        if tag := kind.tag(example):
+            self.report.tags[tag] = self.report.tags.get(tag, 0) + 1
         return True
 
     def _remarks(self, view: View, settled: Settled) -> None:

@@ -8,15 +8,13 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import FORMATS, Format, RowOptions
+from tunery.data.formats.base import with_usual
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
+from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
 
-MESSAGE_COLUMNS = {
-    "openai": ("messages", "conversations"),
-    "sharegpt": ("conversations", "messages"),
-}
 ASKED = ("instruction", "input", "prompt", "system", "tools")
 
 
@@ -61,7 +59,8 @@ def settle(
         settled.hopeless = True
         settled.problems.append(_no_format(sample, source, check))
         return settled
-    settled.options = options = _aliases(name, sample, options)
+    present = {key for row in sample for key in row}
+    settled.options = options = with_usual(FORMATS.get(name), present, options)
     if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
         name = "text"
         settled.options = options = replace(
@@ -78,17 +77,13 @@ def settle(
     if missing and (len(sample) > 1 or check.format or dataset.format):
         settled.hopeless = True
         settled.problems.append(_misfit(sample, source, name, settled, check))
+    elif check.wanted is not None and sample:
+        kind, wanted = row_kind_of(settled.format.makes), row_kind_named(check.wanted)
+        refused = fits(wanted, kind, settled.format.instead(sample[0], options))
+        if refused is not None:
+            settled.hopeless = True
+            settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
     return settled
-
-
-def _aliases(name: str, sample: Sequence[dict[str, Any]], options: RowOptions) -> RowOptions:
-    """Find the messages under the other usual name, where nobody named the column."""
-    own, other = MESSAGE_COLUMNS.get(name, ("", ""))
-    if not own or own in options.columns:
-        return options
-    if all(own not in row for row in sample) and any(other in row for row in sample):
-        return replace(options, columns={**options.columns, own: other})
-    return options
 
 
 def _is_pretraining(sample: Sequence[dict[str, Any]], options: RowOptions) -> bool:

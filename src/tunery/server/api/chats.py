@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tunery.errors import EngineError
 from tunery.i18n import t
-from tunery.services import answering, chat_rows, chats, prompt_sets, speakers
+from tunery.services import chat as chat_service
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
@@ -39,16 +39,16 @@ class Ask(BaseModel):
     again, or with ``go_on`` continue answers that were cut.
     """
 
-    text: str | None = Field(default=None, max_length=chats.MAX_TEXT)
+    text: str | None = Field(default=None, max_length=chat_service.MAX_TEXT)
     turn: int | None = Field(default=None, ge=0)
-    columns: list[str] | None = Field(default=None, max_length=chats.MAX_COLUMNS)
+    columns: list[str] | None = Field(default=None, max_length=chat_service.MAX_COLUMNS)
     go_on: bool = False
 
 
 class Once(BaseModel):
     """One question outside of any conversation."""
 
-    text: str = Field(min_length=1, max_length=chats.MAX_TEXT)
+    text: str = Field(min_length=1, max_length=chat_service.MAX_TEXT)
     settings: dict[str, Any] = {}
 
 
@@ -65,83 +65,84 @@ class Row(BaseModel):
 
     turn: int
     column: str
-    answer: str | None = Field(default=None, max_length=chats.MAX_TEXT)
+    answer: str | None = Field(default=None, max_length=chat_service.MAX_TEXT)
 
 
 @router.get("")
 def listing() -> list[dict[str, Any]]:
     """Every conversation, the newest first."""
-    return chats.listing()
+    return chat_service.list_chats()
 
 
 @router.post("")
 def begin(new: Begin) -> dict[str, Any]:
     """Begin a conversation."""
-    return chats.new(chats.ChatSettings().changed(new.settings)).as_dict()
+    return chat_service.new_chat(chat_service.ChatSettings().changed(new.settings)).as_dict()
 
 
 @router.post("/check")
 def check(new: Begin) -> dict[str, Any]:
     """Whether these settings can be used; refused with a sentence where not."""
-    chats.ChatSettings().changed(new.settings)
+    chat_service.ChatSettings().changed(new.settings)
     return {"ok": True}
 
 
 @router.get("/speakers")
 def who() -> list[dict[str, Any]]:
     """The models, runs and checkpoints that can answer."""
-    return [{"label": group.label, "names": group.names} for group in speakers.speakers()]
+    return [{"label": group.label, "names": group.names} for group in chat_service.speakers()]
 
 
 @router.get("/prompt-sets")
 def prompts() -> list[dict[str, Any]]:
     """Questions to ask several models at once."""
-    titles = prompt_sets.titles()
+    titles = chat_service.prompt_titles()
     return [
         {"name": name, "title": titles[name], "prompts": list(questions)}
-        for name, questions in prompt_sets.SETS.items()
+        for name, questions in chat_service.PROMPT_SETS.items()
     ]
 
 
 @router.post("/once")
 async def once(question: Once) -> Response:
     """Answer one question; nothing is stored."""
-    settings = chats.ChatSettings().changed(question.settings)
-    return _lines(answering.answer_once(settings.columns, question.text, settings))
+    settings = chat_service.ChatSettings().changed(question.settings)
+    return _lines(chat_service.answer_once(settings.columns, question.text, settings))
 
 
 @router.get("/{chat}")
 def show(chat: str) -> dict[str, Any]:
     """One conversation with its answers."""
-    return chats.show(chat).as_dict()
+    return chat_service.show_chat(chat).as_dict()
 
 
 @router.patch("/{chat}")
 def change(chat: str, new: Change) -> dict[str, Any]:
     """Rename it, or change how the next answers are drawn."""
-    return chats.change(chat, title=new.title, settings=new.settings).as_dict()
+    return chat_service.change_chat(chat, title=new.title, settings=new.settings).as_dict()
 
 
 @router.delete("/{chat}")
 def delete(chat: str) -> dict[str, Any]:
     """Put it away; it can be restored for an hour."""
-    chats.delete(chat)
+    chat_service.delete_chat(chat)
     return {"id": chat}
 
 
 @router.post("/{chat}/restore")
 def restore(chat: str) -> dict[str, Any]:
     """Bring it back."""
-    return chats.restore(chat).as_dict()
+    return chat_service.restore_chat(chat).as_dict()
 
 
 @router.get("/{chat}/export")
 def export(chat: str) -> Response:
     """The conversation as training rows, one a model."""
+    name = f"chat-{chat_service.show_chat(chat).id}.jsonl"
     return Response(
-        chats.as_rows(chat),
+        chat_service.chat_as_rows(chat),
         media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="chat-{chats.show(chat).id}.jsonl"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
@@ -149,9 +150,11 @@ def export(chat: str) -> Response:
 async def ask(chat: str, question: Ask) -> Response:
     """Ask, and stream what the models say: one JSON event a line. Closing it stops them."""
     if question.text is not None:
-        known, turn = await run_in_threadpool(chats.ask, chat, question.text, turn=question.turn)
+        known, turn = await run_in_threadpool(
+            chat_service.store_question, chat, question.text, turn=question.turn
+        )
     elif question.turn is not None:
-        known, turn = await run_in_threadpool(chats.show, chat), question.turn
+        known, turn = await run_in_threadpool(chat_service.show_chat, chat), question.turn
         if turn not in {found.number for found in known.turns}:
             raise EngineError(t("This chat has no such question."), code="unknown")
     else:
@@ -160,20 +163,20 @@ async def ask(chat: str, question: Ask) -> Response:
     for name in columns:
         if name not in known.settings.columns:
             raise EngineError(t("{name} is not in this chat.", name=name), code="unknown")
-    return _lines(answering.answer_turn(known, turn, columns, go_on=question.go_on), turn=turn)
+    return _lines(chat_service.answer_turn(known, turn, columns, go_on=question.go_on), turn=turn)
 
 
 @router.post("/{chat}/rating")
 def rate(chat: str, given: Rating) -> dict[str, Any]:
     """Remember a thumb."""
-    chats.rate(chat, given.turn, given.column, given.rating)
+    chat_service.rate_answer(chat, given.turn, given.column, given.rating)
     return {"rating": given.rating}
 
 
 @router.post("/{chat}/row")
 def add_row(chat: str, given: Row) -> dict[str, Any]:
     """Add the conversation up to this answer to the dataset ``from-chat``."""
-    return chat_rows.add_row(chat, given.turn, given.column, answer=given.answer)
+    return chat_service.add_row(chat, given.turn, given.column, answer=given.answer)
 
 
 def _lines(events: AsyncGenerator[dict[str, Any]], **first: Any) -> StreamingResponse:

@@ -8,8 +8,7 @@ from fastapi import APIRouter
 
 from tunery.config.schema import json_schema
 from tunery.i18n import LANGUAGES, language
-from tunery.services import forms
-from tunery.services import settings as configs
+from tunery.services import settings
 
 router = APIRouter(prefix="/api/v1/config", tags=["config"])
 
@@ -23,10 +22,10 @@ def schema(lang: str = "") -> dict[str, Any]:
 @router.get("/form")
 def form() -> dict[str, Any]:
     """Every setting with label, help, unit, bounds and default, as the Train page draws it."""
-    return forms.form().as_dict()
+    return settings.form().as_dict()
 
 
 @router.get("/presets")
 def presets() -> dict[str, str]:
     """The presets with a sentence on each."""
-    return configs.presets()
+    return settings.presets()

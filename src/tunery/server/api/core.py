@@ -34,7 +34,7 @@ def health() -> dict[str, str]:
 @router.get("/api/v1/version")
 def version() -> dict[str, str | None]:
     """Versions of Tunery and of what it stands on."""
-    from tunery.services.doctor import versions
+    from tunery.services.machine import versions
 
     return versions()
 

@@ -11,16 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tunery.errors import DataError
 from tunery.i18n import t
-from tunery.services import (
-    column_mapping,
-    dataset_adding,
-    dataset_checks,
-    dataset_edits,
-    dataset_rows,
-    dataset_shelf,
-    dataset_trash,
-    uploads,
-)
+from tunery.services import datasets
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
 RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
@@ -83,56 +74,56 @@ class Undo(BaseModel):
 @router.get("")
 def listing() -> list[dict[str, Any]]:
     """Every dataset that has a name, with what is known about it."""
-    return dataset_shelf.shelf()
+    return datasets.overview()
 
 
 @router.post("", status_code=201)
 def add(new: NewDataset) -> dict[str, Any]:
     """Give an upload, a path or a hub dataset a name; ``{"job"}`` where it takes longer."""
-    return dataset_adding.add(new.source, new.name, new.data, skip_bad=new.skip_bad)
+    return datasets.add_source(new.source, new.name, new.data, skip_bad=new.skip_bad)
 
 
 @router.post("/propose")
 def propose(source: Source) -> dict[str, Any]:
     """How a source would be read: format, columns, three rows."""
-    return column_mapping.propose(source.source, source.data)
+    return datasets.propose_columns(source.source, source.data)
 
 
 @router.post("/bring", status_code=202)
-def bring(source: Source) -> dict[str, Any]:
+def fetch(source: Source) -> dict[str, Any]:
     """Fetch a hub dataset's files by a job, so that they can be looked at."""
-    return dataset_adding.bring(source.source)
+    return datasets.fetch_source(source.source)
 
 
 @router.post("/import")
 def import_entries(entries: Entries) -> list[dict[str, Any]]:
     """Give entries of a LLaMA-Factory dataset_info.json their names here."""
-    path = column_mapping.source_path(entries.source)
-    return column_mapping.import_entries(path, entries.names)
+    path = datasets.source_path(entries.source)
+    return datasets.import_entries(path, entries.names)
 
 
 @router.post("/paste", status_code=201)
 def paste(pasted: Pasted) -> dict[str, Any]:
     """Take rows that were pasted; gives an upload."""
-    return _told(uploads.paste(pasted.text))
+    return _told(datasets.paste_upload(pasted.text))
 
 
 @router.post("/restore")
 def restore(undo: Undo) -> dict[str, Any]:
     """Undo a removal."""
-    return dataset_trash.restore(undo.undo)
+    return datasets.restore(undo.undo)
 
 
 @router.post("/uploads", status_code=201)
 def begin(new: NewUpload) -> dict[str, Any]:
     """Make room for a file, or find the one that was cut off and how far it came."""
-    return _told(uploads.begin(new.name, new.size))
+    return _told(datasets.begin_upload(new.name, new.size))
 
 
 @router.get("/uploads/{upload_id}")
 def upload(upload_id: str) -> dict[str, Any]:
     """How far an upload is."""
-    return _told(uploads.show(upload_id))
+    return _told(datasets.show_upload(upload_id))
 
 
 @router.put("/uploads/{upload_id}")
@@ -144,7 +135,7 @@ async def receive(
     What came is kept also where the connection breaks; ``GET`` says how much that is.
     """
     found = RANGE.fullmatch(content_range.strip())
-    state = await run_in_threadpool(uploads.show, upload_id)
+    state = await run_in_threadpool(datasets.show_upload, upload_id)
     if found is None or int(found[3]) != state.size or int(found[2]) >= state.size:
         raise DataError(
             t(
@@ -158,57 +149,59 @@ async def receive(
     async for chunk in request.stream():
         held += chunk
         if len(held) >= WRITE_BYTES:
-            state = await run_in_threadpool(uploads.receive, upload_id, start, [bytes(held)])
+            state = await run_in_threadpool(
+                datasets.receive_upload, upload_id, start, [bytes(held)]
+            )
             start += len(held)
             held.clear()
     if held:
-        state = await run_in_threadpool(uploads.receive, upload_id, start, [bytes(held)])
+        state = await run_in_threadpool(datasets.receive_upload, upload_id, start, [bytes(held)])
     return _told(state)
 
 
 @router.delete("/uploads/{upload_id}")
 def discard(upload_id: str) -> dict[str, Any]:
     """Give an upload up."""
-    uploads.discard(upload_id)
+    datasets.discard_upload(upload_id)
     return {}
 
 
 @router.get("/{name}")
 def one(name: str) -> dict[str, Any]:
     """One named dataset, with its placeholders."""
-    return dataset_shelf.one(name)
+    return datasets.describe(name)
 
 
 @router.delete("/{name}")
 def remove(name: str) -> dict[str, Any]:
     """Forget a dataset's name; gives what ``/restore`` takes."""
-    return dataset_trash.put_away(name)
+    return datasets.move_to_trash(name)
 
 
 @router.get("/{name}/rows")
 def rows(
     name: str,
     offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
-    limit: Annotated[int, Query(ge=1, le=dataset_rows.MAX_PAGE)] = 50,
+    limit: Annotated[int, Query(ge=1, le=datasets.MAX_PAGE)] = 50,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> dict[str, Any]:
     """Rows as they stand in the files, also those that cannot be used."""
-    dataset_shelf.named(name)
-    return dataset_rows.page(name, offset=offset, limit=limit, query=q)
+    datasets.named(name)
+    return datasets.rows_page(name, offset=offset, limit=limit, query=q)
 
 
 @router.patch("/{name}/rows")
 def edit(name: str, changes: Changes) -> dict[str, Any]:
     """Change, delete or add rows, in a copy with a version number."""
-    dataset_shelf.named(name)
-    return dataset_edits.edit(name, changes.changes)
+    datasets.named(name)
+    return datasets.edit_rows(name, changes.changes)
 
 
 @router.patch("/{name}/rows/{row}")
 def edit_row(name: str, row: int, change: dict[str, Any]) -> dict[str, Any]:
     """Change one row: ``{"path": ["output"], "text": "..."}`` or ``{"delete": true}``."""
-    dataset_shelf.named(name)
-    return dataset_edits.edit(name, [{**change, "row": row}])
+    datasets.named(name)
+    return datasets.edit_rows(name, [{**change, "row": row}])
 
 
 @router.get("/{name}/tokens")
@@ -223,8 +216,8 @@ def tokens(
     too_long: str = "turns",
 ) -> dict[str, Any]:
     """A row as the model sees it, with what is trained."""
-    looking = dataset_shelf.Looking(model, template, max_length, loss_on, too_long)
-    return dataset_shelf.tokens(name, looking, row=row, part=part)
+    looking = datasets.Looking(model, template, max_length, loss_on, too_long)
+    return datasets.ask_tokens(name, looking, row=row, part=part)
 
 
 @router.get("/{name}/statistics")
@@ -237,41 +230,41 @@ def statistics(
     too_long: str = "turns",
 ) -> dict[str, Any]:
     """Token counts and lengths of the whole dataset."""
-    looking = dataset_shelf.Looking(model, template, max_length, loss_on, too_long)
-    return dataset_shelf.statistics(name, looking)
+    looking = datasets.Looking(model, template, max_length, loss_on, too_long)
+    return datasets.ask_statistics(name, looking)
 
 
 @router.get("/{name}/checks")
 def checks(name: str) -> dict[str, Any]:
     """What the checker says; ``{"job"}`` while a big dataset is looked at."""
-    dataset_shelf.named(name)
-    return dataset_checks.look(name)
+    datasets.named(name)
+    return datasets.known_check(name)
 
 
 @router.post("/{name}/checks")
 def check_again(name: str) -> dict[str, Any]:
     """Check it again."""
-    dataset_shelf.named(name)
-    return dataset_checks.look(name, again=True)
+    datasets.named(name)
+    return datasets.known_check(name, again=True)
 
 
 @router.post("/{name}/skip-bad", status_code=201)
 def skip_bad(name: str) -> dict[str, Any]:
     """Save a copy without the rows that cannot be used."""
-    dataset_shelf.named(name)
-    saved = dataset_edits.skip_bad(name)
+    datasets.named(name)
+    saved = datasets.skip_bad(name)
     return {"name": saved["name"], "rows": saved["rows"]}
 
 
 @router.post("/{name}/fill", status_code=201)
 def fill(name: str, filling: Fill) -> dict[str, Any]:
     """Put a value for each placeholder and save a copy."""
-    dataset_shelf.named(name)
-    saved = dataset_edits.fill_in(name, filling.variables, save_as=filling.name.strip())
+    datasets.named(name)
+    saved = datasets.fill_in(name, filling.variables, save_as=filling.name.strip())
     return {"name": saved["name"], "rows": saved["rows"]}
 
 
-def _told(state: uploads.Upload) -> dict[str, Any]:
+def _told(state: datasets.Upload) -> dict[str, Any]:
     return {
         "id": state.id,
         "name": state.name,
@@ -279,6 +272,6 @@ def _told(state: uploads.Upload) -> dict[str, Any]:
         "received": state.received,
         "done": state.done,
         "left_out": state.left_out,
-        "source": f"{column_mapping.UPLOAD}{state.id}",
-        "chunk_bytes": uploads.CHUNK_BYTES,
+        "source": f"{datasets.UPLOAD_PREFIX}{state.id}",
+        "chunk_bytes": datasets.UPLOAD_CHUNK_BYTES,
     }

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.jobs import start as launch
-from tunery.services import downloads, sources
+from tunery.services import models
 
 router = APIRouter(prefix="/api/v1/downloads", tags=["downloads"])
 
@@ -32,25 +32,25 @@ class Token(BaseModel):
 @router.get("")
 def listing() -> dict[str, Any]:
     """Downloads that are not over, newest first."""
-    return {"downloads": [job.as_dict() for job in downloads.listing()]}
+    return {"downloads": [job.as_dict() for job in models.downloads()]}
 
 
 @router.post("", status_code=201)
 def start(wanted: Wanted) -> dict[str, Any]:
     """Fetch a model; one that began before goes on."""
-    return downloads.start(wanted.name, source_id=wanted.source).as_dict()
+    return models.start_download(wanted.name, source_id=wanted.source).as_dict()
 
 
 @router.get("/sources")
 def known_sources() -> dict[str, Any]:
     """The hubs, the default first."""
-    return {"sources": [source.as_dict() for source in sources.sources()]}
+    return {"sources": [source.as_dict() for source in models.sources()]}
 
 
 @router.put("/token")
 def save_token(given: Token) -> dict[str, Any]:
     """Keep a token; it is never given out again."""
-    return sources.save_token(given.source, given.token).as_dict()
+    return models.save_token(given.source, given.token).as_dict()
 
 
 @router.post("/{job_id}/pause")
@@ -68,4 +68,4 @@ def resume(job_id: str) -> dict[str, Any]:
 @router.post("/{job_id}/cancel")
 def cancel(job_id: str) -> dict[str, Any]:
     """Give a download up and remove its parts."""
-    return {"freed_bytes": downloads.cancel(job_id)}
+    return {"freed_bytes": models.cancel_download(job_id)}

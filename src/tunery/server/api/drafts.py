@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tunery.errors import TuneryError
-from tunery.services import drafts
+from tunery.services import settings
 from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
@@ -55,23 +55,23 @@ class Measure(BaseModel):
 @router.get("")
 def listing() -> list[dict[str, Any]]:
     """Every draft's name, newest first."""
-    return drafts.listing()
+    return settings.list_drafts()
 
 
 @router.post("", status_code=201)
 def make(new: New) -> dict[str, Any]:
     """Make a draft under a free name."""
-    made = drafts.make(new.name, run=new.run, yaml=new.yaml, preset=new.preset)
-    return drafts.check(made).as_dict()
+    made = settings.make_draft(new.name, run=new.run, yaml=new.yaml, preset=new.preset)
+    return settings.check_draft(made).as_dict()
 
 
 @router.get("/{name}")
 def show(name: str) -> dict[str, Any]:
     """A draft and what is known of it at once."""
-    found = drafts.get(name)
+    found = settings.get_draft(name)
     if found is None:
-        raise drafts.no_such(name)
-    return drafts.check(found).as_dict()
+        raise settings.no_such_draft(name)
+    return settings.check_draft(found).as_dict()
 
 
 @router.put("/{name}")
@@ -82,11 +82,11 @@ def change(name: str, given: Change) -> dict[str, Any]:
     """
     wrong = None
     if given.yaml is not None:
-        draft, wrong = drafts.put_yaml(name, given.yaml)
+        draft, wrong = settings.put_draft_yaml(name, given.yaml)
     else:
         fields = {path: _typed(value) for path, value in given.fields.items() if value is not None}
-        draft = drafts.put(drafts.Draft(name, given.preset, fields))
-    checked = drafts.check(draft)
+        draft = settings.put_draft(settings.Draft(name, given.preset, fields))
+    checked = settings.check_draft(draft)
     answer = checked.as_dict() | {"plan": None, "planning": checked.can_plan}
     if wrong is not None:
         answer |= {"yaml_error": {"message": wrong.message, "fix": wrong.fix}}
@@ -98,14 +98,14 @@ def change(name: str, given: Change) -> dict[str, Any]:
 @router.delete("/{name}")
 def delete(name: str) -> dict[str, str]:
     """Forget a draft."""
-    drafts.delete(name)
+    settings.delete_draft(name)
     return {"deleted": name}
 
 
 @router.post("/{name}/rename")
 def rename(name: str, wish: Renamed) -> dict[str, Any]:
     """Give a draft another name."""
-    return drafts.rename(name, wish.to).as_dict()
+    return settings.rename_draft(name, wish.to).as_dict()
 
 
 @router.post("/{name}/plan")
@@ -114,21 +114,21 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
 
     A newer question for the same draft ends this one: ``{"superseded": true}``.
     """
-    found = drafts.get(name)
+    found = settings.get_draft(name)
     if found is None:
-        raise drafts.no_such(name)
-    checked = drafts.check(found)
+        raise settings.no_such_draft(name)
+    checked = settings.check_draft(found)
     if not checked.can_plan:
         return checked.as_dict() | {"plan": None, "planning": False}
     try:
-        return drafts.plan(checked, measure=how.measure)
+        return settings.plan_draft(checked, measure=how.measure)
     except warm.Superseded:
         return {"superseded": True}
 
 
-def _quick_plan(checked: drafts.Checked) -> dict[str, Any]:
+def _quick_plan(checked: settings.CheckedDraft) -> dict[str, Any]:
     try:
-        return drafts.plan(checked, timeout_seconds=PLAN_SECONDS) | {"planning": False}
+        return settings.plan_draft(checked, timeout_seconds=PLAN_SECONDS) | {"planning": False}
     except TuneryError as error:
         if error.code in ("timeout", "superseded"):
             return {}

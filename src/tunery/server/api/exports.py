@@ -14,9 +14,11 @@ from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
 from tunery.server.security.paths import under
-from tunery.services import evaluating, export_jobs, serving
-from tunery.services.evaluating import Wanted
-from tunery.services.roots import roots as allowed
+from tunery.services import chat
+from tunery.services import evaluate as evaluate_service
+from tunery.services import export as export_service
+from tunery.services.evaluate import Wanted
+from tunery.services.machine import roots as allowed
 
 router = APIRouter(prefix="/api/v1", tags=["exports"])
 
@@ -52,9 +54,9 @@ class Evaluation(BaseModel):
 @router.get("/exports")
 def listing(run: str = "", to: str = "merged") -> dict[str, Any]:
     """The formats, a free folder for this run, the free bytes there, and earlier exports."""
-    folder = export_jobs.suggested(run or "export", to)
+    folder = export_service.suggested(run or "export", to)
     return {
-        "formats": export_jobs.formats(),
+        "formats": export_service.formats(),
         "folder": str(folder),
         "free_bytes": env.free_bytes(folder),
         "jobs": [job.as_dict() for job in jobs.listing(kind="export")],
@@ -64,10 +66,10 @@ def listing(run: str = "", to: str = "merged") -> dict[str, Any]:
 @router.post("/exports")
 def export(what: Export) -> dict[str, Any]:
     """Start an export; the answer is its job."""
-    suggested = export_jobs.suggested(what.run, what.to)
-    roots = [export_jobs.exports_dir(), *allowed()]
+    suggested = export_service.suggested(what.run, what.to)
+    roots = [export_service.exports_dir(), *allowed()]
     folder = under(roots, what.folder) if what.folder else suggested
-    return export_jobs.start(
+    return export_service.start(
         what.run, Path(folder), to=what.to, dtype=what.dtype, force=what.force
     ).as_dict()
 
@@ -75,19 +77,19 @@ def export(what: Export) -> dict[str, Any]:
 @router.get("/serving")
 def served() -> list[dict[str, Any]]:
     """What callers of /v1 may use."""
-    return [_served(one) for one in serving.served()]
+    return [_served(one) for one in chat.served()]
 
 
 @router.post("/serving")
 def serve(what: Serve) -> dict[str, Any]:
     """Switch a model on for /v1."""
-    return _served(serving.serve(what.model, name=what.name))
+    return _served(chat.serve(what.model, name=what.name))
 
 
 @router.delete("/serving/{name}")
 def unserve(name: str) -> dict[str, Any]:
     """Switch it off; answers under way go on."""
-    serving.unserve(name)
+    chat.unserve(name)
     return {"name": name}
 
 
@@ -95,7 +97,7 @@ def unserve(name: str) -> dict[str, Any]:
 def evaluate(what: Evaluation) -> dict[str, Any]:
     """Start an evaluation; the answer is its job."""
     wanted = Wanted(**{**what.model_dump(), "models": tuple(what.models)})
-    return evaluating.start(wanted).as_dict()
+    return evaluate_service.start(wanted).as_dict()
 
 
 @router.get("/evals")
@@ -113,7 +115,7 @@ def table(job: str) -> Response:
         raise TuneryError(t("That evaluation has no result yet."), code="unknown")
     headers = {"Content-Disposition": f'attachment; filename="evaluation-{found.id}.csv"'}
     return Response(
-        evaluating.as_csv(found.result), media_type="text/csv; charset=utf-8", headers=headers
+        evaluate_service.as_csv(found.result), media_type="text/csv; charset=utf-8", headers=headers
     )
 
 
@@ -121,5 +123,5 @@ def _summary(result: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if result is None else {key: result[key] for key in ("models", "on")}
 
 
-def _served(one: serving.Served) -> dict[str, Any]:
+def _served(one: chat.Served) -> dict[str, Any]:
     return {"name": one.name, "model": one.model, "since": one.since}

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from tunery.services import engines
+from tunery.services import chat
 
 router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
 
@@ -21,17 +21,17 @@ class Named(BaseModel):
 @router.post("/load", status_code=202)
 async def load(wish: Named) -> dict[str, Any]:
     """Begin to load; ``status`` and the topic ``engines`` say how far it is."""
-    engines.pool().begin(wish.model)
+    chat.engine_pool().begin(wish.model)
     return {"model": wish.model, "state": "loading"}
 
 
 @router.post("/unload")
 async def unload(wish: Named) -> dict[str, bool]:
     """End the engine of a model's base; answers being written end as interrupted."""
-    return {"unloaded": await engines.pool().unload(wish.model)}
+    return {"unloaded": await chat.engine_pool().unload(wish.model)}
 
 
 @router.get("/status")
 async def status() -> dict[str, Any]:
     """What every engine says of itself."""
-    return {"engines": await engines.pool().statuses()}
+    return {"engines": await chat.engine_pool().statuses()}

@@ -27,7 +27,7 @@ def look() -> dict[str, Any]:
 @router.get("/hub")
 def hub() -> dict[str, Any]:
     """Ask the hub; takes up to three seconds."""
-    return machine.hub()
+    return machine.check_hub()
 
 
 @router.get("/report")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.services import model_shelf, models, resolving
+from tunery.services import models
 from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
@@ -43,23 +43,23 @@ class Named(BaseModel):
 @router.post("/resolve")
 def resolve(given: Text) -> dict[str, Any]:
     """What a text stands for."""
-    return resolving.answer(given.text, source_id=given.source)
+    return models.look_up(given.text, source_id=given.source)
 
 
 @router.get("/models")
 def listing() -> dict[str, Any]:
     """Every model of this machine."""
     return {
-        "models": model_shelf.shelf(),
-        "suggestions": [asdict(each) for each in model_shelf.suggestions()],
-        "memory_bytes": model_shelf.memory_bytes(),
+        "models": models.overview(),
+        "suggestions": [asdict(each) for each in models.suggestions()],
+        "memory_bytes": models.memory_bytes(),
     }
 
 
 @router.get("/models/browse")
 def browse(path: str = "") -> dict[str, Any]:
     """The folders in a folder, under those that may be opened."""
-    return resolving.browse(path)
+    return models.browse(path)
 
 
 @router.get("/models/code")

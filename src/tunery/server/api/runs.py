@@ -13,17 +13,7 @@ from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
-from tunery.services import checkpoints as saved_states
-from tunery.services import (
-    comparing,
-    metrics,
-    run_list,
-    run_made,
-    run_marks,
-    run_news,
-    run_view,
-    training,
-)
+from tunery.services import runs
 from tunery.workers.log import plain
 from tunery.workers.process import Control
 
@@ -46,8 +36,8 @@ def listing(
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """The runs that match, a page of them, newest first."""
-    found = run_list.find(
-        run_list.Query(q, status, model, dataset, tag, sort, dir == "desc", page, page_size)
+    found = runs.find(
+        runs.Query(q, status, model, dataset, tag, sort, dir == "desc", page, page_size)
     )
     return {"runs": [row.as_dict() for row in found.rows], "total": found.total,
             "counts": found.counts}  # fmt: skip
@@ -56,7 +46,7 @@ def listing(
 @router.get("/compare")
 def compare(ids: str) -> dict[str, Any]:
     """Two to six runs beside each other; ``ids`` are names with commas between."""
-    return comparing.as_dict(comparing.compare(ids.split(",")))
+    return runs.comparison_as_dict(runs.compare(ids.split(",")))
 
 
 class Undo(BaseModel):
@@ -89,7 +79,7 @@ def delete_some(request: Names) -> dict[str, Any]:
 @router.get("/{name}")
 def one(name: str) -> dict[str, Any]:
     """One run: its state, phases, checkpoints, result, and why it failed."""
-    seen = run_view.view(name)
+    seen = runs.view(name)
     return {
         **seen.row.as_dict(),
         "phases": [vars(phase) for phase in seen.phases],
@@ -117,7 +107,7 @@ class Change(BaseModel):
 @router.patch("/{name}")
 def change(name: Name, new: Change) -> dict[str, Any]:
     """Change title, pin, baseline, tags or note."""
-    return plain(vars(run_marks.change(name, **new.model_dump())))
+    return plain(vars(runs.change_marks(name, **new.model_dump())))
 
 
 @router.delete("/{name}")
@@ -130,14 +120,14 @@ def delete(name: Name) -> dict[str, Any]:
 def curves(
     name: str,
     after: Annotated[int, Query(ge=0)] = 0,
-    max_points: Annotated[int, Query(ge=4, le=20_000)] = metrics.MAX_POINTS,
-    keys: str = ",".join(metrics.KEYS),
+    max_points: Annotated[int, Query(ge=4, le=20_000)] = runs.MAX_POINTS,
+    keys: str = ",".join(runs.METRIC_KEYS),
 ) -> dict[str, Any]:
     """The curves after a step, at most ``max_points`` of the loss; see ``services.metrics``."""
-    wanted = [key for key in metrics.KEYS if key in keys.split(",")]
-    told = metrics.story(open_run(name))
-    answer = metrics.metrics(told, after=after, max_points=max_points, keys=wanted)
-    return {**answer, "cursor": run_news.cursor_of(told, answer["seq"])}
+    wanted = [key for key in runs.METRIC_KEYS if key in keys.split(",")]
+    told = runs.run_log(open_run(name))
+    answer = runs.metrics(told, after=after, max_points=max_points, keys=wanted)
+    return {**answer, "cursor": runs.cursor_of(told, answer["seq"])}
 
 
 @router.get("/{name}/events")
@@ -151,7 +141,7 @@ def events(
     Ask again with ``after`` = ``cursor``; ``more`` says whether there is something already.
     """
     path = open_run(name).events_file
-    found, cursor = metrics.read_whole(path, after, limit=limit_bytes)
+    found, cursor = runs.events_from(path, after, limit=limit_bytes)
     size = path.stat().st_size if path.exists() else 0
     return {"events": found, "cursor": cursor, "more": bool(found) and cursor < size}
 
@@ -165,9 +155,9 @@ def log(
 ) -> dict[str, Any]:
     """Lines of worker.log, from a byte on or the last ones; and the run's events in words."""
     folder = open_run(name)
-    lines, cursor, cut = run_view.log_lines(folder.worker_log, after=after, tail=tail)
-    told = metrics.story(folder)
-    story = [text for _, text in run_view.story_lines(told, story_after)]
+    lines, cursor, cut = runs.log_lines(folder.worker_log, after=after, tail=tail)
+    told = runs.run_log(folder)
+    story = [text for _, text in runs.event_lines(told, story_after)]
     return {"lines": lines, "cursor": cursor, "cut": cut, "story": story, "seq": told.seq}
 
 
@@ -185,34 +175,34 @@ def log_file(name: str) -> Response:
 @router.get("/{name}/checkpoints")
 def checkpoints(name: str) -> dict[str, Any]:
     """The checkpoints that are on the disk, newest first."""
-    return {"checkpoints": [vars(checkpoint) for checkpoint in run_view.view(name).checkpoints]}
+    return {"checkpoints": [vars(checkpoint) for checkpoint in runs.view(name).checkpoints]}
 
 
 @router.delete("/{name}/checkpoints/{step}")
 def delete_checkpoint(name: Name, step: Annotated[int, FromPath(ge=0)]) -> dict[str, Any]:
     """Delete one checkpoint; never the newest that is whole, the best or a pinned one."""
-    return {"deleted": step, "bytes": saved_states.delete(name, step)}
+    return {"deleted": step, "bytes": runs.delete_checkpoint(name, step)}
 
 
 @router.get("/{name}/samples")
 def samples(name: str) -> dict[str, Any]:
     """The fixed prompts with their answers."""
-    told = metrics.story(open_run(name))
+    told = runs.run_log(open_run(name))
     return {"samples": [{"prompt": s.prompt, "answers": [
         {"step": step, "stage": stage, "answer": answer} for step, stage, answer in s.answers
-    ]} for s in run_view.samples(told)]}  # fmt: skip
+    ]} for s in runs.samples(told)]}  # fmt: skip
 
 
 @router.get("/{name}/first-batch")
 def first_batch(name: str) -> dict[str, Any]:
     """One row of the first batch as it was trained; empty before that."""
-    return run_made.first_batch(name)
+    return runs.first_batch(name)
 
 
 @router.get("/{name}/report")
 def report(name: str) -> Response:
     """What a bug report needs, as plain text."""
-    return Response(run_made.report(name), media_type="text/plain; charset=utf-8")
+    return Response(runs.failure_report(name), media_type="text/plain; charset=utf-8")
 
 
 class Stop(BaseModel):
@@ -224,7 +214,7 @@ class Stop(BaseModel):
 @router.post("/{name}/stop")
 def stop(name: Name, request: Stop) -> dict[str, Any]:
     """Stop a run. ``save`` returns at once and the run ends by itself; ``now`` has ended it."""
-    return training.request_stop(name, how=request.how).as_dict()
+    return runs.request_stop(name, how=request.how).as_dict()
 
 
 @router.post("/{name}/save")
@@ -243,6 +233,6 @@ class Resume(BaseModel):
 @router.post("/{name}/resume")
 def resume(name: Name, request: Resume) -> dict[str, Any]:
     """Go on from the newest checkpoint that is whole."""
-    resumed = training.resume(name, allow_drift=request.allow_drift)
+    resumed = runs.resume(name, allow_drift=request.allow_drift)
     return {"step": resumed.step, "allowed": resumed.allowed,
             "rejected": [bad.reason for bad in resumed.rejected]}  # fmt: skip

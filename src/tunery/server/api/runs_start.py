@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.services import drafts, filled, remedies, starting
+from tunery.services import runs, settings
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -28,23 +28,23 @@ def start(
 ) -> dict[str, str]:
     """Check the request, make the run folder and start its worker; the run waits for its device."""
     words = _words(wish)
-    return {"name": starting.start(words, key=idempotency_key, name=wish.name or None)}
+    return {"name": runs.start_once(words, key=idempotency_key, name=wish.name or None)}
 
 
 def _words(wish: Start) -> list[str]:
     if wish.draft is not None:
-        draft = drafts.get(wish.draft)
+        draft = settings.get_draft(wish.draft)
         if draft is None:
-            raise drafts.no_such(wish.draft)
+            raise settings.no_such_draft(wish.draft)
         preset, fields = draft.preset, dict(draft.fields)
     elif wish.config is not None:
-        preset, fields = filled.fields_of_values(wish.config)
+        preset, fields = settings.fields_of_values(wish.config)
     else:
         raise ConfigError(t("Name a draft, or give the settings as config."))
-    found = filled.fill(preset, fields)
+    found = settings.fill_form(preset, fields)
     if found.loaded is None:
         lines = [f"{path}: {w.message} {w.fix}".strip(" :") for path, w in found.errors.items()]
-        raise remedies.with_remedies(
+        raise settings.with_remedies(
             ConfigError("\n".join(lines), problems=[{"setting": p} for p in found.errors])
         )
     return found.words

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tunery.models import accounts
-from tunery.services import roots, uploads
+from tunery.services import datasets, machine
 
 router = APIRouter(prefix="/api/v1/settings", tags=["settings"])
 
@@ -40,9 +40,9 @@ def show() -> dict[str, Any]:
     """Everything of this area, without secrets."""
     return {
         "sources": {name: asdict(accounts.show(name)) for name in accounts.VARIABLES},
-        "roots": [str(path) for path in roots.roots()],
-        "added_roots": roots.added(),
-        "upload_bytes": uploads.limit_bytes(),
+        "roots": [str(path) for path in machine.roots()],
+        "added_roots": machine.added_roots(),
+        "upload_bytes": datasets.upload_limit(),
     }
 
 
@@ -56,12 +56,12 @@ def source(name: accounts.Setting, new: Source) -> dict[str, Any]:
 @router.put("/roots")
 def folders(new: Folders) -> dict[str, Any]:
     """Change the folders that the page may open."""
-    roots.set_added(new.folders)
-    return {"roots": [str(path) for path in roots.roots()], "added_roots": roots.added()}
+    machine.set_added_roots(new.folders)
+    return {"roots": [str(path) for path in machine.roots()], "added_roots": machine.added_roots()}
 
 
 @router.put("/limits")
 def limits(new: Limits) -> dict[str, Any]:
     """Change the largest upload."""
-    uploads.set_limit(new.upload_bytes)
-    return {"upload_bytes": uploads.limit_bytes()}
+    datasets.set_upload_limit(new.upload_bytes)
+    return {"upload_bytes": datasets.upload_limit()}

@@ -34,8 +34,8 @@ from tunery.server.openai.stream import (
     started,
     while_connected,
 )
-from tunery.services import engines, serving
-from tunery.services.engines import Target
+from tunery.services import chat
+from tunery.services.chat import Target
 
 CLIENT_GONE = 499  # nginx's number for it; nobody reads this answer
 TARGET_SECONDS = 5.0  # to resolve a name for each request would read its files each time
@@ -108,20 +108,20 @@ def health() -> dict[str, str]:
 @figures.get("/metrics")
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus; needs a key."""
-    found = await engines.pool().statuses()
+    found = await chat.engine_pool().statuses()
     return Response(state_of(request).metrics.text(found), media_type=CONTENT_TYPE)
 
 
 @router.get("/models")
 def models() -> dict[str, Any]:
     """Every served name."""
-    return {"object": "list", "data": [_model(each) for each in serving.served()]}
+    return {"object": "list", "data": [_model(each) for each in chat.served()]}
 
 
 @router.get("/models/{name:path}")
 def model(name: str) -> dict[str, Any]:
     """One served name."""
-    return _model(serving.find(name))
+    return _model(chat.find_served(name))
 
 
 @router.post("/chat/completions")
@@ -129,7 +129,7 @@ async def chat_completions(request: Request) -> Response:
     """Answer a conversation."""
     wanted = await _read(request, ChatRequest)
     target = await _target(request, wanted.model)
-    source = await run_in_threadpool(serving.template_source, target.resolved)
+    source = await run_in_threadpool(chat.template_source, target.resolved)
     asked = prompts.of_chat(wanted, Reader(target.adapter, target.context_length, target.template))
     prompts.check_tools(asked, source)
     syntax = FORCED if prompts.forces_call(wanted) else syntax_of(source)
@@ -333,12 +333,12 @@ async def _read(request: Request, kind: type[Any]) -> Any:
 
 
 async def _target(request: Request, name: str) -> Target:
-    found = await run_in_threadpool(serving.find, name)
+    found = await run_in_threadpool(chat.find_served, name)
     request.state.served_name = found.name
     state = state_of(request)
     target, until = state.targets.get(found.model, (None, 0.0))
     if target is None or until < time.monotonic():
-        target = await while_connected(request, engines.pool().ready(found.model))
+        target = await while_connected(request, chat.engine_pool().ready(found.model))
         state.targets[found.model] = target, time.monotonic() + TARGET_SECONDS
     return target
 
@@ -354,5 +354,5 @@ def _check_rate(request: Request, state: State) -> None:
         )
 
 
-def _model(each: serving.Served) -> dict[str, Any]:
+def _model(each: chat.Served) -> dict[str, Any]:
     return {"id": each.name, "object": "model", "created": each.since, "owned_by": "tunery"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
+from tunery.data.collate import Batch, collate_groups
 from tunery.data.rows import Rows
 from tunery.methods.base import Method
-from tunery.train.feed.order import Order, micro_batches
+from tunery.parallel.base import Parallel
+from tunery.train.feed.order import Order
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,22 @@ class StepBatches:
     """All of one step.
 
     Args:
-        rows: Row numbers of the global batch.
-        micro: Row numbers of each micro batch, in the order of computation.
-        batches: What the method computes, one a micro batch, on the device.
-        units: Units (trained tokens) of the whole global batch; the loss is divided by it.
-        tokens: Tokens of the rows.
+        rows: Numbers of the groups of the global batch.
+        micro: Numbers of each micro batch of this process, in the order of computation.
+        batches: One per micro batch, on the device.
+        beside: What the step looks at without learning from it, on the device.
+        units: Counts of the whole global batch, by name; each loss is divided by its own.
+        tokens: Tokens of the global batch.
+        trained: Trained tokens of the global batch.
     """
 
     rows: Sequence[int]
     micro: list[list[int]]
-    batches: list[Any]
-    units: int
+    batches: list[Batch]
+    beside: list[Batch]
+    units: Mapping[str, int]
     tokens: int
+    trained: int
 
 
 class Feed:
@@ -36,17 +41,17 @@ class Feed:
 
     Args:
         rows: Training rows.
-        order: Which rows a step sees.
-        method: How rows become a batch.
-        packing: Whether rows share a micro batch.
-        device: Where batches are computed.
+        order: Which of them a step sees.
+        method: What they count.
+        parallel: Which of them this process computes.
+        packing: Whether groups share a micro batch.
     """
 
     def __init__(
-        self, rows: Rows, order: Order, method: Method, *, packing: bool, device: str
+        self, rows: Rows, order: Order, method: Method, parallel: Parallel, *, packing: bool
     ) -> None:
         self._rows, self._order, self._method = rows, order, method
-        self._packing, self._device = packing, device
+        self._parallel, self._packing = parallel, packing
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._ahead: tuple[tuple[int, int], Future[StepBatches]] | None = None
 
@@ -74,18 +79,30 @@ class Feed:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, step: int, micro_batch_tokens: int) -> StepBatches:
+        rows = self._rows
         numbers = [int(row) for row in self._order.rows(step)]
-        micro = micro_batches(
-            numbers, self._rows.lengths, micro_batch_tokens, packing=self._packing
-        )
-        batches = []
-        for members in micro:
-            batch = self._method.batch([self._rows.row(i) for i in members], members)
-            batches.append(batch.to(self._device) if self._device != "cpu" else batch)
+        micro, batches = self._batches(rows, numbers, micro_batch_tokens)
+        beside: list[Batch] = []
+        if rows.beside is not None:
+            _, beside = self._batches(rows.beside, numbers, micro_batch_tokens)
+        units: dict[str, int] = {}
+        for number in numbers:
+            for name, count in self._method.units(rows.group(number)).items():
+                units[name] = units.get(name, 0) + count
         return StepBatches(
             rows=numbers,
             micro=micro,
             batches=batches,
-            units=int(self._rows.units[numbers].sum()),
-            tokens=int(self._rows.lengths[numbers].sum()),
+            beside=beside,
+            units=units,
+            tokens=int(rows.lengths[numbers].sum()),
+            trained=int(rows.trained[numbers].sum()),
         )
+
+    def _batches(
+        self, rows: Rows, numbers: Sequence[int], capacity: int
+    ) -> tuple[list[list[int]], list[Batch]]:
+        micro = self._parallel.share(numbers, rows.lengths, capacity, packing=self._packing)
+        device = self._parallel.world.device
+        made = [collate_groups([rows.group(i) for i in members], members) for members in micro]
+        return micro, [batch if device == "cpu" else batch.to(device) for batch in made]

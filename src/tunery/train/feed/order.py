@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from tunery.data.packing import pack
 
 
 @dataclass(frozen=True)
@@ -64,28 +61,3 @@ def _permutation(num_rows: int, seed: int, epoch: int) -> np.ndarray:
     order = np.random.default_rng([seed, epoch, 0x0DE7]).permutation(num_rows)
     order.setflags(write=False)
     return order
-
-
-def micro_batches(
-    rows: Sequence[int] | np.ndarray, lengths: np.ndarray, capacity: int, *, packing: bool
-) -> list[list[int]]:
-    """Divide the rows of one step into what is computed at once.
-
-    Args:
-        rows: Row numbers of the step.
-        lengths: Tokens of every row of the run.
-        capacity: Most tokens at once; a longer row is computed alone.
-        packing: False computes every row alone.
-
-    Returns:
-        Lists of row numbers, each row exactly once.
-    """
-    numbers = [int(row) for row in rows]
-    if not packing:
-        return [[row] for row in numbers]
-    alone = [[row] for row in numbers if lengths[row] > capacity]
-    short = [row for row in numbers if lengths[row] <= capacity]
-    if not short:
-        return alone
-    bins = pack(np.asarray(lengths)[short], capacity)
-    return alone + [[short[i] for i in members] for members in bins]

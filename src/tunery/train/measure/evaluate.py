@@ -1,4 +1,4 @@
-"""What is measured while a run goes on: held-out loss, answers to fixed prompts, forgetting.
+"""What is measured while a run goes on: a method's loss, answers to fixed prompts, forgetting.
 
 Pure measuring: nothing here changes weights, writes files or draws random numbers, so that a run
 with evaluation and one without end in the same weights.
@@ -7,20 +7,22 @@ with evaluation and one without end in the same weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import nn
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import Thinking
-from tunery.data.collate import collate
+from tunery.data.collate import Batch, collate_groups
 from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
+from tunery.data.rows import Rows
 from tunery.decode.decoder import Decoder
-from tunery.policy.forward import each_loss
+from tunery.methods.base import Method
+from tunery.policy.policy import Policy, evaluating
 from tunery.types import Conversation, Message
 
 
@@ -41,16 +43,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """Loss over a set of rows.
+    """The loss over a set of rows, and the method's measures.
 
     Args:
-        loss: Mean negative log-likelihood of the trained tokens, in nats.
-        num_tokens: How many tokens carried loss.
-        row_losses: Mean loss of each row's trained tokens; not a number for a row without any.
+        loss: The mean that a training step would have over these rows.
+        measures: The method's own, by name.
+        row_losses: Mean loss of each group; not a number where it counts for nothing.
     """
 
     loss: float
-    num_tokens: int
+    measures: Mapping[str, float] = field(default_factory=dict)
     row_losses: Sequence[float] = ()
 
     def worst(self, count: int) -> list[int]:
@@ -60,7 +62,7 @@ class EvalResult:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); infinite where that overflows."""
+        """exp(loss), for a loss per token; infinite where that overflows."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
@@ -96,42 +98,89 @@ def answer_prompts(
     ]
 
 
-def mean_loss(
-    model: nn.Module,
-    rows: Sequence[TokenRow],
+def evaluate(
+    policy: Policy,
+    method: Method,
+    rows: Rows,
     *,
     capacity: int,
     should_stop: Callable[[], bool] | None = None,
 ) -> EvalResult:
-    """Measure the loss of the trained tokens of ``rows``, packed.
+    """Measure the loss of a method over rows, as a training step would, without a gradient.
 
     Args:
-        model: Any causal language model; it is put in eval mode for the time being.
-        rows: What is measured.
+        policy: Put in eval mode for the time being.
+        method: Whose loss.
+        rows: Prepared by it.
         capacity: Most tokens in one forward pass.
         should_stop: Asked before every forward pass; a stop leaves the rest unmeasured.
 
     Raises:
-        ValueError: No row has a trained token.
+        ValueError: Nothing of the rows counts.
     """
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    device = next(model.parameters()).device
-    sums = np.zeros(len(rows))
-    counts = np.zeros(len(rows), dtype=np.int64)
-    with evaluating(model):
-        for members in pack(lengths, max(capacity, int(lengths.max(initial=1)))):
+    units: dict[str, int] = {}
+    total: dict[str, float] = {}
+    sums: dict[str, tuple[float, float]] = {}
+    losses = np.full(len(rows), np.nan)
+    with evaluating(policy.model), torch.inference_mode():
+        beside = () if rows.beside is None else _batches(policy, rows.beside, capacity)
+        facts = method.before_step(policy, [batch for _, batch in beside])
+        for members, batch in _batches(policy, rows, capacity):
             if should_stop is not None and should_stop():
                 break
-            batch = collate([rows[i] for i in members]).to(device)
-            losses = each_loss(model, batch).double().cpu().numpy()
-            ends = np.cumsum(batch.trained_counts)
-            for row, end, trained in zip(batch.rows, ends, batch.trained_counts, strict=True):
-                sums[members[row]] = losses[end - trained : end].sum()
-                counts[members[row]] = trained
-    if not counts.any():
-        raise ValueError("no row to evaluate on has a trained token")
-    means = sums / np.where(counts, counts, np.nan)
-    return EvalResult(float(sums.sum() / counts.sum()), int(counts.sum()), tuple(means.tolist()))
+            made = method.loss(policy, batch, facts)
+            counts = [method.units(rows.group(i)) for i in members]
+            for name, value in made.total.items():
+                units[name] = units.get(name, 0) + sum(count[name] for count in counts)
+                total[name] = total.get(name, 0.0) + float(value)
+            for name, pair in made.sums.items():
+                before = sums.get(name, (0.0, 0.0))
+                sums[name] = (before[0] + float(pair[0]), before[1] + float(pair[1]))
+            if made.each is not None:
+                whole = np.array([sum(count.values()) for count in counts], dtype=float)
+                losses[members] = made.each.cpu().numpy() / np.where(whole, whole, np.nan)
+    if not any(units.values()):
+        raise ValueError("nothing of these rows can be evaluated")
+    return EvalResult(
+        sum(value / units[name] for name, value in total.items()),
+        {name: value / count for name, (value, count) in sums.items() if count},
+        losses.tolist(),
+    )
+
+
+def mean_nll(
+    policy: Policy,
+    rows: Sequence[TokenRow],
+    *,
+    capacity: int,
+    should_stop: Callable[[], bool] | None = None,
+) -> float:
+    """Mean negative log-likelihood of the trained tokens of rows, whatever a run learns.
+
+    Args:
+        policy: Put in eval mode for the time being.
+        rows: With at least one trained token among them.
+        capacity: Most tokens in one forward pass.
+        should_stop: Asked before every forward pass.
+
+    Returns:
+        Nats per token; not a number where it was stopped before the first.
+    """
+    total, count = 0.0, 0
+    with evaluating(policy.model), torch.inference_mode():
+        for _, batch in _batches(policy, Rows.of(rows), capacity):
+            if should_stop is not None and should_stop():
+                break
+            total -= float(policy.logprobs(batch).double().sum())
+            count += batch.num_trained
+    return total / count if count else math.nan
+
+
+def _batches(policy: Policy, rows: Rows, capacity: int) -> Iterator[tuple[list[int], Batch]]:
+    """Packed batches with the numbers of their groups."""
+    for members in pack(rows.lengths, max(capacity, int(rows.lengths.max(initial=1)))):
+        batch = collate_groups([rows.group(i) for i in members], members)
+        yield members, batch.to(policy.device)
 
 
 def probe_rows(
@@ -149,14 +198,3 @@ def probe_rows(
                     )
                 )
     return rows
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode and back, without touching any random state."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -21,7 +21,7 @@ from tunery.config.data import ReplayConfig
 from tunery.data.groups import TokenRow
 from tunery.decode.decoder import Decoder
 from tunery.errors import DataError
-from tunery.train.measure.evaluate import evaluating
+from tunery.policy.policy import evaluating
 from tunery.types import Conversation, Message
 
 

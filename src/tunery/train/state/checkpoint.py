@@ -20,7 +20,8 @@ from typing import Any
 
 from tunery import faults, storage
 from tunery.errors import RunError, RunFailed
-from tunery.optimizers.adamw import FlatAdamW
+from tunery.optimizers.base import Optimizer
+from tunery.parallel.base import Parallel
 from tunery.runs import manifest
 from tunery.runs.manifest import Rejected
 from tunery.train.state.state import State
@@ -69,10 +70,18 @@ class Checkpoint:
         """The position it holds."""
         return State.from_dict(json.loads((self.folder / STATE).read_text(encoding="utf-8")))
 
-    def restore(self, optimizer: FlatAdamW) -> State:
+    def restore(self, optimizer: Optimizer, parallel: Parallel) -> State:
         """Load weights and optimizer in place and return the position."""
-        optimizer.load(storage.read_tensors(self.folder / OPTIMIZER))
+        optimizer.load(parallel.load(self.folder / OPTIMIZER))
         return self.state()
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that verifies, with those passed over; None if there is none."""
+    found, rejected = manifest.newest_valid(folder)
+    if found is None:
+        return None
+    return Checkpoint(found, manifest.read_manifest(found), rejected)
 
 
 @dataclass
@@ -85,14 +94,16 @@ class Checkpoints:
         write_weights: Writes ``adapter/`` or ``model/`` into a folder.
         facts: What every manifest says: ``run``, ``config_hash``, ``data_hash``, ``versions`` and
             whatever else a resume is compared with.
+        parallel: Who writes the optimizer's state.
     """
 
     folder: Path
     keep: int
     write_weights: Callable[[Path], None]
     facts: dict[str, Any]
+    parallel: Parallel
 
-    def save(self, state: State, optimizer: FlatAdamW) -> Saved:
+    def save(self, state: State, optimizer: Optimizer) -> Saved:
         """Write a checkpoint of ``state`` and drop what need not be kept.
 
         Raises:
@@ -117,7 +128,7 @@ class Checkpoints:
         try:
             staging.mkdir()
             self.write_weights(staging)
-            storage.write_tensors(staging / OPTIMIZER, optimizer.tensors())
+            self.parallel.save(optimizer.state(), staging / OPTIMIZER)
             storage.write_text(staging / STATE, json.dumps(state.as_dict(), indent=1))
             written = manifest.write_manifest(
                 staging, step=state.step, best=state.best_step == state.step, **self.facts
@@ -150,13 +161,6 @@ class Checkpoints:
                 storage.remove_tree(folder)
                 deleted.append(folder)
         return deleted
-
-    def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies, with those passed over; None if there is none."""
-        found, rejected = manifest.newest_valid(self.folder)
-        if found is None:
-            return None
-        return Checkpoint(found, manifest.read_manifest(found), rejected)
 
     def at(self, step: int) -> Checkpoint:
         """The checkpoint of one step, verified.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.config import Config
+from tunery.config.frozen import completed
 from tunery.runs.drift import Difference, differences, refuse
 
 PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
@@ -68,7 +69,7 @@ def check(
         RunError: A field differs that was not allowed; all are listed with old and new value.
     """
     before = {
-        **manifest["config"],
+        **completed(manifest["config"]),
         "data_hash": manifest["data_hash"],
         "facts": manifest["facts"],
         "versions": manifest["versions"],

@@ -37,10 +37,10 @@ def write(
     staging.mkdir()
     try:
         adapter.write(model, tokenizer, staging)
-        made = staging / adapter.folder
+        made = staging / adapter.config.writes
         _check(made)
         storage.fsync_tree(made)
-        final = folder.path / adapter.folder
+        final = folder.path / adapter.config.writes
         storage.remove_tree(final)
         made.rename(final)
         fsync_dir(folder.path)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from tunery.config.checkpoint import CheckpointConfig
-from tunery.optimizers.adamw import FlatAdamW
+from tunery.optimizers.base import Optimizer
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
 from tunery.storage import full_disk
@@ -56,7 +56,7 @@ class Saver:
         minutes = self.config.every_minutes
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
 
-    def save(self, state: State, optimizer: FlatAdamW) -> bool:
+    def save(self, state: State, optimizer: Optimizer) -> bool:
         """Save, waiting for room if there is none.
 
         Returns:

@@ -27,8 +27,8 @@ class State:
         micro_batch_tokens: Most tokens computed at once; halved when memory ran out.
         num_threads: CPU threads of the computation; a resumed run takes the same.
         evaluated_at: Step of the last complete evaluation, -1 before the first.
-        best_step: Step with the lowest evaluation loss.
-        best_loss: That loss, nats a token.
+        best_step: Step with the best evaluation.
+        best_value: Its value of the measure that decides, by default the loss.
         evals_without_better: Evaluations since then.
         non_finite_in_row: Steps in a row that were not taken.
         probe_loss_before: Loss on the general probe set before training, the zero of forgetting.
@@ -43,7 +43,7 @@ class State:
     num_threads: int = 1
     evaluated_at: int = -1
     best_step: int | None = None
-    best_loss: float | None = None
+    best_value: float | None = None
     evals_without_better: int = 0
     non_finite_in_row: int = 0
     probe_loss_before: float | None = None
@@ -57,7 +57,12 @@ class State:
     def from_dict(cls, data: dict[str, Any]) -> State:
         """Read a saved state; unknown keys of a later version are left out."""
         known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        named = {_FORMER.get(key, key): value for key, value in data.items()}
+        return cls(**{key: value for key, value in named.items() if key in known})
+
+
+_FORMER = {"best_loss": "best_value"}
+"""Names that fields had in earlier checkpoints."""
 
 
 def seed_step(seed: int, step: int) -> None:

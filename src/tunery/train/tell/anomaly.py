@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from tunery.data.collate import collate_groups
 from tunery.data.rows import Rows
 from tunery.errors import RunFailed
-from tunery.methods.base import Method
+from tunery.methods.base import Method, combine
+from tunery.policy.policy import Policy, evaluating
 from tunery.train.feed.feed import StepBatches
-from tunery.train.measure.evaluate import evaluating
 from tunery.workers.log import plain
 
 
 def write(
-    file: Path, rows: Rows, batches: StepBatches, method: Method, model: nn.Module, device: str
+    file: Path,
+    rows: Rows,
+    batches: StepBatches,
+    method: Method,
+    policy: Policy,
+    facts: Mapping[str, Tensor],
 ) -> list[dict[str, Any]]:
-    """Write one line a row of the step: where it came from and its own loss as it is now.
+    """Write one line per row of the step: where it came from and its own loss as it is now.
 
     Returns:
         What was written; rows whose own loss is not finite come first.
     """
     found: list[dict[str, Any]] = []
-    with evaluating(model), torch.inference_mode():
+    with evaluating(policy.model), torch.inference_mode():
         for number in batches.rows:
-            batch = method.batch([rows.row(number)], [number])
-            loss, _ = method.loss(model, batch.to(device) if device != "cpu" else batch)
-            mean = float(loss) / max(1, int(rows.units[number]))
+            group = rows.group(number)
+            batch = collate_groups([group], [number]).to(policy.device)
+            made = method.loss(policy, batch, facts)
             found.append(
                 {
                     "row": number,
                     **rows.origin(number),
                     "tokens": int(rows.lengths[number]),
-                    "loss": mean,
+                    "loss": float(combine(made.total, method.units(group))),
                 }
             )
     found.sort(key=lambda entry: math.isfinite(entry["loss"]))

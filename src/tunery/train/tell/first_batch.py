@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from tunery.data.collate import Batch
 from tunery.data.rows import Rows
 from tunery.runs.folder import RunFolder
 from tunery.train.feed.feed import StepBatches
@@ -28,7 +29,8 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
     if folder.first_batch_file.exists():
         return
     part, place, number = _chosen(rows, batches)
-    row = rows.row(number)
+    group = rows.group(number)
+    row = group.rows[0]
     ids = [int(token) for token in row.input_ids]
     facts = {
         "step": 1,
@@ -37,7 +39,7 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
         "rows": len(batches.rows),
         "micro_batches": len(batches.batches),
         "batch_tokens": batches.tokens,
-        "batch_trained_tokens": batches.units,
+        "batch_trained_tokens": batches.trained,
         "input_ids": ids,
         "loss_mask": [bool(flag) for flag in row.loss_mask],
         "trained_ids": _trained(batches.batches[part], place),
@@ -55,10 +57,8 @@ def _chosen(rows: Rows, batches: StepBatches) -> tuple[int, int, int]:
     return (own or places)[0]
 
 
-def _trained(batch: Any, place: int) -> list[int] | None:
-    """The targets of one row of a packed batch; None for a method whose batches are others."""
-    targets, counts = getattr(batch, "target_ids_K", None), getattr(batch, "trained_counts", None)
-    if targets is None or counts is None:
-        return None
-    begin = sum(counts[:place])
-    return [int(token) for token in targets[begin : begin + counts[place]].tolist()]
+def _trained(batch: Batch, place: int) -> list[int]:
+    """The targets of a group's first row, read back from the batch."""
+    row = batch.group_B.tolist().index(place)
+    begin = sum(batch.trained_counts[:row])
+    return batch.target_ids_K[begin : begin + batch.trained_counts[row]].tolist()

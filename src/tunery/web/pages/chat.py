@@ -9,9 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.errors import UnknownName
-from tunery.services import chats, prompt_sets, speakers
-from tunery.services.chats import Chat, ChatSettings
-from tunery.services.speakers import SpeakerGroup
+from tunery.services import chat as chat_service
+from tunery.services.chat import ChatSettings, SpeakerGroup, StoredChat
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -31,7 +30,7 @@ class ChatView:
         missing: The conversation in the address was deleted.
     """
 
-    chat: Chat | None
+    chat: StoredChat | None
     settings: ChatSettings
     chats: list[dict[str, Any]]
     speakers: list[SpeakerGroup]
@@ -54,20 +53,20 @@ def chat(request: Request) -> HTMLResponse:
     opened, missing = None, False
     if query.get("id"):
         try:
-            opened = chats.show(query["id"])
+            opened = chat_service.show_chat(query["id"])
         except UnknownName:
             missing = True
     named = tuple(query[key] for key in ("a", "b", "c", "d") if query.get(key))
-    groups = speakers.speakers()
+    groups = chat_service.speakers()
     first = next((name for group in groups for name, _ in group.names), "demo")
     settings = opened.settings if opened else ChatSettings(columns=named or (first,))
     view = ChatView(
         chat=opened,
         settings=settings,
-        chats=chats.listing(),
+        chats=chat_service.list_chats(),
         speakers=groups,
-        suggestions=prompt_sets.suggestions(),
-        sets=list(prompt_sets.titles().items()),
+        suggestions=chat_service.prompt_suggestions(),
+        sets=list(chat_service.prompt_titles().items()),
         missing=missing,
     )
     return render(request, "chat.html", view)

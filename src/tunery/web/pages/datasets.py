@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.data.dataset import SUFFIXES
-from tunery.services import dataset_edits, dataset_shelf, uploads
+from tunery.services import datasets as dataset_service
 from tunery.web.render import render
 
 TABS = ("see", "rows", "checks")
@@ -63,7 +63,7 @@ class DatasetView:
 def datasets(request: Request) -> HTMLResponse:
     """Draw the list."""
     accept = ",".join((*SUFFIXES, ".gz", ".zip"))
-    view = DatasetsView(dataset_shelf.shelf(), accept, uploads.limit_bytes())
+    view = DatasetsView(dataset_service.overview(), accept, dataset_service.upload_limit())
     return render(request, "datasets.html", view)
 
 
@@ -76,13 +76,13 @@ def add(request: Request, source: str = "") -> HTMLResponse:
 @router.get("/datasets/{name}")
 def dataset(request: Request, name: str, tab: str = "see", row: int = 1) -> HTMLResponse:
     """Draw one dataset."""
-    one = dataset_shelf.one(name)
+    one = dataset_service.describe(name)
     view = DatasetView(
         one=one,
         tab=tab if tab in TABS else "see",
-        models=dataset_shelf.model_names(),
-        templates=dataset_shelf.template_names(),
-        suggested=dataset_edits.suggested(name, {}) if one["blanks"] else "",
+        models=dataset_service.model_names(),
+        templates=dataset_service.template_names(),
+        suggested=dataset_service.suggested_copy_name(name, {}) if one["blanks"] else "",
         row=max(1, row),
     )
     return render(request, "dataset.html", view)

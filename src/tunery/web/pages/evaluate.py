@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.jobs import folder as jobs
-from tunery.services import datasets, speakers
-from tunery.services.speakers import SpeakerGroup
+from tunery.services import chat, datasets
+from tunery.services.chat import SpeakerGroup
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -41,8 +41,8 @@ class EvaluateView:
 @router.get("/evaluate")
 def evaluate(request: Request) -> HTMLResponse:
     """Draw the page; ``?job=`` opens a result, ``?model=`` (repeated) chooses models."""
-    groups = speakers.speakers()
-    trained = speakers.trained()
+    groups = chat.speakers()
+    trained = chat.trained_speakers()
     runs = trained[0].names if trained else []
     opened = request.query_params.get("job")
     listed = jobs.listing(kind="evaluate")

@@ -10,8 +10,9 @@ from starlette.responses import HTMLResponse
 
 from tunery import env
 from tunery.jobs import folder as jobs
-from tunery.services import export_jobs, serving, speakers
-from tunery.services.speakers import SpeakerGroup
+from tunery.services import chat
+from tunery.services import export as export_service
+from tunery.services.chat import SpeakerGroup
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -48,12 +49,12 @@ class ExportView:
 @router.get("/export")
 def export(request: Request) -> HTMLResponse:
     """Draw the page; ``?run=`` chooses what to write."""
-    everything = speakers.speakers()
-    trained = speakers.trained()
+    everything = chat.speakers()
+    trained = chat.trained_speakers()
     names = [name for group in trained for name, _ in group.names]
     run = request.query_params.get("run", "") or (names[0] if names else "")
-    formats = export_jobs.formats()
-    folder = export_jobs.suggested(run or "export", formats[0]["name"])
+    formats = export_service.formats()
+    folder = export_service.suggested(run or "export", formats[0]["name"])
     view = ExportView(
         trained=trained,
         everything=everything,
@@ -62,7 +63,7 @@ def export(request: Request) -> HTMLResponse:
         folder=str(folder),
         free_bytes=env.free_bytes(folder),
         jobs=[job.as_dict() for job in jobs.listing(kind="export")[:SHOWN]],
-        served=[{"name": one.name, "model": one.model} for one in serving.served()],
+        served=[{"name": one.name, "model": one.model} for one in chat.served()],
         base_url=f"{str(request.base_url).rstrip('/')}/v1",
     )
     return render(request, "export.html", view)

@@ -8,9 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.services import downloads, model_shelf, sources
-from tunery.services.model_shelf import Suggestion
-from tunery.services.sources import HubSource
+from tunery.services import models as model_service
+from tunery.services.models import HubSource, Suggestion
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -53,14 +52,14 @@ class ModelView:
 @router.get("/models")
 def models(request: Request) -> HTMLResponse:
     """Draw the list."""
-    shelf = model_shelf.shelf()
+    shelf = model_service.overview()
     has_one = any(entry["here"] for entry in shelf)
     view = ModelsView(
         models=shelf,
-        suggestions=[] if has_one else model_shelf.suggestions(),
-        sources=sources.sources(),
-        downloads=[job.as_dict() for job in downloads.listing()],
-        memory_bytes=model_shelf.memory_bytes(),
+        suggestions=[] if has_one else model_service.suggestions(),
+        sources=model_service.sources(),
+        downloads=[job.as_dict() for job in model_service.downloads()],
+        memory_bytes=model_service.memory_bytes(),
     )
     return render(request, "models.html", view)
 
@@ -68,5 +67,5 @@ def models(request: Request) -> HTMLResponse:
 @router.get("/models/{name:path}")
 def model(request: Request, name: str) -> HTMLResponse:
     """Draw one model."""
-    entry = next((each for each in model_shelf.shelf() if each["name"] == name), None)
-    return render(request, "model.html", ModelView(name, entry, model_shelf.memory_bytes()))
+    entry = next((each for each in model_service.overview() if each["name"] == name), None)
+    return render(request, "model.html", ModelView(name, entry, model_service.memory_bytes()))

@@ -8,9 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from tunery.services import notify, run_made, run_view
-from tunery.services.run_made import Made
-from tunery.services.run_view import RunView
+from tunery.services import notify, runs
+from tunery.services.runs import Made, RunView
 from tunery.web.render import render
 
 TABS = ("charts", "samples", "checkpoints", "log", "settings", "data")
@@ -61,11 +60,11 @@ def look(name: str, tab: str) -> PageView:
     """Gather the view."""
     from tunery.runs.folder import open_run
 
-    seen = run_view.view(name)
+    seen = runs.view(name)
     return PageView(
         run=seen,
-        made=run_made.made(name),
-        first=run_made.first_batch(name),
+        made=runs.made(name),
+        first=runs.first_batch(name),
         tab=tab if tab in TABS else "charts",
         told=notify.outcome(open_run(name)),
         countdown=notify.countdown(),

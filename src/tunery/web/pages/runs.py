@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.runs import queue
-from tunery.services import notify, run_list
+from tunery.services import notify
+from tunery.services import runs as run_service
 from tunery.web.render import render
 
 MOST_ROWS = 300
@@ -26,12 +27,12 @@ class RunsView:
         countdown: A power-off that is under way.
     """
 
-    found: run_list.Found
+    found: run_service.Found
     waiting: list[queue.Waiting]
     held: dict[str, str]
     countdown: notify.Countdown | None
 
-    def delta(self, row: run_list.RunRow) -> float | None:
+    def delta(self, row: run_service.RunRow) -> float | None:
         """Best validation loss less that of the baseline."""
         base = self.found.baseline
         if base is None or base.state.name == row.state.name:
@@ -42,7 +43,7 @@ class RunsView:
 
 def look() -> RunsView:
     """Gather the view."""
-    found = run_list.find(run_list.Query(page_size=MOST_ROWS))
+    found = run_service.find(run_service.Query(page_size=MOST_ROWS))
     return RunsView(found, queue.waiting(), queue.holders(), notify.countdown())
 
 

@@ -15,7 +15,7 @@ from tunery.i18n import t
 from tunery.models import accounts, hub, modelscope
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
-from tunery.services import about, doctor, notify, roots, uploads
+from tunery.services import datasets, machine, notify
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -58,25 +58,27 @@ class SettingsView:
     notify: dict[str, Any]
     upload_bytes: int
     upload_variable: str
-    components: tuple[about.Component, ...]
+    components: tuple[machine.Component, ...]
 
 
 @router.get("/settings")
 def settings(request: Request) -> HTMLResponse:
     """Draw the page."""
-    added = roots.added()
+    added = machine.added_roots()
     view = SettingsView(
         folders=_folders(),
-        roots=[path for path in roots.roots() if str(path) not in added],
+        roots=[path for path in machine.roots() if str(path) not in added],
         added=added,
         sources={name: accounts.show(name) for name in accounts.VARIABLES},
         usual={"hub_endpoint": hub.DEFAULT, "modelscope_endpoint": modelscope.DEFAULT},
         server=request.app.state.settings,
         keys=[key for key in tokens.list_keys() if key.revoked is None],
         notify=notify.read().public(),
-        upload_bytes=uploads.limit_bytes(),
-        upload_variable=uploads.LIMIT_VARIABLE if os.environ.get(uploads.LIMIT_VARIABLE) else "",
-        components=about.components(),
+        upload_bytes=datasets.upload_limit(),
+        upload_variable=datasets.UPLOAD_LIMIT_VARIABLE
+        if os.environ.get(datasets.UPLOAD_LIMIT_VARIABLE)
+        else "",
+        components=machine.components(),
     )
     return render(request, "settings.html", view)
 
@@ -87,8 +89,8 @@ def _folders() -> list[Folder]:
         (t("Models"), env.models_dir()),
         (t("Datasets"), env.datasets_dir()),
         (t("Runs"), env.runs_dir()),
-        (t("Downloads from the hub (HF_HOME)"), roots.hub_cache()),
+        (t("Downloads from the hub (HF_HOME)"), machine.hub_cache()),
     )
     return [
-        Folder(label, path, env.free_bytes(path), doctor.survives(path)[1]) for label, path in kept
+        Folder(label, path, env.free_bytes(path), machine.survives(path)[1]) for label, path in kept
     ]

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.runs.status import RunStatus
-from tunery.services import first_steps, machine, run_list
+from tunery.services import first_steps, machine
+from tunery.services import runs as run_service
 from tunery.services.first_steps import Step
 from tunery.web.render import render
 
@@ -40,7 +41,7 @@ class StartView:
 @router.get("/")
 def start(request: Request) -> HTMLResponse:
     """Draw the page."""
-    roll = run_list.roll()
+    roll = run_service.roll()
     runs = roll.look()
     steps = first_steps.first_steps(runs)
     following = next((step.key for step in steps if not step.done), "")

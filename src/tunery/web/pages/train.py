@@ -11,9 +11,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tunery.chat import builtin
 from tunery.data.formats import FORMATS
 from tunery.i18n import t
-from tunery.services import datasets, drafts, forms, models
-from tunery.services import settings as configs
-from tunery.services.forms import Field, Form, Option
+from tunery.services import datasets, models, settings
+from tunery.services.settings import Field, Form, Option
 from tunery.web.render import render
 from tunery.workers import warm
 
@@ -41,7 +40,7 @@ class TrainView:
     @property
     def preset_names(self) -> dict[str, str]:
         """Presets as people call them."""
-        return {name: forms.label_of(f"preset.{name}", "") for name in self.presets}
+        return {name: settings.label_of(f"preset.{name}", "") for name in self.presets}
 
     @property
     def titles(self) -> str:
@@ -106,28 +105,34 @@ def train(request: Request, draft: str = "", model: str = "", dataset: str = "")
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
     if run:
-        made = drafts.make(run, run=run)
+        made = settings.make_draft(run, run=run)
         return RedirectResponse(f"{root}/train?draft={made.name}", 303)
-    found = (drafts.get(draft) or drafts.Draft(drafts.checked_name(draft))) if draft else None
-    found = found or drafts.last()
+    found = (
+        (settings.get_draft(draft) or settings.Draft(settings.checked_draft_name(draft)))
+        if draft
+        else None
+    )
+    found = found or settings.last_draft()
     chosen = ({"model.name": model} if model else {}) | (
         {"data.train": [dataset]} if dataset else {}
     )
     if chosen:
-        found = drafts.put(drafts.Draft(found.name, found.preset, {**found.fields, **chosen}))
+        found = settings.put_draft(
+            settings.Draft(found.name, found.preset, {**found.fields, **chosen})
+        )
         return RedirectResponse(f"{root}/train?draft={found.name}", 303)
     warm.pool().warm()
     return page(request, found)
 
 
-def page(request: Request, draft: drafts.Draft) -> HTMLResponse:
+def page(request: Request, draft: settings.Draft) -> HTMLResponse:
     """Draw the page of a draft."""
-    checked = drafts.check(draft)
-    names = [row["name"] for row in drafts.listing()]
+    checked = settings.check_draft(draft)
+    names = [row["name"] for row in settings.list_drafts()]
     view = TrainView(
-        form=forms.form(),
+        form=settings.form(),
         state=checked.as_dict() | {"planning": checked.can_plan},
-        presets=configs.presets(),
+        presets=settings.presets(),
         drafts=names if draft.name in names else [draft.name, *names],
         sources=_sources(),
     )

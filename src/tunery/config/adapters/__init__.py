@@ -1,0 +1,16 @@
+"""Which weights are trained: one file per adapter, chosen by ``adapter.type``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunery.config.adapters.base import AdapterKind as AdapterKind
+from tunery.config.adapters.freeze import FreezeConfig
+from tunery.config.adapters.full import FullConfig
+from tunery.config.adapters.lora import LoraConfig
+from tunery.config.base import kinds
+
+AdapterConfig = Annotated[LoraConfig | FullConfig | FreezeConfig, Field(discriminator="type")]
+ADAPTERS = kinds(AdapterConfig)

@@ -1,0 +1,35 @@
+"""The light half of training only the last layers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunery.config.adapters.base import AdapterKind
+from tunery.shape import ModelShape
+
+
+class FreezeConfig(AdapterKind):
+    """Only the last layers are trained; the rest stays as it is."""
+
+    build = "tunery.adapters.freeze:Freeze"
+    writes = "model"
+    learning_rates = (1e-5, 5e-5)
+
+    type: Literal["freeze"] = "freeze"
+    """Train only some layers."""
+
+    num_layers: int = Field(default=2, ge=1)
+    """How many of the last decoder layers are trained."""
+
+    extra_modules: list[str] = Field(default_factory=list)
+    """Further modules to train, by name, such as lm_head or model.norm."""
+
+    def trained(self, shape: ModelShape) -> int:
+        """The last blocks; further modules are not known before the model is loaded."""
+        return self.kept_blocks(shape) * shape.block_parameters()
+
+    def kept_blocks(self, shape: ModelShape) -> int:
+        """The gradient goes no further down than the first trained block."""
+        return min(self.num_layers, shape.num_layers)

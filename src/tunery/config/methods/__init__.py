@@ -1,0 +1,19 @@
+"""What is learned from a row: one file per method, chosen by ``method.type``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunery.config.base import kinds
+from tunery.config.methods.base import MethodKind as MethodKind
+from tunery.config.methods.dpo import DPOConfig
+from tunery.config.methods.kto import KTOConfig
+from tunery.config.methods.pretrain import PretrainConfig
+from tunery.config.methods.sft import SFTConfig
+
+MethodConfig = Annotated[
+    SFTConfig | PretrainConfig | DPOConfig | KTOConfig, Field(discriminator="type")
+]
+METHODS = kinds(MethodConfig)

@@ -1,0 +1,38 @@
+"""The light half of Kahneman-Tversky optimization."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunery.config.methods.base import MethodKind
+from tunery.measures import LOSS, Measure
+
+
+class KTOConfig(MethodKind):
+    """Kahneman-Tversky optimization: learn from answers that are marked good or bad."""
+
+    build = "tunery.methods.kto:KTO"
+    rows = "labelled"
+    reference = True
+    measures = (
+        LOSS,
+        Measure("reward_desirable", "Reward of good answers", better="high"),
+        Measure("reward_undesirable", "Reward of bad answers", better="low"),
+        Measure("kl", "KL from the reference", unit="nats"),
+    )
+    rate_scale = 0.1
+    unit = "answers"
+
+    type: Literal["kto"] = "kto"
+    """Kahneman-Tversky optimization (KTO) on answers marked good or bad."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
+
+    desirable_weight: float = Field(default=1.0, gt=0)
+    """Weight of the loss of good answers."""
+
+    undesirable_weight: float = Field(default=1.0, gt=0)
+    """Weight of the loss of bad answers."""

@@ -1,0 +1,44 @@
+"""The light half of continued pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from tunery.config.base import Finding
+from tunery.config.methods.base import MethodKind
+from tunery.i18n import t
+
+
+class PretrainConfig(MethodKind):
+    """Continued pretraining: learn every token of plain text."""
+
+    build = "tunery.methods.sft:SFT"
+    rows = "text"
+    chats = False
+
+    type: Literal["pretrain"] = "pretrain"
+    """Continued pretraining on plain text."""
+
+    def excludes(self, config: Any) -> Iterator[Finding]:
+        """Plain text has no template, no answers, and is trained whole."""
+        if config.model.template is not None:
+            yield (
+                "model.template",
+                t(
+                    "model.template and method.type={kind} exclude each other: "
+                    "plain text has no template.",
+                    kind=self.type,
+                ),
+                t("Remove model.template, or choose another method.type."),
+            )
+        if config.data.loss_on == "last":
+            yield (
+                "data.loss_on",
+                t(
+                    "data.loss_on=last and method.type={kind} exclude each other: "
+                    "every token is trained.",
+                    kind=self.type,
+                ),
+                t("Remove data.loss_on, or choose another method.type."),
+            )

@@ -1,0 +1,44 @@
+"""The light half of AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tunery.config.base import Finding
+from tunery.config.optimizers.base import OptimizerKind
+from tunery.i18n import t
+
+
+class AdamWConfig(OptimizerKind):
+    """AdamW: two averages per weight, the default."""
+
+    build = "tunery.optimizers.adamw:FlatAdamW"
+
+    type: Literal["adamw"] = "adamw"
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's two averaging factors."""
+
+    epsilon: float = Field(default=1e-8, gt=0)
+    """AdamW's small number against division by zero."""
+
+    def state_bytes(self, trained: int) -> int:
+        """Two averages in fp32."""
+        return 2 * 4 * trained
+
+    def excludes(self, config: Any) -> Iterator[Finding]:
+        """Averaging factors outside of their range."""
+        yield from super().excludes(config)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            yield (
+                "optim.betas",
+                t(
+                    "optim.betas must be two numbers from 0 to below 1, got {found}.",
+                    found=list(self.betas),
+                ),
+                t("The usual ones are [0.9, 0.999]."),
+            )

@@ -1,0 +1,60 @@
+"""What every optimizer shares: the learning rate over time, decay, clipping."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tunery.config.base import Finding, Kind
+from tunery.i18n import t
+
+
+class OptimizerKind(Kind):
+    """How large each step is."""
+
+    learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
+    """Peak learning rate; 1e-4 to 1e-3 is usual for LoRA, 1e-5 to 5e-5 for full training."""
+
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after warm-up."""
+
+    warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Share of the steps in which the learning rate rises from zero."""
+
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Number of warm-up steps, in place of warmup_ratio."""
+
+    min_learning_rate_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Learning rate at the end, as a share of the peak."""
+
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Decoupled weight decay, on matrices only."""
+
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients longer than this are shortened to it; 0 turns clipping off."""
+
+    @abstractmethod
+    def state_bytes(self, trained: int) -> int:
+        """Bytes of the optimizer's state for so many trained numbers."""
+
+    def excludes(self, config: Any) -> Iterator[Finding]:
+        """Two ways of saying one thing."""
+        if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
+            default = type(self).model_fields["warmup_ratio"].default
+            if self.warmup_ratio != default:
+                yield (
+                    "optim.warmup_steps",
+                    t(
+                        "optim.warmup_steps and optim.warmup_ratio exclude each other; "
+                        "both are set."
+                    ),
+                    t("Keep one of them."),
+                )
+
+    def advises(self, config: Any) -> Iterator[str]:
+        """A floor that the schedule never reaches."""
+        if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
+            yield t("optim.min_learning_rate_ratio does nothing with optim.schedule=constant.")

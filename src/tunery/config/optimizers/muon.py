@@ -1,0 +1,28 @@
+"""The light half of Muon."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunery.config.optimizers.base import OptimizerKind
+
+
+class MuonConfig(OptimizerKind):
+    """Muon: each hidden matrix moves by an orthogonal step; everything else by AdamW."""
+
+    build = "tunery.optimizers.muon:make"
+
+    type: Literal["muon"] = "muon"
+    """Muon (Jordan et al. 2024), scaled to AdamW's learning rates."""
+
+    momentum: float = Field(default=0.95, ge=0.0, lt=1.0)
+    """How much of the last steps' direction is kept."""
+
+    ns_steps: int = Field(default=5, ge=1, le=20)
+    """Newton-Schulz iterations that make a step orthogonal."""
+
+    def state_bytes(self, trained: int) -> int:
+        """One average per weight of a matrix, which is nearly all of them."""
+        return 4 * trained

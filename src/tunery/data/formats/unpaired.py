@@ -1,0 +1,95 @@
+"""Labelled rows: an answer in any of the usual formats, and whether it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from tunery.data.formats.alpaca import Alpaca
+from tunery.data.formats.base import Columns, Format, Row, RowOptions, missing, never
+from tunery.data.formats.openai import OpenAI
+from tunery.data.formats.prompt_completion import PromptCompletion
+from tunery.data.formats.sharegpt import ShareGPT
+from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
+from tunery.types import Labelled, RowRef
+
+ANSWERS: tuple[Format, ...] = (ShareGPT(), OpenAI(), PromptCompletion(), Alpaca())
+TAG = "kto_tag"
+WORDS = {"true": True, "false": False, "1": True, "0": False}
+
+
+class Unpaired(Columns):
+    """One answer with a label, good or bad."""
+
+    name = "unpaired"
+    makes = Labelled
+    required = ("label",)
+    known = (*dict.fromkeys(column for each in ANSWERS for column in each.known), "label")
+    usual = MappingProxyType({"label": (TAG,)})
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """Certain where a label stands beside an answer and can be nothing else."""
+        if self._answer(raw, options) is None:
+            return 0.0
+        label = raw.get(options.column("label"))
+        exact = raw.keys() == {"prompt", "completion", "label"} and label in (0, 1)
+        return 1.0 if isinstance(label, bool) or TAG in raw or exact else 0.0
+
+    def plain(self, options: RowOptions) -> Callable[[Row], bool]:
+        """Never: the labels are counted."""
+        return never
+
+    def instead(self, raw: Row, options: RowOptions) -> Phrase:
+        """Read the answers as single ones, once the bad ones are gone."""
+        answer = self._answer(raw, options)
+        if answer is None:
+            return NOTHING
+        return say(
+            "To learn the good answers alone, remove the rows with a false label and set "
+            "--data.format {way}.",
+            way=answer.name,
+        )
+
+    def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Labelled:
+        """Make the labelled row."""
+        label = self._label(self.value(raw, "label", options), options.column("label"))
+        answer = self._answer(raw, options)
+        if answer is None:
+            raise missing("messages", raw, self, options)
+        conversation: Any = answer.convert(raw, options, None)
+        if conversation.messages[-1].role != "assistant":
+            column = options.column(answer.required[0])
+            raise RowProblem(
+                "E406",
+                column,
+                say("{field} does not end with an answer of the assistant", field=column),
+                say("Add the answer, or remove the row."),
+            )
+        return Labelled(conversation, label, ref)
+
+    def _answer(self, raw: Row, options: RowOptions) -> Format | None:
+        for each in ANSWERS:
+            if all(options.column(name) in raw for name in each.required):
+                return each
+        return None
+
+    def _label(self, value: Any, column: str) -> bool:
+        if value is None:
+            raise RowProblem(
+                "E303",
+                column,
+                say("field {field} is null", field=column),
+                say("Write true or false, or remove the row."),
+            )
+        if isinstance(value, bool | int | float) and value in (0, 1):
+            return bool(value)
+        if isinstance(value, str) and value.strip().lower() in WORDS:
+            return WORDS[value.strip().lower()]
+        raise RowProblem(
+            "E504",
+            column,
+            say("field {field}: expected true or false, found {what}", field=column,
+                what=show(value)),
+            say("Write true for a wanted answer, false for an unwanted one."),
+        )  # fmt: skip

@@ -1,0 +1,125 @@
+"""Conversations: each rendered row is a group of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN
+from tunery.config.data import LossOn
+from tunery.data import too_long
+from tunery.data.kinds import messages
+from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
+from tunery.data.problems import say
+from tunery.types import Conversation, Message, Rendered
+
+MAX_SHOWN = 4_000
+
+
+class ConversationKind:
+    """Messages between a user and an assistant; the answers are learned."""
+
+    name = "conversation"
+    type = Conversation
+    code = ""
+    what = say("conversation data")
+    learned = say("single answers")
+    loss_on: LossOn | None = None
+
+    def conversations(self, example: Conversation) -> Sequence[Conversation]:
+        """Itself."""
+        return (example,)
+
+    def groups(
+        self, example: Conversation, rendered: Sequence[list[Rendered]], tools: Tools
+    ) -> Tokenized:
+        """Apply ``data.too_long`` and leave out what trains nothing."""
+        (rows,) = rendered
+        data = tools.data
+        trained = [row for row in rows if too_long.trains(row)]
+        full = max((len(row.input_ids) for row in rows), default=0)
+        if not trained:
+            return Tokenized([], NO_TRAINED_TOKEN, full)
+        if full > data.max_length:
+            trained = [row for row in _shorten(example, trained, tools) if too_long.trains(row)]
+        if trained:
+            return Tokenized([RenderedGroup((row,)) for row in trained], full_length=full)
+        return Tokenized([], DROPPED if data.too_long == "drop" else NO_ROOM, full)
+
+    def texts(self, example: Conversation) -> Iterator[str]:
+        """Texts of its messages."""
+        return messages.texts(example.messages)
+
+    def with_texts(self, example: Conversation, change: Callable[[str], str]) -> Conversation:
+        """Change the messages."""
+        changed = messages.with_texts(example.messages, change)
+        return example if changed is example.messages else replace(example, messages=changed)
+
+    def content(self, example: Conversation) -> Any:
+        """Messages and tools."""
+        return [messages.content(example.messages), list(example.tools)]
+
+    def findings(self, example: Conversation) -> Iterator[Finding]:
+        """What is odd about the order of a conversation that can be used."""
+        roles = [message.role for message in example.messages if message.role != "system"]
+        if roles[-1] == "user":
+            yield Finding(
+                "W711",
+                say("the last message is the user's; it is not trained"),
+                say("Add the answer, or remove the message."),
+            )
+        if roles[0] == "assistant":
+            yield Finding(
+                "W712",
+                say("the conversation begins with the assistant"),
+                say("Some templates need a user message first; add one if yours does."),
+            )
+
+    def tag(self, example: Conversation) -> str:
+        """Not counted."""
+        return ""
+
+    def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
+        """Nothing."""
+        return iter(())
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """Nothing."""
+        return None
+
+    def question(self, example: Conversation) -> tuple[Sequence[Message], str] | None:
+        """All before the last answer, and that answer."""
+        last = messages.last_answer(example.messages)
+        if last is None:
+            return None
+        return example.messages[:last], example.messages[last].content
+
+    def shown(self, example: Conversation) -> dict[str, Any]:
+        """``messages``."""
+        return {"messages": messages.shown(example.messages, MAX_SHOWN)}
+
+
+def _shorten(conversation: Conversation, rows: list[Rendered], tools: Tools) -> list[Rendered]:
+    data = tools.data
+    limit = data.max_length
+    long = [row for row in rows if len(row.input_ids) > limit]
+    match data.too_long:
+        case "fail":
+            raise too_long.fail(max(long, key=lambda row: len(row.input_ids)), limit)
+        case "turns":
+
+            def render(shorter: Conversation) -> list[Rendered]:
+                return tools.render(shorter, data.loss_on)
+
+            return too_long.drop_turns(conversation, rows, render, limit)
+        case "drop":
+            return [row for row in rows if len(row.input_ids) <= limit]
+        case "truncate_left":
+            return [too_long.truncate_left(r, limit, tools.bos) if r in long else r for r in rows]
+        case "truncate_right":
+            return [too_long.truncate_right(r, limit) if r in long else r for r in rows]
+        case "split":
+            return [piece for r in rows for piece in too_long.split(r, limit)]
+        case _:
+            assert_never(data.too_long)

@@ -1,0 +1,41 @@
+"""Whether the rows of a dataset are what a method learns from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.config.methods import METHODS
+from tunery.data.kinds.base import Finding, RowKind
+from tunery.data.problems import NOTHING, Phrase, say
+
+
+def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -> Finding | None:
+    """Say why a method cannot learn from rows, before anything is loaded.
+
+    Args:
+        wanted: The kind that the method learns from.
+        found: The kind of the rows.
+        instead: How the same file can be read as single answers.
+
+    Returns:
+        None where the rows fit.
+    """
+    if wanted is found or not (wanted.code or found.code):
+        return None
+    return Finding(
+        found.code or "E507",
+        say("this is {what}; the method trains {learned}", what=found.what, learned=wanted.learned),
+        _remedy(wanted, found, NOTHING if wanted.code else instead),
+    )
+
+
+def _remedy(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase) -> Phrase:
+    names = [kind.model_fields["type"].default for kind in METHODS if kind.rows == found.name]
+    flags = ", ".join(f"--method.type {name}" for name in names)
+    if not flags and instead is NOTHING:
+        return say("Name a dataset with {learned}.", learned=wanted.learned)
+    if not flags:
+        return instead
+    if instead is NOTHING:
+        return say("Train it with {flags}.", flags=flags)
+    return say("Train it with {flags}. {instead}", flags=flags, instead=instead)

@@ -1,0 +1,89 @@
+"""Messages, as every kind that holds them treats them: their texts, their content, their view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tunery.types import Message, ToolCall
+
+Change = Callable[[str], str]
+
+
+def texts(messages: Iterable[Message]) -> Iterator[str]:
+    """Every text of messages: content, thinking, and what calls are given."""
+    for message in messages:
+        yield message.content
+        if message.thinking:
+            yield message.thinking
+        for call in message.tool_calls:
+            yield from _strings(call.arguments)
+
+
+def with_texts(messages: tuple[Message, ...], change: Change) -> tuple[Message, ...]:
+    """Change every text; the same tuple where nothing changes."""
+    changed = tuple(_changed(message, change) for message in messages)
+    if all(new is old for new, old in zip(changed, messages, strict=True)):
+        return messages
+    return changed
+
+
+def content(messages: Iterable[Message]) -> list[Any]:
+    """What messages say, as plain JSON."""
+    return [
+        [m.role, m.content, m.thinking, m.tool_call_id, m.name]
+        + [[call.name, call.arguments] for call in m.tool_calls]
+        for m in messages
+    ]
+
+
+def shown(messages: Iterable[Message], most: int) -> list[dict[str, Any]]:
+    """Messages for a page, each text cut to ``most`` characters."""
+    return [
+        {
+            "role": message.role,
+            "content": message.content[:most],
+            "calls": [call.name for call in message.tool_calls],
+        }
+        for message in messages
+    ]
+
+
+def last_answer(messages: Sequence[Message]) -> int | None:
+    """Index of the last assistant message."""
+    found = (i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "assistant")
+    return next(found, None)
+
+
+def _changed(message: Message, change: Change) -> Message:
+    content = change(message.content)
+    thinking = change(message.thinking) if message.thinking else message.thinking
+    calls = tuple(_changed_call(call, change) for call in message.tool_calls)
+    if content == message.content and thinking == message.thinking and calls == message.tool_calls:
+        return message
+    return replace(message, content=content, thinking=thinking, tool_calls=calls)
+
+
+def _changed_call(call: ToolCall, change: Change) -> ToolCall:
+    def walk(value: object) -> object:
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if isinstance(value, dict):
+            return {key: walk(item) for key, item in value.items()}
+        return value
+
+    return replace(call, arguments={key: walk(item) for key, item in call.arguments.items()})
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)

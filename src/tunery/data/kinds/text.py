@@ -1,0 +1,78 @@
+"""Plain text: every token carries loss, and each piece of a long text is a group of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tunery.chat.remarks import NO_TRAINED_TOKEN
+from tunery.config.data import LossOn
+from tunery.data import too_long
+from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
+from tunery.data.problems import say
+from tunery.types import Conversation, Message, Rendered, Text
+
+MAX_SHOWN = 4_000
+
+
+class TextKind:
+    """Text for continued pretraining."""
+
+    name = "text"
+    type = Text
+    code = ""
+    what = say("plain text")
+    learned = say("plain text")
+    loss_on: LossOn | None = None
+
+    def conversations(self, example: Text) -> Sequence[Conversation]:
+        """None: no template is applied."""
+        return ()
+
+    def groups(self, example: Text, rendered: Sequence[list[Rendered]], tools: Tools) -> Tokenized:
+        """Split a text into pieces; every token is in exactly one of them and none is cut."""
+        ids = tools.encode_text(example.text)
+        if len(ids) < 2:
+            return Tokenized([], NO_TRAINED_TOKEN, len(ids))
+        pieces = too_long.split(
+            Rendered(example.text, ids, [True] * len(ids)), tools.data.max_length
+        )
+        return Tokenized([RenderedGroup((piece,)) for piece in pieces], full_length=len(ids))
+
+    def texts(self, example: Text) -> Iterator[str]:
+        """The text."""
+        yield example.text
+
+    def with_texts(self, example: Text, change: Callable[[str], str]) -> Text:
+        """Change the text."""
+        changed = change(example.text)
+        return example if changed == example.text else replace(example, text=changed)
+
+    def content(self, example: Text) -> Any:
+        """The text."""
+        return example.text
+
+    def findings(self, example: Text) -> Iterator[Finding]:
+        """Nothing."""
+        return iter(())
+
+    def tag(self, example: Text) -> str:
+        """Not counted."""
+        return ""
+
+    def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
+        """Nothing."""
+        return iter(())
+
+    def lacks(self, counts: Mapping[str, int]) -> Finding | None:
+        """Nothing."""
+        return None
+
+    def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
+        """None: a text asks for no answer."""
+        return None
+
+    def shown(self, example: Text) -> dict[str, Any]:
+        """``text``."""
+        return {"text": example.text[:MAX_SHOWN]}

@@ -1,0 +1,121 @@
+"""Kahneman-Tversky optimization (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306).
+
+An answer's reward is compared with how far the model has moved from the reference altogether: the
+KL term, estimated on prompts with answers that belong to other prompts, over the whole step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunery.config.methods.kto import KTOConfig
+from tunery.data.collate import Batch
+from tunery.data.groups import RowGroup, TokenRow
+from tunery.data.rows import Rows
+from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
+from tunery.methods.reference import reference_logprobs, with_reference
+from tunery.policy.policy import Policy
+from tunery.runs.context import RunContext
+
+PAIRING_SEED = 0x4B10
+MOST_TRIES = 64
+
+
+def kto_loss(
+    reward_G: Tensor, label_G: Tensor, kl: Tensor, beta: float, weights: tuple[float, float]
+) -> Tensor:
+    """The loss of each answer.
+
+    Args:
+        reward_G: (log p - log ref) of the answer, in nats. Shape ``[G]``.
+        label_G: 1 for a good answer, 0 for a bad one. Shape ``[G]``.
+        kl: The KL estimate, at least 0, 0-dim.
+        beta: Steepness.
+        weights: Of good and of bad answers.
+
+    Returns:
+        Shape ``[G]``.
+    """
+    good, bad = weights
+    return torch.where(
+        label_G > 0,
+        good * (1 - torch.sigmoid(beta * (reward_G - kl))),
+        bad * (1 - torch.sigmoid(beta * (kl - reward_G))),
+    )
+
+
+class KTO(Plain):
+    """Labelled answers, one row a group."""
+
+    def __init__(self, config: KTOConfig) -> None:
+        self.config = config
+
+    def units(self, group: RowGroup) -> Mapping[str, int]:
+        """An answer is one, however long."""
+        return {"answers": 1}
+
+    def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
+        """The reference of the answers and of the mismatched ones, where it has to be kept."""
+        mismatched = with_reference(policy, _mismatched(rows), context, name=f"{name}_mismatched")
+        return with_reference(policy, rows, context, name=name).with_beside(mismatched)
+
+    def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
+        """Sum and count of how far the mismatched answers have moved."""
+        total = torch.zeros((), device=policy.device)
+        count = torch.zeros((), device=policy.device)
+        for batch in beside:
+            moved_K = policy.logprobs(batch) - reference_logprobs(policy, batch)
+            total += moved_K.sum()
+            count += len(batch.rows)
+        return {"kl_sum": total, "kl_count": count}
+
+    def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
+        """Sum over the answers."""
+        kl = (step["kl_sum"] / step["kl_count"].clamp(min=1)).clamp(min=0)
+        reference_K = reference_logprobs(policy, batch)
+        reward_G = sum_by_row(policy.logprobs(batch) - reference_K, batch)
+        label_G = batch.facts["label"]
+        config = self.config
+        weights = (config.desirable_weight, config.undesirable_weight)
+        loss_G = kto_loss(reward_G, label_G, kl, config.beta, weights)
+        shown_G = config.beta * reward_G.detach()
+        sums = {
+            "reward_desirable": mean_of(shown_G[label_G > 0]),
+            "reward_undesirable": mean_of(shown_G[label_G <= 0]),
+            "kl": mean_of(kl[None]),
+        }
+        return Loss({"answers": loss_G.sum()}, sums, each=loss_G.detach())
+
+
+def _mismatched(rows: Rows) -> Rows:
+    """Each prompt with the answer of another: a fixed pairing, whatever the order of steps."""
+    count = len(rows)
+    order = np.random.default_rng(PAIRING_SEED).permutation(count)
+    partner = np.empty(count, dtype=np.int64)
+    partner[order] = np.roll(order, -1)
+
+    def group(i: int) -> RowGroup:
+        own = rows.group(i).rows[0]
+        prompt = _prompt(own)
+        other = int(partner[i])
+        for _ in range(MOST_TRIES):  # an answer to the same prompt is no mismatch
+            if not np.array_equal(_prompt(rows.group(other).rows[0]), prompt):
+                break
+            other = int(partner[other])
+        answer = rows.group(other).rows[0]
+        begin = len(_prompt(answer))
+        ids = np.concatenate([prompt, answer.input_ids[begin:]])
+        mask = np.concatenate([np.zeros(len(prompt), dtype=bool), answer.loss_mask[begin:]])
+        return RowGroup((TokenRow(ids, mask),))
+
+    made = [group(i) for i in range(count)]
+    return Rows.of_groups(made, name="mismatched")
+
+
+def _prompt(row: TokenRow) -> np.ndarray:
+    """The tokens before the first trained one."""
+    return row.input_ids[: int(np.argmax(row.loss_mask))]

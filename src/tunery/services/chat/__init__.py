@@ -1,0 +1,61 @@
+"""Chat: who can answer, stored conversations, loaded engines, and served models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunery.services._face import names_of
+
+if TYPE_CHECKING:
+    from tunery.services.chat._answering import answer_once, answer_turn
+    from tunery.services.chat._engines import Target, engine_pool
+    from tunery.services.chat._local import (
+        MAX_NEW_TOKENS,
+        Chat,
+        Room,
+        Said,
+        Settings,
+        choose_sampling,
+        trained_with,
+    )
+    from tunery.services.chat._prompt_sets import PROMPT_SETS, prompt_suggestions, prompt_titles
+    from tunery.services.chat._rows import add_row
+    from tunery.services.chat._serving import (
+        Served,
+        find_served,
+        fix_served,
+        serve,
+        served,
+        split_served,
+        template_source,
+        unserve,
+    )
+    from tunery.services.chat._speakers import SpeakerGroup, speakers, trained_speakers
+    from tunery.services.chat._stored import (
+        MAX_COLUMNS,
+        MAX_TEXT,
+        ChatSettings,
+        StoredChat,
+        change_chat,
+        chat_as_rows,
+        delete_chat,
+        list_chats,
+        new_chat,
+        rate_answer,
+        restore_chat,
+        show_chat,
+        store_question,
+    )
+    from tunery.services.chat._transcript import load_transcript, save_transcript
+else:
+    __getattr__ = names_of(__file__, __name__)
+
+__all__ = [
+    "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings", "Room",
+    "Said", "Served", "Settings", "SpeakerGroup", "StoredChat", "Target", "add_row", "answer_once",
+    "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat", "engine_pool",
+    "find_served", "fix_served", "list_chats", "load_transcript", "new_chat", "prompt_suggestions",
+    "prompt_titles", "rate_answer", "restore_chat", "save_transcript", "serve", "served",
+    "show_chat", "speakers", "split_served", "store_question", "template_source",
+    "trained_speakers", "trained_with", "unserve",
+]  # fmt: skip

@@ -1,0 +1,78 @@
+"""Memory for one more engine: what a base model needs, and which idle engines are unloaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from tunery import env
+from tunery.engines.base import Engine
+from tunery.errors import EngineError, ModelError
+from tunery.i18n import t
+from tunery.models import files
+from tunery.runs.device import DeviceLock
+
+INTERPRETER_BYTES = 600 * 2**20
+"""Python, torch and transformers, and the caches of a few conversations."""
+
+
+async def make_room(folder: Path, running: Mapping[Path, Engine], *, name: str) -> None:
+    """See that a base fits into free memory; unload idle engines, the longest idle first.
+
+    Args:
+        folder: The base's folder.
+        running: The engines in memory.
+        name: What to call the base.
+
+    Raises:
+        EngineError: It does not fit, even with every idle engine gone.
+    """
+    wanted = await asyncio.to_thread(needed_bytes, folder)
+    idle: list[Engine] = []
+    freed = 0
+    for engine in running.values():
+        status = await engine.status()
+        if status.state == "ready" and not status.num_running and not status.num_waiting:
+            idle.append(engine)
+            freed += status.memory_bytes
+    free = psutil.virtual_memory().available
+    if wanted > free + freed:
+        raise _does_not_fit(name, wanted, free)
+    for engine in idle:
+        if wanted <= psutil.virtual_memory().available:
+            return
+        await engine.close()
+
+
+def needed_bytes(folder: Path) -> int:
+    """About what an engine of this base takes: its weights in blocked copies, and the rest."""
+    try:
+        size = files.check_weights(folder).size_bytes
+    except ModelError:  # the loader says what is wrong, in its own words
+        return 0
+    return size + INTERPRETER_BYTES
+
+
+def training_on(device: str) -> str:
+    """Name of the run that trains on a device now; empty where there is none."""
+    if device == "cpu":
+        return ""
+    holder = DeviceLock(device).holder()
+    return holder.run if holder else ""
+
+
+def _does_not_fit(name: str, wanted: int, free: int) -> EngineError:
+    training = training_on("cuda:0")
+    why = t("Run {run} is training on {device} now.", run=training, device="cuda:0")
+    message = t(
+        "{name} needs about {wanted} of memory; {free} are free.",
+        name=name, wanted=env.human_bytes(wanted), free=env.human_bytes(free),
+    )  # fmt: skip
+    return EngineError(
+        f"{message} {why}" if training else message,
+        fix=t("Unload another model, wait for the run to end, or take a smaller model."),
+        code="no_memory",
+    )

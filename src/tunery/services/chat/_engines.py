@@ -1,0 +1,135 @@
+"""Who answers under a name: the pool of engines, one for each base model in memory.
+
+A run and its base share one engine; the adapter is put on for each request. Which engines are
+loaded is asked of them and never remembered, so that a restarted server finds them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.engines.base import Engine
+from tunery.errors import TuneryError
+from tunery.models.resolve import resolve
+from tunery.models.resolved import Resolved
+from tunery.services.chat._engine_memory import make_room
+from tunery.services.chat._local import trained_with
+
+Starter = Callable[[Path, str], Awaitable[Engine]]
+"""Gives the engine of a base model's folder in a dtype, loading it where it is not loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One name, ready to answer.
+
+    Args:
+        name: As it was asked for.
+        engine: The engine of its base.
+        adapter: Folder of the adapter to put on; None for a bare base.
+        template: The chat template that it was trained with; None takes the model's own.
+        context_length: Most tokens of prompt and answer together.
+        resolved: What the name stands for.
+    """
+
+    name: str
+    engine: Engine
+    adapter: str | None
+    template: str | None
+    context_length: int
+    resolved: Resolved
+
+
+class Pool:
+    """The engines of this machine, by the folder of their base model.
+
+    Args:
+        start: Finds or loads an engine.
+        running: The engines that are loaded now, by folder.
+    """
+
+    def __init__(
+        self, start: Starter, running: Callable[[], Awaitable[Mapping[Path, Engine]]]
+    ) -> None:
+        self._start = start
+        self._running = running
+        self._locks: dict[Path, asyncio.Lock] = {}
+        self._loading: dict[str, asyncio.Task[Target]] = {}
+
+    async def ready(self, name: str) -> Target:
+        """Resolve a name and give its engine, loading the base where it is not loaded.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be loaded here.
+            EngineError: Its process ended.
+        """
+        found = await asyncio.to_thread(resolve, name)
+        config = trained_with(found)
+        folder = found.model_folder.resolve()
+        async with self._locks.setdefault(folder, asyncio.Lock()):
+            others = await self._running()
+            if folder not in others:
+                await make_room(folder, others, name=name)
+            engine = await self._start(folder, config.model.dtype if config else "auto")
+        status = await engine.status()
+        return Target(
+            name=name,
+            engine=engine,
+            adapter=str(found.path) if found.base is not None else None,
+            template=config.model.template if config else None,
+            context_length=status.context_length,
+            resolved=found,
+        )
+
+    def begin(self, name: str) -> None:
+        """Begin to load a name; a failure shows in ``statuses``."""
+        running = self._loading.get(name)
+        if running is None or running.done():
+            self._loading[name] = asyncio.create_task(self.ready(name))
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """What every engine says of itself, and what failed to load."""
+        said: list[dict[str, Any]] = []
+        for folder, engine in (await self._running()).items():
+            said.append({**asdict(await engine.status()), "folder": str(folder)})
+        for name, task in self._loading.items():
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if isinstance(error, TuneryError):
+                said.append({"base": name, "state": "failed", "text": str(error)})
+        return said
+
+    async def unload(self, name: str) -> bool:
+        """End the engine of a name's base.
+
+        Returns:
+            Whether there was one.
+        """
+        found = await asyncio.to_thread(resolve, name)
+        engine = (await self._running()).get(found.model_folder.resolve())
+        if engine is None:
+            return False
+        await engine.close()
+        return True
+
+
+_pool: Pool | None = None
+
+
+def engine_pool() -> Pool:
+    """The pool of this process."""
+    global _pool
+    if _pool is None:
+        from tunery.engines import process
+
+        _pool = Pool(process.start, process.running)
+    return _pool
+
+
+def use_pool(other: Pool | None) -> None:
+    """Put another pool in this process's place (for tests); None forgets it."""
+    global _pool
+    _pool = other

@@ -1,0 +1,188 @@
+"""What the OpenAI-compatible API serves: names for callers, and the models behind them.
+
+``tunery serve`` fixes the list for its process; under ``tunery web`` it is what was switched on in
+Export & Serve, kept in the preferences.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tunery.chat import builtin
+from tunery.config.frozen import read_frozen
+from tunery.errors import ConfigError, TuneryError, unknown_name
+from tunery.i18n import t
+from tunery.models import facts, files
+from tunery.models.resolve import resolve
+from tunery.models.resolved import Resolved
+from tunery.runs.folder import RunFolder
+from tunery.state import prefs
+
+KEY = "served"
+_PARTS = ("adapter", "model", "checkpoints")
+_fixed: tuple[Served, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model that callers may use.
+
+    Args:
+        name: What callers write as ``model``; never a path of this machine.
+        model: What ``models resolve`` takes.
+        since: When it was switched on, in seconds of the epoch.
+    """
+
+    name: str
+    model: str
+    since: int
+
+
+def served() -> tuple[Served, ...]:
+    """Everything that is served, in the order it was switched on."""
+    if _fixed is not None:
+        return _fixed
+    return tuple(Served(**entry) for entry in prefs.get(KEY, []))
+
+
+def find_served(name: str) -> Served:
+    """The served model of a name.
+
+    Raises:
+        UnknownName: None is served under it; the nearest one is named.
+    """
+    known = {each.name: each for each in served()}
+    if name not in known:
+        nothing = "" if known else t("Nothing is served yet: switch a model on in Export & Serve.")
+        raise unknown_name("model", name[:100], known, fix=nothing)
+    return known[name]
+
+
+def serve(model: str, *, name: str = "") -> Served:
+    """Switch a model on.
+
+    Args:
+        model: What ``models resolve`` takes.
+        name: What callers write; by default made of the model's own name.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    new = _described(model, name)
+    kept = [each for each in served() if each.name != new.name]
+    prefs.set(KEY, [asdict(each) for each in (*kept, new)])
+    return new
+
+
+def unserve(name: str) -> None:
+    """Switch a model off.
+
+    Raises:
+        UnknownName: It is not on.
+    """
+    gone = find_served(name)
+    prefs.set(KEY, [asdict(each) for each in served() if each != gone])
+
+
+def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
+    """Serve exactly these for the life of this process; ``NAME=MODEL`` gives a name.
+
+    Raises:
+        ModelError: One of them is not here.
+        ConfigError: Two would have the same name.
+    """
+    global _fixed
+    found: dict[str, Served] = {}
+    for words in models:
+        name, model = split_served(words)
+        new = _described(model, name)
+        if new.name in found:
+            raise ConfigError(
+                t("Two models would be served as {name}.", name=new.name),
+                fix=t("Give one of them another name: OTHER={model}", model=model),
+            )
+        found[new.name] = new
+    _fixed = tuple(found.values())
+    return _fixed
+
+
+def unfix() -> None:
+    """Go back to the preferences."""
+    global _fixed
+    _fixed = None
+
+
+def split_served(words: str) -> tuple[str, str]:
+    """Take ``NAME=MODEL`` apart; the name is empty where none was given."""
+    name, sign, model = words.partition("=")
+    given = bool(sign) and "/" not in name and not Path(words).exists()
+    return (name, model) if given else ("", words)
+
+
+def template_source(found: Resolved) -> str:
+    """The source of the chat template that a model answers with."""
+    run = _run_of(found)
+    if run is not None and (named := _template_named(run)):
+        return named
+    folders = [found.path, found.model_folder] if found.base else [found.path]
+    for folder in folders:
+        if source := _template_in(folder, _changed(folder)):
+            return source
+    return builtin.find("alpaca").text
+
+
+def _described(model: str, name: str) -> Served:
+    found = resolve(model)
+    return Served(name or _name_of(found), model, int(time.time()))
+
+
+def _name_of(found: Resolved) -> str:
+    if os.sep not in found.name or found.kind in ("hub", "demo"):
+        return found.name
+    if (run := _run_of(found)) is not None:
+        return run.name
+    parts = [part for part in found.path.parts if part not in _PARTS]
+    return parts[-1] if parts else found.path.name
+
+
+def _run_of(found: Resolved) -> RunFolder | None:
+    if found.kind not in ("run", "checkpoint", "adapter", "folder"):
+        return None
+    for place in (found.path.parent, found.path.parent.parent.parent):
+        run = RunFolder(place)
+        if run.config_file.is_file():
+            return run
+    return None
+
+
+def _template_named(run: RunFolder) -> str:
+    try:
+        name = read_frozen(run.config_file).model.template
+        return builtin.find(name).text if name else ""
+    except TuneryError:
+        return ""
+
+
+def _changed(folder: Path) -> int:
+    files = (folder / name for name in ("chat_template.jinja", "tokenizer_config.json"))
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
+
+
+@functools.lru_cache(maxsize=64)
+def _template_in(folder: Path, changed: int) -> str:
+    """A folder's own template, and behind it the one that it keeps for tools."""
+    own = facts.tokenizer_facts(folder).template
+    try:
+        named = files.read_json(folder / "tokenizer_config.json").get("chat_template")
+    except TuneryError:
+        return own
+    entries = (
+        [entry for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
+    )
+    more = [str(entry.get("template")) for entry in entries if entry.get("name") == "tool_use"]
+    return "\n".join([own, *more])

@@ -1,0 +1,71 @@
+"""Conversations as files: a row of training data each, in the openai format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tunery.errors import EngineError
+from tunery.i18n import t
+from tunery.types import Message
+
+
+def save_transcript(
+    path: Path, conversations: Iterable[tuple[str, Sequence[Message]]], *, force: bool
+) -> None:
+    """Write conversations, one JSON line each.
+
+    Args:
+        path: The file.
+        conversations: Who answered, and what was said.
+        force: Write over an existing file.
+
+    Raises:
+        EngineError: The file exists and ``force`` is not set.
+        OSError: It cannot be written.
+    """
+    rows = [
+        {"messages": [_plain(message) for message in messages], "model": label}
+        for label, messages in conversations
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        with path.expanduser().open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise EngineError(
+            t("{path} exists already.", path=path),
+            fix=t("Write over it with: /save! {path}", path=path),
+        ) from None
+
+
+def load_transcript(path: Path) -> list[Message]:
+    """Read the first conversation of a file that ``save`` wrote, or of any with ``messages``.
+
+    Raises:
+        EngineError: The file cannot be read as one.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8").strip()
+        first = text if text.startswith("{\n") else text.split("\n", 1)[0]
+        return [
+            Message(row["role"], str(row["content"]), thinking=row.get("reasoning_content"))
+            for row in json.loads(first)["messages"]
+            if row["role"] in ("system", "user", "assistant")
+        ]
+    except OSError as error:
+        raise EngineError(
+            t("{path}: {reason}.", path=path, reason=error.strerror or str(error)),
+            fix=t("Name a file that /save wrote."),
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(
+            t("{path}: there is no conversation in it.", path=path),
+            fix=t("Name a file that /save wrote."),
+        ) from error
+
+
+def _plain(message: Message) -> dict[str, str]:
+    row: dict[str, str] = {"role": message.role, "content": message.content}
+    return row if message.thinking is None else {**row, "reasoning_content": message.thinking}

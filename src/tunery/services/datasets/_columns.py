@@ -1,0 +1,236 @@
+"""How the rows of a file would be read: the format found, with how sure; columns; three examples.
+
+Nothing is decided here that a run does not decide by the same code: formats come from
+``data.formats``, and what a person changes becomes the settings that ``datasets.add`` keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunery.config.data import DataConfig
+from tunery.data.catalog import find
+from tunery.data.dataset import REGISTRY, Dataset
+from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.formats.base import with_usual
+from tunery.data.formats.detect import SAMPLE_ROWS, best
+from tunery.data.kinds import row_kind
+from tunery.data.lint.options import CheckOptions
+from tunery.data.problems import RowProblem
+from tunery.errors import DataError, TuneryError
+from tunery.i18n import t
+from tunery.services import machine
+from tunery.services.datasets import _uploads
+from tunery.services.datasets._copies import is_free, next_version
+from tunery.services.datasets._rows import rows_page
+
+PREVIEWED = 3
+UPLOAD_PREFIX = "upload:"
+
+
+def source_path(source: str) -> str:
+    """What ``data.train`` would call a source of the page.
+
+    Args:
+        source: ``upload:ID``, ``hf:owner/name``, or a path on this machine.
+
+    Raises:
+        TuneryError: No such upload, or the path lies outside the folders the page may open.
+    """
+    source = source.strip()
+    if source.startswith(UPLOAD_PREFIX):
+        upload = _uploads.show_upload(source.removeprefix(UPLOAD_PREFIX))
+        if not upload.done:
+            raise DataError(t("{name} has not come whole yet.", name=upload.name))
+        return str(upload.files)
+    if source.startswith(("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")):
+        return source
+    if not source:
+        raise DataError(t("Nothing was named."), fix=t("Name a file or a folder on this machine."))
+    path = Path(source).expanduser()
+    if not path.is_absolute():
+        raise DataError(
+            t("{path}: the whole path is needed.", path=source),
+            fix=t(
+                "Write it from the start, such as /data/rows.jsonl; a hub dataset as hf:owner/name."
+            ),
+        )
+    real = machine.inside_roots(path)
+    if not real.exists():
+        raise DataError(t("{path}: no such file.", path=source), fix=t("Check the path."))
+    return str(real)
+
+
+def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Look at a source and say how it would be read.
+
+    Args:
+        source: See :func:`source_path`.
+        data: What a person chose so far: ``format``, ``columns``, ``records_at`` ...
+
+    Returns:
+        Plain data: suggested ``name``, ``format`` with its ``confidence`` (0 to 1), the columns of
+        the file, those the format reads, three rows as they would be trained, and ``problem``
+        where the file cannot be read; or the ``catalog`` of a LLaMA-Factory folder.
+
+    Raises:
+        TuneryError: There is no such source.
+    """
+    path = source_path(source)
+    listed = catalog(path)
+    if listed is not None:
+        return {"source": source, "catalog": listed}
+    config = DataConfig.model_validate(dict(data or {}))
+    dataset = find(path, fmt=config.format, columns=config.columns or None)
+    shown = rows_page(path, config, limit=SAMPLE_ROWS)
+    rows = [row["values"] for row in shown["rows"] if "values" in row]
+    options = CheckOptions.of(config).over(dataset).rows(dataset)
+    known = config.format or dataset.format
+    name, confidence = (known, None) if known else detected(rows, options)
+    if name is not None:
+        options = with_usual(FORMATS.get(name), shown["columns"], options)
+    return {
+        "source": source,
+        "catalog": None,
+        "name": suggested_name(source, path),
+        "format": name,
+        "confidence": confidence,
+        "formats": list(FORMATS),
+        "columns": shown["columns"],
+        "needed": _needed(name, shown["columns"], options),
+        "rows": shown["total"],
+        "problem": shown["problem"],
+        "preview": [] if name is None else examples(shown["rows"], name, options),
+    }
+
+
+def detected(rows: Sequence[dict[str, Any]], options: RowOptions) -> tuple[str | None, float]:
+    """The format that most rows fit best, and the share of the rows that say so, by their fit."""
+    votes: dict[str, float] = {}
+    for row in rows:
+        name, score = best(row, options)
+        if name is not None:
+            votes[name] = votes.get(name, 0.0) + score
+    if not votes:
+        return None, 0.0
+    winner = max(votes, key=lambda name: votes[name])
+    return winner, round(votes[winner] / max(1, len(rows)), 2)
+
+
+def examples(
+    rows: Sequence[Mapping[str, Any]], name: str, options: RowOptions
+) -> list[dict[str, Any]]:
+    """The first rows as they would be trained: messages, a text, or what is wrong."""
+    shape = FORMATS.get(name)
+    found: list[dict[str, Any]] = []
+    for row in rows[:PREVIEWED]:
+        if "values" not in row:
+            found.append({"row": row["number"], "problem": row["problem"]})
+            continue
+        try:
+            example = shape.convert(row["values"], options, None)
+        except RowProblem as error:
+            said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()
+            found.append({"row": row["number"], "problem": said})
+            continue
+        found.append({"row": row["number"], **row_kind(example).shown(example)})
+    return found
+
+
+def catalog(path: str) -> list[dict[str, Any]] | None:
+    """The entries of a LLaMA-Factory ``dataset_info.json``; None where the path is none."""
+    file = Path(path) / REGISTRY if Path(path).is_dir() else Path(path)
+    if file.name != REGISTRY or not file.is_file():
+        return None
+    return [
+        {
+            "name": dataset.name,
+            "format": dataset.format,
+            "where": dataset.origin or ", ".join(each.name for each in dataset.files),
+            "free": is_free(dataset.name),
+            "problem": " ".join(problem.found.local() for problem in dataset.problems)
+            or _gone(dataset),
+        }
+        for dataset in _entries(file)
+    ]
+
+
+def import_entries(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Give entries of a LLaMA-Factory catalog their names here.
+
+    Returns:
+        For each ``{"name", "as"}``, or ``{"name", "error"}`` where it cannot be read.
+    """
+    from tunery.services.datasets import _named
+
+    file = Path(path) / REGISTRY if Path(path).is_dir() else Path(path)
+    entries = {dataset.name: dataset for dataset in _entries(file)}
+    found: list[dict[str, Any]] = []
+    for name in names:
+        entry = entries.get(name)
+        if entry is None or (not entry.files and not entry.origin):
+            found.append({"name": name, "error": t("{name}: no such dataset here.", name=name)})
+            continue
+        own = name if is_free(name) else next_version(name)
+        given = {"columns": dict(entry.columns), "role_map": dict(entry.role_map)}
+        config = DataConfig.model_validate({"format": entry.format, **given})
+        try:
+            where = _where(entry)
+            if entry.origin is None:
+                machine.inside_roots(Path(where))
+            added = _named.add(own, where, config, tags=entry.tags or None)
+        except TuneryError as error:
+            found.append({"name": name, "error": str(error)})
+        else:
+            found.append({"name": name, "as": added["name"], "rows": added["rows"]})
+    return found
+
+
+def suggested_name(source: str, path: str) -> str:
+    """A free name for a dataset of this source."""
+    if source.startswith(UPLOAD_PREFIX):
+        stem = _uploads.suggested_name(_uploads.show_upload(source.removeprefix(UPLOAD_PREFIX)))
+    elif ":" in source:
+        stem = _uploads.stem(source.split(":", 1)[1].rsplit("/", 1)[-1].split("@")[0])
+    else:
+        stem = _uploads.stem(Path(path).name)
+    return stem if is_free(stem) else next_version(stem)
+
+
+def _entries(file: Path) -> list[Dataset]:
+    from tunery.data.llamafactory import read_registry
+
+    return read_registry(file)
+
+
+def _gone(dataset: Dataset) -> str:
+    gone = [path.name for path in dataset.files if not path.is_file()]
+    return t("{names}: no such file.", names=", ".join(gone)) if gone else ""
+
+
+def _where(entry: Dataset) -> str:
+    if entry.origin is None:
+        return str(entry.files[0] if len(entry.files) == 1 else entry.files[0].parent)
+    if entry.source == "cloud":
+        return entry.origin
+    parts = [f"hf:{entry.origin}", f":{entry.subset}" if entry.subset else ""]
+    return "".join(parts) + (f"@{entry.split}" if entry.split else "")
+
+
+def _needed(name: str | None, columns: Sequence[str], options: RowOptions) -> list[dict[str, Any]]:
+    if name is None:
+        return []
+    shape = FORMATS.get(name)
+    found: list[dict[str, Any]] = []
+    for ours in shape.known:
+        theirs = options.column(ours)
+        found.append(
+            {
+                "ours": ours,
+                "required": ours in shape.required,
+                "theirs": theirs if theirs in columns else "",
+            }
+        )
+    return found

@@ -1,0 +1,172 @@
+"""The named datasets as lists and pages show them, and questions about one with a model's eyes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.chat import builtin
+from tunery.config.data import DataConfig
+from tunery.data.catalog import BUILTIN, find
+from tunery.data.registered import registered
+from tunery.errors import DataError, unknown_name
+from tunery.i18n import t, translated
+from tunery.runs.store import list_runs
+from tunery.services import machine, models
+from tunery.services.datasets import _checks, _edits, _named
+from tunery.services.datasets._rows import LIGHT_BYTES, located, size_bytes
+from tunery.workers import warm
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """With whose eyes a row is looked at.
+
+    Args:
+        model: A model's name here, or its path within the roots.
+        template: A built-in template; empty for the model's own.
+        max_length: Longest row, in tokens.
+        loss_on: Which tokens are trained.
+        too_long: What happens to a longer row.
+    """
+
+    model: str
+    template: str = ""
+    max_length: int = 2048
+    loss_on: str = "assistant"
+    too_long: str = "turns"
+
+    def words(self) -> list[str]:
+        """The settings as the words of a command line.
+
+        Raises:
+            TuneryError: The model's path lies outside the roots, or there is no such template.
+        """
+        model = self.model.strip()
+        if model.startswith(("/", "~", ".")) or "\\" in model:
+            model = str(machine.inside_roots(Path(model)))
+        if self.template and self.template not in builtin.names():
+            raise unknown_name("template", self.template, builtin.names())
+        words = [
+            f"--model.name={model}",
+            f"--data.max_length={self.max_length}",
+            f"--data.loss_on={self.loss_on}",
+            f"--data.too_long={self.too_long}",
+        ]
+        return [*words, f"--model.template={self.template}"] if self.template else words
+
+
+def overview() -> list[dict[str, Any]]:
+    """Every dataset that has a name, with its rows, tokens, last check and the runs of it."""
+    runs = [(run.name, {each.split("*")[0] for each in run.data}) for run in list_runs()]
+    found: list[dict[str, Any]] = []
+    for entry in _named.listing():
+        name = entry["name"]
+        check = _checks.latest(name)
+        statistics = (check or {}).get("statistics") or {}
+        found.append(
+            {
+                **_plain(entry),
+                "rows": entry["rows"] if entry["rows"] is not None else (check or {}).get("rows"),
+                "tokens": statistics.get("tokens"),
+                "tokens_by": statistics.get("model"),
+                "check": _in_short(check),
+                "runs": [run for run, trained in runs if name in trained],
+            }
+        )
+    return found
+
+
+def describe(name: str) -> dict[str, Any]:
+    """A named dataset: what lists say, its blanks, versions, and whether rows may be edited."""
+    named(name)
+    entry = next(each for each in overview() if each["name"] == name)
+    dataset = find(name)
+    size = size_bytes(dataset)
+    small = bool(dataset.files) and size <= LIGHT_BYTES
+    return {
+        **entry,
+        "bytes": size,
+        "made": registered().get(name, {}).get("made"),
+        "blanks": _edits.blanks(name) if small else [],
+        "editable": bool(dataset.files) and size <= _edits.MAX_EDITED_BYTES,
+    }
+
+
+def named(name: str) -> None:
+    """Check that a dataset has this name; a page never opens a path as one.
+
+    Raises:
+        UnknownName: None has.
+    """
+    known = [*BUILTIN, *registered()]
+    if name not in known:
+        raise unknown_name("dataset", name, known)
+
+
+def ask_tokens(
+    name: str, looking: Looking, *, row: int = 1, part: int | None = None
+) -> dict[str, Any]:
+    """One row as the model sees it; asked of the warm process.
+
+    Raises:
+        TuneryError: The dataset, the row or the model is not there.
+    """
+    named(name)
+    return warm.ask("preview_row", name=name, words=looking.words(), row=row, part=part)
+
+
+def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
+    """Token counts of a whole dataset; asked of the warm process and kept for lists.
+
+    Raises:
+        TuneryError: The dataset or the model is not there, or rows cannot be used.
+    """
+    named(name)
+    if size_bytes(located(name, DataConfig())) > 8 * LIGHT_BYTES:
+        raise DataError(
+            t("{name} is too big to be tokenized while a page waits.", name=name),
+            fix=t("A run does it at its start; or: tunery data preview {name} --stats", name=name),
+            code="big",
+        )
+    found = warm.ask("statistics", name=name, words=looking.words(), lane=f"statistics:{name}")
+    _checks.keep_statistics(name, found, model=looking.model)
+    return found
+
+
+def model_names() -> list[str]:
+    """Models here that have a name and are whole, the demo model first."""
+    return [each["name"] for each in models.listing() if each["ok"]] or ["demo"]
+
+
+def template_names() -> list[str]:
+    """The built-in chat templates."""
+    return builtin.names()
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    description = translated(entry["description"]) if entry["source"] == "builtin" else ""
+    return {
+        "name": entry["name"],
+        "source": entry["source"],
+        "format": entry["format"],
+        "ok": entry["ok"],
+        "description": description,
+        "where": "" if entry["source"] == "builtin" else entry["description"],
+    }
+
+
+def _in_short(check: dict[str, Any] | None) -> dict[str, Any] | None:
+    if check is None:
+        return None
+    count = {"stop": 0, "warn": 0}
+    for group in check["groups"]:
+        if group["level"] in count:
+            count[group["level"]] += group["count"]
+    return {
+        "ok": check["ok"],
+        "when": check["when"],
+        "stops": count["stop"],
+        "warnings": count["warn"],
+    }

@@ -1,0 +1,259 @@
+"""Datasets as a person handles them: list, check, add, remove."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.config.data import DataConfig
+from tunery.data import lint
+from tunery.data.catalog import BUILTIN, find, list_datasets
+from tunery.data.content import file_hash
+from tunery.data.dataset import Dataset
+from tunery.data.lint.report import Report
+from tunery.data.lint.words import report_text
+from tunery.data.registered import changing, registered
+from tunery.data.sources.remote import fetch
+from tunery.errors import DataError, unknown_name
+from tunery.i18n import t
+
+READING = (
+    "format",
+    "columns",
+    "encoding",
+    "header",
+    "records_at",
+    "role_map",
+    "parse",
+    "coerce",
+    "allow_empty",
+    "merge_same_role",
+)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+
+def listing(catalog: Path | None = None) -> list[dict[str, Any]]:
+    """All named datasets, as plain data with their number of rows where it is known."""
+    added = registered()
+    found: list[dict[str, Any]] = []
+    for dataset in list_datasets(catalog):
+        rows = added.get(dataset.name, {}).get("rows") if dataset.source == "added" else None
+        if dataset.source == "builtin":
+            rows = dataset.files[0].read_bytes().count(b"\n")
+        found.append({**dataset.as_dict(), "rows": rows})
+    return found
+
+
+def check(
+    name: str, config: DataConfig, *, wanted: str | None = None, progress: Any = None
+) -> Report:
+    """Check one dataset by the settings a run would read it by.
+
+    Args:
+        name: Any name of a dataset.
+        config: How it is read.
+        wanted: The row kind that the run's method learns from; None accepts any.
+        progress: Called with (rows, bytes, bytes in all).
+
+    Raises:
+        UnknownName: No such dataset.
+        DataError: It cannot be fetched.
+    """
+    dataset = fetch(_found(name, config))
+    return lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
+
+
+def write_report(report: Report, file: Path) -> None:
+    """Write the machine-readable report, whole or not at all.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    staging = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        staging.write_text(
+            json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+        staging.replace(file)
+    except OSError as error:
+        raise DataError(
+            t("{file} cannot be written: {why}.", file=file, why=error.strerror),
+            fix=t("Name a file in a folder that can be written."),
+        ) from error
+
+
+def add(
+    name: str,
+    path: str,
+    config: DataConfig,
+    *,
+    copy: bool = False,
+    made: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    progress: Any = None,
+) -> dict[str, Any]:
+    """Give a file, folder or hub dataset a name, after checking it.
+
+    Args:
+        name: What it will be called.
+        path: A path, or ``hf:owner/name``.
+        config: How it is read; what differs from the defaults is remembered.
+        copy: Keep a copy under TUNERY_HOME, so that the original may change or go.
+        made: How Tunery made the file at ``path``, which is then its own and goes with the name.
+        tags: ShareGPT tags of a catalog's entry.
+        progress: Called with (rows, bytes, bytes in all) while it is checked.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        DataError: The name is taken or not usable, or the rows do not pass the checker.
+    """
+    usable(name)
+    _free(name, registered())
+    dataset = fetch(_found(path, config))
+    if dataset.source not in ("file", "folder", "hub", "cloud", "catalog"):
+        raise DataError(
+            t("{path} has a name already.", path=path),
+            fix=t("Name a file, a folder or hf:owner/name."),
+        )
+    if tags:
+        dataset = replace(dataset, tags={**dataset.tags, **tags})
+    report = passed(dataset, config, progress=progress)
+    is_local = dataset.origin is None
+    where = str(Path(path).expanduser().absolute()) if is_local else path
+    if copy and is_local:
+        where = str(_copied(name, Path(where)))
+        dataset = replace(dataset, files=find(where).files)
+    entry = {
+        "path": where,
+        "owned": (copy or made is not None) and is_local,
+        "sha256": digest(dataset) if is_local else None,
+        "rows": report.rows,
+        "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "reading": {**_reading(config, report), **({"tags": dict(tags)} if tags else {})},
+        **({"made": dict(made)} if made is not None else {}),
+    }
+    with changing() as entries:
+        _free(name, entries)
+        entries[name] = entry
+    return {"name": name, **entry}
+
+
+def passed(dataset: Dataset, config: DataConfig, *, progress: Any = None) -> Report:
+    """Check a dataset on this machine and give the report.
+
+    Raises:
+        DataError: The rows do not pass; the grouped report is the message.
+    """
+    report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress))
+    if not report.ok:
+        raise DataError(
+            report_text(report, plain=True), code=report.stops[0].code, report=report.as_dict()
+        )
+    return report
+
+
+def remove(name: str) -> dict[str, Any]:
+    """Forget a name; only a copy that Tunery made itself is deleted.
+
+    Returns:
+        The name, the path it stood for, and whether a copy was deleted.
+
+    Raises:
+        DataError: It is built in.
+        UnknownName: No such dataset was added.
+    """
+    with changing() as entries:
+        added(name, entries)
+        entry = entries.pop(name)
+    owned = bool(entry.get("owned"))
+    if owned:
+        shutil.rmtree(own_folder(name), ignore_errors=True)
+    return {"name": name, "path": entry["path"], "deleted": owned}
+
+
+def added(name: str, entries: Mapping[str, Any]) -> Any:
+    """The entry of a name that a person gave.
+
+    Raises:
+        DataError: It is built in.
+        UnknownName: No such dataset was added.
+    """
+    if name not in entries:
+        if name in BUILTIN:
+            raise DataError(t("{name} is built in and stays.", name=name))
+        raise unknown_name("dataset", name, entries)
+    return entries[name]
+
+
+def digest(dataset: Dataset) -> str:
+    """sha256 over the content of a dataset's files."""
+    return hashlib.sha256(b"".join(file_hash(path) for path in dataset.files)).hexdigest()
+
+
+def _found(name: str, config: DataConfig) -> Dataset:
+    return find(name, catalog=config.catalog, fmt=config.format, columns=config.columns)
+
+
+def _free(name: str, entries: Mapping[str, Any]) -> None:
+    if name in entries:
+        raise DataError(
+            t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
+            fix=t("Choose another name, or first: tunery data remove {name}", name=name),
+            code="exists",
+        )
+
+
+def usable(name: str) -> None:
+    """Check that a dataset may be called so.
+
+    Raises:
+        DataError: It may not.
+    """
+    if name in BUILTIN:
+        raise DataError(
+            t("{name} is the name of a built-in dataset.", name=name), fix=t("Choose another name.")
+        )
+    if not NAME.fullmatch(name):
+        raise DataError(
+            t("{name!r} cannot be a dataset's name.", name=name),
+            fix=t("Use letters, digits, dots, dashes and underscores."),
+        )
+
+
+def own_folder(name: str) -> Path:
+    """Where Tunery keeps its own copy of a dataset."""
+    return env.datasets_dir() / "copies" / name
+
+
+def _copied(name: str, path: Path) -> Path:
+    folder = own_folder(name)
+    staging = folder.with_name(f".{name}.{os.getpid()}")
+    try:
+        staging.mkdir(parents=True)
+        if path.is_dir():
+            shutil.copytree(path, staging / path.name)
+        else:
+            shutil.copy2(path, staging / path.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder / path.name
+
+
+def _reading(config: DataConfig, report: Report) -> Mapping[str, Any]:
+    """The settings that read the rows, where they are not the defaults; the format always."""
+    chosen = config.model_dump(mode="json", include=set(READING), exclude_defaults=True)
+    return {**chosen, "format": report.format}

@@ -1,0 +1,178 @@
+"""What a dataset looks like to a model: one row, or statistics of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunery import env
+from tunery.config.config import Config
+from tunery.errors import DataError
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from tunery.data.examples import ExampleSet
+    from tunery.data.preview import ExamplePreview
+    from tunery.models.progress import ProgressEvent
+
+Progress = Callable[[int, int], None]
+Fetching = Callable[["ProgressEvent"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """One row of a dataset, previewed.
+
+    Args:
+        example: What it becomes.
+        row: Its number, from 1.
+        rows: Rows of the dataset.
+        place: File and record it came from.
+        template: Name of the chat template.
+        notices: Sentences about how the template was chosen.
+    """
+
+    example: ExamplePreview
+    row: int
+    rows: int
+    place: str
+    template: str
+    notices: tuple[str, ...]
+
+
+def fetch_model(config: Config, progress: Fetching) -> None:
+    """Get the model of the settings if it is not here yet.
+
+    Args:
+        config: The settings.
+        progress: Told what happens meanwhile.
+    """
+    from tunery.models.ensure import ensure
+
+    ensure(config.model.name, progress=progress)
+
+
+def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
+    """Preview one row of a dataset.
+
+    Args:
+        name: Any name of a dataset.
+        config: Model, template and data settings.
+        row: Number of the row in the dataset, from 1.
+
+    Raises:
+        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
+    """
+    from tunery.data.preview import no_such_row, preview_example
+
+    examples = _examples(name, config)
+    index = _index(examples, row)
+    if index is None:
+        raise no_such_row(name, row, examples.ledger.read)
+    example = examples[index]
+    tokenizer, template = _template(config)
+    ref = examples.ref(index)
+    return ShownRow(
+        preview_example(example, template, tokenizer, config.data),
+        row,
+        examples.ledger.read,
+        f"{ref.file}:{ref.line or ref.record}",
+        template.name,
+        template.notices,
+    )
+
+
+def pick_part(shown: ShownRow, part: int | None) -> Any:
+    """One training row of a previewed row.
+
+    Raises:
+        DataError: There is no such part.
+    """
+    rows = shown.example.rows
+    number = len(rows) if part is None else part
+    if not 1 <= number <= len(rows):
+        raise DataError(
+            t(
+                "--part {part}: this row becomes {count} training rows.",
+                part=number,
+                count=len(rows),
+            ),
+            fix=t("Give a number from 1 to {count}.", count=len(rows)),
+        )
+    return rows[number - 1]
+
+
+def statistics(name: str, config: Config, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Tokenize a whole dataset, as a run would, and summarize it.
+
+    The tokens are kept in the cache that training reads.
+
+    Raises:
+        TuneryError: The dataset or the model is not there, or rows cannot be used.
+    """
+    from tunery.data.statistics import statistics as summarize
+    from tunery.data.tokenize import tokenize_all
+
+    examples = _examples(name, config)
+    tokenizer, template = _template(config)
+    rows = tokenize_all(
+        examples,
+        template,
+        tokenizer,
+        config.data,
+        cache=env.cache_dir() / "tokens",
+        progress=progress,
+    )
+    summary = summarize(rows, max_length=config.data.max_length, batch_size=config.train.batch_size)
+    return {
+        "dataset": name,
+        "template": template.name,
+        "ledger": examples.ledger.as_dict(),
+    } | summary
+
+
+def _examples(name: str, config: Config) -> ExampleSet:
+    """The dataset's rows; bad ones are left to `tunery data check`, the others can be looked at."""
+    from tunery.data.examples import read
+
+    data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
+    examples = read([name], data)
+    if not len(examples):
+        raise DataError(
+            t("{name}: no row can be used.", name=name),
+            fix=t("See what is wrong with: tunery data check {name}", name=name),
+        )
+    return examples
+
+
+def _index(examples: ExampleSet, row: int) -> int | None:
+    """Where row number ``row`` is among the usable rows; None where it is not."""
+    if not 1 <= row <= examples.ledger.read:
+        return None
+    if len(examples) == examples.ledger.read:
+        return row - 1
+    for index in range(min(row, len(examples)) - 1, -1, -1):
+        record = examples.ref(index).record
+        if record == row:
+            return index
+        if record < row:
+            break
+    raise DataError(
+        t("row {row} cannot be used for training.", row=row),
+        fix=t("See what is wrong with: tunery data check"),
+        row=row,
+    )
+
+
+def _template(config: Config) -> tuple[Any, Any]:
+    from tunery.chat.template import ChatTemplate
+    from tunery.models.ensure import ensure
+    from tunery.models.tokenizer import load_light
+
+    resolved = ensure(config.model.name)
+    folder = resolved.path
+    if not (folder / "tokenizer.json").is_file() and resolved.base is not None:
+        folder = resolved.base.path
+    tokenizer = load_light(folder)
+    return tokenizer, ChatTemplate.load(tokenizer, config.model.template)

@@ -1,0 +1,180 @@
+"""One row as the model sees it, ready to be drawn: characters with their tokens, and what is cut.
+
+The tokens are those of ``services.preview``, which are those a run trains on; here they are only
+joined where several of them spell one character, so that no broken character is ever shown. Heavy:
+the web process asks the warm one (``preview_row``, ``statistics``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tunery.chat.remarks import in_words
+from tunery.config.config import Config
+from tunery.config.load import from_tokens
+from tunery.services.datasets import _preview
+from tunery.services.datasets._preview import ShownRow
+
+BYTES = re.compile(r"<0x([0-9A-F]{2})>")
+BYTES_ONLY = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+BROKEN_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
+UNLIMITED = 4_194_304
+
+
+def answer_preview(
+    name: str, words: list[str], *, row: int = 1, part: int | None = None
+) -> dict[str, Any]:
+    """Show one row as a run with these settings trains on it.
+
+    Args:
+        name: Any name of a dataset.
+        words: Settings as the words of a command line, such as ``["--model.name", "demo"]``.
+        row: Number of the row, from 1.
+        part: Which of its training rows; the last by default.
+
+    Returns:
+        What ``tunery data preview --json`` gives, and ``pieces`` to draw, the cut ones with them.
+
+    Raises:
+        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
+    """
+    config = _config(words)
+    shown = _preview.show_row(name, config, row=row)
+    chosen = _preview.pick_part(shown, part)
+    tokens = list(
+        zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True)
+    )
+    pieces = grouped(tokens, start=0)
+    if chosen.cut:
+        pieces = _with_cut(pieces, tokens, _whole(name, config, row, part))
+    return {
+        **chosen.as_dict(),
+        "pieces": pieces,
+        "row": row,
+        "rows": shown.rows,
+        "part": part or len(shown.example.rows),
+        "parts": len(shown.example.rows),
+        "place": shown.place,
+        "template": shown.template,
+        "max_length": config.data.max_length,
+        "warnings": _warnings(shown, chosen),
+        "notes": [in_words(note) for note in dict.fromkeys(chosen.notes)],
+    }
+
+
+def answer_statistics(name: str, words: list[str]) -> dict[str, Any]:
+    """Tokenize a whole dataset as a run with these settings would, and summarize it."""
+    return _preview.statistics(name, _config(words))
+
+
+def _config(words: list[str]) -> Config:
+    """The settings; a model that must be fetched first is an error here, not a download.
+
+    Placeholders are looked at as they stand; that they are left is said beside the row.
+    """
+    from tunery.models.resolve import resolve
+
+    config = from_tokens(words).config
+    resolve(config.model.name)
+    data = config.data.model_copy(update={"accept": [*config.data.accept, "W706"]})
+    return config.model_copy(update={"data": data})
+
+
+Token = tuple[int, str, int, bool]
+
+
+def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
+    """Join tokens that spell one character together.
+
+    Args:
+        tokens: Id, text (pieces of a character as ``<0xE4>``), trained, special.
+        start: Position of the first one in its row.
+
+    Returns:
+        ``{"text", "ids", "position", "trained", "special"}`` each; every token is in exactly one.
+    """
+    groups: list[list[Token]] = []
+    for token in tokens:
+        last = groups[-1] if groups else None
+        if last is not None and _continues(last, token):
+            last.append(token)
+        else:
+            groups.append([token])
+    found: list[dict[str, Any]] = []
+    position = start
+    for group in groups:
+        text = "".join(token[1] for token in group)
+        found.append(
+            {
+                "text": text if group[0][3] else _letters(text),
+                "ids": [token[0] for token in group],
+                "position": position,
+                "trained": bool(group[0][2]),
+                "special": group[0][3],
+            }
+        )
+        position += len(group)
+    return found
+
+
+def _continues(group: list[Token], token: Token) -> bool:
+    """Whether the group ends inside a character that the token goes on with."""
+    _, _, trained, special = group[0]
+    if special or token[3] or bool(token[2]) != bool(trained):
+        return False
+    text = "".join(each[1] for each in group)
+    return bool(BROKEN_AT_END.search(text)) and not _is_whole(text) and bool(BYTES.match(token[1]))
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the bytes at the end of a text are whole characters."""
+    tail = re.search(r"(?:<0x[0-9A-F]{2}>)+$", text)
+    try:
+        bytes.fromhex("".join(BYTES.findall(tail.group() if tail else ""))).decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason != "unexpected end of data"
+    return True
+
+
+def _letters(text: str) -> str:
+    def decode(run: re.Match[str]) -> str:
+        return bytes.fromhex("".join(BYTES.findall(run.group()))).decode("utf-8", "replace")
+
+    return BYTES_ONLY.sub(decode, text)
+
+
+def _whole(name: str, config: Config, row: int, part: int | None) -> list[Token]:
+    """The row as it would be without a limit."""
+    data = config.data.model_copy(update={"max_length": UNLIMITED})
+    shown = _preview.show_row(name, config.model_copy(update={"data": data}), row=row)
+    rows = shown.example.rows
+    chosen = rows[(part or len(rows)) - 1] if (part or 1) <= len(rows) else rows[-1]
+    return list(zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True))
+
+
+def _with_cut(
+    pieces: list[dict[str, Any]], kept: Sequence[Token], whole: Sequence[Token]
+) -> list[dict[str, Any]]:
+    """Put the tokens that were cut in their place; left out where the rest was rewritten too."""
+    ids, all_ids = [token[0] for token in kept], [token[0] for token in whole]
+    head = 0
+    while head < len(ids) and head < len(all_ids) and ids[head] == all_ids[head]:
+        head += 1
+    tail = len(ids) - head
+    if ids == all_ids or (tail and all_ids[-tail:] != ids[head:]):
+        return pieces if ids != all_ids else [{**piece, "cut": True} for piece in pieces]
+    missing = whole[head : len(all_ids) - tail]
+    cut = [{**piece, "cut": True} for piece in grouped(missing, start=head)]
+    before = grouped(kept[:head], start=0)
+    return [*before, *cut, *grouped(kept[head:], start=head)]
+
+
+def _warnings(shown: ShownRow, chosen: Any) -> list[dict[str, str]]:
+    found = [{"code": "template", "text": notice} for notice in shown.notices]
+    if shown.example.dropped:
+        found.insert(0, {"code": "dropped", "text": in_words(shown.example.dropped)})
+    if not any(chosen.loss_mask):
+        found.insert(0, {"code": "untrained", "text": ""})
+    return found

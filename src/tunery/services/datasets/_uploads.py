@@ -1,0 +1,323 @@
+"""Files that a browser sends, in pieces: staged out of sight, whole or not there at all.
+
+An upload is a folder ``TUNERY_HOME/datasets/uploads/ID`` with ``upload.json`` and ``content.part``;
+when the last byte came, the content is renamed (and a zip archive unpacked) into ``files``. Its
+names are made here: what a browser calls its file is only shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tunery import env
+from tunery.data.dataset import REGISTRY, SUFFIXES
+from tunery.data.problems import visible
+from tunery.data.sources.probe import suffix_of
+from tunery.errors import DataError, UnknownName
+from tunery.i18n import t
+from tunery.services.datasets._archives import unpack
+from tunery.state import prefs
+
+ID = re.compile(r"[0-9a-f]{24}")
+UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 20 * 1024**3
+FLOOR_BYTES = 512 * 1024 * 1024
+KEPT_SECONDS = 7 * 24 * 3600
+MAX_PASTED = 4 * 1024 * 1024
+UPLOAD_LIMIT_VARIABLE = "TUNERY_MAX_UPLOAD_BYTES"
+PREFERENCE = "upload_bytes"
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file under way, or one that came.
+
+    Args:
+        id: Its folder.
+        name: What the browser calls it; only shown.
+        size: Its bytes in all.
+        received: How many of them are here.
+        done: Whether it is whole and may be read.
+        left_out: Members of an archive that are no rows.
+        created: When it began.
+    """
+
+    id: str
+    name: str
+    size: int
+    received: int = 0
+    done: bool = False
+    left_out: int = 0
+    created: float = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """Where it is staged."""
+        return _root() / self.id
+
+    @property
+    def files(self) -> Path:
+        """What it holds once it is done: one file, or a folder of them."""
+        inside = self.folder / "files"
+        found = [path for path in inside.iterdir() if not path.name.startswith(".")]
+        return found[0] if len(found) == 1 else inside
+
+
+def begin_upload(name: str, size: int) -> Upload:
+    """Make room for a file, or find the one that was cut off.
+
+    Args:
+        name: The file's name in the browser.
+        size: Its bytes.
+
+    Raises:
+        DataError: It is of no kind that holds rows, empty, too big, or the disk has no room.
+    """
+    shown = visible(name.replace("\\", "/").rsplit("/", 1)[-1])
+    shown = shown if len(shown) <= 120 else f"{shown[:100]}…{shown[-16:]}"
+    if _suffix(shown) is None:
+        raise DataError(
+            t("{name}: no file of rows by its name.", name=shown),
+            fix=t("Expected files ending in {names}.", names=" ".join((*SUFFIXES, ".gz", ".zip"))),
+            code="E116",
+        )
+    if size < 1:
+        raise DataError(t("{name}: the file is empty (0 bytes).", name=shown), code="E101")
+    for upload in _pending():
+        if (upload.name, upload.size, upload.done) == (shown, size, False):
+            return upload
+    _room_for(shown, size)
+    upload = Upload(secrets.token_hex(12), shown, size, created=time.time())
+    upload.folder.mkdir(parents=True)
+    _part(upload).touch()
+    _write(upload)
+    return upload
+
+
+def show_upload(upload_id: str) -> Upload:
+    """An upload and how far it is; the staged file itself says it.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if ID.fullmatch(upload_id):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            upload = Upload(**json.loads((_root() / upload_id / "upload.json").read_text()))
+            if not upload.done:
+                upload.received = _part(upload).stat().st_size
+            return upload
+    raise UnknownName(
+        t("There is no such upload; it may have been given up."), fix=t("Choose the file again.")
+    )
+
+
+def receive_upload(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
+    """Take the bytes from ``start`` on; those that are here already are passed over.
+
+    Args:
+        upload_id: The upload.
+        start: Position of the first byte, at most what was received.
+        chunks: The bytes.
+
+    Raises:
+        DataError: ``start`` leaves a gap (code ``conflict``, with ``received``), more comes than
+            was
+            announced, the disk is full, or the content is refused.
+    """
+    upload = show_upload(upload_id)
+    with _alone(upload):
+        upload = show_upload(upload_id)
+        if upload.done:
+            return upload
+        if start > upload.received:
+            raise DataError(
+                t("{received} bytes are here, so byte {start} cannot be next.",
+                  received=f"{upload.received:,}", start=f"{start:,}"),
+                fix=t("Go on where it stopped."),
+                code="conflict",
+                received=upload.received,
+            )  # fmt: skip
+        _append(upload, start, chunks)
+        if upload.received == upload.size:
+            _finish(upload)
+    return upload
+
+
+def paste_upload(text: str) -> Upload:
+    """Take rows that were pasted as text.
+
+    Raises:
+        DataError: It is empty or too long.
+    """
+    data = text.strip().encode("utf-8", "surrogatepass")
+    if not data:
+        raise DataError(t("Nothing was pasted."), fix=t("Paste rows, one JSON object a line."))
+    if len(data) > MAX_PASTED:
+        raise DataError(
+            t("More than {limit} was pasted.", limit=env.human_bytes(MAX_PASTED)),
+            fix=t("Save it as a file and add that."),
+        )
+    suffix = ".json" if data[:1] == b"[" else ".jsonl" if data[:1] == b"{" else ".txt"
+    if suffix == ".txt" and b"," in data.split(b"\n", 1)[0]:
+        suffix = ".csv"
+    upload = begin_upload(f"pasted{suffix}", len(data) + 1)
+    return receive_upload(upload.id, 0, [data + b"\n"])
+
+
+def discard_upload(upload_id: str) -> None:
+    """Give an upload up; its bytes go.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    shutil.rmtree(show_upload(upload_id).folder, ignore_errors=True)
+
+
+def upload_limit() -> int:
+    """The largest file that is taken."""
+    return int(os.environ.get(UPLOAD_LIMIT_VARIABLE) or prefs.get(PREFERENCE) or MAX_BYTES)
+
+
+def set_upload_limit(size: int | None) -> None:
+    """Keep another limit; None goes back to the usual one. TUNERY_MAX_UPLOAD_BYTES wins."""
+    prefs.set(PREFERENCE, size)
+
+
+def _append(upload: Upload, start: int, chunks: Iterable[bytes]) -> None:
+    skip = upload.received - start
+    try:
+        with _part(upload).open("ab") as out:
+            for chunk in chunks:
+                piece = chunk[skip:] if skip else chunk
+                skip = max(0, skip - len(chunk))
+                if upload.received + len(piece) > upload.size:
+                    raise DataError(
+                        t("More bytes came than the {size} that were announced.", size=upload.size),
+                        fix=t("Choose the file again."),
+                    )
+                out.write(piece)
+                upload.received += len(piece)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise DataError(
+            t("The disk of {place} is full ({free} free).", place=_root(),
+              free=env.human_bytes(env.free_bytes(_root()))),
+            fix=t("Free some room, then go on: what came is kept."),
+            code="disk_full",
+        ) from error  # fmt: skip
+
+
+def _finish(upload: Upload) -> None:
+    """Give the whole file its place; refused content is deleted."""
+    staging = upload.folder / ".files"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    suffix = _suffix(upload.name)
+    assert suffix is not None
+    try:
+        if suffix == ".zip":
+            _, upload.left_out = unpack(_part(upload), staging)
+            _part(upload).unlink()
+        else:
+            _part(upload).replace(staging / f"{stem(upload.name)}{suffix}")
+    except DataError:
+        shutil.rmtree(upload.folder, ignore_errors=True)
+        raise
+    staging.replace(upload.folder / "files")
+    upload.done = True
+    _write(upload)
+
+
+def _suffix(name: str) -> str | None:
+    """``.jsonl``, ``.csv.gz``, ``.zip``; None for what holds no rows."""
+    lower = name.lower()
+    if lower.endswith(".zip"):
+        return ".zip"
+    kind = suffix_of(Path(lower))
+    if kind not in SUFFIXES or lower == REGISTRY:
+        return None
+    return f"{kind}.gz" if lower.endswith(".gz") else kind
+
+
+def stem(name: str) -> str:
+    """A name for a dataset out of a file's name: small letters, digits and dashes."""
+    made = re.sub(r"[^A-Za-z0-9]+", "-", name.split(".")[0]).strip("-").lower()[:40]
+    return made or "rows"
+
+
+def suggested_name(upload: Upload) -> str:
+    """What a dataset of this file may be called."""
+    return stem(upload.name)
+
+
+def _room_for(name: str, size: int) -> None:
+    limit = upload_limit()
+    if size > limit:
+        raise DataError(
+            t("{name} has {size}; at most {limit} are taken.", name=name,
+              size=env.human_bytes(size), limit=env.human_bytes(limit)),
+            fix=t("Copy it to this machine and add it by its path."),
+            code="too_large",
+        )  # fmt: skip
+    announced = sum(upload.size - upload.received for upload in _pending() if not upload.done)
+    free = env.free_bytes(_root()) - announced - FLOOR_BYTES
+    if size > free:
+        raise DataError(
+            t("{name} has {size}, and {free} are free at {place} (beside {floor} kept clear).",
+              name=name, size=env.human_bytes(size), free=env.human_bytes(max(0, free)),
+              place=env.datasets_dir(), floor=env.human_bytes(FLOOR_BYTES)),
+            fix=t("Free some space, or set TUNERY_HOME to another disk."),
+            code="disk_full",
+        )  # fmt: skip
+
+
+def _pending() -> list[Upload]:
+    """Uploads that are here; those nobody came back to for a week go."""
+    found: list[Upload] = []
+    for folder in sorted(_root().iterdir()) if _root().is_dir() else ():
+        try:
+            upload = show_upload(folder.name)
+        except UnknownName:
+            continue
+        if time.time() - upload.created > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            found.append(upload)
+    return found
+
+
+def _root() -> Path:
+    return env.datasets_dir() / "uploads"
+
+
+def _part(upload: Upload) -> Path:
+    return upload.folder / "content.part"
+
+
+@contextlib.contextmanager
+def _alone(upload: Upload) -> Generator[None]:
+    with (upload.folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                t("Another tab sends this file already."), fix=t("Let it end there."), code="busy"
+            ) from error
+        yield
+
+
+def _write(upload: Upload) -> None:
+    staging = upload.folder / ".upload.json"
+    staging.write_text(json.dumps(asdict(upload)), encoding="utf-8")
+    staging.replace(upload.folder / "upload.json")

@@ -1,0 +1,16 @@
+"""Evaluations of models on rows, as jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunery.services._face import names_of
+
+if TYPE_CHECKING:
+    from tunery.services.evaluate._evaluating import Wanted, as_csv, evaluate_job, start
+else:
+    __getattr__ = names_of(__file__, __name__)
+
+__all__ = [
+    "Wanted", "as_csv", "evaluate_job", "start",
+]  # fmt: skip

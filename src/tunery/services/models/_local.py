@@ -1,0 +1,333 @@
+"""Models of this machine: listed, described, fetched, removed, and allowed to run their code.
+
+What may be deleted is decided here: only what Tunery or the hub cache keeps, never a folder that
+a person made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import tag
+from tunery.config.config import Config
+from tunery.errors import ModelError, TuneryError
+from tunery.i18n import t
+from tunery.models import consent, demo, facts, files, hubcache, importing, modelscope
+from tunery.models.download import Policy
+from tunery.models.ensure import pull as pull_model
+from tunery.models.memory import estimate
+from tunery.models.progress import Progress
+from tunery.models.pull import Source
+from tunery.models.resolve import Resolved, resolve
+from tunery.runs import store
+from tunery.runs.folder import RunFolder, names
+from tunery.shape import ModelShape
+
+MEMORY_TOKENS = (512, 2048, 8192)
+SHOWN_CONFIG = (
+    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "intermediate_size", "vocab_size", "tie_word_embeddings", "num_experts",
+    "sliding_window", "rope_theta",
+)  # fmt: skip
+SAMPLE = ("What is the capital of France?", "Paris.", "And of Italy?")
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """What ``remove`` would delete.
+
+    Args:
+        name: What the user wrote.
+        folders: Folders to delete.
+        commit: One snapshot of a hub repo to delete; empty for whole folders.
+        size_bytes: What that gives back.
+        runs: Runs whose base model it is.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    commit: str
+    size_bytes: int
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeToAllow:
+    """The code that a model would run, for a person to read first."""
+
+    folder: Path
+    code: consent.Code
+    files: tuple[Path, ...]
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every model that has a name on this machine, and what is wrong with the broken ones."""
+    found = [_entry(demo.NAME, "demo", demo.demo_folder())]
+    for folder in sorted(env.models_dir().glob("[!.]*")):
+        record = importing.read_record(folder)
+        if record is None or folder.name == demo.NAME:
+            continue
+        if record["source"]["kind"] == "modelscope":
+            found.append(_entry(str(record["source"]["repo"]), "modelscope", folder))
+        else:
+            found.append(_entry(folder.name, "gguf", folder))
+    for folder in hubcache.cached_repos():
+        found.append(_entry(hubcache.repo_of(folder), "hub", folder))
+    return found
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Everything about one model: what ``resolve`` says, its config, template, memory and runs.
+
+    Raises:
+        ModelError: It is not here, or not whole.
+    """
+    found = resolve(name)
+    folder = found.model_folder
+    config = files.read_json(folder / files.CONFIG)
+    inner = config.get("text_config") or config
+    tokenizer = facts.tokenizer_facts(folder)
+    shown = {key: inner[key] for key in SHOWN_CONFIG if inner.get(key) is not None}
+    return {
+        **found.as_dict(),
+        "config": shown,
+        "special_tokens": tokenizer.special,
+        "template": tokenizer.template or None,
+        "template_preview": _template_preview(folder) if tokenizer.template else None,
+        "memory": _memory(config, found),
+        "runs": sorted(_runs_of(name, found)),
+        "code_files": [file.name for file in files.python_files(folder)],
+    }
+
+
+def pull(
+    name: str,
+    *,
+    revision: str | None,
+    source: Source,
+    progress: Progress | None,
+    policy: Policy | None = None,
+) -> Resolved:
+    """Fetch or import a model; ``policy`` says how patiently.
+
+    Raises:
+        ModelError: It cannot be had; with what to do.
+    """
+    return pull_model(name, revision=revision, source=source, progress=progress, policy=policy)
+
+
+def to_remove(name: str) -> Removable:
+    """Find what removing a model would delete.
+
+    Raises:
+        ModelError: There is no such model, or it is not Tunery's to delete, or a run uses it now.
+    """
+    name = name.strip()
+    hub = hubcache.parse(name)
+    local = env.models_dir() / name
+    commit = ""
+    if "/" not in name and importing.read_record(local) is not None:
+        folders = [local]
+    elif hub and hubcache.repo_dir(hub.repo).is_dir():
+        folders = [hubcache.repo_dir(hub.repo)]
+        if hub.revision:
+            commit = hubcache.commit_of(folders[0], hub.revision) or ""
+            if not commit:
+                raise _not_there(name)
+    elif hub and not hub.revision and modelscope.folder_of(hub.repo).is_dir():
+        folders = [modelscope.folder_of(hub.repo)]
+    elif name == demo.NAME:
+        raise _not_there(name)
+    else:
+        raise _not_ours(name)
+    runs = sorted(_runs_of(name, None))
+    live = [run.name for run in store.list_runs() if run.is_live and run.name in runs]
+    if live:
+        raise ModelError(
+            t("{name}: run {run} uses it now.", name=name, run=live[0]),
+            fix=t("Stop it first: tunery runs stop {run}", run=live[0]),
+            model=name,
+        )
+    size = _snapshot_bytes(folders[0], commit) if commit else sum(map(_size, folders))
+    return Removable(name, tuple(folders), commit, size, tuple(runs))
+
+
+def remove(what: Removable) -> None:
+    """Delete what ``to_remove`` found."""
+    if what.commit:
+        from huggingface_hub import scan_cache_dir
+
+        scan_cache_dir(hubcache.hub_dir()).delete_revisions(what.commit).execute()
+        return
+    for folder in what.folders:
+        if folder.is_symlink():
+            folder.unlink()
+            continue
+        trash = folder.with_name(f".trash-{folder.name}-{os.getpid()}")
+        folder.rename(trash)  # from here on no reader takes it for a model
+        shutil.rmtree(trash)
+    if what.name == demo.NAME:
+        shutil.rmtree(env.models_dir() / ".parts-demo", ignore_errors=True)
+
+
+def code_to_allow(name: str) -> CodeToAllow | None:
+    """Find the code that a model would run; None when it needs no code or has consent.
+
+    Raises:
+        ModelError: There is no such model, or nothing that consent could change.
+    """
+    try:
+        resolve(name)
+    except ModelError as error:
+        folder = error.fields.get("path")
+        if not isinstance(folder, Path) or not folder.is_dir() or not files.python_files(folder):
+            raise
+        code = consent.code_of(folder)
+        return CodeToAllow(folder, code, tuple(files.python_files(folder)))
+    return None
+
+
+def allow_code(what: CodeToAllow) -> consent.Code:
+    """Put consent for exactly this code on record.
+
+    Raises:
+        ModelError: A file changed since it was shown.
+    """
+    if consent.code_of(what.folder) != what.code:
+        raise ModelError(
+            t("{folder}: the code changed while it was shown.", folder=what.folder),
+            fix=t("Read it again."),
+        )
+    return consent.allow(what.folder)
+
+
+def revoke_code(name: str) -> int:
+    """Take back every consent for a model and say how many there were.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    try:
+        folder = resolve(name).model_folder
+    except ModelError as error:
+        path = error.fields.get("path")
+        if not isinstance(path, Path):
+            raise
+        folder = path
+    return consent.revoke(folder)
+
+
+def _entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "path": str(folder),
+        "here": folder.is_dir(),
+        "ok": False,
+        "problem": None,
+        "size_bytes": _size(folder) if folder.is_dir() else 0,
+        "architecture": None,
+        "num_parameters": None,
+        "context_length": None,
+        "revision": None,
+    }
+    try:
+        found = resolve(name)
+    except ModelError as error:
+        return {**entry, "problem": error.message}
+    kept = ("architecture", "num_parameters", "context_length", "revision", "path")
+    described = found.as_dict()
+    return {**entry, "ok": True, **{key: described[key] for key in kept}}
+
+
+def _template_preview(folder: Path) -> str | None:
+    """A short chat, rendered by the one renderer; None where the template cannot be rendered."""
+    from tunery.chat.template import ChatTemplate
+    from tunery.models.tokenizer import load_light
+    from tunery.types import Message
+
+    roles = ("user", "assistant", "user")
+    messages = [Message(role, text) for role, text in zip(roles, SAMPLE, strict=True)]
+    try:
+        return ChatTemplate.load(load_light(folder)).prompt(messages).text
+    except TuneryError:
+        return None
+
+
+def _memory(config: dict[str, Any], found: Resolved) -> list[dict[str, Any]]:
+    """Bytes a training step needs, by adapter and tokens in a micro batch, in bf16."""
+    parameters = (found.base or found).num_parameters
+    try:
+        shape = ModelShape.from_config_json(config, total_parameters=parameters)
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [
+        {
+            "adapter": tag(kind),
+            "tokens": tokens,
+            "bytes": estimate(
+                shape, Config(adapter=kind()), dtype="bf16", micro_batch_tokens=tokens
+            ).total,
+        }
+        for kind in ADAPTERS
+        for tokens in MEMORY_TOKENS
+        if tokens <= (found.context_length or tokens)
+    ]
+
+
+def _runs_of(name: str, found: Resolved | None) -> list[str]:
+    """Runs whose base model is this one."""
+    wanted = {name, name.partition("@")[0]} | ({str(found.path)} if found else set())
+    runs = [RunFolder(env.runs_dir() / run) for run in names()]
+    return [run.name for run in runs if run.card().get("model") in wanted]
+
+
+def _size(folder: Path) -> int:
+    return hubcache.size_bytes(folder.resolve())
+
+
+def _snapshot_bytes(folder: Path, commit: str) -> int:
+    """Bytes that only this snapshot of a repo holds."""
+    shared = {
+        path.resolve()
+        for snapshot in hubcache.snapshots(folder)
+        if snapshot.name != commit
+        for path in snapshot.rglob("*")
+    }
+    own = {path.resolve() for path in (folder / "snapshots" / commit).rglob("*")} - shared
+    return sum(path.stat().st_size for path in own if path.is_file())
+
+
+def _not_there(name: str) -> ModelError:
+    return ModelError(
+        t("{name}: it is not on this machine, so there is nothing to remove.", name=name),
+        fix=t("See what is here: tunery models list"),
+        model=name,
+    )
+
+
+def _not_ours(name: str) -> ModelError:
+    """Why a name cannot be removed: a run, a folder of the user's, or nothing at all."""
+    if name in names():
+        return ModelError(
+            t("{name}: this is a run, not a model.", name=name),
+            fix=t("Delete it with: tunery runs delete {name}", name=name),
+            model=name,
+        )
+    path = Path(name).expanduser()
+    if path.exists():
+        return ModelError(
+            t("{path}: Tunery did not put it there and does not delete it.", path=name),
+            fix=t("Delete it yourself if you are sure. To remove a model, give its name."),
+            model=name,
+        )
+    if hubcache.parse(name):
+        return _not_there(name)
+    resolve(name)
+    return _not_there(name)

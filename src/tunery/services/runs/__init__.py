@@ -1,0 +1,45 @@
+"""Runs: plan, prepare, start, follow, stop, resume, view, compare, and their metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunery.services._face import names_of
+
+if TYPE_CHECKING:
+    from tunery.services.runs._checkpoints import delete_checkpoint
+    from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
+    from tunery.services.runs._lifecycle import (
+        Answers,
+        Outcome,
+        ask_to_stop,
+        end,
+        failure,
+        follow_run,
+        grace,
+        outcome,
+        request_stop,
+        resume,
+        start,
+        stop,
+    )
+    from tunery.services.runs._list import Found, Query, Roll, RunRow, find, roll
+    from tunery.services.runs._marks import change_marks
+    from tunery.services.runs._metrics import MAX_POINTS, METRIC_KEYS, events_from, metrics, run_log
+    from tunery.services.runs._planning import Plan, plan
+    from tunery.services.runs._preparing import Listener, prepare, quiet
+    from tunery.services.runs._record import Made, failure_report, first_batch, made
+    from tunery.services.runs._starting import start_once
+    from tunery.services.runs._updates import RunTopic, cursor_of
+    from tunery.services.runs._view import RunView, event_lines, log_lines, samples, view
+else:
+    __getattr__ = names_of(__file__, __name__)
+
+__all__ = [
+    "MAX_POINTS", "METRIC_KEYS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
+    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "ask_to_stop", "change_marks",
+    "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
+    "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
+    "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
+    "roll", "run_log", "samples", "start", "start_once", "stop", "view",
+]  # fmt: skip

@@ -1,0 +1,324 @@
+"""Runs as people use them: start, follow, stop, resume, and what came of it.
+
+Decisions live here; drawing is the edges' business. Everything is read from the run folder, so
+any number of terminals may follow the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tunery.config.frozen import completed, read_frozen
+from tunery.errors import RunError, RunFailed
+from tunery.i18n import t
+from tunery.runs import drift, manifest
+from tunery.runs.diagnosis import Diagnosis, diagnose
+from tunery.runs.folder import RunFolder, open_run
+from tunery.runs.status import RunStatus, derive
+from tunery.services.runs._preparing import read_rows, versions
+from tunery.workers import local
+from tunery.workers.entry import run_command
+from tunery.workers.log import Event, follow, number, read_events
+from tunery.workers.process import WorkerFile
+
+
+def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
+    """Start the worker of a prepared run, detached; returns its pid.
+
+    Raises:
+        RunError: Something works in this folder already.
+        LaunchError: The worker could not be started.
+    """
+    return local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run that goes on.
+
+    Args:
+        folder: The run.
+        step: Where it continues; 0 for the beginning.
+        rejected: Newer checkpoints that were passed over, with the reason.
+        allowed: Changed settings that were accepted.
+        offset: Where the events of this attempt begin.
+    """
+
+    folder: RunFolder
+    step: int
+    rejected: list[manifest.Rejected]
+    allowed: list[str]
+    offset: int
+
+
+def resume(
+    name: str, *, allow_drift: Sequence[str] = (), launch: Callable[..., int] = start
+) -> Resumed:
+    """Continue a run from its newest valid checkpoint.
+
+    Args:
+        name: The run.
+        allow_drift: Changed settings that the user accepts.
+        launch: Starts the worker.
+
+    Raises:
+        RunError: It runs, it is finished, or something changed that was not allowed.
+    """
+    folder = open_run(name)
+    state = derive(folder)
+    if state.is_live:
+        raise local.already_running(folder)
+    if state.status == "finished":
+        raise RunError(
+            t("Run {run} is finished; there is nothing to continue.", run=folder.name),
+            fix=t("Train further from its result: tunery train {config} --model.name {run}",
+                  config=folder.config_file, run=folder.name),
+            run=folder.name,
+        )  # fmt: skip
+    checkpoint, rejected = manifest.newest_valid(folder.checkpoints_dir)
+    allowed: list[str] = []
+    if checkpoint is not None:
+        allowed = check_drift(folder, manifest.read_manifest(checkpoint), allow_drift)
+    offset = folder.events_file.stat().st_size if folder.events_file.exists() else 0
+    launch(folder, allow_drift=allow_drift)
+    step = manifest.step_of(checkpoint) if checkpoint is not None else 0
+    return Resumed(folder, step or 0, rejected, allowed, offset)
+
+
+def check_drift(folder: RunFolder, saved: dict[str, Any], allowed: Sequence[str]) -> list[str]:
+    """Compare what a checkpoint was made with and what would be used now.
+
+    The worker compares what only it can see (template, tokenizer, weights).
+
+    Returns:
+        The differences that were allowed.
+
+    Raises:
+        RunError: There are others; each is listed with its old and its new value.
+    """
+    config = read_frozen(folder.config_file)
+    rows, _ = read_rows(config)
+    installed = versions()
+    before = {
+        **completed(saved.get("config", {})),
+        "data_hash": saved["data_hash"],
+        "versions": {k: v for k, v in saved["versions"].items() if k in installed},
+    }
+    now = {
+        **config.model_dump(mode="json"),
+        "data_hash": rows.hash,
+        "versions": {k: v for k, v in installed.items() if k in saved["versions"]},
+    }
+    return drift.refuse(folder.name, drift.differences(before, now), allowed=allowed)
+
+
+def stop(name: str, *, grace_seconds: float | None = None) -> RunStatus:
+    """Stop a run so that it can be resumed; end it by force when the grace is over.
+
+    Args:
+        name: The run.
+        grace_seconds: How long it may take to save; by default ``train.stop_grace_seconds``.
+
+    Raises:
+        RunError: Nothing works in it.
+        LaunchError: A process of it does not end.
+    """
+    folder = open_run(name)
+    state = derive(folder)
+    if not state.is_live:
+        raise not_running(state)
+    local.stop(folder, grace_seconds=grace_seconds or grace(folder))
+    return derive(folder)
+
+
+def request_stop(name: str, *, how: Literal["save", "now"]) -> RunStatus:
+    """Stop a run without waiting for its save.
+
+    Args:
+        name: The run.
+        how: ``save``: it saves after this step and ends by itself; ``now``: it is ended by force
+            and keeps its last checkpoint.
+
+    Raises:
+        RunError: Nothing works in it.
+        LaunchError: A process of it does not end.
+    """
+    folder = open_run(name)
+    state = derive(folder)
+    if not state.is_live:
+        raise not_running(state)
+    if how == "now":
+        end(folder)
+    else:
+        ask_to_stop(folder)
+    return derive(folder)
+
+
+def not_running(state: RunStatus) -> RunError:
+    """The error for a stop of a run that nothing works in."""
+    return RunError(
+        t("Run {run} is not running: it is {status}.", run=state.name, status=state.status),
+        run=state.name,
+    )
+
+
+def ask_to_stop(folder: RunFolder) -> None:
+    """Ask for a saved stop and return at once."""
+    local.ask_to_stop(folder)
+
+
+def end(folder: RunFolder) -> None:
+    """End a run by force, with all of its processes."""
+    local.stop(folder, grace_seconds=0.0)
+
+
+def grace(folder: RunFolder) -> float:
+    """How long this run may take to save after a request to stop."""
+    return read_frozen(folder.config_file).train.stop_grace_seconds
+
+
+def follow_run(
+    folder: RunFolder, offset: int = 0, *, interval: float = 0.2
+) -> Iterator[list[Event]]:
+    """Yield batches of new events until nothing works in the run any more.
+
+    An empty batch is a moment without news: the caller may look at the clock or at a signal.
+
+    Args:
+        folder: The run.
+        offset: Where in the event log to begin.
+        interval: Seconds between looks.
+    """
+    return follow(folder.events_file, offset, done=lambda: not _at_work(folder), interval=interval)
+
+
+def _at_work(folder: RunFolder) -> bool:
+    return not local.is_free(folder) or WorkerFile(folder).alive()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One prompt, before and after."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Args:
+        state: Its state.
+        answers: The fixed prompts, before and after.
+        diagnosis: What the curves mean.
+        rows: The row ledger.
+        best_step: The best checkpoint's step.
+        files: What lies in the folder, by name.
+        commands: What to do next.
+        warnings: What was said on the way.
+    """
+
+    state: RunStatus
+    answers: list[Answers]
+    diagnosis: Diagnosis
+    rows: dict[str, Any]
+    files: dict[str, Path]
+    commands: list[str]
+    warnings: list[str] = field(default_factory=list[str])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {
+            **self.state.as_dict(),
+            "answers": [vars(answer) for answer in self.answers],
+            "diagnosis": self.diagnosis.as_dict(),
+            "rows": self.rows,
+            "files": {name: str(path) for name, path in self.files.items()},
+            "next": self.commands,
+            "warnings": self.warnings,
+        }
+
+
+def outcome(folder: RunFolder) -> Outcome:
+    """Gather what a person wants to know at the end of a run."""
+    events, _ = read_events(folder.events_file)
+    state = derive(folder)
+    files = {
+        "folder": folder.path,
+        "adapter": folder.adapter_dir,
+        "model": folder.model_dir,
+        "report": folder.report_file,
+        "loss": folder.loss_image_file,
+    }
+    rows = next((e for e in reversed(events) if e["type"] == "rows"), {})
+    return Outcome(
+        state=state,
+        answers=_answers(events),
+        diagnosis=diagnose(_measured(events)),
+        rows={k: v for k, v in rows.items() if k not in ("seq", "time", "clock", "type")},
+        files={name: path for name, path in files.items() if path.exists()},
+        commands=_next(folder, state),
+        warnings=[str(e["text"]) for e in events if e["type"] == "warning"],
+    )
+
+
+def failure(state: RunStatus) -> RunError | None:
+    """The error of a run that did not end well; None if it did, or was stopped.
+
+    What the worker found to be a wrong request (exit status 2) is no ``RunFailed``.
+    """
+    if state.status == "failed":
+        text = t("Run {run} failed at step {step}: {reason}", run=state.name, step=state.step,
+                 reason=state.reason)  # fmt: skip
+        kind = RunError if state.exit_status == RunError.exit_status else RunFailed
+        return kind(_sentence(text), fix=state.fix, run=state.name)
+    if state.status == "interrupted":
+        text = t("Run {run} stopped at step {step}: {reason}.", run=state.name, step=state.step,
+                 reason=state.reason)  # fmt: skip
+        if state.checkpoint_step is not None:
+            text += " " + t("The last checkpoint is step {step}.", step=state.checkpoint_step)
+        return RunFailed(text, fix=state.fix, run=state.name)
+    return None
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "。")) else f"{text}."
+
+
+def _measured(events: list[Event]) -> list[Event]:
+    """Events with the words for non-finite numbers read back, for the diagnosis."""
+    names = ("loss", "forgetting")
+    return [
+        {**e, **{n: number(e[n]) for n in names if n in e}} if e["type"] in ("step", "eval") else e
+        for e in events
+    ]
+
+
+def _answers(events: list[Event]) -> list[Answers]:
+    """Each fixed prompt with its first answer before and its last one after training."""
+    samples = [e for e in events if e["type"] == "sample"]
+    answers: list[Answers] = []
+    for prompt in dict.fromkeys(e["prompt"] for e in samples):
+        mine = [e for e in samples if e["prompt"] == prompt]
+        before = next((e["answer"] for e in mine if e["stage"] == "before"), "")
+        after = next((e["answer"] for e in reversed(mine) if e["stage"] != "before"), "")
+        answers.append(Answers(prompt, before, after))
+    return answers
+
+
+def _next(folder: RunFolder, state: RunStatus) -> list[str]:
+    run = folder.name
+    if state.status == "finished":
+        return [
+            f"tunery chat {run}",
+            f"tunery chat {run} --against {state.model}",
+            f"tunery export {run} --to merged {run}-merged",
+        ]
+    if state.is_live:
+        return [f"tunery runs follow {run}", f"tunery runs stop {run}"]
+    return [f"tunery runs resume {run}", f"tunery runs show {run}"]

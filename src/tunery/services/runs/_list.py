@@ -1,0 +1,303 @@
+"""All runs as a table shows them.
+
+Everything comes from the run folders; what was derived from one is kept until the folder changes,
+so a table of a thousand runs and a tick of the live channel cost about as much as listing them.
+A run started in a terminal is in the table because its folder is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.config.load import read_frozen
+from tunery.errors import TuneryError
+from tunery.runs.folder import RunFolder, names
+from tunery.runs.status import RunStatus, derive
+from tunery.services.runs import _metrics
+from tunery.services.runs._marks import NONE, Marks, all_marks
+from tunery.workers.log import number, plain
+
+SPARK_POINTS = 60
+SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+FRESH_SECONDS = 0.5
+"""A run that is worked on is looked at again after this time, however many ask."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a row shows beside the status; read from the whole log, once for each change of it."""
+
+    best_loss: float | None = None
+    best_step: int | None = None
+    spark: str = ""
+    learning_rate: float | None = None
+    num_epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run in the table."""
+
+    state: RunStatus
+    facts: Facts
+    marks: Marks
+
+    @property
+    def title(self) -> str:
+        """What it is called on the screen."""
+        return self.marks.title or self.state.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the REST API."""
+        return {**self.state.as_dict(), **plain(vars(self.facts)), **plain(vars(self.marks))}
+
+
+Signature = tuple[tuple[int, int, int], ...]
+
+
+@dataclass
+class _Kept:
+    signature: Signature
+    state: RunStatus
+    looked: float
+    facts: Facts | None = None
+    facts_of: Signature = ()
+
+
+@dataclass
+class Roll:
+    """The runs of one folder and what was derived from each; one a process and folder."""
+
+    runs_dir: Path
+    kept: dict[str, _Kept] = field(default_factory=dict[str, _Kept])
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def look(self) -> list[RunStatus]:
+        """Derive what changed; all states, newest first."""
+        with self.lock:
+            there = names()
+            for name in self.kept.keys() - set(there):
+                del self.kept[name]
+            for name in there:
+                self._look_at(name)
+            states = [kept.state for kept in self.kept.values()]
+        return sorted(states, key=lambda run: (run.started or 0.0, run.name), reverse=True)
+
+    def facts(self, name: str) -> Facts:
+        """What the whole log of a run says for the table."""
+        with self.lock:
+            kept = self.kept.get(name)
+        if kept is None:
+            return Facts()
+        if kept.facts is None or kept.facts_of != kept.signature:
+            kept.facts, kept.facts_of = _facts(self.runs_dir / name), kept.signature
+        return kept.facts
+
+    def _look_at(self, name: str) -> None:
+        signature = _signature(self.runs_dir / name)
+        kept = self.kept.get(name)
+        now = time.monotonic()
+        if kept is not None:
+            settled = not kept.state.is_live and kept.signature == signature
+            if settled or (kept.state.is_live and now - kept.looked < FRESH_SECONDS):
+                return
+        state = derive(RunFolder(self.runs_dir / name))
+        if kept is None:
+            self.kept[name] = _Kept(signature, state, now)
+        else:
+            kept.signature, kept.state, kept.looked = signature, state, now
+
+
+def _signature(folder: Path) -> Signature:
+    run = RunFolder(folder)
+    files = (run.events_file, run.exit_file, run.worker_file, run.checkpoints_dir, run.card_file)
+    return tuple(_stat(path) for path in files)
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _facts(path: Path) -> Facts:
+    folder = RunFolder(path)
+    state = derive(folder)
+    told = (
+        _metrics.run_log(folder) if state.is_live else _metrics.RunLog(folder.events_file).refresh()
+    )
+    measured = [(e["loss"], e["step"]) for e in _metrics.evals(told) if e["loss"] is not None]
+    best = min(measured, default=(None, None))
+    card = folder.card()
+    rate, epochs = number(card.get("learning_rate")), number(card.get("num_epochs"))
+    if rate is None:
+        rate, epochs = _of_config(folder)
+    return Facts(best[0], best[1], spark(told), rate, epochs)
+
+
+def _of_config(folder: RunFolder) -> tuple[float | None, float | None]:
+    """Settings of a run whose card does not name them."""
+    try:
+        config = read_frozen(folder.config_file)
+    except TuneryError:
+        return None, None
+    return config.optim.learning_rate, config.train.num_epochs
+
+
+def spark(told: _metrics.RunLog) -> str:
+    """The loss as the points of an SVG polyline in a box of SPARK_WIDTH x SPARK_HEIGHT."""
+    with told.lock:
+        losses = told.curves.values["loss"]
+        places = _metrics.pick(losses, 0, len(losses), SPARK_POINTS)
+        points = [(i, losses[i]) for i in places if abs(losses[i]) < float("inf")]
+    if len(points) < 2:
+        return ""
+    first, last = points[0][0], points[-1][0]
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    wide, tall = SPARK_WIDTH - 4, SPARK_HEIGHT - 6
+
+    def place(x: float, y: float) -> str:
+        across = 2 + wide * (x - first) / (last - first)
+        down = 3 + tall * (high - y) / ((high - low) or 1.0)
+        return f"{across:.1f},{down:.1f}"
+
+    return " ".join(place(x, y) for x, y in points)
+
+
+_rolls: dict[Path, Roll] = {}
+_rolls_lock = threading.Lock()
+
+
+def roll() -> Roll:
+    """The runs of this TUNERY_HOME."""
+    with _rolls_lock:
+        return _rolls.setdefault(env.runs_dir(), Roll(env.runs_dir()))
+
+
+STATUS_GROUPS = {
+    "running": ("queued", "running", "stopping", "paused"),
+    "done": ("finished", "stopped"),
+    "failed": ("failed", "interrupted"),
+}
+"""The filter chips, and the statuses behind each."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which rows, in which order: what the page's address holds."""
+
+    search: str = ""
+    status: str = ""
+    model: str = ""
+    dataset: str = ""
+    tag: str = ""
+    sort: str = "started"
+    descending: bool = True
+    page: int = 1
+    page_size: int = 25
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer to a query.
+
+    Args:
+        rows: Those of the page.
+        total: How many match.
+        counts: How many runs each status chip has.
+        models: Every model that a run trained, most used first.
+        datasets: Every dataset.
+        tags: Every tag.
+        baseline: The baseline's row, wherever it is.
+    """
+
+    rows: list[RunRow]
+    total: int
+    counts: dict[str, int]
+    models: list[str]
+    datasets: list[str]
+    tags: list[str]
+    baseline: RunRow | None
+
+
+SORTS: dict[str, Callable[[RunRow], Any]] = {
+    "started": lambda r: r.state.started,
+    "name": lambda r: r.title.lower(),
+    "status": lambda r: r.state.status,
+    "loss": lambda r: r.state.loss,
+    "best": lambda r: r.facts.best_loss,
+    "rate": lambda r: r.facts.learning_rate,
+    "epochs": lambda r: r.facts.num_epochs,
+    "time": lambda r: r.state.duration_seconds,
+}
+
+
+def find(query: Query) -> Found:
+    """The runs that match, a page of them; pinned ones first."""
+    runs = roll()
+    states, marks = runs.look(), all_marks()
+
+    def row(state: RunStatus, *, full: bool = True) -> RunRow:
+        facts = runs.facts(state.name) if full else Facts()
+        return RunRow(state, facts, marks.get(state.name, NONE))
+
+    matching = [s for s in states if _matches(s, marks.get(s.name, NONE), query)]
+    # Only some columns need the whole log of every run; the page's own rows always do.
+    needed = query.sort in ("best", "rate", "epochs")
+    rows = [row(s, full=needed) for s in matching]
+    key = SORTS.get(query.sort, SORTS["started"])
+    there = [r for r in rows if key(r) is not None]
+    there.sort(key=key, reverse=query.descending)
+    rows = [*there, *(r for r in rows if key(r) is None)]
+    rows.sort(key=lambda r: not r.marks.pinned)
+    begin = max(0, query.page - 1) * query.page_size
+    baseline = next((s for s in states if marks.get(s.name, NONE).baseline), None)
+    return Found(
+        rows=[row(r.state) for r in rows[begin : begin + query.page_size]],
+        total=len(rows),
+        counts={g: sum(s.status in of for s in states) for g, of in STATUS_GROUPS.items()},
+        models=_most(s.model for s in states if s.model),
+        datasets=_most(name for s in states for name in s.data),
+        tags=_most(tag for s in states for tag in marks.get(s.name, NONE).tags),
+        baseline=row(baseline) if baseline else None,
+    )
+
+
+def _matches(state: RunStatus, marks: Marks, query: Query) -> bool:
+    if query.status and state.status not in STATUS_GROUPS.get(query.status, (query.status,)):
+        return False
+    if query.model and state.model != query.model:
+        return False
+    if query.dataset and query.dataset not in state.data:
+        return False
+    if query.tag and query.tag not in marks.tags:
+        return False
+    text = " ".join((state.name, marks.title, state.model or "", *state.data, *marks.tags)).lower()
+    return all(word in text for word in query.search.lower().split())
+
+
+def _most(values: Any) -> list[str]:
+    counted: dict[str, int] = {}
+    for value in values:
+        counted[value] = counted.get(value, 0) + 1
+    return sorted(counted, key=lambda v: (-counted[v], v))
+
+
+def rows_of(chosen: Sequence[str]) -> list[RunRow]:
+    """The rows of some runs, in that order; runs that are gone are left out."""
+    runs = roll()
+    states = {state.name: state for state in runs.look()}
+    marks = all_marks()
+    return [
+        RunRow(states[name], runs.facts(name), marks.get(name, NONE))
+        for name in chosen
+        if name in states
+    ]

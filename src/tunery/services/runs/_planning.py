@@ -1,0 +1,260 @@
+"""What a run would do and need, before it starts: rows, tokens, steps, memory, disk, time.
+
+Tokens are counted by a child process that tokenizes for real (into the cache that the run will
+use); memory is estimated from the model's config.json, or measured when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.config import settings
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import tag
+from tunery.config.config import Config
+from tunery.config.load import Loaded, write_frozen
+from tunery.errors import RunFailed, rebuilt
+from tunery.i18n import t
+from tunery.models.memory import estimate, fitting_micro_batch
+from tunery.runs import store
+from tunery.runs.folder import RunFolder
+from tunery.services.runs._preparing import Checked, Listener, check
+from tunery.shape import ModelShape
+from tunery.workers.environment import worker_env
+
+USABLE_SHARE = 0.8
+"""Share of the free memory that a run may fill; the same as the worker's own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answers, all in plain numbers.
+
+    Args:
+        rows: The row ledger with ``train`` and ``held_out``.
+        tokens: Tokens in all epochs: ``all``, ``trained``, ``epoch``, ``longest``, ``mean``.
+        steps: ``all``, ``epoch``, ``batch_size``, ``micro_batch_tokens``.
+        parameters: ``trained``, ``all``.
+        memory: Bytes by part, ``total``, ``available``.
+        disk: Bytes by part, ``total``, ``free``.
+        seconds: Time of the training steps; None where nothing is known about the speed.
+        speed: ``tokens_per_second`` and where it is ``from``.
+        device: Device and number format.
+        fits: Whether memory and disk suffice.
+        advice: What to change if they do not, or how to know more.
+        remedy: The settings that ``advice`` names, by path.
+    """
+
+    rows: dict[str, Any]
+    tokens: dict[str, Any]
+    steps: dict[str, Any]
+    parameters: dict[str, int]
+    memory: dict[str, Any]
+    disk: dict[str, int]
+    seconds: float | None
+    speed: dict[str, Any]
+    device: dict[str, str]
+    fits: bool
+    advice: str
+    remedy: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return dict(vars(self))
+
+
+Trial = Callable[[RunFolder, bool], dict[str, Any]]
+"""Counts (and with True measures) what a throw-away run folder would be."""
+
+
+def plan(
+    loaded: Loaded,
+    *,
+    measure: bool = False,
+    to: Listener | None = None,
+    trial: Trial | None = None,
+) -> Plan:
+    """Find out what a run would be; nothing is started.
+
+    Args:
+        loaded: The settings.
+        measure: Take a few real steps for memory and time.
+        to: Who hears about rows, warnings and downloads.
+        trial: Where the rows are counted; by default in a new process.
+
+    Raises:
+        TuneryError: Whatever is wrong with the request.
+    """
+    checked = check(loaded, to=to, room=False)
+    found = _trial(checked, measure=measure, trial=trial or in_new_process)
+    config, shape = checked.config, checked.shape
+    measured: dict[str, Any] = found.get("measured") or {}
+    tokens = _tokens(config, found)
+    available = int(found["available_bytes"] * USABLE_SHARE)
+    width = "fp32" if found["dtype"] == "float32" else "bf16"
+    micro = _micro_batch(config, shape, width, available, found)
+    memory = _memory(config, shape, width, micro, measured) | {"available": available}
+    free = env.free_bytes(env.runs_dir())
+    speed = _speed(config, measured)
+    rate = speed.get("tokens_per_second")
+    fits_memory, fits_disk = memory["total"] <= available, checked.disk["total"] <= free
+    advice, remedy = "", {}
+    if not fits_memory:
+        advice, remedy = _advice(config, shape, width, found, available)
+    return Plan(
+        rows={**checked.rows, **found["rows_event"], "replay": found["replay_rows"]},
+        tokens=tokens,
+        steps={
+            "all": found["num_steps"],
+            "epoch": found["steps_per_epoch"],
+            "batch_size": config.train.batch_size,
+            "micro_batch_tokens": micro,
+        },
+        parameters={
+            "trained": measured.get("trained_parameters") or config.adapter.trained(shape),
+            "all": shape.total_parameters,
+        },
+        memory=memory,
+        disk={**checked.disk, "free": free},
+        seconds=round(tokens["all"] / rate, 1) if rate else None,
+        speed=speed,
+        device={"name": found["device"], "dtype": found["dtype"]},
+        fits=fits_memory and fits_disk,
+        advice=advice if not fits_memory else _disk_advice(fits_disk),
+        remedy=remedy,
+    )
+
+
+def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:
+    """Count on a throw-away run folder."""
+    env.cache_dir().mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="plan-", dir=env.cache_dir()))
+    try:
+        folder = RunFolder(place)
+        folder.control_dir.mkdir()
+        write_frozen(folder.config_file, checked.config, {})
+        return trial(folder, measure)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
+    """Count in a process of its own, without network and secrets."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tunery.train.trial", str(folder.path)]
+        + (["--measure"] if measure else []),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=worker_env(),
+        check=False,
+    )
+    try:
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        last = (done.stderr.strip().splitlines() or ["?"])[-1]
+        raise RunFailed(
+            t("The plan's child process ended with status {code}: {text}",
+              code=done.returncode, text=last),
+            fix=t("A status of -9 often means out of memory: try without --measure."),
+        ) from error  # fmt: skip
+    if "error" in found:
+        raise rebuilt({k: v for k, v in found.items() if k != "exit_status"})
+    return found
+
+
+def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
+    replayed = found["replay_rows"] * (found["mean"] + config.data.replay.max_new_tokens) / 2
+    epoch = int(found["tokens"] + replayed)
+    epochs = found["num_steps"] / max(1, found["steps_per_epoch"])
+    return {
+        "all": int(epoch * epochs),
+        "trained": int(found["trained_tokens"] * epochs),
+        "epoch": epoch,
+        "longest": found["longest"],
+        "mean": found["mean"],
+    }
+
+
+def _micro_batch(
+    config: Config, shape: ModelShape, dtype: str, available: int, found: dict[str, Any]
+) -> int:
+    longest = max(1, found["longest"])
+    fits = fitting_micro_batch(
+        shape,
+        config,
+        dtype=dtype,
+        available_bytes=available,
+        longest_row=longest,
+    )
+    # A step has no more than its rows, however much memory there is.
+    return min(
+        config.train.micro_batch_tokens or fits or longest, config.train.batch_size * longest
+    )
+
+
+def _memory(
+    config: Config, shape: ModelShape, dtype: str, micro: int, measured: dict[str, Any]
+) -> dict[str, Any]:
+    need = estimate(shape, config, dtype=dtype, micro_batch_tokens=micro)
+    total = measured.get("peak_bytes") or need.total
+    return {**need.as_dict(), "total": total, "measured": bool(measured)}
+
+
+def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
+    """Tokens a second: measured now, else as in the newest run of the same kind."""
+    if measured:
+        return {"tokens_per_second": measured["tokens_per_second"], "from": "measured"}
+    wanted = (config.model.name, config.method.type, config.adapter.type)
+    for run in store.list_runs():
+        same = (run.model, run.method, run.adapter) == wanted
+        if same and run.status == "finished" and run.tokens_per_second:
+            return {"tokens_per_second": run.tokens_per_second, "from": run.name}
+    return {"tokens_per_second": None, "from": None}
+
+
+def _advice(
+    config: Config, shape: ModelShape, dtype: str, found: dict[str, Any], available: int
+) -> tuple[str, dict[str, Any]]:
+    """The first smaller setting that fits, least loss first: a sentence, and the settings."""
+    longest = max(1, found["longest"])
+    shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
+    bf16: dict[str, Any] = {"model.dtype": "bf16"}
+    recompute: dict[str, Any] = {"train.gradient_checkpointing": True}
+    tries: list[tuple[dict[str, Any], int]] = [
+        (recompute, longest), (bf16, longest), (bf16 | recompute, longest),
+    ]  # fmt: skip
+    if config.adapter.writes == "model":
+        beside: dict[str, Any] = {"adapter.type": tag(ADAPTERS[0])}
+        tries += [(beside, longest), (beside | bf16, longest)]
+    tries += [(bf16 | recompute | {"data.max_length": n}, n) for n in shorter]
+    for changes, length in tries:
+        recomputed = "train.gradient_checkpointing" in changes
+        trained = config.train.model_copy(update={"gradient_checkpointing": recomputed})
+        adapter = ADAPTERS[0]() if "adapter.type" in changes else config.adapter
+        need = estimate(
+            shape,
+            config.model_copy(update={"adapter": adapter, "train": trained}),
+            dtype=changes.get("model.dtype", dtype),
+            micro_batch_tokens=length,
+        ).total
+        if need <= available:
+            flags = " ".join(f"--{path} {settings.show(to)}" for path, to in changes.items())
+            return t("It does not fit. Try {flags} (about {size}).",
+                     flags=flags, size=env.human_bytes(need)), changes  # fmt: skip
+    return t("It does not fit, with no setting tried: take a smaller model."), {}
+
+
+def _disk_advice(fits: bool) -> str:
+    if fits:
+        return ""
+    return t("The disk is too small: free some space, lower checkpoint.keep, or set TUNERY_HOME.")

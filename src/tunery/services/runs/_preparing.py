@@ -1,0 +1,315 @@
+"""Before a run: everything that can be known to be wrong is said now, not after an hour.
+
+Settings, name, data, model, template, room on the disk: in this order, so that nothing is
+downloaded for rows that cannot be trained on. The result is a run folder with its frozen config.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunery import env, memory
+from tunery.config import rules
+from tunery.config.config import Config
+from tunery.config.load import Loaded
+from tunery.errors import ConfigError, LaunchError
+from tunery.i18n import t
+from tunery.models.progress import Progress, silent
+from tunery.runs.folder import RunFolder, check_name, create, find_taken, taken
+from tunery.shape import BYTES, ModelShape
+from tunery.workers.folder import read_json
+
+if TYPE_CHECKING:
+    from tunery.data.examples import ExampleSet
+    from tunery.models.resolve import Resolved
+
+PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy", "safetensors")
+LOG_ROOM_BYTES = 64 * 2**20
+"""Room for events, report, logs and the token cache of a usual run."""
+
+
+def quiet(_said: Any) -> None:
+    """Say nothing: the default listener."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears what happens while a run is prepared: the row ledger, warnings, downloads."""
+
+    rows: Callable[[dict[str, Any]], None] = quiet
+    warn: Callable[[str], None] = quiet
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request that passed every check.
+
+    Args:
+        config: The settings, with paths made absolute.
+        model: Where the base model lies.
+        shape: Its numbers.
+        rows: The row ledger: read, used, quarantined, filtered.
+        held_out: Rows of ``evaluate.datasets``.
+        data_hash: Hash of the training rows.
+        disk: Bytes that the run will take, by part.
+        warnings: Sentences worth knowing, already said.
+    """
+
+    config: Config
+    model: Resolved
+    shape: ModelShape
+    rows: dict[str, Any]
+    held_out: int
+    data_hash: str
+    disk: dict[str, int]
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def prepare(loaded: Loaded, name: str | None = None, *, to: Listener | None = None) -> RunFolder:
+    """Check a request and make its run folder; nothing is started.
+
+    Args:
+        loaded: The settings and where they come from.
+        name: The run's name; by default one made of day, subject and method.
+        to: Who hears about rows, warnings and downloads.
+
+    Raises:
+        TuneryError: Whatever is wrong with the request, the data, the model or the disk.
+    """
+    if name is not None and find_taken(check_name(name)):
+        raise taken(name)
+    checked = check(loaded, to=to)
+    return create(name, checked.config, meta(checked))
+
+
+def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> Checked:
+    """Check a request as far as the light side can.
+
+    Args:
+        loaded: The settings.
+        to: Who hears about rows, warnings and downloads.
+        room: Whether a disk that is too small is an error.
+
+    Raises:
+        TuneryError: Whatever is wrong with the request, the data, the model or the disk.
+    """
+    to = to or Listener()
+    rules.check(loaded.config)
+    config = with_absolute_paths(loaded.config)
+    _check_packages()
+    _check_device(config)
+    _check_template(config)
+    _check_writable()
+    warnings = list(loaded.warnings)
+    rows, held_out = read_rows(config)
+    to.rows(rows.ledger.as_dict())
+    warnings += [_problem_text(problem) for problem in rows.warnings]
+    for text in warnings:
+        to.warn(text)
+    model = ensure_model(config, to.progress)
+    config = _with_found_model(config, model)
+    shape = shape_of(model)
+    disk = disk_bytes(config, shape)
+    if room:
+        _check_disk(disk)
+    return Checked(
+        config=config,
+        model=model,
+        shape=shape,
+        rows=rows.ledger.as_dict(),
+        held_out=len(held_out) if held_out is not None else 0,
+        data_hash=rows.hash,
+        disk=disk,
+        warnings=warnings,
+    )
+
+
+def meta(checked: Checked) -> dict[str, Any]:
+    """What config.yaml says beside the settings: versions, hashes, hardware."""
+    return {
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions(),
+        "python": platform.python_version(),
+        "data_hash": checked.data_hash,
+        "rows": checked.rows,
+        "model": checked.model.as_dict(),
+        "seed": checked.config.train.seed,
+        "hardware": {
+            "platform": platform.platform(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
+            "memory_bytes": memory.total_bytes(),
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a run's numbers."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Write files and folders out in full, so that the run can be continued from anywhere."""
+    data = config.data.model_copy(
+        update={
+            "train": [_absolute(name) for name in config.data.train],
+            "catalog": config.data.catalog and config.data.catalog.expanduser().absolute(),
+        }
+    )
+    evaluate = config.evaluate.model_copy(
+        update={"datasets": [_absolute(name) for name in config.evaluate.datasets]}
+    )
+    model = config.model.model_copy(
+        update={
+            "name": _absolute(config.model.name),
+            "template": config.model.template and _absolute(config.model.template),
+        }
+    )
+    return config.model_copy(update={"data": data, "evaluate": evaluate, "model": model})
+
+
+def _with_found_model(config: Config, model: Resolved) -> Config:
+    """Write a model that was found in the working folder (``my-model``) out in full."""
+    near = Path(config.model.name)
+    if near.is_absolute() or not near.exists() or model.kind in ("demo", "hub", "run"):
+        return config
+    named = config.model.model_copy(update={"name": str(near.absolute())})
+    return config.model_copy(update={"model": named})
+
+
+def _absolute(name: str) -> str:
+    """The name itself, unless it can only be meant as a path here."""
+    head, star, times = name.rpartition("*")
+    if star and times.isdigit():
+        return f"{_absolute(head)}*{times}"
+    looks_like_path = "/" in name or "\\" in name or name.startswith(("~", "."))
+    path = Path(name).expanduser()
+    if (looks_like_path or path.suffix) and path.exists():
+        return str(path.absolute())
+    return name
+
+
+def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
+    """Read and check every row of a run: those to train on, and those to evaluate on."""
+    from tunery.data import examples
+
+    wanted = config.method.rows
+    rows = examples.read(config.data.train, config.data, wanted=wanted)
+    if not config.evaluate.datasets:
+        return rows, None
+    held_out = examples.read(
+        config.evaluate.datasets, config.data, purpose="evaluate", wanted=wanted
+    )
+    return rows, held_out
+
+
+def ensure_model(config: Config, progress: Progress) -> Resolved:
+    """Find the base model; fetch or convert it first where it is not here yet."""
+    from tunery.models.ensure import ensure
+
+    return ensure(config.model.name, progress=progress)
+
+
+def shape_of(model: Resolved) -> ModelShape:
+    """Read the numbers of a model's architecture from its config.json."""
+    root = model.base or model
+    return ModelShape.from_config_json(
+        read_json(root.path / "config.json"), total_parameters=root.num_parameters
+    )
+
+
+def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
+    """How much disk a run will take: checkpoints kept, one being staged, the final weights.
+
+    A checkpoint holds the weights in their own format and, in fp32, the trained numbers with
+    the optimizer's state.
+    """
+    trained = config.adapter.trained(shape)
+    if config.adapter.writes == "adapter":
+        weights = trained * 4
+    else:
+        weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
+    one = weights + trained * 4 + config.optim.state_bytes(trained)
+    kept = config.checkpoint.keep + (1 if config.evaluate.every != "never" else 0)
+    return {
+        "checkpoint": one,
+        "checkpoints": one * kept,
+        "staging": one,
+        "final": weights,
+        "logs": LOG_ROOM_BYTES,
+        "total": one * (kept + 1) + weights + LOG_ROOM_BYTES,
+    }
+
+
+def _check_disk(disk: dict[str, int]) -> None:
+    runs = env.runs_dir()
+    free = env.free_bytes(runs)
+    if disk["total"] > free:
+        raise LaunchError(
+            t("{path}: the run needs about {need} of disk, {free} are free.", path=runs,
+              need=env.human_bytes(disk["total"]), free=env.human_bytes(free)),
+            fix=t("Free some space, lower checkpoint.keep, or set TUNERY_HOME to a larger disk."),
+            path=runs,
+        )  # fmt: skip
+
+
+def _check_writable() -> None:
+    """Refuse a folder of runs that cannot be written, with its path and our user id."""
+    runs = env.runs_dir()
+    parent = env.existing_parent(runs)
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise LaunchError(
+            t("{path} cannot be written by user id {user}.", path=parent, user=_user_id()),
+            fix=t("Make it writable, or set TUNERY_HOME to another folder."),
+            path=parent,
+        )
+
+
+def _user_id() -> int | str:
+    return os.geteuid() if hasattr(os, "geteuid") else "?"
+
+
+def _check_packages() -> None:
+    missing = [n for n in ("torch", "transformers", "peft") if importlib.util.find_spec(n) is None]
+    if missing:
+        raise LaunchError(
+            t("Training needs packages that are not installed: {names}.", names=", ".join(missing)),
+            fix='pip install "tunery[train]"',
+        )
+
+
+def _check_device(config: Config) -> None:
+    device = config.model.device
+    if device.startswith("cuda") and sys.platform == "linux":
+        marks = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+        if not any(Path(mark).exists() for mark in marks) and not shutil.which("nvidia-smi"):
+            raise ConfigError(
+                t("model.device={device}: this machine has no GPU that can be seen.",
+                  device=device),
+                fix=t("Use --model.device auto or cpu. In a container: start it with --gpus all."),
+            )  # fmt: skip
+
+
+def _check_template(config: Config) -> None:
+    if config.model.template:
+        from tunery.chat import builtin
+
+        builtin.find(config.model.template)
+
+
+def _problem_text(problem: Any) -> str:
+    fix = problem.fix.local()
+    text = f"{problem.code} {problem.place}: {problem.found.local()}"
+    return f"{text} {fix}".strip()

@@ -1,0 +1,111 @@
+"""What a run was made with: settings, command, file, environment, and the first batch."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from tunery.config import settings
+from tunery.config.config import Config
+from tunery.config.load import dump, read_frozen, read_frozen_meta
+from tunery.redaction import redact
+from tunery.runs.folder import open_run
+from tunery.services.runs._view import log_lines, view
+from tunery.services.settings import flat
+from tunery.workers.folder import read_json
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """A setting of the run and its default."""
+
+    path: str
+    value: str
+    default: str
+    changed: bool
+    help: str
+
+
+def setting_rows(config: Config) -> list[SettingRow]:
+    """Every setting that the run has, with its default and its help."""
+    values = flat(config)
+    known = {(s.path, s.variant): s for s in settings.walk()}
+    listed: list[SettingRow] = []
+    for path, value in values.items():
+        variant = getattr(getattr(config, path.partition(".")[0], None), "type", None)
+        setting = known.get((path, variant)) or known.get((path, None))
+        if setting is None:
+            continue
+        listed.append(
+            SettingRow(
+                path,
+                settings.show(value),
+                settings.show(setting.default),
+                changed=value != setting.default,
+                help=setting.help(),
+            )
+        )
+    return listed
+
+
+def command(config: Config) -> str:
+    """The command that starts such a run again, with every setting that is no default."""
+    parts = ["tunery", "train"]
+    rows = [row for row in setting_rows(config) if row.changed and row.path != "preset"]
+    for row in rows:
+        parts += [f"--{row.path}", row.value]
+    return shlex.join(parts)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run was made with: settings, command, file, environment."""
+
+    rows: list[SettingRow]
+    command: str
+    yaml: str
+    environment: dict[str, Any]
+
+
+def made(name: str) -> Made:
+    """What a run was made with.
+
+    Raises:
+        TuneryError: There is no such run, or its config file is damaged.
+    """
+    file = open_run(name).config_file
+    config = read_frozen(file)
+    return Made(setting_rows(config), command(config), dump(config), read_frozen_meta(file))
+
+
+def first_batch(name: str) -> dict[str, Any]:
+    """One row of the first batch as it was trained; empty where the run has not come so far.
+
+    Raises:
+        RunError: There is no such run.
+    """
+    return read_json(open_run(name).first_batch_file)
+
+
+def failure_report(name: str) -> str:
+    """A report of a failed run for a bug tracker: what happened, with what, the last lines."""
+    folder = open_run(name)
+    seen = view(name)
+    lines, _, _ = log_lines(folder.worker_log, tail=30)
+    told = seen.failure
+    meta = read_frozen_meta(folder.config_file)
+    parts = [
+        f"run: {folder.name}",
+        f"status: {seen.state.status} at step {seen.state.step} of {seen.state.num_steps or '?'}",
+        f"reason: {told.sentence if told else seen.state.reason}",
+        f"fix offered: {told.fix if told else ''}",
+        *(f"{key}: {value}" for key, value in meta.items()),
+        "",
+        "settings that are no default:",
+        command(read_frozen(folder.config_file)),
+        "",
+        "last lines of worker.log:",
+        *lines,
+    ]
+    return redact("\n".join(parts))

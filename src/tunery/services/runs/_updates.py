@@ -1,0 +1,87 @@
+"""What is new about one run, from an exact cursor on: the topic ``run:NAME``.
+
+A cursor names the last thing that was told, so whoever comes back with it gets everything after
+it once and nothing twice. Steps come as columns; more than ``MOST_STEPS`` at once are not sent but
+named (``behind``), and the page fetches them thinned out: a message is never large, however far a
+client fell behind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.errors import TuneryError
+from tunery.runs.folder import open_run
+from tunery.runs.status import derive
+from tunery.services.runs import _metrics
+from tunery.workers.log import Event, plain
+
+MOST_STEPS = 200
+MOST_EVENTS = 200
+
+
+class RunTopic:
+    """Topic ``run:NAME``: what the run's log says after a cursor, and its state when it changes.
+
+    Kinds: ``reset`` (another run has the name: begin anew), ``cut`` (steps after ``step`` are done
+    again), ``steps`` (columns), ``behind`` (too many: fetch the metrics), ``event``, ``state``,
+    ``removed``.
+    """
+
+    def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
+        """Give the messages after a cursor ``SEQ:INODE:STATUS`` and the next one."""
+        topic = f"run:{argument}"
+        try:
+            folder = open_run(argument)
+        except TuneryError:
+            removed = {"topic": topic, "kind": "removed", "name": argument}
+            return ([] if cursor == "gone" else [removed]), "gone"
+        told = _metrics.run_log(folder)
+        with told.lock:
+            seq, identity, status = _parse(cursor)
+            messages: list[dict[str, Any]] = []
+            if identity not in ("", str(told.identity[1])):
+                messages.append({"kind": "reset"})
+                seq = 0
+            end = _tell_events(told, seq, messages)
+            now = f"{end}:{told.identity[1]}"
+        state = derive(folder)
+        if messages or state.status != status:
+            messages.append({"kind": "state", "run": state.as_dict()})
+        return [{"topic": topic, **message} for message in messages], f"{now}:{state.status}"
+
+
+def cursor_of(told: _metrics.RunLog, seq: int, status: str = "") -> str:
+    """The cursor of somebody who has seen everything up to an event."""
+    return f"{seq}:{told.identity[1]}:{status}"
+
+
+def _tell_events(told: _metrics.RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
+    """Add what came after ``seq``; returns the last event told."""
+    fresh = [event for event in told.events if event["seq"] > seq]
+    end = told.seq
+    if len(fresh) > MOST_EVENTS:
+        fresh = fresh[:MOST_EVENTS]
+        end = fresh[-1]["seq"]
+    cuts = [event["step"] for event in fresh if event["type"] == "resumed"]
+    if cuts:
+        messages.append({"kind": "cut", "step": min(cuts)})
+    steps = _metrics.steps_since(told, seq, most=MOST_STEPS)
+    if steps is None:
+        messages.append({"kind": "behind", "last": told.curves.step[-1]})
+    elif steps["step"]:
+        messages.append({"kind": "steps", **steps})
+    messages += [{"kind": "event", "seq": e["seq"], "event": _told(e)} for e in fresh]
+    # Steps are always told to the end; where events wait for the next read they come again then,
+    # and the page drops what it has.
+    return max(seq, end)
+
+
+def _told(event: Event) -> dict[str, Any]:
+    return plain(event)
+
+
+def _parse(cursor: str) -> tuple[int, str, str]:
+    seq, _, rest = cursor.partition(":")
+    identity, _, status = rest.partition(":")
+    return (int(seq) if seq.isdigit() else 0), identity, status

@@ -1,0 +1,316 @@
+"""Drafts of runs: kept on the server as they were typed, checked at each change.
+
+A draft is a preset, the fields that were set, and what a YAML editor holds while it is wrong. It
+survives reload and restart; several have names. Checking is light and answers at once; what a run
+would do and need comes from the warm process.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tunery.config import settings
+from tunery.config.config import Config
+from tunery.data import catalog
+from tunery.errors import ConfigError, ModelError, TuneryError, UnknownName
+from tunery.i18n import t
+from tunery.models.resolve import resolve
+from tunery.runs import store
+from tunery.services.settings import _advice, _blanks, _filled, _remedies, _showing
+from tunery.services.settings._filled import Filled, Wrong
+from tunery.state.database import database
+from tunery.workers import warm
+
+FIRST = "draft"
+LONGEST_NAME = 60
+MOST_FIELDS = 500
+MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One draft.
+
+    Args:
+        name: Its name.
+        preset: The preset it starts from.
+        fields: What was set, by path, as it was typed.
+        yaml: What the YAML editor holds while it is wrong; empty otherwise.
+        updated: When it was last changed, seconds since 1970; 0 for one that was never saved.
+    """
+
+    name: str
+    preset: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    yaml: str = ""
+    updated: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the REST API."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CheckedDraft:
+    """What is known of a draft at once.
+
+    Args:
+        draft: The draft.
+        filled: Its values and what is wrong with them.
+        blanks: Placeholders of its datasets.
+        fetch: The model that must be fetched first; empty where it is here.
+        ahead: How many runs are before it.
+    """
+
+    draft: Draft
+    filled: Filled
+    blanks: list[_blanks.Blank]
+    fetch: str
+    ahead: int
+
+    @property
+    def empty(self) -> list[str]:
+        """Names of the placeholders that nobody filled."""
+        if _blanks.accepted(self.filled.config):
+            return []
+        return [blank.name for blank in self.blanks if not blank.value]
+
+    @property
+    def can_plan(self) -> bool:
+        """Whether the warm process can be asked."""
+        return self.filled.config is not None and not self.empty and not self.fetch
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the REST API and the page."""
+        config = self.filled.config
+        return {
+            "draft": self.draft.as_dict(),
+            "values": {path: asdict(shown) for path, shown in self.filled.shown.items()},
+            "errors": {path: asdict(wrong) for path, wrong in self.filled.errors.items()},
+            "blanks": [asdict(blank) for blank in self.blanks],
+            "empty": self.empty,
+            "fetch": self.fetch,
+            "ahead": self.ahead,
+            "can_plan": self.can_plan,
+            "command": _filled.command(self.filled.words),
+            "yaml": self.draft.yaml or _filled.yaml(self.filled),
+            "diff": [] if config is None else _diff(config),
+            "warnings": list(self.filled.warnings),
+        }
+
+
+def list_drafts() -> list[dict[str, Any]]:
+    """Names of the drafts and when they were changed, newest first."""
+    rows = database().read("SELECT name, updated FROM drafts ORDER BY updated DESC")
+    return [{"name": row["name"], "updated": row["updated"]} for row in rows]
+
+
+def get_draft(name: str) -> Draft | None:
+    """The draft of that name; None where there is none."""
+    rows = database().read("SELECT * FROM drafts WHERE name = ?", (name,))
+    if not rows:
+        return None
+    kept = json.loads(rows[0]["config"])
+    extra = json.loads(rows[0]["extra"])
+    return Draft(
+        name,
+        kept.get("preset"),
+        kept.get("fields") or {},
+        extra.get("yaml", ""),
+        rows[0]["updated"],
+    )
+
+
+def last_draft() -> Draft:
+    """The draft that was changed last; an empty one where there is none."""
+    names = list_drafts()
+    return (get_draft(names[0]["name"]) if names else None) or Draft(FIRST)
+
+
+def put_draft(draft: Draft) -> Draft:
+    """Keep a draft, right or wrong.
+
+    Raises:
+        ConfigError: Its name cannot be one, or it is larger than a draft can be.
+    """
+    checked_draft_name(draft.name)
+    config = json.dumps(
+        {"preset": draft.preset, "fields": dict(draft.fields)}, ensure_ascii=False, allow_nan=False
+    )
+    if len(draft.fields) > MOST_FIELDS or len(config) + len(draft.yaml) > MOST_BYTES:
+        raise ConfigError(t("These settings are larger than a draft can be."), code="too_large")
+    now = time.time()
+    with database().write() as db:
+        db.execute(
+            "INSERT OR REPLACE INTO drafts (name, config, extra, updated) VALUES (?, ?, ?, ?)",
+            (draft.name, config, json.dumps({"yaml": draft.yaml}), now),
+        )
+    return Draft(draft.name, draft.preset, draft.fields, draft.yaml, now)
+
+
+def put_draft_yaml(name: str, text: str) -> tuple[Draft, Wrong | None]:
+    """Replace a draft by a settings file's text; a wrong text is kept until it is right.
+
+    Returns:
+        The draft, and what is wrong with the text.
+    """
+    before = get_draft(name) or Draft(name)
+    try:
+        preset, fields = _filled.fields_of(text) if text.strip() else (None, {})
+    except (ConfigError, UnknownName) as error:
+        draft = put_draft(Draft(name, before.preset, before.fields, text))
+        return draft, Wrong(error.message, error.fix)
+    return put_draft(Draft(name, preset, fields)), None
+
+
+def make_draft(name: str, *, run: str = "", yaml: str = "", preset: str | None = None) -> Draft:
+    """Make a draft under a free name: empty, from a run's settings, from YAML or from a preset.
+
+    Raises:
+        TuneryError: There is no such run, or the YAML is wrong.
+    """
+    fields: dict[str, Any] = {}
+    if run:
+        fields = _filled.fields_of_config(_showing.named(run))
+    elif yaml:
+        preset, fields = _filled.fields_of(yaml)
+    return put_draft(Draft(free_name(name or run or FIRST), preset, fields))
+
+
+def rename_draft(name: str, to: str) -> Draft:
+    """Give a draft another name.
+
+    Raises:
+        UnknownName: There is no such draft.
+        ConfigError: The name is taken, or cannot be one.
+    """
+    checked_draft_name(to)
+    if get_draft(name) is None:
+        raise no_such_draft(name)
+    if get_draft(to) is not None:
+        raise ConfigError(t("There is a draft {name!r} already.", name=to), code="exists")
+    with database().write() as db:
+        db.execute("UPDATE drafts SET name = ? WHERE name = ?", (to, name))
+    found = get_draft(to)
+    assert found is not None
+    return found
+
+
+def delete_draft(name: str) -> None:
+    """Forget a draft.
+
+    Raises:
+        UnknownName: There is none of that name.
+    """
+    with database().write() as db:
+        gone = db.execute("DELETE FROM drafts WHERE name = ?", (name,)).rowcount
+    if not gone:
+        raise no_such_draft(name)
+
+
+def check_draft(draft: Draft) -> CheckedDraft:
+    """Find out at once what is wrong and what is missing."""
+    found = _filled.fill_form(draft.preset, draft.fields)
+    errors = dict(found.errors)
+    words = found.shown["data.train"].value
+    datasets = list(words) if isinstance(words, list) else _filled.names(words)
+    folder = found.config.data.catalog if found.config else None
+    for name in datasets:
+        try:
+            catalog.find(_blanks.without_weight(name), catalog=folder)
+        except TuneryError as error:
+            errors.setdefault("data.train", Wrong(error.message, error.fix))
+    fetch = ""
+    try:
+        resolve(str(found.shown["model.name"].value))
+    except ModelError as error:
+        if error.fields.get("remedy") == "pull":
+            fetch = str(error.fields["target"])
+        else:
+            errors.setdefault("model.name", Wrong(error.message, error.fix))
+    loaded = None if errors else found.loaded
+    found = Filled(found.words, found.shown, errors, loaded, found.warnings)
+    variables = _filled.table(found.shown["data.variables"].value)
+    return CheckedDraft(
+        draft=draft,
+        filled=found,
+        blanks=_blanks.of(datasets, variables, catalog_dir=folder),
+        fetch=fetch,
+        ahead=sum(run.is_live for run in store.list_runs()),
+    )
+
+
+def plan_draft(
+    checked: CheckedDraft, *, measure: bool = False, timeout_seconds: float = warm.TIMEOUT_SECONDS
+) -> dict[str, Any]:
+    """Ask the warm process what a draft's run would be; the newest question of a draft wins.
+
+    Returns:
+        ``plan``, ``remarks`` and ``hints``.
+
+    Raises:
+        TuneryError: Something is wrong with the request, with its remedies.
+    """
+    config = checked.filled.config
+    assert config is not None
+    try:
+        made = warm.ask(
+            "plan",
+            lane=f"draft {checked.draft.name}",
+            timeout_seconds=timeout_seconds,
+            words=checked.filled.words,
+            measure=measure,
+        )
+    except warm.Superseded:
+        raise
+    except TuneryError as error:
+        raise _remedies.with_remedies(error) from error
+    return {
+        "plan": made,
+        "remarks": [remark.as_dict() for remark in _advice.remarks(config, made)],
+        "hints": _advice.hints(config, made),
+    }
+
+
+def checked_draft_name(name: str) -> str:
+    """Return the name if it can be a draft's.
+
+    Raises:
+        ConfigError: It is empty, too long, or has characters that no address can have.
+    """
+    usable = name.strip() == name and 0 < len(name) <= LONGEST_NAME and name.isprintable()
+    if not usable or "/" in name or name in (".", ".."):
+        raise ConfigError(
+            t("{name!r} cannot be a draft's name.", name=name[:LONGEST_NAME]),
+            fix=t("Use up to {n} characters, and no slash.", n=LONGEST_NAME),
+        )
+    return name
+
+
+def free_name(wanted: str) -> str:
+    """Add a number to a name that is taken."""
+    wanted = wanted[: LONGEST_NAME - 4]
+    taken = {row["name"] for row in list_drafts()}
+    tries = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, len(taken) + 3))
+    return next(name for name in tries if name not in taken)
+
+
+def no_such_draft(name: str) -> UnknownName:
+    """The error for a draft that is not there."""
+    return UnknownName(t("There is no draft {name!r}.", name=name), code="unknown")
+
+
+def _diff(config: Config) -> list[dict[str, Any]]:
+    """Settings that are not the defaults: what it is, what it would be."""
+    return [
+        {"path": each.path, "left": _written(each.left), "right": _written(each.right)}
+        for each in _showing.compare(Config(), config)
+    ]
+
+
+def _written(value: Any) -> str:
+    return "–" if value is None else settings.show(value)

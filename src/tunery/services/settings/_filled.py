@@ -1,0 +1,314 @@
+"""A filled-in form: what a browser's fields mean, as the words of a command line.
+
+A field's value is what a person typed (text), a switch (bool), a list of names or a table of
+names. It becomes ``--section.field=value`` and goes through the one loader, so the page, the
+command it shows and a terminal can never disagree. Wrong values are kept as they were typed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunery.config import flags, layers, load, rules, settings
+from tunery.config.config import Config
+from tunery.config.frozen import to_yaml
+from tunery.errors import ConfigError, UnknownName
+from tunery.i18n import t
+from tunery.services.settings import _forms
+
+Fields = Mapping[str, Any]
+
+_PLAIN_ITEM = re.compile(r"[^\s,\[\]{}\"'#]+")
+_PLAIN_NAME = re.compile(r"\w+")
+_GROUPED = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a field shows: its value, and its origin: ``default``, ``preset`` or ``set``."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What stands under a field."""
+
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A form and what came of it.
+
+    Args:
+        words: The settings as the words of a command line.
+        shown: What each field shows, by path.
+        errors: What is wrong, by the path of the field; under the empty path what fits no field.
+        loaded: The settings; None while something is wrong with them.
+        warnings: What is allowed and unwise.
+    """
+
+    words: list[str]
+    shown: dict[str, Shown]
+    errors: dict[str, Wrong] = field(default_factory=dict[str, Wrong])
+    loaded: load.Loaded | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> Config | None:
+        """The settings; None while something is wrong."""
+        return self.loaded.config if self.loaded else None
+
+
+def fill_form(preset: str | None, fields: Fields) -> Filled:
+    """Read a form.
+
+    Args:
+        preset: The preset to start from.
+        fields: Values by path of those settings that were set; settings of a ``type`` that is not
+            chosen are left out of account, and an unknown name is an error.
+    """
+    errors: dict[str, Wrong] = {}
+    if preset is not None and preset not in layers.preset_names():
+        errors[""] = Wrong(t("The preset {name!r} does not exist any more.", name=preset))
+        preset = None
+    given, words = active(preset, fields), []
+    for path, value in given.items():
+        try:
+            words += words_of(path, value)
+        except ConfigError as error:
+            errors[path] = Wrong(error.message, error.fix)
+    words = [*([f"--preset={preset}"] if preset else []), *words]
+    shown = _shown(preset, words, given)
+    try:
+        loaded = load.from_tokens(words)
+        rules.check(loaded.config)
+    except (ConfigError, UnknownName) as error:
+        for path, wrong in explained(error).items():
+            errors.setdefault(path, wrong)
+        return Filled(words, shown, errors)
+    return Filled(words, shown, errors, None if errors else loaded, loaded.warnings)
+
+
+def active(preset: str | None, fields: Fields) -> dict[str, Any]:
+    """Keep the fields that the chosen types have."""
+    merged = layers.Merged()
+    if preset:
+        merged.add(layers.preset_layer(preset))
+    merged.fill_types()
+    types = {
+        section: fields.get(f"{section}.type") or merged.values[section]["type"]
+        for section in settings.tagged()
+    }
+    found: dict[str, Any] = {}
+    for path, value in fields.items():
+        known = settings.by_path().get(path, ())
+        if not known or any(s.variant in (None, types.get(s.section)) for s in known):
+            found[path] = value
+    return found
+
+
+def words_of(path: str, value: Any) -> list[str]:
+    """Write one field as words of a command line.
+
+    Raises:
+        ConfigError: The text of a table has a line that is no ``name: value``.
+    """
+    found = settings.by_path().get(path)
+    if not found:
+        return [f"--{path}={value}"]
+    setting = found[0]
+    if isinstance(value, bool):
+        return [f"--{path}={'true' if value else 'false'}"]
+    if setting.is_dict:
+        given = value if isinstance(value, Mapping) else _table(str(value))
+        pairs = {str(name): str(each) for name, each in given.items() if str(each).strip()}
+        if pairs and all(map(_PLAIN_NAME.fullmatch, pairs)):
+            return [f"--{path}.{name}={each}" for name, each in pairs.items()]
+        return [f"--{path}={json.dumps(pairs, ensure_ascii=False)}"]
+    if setting.is_list and not setting.takes(tuple):
+        items = _items(value, setting)
+        if items and not setting.whole_text and all(map(_PLAIN_ITEM.fullmatch, items)):
+            return [f"--{path}={','.join(items)}"]
+        return [f"--{path}={json.dumps(items, ensure_ascii=False)}"]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+    if text == "" and settings.optional(setting.annotation):
+        return [f"--{path}=null"]
+    if setting.takes(int, float, tuple):
+        text = unicodedata.normalize("NFKC", text)
+        text = text.replace(",", "") if _GROUPED.fullmatch(text) else text
+    return [f"--{path}={text}"]
+
+
+def command(words: list[str]) -> str:
+    """Write the command that starts the same run from a terminal."""
+    parts = ["tunery", "train"]
+    for word in words:
+        name, _, value = word.partition("=")
+        joined = not value or value.startswith("-")
+        parts += [shlex.quote(word)] if joined else [name, shlex.quote(value)]
+    return " ".join(parts)
+
+
+def yaml(filled: Filled) -> str:
+    """Write what was set as a settings file; defaults are left out."""
+    values = flags.parse([w for w in filled.words if not w.startswith("--preset=")]).values
+    if filled.config is not None:
+        typed = filled.config.model_dump(mode="json")
+        values = _retyped(values, typed)
+    preset = next((w.partition("=")[2] for w in filled.words if w.startswith("--preset=")), None)
+    head: dict[str, Any] = {"preset": preset} if preset else {}
+    return to_yaml({**head, **values}) if head or values else ""
+
+
+def fields_of(text: str, name: str = "YAML") -> tuple[str | None, dict[str, Any]]:
+    """Turn a settings file into a preset and fields.
+
+    Raises:
+        ConfigError: Something is wrong with it; with its lines.
+    """
+    loaded = load.from_text(text, name)
+    values = loaded.config.model_dump(mode="json")
+    found = {
+        setting.path: _forms.shown(setting, settings.value_at(values, setting.path))
+        for setting in settings.walk()
+        if loaded.origins.get(setting.path, "").startswith(f"{name} ") and _has(values, setting)
+    }
+    found.pop("preset", None)
+    return loaded.config.preset, found
+
+
+def fields_of_values(values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Turn settings as a REST client gives them into a preset and fields.
+
+    Raises:
+        ConfigError: Something is wrong with them.
+    """
+    return fields_of(to_yaml(values), "config") if values else (None, {})
+
+
+def fields_of_config(config: Config) -> dict[str, Any]:
+    """Give the fields in which a config differs from the defaults."""
+    values = config.model_dump(mode="json")
+    return {
+        setting.path: _forms.shown(setting, settings.value_at(values, setting.path))
+        for setting in settings.walk()
+        if setting.path != "preset"
+        and _has(values, setting)
+        and settings.value_at(values, setting.path) != setting.default
+    }
+
+
+def explained(error: ConfigError | UnknownName) -> dict[str, Wrong]:
+    """Sort the problems of a request by the field they belong to."""
+    problems = error.fields.get("problems")
+    if not problems:
+        return {"": Wrong(error.message, error.fix)}
+    found: dict[str, Wrong] = {}
+    for problem in problems:
+        owner = settings.find(problem["setting"])
+        path = owner.path if owner is not None else ""
+        found.setdefault(
+            path, Wrong(_short(problem["message"], problem["setting"]), problem["fix"])
+        )
+    return found
+
+
+def _shown(preset: str | None, words: list[str], given: Fields) -> dict[str, Shown]:
+    merged = layers.Merged()
+    if preset:
+        merged.add(layers.preset_layer(preset))
+    merged.add(layers.Layer("", flags.parse(words).values))
+    merged.fill_types()
+    found: dict[str, Shown] = {}
+    for setting in settings.walk():
+        if not _has(merged.values, setting) or setting.path == "preset":
+            continue
+        origin = merged.origin(setting.path)
+        if setting.path in given:
+            found[setting.path] = Shown(_as_shown(setting, given[setting.path]), "set")
+        elif origin == layers.DEFAULT:
+            value = settings.value_at(merged.values, setting.path)
+            kept = setting.default if value is None else value
+            found[setting.path] = Shown(_forms.shown(setting, kept), "default")
+        else:
+            value = settings.value_at(merged.values, setting.path)
+            origin = "preset" if origin.startswith("preset ") else "set"
+            found[setting.path] = Shown(_forms.shown(setting, value), origin)
+    return found
+
+
+def _as_shown(setting: settings.Setting, value: Any) -> Any:
+    return value if isinstance(value, str | bool) else _forms.shown(setting, value)
+
+
+def _has(values: Mapping[str, Any], setting: settings.Setting) -> bool:
+    if setting.variant is None:
+        return True
+    section = values.get(setting.section)
+    return isinstance(section, Mapping) and section.get("type") == setting.variant
+
+
+def names(text: str) -> list[str]:
+    """The names in the text of a list: separated by commas or lines."""
+    parts = (part for line in text.splitlines() for part in re.split(r"[,，、]", line))
+    return [part.strip() for part in parts if part.strip()]
+
+
+def table(value: Any) -> dict[str, str]:
+    """The names and values of a table field; what cannot be read is left out."""
+    if isinstance(value, Mapping):
+        return {str(name): str(each) for name, each in value.items()}
+    lines = (line.replace("：", ":", 1).partition(":") for line in str(value).splitlines())
+    return {name.strip(): each.strip() for name, colon, each in lines if colon}
+
+
+def _items(value: Any, setting: settings.Setting) -> list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    if not setting.whole_text:
+        return names(str(value))
+    return [line.strip() for line in str(value).splitlines() if line.strip()]
+
+
+def _table(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, colon, value = line.replace("：", ":", 1).partition(":")
+        if not colon or not name.strip():
+            raise ConfigError(
+                t("{line!r}: a name, a colon and a value are expected.", line=line.strip()[:60]),
+                fix=t("One a line, such as name: Tuna"),
+            )
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _retyped(given: Mapping[str, Any], typed: Any) -> dict[str, Any]:
+    """Take each value that was given with the type that the config has it in."""
+    return {
+        name: _retyped(value, typed[name])
+        if isinstance(value, dict) and isinstance(typed.get(name), dict)
+        else typed.get(name, value)
+        for name, value in given.items()
+    }
+
+
+def _short(message: str, path: str) -> str:
+    """Leave out the setting's name where it stands first: its field stands right above."""
+    for head in (f"--{path}: ", f"{path}: ", f"{path} "):
+        if message.startswith(head):
+            rest = message.removeprefix(head).removeprefix(head)
+            return rest[:1].upper() + rest[1:]
+    return message

@@ -1,0 +1,220 @@
+"""DPO and KTO: TRL's numbers on the same batch, however it is divided, and runs that resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from tests.train import tiny
+from tests.train.test_resume import run_in_two
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tunery.config.config import Config
+from tunery.config.frozen import with_types
+from tunery.data.collate import collate_groups
+from tunery.data.groups import RowGroup, TokenRow
+from tunery.data.rows import Rows
+from tunery.methods.base import combine
+from tunery.policy.policy import Policy
+from tunery.policy.shortcuts import prepare
+
+TRL = Path(__file__).parents[1] / "data" / "trl"
+NUMBERS: dict[str, Any] = json.loads((TRL / "numbers.json").read_text())
+DIVISIONS = {"whole": [[0, 1, 2, 3]], "halves": [[0, 1], [2, 3]], "alone": [[0], [1], [2], [3]]}
+
+
+def row(prompt: list[int], answer: list[int]) -> TokenRow:
+    ids = np.array([*prompt, *answer], dtype=np.int32)
+    mask = np.arange(len(ids)) >= len(prompt)
+    return TokenRow(ids, mask)
+
+
+def pairs() -> list[RowGroup]:
+    return [RowGroup((row(p, good), row(p, bad))) for p, good, bad in NUMBERS["pairs"]]
+
+
+def labelled() -> list[RowGroup]:
+    return [
+        RowGroup((row(p, answer),), {"label": float(label)})
+        for p, answer, label in NUMBERS["labelled"]
+    ]
+
+
+def mismatched() -> list[RowGroup]:
+    """TRL's pairing: each prompt with the answer before its own."""
+    answers = [answer for _, answer, _ in NUMBERS["labelled"]]
+    told = enumerate(NUMBERS["labelled"])
+    return [RowGroup((row(p, answers[i - 1]),)) for i, (p, _, _) in told]
+
+
+def policy() -> Policy:
+    base: Any = LlamaForCausalLM(LlamaConfig(**NUMBERS["shape"]))
+    base.load_state_dict(load_file(TRL / "base.safetensors"), strict=False)
+    base.tie_weights()
+    model: Any = get_peft_model(base, LoraConfig(**NUMBERS["lora"]))
+    set_peft_model_state_dict(model, load_file(TRL / "lora.safetensors"))
+    prepare(model)
+    return Policy(model.train(), off=model.disable_adapter)
+
+
+def method(**settings: Any) -> Any:
+    return Config.model_validate(with_types({"method": settings})).method.make()
+
+
+def learn(made: Any, groups: list[RowGroup], division: list[list[int]]) -> Any:
+    """Loss, measures and gradients of one step over micro batches."""
+    trained = policy()
+    beside = [collate_groups(mismatched())] if made.config.type == "kto" else []
+    with torch.no_grad():
+        facts = made.before_step(trained, beside)
+    units: dict[str, int] = {}
+    for group in groups:
+        for name, count in made.units(group).items():
+            units[name] = units.get(name, 0) + count
+    loss, sums = 0.0, {}
+    for members in division:
+        found = [groups[i] for i in members if i < len(groups)]
+        if not found:
+            continue
+        part = made.loss(trained, collate_groups(found), facts)
+        mean = combine(part.total, units)
+        mean.backward()
+        loss += float(mean.detach())
+        for name, (total, count) in part.sums.items():
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = (before[0] + float(total), before[1] + float(count))
+    gradients = {
+        name.replace(".default", ""): p.grad
+        for name, p in trained.model.named_parameters()
+        if p.grad is not None
+    }
+    return loss, {name: total / count for name, (total, count) in sums.items()}, gradients
+
+
+SHOWN = {
+    "dpo": {
+        "rewards/chosen": "reward_chosen",
+        "rewards/rejected": "reward_rejected",
+        "rewards/margins": "reward_margin",
+        "rewards/accuracies": "reward_accuracy",
+        "logps/chosen": "logprob_chosen",
+        "logps/rejected": "logprob_rejected",
+    },
+    "kto": {"rewards/chosen": "reward_desirable", "rewards/rejected": "reward_undesirable",
+            "kl": "kl"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("division", DIVISIONS.values(), ids=DIVISIONS.keys())
+@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_the_numbers_are_those_of_trl_however_the_batch_is_divided(
+    name: str, case: int, division: list[list[int]]
+) -> None:
+    told = NUMBERS[name][case]
+    settings = {key: told[key] for key in told if key not in ("loss", "metrics")}
+    groups = pairs() if name == "dpo" else labelled()
+    loss, measures, gradients = learn(method(type=name, **settings), groups, division)
+    assert loss == pytest.approx(told["loss"], abs=1e-5)
+    compared = {ours: told["metrics"][theirs] for theirs, ours in SHOWN[name].items()
+                if theirs in told["metrics"]}  # fmt: skip
+    assert len(compared) >= 3
+    assert {key: measures[key] for key in compared} == pytest.approx(compared, abs=1e-5)
+    expected = {
+        key.removeprefix(f"{name}{case}/"): value
+        for key, value in load_file(TRL / "gradients.safetensors").items()
+        if key.startswith(f"{name}{case}/")
+    }
+    assert gradients.keys() == expected.keys()
+    for key, gradient in gradients.items():
+        assert torch.allclose(gradient, expected[key], atol=1e-5, rtol=0), key
+
+
+def prefer(count: int = 12, *, seed: int = 5) -> Rows:
+    """Pairs that can be learned: counting upwards is better than downwards."""
+    generator = np.random.default_rng(seed)
+    groups = []
+    for _ in range(count):
+        start = int(generator.integers(20, 60))
+        prompt = [start, start + 1, start + 2]
+        up = [start + 3 + i for i in range(int(generator.integers(2, 6)))]
+        down = [start - 1 - i for i in range(int(generator.integers(2, 6)))]
+        groups.append(RowGroup((row(prompt, up), row(prompt, down))))
+    return Rows.of_groups(groups)
+
+
+def judged(count: int = 16, *, seed: int = 6) -> Rows:
+    groups = []
+    for i, pair in enumerate(prefer(count, seed=seed).group(n) for n in range(count)):
+        groups.append(RowGroup((pair.rows[i % 2],), {"label": float(i % 2 == 0)}))
+    return Rows.of_groups(groups)
+
+
+DATA = {"dpo": prefer, "kto": judged}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(
+    tmp_path: Path, name: str, adapter: str, dtype: torch.dtype
+) -> None:
+    settings = tiny.config(
+        method={"type": name},
+        adapter={"type": adapter, **({"rank": 4, "dropout": 0.1} if adapter == "lora" else {})},
+        optim={"learning_rate": 1e-3},
+        train={"batch_size": 4, "max_steps": 6, "num_epochs": 9, "micro_batch_tokens": 40,
+               "num_threads": 1},
+        evaluate={"every": 3},
+    )  # fmt: skip
+    parts = {"data": DATA[name](), "held_out": DATA[name](6, seed=9), "dtype": dtype}
+    assert tiny.run(tmp_path / "whole", settings, **parts) == "finished"
+    run_in_two(tmp_path / "cut", settings, 3, **parts)
+    assert tiny.digest(tmp_path / "cut") == tiny.digest(tmp_path / "whole")
+    assert tiny.history(tmp_path / "cut") == tiny.history(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_what_is_preferred_is_learned_and_told(tmp_path: Path, name: str) -> None:
+    settings = tiny.config(
+        method={"type": name},
+        adapter={"type": "lora", "rank": 4},
+        optim={"learning_rate": 2e-2},
+        train={"batch_size": 4, "num_epochs": 12, "micro_batch_tokens": 200, "num_threads": 1},
+        evaluate={"every": "epoch"},
+    )
+    tiny.run(tmp_path, settings, data=DATA[name](24), held_out=DATA[name](8, seed=9))
+    plan = tiny.events(tmp_path, "plan")[0]
+    declared = {measure["name"] for measure in plan["measures"]}
+    steps, evals = tiny.events(tmp_path, "step"), tiny.events(tmp_path, "eval")
+    assert {"loss", *steps[-1]["measures"]} == declared
+    assert {"loss", *evals[-1]["measures"]} == declared
+    assert evals[-1]["loss"] < evals[0]["loss"]
+    if name == "dpo":
+        assert evals[-1]["measures"]["reward_accuracy"] > 0.9
+    else:
+        told = evals[-1]["measures"]
+        assert told["reward_desirable"] > told["reward_undesirable"]
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_a_kept_reference_gives_the_numbers_of_a_live_one(tmp_path: Path, name: str) -> None:
+    """An adapter that can be taken off, and one that the engine is told cannot."""
+    settings = tiny.config(
+        method={"type": name}, adapter={"type": "lora", "rank": 4},
+        train={"batch_size": 4, "max_steps": 4, "micro_batch_tokens": 40, "num_threads": 1},
+    )  # fmt: skip
+    tiny.run(tmp_path / "live", settings, data=DATA[name]())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tunery.adapters.lora.Lora.off", lambda self, model: None)
+        tiny.run(tmp_path / "kept", settings, data=DATA[name]())
+    assert (tmp_path / "kept" / "reference-train.safetensors").exists()
+    assert not list((tmp_path / "live").glob("reference-*"))
+    losses = [[e["loss"] for e in tiny.events(tmp_path / n, "step")] for n in ("live", "kept")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
