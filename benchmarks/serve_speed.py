@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tunery.decode.engine import quiet
 
 from tunery.decode.fast.model import FastModel, Part
-from tunery.models.load import DTYPES, load_model
-from tunery.models.resolve import ensure
+from tunery.models.load import DTYPES, load_model, quiet
+from tunery.models.ensure import ensure
 
 PROMPT = [(7 * i * i + 3) % 40000 for i in range(40)]
 

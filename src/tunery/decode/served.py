@@ -25,7 +25,14 @@ from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
-from tunery.models.load import load_model, load_tokenizer, pick_device, pick_dtype, quiet
+from tunery.models.load import (
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    quiet,
+    shared_tokenizer,
+)
 
 KEPT_SHARE = 0.05
 """Of the free memory, for prompts kept for the next turn."""
@@ -52,7 +59,7 @@ class ServedModel:
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         with ThreadPoolExecutor(1) as beside:
-            tokenizer = beside.submit(load_tokenizer, folder)
+            tokenizer = beside.submit(shared_tokenizer, folder)
             self._load(fast=fast)
             self.tokenizer = tokenizer.result()
         self.template = ChatTemplate.load(self.tokenizer)

@@ -7,6 +7,7 @@ folder is not fetched.
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from pathlib import Path
@@ -115,6 +116,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             fix=t("Download the model's tokenizer files again."),
             path=folder,
         ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def shared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """As ``load_tokenizer``, one for all who ask in this process; nobody may change it."""
+    return load_tokenizer(folder)
 
 
 def _is_plain_tokenizer(folder: Path) -> bool:

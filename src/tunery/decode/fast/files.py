@@ -1,8 +1,9 @@
 """A llama-like model for the fast pass, read from its files without transformers.
 
 transformers takes 2 to 3 seconds to import what a model needs; the fast pass needs its weights and
-two numbers. What it computes was compared with transformers' own module when the model was loaded
-whole (``remember``); a model, a processor or a library that was not compared is loaded whole.
+two numbers. When the model was loaded whole its weights were checked, and what the fast pass
+computes was compared with transformers' own module (``remember``); a model, a processor or a
+library of which that is not known is loaded whole.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from torch import Tensor, nn
 
 from tunery import __version__, env
 from tunery.models import files
-from tunery.models.load import check_finite
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         What ``FastModel`` reads of a module of transformers, under the same names.
 
     Raises:
-        ModelError: A weight is missing, broken or not finite.
+        ModelError: A weight file is missing or broken.
         KeyError: A tensor that is needed has another name.
     """
     config = _config(files.read_json(folder / files.CONFIG))
@@ -118,7 +118,6 @@ def _tensors(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
     for path in files.check_weights(folder).files:
         with safe_open(path, framework="pt") as opened:
             found |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    check_finite(folder, found)
     return {name: tensor.to(device=device, dtype=dtype) for name, tensor in found.items()}
 
 
