@@ -91,7 +91,7 @@ def make_adapter(folder: Path, path: Path) -> Path:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     settings = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    get_peft_model(model, settings).save_pretrained(path)
+    get_peft_model(model, settings).save_pretrained(str(path))
     return path
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from tunery.decode.fast.model import FastModel, Part
-from tunery.models.load import DTYPES, load_model, quiet
 from tunery.models.ensure import ensure
+from tunery.models.load import DTYPES, load_model, quiet
 
 PROMPT = [(7 * i * i + 3) % 40000 for i in range(40)]
 

@@ -43,7 +43,9 @@ def fitting(
         if shorter is None:
             if len(ids) < context_length:
                 return kept, ids
-            raise too_long(len(ids), context_length)
+            error = too_long(len(ids), context_length)
+            error.fix = t("Shorten it, or start anew with /reset.")
+            raise error
         kept = shorter
 
 

@@ -83,14 +83,13 @@ class LocalEngine:
         worn = await asyncio.to_thread(self._attached, adapter)
         queue = _Queue()
         job = self.scheduler.score(checked, adapter=worn, emit=queue.tell, failed=queue.tell)
-        found: Scored | None = None
         try:
-            while found is None:
-                found = next((n for n in await queue.next() if isinstance(n, Scored)), None)
+            while True:
+                for news in await queue.next():
+                    if isinstance(news, Scored):
+                        return news.logprobs
         finally:
-            if found is None:
-                self.scheduler.cancel(job)
-        return found.logprobs
+            self.scheduler.cancel(job)  # harmless where it has ended
 
     async def status(self) -> EngineStatus:
         """What it says of itself."""

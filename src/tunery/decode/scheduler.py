@@ -281,8 +281,12 @@ class Scheduler:
         self.model.prefixes.clear()
 
     def _interrupt(self) -> None:
-        for job in [*self.batch.jobs(), *(job for job, _ in self._waiting)]:
-            job.emit([Ended(i, "interrupted", 0, 0.0, 0.0) for i in range(len(job.choosers))])
+        running = [(job, self._failed.get(id(job))) for job in self.batch.jobs()]
+        for job, failed in [*running, *self._waiting]:
+            if job.choosers:
+                job.emit([Ended(i, "interrupted", 0, 0.0, 0.0) for i in range(len(job.choosers))])
+            elif failed is not None:
+                failed(_gone())
         for run in self._calls:
             run()
 

@@ -60,8 +60,10 @@ class ServedModel:
         self.dtype = pick_dtype(dtype, self.device)
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(shared_tokenizer, folder)
-            self._load(fast=fast)
-            self.tokenizer = tokenizer.result()
+            try:
+                self._load(fast=fast)
+            finally:  # where both are broken, the tokenizer is what is told
+                self.tokenizer: Any = tokenizer.result()
         self.template = ChatTemplate.load(self.tokenizer)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
         self.general = GeneralModel(lambda adapter: self.switch.wear(adapter))

@@ -27,7 +27,7 @@ from tunery.runs.folder import open_run
 from tunery.types import Example
 
 if TYPE_CHECKING:
-    from tunery.services.chat._local import Speaker
+    from tunery.services.chat import Speaker
 
 MAX_MODELS = 4
 MAX_ROWS = 2000
