@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -20,7 +20,6 @@ from tunery.decode.fast import files as fast_files
 from tunery.decode.fast.lora import LoraLayers, is_plain_lora
 from tunery.decode.fast.model import FastModel, matches, understood
 from tunery.decode.general import GeneralModel
-from tunery.decode.grammar import Grammars
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
@@ -33,6 +32,9 @@ from tunery.models.load import (
     quiet,
     shared_tokenizer,
 )
+
+if TYPE_CHECKING:
+    from tunery.decode.grammar import Grammars
 
 KEPT_SHARE = 0.05
 """Of the free memory, for prompts kept for the next turn."""
@@ -54,12 +56,11 @@ class ServedModel:
     def __init__(
         self, folder: Path, *, dtype: str = "auto", device: str = "auto", fast: bool = True
     ) -> None:
-        quiet()
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         with ThreadPoolExecutor(1) as beside:
-            tokenizer = beside.submit(shared_tokenizer, folder)
+            tokenizer = beside.submit(_tokenizer, folder)
             try:
                 self._load(fast=fast)
             finally:  # where both are broken, the tokenizer is what is told
@@ -163,6 +164,8 @@ class ServedModel:
     def grammars(self) -> Grammars:
         """The maker of schema matchers, made at first use."""
         if self._grammars is None:
+            from tunery.decode.grammar import Grammars
+
             self._grammars = Grammars(self.tokenizer, self.template.stop_id)
         return self._grammars
 
@@ -189,6 +192,12 @@ class ServedModel:
         if not own.chat_template or len(own) != len(self.tokenizer):
             return None
         return ChatTemplate.load(own)
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer, and with it the import of transformers, which takes as long as the weights."""
+    quiet()
+    return shared_tokenizer(folder)
 
 
 def _stamp(path: Path) -> str:

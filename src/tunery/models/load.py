@@ -17,7 +17,6 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.utils import logging as transformers_logging
 
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-transformers_logging.disable_progress_bar()  # a second's work; its bar would cut through ours
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LIBRARY_ERRORS = (
@@ -43,6 +41,8 @@ FINITE_CHUNK = 2**24
 
 def quiet() -> None:
     """Keep transformers' own bars and remarks out of what people read."""
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\b")
@@ -156,7 +156,9 @@ def load_model(
     weights = files.check_weights(folder)
     code = check_known(folder)
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # a second's work; its bar would cut through ours
     try:
         result: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
