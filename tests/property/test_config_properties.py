@@ -25,7 +25,7 @@ CONFIGS = st.builds(
         {
             "data": {"variables": variables, "train": prompts},
             "evaluate": {"prompts": prompts},
-            "optim": {"learning_rate": rate},
+            "optim": {"type": "adamw", "learning_rate": rate},
             "train": {"seed": seed},
             "adapter": {"type": "lora", "target_modules": modules},
         }

@@ -263,7 +263,10 @@ def test_an_unknown_preset_names_the_known_ones():
     [
         (["--method", "pretrain", "--model.template", "chatml"], "plain text has no template"),
         (["--method", "pretrain", "--data.loss_on", "last"], "every token is trained"),
-        (["--method", "pretrain", "--data.replay.num_prompts", "3"], "needs method.type=sft"),
+        (
+            ["--method", "pretrain", "--data.replay.num_prompts", "3"],
+            "does not go with method.type=pretrain",
+        ),
         (["--evaluate.split", "0.1", "--evaluate.datasets", "a"], "exclude each other"),
         (["--evaluate.patience", "2"], "needs an evaluation"),
         (
@@ -297,9 +300,10 @@ def test_a_run_needs_training_data():
 
 
 def test_an_unusual_learning_rate_is_a_warning_and_no_error():
-    assert "is high for adapter.type=full" in load.from_tokens(["--adapter", "full"]).warnings[0]
+    said = "is unusual for adapter.type=full with method.type=sft; 1e-05 to 5e-05 is usual"
+    assert said in load.from_tokens(["--adapter", "full"]).warnings[0]
     words = ["--optim.learning_rate", "1e-6"]
-    assert "is low for LoRA" in load.from_tokens(words).warnings[0]
+    assert "0.0001 to 0.001 is usual" in load.from_tokens(words).warnings[0]
     assert load.load(preset="full").warnings == ()
 
 

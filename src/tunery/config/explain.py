@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tunery.config import settings
+from tunery.config import annotations, settings
 from tunery.config.config import Config
 from tunery.config.foreign import FOREIGN
 from tunery.errors import ConfigError
@@ -182,7 +182,7 @@ def _explain_all(error: ValidationError, values: Mapping[str, Any], where: Where
 
 def _is_said_once(setting: settings.Setting) -> bool:
     """Whether pydantic complains of its parts one by one: a union, a fixed list of numbers."""
-    return len(settings.alternatives(setting.annotation)) > 1 or setting.takes(tuple)
+    return len(annotations.alternatives(setting.annotation)) > 1 or setting.takes(tuple)
 
 
 def _mismatch(setting: settings.Setting, path: str, value: Any, place: str) -> Problem:
@@ -233,7 +233,7 @@ def _expected(setting: settings.Setting, path: str) -> str:
     if path != setting.path:  # one item of a list or dictionary
         return setting.item_type
     words = setting.type
-    if setting.choices and len(settings.alternatives(setting.annotation)) == 1:
+    if setting.choices and len(annotations.alternatives(setting.annotation)) == 1:
         words = t("one of {choices}", choices=", ".join(setting.choices))
     return f"{words} ({setting.bounds})" if setting.bounds else words
 

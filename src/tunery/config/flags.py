@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunery.config import explain, read, settings
+from tunery.config import annotations, explain, read, settings
 from tunery.config.explain import Problem
 from tunery.config.layers import SHORT
 from tunery.errors import ConfigError, did_you_mean
@@ -140,7 +140,7 @@ def _store(values: dict[str, Any], path: str, setting: settings.Setting, text: s
 def _value(text: str, setting: settings.Setting, *, inside: bool) -> Any:
     if inside:
         return text
-    if settings.optional(setting.annotation) and text.lower() in NOTHING:
+    if annotations.optional(setting.annotation) and text.lower() in NOTHING:
         return None
     if setting.is_dict:
         return _flow(text, dict)

@@ -57,10 +57,13 @@ def _describe(
     key: str,
     definitions: dict[str, Any],
     helps: dict[str, str],
+    *,
+    shared: str = "",
 ) -> None:
+    """Write the help of every field into a schema; ``shared`` is the key of what variants share."""
     for name, part in schema["properties"].items():
         here = f"{key}.{name}" if key else name
-        text = helps.get(here) or helps.get(key, "")
+        text = helps.get(here) or helps.get(f"{shared}.{name}") or helps.get(key, "")
         part.pop("title", None)
         part["description"] = text
         for inner in settings.models_of(model.model_fields[name].annotation):
@@ -69,4 +72,4 @@ def _describe(
             definition = definitions[inner.__name__]
             definition["description"] = helps.get(inner_key, "")
             definition.pop("title", None)
-            _describe(definition, inner, inner_key, definitions, helps)
+            _describe(definition, inner, inner_key, definitions, helps, shared=here)

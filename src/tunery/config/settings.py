@@ -13,17 +13,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tunery import i18n
+from tunery.config.annotations import alternatives, type_words
 from tunery.config.base import WholeText, tag
 from tunery.config.config import Config
-from tunery.i18n import t
 
 
 @dataclass(frozen=True)
@@ -196,15 +195,6 @@ def value_at(values: Any, path: str) -> Any:
     return values
 
 
-def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """List the alternatives of a type, None left out: ``int | None`` -> ``(int,)``."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, UnionType):
-        return tuple(a for arg in get_args(annotation) for a in alternatives(arg))
-    return () if annotation is NoneType else (annotation,)
-
-
 def models_of(annotation: Any) -> list[type[BaseModel]]:
     """List the config classes among the alternatives of a type."""
     return [
@@ -212,23 +202,6 @@ def models_of(annotation: Any) -> list[type[BaseModel]]:
         for each in alternatives(annotation)
         if inspect.isclass(each) and issubclass(each, BaseModel)
     ]
-
-
-def optional(annotation: Any) -> bool:
-    """Whether null is accepted."""
-    return NoneType in get_args(annotation)
-
-
-def type_words(annotation: Any) -> str:
-    """Say in words what a type accepts, in the language in force."""
-    words = [_words(each) for each in alternatives(annotation)]
-    if optional(annotation):
-        words.append("null")
-    return (
-        words[0]
-        if len(words) == 1
-        else t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
-    )
 
 
 def under(path: str, prefix: str) -> bool:
@@ -328,29 +301,6 @@ def _type_setting(
         bounds="",
         english=_sentence(info.description),
     )
-
-
-def _words(kind: Any) -> str:
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return ", ".join(str(arg) for arg in args)
-    if origin is list:
-        return t("a list of {kind}", kind=_words(args[0]))
-    if origin is dict:
-        return t("names with {kind}", kind=_words(args[1]))
-    if origin is tuple:
-        return t("a list of {count} numbers", count=len(args))
-    match kind:
-        case _ if kind is bool:
-            return t("true or false")
-        case _ if kind is int:
-            return t("a whole number")
-        case _ if kind is float:
-            return t("a number")
-        case _ if kind is Path:
-            return t("a path")
-        case _:
-            return t("text")
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tunery.services.datasets._preview import (
         ShownRow,
         fetch_model,
+        part_as_dict,
         pick_part,
         show_row,
         statistics,
@@ -66,7 +67,8 @@ __all__ = [
     "answer_statistics", "ask_statistics", "ask_tokens", "begin_upload", "check", "check_job",
     "describe", "discard_upload", "edit_rows", "fetch_model", "fetch_source", "fill_in",
     "import_entries", "import_job", "is_free", "known_check", "listing", "model_names",
-    "move_to_trash", "named", "overview", "own_folder", "paste_upload", "pick_part",
+    "move_to_trash", "named", "overview", "own_folder", "part_as_dict", "paste_upload",
+    "pick_part",
     "propose_columns", "receive_upload", "remove", "restore", "rewrite", "rows_page",
     "set_upload_limit", "show_row", "show_upload", "skip_bad", "source_path", "statistics",
     "suggested_copy_name", "template_names", "upload_limit", "write_report",

@@ -240,9 +240,11 @@ def _changed(raw: Raw, texts: Sequence[tuple[list[Any], str]]) -> Any:
         try:
             for step in path[:-1]:
                 inner = inner[step]
-            if not isinstance(inner[path[-1]], str | int | float | bool | None):
+            old = inner[path[-1]]
+            if not isinstance(old, str | int | float | bool | None):
                 raise TypeError
-            inner[path[-1]] = text
+            yes_or_no = isinstance(old, bool) and text in ("true", "false")
+            inner[path[-1]] = text == "true" if yes_or_no else text
         except (LookupError, TypeError) as error:
             raise DataError(
                 t(

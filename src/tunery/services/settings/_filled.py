@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunery.config import flags, layers, load, rules, settings
+from tunery.config import annotations, flags, layers, load, rules, settings
 from tunery.config.config import Config
 from tunery.config.frozen import to_yaml
 from tunery.errors import ConfigError, UnknownName
@@ -141,7 +141,7 @@ def words_of(path: str, value: Any) -> list[str]:
             return [f"--{path}={','.join(items)}"]
         return [f"--{path}={json.dumps(items, ensure_ascii=False)}"]
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
-    if text == "" and settings.optional(setting.annotation):
+    if text == "" and annotations.optional(setting.annotation):
         return [f"--{path}=null"]
     if setting.takes(int, float, tuple):
         text = unicodedata.normalize("NFKC", text)

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from tunery import i18n
-from tunery.config import settings
+from tunery.config import annotations, settings
 from tunery.i18n import t
 
 WHAT = ("model.name", "data.train", "method.type", "adapter.type")
@@ -162,7 +162,7 @@ def field_of(setting: settings.Setting) -> Field:
         default=shown(setting, setting.default),
         variant=setting.variant or "",
         section=setting.section,
-        optional=settings.optional(setting.annotation),
+        optional=annotations.optional(setting.annotation),
         source=SOURCES.get(setting.path, ""),
     )
 

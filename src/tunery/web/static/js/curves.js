@@ -25,18 +25,23 @@ export class Curves {
   constructor(name) {
     this.path = `/api/v1/runs/${encodeURIComponent(name)}/metrics`;
     this.cursor = "";
+    this.last = 0;
+    /** @type {Record<string, Curve>} */
+    this.series = {};
+    /** @type {Record<string, number[]>} */
+    this.axes = {};
+    /** @type {{step: number, loss: number | null, best: boolean}[]} */
+    this.evals = [];
+    /** @type {number[]} */
+    this.checkpoints = [];
     this.clear();
   }
 
   clear() {
     this.last = 0;
-    /** @type {Record<string, Curve>} */
     this.series = Object.fromEntries(KEYS.map((key) => [key, { step: [], value: [], mean: [] }]));
-    /** @type {Record<string, number[]>} */
     this.axes = { step: [], epoch: [], tokens: [], time: [] };
-    /** @type {{step: number, loss: number | null, best: boolean}[]} */
     this.evals = [];
-    /** @type {number[]} */
     this.checkpoints = [];
   }
 

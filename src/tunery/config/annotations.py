@@ -1,0 +1,58 @@
+"""What a setting's Python type accepts: its alternatives, and the same in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from tunery.i18n import t
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """List the alternatives of a type, None left out: ``int | None`` -> ``(int,)``."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(a for arg in get_args(annotation) for a in alternatives(arg))
+    return () if annotation is NoneType else (annotation,)
+
+
+def optional(annotation: Any) -> bool:
+    """Whether null is accepted."""
+    return NoneType in get_args(annotation)
+
+
+def type_words(annotation: Any) -> str:
+    """Say in words what a type accepts, in the language in force."""
+    words = [_words(each) for each in alternatives(annotation)]
+    if optional(annotation):
+        words.append("null")
+    return (
+        words[0]
+        if len(words) == 1
+        else t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
+    )
+
+
+def _words(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ", ".join(str(arg) for arg in args)
+    if origin is list:
+        return t("a list of {kind}", kind=_words(args[0]))
+    if origin is dict:
+        return t("names with {kind}", kind=_words(args[1]))
+    if origin is tuple:
+        return t("a list of {count} numbers", count=len(args))
+    match kind:
+        case _ if kind is bool:
+            return t("true or false")
+        case _ if kind is int:
+            return t("a whole number")
+        case _ if kind is float:
+            return t("a number")
+        case _ if kind is Path:
+            return t("a path")
+        case _:
+            return t("text")
