@@ -35,6 +35,7 @@ from tunery.engines.folder import EngineFolder
 from tunery.engines.process import IDLE_SECONDS
 from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
+from tunery.kernels.cpu import ready
 from tunery.workers.process import try_lock
 
 if TYPE_CHECKING:
@@ -90,11 +91,6 @@ class Worker:
         """Load the model; runs on a thread of its own."""
         try:
             self.doing = t("importing the libraries")
-            if self.dtype != "fp32" and self.device in ("auto", "cpu"):
-                # While the weights come, which takes as long.
-                from tunery.kernels.cpu.ready import ready
-
-                threading.Thread(target=ready, daemon=True).start()
             from tunery.decode.local import LocalEngine
 
             self.doing = t("loading the weights")
@@ -247,6 +243,9 @@ def main() -> None:
     if lock is None:
         log.info("another process serves %s already", folder.path)
         return
+    card = folder.read()
+    if card.get("dtype") != "fp32" and card.get("device", "auto") in ("auto", "cpu"):
+        ready.begin()
     confine()
     os.umask(0o077)
     folder.sign()

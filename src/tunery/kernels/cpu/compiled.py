@@ -6,18 +6,21 @@ not numba's own cache, which is pickled. A file that is not whole is compiled an
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from tunery import env
-from tunery.kernels.cpu import layout, processor, threads
+from tunery.kernels.cpu import layout, processor
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +32,39 @@ DIGEST_BYTES = 32
 @functools.cache
 def work() -> int:
     """Address of the compiled function; see ``kernels._work``."""
+    from tunery.kernels.cpu.threads import tell_linker
+
+    tell_linker()  # numba's compiler wants to know it too
     code = _kept(_file())
     if code is None:
-        from tunery.kernels.cpu import kernels
+        with _alone():
+            code = _kept(_file())  # another process may have compiled it meanwhile
+            if code is None:
+                from tunery.kernels.cpu import kernels
 
-        code = kernels.machine_code()
-        _keep(_file(), code)
+                code = kernels.machine_code()
+                _keep(_file(), code)
     return _loaded(code)
+
+
+def kept() -> bool:
+    """Whether they are on disk, whole."""
+    return _kept(_file()) is not None
+
+
+@contextlib.contextmanager
+def _alone() -> Generator[None]:
+    """One process at a time compiles; where no lock can be had, each does."""
+    lock = None
+    with contextlib.suppress(OSError):
+        _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(_file().with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _file() -> Path:
@@ -72,7 +101,6 @@ _linkers: list[llvm.ExecutionEngine] = []
 
 
 def _loaded(code: bytes) -> int:
-    threads.tell_linker()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine()

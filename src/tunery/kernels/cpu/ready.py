@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import logging
 import platform
+import subprocess
 import sys
+import threading
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +22,8 @@ def ready() -> bool:
 
     The first time on a machine they are compiled, in 2 to 3 seconds.
     """
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
     try:
-        from tunery.kernels.cpu import processor
-
-        if not processor.has("avx512f", "avx512bw"):
+        if not _suits():
             return False
         from tunery.kernels.cpu import compiled
 
@@ -34,3 +32,34 @@ def ready() -> bool:
         log.warning("The kernels for this processor cannot be had, torch computes: %s", error)
         return False
     return True
+
+
+def begin() -> None:
+    """Let a process beside this one compile the kernels where that was not done yet.
+
+    ``ready`` waits for it, so a start costs what takes longer, imports or compiling.
+    """
+    try:
+        if _suits():
+            from tunery.kernels.cpu import compiled
+
+            if not compiled.kept():
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                )  # fmt: skip
+                threading.Thread(target=process.wait, daemon=True).start()
+    except (ImportError, OSError, AttributeError) as error:
+        log.info("The kernels are not compiled beforehand: %s", error)
+
+
+def _suits() -> bool:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    from tunery.kernels.cpu import processor
+
+    return processor.has("avx512f", "avx512bw")
+
+
+if __name__ == "__main__":
+    ready()
