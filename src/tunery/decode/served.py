@@ -59,12 +59,17 @@ class ServedModel:
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        self._switch: AdapterSwitch | None = None
+        self.fast: FastModel | None = None
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, folder)
             try:
-                self._load(fast=fast)
+                if fast:
+                    self._read()
             finally:  # where both are broken, the tokenizer is what is told
                 self.tokenizer: Any = tokenizer.result()
+        if self.fast is None:  # only now: two threads must not import transformers at once
+            self._load(fast=fast)
         self.template = ChatTemplate.load(self.tokenizer)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
         self.general = GeneralModel(lambda adapter: self.switch.wear(adapter))
@@ -73,17 +78,16 @@ class ServedModel:
         self._grammars: Grammars | None = None
         self._longest = max((len(token) for token in self.tokenizer.get_vocab()), default=1)
 
-    def _load(self, *, fast: bool) -> None:
-        """Load the weights: for the fast pass alone where that is known to do, else all of it."""
-        self._switch: AdapterSwitch | None = None
-        self.fast: FastModel | None = None
+    def _read(self) -> None:
+        """Read the weights for the fast pass alone, where that is known to do."""
         where = {"dtype": self.dtype, "device": self.device}
-        if fast and fast_files.known(self.folder, **where):
+        if fast_files.known(self.folder, **where):
             model = fast_files.read(self.folder, **where)
             self.fast = FastModel(model)
             self._about(model.config)
-            return
-        model = load_model(self.folder, **where)
+
+    def _load(self, *, fast: bool) -> None:
+        model = load_model(self.folder, dtype=self.dtype, device=self.device)
         if fast and understood(model):
             self.fast = self._compared(model)
         self._use(model)
