@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from tunery.measures import LOSS, Measure
+from tunery.measures import Measure
+from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder
 from tunery.workers.log import Event, number
 
@@ -43,12 +44,6 @@ class Tracker(Protocol):
         ...
 
 
-def measures_of(plan: Event) -> tuple[Measure, ...]:
-    """What a run measures, as its ``plan`` event declares it."""
-    declared = plan.get("measures") or [LOSS.as_dict()]
-    return tuple(Measure.from_dict(each) for each in declared)
-
-
 def scalars(event: Event, measures: Sequence[Measure]) -> Iterator[tuple[str, float]]:
     """The numbers of a step or an evaluation by name; non-finite ones are legal.
 
@@ -56,9 +51,7 @@ def scalars(event: Event, measures: Sequence[Measure]) -> Iterator[tuple[str, fl
         event: A ``step`` or an ``eval`` event.
         measures: What the run declares.
     """
-    told = {**event, **event.get("measures", {})}
     others = STEP_NUMBERS if event["type"] == "step" else EVAL_NUMBERS
-    for name in (*(measure.name for measure in measures), *others):
-        value = number(told.get(name))
-        if value is not None:
-            yield name, value
+    told = {measure.name: measured(event, measure.name) for measure in measures}
+    told |= {name: number(event.get(name)) for name in others}
+    yield from ((name, value) for name, value in told.items() if value is not None)

@@ -22,9 +22,9 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from tunery.config.frozen import to_yaml
 from tunery.config.trackers import TrackerKind
-from tunery.measures import LOSS, Measure
+from tunery.measures import LOSS_ALONE, Declared
 from tunery.runs.folder import RunFolder
-from tunery.track.base import measures_of, scalars
+from tunery.track.base import scalars
 from tunery.workers.log import Event
 
 # Their names are made when they are imported: a type checker sees none.
@@ -43,7 +43,7 @@ class Tensorboard:
 
     def __init__(self, config: TrackerKind) -> None:
         self.config = config
-        self.measures: tuple[Measure, ...] = (LOSS,)
+        self.declared = LOSS_ALONE
         self._prompts: dict[str, int] = {}
         self._numbers = itertools.count()
 
@@ -75,10 +75,10 @@ class Tensorboard:
         """Write one event."""
         match event["type"]:
             case "plan":
-                self.measures = measures_of(event)
+                self.declared = Declared.of(event)
             case "step" | "eval":
                 group = "train" if event["type"] == "step" else "eval"
-                found = scalars(event, self.measures)
+                found = scalars(event, self.declared.measures)
                 values = [_scalar(f"{group}/{name}", value) for name, value in found]
                 self._add(event["time"], event["step"], values)
             case "sample":

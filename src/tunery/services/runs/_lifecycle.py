@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
@@ -22,7 +23,7 @@ from tunery.services.runs._preparing import read_rows, versions
 from tunery.services.runs._tracking import Tracked, start_trackers, tracked
 from tunery.workers import local
 from tunery.workers.entry import run_command
-from tunery.workers.log import Event, follow, number, read_events
+from tunery.workers.log import Event, follow, read_events
 
 
 def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
@@ -236,6 +237,7 @@ class Outcome:
         """Plain data for ``--json``."""
         return {
             **self.state.as_dict(),
+            "declared": [measure.as_dict() for measure in self.state.declared.measures],
             "answers": [vars(answer) for answer in self.answers],
             "diagnosis": self.diagnosis.as_dict(),
             "rows": self.rows,
@@ -257,11 +259,11 @@ def outcome(folder: RunFolder) -> Outcome:
         "report": folder.report_file,
         "loss": folder.loss_image_file,
     }
-    rows = next((e for e in reversed(events) if e["type"] == "rows"), {})
+    rows = next((e for e in reversed(events) if e["type"] == "rows"), Event())
     return Outcome(
         state=state,
         answers=_answers(events),
-        diagnosis=diagnose(_measured(events)),
+        diagnosis=diagnose(events),
         rows={k: v for k, v in rows.items() if k not in ("seq", "time", "clock", "type")},
         files={name: path for name, path in files.items() if path.exists()},
         commands=_next(folder, state),
@@ -293,15 +295,6 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "。")) else f"{text}."
 
 
-def _measured(events: list[Event]) -> list[Event]:
-    """Events with the words for non-finite numbers read back, for the diagnosis."""
-    names = ("loss", "forgetting")
-    return [
-        {**e, **{n: number(e[n]) for n in names if n in e}} if e["type"] in ("step", "eval") else e
-        for e in events
-    ]
-
-
 def _answers(events: list[Event]) -> list[Answers]:
     """Each fixed prompt with its first answer before and its last one after training."""
     samples = [e for e in events if e["type"] == "sample"]
@@ -320,7 +313,7 @@ def _next(folder: RunFolder, state: RunStatus) -> list[str]:
         return [
             f"tunery chat {run}",
             f"tunery chat {run} --against {state.model}",
-            f"tunery export {run} --to merged {run}-merged",
+            f"tunery export {run} --to {DEFAULT} {run}-{DEFAULT}",
         ]
     if state.is_live:
         return [f"tunery runs follow {run}", f"tunery runs stop {run}"]
