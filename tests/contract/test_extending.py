@@ -12,12 +12,14 @@ from typing import Any, Union
 import pytest
 from pydantic import create_model
 from tests.train import tiny
+from tests.train.adapters_made import adapter, livelier
 from tests.train.test_resume import run_in_two
 
-from tunery.config import layers, settings
+from tunery.config import exporters, layers, settings
 from tunery.config.adapters import ADAPTERS
 from tunery.config.base import Kind, tag
 from tunery.config.config import Config
+from tunery.config.exporters import EXPORTERS
 from tunery.config.frozen import with_types
 from tunery.config.load import from_tokens
 from tunery.config.methods import METHODS
@@ -25,6 +27,7 @@ from tunery.config.optimizers import OPTIMIZERS
 from tunery.config.trackers import TRACKERS, TrackConfig
 from tunery.models.memory import estimate
 from tunery.runs.folder import RunFolder
+from tunery.services.export import export
 from tunery.services.settings import form
 from tunery.shape import ModelShape
 from tunery.track import follower
@@ -32,9 +35,15 @@ from tunery.workers.folder import read_json
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCK = re.compile(r"```python\n# src/(tunery/[\w/]+)\.py\n(.*?)```", re.DOTALL)
-SECTIONS = {"method": METHODS, "adapter": ADAPTERS, "optim": OPTIMIZERS, "track": TRACKERS}
+SECTIONS = {
+    "method": METHODS,
+    "adapter": ADAPTERS,
+    "optim": OPTIMIZERS,
+    "export": EXPORTERS,
+    "track": TRACKERS,
+}
 EXAMPLES = [("method", "evenly"), ("adapter", "norms"), ("optim", "sgd")]
-TRACKER = ("track", "csv")
+OTHERS = [("export", "sharded"), ("track", "csv")]
 
 
 def files() -> dict[str, str]:
@@ -57,14 +66,18 @@ def extended() -> Iterator[dict[str, type[Kind]]]:
                 [section] = [s for s, kinds in SECTIONS.items() if issubclass(found, _base(kinds))]
                 added[section] = found
     for section, kind in added.items():
-        if section == "track":
+        if section == "export":
+            exporters.EXPORTERS = (*EXPORTERS, kind)
+        elif section == "track":
             field: Any = (kind | None, None)
             _switch(create_model("TrackConfig", __base__=TrackConfig, **{tag(kind): field}))
         else:
             _choose(section, Union[(*SECTIONS[section], kind)])
     yield added
     for section in added:
-        if section == "track":
+        if section == "export":
+            exporters.EXPORTERS = EXPORTERS
+        elif section == "track":
             _switch(TrackConfig)
         else:
             _choose(section, Union[SECTIONS[section]])  # noqa: UP007
@@ -99,7 +112,7 @@ def _rebuild() -> None:
 
 def test_the_page_has_a_light_and_a_heavy_half_of_each_kind(extended: dict[str, type[Kind]]):
     found = [(section, tag(kind)) for section, kind in extended.items()]
-    assert found == [*EXAMPLES, TRACKER]
+    assert found == [*EXAMPLES, *OTHERS]
     assert len(files()) == 2 * len(found)
 
 
@@ -136,6 +149,16 @@ def test_a_kind_of_the_page_trains_tells_and_resumes(
         assert all(event["measures"]["worst_row"] > 0 for event in steps)
 
 
+def test_an_exporter_of_the_page_writes_what_was_trained(
+    extended: dict[str, type[Kind]], tmp_path: Path
+):
+    base = livelier(tiny.folder(tmp_path / "base"), 4.0)
+    trained = adapter(base, tmp_path / "adapter")
+    done = export(str(trained), tmp_path / "out", to="sharded", dtype="fp32")
+    assert done.report["parity"]["same_answers"] + done.report["parity"]["near_ties"] == 20
+    assert "The whole fine-tuned model in small files" in (done.folder / "README.md").read_text()
+
+
 def test_a_tracker_of_the_page_is_switched_on_everywhere_and_shows_a_resumed_run(
     extended: dict[str, type[Kind]], tmp_path: Path
 ):
@@ -161,6 +184,6 @@ def test_the_entries_named_by_the_page_are_where_it_says():
     text = PAGE.read_text(encoding="utf-8")
     for name, path in re.findall(r"add the class to `(\w+)` in `([\w/.]+)`", text):
         source = (PAGE.parents[1] / path).read_text(encoding="utf-8")
-        assert f"{name} = Annotated[" in source
+        assert re.search(rf"^{name}(: .*)? = (Annotated\[|\()", source, re.MULTILINE)
     [(name, path)] = re.findall(r"add the field `[^`]+` to `(\w+)` in `([\w/.]+)`", text)
     assert f"class {name}(Section)" in (PAGE.parents[1] / path).read_text(encoding="utf-8")

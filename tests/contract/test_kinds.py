@@ -20,6 +20,7 @@ from tunery.config.base import tag
 from tunery.config.exporters import EXPORTERS
 from tunery.config.methods import METHODS
 from tunery.config.optimizers import OPTIMIZERS
+from tunery.config.trackers import TRACKERS
 from tunery.data.kinds import ROW_KINDS
 from tunery.measures import LOSS
 from tunery.services.runs import _metrics
@@ -30,6 +31,7 @@ SECTIONS = {
     "adapters": ([tag(kind) for kind in ADAPTERS], "adapters"),
     "optimizers": ([tag(kind) for kind in OPTIMIZERS], "optimizers"),
     "exporters": ([tag(kind) for kind in EXPORTERS], "export"),
+    "trackers": ([tag(kind) for kind in TRACKERS], "track"),
 }
 """Tags and heavy package of each section whose light halves are in ``config/SECTION``."""
 ORDINARY = {"text": {"rows", "row_kind", "rows_kind"}, "adapter": {"to", "exporter", "format"}}
@@ -81,7 +83,8 @@ def test_a_measure_stands_in_the_two_files_of_its_method_alone():
 
 def test_every_kind_has_its_light_file_and_builds_from_its_heavy_package():
     for section, kinds in (("methods", METHODS), ("adapters", ADAPTERS),
-                           ("optimizers", OPTIMIZERS), ("exporters", EXPORTERS)):  # fmt: skip
+                           ("optimizers", OPTIMIZERS), ("exporters", EXPORTERS),
+                           ("trackers", TRACKERS)):  # fmt: skip
         for kind in kinds:
             assert kind.__module__ == f"tunery.config.{section}.{tag(kind)}"
             assert kind.build.startswith(f"tunery.{SECTIONS[section][1]}.")

@@ -401,7 +401,8 @@ def test_a_real_run_and_its_resume_are_shown_while_it_trains(home: Path):
     model = make_chat_model(home / "models" / "tiny")
     run = tiny.prepared(
         "real", model, tiny.chats(home / "chats.jsonl"),
-        train={"num_epochs": 30}, evaluate={"every": 2}, track={"tensorboard": {}},
+        train={"num_epochs": 30}, track={"tensorboard": {}},
+        evaluate={"every": 2, "split": 0.2, "max_new_tokens": 4, "prompts": ["Who are you?"]},
     )  # fmt: skip
     runs.start(run)
     until(lambda: manifest.list_checkpoints(run.checkpoints_dir))
