@@ -6,6 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NAME ?= Tuna
 AUTHOR ?= Tunery Labs
+TYPESCRIPT := 5.9.3
 
 .PHONY: help demo test test-browser test-all check lint types format docs clean
 
@@ -51,6 +52,12 @@ lint: .venv/dev.stamp
 
 types: .venv/dev.stamp
 	$(BIN)/pyright --warnings
+	@if command -v npx >/dev/null; then \
+	  echo "tsc $(TYPESCRIPT)"; npx --yes --prefer-offline --package typescript@$(TYPESCRIPT) tsc --project jsconfig.json; \
+	else \
+	  echo "The page's scripts were not checked, because node is missing: apt-get install nodejs npm"; \
+	  test -z "$$TUNERY_REQUIRE_NODE"; \
+	fi
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix src tests benchmarks

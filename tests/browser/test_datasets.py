@@ -110,6 +110,36 @@ def test_the_blanks_are_filled_and_what_the_model_sees_is_walked_by_keys(
     shot("dataset-cut")
 
 
+def test_a_pair_shows_its_two_answers_beside_each_other(
+    demo_home: Path, server: Any, page: Page, tmp_path: Path, shot: Callable[[str], Any]
+) -> None:
+    pair = {"prompt": f"q {SCRIPT}", "chosen": "short", "rejected": "long", "margin": 2}
+    page.goto(f"{server.url}/datasets")
+    page.get_by_label("Drop a file here").set_input_files(write(tmp_path / "p.jsonl", [pair]))
+    expect(page.get_by_label("chosen", exact=True).locator("dd")).to_have_text("short")
+    expect(page.get_by_label("rejected", exact=True).locator("dd")).to_have_text("long")
+    expect(page.get_by_text("margin 2")).to_be_visible()
+    page.goto(f"{server.url}/datasets/preferences")
+    chosen = page.get_by_role("group", name="chosen")
+    rejected = page.get_by_role("group", name="rejected")
+    expect(chosen).to_contain_text("180 minutes.", timeout=60_000)
+    expect(rejected).to_contain_text("quite a few of them")
+    expect(
+        page.get_by_text(re.compile("Both answers share a prompt of [0-9]+ tokens"))
+    ).to_be_visible()
+    asked = page.request.get(f"{server.url}/api/v1/datasets/preferences/tokens?row=1").json()
+    for side, drawn in zip((chosen, rejected), asked["drawn"], strict=True):
+        expect(side).to_contain_text(f"{drawn['trained']} / {drawn['total']}")
+        expect(side.locator(".tok")).to_have_count(len(drawn["pieces"]))
+    places = [side.bounding_box() for side in (chosen, rejected)]
+    assert places[0]["x"] + places[0]["width"] <= places[1]["x"]
+    rejected.locator(".tok.trained").first.hover()
+    expect(page.locator("#tokinfo")).to_contain_text(f"position {asked['shared_prompt']} · trained")
+    shot("dataset-pair")
+    page.goto(f"{server.url}/datasets/feedback?row=3")
+    expect(page.locator("#counts .badge")).to_have_text("unwanted answer", timeout=60_000)
+
+
 def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page) -> None:
     page.goto(f"{server.url}/datasets")
     page.get_by_text("Paste rows").click()
@@ -139,6 +169,7 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     [
         ("/datasets", "#datasets"),
         ("/datasets/identity", "#counts b"),
+        ("/datasets/preferences", ".sides .tok"),
         ("/datasets/identity?tab=rows", "#rows .leaf"),
         ("/datasets/identity?tab=checks", ".hist, #lengths .small"),
     ],

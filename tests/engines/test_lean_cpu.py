@@ -12,11 +12,11 @@ from peft import LoraConfig, get_peft_model
 from tests.engines.test_lean import KINDS, PROMPTS, answers, make, reference
 from tests.waiting import PATIENCE_SECONDS
 from transformers import PreTrainedModel
-from tunery.kernels.ready import ready
 
 from tunery.decode.kvcache import BLOCK
 from tunery.decode.lean import LeanModel, Part, matches
 from tunery.decode.lean_lora import LoraLayers
+from tunery.kernels.cpu.ready import ready
 from tunery.models.ensure import ensure
 from tunery.models.load import load_model
 

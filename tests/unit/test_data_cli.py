@@ -13,6 +13,7 @@ import pytest
 
 import tunery
 from tunery.cli.main import main
+from tunery.data.catalog import BUILTIN
 from tunery.data.sources.probe import FOREIGN
 
 GOOD = '{"instruction": "q", "output": "a"}\n{"instruction": "r", "output": "b"}\n'
@@ -123,7 +124,7 @@ def test_add_list_and_remove(rows: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "mine: 2 rows, format alpaca." in capsys.readouterr().out
     assert main(["data", "list", "--json"]) == 0
     listed = {each["name"]: each for each in as_json(capsys)}
-    assert set(listed) == {"identity", "instructions", "text", "general", "mine"}
+    assert set(listed) == {*BUILTIN, "mine"}
     assert (listed["mine"]["rows"], listed["mine"]["source"]) == (2, "added")
     assert listed["identity"]["rows"] == 90
     assert main(["data", "list"]) == 0

@@ -14,8 +14,12 @@ from tests.families import family
 
 from tunery import i18n
 from tunery.chat.template import ChatTemplate
+from tunery.cli import token_view
 from tunery.cli.main import main
+from tunery.config.data import DataConfig
+from tunery.data.examples import read
 from tunery.data.preview import token_texts
+from tunery.data.tokenize import tokenize
 from tunery.models.load import load_tokenizer
 from tunery.models.tokenizer import load_light
 
@@ -170,3 +174,70 @@ def test_token_texts_join_to_the_text_and_split_letters_are_bytes(name: str) -> 
     assert "".join(token_texts(tokenizer, ids)).lstrip() == "Hello who\n <|im_end|>"
     pieces = token_texts(tokenizer, tokenizer.encode("😀", add_special_tokens=False))
     assert "".join(pieces).lstrip() == "<0xF0><0x9F><0x98><0x80>"
+
+
+PAIR = {"prompt": "How many legs?", "chosen": "Eight.", "rejected": "I cannot say.", "margin": 2}
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps(PAIR) + "\n", encoding="utf-8")
+    return str(file)
+
+
+def test_a_pair_shows_both_sides_beside_each_other_where_there_is_room(
+    demo_home: Path, pairs: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    lines: dict[int, list[str]] = {}
+    for width in (140, 60):
+        monkeypatch.setattr(token_view.out, "width", width)
+        assert main(["data", "preview", pairs]) == 0
+        lines[width] = capsys.readouterr().out.splitlines()
+    for shown in lines.values():
+        text = "\n".join(shown)
+        assert "margin 2" in text
+        assert text.count("How many legs?") == 1  # the shared prompt stands once
+        assert "⟦Eight.<|im_end|>⟧" in text
+    assert any("⟦Eight." in line and "⟦I cannot say." in line for line in lines[140])
+    assert not any("⟦Eight." in line and "⟦I cannot say." in line for line in lines[60])
+    assert any("chosen" in line and "trained" in line and "rejected" in line for line in lines[140])
+
+
+def test_a_pair_as_json_holds_exactly_what_is_trained_on(
+    demo_home: Path, pairs: str, capsys: pytest.CaptureFixture[str], demo_model: Path
+) -> None:
+    assert main(["data", "preview", pairs, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    tokenizer = load_tokenizer(demo_model)
+    template = ChatTemplate.load(tokenizer)
+    (pair,) = read([pairs], DataConfig())
+    made = tokenize(pair, template, tokenizer, DataConfig())
+    sides = found["sides"]
+    assert list(sides) == ["chosen", "rejected"]
+    for said, row in zip(sides.values(), made.rows, strict=True):
+        assert said["input_ids"] == row.input_ids
+        assert said["loss_mask"] == [int(on) for on in row.loss_mask]
+    assert found["facts"] == {"margin": 2.0}
+    assert found["shared_prompt"] == made.rows[0].loss_mask.index(True)
+    assert main(["data", "preview", pairs, "--part", "1"]) == 2
+    assert "--part 1" in capsys.readouterr().err
+
+
+def test_a_labelled_row_shows_its_label(
+    demo_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "preview", "feedback", "--row", "3"]) == 0
+    assert "unwanted answer" in capsys.readouterr().out
+    assert main(["data", "preview", "feedback", "--row", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"] == {"label": 0.0}
+
+
+def test_statistics_count_pairs_and_their_rows(
+    demo_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "preview", "preferences", "--stats", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["groups"], found["rows"]) == (60, 120)
+    assert main(["data", "preview", "preferences", "--stats"]) == 0
+    assert "120 in 60 groups" in capsys.readouterr().out

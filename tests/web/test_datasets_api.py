@@ -10,8 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from tunery.cli.main import main
+from tunery.data.catalog import BUILTIN
 from tunery.jobs import start as jobs
-from tunery.services.datasets import _tokens
+from tunery.services import datasets
 from tunery.workers import warm
 
 BASE = "/api/v1/datasets"
@@ -54,7 +55,7 @@ def mine(client: TestClient) -> str:
 
 def test_the_built_in_sets_are_always_there(client: TestClient) -> None:
     found = client.get(BASE).json()
-    assert {"identity", "instructions", "text", "general"} <= {each["name"] for each in found}
+    assert set(BUILTIN) <= {each["name"] for each in found}
     identity = next(each for each in found if each["name"] == "identity")
     assert (identity["rows"], identity["source"], identity["runs"]) == (90, "builtin", [])
 
@@ -195,13 +196,7 @@ def test_tokens_are_those_of_the_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        warm,
-        "ask",
-        lambda question, **asked: getattr(_tokens, question)(
-            **{k: v for k, v in asked.items() if k != "lane"}
-        ),
-    )
+    monkeypatch.setattr(warm, "ask", _answered_here)
     found = client.get(f"{BASE}/identity/tokens", params={"row": 2, "model": "demo"}).json()
     words = ["--row", "2", "--model", "demo", "--data.accept", "W706", "--json"]
     assert main(["data", "preview", "identity", *words]) == 0
@@ -234,3 +229,52 @@ def test_a_parquet_file_is_read_by_the_warm_process_and_added_by_a_job(
     assert jobs.wait(check["job"], 60).status == "done"
     assert client.get(f"{BASE}/columns/checks").json()["rows"] == 30
     warm.pool().close()
+
+
+def test_pairs_are_proposed_with_both_sides_and_labels_with_a_badge(client: TestClient) -> None:
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b", "margin": 2}
+    found = _propose(client, pair)
+    assert found["format"] == "preference"
+    required = {each["ours"] for each in found["needed"] if each["required"]}
+    assert required == {"chosen", "rejected"}
+    (row,) = found["preview"]
+    assert [m["content"] for m in row["prompt"]] == ["q"]
+    assert ([m["content"] for m in row["chosen"]], row["said"]) == (["a"], ["margin 2"])
+    assert [m["content"] for m in row["rejected"]] == ["b"]
+    named = _propose(client, {"kto_tag": False, "prompt": "q", "completion": "a"})
+    assert [each["theirs"] for each in named["needed"] if each["ours"] == "label"] == ["kto_tag"]
+    assert named["preview"][0]["said"] == ["unwanted answer"]
+
+
+def test_both_sides_of_a_pair_come_with_their_tokens(
+    client: TestClient, demo_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "ask", _answered_here)
+    found = client.get(f"{BASE}/preferences/tokens", params={"row": 1, "model": "demo"}).json()
+    assert [each["name"] for each in found["drawn"]] == ["chosen", "rejected"]
+    for each, name in zip(found["drawn"], ("chosen", "rejected"), strict=True):
+        said = found["sides"][name]
+        assert [i for piece in each["pieces"] for i in piece["ids"]] == said["input_ids"]
+        assert each["trained"] == said["trained"] > 0
+    assert found["parts"] == 1
+    assert 0 < found["shared_prompt"] < found["drawn"][0]["total"]
+    labelled = client.get(f"{BASE}/feedback/tokens", params={"row": 1, "model": "demo"}).json()
+    assert labelled["said"] == ["wanted answer"]
+    assert labelled["facts"] == {"label": 1.0}
+
+
+def test_an_edited_label_stays_a_label(client: TestClient) -> None:
+    change = {"path": ["label"], "text": "false"}
+    made = client.patch(f"{BASE}/feedback/rows/1", json=change).json()
+    row = client.get(f"{BASE}/{made['name']}/rows").json()["rows"][0]
+    assert row["values"]["label"] is False
+
+
+def _propose(client: TestClient, row: dict[str, Any]) -> dict[str, Any]:
+    told = client.post(f"{BASE}/paste", json={"text": lines([row]).decode()}).json()
+    return client.post(f"{BASE}/propose", json={"source": told["source"]}).json()
+
+
+def _answered_here(question: str, **asked: Any) -> Any:
+    answers = {"preview_row": datasets.answer_preview, "statistics": datasets.answer_statistics}
+    return answers[question](**{key: v for key, v in asked.items() if key != "lane"})

@@ -109,6 +109,13 @@ def test_a_link_that_leads_out_is_not_followed(client: TestClient, place: Path) 
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/etc", "a\0b", "~no-such-user", "x" * 300])
+def test_a_path_that_leads_nowhere_is_not_listed(client: TestClient, path: str) -> None:
+    answer = client.get("/api/v1/models/browse", params={"path": path})
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "forbidden"
+
+
 @pytest.mark.parametrize("text", ["", "  ", "\0", "x" * 300, "word", "a/b/c", "<script>", "demo"])
 def test_any_text_gets_an_answer(client: TestClient, text: str) -> None:
     assert ask(client, text)["kind"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from tunery.chat.remarks import in_words
 from tunery.cli.console import err, out, print_json, print_warning
+from tunery.cli.token_view import show_row, show_sides
 from tunery.config.load import from_tokens
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -40,8 +40,6 @@ OPTIONS = (
     "--json",
 )
 BAR = 40
-BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-BYTES_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 
 
 # One parameter is one option of the command, and cyclopts wants them here.
@@ -109,7 +107,7 @@ def preview(
     if json:
         if shown.example.dropped:
             print_warning(_dropped(shown, config))
-        print_json(datasets.pick_part(shown, part).as_dict())
+        print_json(datasets.part_as_dict(shown, part))
         return
     _show_row(name, shown, config, part, boundaries=boundaries)
 
@@ -145,13 +143,15 @@ def _show_row(
     from tunery.services.datasets import pick_part
 
     chosen = pick_part(shown, part)
+    example = shown.example
     head = t("{name}, row {row} of {rows}", name=name, row=shown.row, rows=f"{shown.rows:,}")
     detail = t("{place} · template {template}", place=shown.place, template=shown.template)
-    out.print(Text.assemble((head, "bold"), "  ", (detail, "dim")), soft_wrap=True)
+    said = "".join(f"  {phrase.local()}" for phrase in example.said)
+    out.print(Text.assemble((head, "bold"), (said, "cyan"), "  ", (detail, "dim")), soft_wrap=True)
     for notice in shown.notices:
         print_warning(notice)
-    parts = len(shown.example.rows)
-    if parts > 1:
+    parts = len(example.rows)
+    if parts > 1 and not example.sides:
         number = parts if part is None else part
         out.print(
             Text(
@@ -165,18 +165,12 @@ def _show_row(
             soft_wrap=True,
         )
     out.print()
-    out.print(_colored(chosen, boundaries=boundaries, plain=not out.is_terminal or out.no_color))
-    trained, total = sum(chosen.loss_mask), len(chosen.input_ids)
-    counts = t(
-        "{trained} of {total} tokens are trained ({share}).",
-        trained=f"{trained:,}",
-        total=f"{total:,}",
-        share=f"{trained / max(total, 1):.0%}",
-    )
-    if chosen.cut:
-        counts += " " + t("{cut} tokens are cut.", cut=f"{chosen.cut:,}")
-    out.print(Text(counts, "bold"), soft_wrap=True)
-    for note in dict.fromkeys(chosen.notes):
+    if example.sides:
+        show_sides(example, boundaries=boundaries)
+    else:
+        show_row(chosen, boundaries=boundaries)
+    shown_rows = example.rows if example.sides else [chosen]
+    for note in dict.fromkeys(note for row in shown_rows for note in row.notes):
         out.print(Text(f"· {in_words(note)}", "dim"), soft_wrap=True)
     if shown.example.dropped:
         print_warning(_dropped(shown, config))
@@ -190,58 +184,12 @@ def _dropped(shown: ShownRow, config: Config) -> str:
     )
 
 
-def _colored(row: Any, *, boundaries: bool, plain: bool) -> Text:
-    """The row's tokens, trained ones marked, control tokens boxed."""
-    text = Text()
-    before = 0
-    pieces = list(zip(row.tokens, row.loss_mask, row.special, strict=True))
-    for token, trained, special in pieces if boundaries else _whole_letters(pieces):
-        if plain and trained != before:
-            text.append("⟦" if trained else "⟧")
-        elif boundaries and text:
-            text.append("│", style="bright_black")
-        before = trained
-        style = "green underline" if trained else ""
-        if special:
-            style = "bold green on grey23" if trained else "bold white on grey23"
-        text.append(_visible(token), style=style)
-    if plain and before:
-        text.append("⟧")
-    return text
-
-
-def _whole_letters(pieces: list[tuple[str, int, bool]]) -> list[tuple[str, int, bool]]:
-    """Join tokens that hold pieces of one letter, so that the letter can be read."""
-    joined: list[tuple[str, int, bool]] = []
-    for token, trained, special in pieces:
-        if joined and joined[-1][1:] == (trained, special) and BYTES_AT_END.search(joined[-1][0]):
-            joined[-1] = (joined[-1][0] + token, trained, special)
-        else:
-            joined.append((token, trained, special))
-    return [(BYTES.sub(_letters, token), trained, special) for token, trained, special in joined]
-
-
-def _letters(run: re.Match[str]) -> str:
-    data = bytes.fromhex("".join(re.findall(r"<0x(..)>", run.group())))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return run.group()
-
-
-def _visible(token: str) -> str:
-    """Show a line break's place, and control characters as their names in Unicode."""
-    if token in ("\n", "\n\n"):
-        return "↵\n" * len(token)
-    return "".join(
-        letter if letter in "\n\t" or letter.isprintable() else f"<U+{ord(letter):04X}>"
-        for letter in token
-    )
-
-
 def _show_statistics(found: dict[str, Any]) -> None:
+    rows = f"{found['rows']:,}"
+    if found["groups"] != found["rows"]:
+        rows = t("{rows} in {groups} groups", rows=rows, groups=f"{found['groups']:,}")
     lines = [
-        (t("rows"), f"{found['rows']:,}"),
+        (t("rows"), rows),
         (
             t("tokens"),
             t(

@@ -36,7 +36,7 @@ class DataConfig(Section):
     NAME*2 takes every row twice an epoch."""
 
     format: str | None = None
-    """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion).
+    """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion, preference, unpaired).
 
     By default it is found from the first rows."""
 

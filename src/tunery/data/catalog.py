@@ -27,6 +27,11 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "instructions": ("alpaca", "Varied small tasks with short answers, English and Chinese"),
     "text": ("text", "Short paragraphs for continued pretraining, English and Chinese"),
     "general": ("openai", "General questions: replay prompts and the forgetting probe"),
+    "preferences": (
+        "preference",
+        "Pairs: short, correct answers preferred over evasive or wrong ones, English and Chinese",
+    ),
+    "feedback": ("unpaired", "Single answers marked good or bad, English and Chinese"),
 }
 CLOUD = ("s3://", "gs://", "gcs://")
 

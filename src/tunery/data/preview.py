@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data.kinds import row_kind
+from tunery.data.problems import Phrase
 from tunery.data.tokenize import Tokenized, tokenize
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -59,10 +61,42 @@ class ExamplePreview:
     Args:
         rows: Its training rows, or, where it is dropped, what they would have been.
         dropped: Why a run would leave the example out; empty where it is used.
+        sides: Names of the rows where they are trained together, such as chosen and rejected.
+        said: What is known of the example beside its texts.
+        facts: The same as numbers, as the method reads them.
     """
 
     rows: list[RowPreview]
     dropped: str = ""
+    sides: tuple[Phrase, ...] = ()
+    said: tuple[Phrase, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def shared(self) -> int:
+        """Tokens with which all sides begin, before the first trained one."""
+        first = self.rows[0]
+        most = min(_prompt_length(row) for row in self.rows)
+        for row in self.rows[1:]:
+            same = (a == b for a, b in zip(first.input_ids, row.input_ids, strict=False))
+            most = min(most, sum(1 for _ in itertools.takewhile(bool, same)))
+        return most
+
+    def as_dict(self, row: RowPreview) -> dict[str, Any]:
+        """The shape of ``tunery data preview --json``: one row, or all sides of a group."""
+        facts = {"facts": dict(self.facts)} if self.facts else {}
+        if not self.sides:
+            return row.as_dict() | facts
+        sides = zip(self.sides, self.rows, strict=True)
+        return {
+            "sides": {str(name): each.as_dict() for name, each in sides},
+            "shared_prompt": self.shared,
+            "facts": dict(self.facts),
+        }
+
+
+def _prompt_length(row: RowPreview) -> int:
+    return row.loss_mask.index(1) if 1 in row.loss_mask else len(row.loss_mask)
 
 
 def preview_example(
@@ -79,8 +113,13 @@ def preview_example(
         rows, cut_all = _whole(example, template, tokenizer, data, result), True
     control = template.control.ids if template is not None else frozenset[int]()
     special = control | set(tokenizer.all_special_ids)
+    kind = row_kind(example)
     return ExamplePreview(
-        [_row(row, tokenizer, special, cut_all=cut_all) for row in rows], result.dropped_reason
+        [_row(row, tokenizer, special, cut_all=cut_all) for row in rows],
+        result.dropped_reason,
+        kind.sides,
+        tuple(kind.said(example)),
+        result.groups[0].facts if result.groups else {},
     )
 
 

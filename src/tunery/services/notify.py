@@ -32,6 +32,7 @@ from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import RunStatus, derive
 from tunery.services import words
+from tunery.types import is_list
 from tunery.workers import local
 from tunery.workers.folder import read_json, write_json
 from tunery.workers.log import plain
@@ -382,7 +383,7 @@ def outcome(folder: RunFolder) -> dict[str, str]:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(w for w in value if isinstance(w, str)) if isinstance(value, list) else ()
+    return tuple(w for w in value if isinstance(w, str)) if is_list(value) else ()
 
 
 def _countdown(value: Any) -> float:

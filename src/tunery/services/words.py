@@ -48,6 +48,7 @@ def phase(name: str) -> str:
         "tokenize": t("tokenize"),
         "model": t("load model"),
         "replay": t("answer replay prompts"),
+        "reference": t("compute the reference"),
         "before": t("measure before"),
         "train": t("train"),
         "after": t("measure after"),

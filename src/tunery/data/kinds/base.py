@@ -23,7 +23,7 @@ class RenderedGroup:
     """
 
     rows: tuple[Rendered, ...]
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,11 @@ class RowKind(Protocol[E]):
         ...
 
     @property
+    def sides(self) -> tuple[Phrase, ...]:
+        """Names of the rows of a group, where there are several."""
+        ...
+
+    @property
     def loss_on(self) -> LossOn | None:
         """Which messages carry loss; None follows ``data.loss_on``."""
         ...
@@ -166,6 +171,10 @@ class RowKind(Protocol[E]):
 
     def question(self, example: E) -> tuple[Sequence[Message], str] | None:
         """The messages that ask for an answer, and the answer wanted; None where nothing is."""
+        ...
+
+    def said(self, example: E) -> list[Phrase]:
+        """What is known of the example beside its texts, for a person."""
         ...
 
     def shown(self, example: E) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tunery.config.data import LossOn
 from tunery.data import too_long
 from tunery.data.kinds import messages
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
-from tunery.data.problems import say
+from tunery.data.problems import Phrase, say
 from tunery.types import Conversation, Message, Rendered
 
 MAX_SHOWN = 4_000
@@ -25,6 +25,7 @@ class ConversationKind:
     code = ""
     what = say("conversation data")
     learned = say("single answers")
+    sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
@@ -94,6 +95,10 @@ class ConversationKind:
         if last is None:
             return None
         return example.messages[:last], example.messages[last].content
+
+    def said(self, example: Conversation) -> list[Phrase]:
+        """Nothing."""
+        return []
 
     def shown(self, example: Conversation) -> dict[str, Any]:
         """``messages``."""

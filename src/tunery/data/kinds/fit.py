@@ -24,14 +24,23 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
         return None
     return Finding(
         found.code or "E507",
-        say("this is {what}; the method trains {learned}", what=found.what, learned=wanted.learned),
+        say(
+            "this is {what}; the method learns from {learned}",
+            what=found.what,
+            learned=wanted.learned,
+        ),
         _remedy(wanted, found, NOTHING if wanted.code else instead),
     )
 
 
+def flags_for(kind: RowKind[Any]) -> str:
+    """The flags that choose a method for these rows; empty where there is none."""
+    names = [each.model_fields["type"].default for each in METHODS if each.rows == kind.name]
+    return ", ".join(f"--method.type {name}" for name in names)
+
+
 def _remedy(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase) -> Phrase:
-    names = [kind.model_fields["type"].default for kind in METHODS if kind.rows == found.name]
-    flags = ", ".join(f"--method.type {name}" for name in names)
+    flags = flags_for(found)
     if not flags and instead is NOTHING:
         return say("Name a dataset with {learned}.", learned=wanted.learned)
     if not flags:

@@ -9,7 +9,7 @@ from typing import Any
 from tunery.config.data import LossOn
 from tunery.data.kinds import answers, messages
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
-from tunery.data.problems import say
+from tunery.data.problems import Phrase, say
 from tunery.types import Conversation, Labelled, Message, Rendered
 
 MAX_SHOWN = 4_000
@@ -25,6 +25,7 @@ class LabelledKind:
     code = "E505"
     what = say("labelled data (good and bad answers)")
     learned = say("answers labelled good or bad")
+    sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
@@ -116,11 +117,16 @@ class LabelledKind:
             return None
         return whole[:last], whole[last].content if example.label else ""
 
+    def said(self, example: Labelled) -> list[Phrase]:
+        """The label."""
+        return [say("wanted answer") if example.label else say("unwanted answer")]
+
     def shown(self, example: Labelled) -> dict[str, Any]:
         """``messages`` and ``label``."""
         return {
             "messages": messages.shown(example.conversation.messages, MAX_SHOWN),
             "label": example.label,
+            "said": [phrase.local() for phrase in self.said(example)],
         }
 
 

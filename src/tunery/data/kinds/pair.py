@@ -9,7 +9,7 @@ from typing import Any
 from tunery.config.data import LossOn
 from tunery.data.kinds import answers, messages
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
-from tunery.data.problems import say
+from tunery.data.problems import Phrase, say
 from tunery.types import Conversation, Message, Pair, Rendered
 
 MAX_SHOWN = 4_000
@@ -23,6 +23,7 @@ class PairKind:
     code = "E503"
     what = say("preference data (chosen, rejected)")
     learned = say("pairs of a chosen and a rejected answer")
+    sides = (say("chosen"), say("rejected"))
     loss_on: LossOn | None = answers.LOSS_ON
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
@@ -113,6 +114,11 @@ class PairKind:
             return None
         return (*example.prompt.messages, *example.chosen[:last]), example.chosen[last].content
 
+    def said(self, example: Pair) -> list[Phrase]:
+        """The margin."""
+        margin = example.margin
+        return [] if margin is None else [say("margin {margin}", margin=f"{margin:g}")]
+
     def shown(self, example: Pair) -> dict[str, Any]:
         """``prompt``, ``chosen``, ``rejected`` and ``margin``."""
         return {
@@ -120,6 +126,7 @@ class PairKind:
             "chosen": messages.shown(example.chosen, MAX_SHOWN),
             "rejected": messages.shown(example.rejected, MAX_SHOWN),
             "margin": example.margin,
+            "said": [phrase.local() for phrase in self.said(example)],
         }
 
 

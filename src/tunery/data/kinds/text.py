@@ -10,7 +10,7 @@ from tunery.chat.remarks import NO_TRAINED_TOKEN
 from tunery.config.data import LossOn
 from tunery.data import too_long
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
-from tunery.data.problems import say
+from tunery.data.problems import Phrase, say
 from tunery.types import Conversation, Message, Rendered, Text
 
 MAX_SHOWN = 4_000
@@ -24,6 +24,7 @@ class TextKind:
     code = ""
     what = say("plain text")
     learned = say("plain text")
+    sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
 
     def conversations(self, example: Text) -> Sequence[Conversation]:
@@ -72,6 +73,10 @@ class TextKind:
     def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
         """None: a text asks for no answer."""
         return None
+
+    def said(self, example: Text) -> list[Phrase]:
+        """Nothing."""
+        return []
 
     def shown(self, example: Text) -> dict[str, Any]:
         """``text``."""

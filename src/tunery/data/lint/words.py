@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from tunery.data.kinds import flags_for, row_kind_named
 from tunery.data.lint.report import MAX_EXAMPLES, ORDER, Group, Report
 from tunery.data.problems import Problem, visible
 from tunery.i18n import t
@@ -65,6 +66,12 @@ def caret(problem: Problem) -> Iterator[str]:
     yield "      " + " " * (len(number) - 2) + "| " + " " * (len(lead) + _width(before)) + "^"
 
 
+def _flags(report: Report) -> str:
+    """The method that rows with a judgement need."""
+    kind = row_kind_named(report.kind) if report.kind is not None else None
+    return flags_for(kind) if kind is not None and kind.code else ""
+
+
 def _width(text: str) -> int:
     """Columns of a terminal that a text takes; East Asian characters take two."""
     import unicodedata
@@ -83,6 +90,12 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
         words = {"dataset": visible(report.dataset), "rows": rows, "format": report.format}
         if report.unfilled:
             yield t("{dataset}: {rows} rows, format {format}: fine once they are filled.", **words)
+        elif flags := _flags(report):
+            yield t(
+                "{dataset}: {rows} rows, format {format}: a run with {flags} can start.",
+                flags=flags,
+                **words,
+            )
         else:
             yield t("{dataset}: {rows} rows, format {format}: a run can start.", **words)
     if report.bad and report.only_rows:

@@ -97,7 +97,8 @@ def unserve(name: str) -> dict[str, Any]:
 @router.post("/evals")
 def evaluate(what: Evaluation) -> dict[str, Any]:
     """Start an evaluation; the answer is its job."""
-    wanted = Wanted(**{**what.model_dump(), "models": tuple(what.models)})
+    told: dict[str, Any] = {**what.model_dump(), "models": tuple(what.models)}
+    wanted = Wanted(**told)
     return evaluate_service.start(wanted).as_dict()
 
 

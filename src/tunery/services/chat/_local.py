@@ -139,8 +139,10 @@ class Room:
     dtype: str = "auto"
     progress: Progress | None = None
     told: Told = lambda text: None
-    _engines: dict[tuple[Path, str], Engine] = field(default_factory=dict)
-    _attached: dict[tuple[int, Path], str] = field(default_factory=dict)
+    _engines: dict[tuple[Path, str], Engine] = field(
+        default_factory=dict[tuple[Path, str], "Engine"]
+    )
+    _attached: dict[tuple[int, Path], str] = field(default_factory=dict[tuple[int, Path], str])
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
         """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
@@ -197,7 +199,7 @@ class Room:
         if found.base is not None and (found.path / "tokenizer_config.json").is_file():
             from tunery.models.load import load_tokenizer
 
-            own = load_tokenizer(found.path)
+            own: Any = load_tokenizer(found.path)
             if own.chat_template and len(own) == len(engine.tokenizer):
                 return own
         return engine.tokenizer
@@ -230,7 +232,7 @@ class Chat:
     name: str
     against: str | None = None
     settings: Settings = Settings()
-    speakers: list[Speaker] = field(default_factory=list)
+    speakers: list[Speaker] = field(default_factory=list["Speaker"])
 
     def find(self) -> tuple[Resolved, Resolved | None]:
         """Find everyone on this machine or fetch them; nothing is loaded yet.

@@ -83,6 +83,20 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     )
 
 
+def part_as_dict(shown: ShownRow, part: int | None) -> dict[str, Any]:
+    """A previewed row as plain data.
+
+    Args:
+        shown: The row.
+        part: Which of its training rows, from 1, where a row becomes several; the last by default.
+
+    Returns:
+        ``{"text", "input_ids", "loss_mask", "tokens", "trained", "total", "cut"}``; for a pair
+        ``{"sides": {"chosen": ..., "rejected": ...}, "shared_prompt", "facts"}``.
+    """
+    return shown.example.as_dict(pick_part(shown, part))
+
+
 def pick_part(shown: ShownRow, part: int | None) -> Any:
     """One training row of a previewed row.
 
@@ -91,6 +105,11 @@ def pick_part(shown: ShownRow, part: int | None) -> Any:
     """
     rows = shown.example.rows
     number = len(rows) if part is None else part
+    if shown.example.sides and part is not None:
+        raise DataError(
+            t("--part {part}: both sides of a pair are one training row.", part=part),
+            fix=t("Leave --part out."),
+        )
     if not 1 <= number <= len(rows):
         raise DataError(
             t(

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunery.chat.remarks import in_words
 from tunery.config.config import Config
 from tunery.config.load import from_tokens
+from tunery.data.problems import Phrase
 from tunery.services.datasets import _preview
 from tunery.services.datasets._preview import ShownRow
+
+if TYPE_CHECKING:
+    from tunery.data.preview import RowPreview
 
 BYTES = re.compile(r"<0x([0-9A-F]{2})>")
 BYTES_ONLY = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
@@ -43,24 +47,28 @@ def answer_preview(
     config = _config(words)
     shown = _preview.show_row(name, config, row=row)
     chosen = _preview.pick_part(shown, part)
-    tokens = list(
-        zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True)
-    )
-    pieces = grouped(tokens, start=0)
-    if chosen.cut:
-        pieces = _with_cut(pieces, tokens, _whole(name, config, row, part))
+    sides = shown.example.sides
+    drawn = list(enumerate(shown.example.rows)) if sides else [((part or 0) - 1, chosen)]
+    rows = [(each, _pieces(each, (name, config, row, at))) for at, each in drawn]
+    notes = [note for each, _ in rows for note in each.notes]
+    parts = 1 if sides else len(shown.example.rows)
     return {
-        **chosen.as_dict(),
-        "pieces": pieces,
+        **_preview.part_as_dict(shown, part),
+        **(
+            {"drawn": [_side(*each, side) for each, side in zip(rows, sides, strict=True)]}
+            if sides
+            else {"pieces": rows[0][1]}
+        ),
+        "said": [phrase.local() for phrase in shown.example.said],
         "row": row,
         "rows": shown.rows,
-        "part": part or len(shown.example.rows),
-        "parts": len(shown.example.rows),
+        "part": part or parts,
+        "parts": parts,
         "place": shown.place,
         "template": shown.template,
         "max_length": config.data.max_length,
-        "warnings": _warnings(shown, chosen),
-        "notes": [in_words(note) for note in dict.fromkeys(chosen.notes)],
+        "warnings": _warnings(shown, [each for each, _ in rows]),
+        "notes": [in_words(note) for note in dict.fromkeys(notes)],
     }
 
 
@@ -83,6 +91,23 @@ def _config(words: list[str]) -> Config:
 
 
 Token = tuple[int, str, int, bool]
+Place = tuple[str, Config, int, int]
+"""A row of a dataset: its name, the settings, the row's number, the index of its part."""
+
+
+def _pieces(row: RowPreview, place: Place) -> list[dict[str, Any]]:
+    tokens = _tokens(row)
+    pieces = grouped(tokens, start=0)
+    return _with_cut(pieces, tokens, _whole(*place)) if row.cut else pieces
+
+
+def _side(row: RowPreview, pieces: list[dict[str, Any]], name: Phrase) -> dict[str, Any]:
+    counts = {key: row.as_dict()[key] for key in ("trained", "total", "cut")}
+    return {"name": name.local(), "pieces": pieces, **counts}
+
+
+def _tokens(row: RowPreview) -> list[Token]:
+    return list(zip(row.input_ids, row.tokens, row.loss_mask, row.special, strict=True))
 
 
 def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
@@ -145,13 +170,12 @@ def _letters(text: str) -> str:
     return BYTES_ONLY.sub(decode, text)
 
 
-def _whole(name: str, config: Config, row: int, part: int | None) -> list[Token]:
+def _whole(name: str, config: Config, row: int, at: int) -> list[Token]:
     """The row as it would be without a limit."""
     data = config.data.model_copy(update={"max_length": UNLIMITED})
     shown = _preview.show_row(name, config.model_copy(update={"data": data}), row=row)
     rows = shown.example.rows
-    chosen = rows[(part or len(rows)) - 1] if (part or 1) <= len(rows) else rows[-1]
-    return list(zip(chosen.input_ids, chosen.tokens, chosen.loss_mask, chosen.special, strict=True))
+    return _tokens(rows[at] if at < len(rows) else rows[-1])
 
 
 def _with_cut(
@@ -171,10 +195,10 @@ def _with_cut(
     return [*before, *cut, *grouped(kept[head:], start=head)]
 
 
-def _warnings(shown: ShownRow, chosen: Any) -> list[dict[str, str]]:
+def _warnings(shown: ShownRow, rows: Sequence[RowPreview]) -> list[dict[str, str]]:
     found = [{"code": "template", "text": notice} for notice in shown.notices]
     if shown.example.dropped:
         found.insert(0, {"code": "dropped", "text": in_words(shown.example.dropped)})
-    if not any(chosen.loss_mask):
+    if not all(any(row.loss_mask) for row in rows):
         found.insert(0, {"code": "untrained", "text": ""})
     return found

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +206,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def staged(folder: Path, *, force: bool) -> Iterator[Path]:
+def staged(folder: Path, *, force: bool) -> Generator[Path]:
     """Give a sibling folder's name to write; put it in place if all went well, else remove it.
 
     A kill at any moment leaves ``folder`` whole or absent; what a killed export left beside it is

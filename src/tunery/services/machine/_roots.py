@@ -67,8 +67,11 @@ def inside_roots(path: Path) -> Path:
     Raises:
         TuneryError: It lies outside (code ``forbidden``).
     """
-    real = path.expanduser().resolve()
-    if any(real.is_relative_to(root) for root in roots()):
+    try:
+        real = path.expanduser().resolve()
+    except (ValueError, RuntimeError):  # a zero byte; ~nobody; links that lead in a circle
+        real = None
+    if real and any(real.is_relative_to(root) for root in roots()):
         return real
     raise TuneryError(
         t("{path} lies outside the folders that the page may open.", path=path),

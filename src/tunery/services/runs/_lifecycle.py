@@ -257,7 +257,7 @@ def outcome(folder: RunFolder) -> Outcome:
         "report": folder.report_file,
         "loss": folder.loss_image_file,
     }
-    rows = next((e for e in reversed(events) if e["type"] == "rows"), {})
+    rows = next((e for e in reversed(events) if e["type"] == "rows"), Event())
     return Outcome(
         state=state,
         answers=_answers(events),

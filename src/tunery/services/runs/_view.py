@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunery.errors import TuneryError
@@ -54,7 +54,7 @@ def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
         ("queue", t("Queue"), ()),
         ("data", t("Read data"), ("data", "tokenize")),
         ("model", t("Load model"), ("model",)),
-        ("prepare", t("Prepare"), ("replay", "before")),
+        ("prepare", t("Prepare"), ("replay", "reference", "before")),
         ("train", t("Train"), ("train",)),
         ("save", t("Save"), ("after", "final", "report")),
     ]
@@ -310,7 +310,7 @@ def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
             continue
         if best is None or best.value is None or not measure.is_better(best.value, one.value):
             best = one
-    return [Checkpoint(**{**vars(c), "best": c is best}) for c in found]
+    return [replace(c, best=c is best) for c in found]
 
 
 def samples(told: _metrics.RunLog) -> list[Sample]:

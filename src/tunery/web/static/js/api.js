@@ -28,6 +28,12 @@ export class Problem extends Error {
   }
 }
 
+/** @param {unknown} error what a call threw; anything but a Problem is a bug and goes on @returns {Problem} */
+export function problemOf(error) {
+  if (error instanceof Problem) return error;
+  throw error;
+}
+
 /**
  * @typedef {{signal?: AbortSignal, headers?: Record<string, string>, keepalive?: boolean}} Options
  */

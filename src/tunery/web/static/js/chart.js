@@ -88,8 +88,8 @@ export function makeChart(element, { title, series, format = shortNumber }) {
 
   const data = () => [points.x, ...points.ys];
 
-  /** @param {any} u @param {number | null} low @param {number | null} high */
-  function range(u, low, high) {
+  /** @param {any} _ @param {number | null} low @param {number | null} high */
+  function range(_, low, high) {
     if (low === null || high === null) return wanted.log ? [0.1, 10] : [0, 1];
     if (wanted.clip) [low, high] = withoutOutliers(low, high);
     // @ts-ignore

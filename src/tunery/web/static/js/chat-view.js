@@ -96,8 +96,8 @@ function foot(turn, name, answer, busy, acts) {
   if (facts.reason === "interrupted") words.push(t("stopped"));
   if (facts.reason === "length") words.push(t("reached the longest answer"));
   const cut = facts.reason === "interrupted" || facts.reason === "length";
-  const press = (/** @type {string} */ label, /** @type {string} */ image, /** @type {() => void} */ act, /** @type {boolean | undefined} */ pressed) =>
-    el("button", { type: "button", class: "btn ghost sm", title: label, "aria-label": label, disabled: busy, "aria-pressed": pressed === undefined ? null : String(pressed), onclick: act }, icon(image));
+  const press = (/** @type {string} */ label, /** @type {string} */ image, /** @type {() => void} */ act, pressed = /** @type {boolean | null} */ (null)) =>
+    el("button", { type: "button", class: "btn ghost sm", title: label, "aria-label": label, disabled: busy, "aria-pressed": pressed === null ? null : String(pressed), onclick: act }, icon(image));
   return el("div", { class: "foot" }, words.join(" · "),
     cut && answer.text ? el("button", { type: "button", class: "btn sm", disabled: busy, onclick: () => acts.goOn(turn.number, name) }, t("Continue")) : null,
     again(turn, name, acts, busy),

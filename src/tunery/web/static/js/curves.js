@@ -32,20 +32,26 @@ export class Curves {
   constructor(name) {
     this.path = `/api/v1/runs/${encodeURIComponent(name)}/metrics`;
     this.cursor = "";
+    this.last = 0;
+    /** @type {Record<string, Curve>} */
+    this.series = {};
+    /** @type {Record<string, number[]>} */
+    this.axes = {};
+    /** @type {Measure[]} */
+    this.measures = [];
+    /** @type {{step: number, loss: number | null, measures: Record<string, number | null>, best: boolean}[]} */
+    this.evals = [];
+    /** @type {number[]} */
+    this.checkpoints = [];
     this.clear();
   }
 
   clear() {
     this.last = 0;
-    /** @type {Record<string, Curve>} */
     this.series = {};
-    /** @type {Measure[]} */
     this.measures = [];
-    /** @type {Record<string, number[]>} */
     this.axes = { step: [], epoch: [], tokens: [], time: [] };
-    /** @type {{step: number, loss: number | null, measures: Record<string, number | null>, best: boolean}[]} */
     this.evals = [];
-    /** @type {number[]} */
     this.checkpoints = [];
   }
 

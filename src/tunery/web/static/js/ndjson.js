@@ -16,15 +16,14 @@ import { url } from "./dom.js";
  * @param {AbortSignal} signal
  */
 export async function lines(path, body, onEvent, signal) {
-  let answer;
   try {
-    answer = await fetch(url(path), {
+    const answer = await fetch(url(path), {
       method: "POST", signal, credentials: "same-origin", body: JSON.stringify(body),
       headers: { "Content-Type": "application/json", "X-Tunery": "1" },
     });
     if (!answer.ok || !answer.body) {
       if (answer.status === 401) document.dispatchEvent(new CustomEvent("tunery:logged-out"));
-      throw new Problem(answer.status, await answer.json().catch(() => ({ title: answer?.statusText })));
+      throw new Problem(answer.status, await answer.json().catch(() => ({ title: answer.statusText })));
     }
     const reader = answer.body.getReader();
     const decoder = new TextDecoder();

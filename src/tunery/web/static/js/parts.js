@@ -8,7 +8,7 @@
  *   keepOn()                          the countdown strip: its seconds and its button
  */
 import { post } from "./api.js";
-import { $$, url } from "./dom.js";
+import { $, $$, url } from "./dom.js";
 import { showProblem, toast } from "./shell.js";
 import { t } from "./words.js";
 
@@ -18,7 +18,7 @@ const EVERY_MS = 1000;
 function swap(from) {
   let changed = false;
   for (const part of $$("[data-part]", from)) {
-    const old = document.querySelector(`[data-part]#${part.id}`);
+    const old = /** @type {HTMLElement | null} */ (document.querySelector(`[data-part]#${part.id}`));
     if (!old || old === part) continue;
     const busy = old.querySelector("details[open], .ask") || (old.contains(document.activeElement) && old.querySelector("input, [data-busy]"));
     if (busy || old.innerHTML === part.innerHTML) continue;
@@ -27,7 +27,7 @@ function swap(from) {
     old.hidden = !part.firstElementChild;
     old.replaceChildren(...part.childNodes);
     Object.assign(old.dataset, part.dataset);
-    if (focused >= 0) old.querySelectorAll("a, button")[focused]?.focus();
+    if (focused >= 0) $$("a, button", old)[focused]?.focus();
     changed = true;
   }
   return changed;
@@ -77,6 +77,6 @@ export function keepOn() {
     if (box !== drawn) end = Date.now() + 1000 * Number(box.dataset.seconds);
     drawn = box;
     const seconds = Math.max(0, Math.round((end - Date.now()) / 1000));
-    box.firstElementChild.textContent = t("Run {run} has ended. This machine is powered off in {seconds} s.", { run: box.dataset.run, seconds });
+    $("*", box).textContent = t("Run {run} has ended. This machine is powered off in {seconds} s.", { run: box.dataset.run, seconds });
   }, 1000);
 }

@@ -27,7 +27,7 @@ export function leaves(value, path = [], who = "") {
 }
 
 /** @param {any} value */
-export const cell = (value) => el("div", { class: "cell" }, ...leaves(value).map((leaf) =>
+export const cell = (value) => typeof value === "boolean" ? el("span", { class: `badge ${value ? "ok" : "failed"}` }, String(value)) : el("div", { class: "cell" }, ...leaves(value).map((leaf) =>
   el("div", { class: "leaf" }, leaf.who && el("span", { class: "who" }, leaf.who), leaf.text)));
 
 /** @param {string} name @param {number} offset @param {number} limit @param {string} [q] */

@@ -18,12 +18,22 @@
 import { $, $$, announce, debounce, el, icon } from "./dom.js";
 import { t } from "./words.js";
 
-/** @type {ReturnType<typeof makeList>[]} */
+/**
+ * @typedef {object} List
+ * @property {HTMLTableElement} table
+ * @property {() => HTMLTableRowElement[]} shown rows of this page
+ * @property {() => void} refresh
+ * @property {() => string[]} selected
+ * @property {() => void} clear
+ */
+
+/** @type {List[]} */
 const lists = [];
 
 /**
  * @param {HTMLTableElement} table
  * @param {{search?: HTMLInputElement | null, size?: number, onSelect?: (keys: string[]) => void}} [options]
+ * @returns {List}
  */
 export function makeList(table, { search = null, size = 50, onSelect = () => {} } = {}) {
   const body = table.tBodies[0];

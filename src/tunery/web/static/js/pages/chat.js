@@ -13,9 +13,9 @@ import { askSet, showChats } from "../chat-dialogs.js";
 
 const MOST = 4;
 const given = data("chat-data");
-/** @type {{id: string | null, settings: Record<string, any>, turns: Turn[], busy: AbortController | null, editing: number | null}} */
+/** @type {{id: string | null, settings: Record<string, any>, turns: Turn[], busy: AbortController | null, editing: number | null, asked: number | null}} */
 const now = {
-  id: given.chat?.id ?? null, settings: given.chat?.settings ?? given.settings, turns: given.chat?.turns ?? [], busy: null, editing: null,
+  id: given.chat?.id ?? null, settings: given.chat?.settings ?? given.settings, turns: given.chat?.turns ?? [], busy: null, editing: null, asked: null,
 };
 const message = $("#message");
 const place = $("#columns");

@@ -66,11 +66,16 @@ function choose() {
 function drawExample(row) {
   const head = el("h3", {}, t("Row {n}", { n: number(row.row) }));
   if (row.problem) return el("div", { class: "finding" }, head, el("div", { class: "note bad" }, row.problem));
-  const turns = row.messages ?? [{ role: "text", content: row.text, calls: [] }];
-  return el("div", { class: "finding" }, head, el("dl", { class: "turns" }, ...turns.map((/** @type {any} */ turn) =>
-    el("div", {}, el("dt", {}, t(turn.role)), el("dd", { tabindex: "0" }, turn.content,
-      ...(turn.calls ?? []).map((/** @type {string} */ name) => el("code", {}, t("calls {name}", { name }))))))));
+  head.append(...(row.said ?? []).map((/** @type {string} */ text) => el("span", { class: "badge plain" }, text)));
+  if (!row.chosen) return el("div", { class: "finding" }, head, turns(row.messages ?? row.prompt ?? [{ role: "text", content: row.text }]));
+  return el("div", { class: "finding" }, head, turns(row.prompt), el("div", { class: "sides" }, ...["chosen", "rejected"].map((name) =>
+    el("section", { "aria-label": t(name) }, el("h4", {}, t(name)), turns(row[name])))));
 }
+
+/** @param {any[]} messages */
+const turns = (messages) => el("dl", { class: "turns" }, ...messages.map((turn) =>
+  el("div", {}, el("dt", {}, t(turn.role)), el("dd", { tabindex: "0" }, turn.content,
+    ...(turn.calls ?? []).map((/** @type {string} */ name) => el("code", {}, t("calls {name}", { name })))))));
 
 /** @param {boolean} skip @param {HTMLElement} button */
 async function save(skip, button) {

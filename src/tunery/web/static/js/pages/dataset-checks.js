@@ -14,7 +14,8 @@ const NAMES = { zh: "Chinese", ja: "Japanese", ko: "Korean", latin: "Latin lette
 /** @param {any} found */
 function draw(found) {
   if (found.job) {
-    return followJob($("#groups"), found.job, t("Checking {name}", { name: one.name }), () => get(`${base}/checks`).then(draw).catch(showProblem));
+    followJob($("#groups"), found.job, t("Checking {name}", { name: one.name }), () => get(`${base}/checks`).then(draw).catch(showProblem));
+    return;
   }
   const said = found.ok ? t(found.groups.length ? "A run can start." : "Everything is fine: a run can start.") : "";
   const head = el("p", {}, t("{rows} rows, {good} can be used.", { rows: number(found.rows), good: number(found.good) }), said && " ", said);

@@ -123,10 +123,14 @@ $("#previous").addEventListener("click", () => {
   if (!before.length) before.push(Math.max(0, last - SIZE));
   show().catch(showProblem);
 });
+/** @param {any} value @param {string} [key] @returns {any} the same shape without what it says */
+function empty(value, key = "") {
+  if (value === null || typeof value !== "object") return key === "role" || key === "from" ? value : "";
+  if (Array.isArray(value)) return value.map((item) => empty(item));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, empty(item, name)]));
+}
 document.querySelector("#add-row")?.addEventListener("click", () => {
   const like = shown.rows.find((/** @type {any} */ each) => each.values)?.values ?? Object.fromEntries(shown.columns.map((/** @type {string} */ name) => [name, ""]));
-  const empty = (/** @type {any} */ value, /** @type {string} */ key = "") => value === null || typeof value !== "object" ? (key === "role" || key === "from" ? value : "")
-    : Array.isArray(value) ? value.map((item) => empty(item)) : Object.fromEntries(Object.entries(value).map(([name, item]) => [name, empty(item, name)]));
   const made = el("tr", {});
   $("#rows tbody").prepend(made);
   edit(made, { number: 0, values: empty(like) });

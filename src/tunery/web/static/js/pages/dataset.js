@@ -49,30 +49,47 @@ const say = (text) => ($("#tokinfo").textContent = text);
 /** @param {[string, string][]} said */
 const notes = (said) => $("#row-notes").replaceChildren(...said.map(([kind, text]) => el("div", { class: `note ${kind}`, role: kind === "bad" ? "alert" : null }, text)));
 
+/** @param {any} each a row or one side of a pair */
+function counts(each) {
+  const share = percent(each.trained / Math.max(1, each.total)).replace(/\.\d/, "");
+  const words = t("{trained} / {total} tokens trained ({share})", { trained: "\u0001", total: number(each.total), share }).split("\u0001");
+  return [words[0], el("b", {}, number(each.trained)), words[1]];
+}
+
+/** What is drawn: the one row, or each side of a pair. */
+const parts = () => shown.drawn ?? [shown];
+
 function draw() {
   $("#total").textContent = number(rows);
-  const share = percent(shown.trained / Math.max(1, shown.total)).replace(/\.\d/, "");
-  const words = t("{trained} / {total} tokens trained ({share})", { trained: "\u0001", total: number(shown.total), share }).split("\u0001");
-  $("#counts").replaceChildren(words[0], el("b", {}, number(shown.trained)), words[1]);
-  $("#cut-legend").hidden = !shown.cut;
+  const cut = parts().reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each.cut, 0);
+  $("#counts").replaceChildren(...shown.said.map((/** @type {string} */ text) => el("span", { class: "badge plain" }, text)), " ", ...(shown.drawn ? [] : counts(shown)));
+  $("#cut-legend").hidden = !cut;
   $("#cut-at").textContent = t("cut at {n}", { n: number(shown.max_length) });
   /** @type {[string, string][]} */
   const said = shown.warnings.map((/** @type {any} */ each) => each.code === "untrained" ? ["bad", t("No token in this row is trained.")]
     : ["warn", each.code === "dropped" ? t("A run would leave this row out: {why}.", { why: each.text }) : each.text]);
   const dropped = shown.warnings.some((/** @type {any} */ each) => each.code === "dropped");
-  if (shown.cut && !dropped) said.push(["warn", t("cut: {n} tokens", { n: number(shown.cut) })]);
+  if (cut && !dropped) said.push(["warn", t("cut: {n} tokens", { n: number(cut) })]);
+  if (shown.drawn) said.push(["info", t("Both answers share a prompt of {n} tokens.", { n: number(shown.shared_prompt) })]);
   if (shown.parts > 1) said.push(["info", t("This row becomes {n} training rows.", { n: shown.parts }) + " " + t("Training row {part} of {parts}", shown)]);
   for (const text of shown.notes) said.push(["info", text]);
   notes(said);
-  $("#tokens").replaceChildren(...shown.pieces.map(piece));
+  $("#tokens").classList.toggle("sides", Boolean(shown.drawn));
+  $("#tokens").replaceChildren(...(shown.drawn ? shown.drawn.map(side) : shown.pieces.map((/** @type {any} */ each, /** @type {number} */ n) => piece(each, n, 0))));
   $("#tokens .tok")?.setAttribute("tabindex", "0");
   say("");
 }
 
-/** @param {any} each @param {number} n */
-function piece(each, n) {
+/** @param {any} each @param {number} place */
+function side(each, place) {
+  return el("div", { role: "group", "aria-label": each.name }, el("p", { class: "small muted counts" }, el("b", {}, each.name), " · ", ...counts(each)),
+    ...each.pieces.map((/** @type {any} */ one, /** @type {number} */ n) => piece(one, n, place)));
+}
+
+/** @param {any} each @param {number} n @param {number} place which side */
+function piece(each, n, place) {
   const kinds = [each.trained && !each.cut && "trained", each.special && "special", each.cut && "cut"].filter(Boolean).join(" ");
-  const made = el("span", { class: `tok ${kinds}`, "data-n": n, tabindex: "-1" });
+  const made = el("span", { class: `tok ${kinds}`, "data-n": n, "data-side": place, tabindex: "-1" });
   const spaces = look.elements.spaces.checked;
   for (const part of each.text.split(/(\n)/)) {
     if (part === "\n") made.append(el("span", { class: "ws", "aria-hidden": "true" }, "↵"), "\n");
@@ -84,7 +101,7 @@ function piece(each, n) {
 
 /** @param {any} place a token that is pointed at or focused */
 function explain(place) {
-  const each = shown.pieces[Number(place.dataset.n)];
+  const each = parts()[Number(place.dataset.side)].pieces[Number(place.dataset.n)];
   const ids = each.ids.join(", ");
   const facts = [t(each.ids.length > 1 ? "tokens {id}" : "token {id}", { id: ids }), JSON.stringify(each.text), t("position {n}", { n: each.position }),
     each.cut ? t("cut off") : t(each.trained ? "trained" : "not trained"), each.special && t("special token")];
@@ -131,12 +148,22 @@ look.addEventListener("change", (/** @type {any} */ event) => {
   figures().catch(showProblem);
 });
 
+/** A cell of at most a few lines; the whole text is its title. @param {any} value */
+function short(value) {
+  const made = cell(value);
+  for (const leaf of $$(".leaf", made)) {
+    leaf.classList.add("cut");
+    leaf.title = leaf.textContent;
+  }
+  return made;
+}
+
 async function few() {
   const found = await page(one.name, Math.floor((row - 1) / FEW) * FEW, FEW);
   $("#few thead").replaceChildren(el("tr", {}, el("th", { scope: "col" }, "#"), ...found.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name))));
   $("#few tbody").replaceChildren(...found.rows.map((/** @type {any} */ each) => el("tr", { "data-number": each.number, "aria-current": each.number === row },
     el("td", { class: "num" }, el("button", { type: "button", class: "btn link", "aria-label": t("Row {n}", { n: each.number }) }, number(each.number))),
-    ...found.columns.map((/** @type {string} */ name) => el("td", {}, each.values ? cell(each.values[name] ?? "") : (each.problem ?? ""))))));
+    ...found.columns.map((/** @type {string} */ name) => el("td", {}, each.values ? short(each.values[name] ?? "") : (each.problem ?? ""))))));
 }
 $("#few tbody").addEventListener("click", (/** @type {any} */ event) => {
   const line = event.target.closest("tr");

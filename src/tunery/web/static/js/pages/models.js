@@ -7,7 +7,7 @@ import { ask, busy, showProblem, statusWord, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { bytes, duration, number, t } from "../words.js";
 
-makeList($("#models"), { search: document.getElementById("find") });
+makeList($("#models"), { search: /** @type {HTMLInputElement | null} */ (document.getElementById("find")) });
 
 // --- the box ------------------------------------------------------------------------------
 

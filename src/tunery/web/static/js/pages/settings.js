@@ -66,7 +66,10 @@ onSubmit("#roots-form", async () => {
 
 onSubmit("#limits-form", async () => {
   const size = Math.round(Number($("#f-upload").value) * 2 ** 30);
-  if (!(size >= 2 ** 20)) return fieldError("upload", t("Enter a number of GiB, 1 or more."));
+  if (!(size >= 2 ** 20)) {
+    fieldError("upload", t("Enter a number of GiB, 1 or more."));
+    return;
+  }
   if (await save("upload", () => put("/api/v1/settings/limits", { upload_bytes: size }))) toast(t("Saved."), { seconds: 3 });
 });
 
@@ -92,7 +95,10 @@ const SCOPES = { chat: ["chat"], jobs: ["chat", "jobs"], admin: ["admin"] };
 onSubmit("#key-form", async () => {
   const name = $("#f-key-name").value.trim();
   const scope = /** @type {keyof typeof SCOPES} */ ($("#f-key-scope").value);
-  if (!name) return fieldError("key-name", t("Give the key a name."));
+  if (!name) {
+    fieldError("key-name", t("Give the key a name."));
+    return;
+  }
   await save("key-name", async () => {
     const made = await post("/api/v1/keys", { name, scopes: SCOPES[scope] });
     await reloadKeys();

@@ -4,8 +4,8 @@
  * be, starts it. The form itself comes from the server; this file knows kinds, never settings.
  */
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
-import { del, post, put } from "../api.js";
-import { ask, busy, copy, showProblem, toast } from "../shell.js";
+import { del, post, problemOf, put } from "../api.js";
+import { busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
@@ -61,7 +61,8 @@ async function save(yaml) {
     $("#yaml-error").textContent = answer.yaml_error ? answer.yaml_error.message : "";
     apply(answer, yaml !== undefined);
     if (answer.planning) plan(false);
-  } catch (problem) {
+  } catch (error) {
+    const problem = problemOf(error);
     saving = false;
     if (problem.code !== "offline" && problem.status !== 502 && problem.status !== 504) return showProblem(problem);
     say("Offline: kept here");
@@ -79,10 +80,14 @@ async function plan(measure) {
     const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, { measure });
     if (mine !== version || answer.superseded) return;
     if (answer.plan) planned = answer;
-  } catch (problem) {
+  } catch (error) {
+    const problem = problemOf(error);
     if (mine !== version) return;
     if (measure) return showProblem(problem);
-    if (problem.code === "offline") return setTimeout(() => plan(false), 2000);
+    if (problem.code === "offline") {
+      setTimeout(() => plan(false), 2000);
+      return;
+    }
     planError = problem;
   }
   state.planning = false;
@@ -284,7 +289,8 @@ async function start() {
     const made = await busy(button, post("/api/v1/runs", { draft: name, name: runName() || null }, { headers: { "Idempotency-Key": key } }));
     remember(`name:${name}`, null);
     location.assign(url(`/runs/${encodeURIComponent(made.name)}`));
-  } catch (problem) {
+  } catch (error) {
+    const problem = problemOf(error);
     if (runName() && problem.params?.run === runName()) {
       fieldError("run-name", [problem.detail, problem.fix].join(" "));
       draw();

@@ -1,0 +1,114 @@
+"""Tokens in a terminal: which are trained, and the sides of a pair beside each other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from tunery.cli.console import out
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from tunery.data.preview import ExamplePreview, RowPreview
+
+WIDE = 100
+BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+BYTES_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
+
+
+def show_row(row: RowPreview, *, boundaries: bool) -> None:
+    """Print a row and how many of its tokens are trained."""
+    out.print(colored(row, boundaries=boundaries))
+    out.print(Text(_counts(row), "bold"), soft_wrap=True)
+
+
+def show_sides(example: ExamplePreview, *, boundaries: bool) -> None:
+    """Print what all sides begin with once, then the sides: side by side where there is room."""
+    shared = example.shared
+    first = example.rows[0]
+    if shared:
+        out.print(Text(t("Shared prompt, {n} tokens:", n=f"{shared:,}"), "cyan"), soft_wrap=True)
+        out.print(colored(first, boundaries=boundaries, end=shared))
+        out.print()
+    rows = list(zip(example.sides, example.rows, strict=True))
+    if out.width < WIDE:
+        for name, row in rows:
+            out.print(Text(f"{name.local()} · {_counts(row)}", "bold"), soft_wrap=True)
+            out.print(colored(row, boundaries=boundaries, start=shared))
+            out.print()
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="bold")
+    for name, row in rows:
+        table.add_column(f"{name.local()} · {_counts(row)}", ratio=1, overflow="fold")
+    table.add_row(*(colored(row, boundaries=boundaries, start=shared) for _, row in rows))
+    out.print(table)
+
+
+def _counts(row: RowPreview) -> str:
+    trained, total = sum(row.loss_mask), len(row.input_ids)
+    counts = t(
+        "{trained} of {total} tokens are trained ({share}).",
+        trained=f"{trained:,}",
+        total=f"{total:,}",
+        share=f"{trained / max(total, 1):.0%}",
+    )
+    return counts + (" " + t("{cut} tokens are cut.", cut=f"{row.cut:,}") if row.cut else "")
+
+
+def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | None = None) -> Text:
+    """A row's tokens, trained ones marked, control tokens boxed.
+
+    Args:
+        row: The row.
+        boundaries: Draw a line between tokens.
+        start: The first token that is shown.
+        end: The first token behind those that are shown.
+    """
+    text, plain = Text(), not out.is_terminal or out.no_color
+    before = 0
+    pieces = list(zip(row.tokens, row.loss_mask, row.special, strict=True))[start:end]
+    for token, trained, special in pieces if boundaries else _whole_letters(pieces):
+        if plain and trained != before:
+            text.append("⟦" if trained else "⟧")
+        elif boundaries and text:
+            text.append("│", style="bright_black")
+        before = trained
+        style = "green underline" if trained else ""
+        if special:
+            style = "bold green on grey23" if trained else "bold white on grey23"
+        text.append(_visible(token), style=style)
+    if plain and before:
+        text.append("⟧")
+    return text
+
+
+def _whole_letters(pieces: list[tuple[str, int, bool]]) -> list[tuple[str, int, bool]]:
+    """Join tokens that hold pieces of one letter, so that the letter can be read."""
+    joined: list[tuple[str, int, bool]] = []
+    for token, trained, special in pieces:
+        if joined and joined[-1][1:] == (trained, special) and BYTES_AT_END.search(joined[-1][0]):
+            joined[-1] = (joined[-1][0] + token, trained, special)
+        else:
+            joined.append((token, trained, special))
+    return [(BYTES.sub(_letters, token), trained, special) for token, trained, special in joined]
+
+
+def _letters(run: re.Match[str]) -> str:
+    data = bytes.fromhex("".join(re.findall(r"<0x(..)>", run.group())))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return run.group()
+
+
+def _visible(token: str) -> str:
+    """Show a line break's place, and control characters as their names in Unicode."""
+    if token in ("\n", "\n\n"):
+        return "↵\n" * len(token)
+    return "".join(
+        letter if letter in "\n\t" or letter.isprintable() else f"<U+{ord(letter):04X}>"
+        for letter in token
+    )
