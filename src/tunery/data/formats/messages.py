@@ -44,7 +44,7 @@ def by_turns(
         expected = asks
         role: Any = None
         for message in cast("list[Any]", messages):
-            kind: type[Any] = type(message)
+            kind = type(message)  # pyright: ignore[reportUnknownVariableType]
             if kind is not dict or len(message) != 2:
                 return False
             role, text = message.get(role_key), message.get(text_key)
