@@ -3,7 +3,7 @@
     GOMP_SPINCOUNT=3000 python benchmarks/serve_speed.py [--model FOLDER] [--tokens N] [--rounds N]
         [--dtype bf16|fp32] [--threads N]
 
-Both sides run under the same thread settings. ``steps`` is the lean pass alone with greedy choice.
+Both sides run under the same thread settings. ``steps`` is the fast pass alone with greedy choice.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from tunery.decode.engine import quiet
-from tunery.decode.lean import LeanModel, Part
-from tunery.models.load import DTYPES, load_model
-from tunery.models.resolve import ensure
+from tunery.decode.fast.model import FastModel, Part
+from tunery.models.ensure import ensure
+from tunery.models.load import DTYPES, load_model, quiet
 
 PROMPT = [(7 * i * i + 3) % 40000 for i in range(40)]
 
@@ -37,9 +36,9 @@ def main() -> None:
     model: Any = load_model(
         options.model or ensure("demo").path, dtype=DTYPES[options.dtype], device="cpu"
     )
-    lean = LeanModel(model)
+    fast = FastModel(model)
     print(f"{options.dtype}, {options.tokens} tokens, {options.threads} threads, by turns")
-    print("| streams | transformers generate | lean pass | best ratio (median) | equal tokens |")
+    print("| streams | transformers generate | fast pass | best ratio (median) | equal tokens |")
     print("|---|---|---|---|---|")
     for rows in (1, 16):
         theirs: list[float] = []
@@ -47,7 +46,7 @@ def main() -> None:
         equal = True
         for number in range(options.rounds + 1):
             first, rate = plain(model, rows, options.tokens)
-            second, other = served(lean, rows, options.tokens)
+            second, other = served(fast, rows, options.tokens)
             equal = equal and first == second
             if number:  # the first round warms up
                 theirs.append(rate)
@@ -71,14 +70,14 @@ def plain(model: Any, rows: int, tokens: int) -> tuple[list[int], float]:
     return output[0, len(PROMPT) :].tolist(), rate
 
 
-def served(lean: LeanModel, rows: int, tokens: int) -> tuple[list[int], float]:
+def served(fast: FastModel, rows: int, tokens: int) -> tuple[list[int], float]:
     began = time.perf_counter()
-    caches = [lean.new_row() for _ in range(rows)]
+    caches = [fast.new_row() for _ in range(rows)]
     said: list[int] = []
     left = [PROMPT] * rows
     for _ in range(tokens):
         parts = [Part(row, ids) for row, ids in zip(caches, left, strict=True)]
-        left = [[token] for token in lean.forward(parts).argmax(-1).tolist()]
+        left = [[token] for token in fast.forward(parts).argmax(-1).tolist()]
         said += left[0]
     return said, rows * tokens / (time.perf_counter() - began)
 

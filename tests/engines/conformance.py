@@ -23,6 +23,7 @@ from tunery.engines.base import (
     GenerateRequest,
     SamplingOptions,
     Started,
+    TokenLogprob,
 )
 from tunery.errors import EngineError
 
@@ -45,6 +46,30 @@ def text_of(events: list[EngineEvent], index: int = 0) -> str:
 def ends_of(events: list[EngineEvent]) -> dict[int, Ended]:
     """The ends by answer."""
     return {e.index: e for e in events if isinstance(e, Ended)}
+
+
+def ids_of(events: list[EngineEvent]) -> list[int]:
+    """Every token that was drawn for the first answer, in order."""
+    return [
+        token
+        for event in events
+        if isinstance(event, Delta | Ended) and event.index == 0
+        for token in event.token_ids
+    ]
+
+
+def told_of(events: list[EngineEvent]) -> list[TokenLogprob]:
+    """What was said of each of these tokens."""
+    return [
+        entry
+        for event in events
+        if isinstance(event, Delta | Ended) and event.index == 0
+        for entry in event.logprobs
+    ]
+
+
+PROMPT_IDS = [5, 9, 30, 41, 7, 12]
+BY_IDS = GenerateRequest(prompt_ids=PROMPT_IDS, stop_ids=[], max_tokens=6)
 
 
 class EngineConformance:
@@ -128,6 +153,65 @@ class EngineConformance:
         assert all(not e.top for d in plain if isinstance(d, Delta) for e in d.logprobs)
         assert any(d.logprobs for d in plain if isinstance(d, Delta))
 
+    def test_a_prompt_may_be_token_ids_and_every_drawn_token_is_told(
+        self, engine: Engine, run: Run
+    ) -> None:
+        events = run(collect(engine, BY_IDS))
+        assert events[0] == Started(len(PROMPT_IDS), "")
+        assert len(ids_of(events)) == ends_of(events)[0].num_tokens == BY_IDS.max_tokens
+        assert run(engine.count_tokens(BY_IDS)) == len(PROMPT_IDS)
+        told = run(collect(engine, SHORT))
+        assert len(ids_of(told)) == ends_of(told)[0].num_tokens
+
+    def test_the_callers_stop_tokens_end_an_answer(self, engine: Engine, run: Run) -> None:
+        free = ids_of(run(collect(engine, BY_IDS)))
+        stop = free[-1]
+        events = run(collect(engine, replace(BY_IDS, stop_ids=[stop])))
+        end = ends_of(events)[0]
+        assert end.reason == "stop"
+        assert ids_of(events) == free[: free.index(stop) + 1]
+        assert tuple(end.token_ids)[-1] == stop
+        assert all(stop not in e.token_ids for e in events if isinstance(e, Delta))
+
+    def test_given_tokens_are_scored_as_they_were_drawn(self, engine: Engine, run: Run) -> None:
+        if not {"score", "logprobs"} <= engine.can:
+            pytest.skip("this engine does not score")
+        events = run(collect(engine, replace(BY_IDS, top_logprobs=0)))
+        ids = ids_of(events)
+        scores = run(engine.score([*PROMPT_IDS, *ids]))
+        assert len(scores) == len(PROMPT_IDS) + len(ids) - 1
+        drawn = [entry.logprob for entry in told_of(events)]
+        assert scores[len(PROMPT_IDS) - 1 :] == pytest.approx(drawn, abs=2e-3)
+        assert [entry.token_id for entry in told_of(events)] == ids
+
+    def test_scores_do_not_depend_on_what_else_goes_on(self, engine: Engine, run: Run) -> None:
+        rows = [[5 + i, *range(9, 30 + 40 * i)] for i in range(4)]
+
+        async def together() -> list[Any]:
+            return await asyncio.gather(
+                collect(engine, SHORT), *(engine.score(row) for row in rows)
+            )
+
+        for row, found in zip(rows, run(together())[1:], strict=True):
+            assert found == pytest.approx(run(engine.score(row)), abs=1e-4)
+            assert len(found) == len(row) - 1
+
+    def test_both_logprobs_are_told(self, engine: Engine, run: Run) -> None:
+        greedy = told_of(run(collect(engine, replace(BY_IDS, top_logprobs=0))))
+        assert all(entry.sampling_logprob == 0 for entry in greedy)
+        free = SamplingOptions(temperature=1.0, seed=3)
+        drawn = told_of(run(collect(engine, replace(BY_IDS, top_logprobs=0, sampling=free))))
+        assert drawn
+        for entry in drawn:
+            assert entry.sampling_logprob == pytest.approx(entry.logprob, abs=1e-4)
+
+    def test_tokens_that_are_not_of_the_model_are_refused(self, engine: Engine, run: Run) -> None:
+        with pytest.raises(EngineError):
+            run(engine.score([]))
+        with pytest.raises(EngineError) as caught:
+            run(engine.score([5] * 50_000))
+        assert caught.value.code == "too_long"
+
     def test_a_schema_is_followed(self, engine: Engine, run: Run) -> None:
         schema = {
             "type": "object",
@@ -200,6 +284,11 @@ class EngineConformance:
         worn = text_of(run(collect(engine, replace(SHORT, adapter=adapter))))
         assert worn != bare
         assert text_of(run(collect(engine, SHORT))) == bare
+
+        if "score" in engine.can:
+            plain = run(engine.score(PROMPT_IDS))
+            assert run(engine.score(PROMPT_IDS, adapter=adapter)) != plain
+            assert run(engine.score(PROMPT_IDS)) == plain
 
         async def together() -> list[list[EngineEvent]]:
             pair = [SHORT, replace(SHORT, adapter=adapter)]

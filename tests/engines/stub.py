@@ -1,5 +1,6 @@
 """StubEngine: an engine without a model. Deterministic, so that its callers can be tested exactly.
 
+A token is a word, its id the place in the answer, its log-probability -0.1.
 It answers with the last message (or the raw prompt) and then counts: ``echo: hello 1 2 3 ...``,
 one word a token. Sampled answers begin with ``seed N:``. It honours stop, max_tokens, n, cancel,
 logprobs, and a queue bound.
@@ -11,10 +12,12 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from tunery.engines.base import (
+    EVERYTHING,
+    Capability,
     Delta,
     Ended,
     EndReason,
@@ -60,6 +63,11 @@ class StubEngine:
         self.adapters: list[str] = []
         self.requests: list[GenerateRequest] = []
 
+    @property
+    def can(self) -> frozenset[Capability]:
+        """Everything, in its way."""
+        return EVERYTHING
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer every index in turns, as a batching engine would."""
         self._check(request)
@@ -69,7 +77,7 @@ class StubEngine:
         ended = 0
         try:
             prompt = render(request)
-            yield Started(len(prompt.split()), prompt)
+            yield Started(len(prompt.split()), "" if request.prompt_ids else prompt)
             rows = [_Row(self, request, i, len(prompt.split())) for i in range(request.num_answers)]
             while any(row.reason is None for row in rows):
                 if self.tokens_per_second:
@@ -88,8 +96,9 @@ class StubEngine:
                     if row.reason is not None:
                         ended += 1
                         yield Ended(
-                            row.index, row.reason, row.count, row.first, time.perf_counter() - began
-                        )
+                            row.index, row.reason, row.count, row.first,
+                            time.perf_counter() - began, *row.rest(),
+                        )  # fmt: skip
         finally:
             self.open_requests -= 1
             self.cancelled += ended < request.num_answers
@@ -97,6 +106,11 @@ class StubEngine:
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Words of the rendered prompt."""
         return len(render(request).split())
+
+    async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
+        """Every token alike."""
+        self._check(GenerateRequest(prompt_ids=ids, adapter=adapter))
+        return [-0.2 if adapter else -0.1] * (len(ids) - 1)
 
     async def status(self) -> EngineStatus:
         """Always ready."""
@@ -111,6 +125,8 @@ class StubEngine:
         self.closed = True
 
     def _check(self, request: GenerateRequest) -> None:
+        if request.prompt_ids is not None and not request.prompt_ids:
+            raise EngineError("The prompt is empty.", code="bad_template")
         if self.closed:
             raise EngineError("The engine has ended.", code="gone")
         if self.open_requests >= self.max_waiting:
@@ -127,6 +143,8 @@ class StubEngine:
 
 def render(request: GenerateRequest) -> str:
     """The prompt as the stub reads it."""
+    if request.prompt_ids is not None:
+        return " ".join(map(str, request.prompt_ids))
     if request.prompt is not None:
         return request.prompt
     return "\n".join(f"<{m['role']}> {m.get('content') or ''}" for m in request.messages or ())
@@ -146,11 +164,13 @@ class _Row:
         self._words = _words(engine, request, index)
         self._text = ""
         self._said = 0
+        self._untold: list[int] = []
 
     def step(self) -> Delta | None:
         word = next(self._words, None)
         self.count += 1
-        if word is None:
+        self._untold.append(self.count)
+        if word is None or self.count in (self._request.stop_ids or ()):
             self.reason = "stop"
             return self._say(len(self._text))
         self._text += word
@@ -170,16 +190,28 @@ class _Row:
                 return length
         return 0
 
+    def rest(self) -> tuple[tuple[int, ...], tuple[TokenLogprob, ...]]:
+        """Tokens that were not told yet, and their log-probabilities where asked for."""
+        ids, self._untold = tuple(self._untold), []
+        return ids, self._logprobs(ids)
+
     def _say(self, until: int) -> Delta | None:
         piece, self._said = self._text[self._said : until], max(until, self._said)
-        return Delta(self.index, piece, (self.count,), self._logprobs(piece)) if piece else None
+        if not piece:
+            return None
+        whole = until == len(self._text) and not self._text[self._said :]
+        kept = [] if whole and self.reason != "stop" else self._untold[-1:]
+        told = tuple(self._untold[: len(self._untold) - len(kept)])
+        self._untold = kept
+        return Delta(self.index, piece, told, self._logprobs(told))
 
-    def _logprobs(self, word: str) -> tuple[TokenLogprob, ...]:
+    def _logprobs(self, ids: Sequence[int]) -> tuple[TokenLogprob, ...]:
         wanted = self._request.top_logprobs
         if wanted is None:
             return ()
-        top = tuple((f"{word}{i}" if i else word, i, -0.1 - i) for i in range(wanted))
-        return (TokenLogprob(word, self.count, -0.1, top),)
+        top = tuple((str(i), i, -0.1 - i) for i in range(wanted))
+        drawn = -0.1 if self._request.sampling.temperature else 0.0
+        return tuple(TokenLogprob(str(token), token, -0.1, top, drawn) for token in ids)
 
 
 def _words(engine: StubEngine, request: GenerateRequest, index: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from tests.chat_model import make_chat_model
 from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
 from tests.waiting import PATIENCE_SECONDS, until
 
+import tunery.services  # noqa: F401  (says which module is which process)
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
@@ -125,13 +126,13 @@ def gemma_lora(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def general(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineFolder]:
     folder = EngineFolder(tmp_path_factory.mktemp("engines") / "gemma")
     asyncio.run(loaded(begin(folder, gemma)))
-    assert folder.read()["lean"] is False
+    assert folder.read()["fast"] is False
     yield folder
     stop(folder)
 
 
 class TestProcessOfAnotherArchitecture(EngineConformance):
-    """The general pass: a model whose layers are not those that the lean pass knows."""
+    """The general pass: a model whose layers are not those that the fast pass knows."""
 
     @pytest.fixture
     def engine(self, general: EngineFolder) -> ProcessEngine:

@@ -12,7 +12,6 @@ from tests.train.adapters_made import adapter, livelier
 from transformers import AutoModelForCausalLM
 
 from tunery.decode import prepack
-from tunery.decode.engine import TransformersEngine
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError
 from tunery.services import chat as chat_service
@@ -106,27 +105,6 @@ def test_blocked_weights_give_the_same_product_and_go_away_again(dtype):
         assert torch.allclose(fast, plain, rtol=2e-2, atol={torch.float32: 1e-5}.get(dtype, 2e-2))
         assert torch.equal(layers(x), plain)
     assert not any("forward" in vars(layer) for layer in layers)
-
-
-def test_an_answer_is_streamed_and_equals_the_reply(base):
-    engine = TransformersEngine(base, dtype="fp32", device="cpu")
-    pieces: list[str] = []
-    reply = engine.answer(
-        [5, 9, 30], stop_ids=frozenset(), max_new_tokens=20, on_text=pieces.append
-    )
-    assert "".join(pieces) == reply.text
-    assert len(reply.ids) == 20
-    assert reply.ending == "length"
-    assert reply.tokens_per_second > 0
-
-
-def test_a_prompt_that_fills_the_context_is_refused_and_an_answer_never_passes_it(base):
-    engine = TransformersEngine(base, dtype="fp32", device="cpu")
-    limit = engine.context_length
-    with pytest.raises(EngineError, match="tokens"):
-        engine.answer([5] * limit, stop_ids=frozenset(), max_new_tokens=1)
-    reply = engine.answer([5] * (limit - 3), stop_ids=frozenset(), max_new_tokens=50)
-    assert len(reply.ids) == 3
 
 
 @pytest.fixture

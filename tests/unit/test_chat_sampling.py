@@ -8,17 +8,17 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from tunery.decode.options import Sampling
-from tunery.decode.sampling import draw, penalized
+from tunery.decode.choose import TokenChooser, draw, penalized
+from tunery.engines.base import SamplingOptions
 from tunery.errors import EngineError
 from tunery.services.chat import choose_sampling
 
 CASES = [
-    Sampling(temperature=1.0),
-    Sampling(temperature=0.6, top_p=0.8),
-    Sampling(temperature=1.5, top_k=7),
-    Sampling(temperature=1.2, top_k=50, top_p=0.7),
-    Sampling(temperature=3.0, top_p=0.999),
+    SamplingOptions(temperature=1.0),
+    SamplingOptions(temperature=0.6, top_p=0.8),
+    SamplingOptions(temperature=1.5, top_k=7),
+    SamplingOptions(temperature=1.2, top_k=50, top_p=0.7),
+    SamplingOptions(temperature=3.0, top_p=0.999),
 ]
 
 
@@ -26,7 +26,7 @@ def logits() -> torch.Tensor:
     return torch.randn(1000, generator=torch.Generator().manual_seed(5)) * 3
 
 
-def expected(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+def expected(scores: torch.Tensor, sampling: SamplingOptions) -> torch.Tensor:
     scores = TemperatureLogitsWarper(sampling.temperature)(None, scores[None])
     if sampling.top_k:
         scores = TopKLogitsWarper(sampling.top_k)(None, scores)
@@ -42,7 +42,7 @@ def test_draws_follow_the_distribution_that_transformers_makes(sampling):
     count = 4000
     found = torch.zeros_like(wanted)
     for _ in range(count):
-        found[draw(scores, sampling, generator.random())] += 1
+        found[draw(scores, sampling, generator.random())[0]] += 1
     assert bool((wanted[found > 0] > 0).all()), "a token was drawn that should be cut off"
     # total variation of a multinomial sample shrinks with the square root of its size
     kept = int((wanted > 0).sum())
@@ -53,12 +53,22 @@ def test_both_ends_of_the_unit_interval_give_a_token_that_is_kept():
     for sampling in CASES:
         wanted = expected(logits(), sampling)
         for uniform in (0.0, 1 - 2**-53):
-            assert wanted[draw(logits(), sampling, uniform)] > 0
+            assert wanted[draw(logits(), sampling, uniform)[0]] > 0
+
+
+@pytest.mark.parametrize("sampling", CASES, ids=str)
+def test_a_token_comes_with_its_logprob_before_and_after_the_options(sampling):
+    scores = logits()
+    token, told = TokenChooser(sampling, seed=3, prompt=[], top_logprobs=2).choose(scores)
+    assert told is not None
+    assert told.token == token
+    assert told.logprob == pytest.approx(float(scores.log_softmax(-1)[token]), abs=1e-5)
+    assert told.drawn == pytest.approx(float(expected(scores, sampling)[token].log()), abs=1e-4)
 
 
 def test_a_tiny_temperature_is_greedy_and_not_a_nan():
     scores = logits()
-    assert draw(scores, Sampling(temperature=1e-6), 0.5) == int(scores.argmax())
+    assert draw(scores, SamplingOptions(temperature=1e-6), 0.5)[0] == int(scores.argmax())
 
 
 def test_the_penalty_makes_seen_tokens_less_likely_whatever_their_sign():
@@ -69,7 +79,7 @@ def test_the_penalty_makes_seen_tokens_less_likely_whatever_their_sign():
 
 def test_nothing_asked_for_is_greedy_and_a_seed_asks_for_drawing():
     assert choose_sampling().greedy
-    assert choose_sampling(seed=3) == Sampling(temperature=1.0, seed=3)
+    assert choose_sampling(seed=3) == SamplingOptions(temperature=1.0, seed=3)
     assert choose_sampling(temperature=0.0, greedy=True).greedy
     assert choose_sampling(top_p=0.5).seed != choose_sampling(top_p=0.5).seed
 

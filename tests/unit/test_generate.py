@@ -1,4 +1,4 @@
-"""The decode loop against transformers' own generate, on tiny random models."""
+"""Answers of a live model against transformers' own generate, on tiny random models."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tunery.decode.generate import generate, generate_all
-from tunery.decode.options import Sampling
+from tunery.decode.decoder import Answer, Decoder
+from tunery.engines.base import SamplingOptions
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17, 18, 19], [5, 6, 8, 9, 10], [3, 9]]
 SHAPE = {
@@ -29,6 +29,14 @@ SHAPE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
+
+
+def generate_all(model, prompts, *, max_new_tokens: int, **options) -> list[Answer]:
+    return Decoder(model).answer(prompts, max_tokens=max_new_tokens, **options)
+
+
+def generate(model, prompts, **options) -> list[list[int]]:
+    return [answer.ids for answer in generate_all(model, prompts, **options)]
 
 
 def make_model(kind: str) -> PreTrainedModel:
@@ -123,7 +131,7 @@ def test_a_stop_request_keeps_what_was_said(llama):
 
 
 def test_a_drawn_answer_does_not_depend_on_its_neighbours(llama):
-    hot = Sampling(temperature=1.3, top_p=0.95, top_k=40, seed=7)
+    hot = SamplingOptions(temperature=1.3, top_p=0.95, top_k=40, seed=7)
     alone = generate(llama, [PROMPTS[2]], stop_ids=(), max_new_tokens=16, sampling=hot)
     together = generate(llama, PROMPTS, stop_ids=(), max_new_tokens=16, sampling=hot)
     assert together[2] == alone[0]
@@ -133,8 +141,10 @@ def test_a_drawn_answer_does_not_depend_on_its_neighbours(llama):
 
 def test_each_row_may_have_its_own_sampling(llama):
     rows = [PROMPTS[0]] * 4
-    seeds = [Sampling(temperature=1.5, seed=seed) for seed in (1, 2, 1)]
-    answers = generate(llama, rows, stop_ids=(), max_new_tokens=12, sampling=[*seeds, Sampling()])
+    seeds = [SamplingOptions(temperature=1.5, seed=seed) for seed in (1, 2, 1)]
+    answers = generate(
+        llama, rows, stop_ids=(), max_new_tokens=12, sampling=[*seeds, SamplingOptions()]
+    )
     assert answers[0] == answers[2] != answers[1]
     assert answers[3] == reference(llama, PROMPTS[0], [], 12)
 
@@ -153,14 +163,14 @@ def test_the_repetition_penalty_equals_transformers_also_in_a_padded_batch(llama
             pad_token_id=0,
         )
         expected.append(output[0, len(prompt) :].tolist())
-    sampling = Sampling(repetition_penalty=1.4)
+    sampling = SamplingOptions(repetition_penalty=1.4)
     assert generate(llama, PROMPTS, stop_ids=(), max_new_tokens=16, sampling=sampling) == expected
 
 
 @pytest.mark.parametrize("wrong", ["empty", "training", "samplings"])
 def test_wrong_requests_are_refused(llama, wrong):
     prompts = [[]] if wrong == "empty" else [[1, 2]]
-    sampling = [Sampling()] * 2 if wrong == "samplings" else Sampling()
+    sampling = [SamplingOptions()] * 2 if wrong == "samplings" else SamplingOptions()
     llama.train(wrong == "training")
     try:
         with pytest.raises(ValueError):

@@ -10,8 +10,8 @@ import pytest
 from tests.chat_model import make_chat_model
 from tests.train.adapters_made import adapter as make_adapter
 
+from tunery.evaluate import scores
 from tunery.jobs import start as launching
-from tunery.services.evaluate import _scores
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ def test_the_pages_draw_without_anything_trained(client, language) -> None:
 
 
 def test_scores_of_texts() -> None:
-    assert _scores.exact(" Paris ", "Paris") == 1
-    assert _scores.rouge_l("The capital is Paris.", "the capital is Paris") == 1
-    assert _scores.rouge_l("我是小北", "我是小南") == pytest.approx(0.75)
-    assert _scores.rouge_l("", "x") == 0
-    assert _scores.rouge_l("a b c d", "b d") == pytest.approx(2 * 2 / 6)
+    assert scores.exact(" Paris ", "Paris") == 1
+    assert scores.rouge_l("The capital is Paris.", "the capital is Paris") == 1
+    assert scores.rouge_l("我是小北", "我是小南") == pytest.approx(0.75)
+    assert scores.rouge_l("", "x") == 0
+    assert scores.rouge_l("a b c d", "b d") == pytest.approx(2 * 2 / 6)

@@ -203,7 +203,7 @@ def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
             print_warning(
                 t("{model} reads {limit} tokens at most: the oldest {count} messages were "
                   "dropped.", model=answer.label, count=answer.num_forgotten,
-                  limit=session.speakers[0].engine.context_length)
+                  limit=session.speakers[0].context_length)
             )  # fmt: skip
     return said, was_stopped
 

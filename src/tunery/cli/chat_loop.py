@@ -138,7 +138,7 @@ class Loop:
         if sampling.greedy:
             self._note(t("Greedy answers repeat themselves; /temperature 0.8 draws another."))
         else:
-            self._set(seed=sampling.seed + 1)
+            self._set(seed=(sampling.seed or 0) + 1)
         self._say(question)
 
     def _against(self, rest: str) -> None:

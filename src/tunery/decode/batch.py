@@ -1,8 +1,8 @@
 """The answers that are generated together: joining and leaving between steps.
 
 One step reads the next token of every answer under way and a piece of the prompts that wait to be
-read, in one forward pass, then each answer chooses its token. Nothing here is threaded; the
-scheduler calls ``step``.
+read, in one forward pass, then each answer chooses its token. Given tokens are scored in the same
+steps. Nothing here is threaded; the scheduler, or a ``Decoder``, calls ``step``.
 """
 
 from __future__ import annotations
@@ -10,21 +10,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from tunery.decode.batch_choose import Logprob, TokenChooser
-from tunery.decode.kvcache import BLOCK
-from tunery.decode.lean import LeanModel, Part
-from tunery.decode.served import ServedModel
+from tunery.decode.cache import BLOCK, PrefixStore
+from tunery.decode.choose import Logprob, TokenChooser
+from tunery.decode.fast.model import FastModel
+from tunery.decode.fast.spans import Part
+from tunery.decode.general import GeneralModel
 from tunery.decode.text import TextStream
 from tunery.engines.base import Delta, Ended, EndReason, EngineEvent, TokenLogprob
 
-READ_TOKENS = 256
-"""Prompt tokens read in a step, so that others wait a fraction of a second for their next one."""
 
-Emit = Callable[[list[EngineEvent]], object]
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Log-probabilities of given tokens, all but the first."""
+
+    logprobs: list[float]
+
+
+News = EngineEvent | Scored
+Emit = Callable[[list[News]], object]
+
+
+class Readable(Protocol):
+    """What a batch asks of a model."""
+
+    tokenizer: Any
+    prefixes: PrefixStore
+
+    def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
+        """Who reads with this adapter."""
+        ...
 
 
 @dataclass
@@ -36,9 +55,10 @@ class Job:
         stop_ids: Tokens that end an answer.
         limit: Most tokens of an answer.
         stop: Texts that end an answer.
-        choosers: One an answer.
+        choosers: One an answer; none where the prompt's own tokens are to be scored.
         emit: Given the events of each step.
         adapter: Name of the attached adapter.
+        text: Whether text is made; without it every token is told at once.
         arrived: By ``time.perf_counter``.
     """
 
@@ -49,19 +69,25 @@ class Job:
     choosers: list[TokenChooser]
     emit: Emit
     adapter: str | None = None
+    text: bool = True
     arrived: float = field(default_factory=time.perf_counter)
-    cancelled: bool = False
+
+    @property
+    def num_answers(self) -> int:
+        """Places that it takes in a batch."""
+        return max(len(self.choosers), 1)
 
 
 class _Answer:
     def __init__(self, job: Job, index: int, row: Any, tokenizer: Any) -> None:
         self.job, self.index, self.row = job, index, row
-        self.chooser = job.choosers[index]
-        self.text = TextStream(tokenizer, job.stop)
+        self.chooser = job.choosers[index] if job.choosers else None
+        self.text = TextStream(tokenizer, job.stop) if job.text else None
         self.left = list(job.prompt[row.length :])
         self.count = 0
         self.first_seconds = 0.0
         self.waiting: list[tuple[int, Logprob | None]] = []
+        self.scores: list[float] = []
         self.reason: EndReason | None = None
         self.siblings: list[_Answer] = []
 
@@ -77,11 +103,11 @@ class Batch:
         model: What reads and generates.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: Readable) -> None:
         self.model = model
         self.num_tokens = 0
         self._answers: list[_Answer] = []
-        self._names: dict[int, Any] = {}
+        self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._answers) + sum(len(answer.siblings) for answer in self._answers)
@@ -89,19 +115,18 @@ class Batch:
     def join(self, job: Job) -> None:
         """Take a request up; its first tokens come with the next steps."""
         reader = self.model.pass_for(job.adapter)
-        shared = isinstance(reader, LeanModel)
-        row = self.model.prefixes.take(job.prompt, job.adapter) if shared else None
+        keeps = reader.in_pieces and job.choosers
+        row = self.model.prefixes.take(job.prompt, job.adapter) if keeps else None
         first = _Answer(job, 0, row or reader.new_row(), self.model.tokenizer)
         self._answers.append(first)
-        for index in range(1, len(job.choosers)):
-            if shared:  # the prompt is read once and copied
+        for index in range(1, job.num_answers):
+            if keeps:  # the prompt is read once and copied
                 first.siblings.append(_Answer(job, index, first.row, self.model.tokenizer))
             else:
                 self._answers.append(_Answer(job, index, reader.new_row(), self.model.tokenizer))
 
     def leave(self, job: Job) -> None:
         """Drop a request's answers."""
-        job.cancelled = True
         for answer in [a for a in self._answers if a.job is job]:
             self._drop(answer)
 
@@ -112,58 +137,78 @@ class Batch:
     def step(self) -> None:
         """Read and choose once for everyone whose turn it is."""
         parts = self._parts()
-        events: dict[int, tuple[Job, list[EngineEvent]]] = {}
+        news: dict[int, tuple[Job, list[News]]] = {}
         for reader in dict.fromkeys(self.model.pass_for(part.adapter) for _, part in parts):
             mine = [pair for pair in parts if self.model.pass_for(pair[1].adapter) is reader]
-            logits = iter(reader.forward([part for _, part in mine]))
-            if not isinstance(reader, LeanModel):
-                logits = (row for row, (_, part) in zip(logits, mine, strict=True) if part.wanted)
-            self._choose([answer for answer, part in mine if part.wanted], list(logits), events)
+            logits = reader.forward([part for _, part in mine])
+            each = logits.split([part.wanted for _, part in mine])
+            choosing: list[tuple[_Answer, Tensor]] = []
+            for (answer, part), rows in zip(mine, each, strict=True):
+                if answer.chooser is None:
+                    self._score(answer, rows, part, news)
+                elif part.wanted:
+                    choosing.append((answer, rows[0]))
+            self._choose(choosing, news)
         for answer in [a for a in self._answers if a.reason is not None]:
             self._drop(answer)
-        for job, found in events.values():
+        for job, found in news.values():
             job.emit(found)
 
     def _parts(self) -> list[tuple[_Answer, Part]]:
         parts: list[tuple[_Answer, Part]] = []
-        budget = READ_TOKENS
+        budget: int | None = None
         for answer in self._answers:
+            reader = self.model.pass_for(answer.job.adapter)
             size = len(answer.left)
             if answer.reading:
+                budget = reader.read_tokens if budget is None else budget
                 if budget <= 0:
                     continue
-                whole = not isinstance(self.model.pass_for(answer.job.adapter), LeanModel)
-                size = size if whole else min(size, max(budget // BLOCK, 1) * BLOCK)
+                size = min(size, max(budget // BLOCK, 1) * BLOCK) if reader.in_pieces else size
                 budget -= size
             ids, answer.left = answer.left[:size], answer.left[size:]
-            part = Part(answer.row, ids, answer.job.adapter, wanted=not answer.left)
-            parts.append((answer, part))
+            wanted = len(ids) if answer.chooser is None else int(not answer.left)
+            parts.append((answer, Part(answer.row, ids, answer.job.adapter, wanted)))
         return parts
 
-    def _choose(
+    def _score(
         self,
-        answers: list[_Answer],
-        logits: list[torch.Tensor],
-        events: dict[int, tuple[Job, list[EngineEvent]]],
+        answer: _Answer,
+        logits: Tensor,
+        part: Part,
+        news: dict[int, tuple[Job, list[News]]],
+    ) -> None:
+        """Note how likely the tokens that follow those of the part are."""
+        end = answer.row.length
+        following = answer.job.prompt[end - len(part.ids) + 1 : end + 1]
+        if following:
+            index = torch.tensor(following, device=logits.device)[:, None]
+            logprobs = logits[: len(following)].float().log_softmax(dim=-1)
+            answer.scores += logprobs.gather(1, index)[:, 0].tolist()
+        if not answer.left:
+            answer.reason = "stop"
+            news[id(answer.job)] = (answer.job, [Scored(answer.scores)])
+
+    def _choose(
+        self, asked: list[tuple[_Answer, Tensor]], news: dict[int, tuple[Job, list[News]]]
     ) -> None:
         plain: list[int] = []
-        if len(answers) > 1 and all(a.chooser.plain and not a.siblings for a in answers):
-            plain = torch.stack(logits).argmax(dim=-1).tolist()
-        for place, answer in enumerate(answers):
+        if len(asked) > 1 and all(a.chooser.plain and not a.siblings for a, _ in asked):  # type: ignore[union-attr]
+            plain = torch.stack([logits for _, logits in asked]).argmax(dim=-1).tolist()
+        for place, (answer, logits) in enumerate(asked):
             siblings, answer.siblings = answer.siblings, []
             for each in siblings:
                 each.row, each.left = answer.row.copy(answer.row.length), []
                 self._answers.append(each)
             for each in (answer, *siblings):
-                _, found = events.setdefault(id(each.job), (each.job, []))
+                _, found = news.setdefault(id(each.job), (each.job, []))
                 if plain:
                     self._take(each, plain[place], None, found)
                 else:
-                    self._take(each, *each.chooser.choose(logits[place]), found)
+                    assert each.chooser is not None
+                    self._take(each, *each.chooser.choose(logits), found)
 
-    def _take(
-        self, answer: _Answer, token: int, logprob: Logprob | None, events: list[EngineEvent]
-    ) -> None:
+    def _take(self, answer: _Answer, token: int, logprob: Logprob | None, news: list[News]) -> None:
         """Add a token to an answer and say what is certain of its text."""
         job = answer.job
         if answer.count == 0:
@@ -176,36 +221,47 @@ class Batch:
         else:
             answer.left = [token]
             answer.waiting.append((token, logprob))
-            text = answer.text.push(token)
-            grammar = answer.chooser.grammar
-            if answer.text.stopped or (grammar is not None and grammar.take(token)):
+            text = answer.text.push(token) if answer.text else ""
+            grammar = answer.chooser.grammar if answer.chooser else None
+            stopped = answer.text is not None and answer.text.stopped
+            if stopped or (grammar is not None and grammar.take(token)):
                 answer.reason = "stop"
             elif answer.count >= job.limit:
                 answer.reason = "length"
-        if answer.reason is not None:
+        if answer.reason is not None and answer.text is not None:
             text += answer.text.end()
-        if text:
-            waiting, answer.waiting = answer.waiting, []
-            ids = tuple(token for token, _ in waiting)
-            said = tuple(self._spelled(entry) for _, entry in waiting if entry is not None)
-            events.append(Delta(answer.index, text, ids, said))
+        if text or (answer.text is None and answer.waiting):
+            ids, said = self._told(answer)
+            news.append(Delta(answer.index, text, ids, said))
         if answer.reason is not None:
+            if token in job.stop_ids:
+                answer.waiting.append((token, logprob))
+            ids, said = self._told(answer)
             seconds = time.perf_counter() - job.arrived
-            events.append(
-                Ended(answer.index, answer.reason, answer.count, answer.first_seconds, seconds)
-            )
+            news.append(
+                Ended(
+                    answer.index, answer.reason, answer.count, answer.first_seconds, seconds,
+                    ids, said,
+                )
+            )  # fmt: skip
+
+    def _told(self, answer: _Answer) -> tuple[tuple[int, ...], tuple[TokenLogprob, ...]]:
+        """The tokens that were not told yet, and what is said of them."""
+        waiting, answer.waiting = answer.waiting, []
+        ids = tuple(token for token, _ in waiting)
+        return ids, tuple(self._spelled(entry) for _, entry in waiting if entry is not None)
 
     def _drop(self, answer: _Answer) -> None:
         self._answers.remove(answer)
         job = answer.job
-        lean = isinstance(self.model.pass_for(job.adapter), LeanModel)
-        if lean and answer.index == 0 and answer.row.length >= BLOCK:
+        keeps = self.model.pass_for(job.adapter).in_pieces and answer.index == 0
+        if keeps and answer.row.length >= BLOCK:
             read = min(answer.row.length, len(job.prompt))
             self.model.prefixes.keep(job.prompt[:read], job.adapter, answer.row)
 
     def _spelled(self, entry: Logprob) -> TokenLogprob:
         top = tuple((self._name(token), token, value) for token, value in entry.top)
-        return TokenLogprob(self._name(entry.token), entry.token, entry.logprob, top)
+        return TokenLogprob(self._name(entry.token), entry.token, entry.logprob, top, entry.drawn)
 
     def _name(self, token: int) -> str:
         if token not in self._names:

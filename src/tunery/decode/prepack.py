@@ -89,9 +89,11 @@ def prepack(model: nn.Module) -> list[nn.Linear]:
     return layers
 
 
-def fits(num_bytes: int) -> bool:
+def fits(num_bytes: int, device: str = "cpu") -> bool:
     """Whether copies of so many bytes leave enough memory for everything else."""
-    return num_bytes * 1.25 + SPARE_BYTES <= memory.available_bytes()
+    cuda = device.startswith("cuda")
+    free = torch.cuda.mem_get_info(device)[0] if cuda else memory.available_bytes()
+    return num_bytes * 1.25 + SPARE_BYTES <= free
 
 
 def _can_be_packed(module: nn.Module) -> TypeGuard[nn.Linear]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from tunery.chat.control import Marked, unmark
+from tunery.chat.history import too_long
 from tunery.chat.template import ChatTemplate
-from tunery.decode.engine import too_long
 from tunery.decode.served import ServedModel
 from tunery.engines.base import GenerateRequest
 from tunery.errors import DataError, EngineError
@@ -35,6 +35,11 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
         EngineError: ``too_long``, or ``bad_template``: the template has no place for a message.
     """
     template = model.template_for(adapter, request.template)
+    stop_ids = template.stop_ids if request.stop_ids is None else frozenset(request.stop_ids)
+    if request.prompt_ids is not None:
+        ids = list(request.prompt_ids)
+        _check_ids(model, ids)
+        return Prompt(ids, "", stop_ids)
     if model.surely_too_long(_all_text(request)):
         raise EngineError(
             t("The prompt is longer than the {limit} tokens that the model reads.",
@@ -50,14 +55,33 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
             ids = _beginning(template) + template.encoder.encode(marked)
     except DataError as error:
         raise EngineError(error.message, fix=error.fix, code="bad_template") from error
+    _check_ids(model, ids)
+    return Prompt(ids, marked.text, stop_ids)
+
+
+def check_scored(model: ServedModel, ids: Sequence[int]) -> list[int]:
+    """Check token ids that are to be scored.
+
+    Raises:
+        EngineError: ``too_long``, or there is none, or one is not of the vocabulary.
+    """
+    _check_ids(model, list(ids), room=0)
+    return list(ids)
+
+
+def _check_ids(model: ServedModel, ids: list[int], *, room: int = 1) -> None:
     if not ids:
         raise EngineError(
             t("The prompt is empty."), fix=t("Write something to go on from."), code="bad_template"
         )
-    if len(ids) >= model.context_length:
-        error = too_long(len(ids), model.context_length)
-        raise EngineError(error.message, fix=t("Shorten it."), code="too_long")
-    return Prompt(ids, marked.text, template.stop_ids)
+    if len(ids) + room > model.context_length:
+        raise too_long(len(ids), model.context_length)
+    foreign = [token for token in ids if not 0 <= token < model.vocab_size]
+    if foreign:
+        raise EngineError(
+            t("The prompt has token {token}; the tokens of this model are 0 to {last}.",
+              token=foreign[0], last=model.vocab_size - 1),
+        )  # fmt: skip
 
 
 def to_message(value: Mapping[str, Any]) -> Message:

@@ -10,15 +10,15 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psutil
 import torch
 
 from tunery.decode.batch import Batch, Emit, Job
-from tunery.decode.batch_choose import TokenChooser
-from tunery.decode.lean import LeanModel
+from tunery.decode.choose import TokenChooser
+from tunery.decode.fast.model import FastModel
 from tunery.decode.prompts import Prompt
 from tunery.decode.served import ServedModel
 from tunery.engines.base import Ended, GenerateRequest
@@ -144,6 +144,19 @@ class Scheduler:
             emit=emit,
             adapter=adapter,
         )
+        return self._queue(job, failed)
+
+    def score(self, ids: Sequence[int], *, adapter: str | None, emit: Emit, failed: Failed) -> Job:
+        """Queue the scoring of given tokens; a ``Scored`` is told when all are read.
+
+        Raises:
+            EngineError: ``full``.
+        """
+        self.check_room()
+        job = Job(ids, frozenset(), 1, (), [], emit, adapter, text=False)
+        return self._queue(job, failed)
+
+    def _queue(self, job: Job, failed: Failed) -> Job:
         with self._changed:
             self._waiting.append((job, failed))
             self._changed.notify()
@@ -225,7 +238,7 @@ class Scheduler:
         while self._waiting:
             job, failed = self._waiting[0]
             busy = len(self.batch)
-            if busy and busy + len(job.choosers) > self._max_answers:
+            if busy and busy + job.num_answers > self._max_answers:
                 return
             if not self._memory_for(job):
                 if busy:
@@ -239,9 +252,9 @@ class Scheduler:
 
     def _memory_for(self, job: Job) -> bool:
         reader = self.model.pass_for(job.adapter)
-        if not isinstance(reader, LeanModel) or self.model.device != "cpu":
+        if not isinstance(reader, FastModel) or self.model.device != "cpu":
             return True
-        tokens = (len(job.prompt) + min(job.limit, LIKELY_TOKENS)) * len(job.choosers)
+        tokens = (len(job.prompt) + min(job.limit, LIKELY_TOKENS)) * job.num_answers
         wanted = tokens * reader.shape.bytes_per_token + MEMORY_LEFT_BYTES
         if wanted <= psutil.virtual_memory().available:
             return True
@@ -268,8 +281,12 @@ class Scheduler:
         self.model.prefixes.clear()
 
     def _interrupt(self) -> None:
-        for job in [*self.batch.jobs(), *(job for job, _ in self._waiting)]:
-            job.emit([Ended(i, "interrupted", 0, 0.0, 0.0) for i in range(len(job.choosers))])
+        running = [(job, self._failed.get(id(job))) for job in self.batch.jobs()]
+        for job, failed in [*running, *self._waiting]:
+            if job.choosers:
+                job.emit([Ended(i, "interrupted", 0, 0.0, 0.0) for i in range(len(job.choosers))])
+            elif failed is not None:
+                failed(_gone())
         for run in self._calls:
             run()
 

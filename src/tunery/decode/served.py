@@ -1,30 +1,40 @@
-"""A loaded base model with everything a request needs: tokenizer, templates, adapters, both passes.
+"""A loaded base model with all that a request needs: tokenizer, templates, adapters, both passes.
 
-The lean pass (lean.py) reads what it understands, the general one (serial.py) everything else. An
+The fast pass (fast/) reads what it understands, the general one (general.py) everything else. An
 adapter is attached when a request first wears it.
 """
 
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 
 from tunery.chat.template import ChatTemplate
-from tunery.decode.engine import quiet
-from tunery.decode.grammar import Grammars
-from tunery.decode.kvcache import PrefixStore
-from tunery.decode.lean import LeanModel, matches, understood
-from tunery.decode.lean_lora import LoraLayers, is_lean
-from tunery.decode.serial import SerialModel
+from tunery.decode.cache import PrefixStore
+from tunery.decode.fast import files as fast_files
+from tunery.decode.fast.lora import LoraLayers, is_plain_lora
+from tunery.decode.fast.model import FastModel, matches, understood
+from tunery.decode.general import GeneralModel
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
-from tunery.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from tunery.models.load import (
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+    quiet,
+    shared_tokenizer,
+)
+
+if TYPE_CHECKING:
+    from tunery.decode.grammar import Grammars
 
 KEPT_SHARE = 0.05
 """Of the free memory, for prompts kept for the next turn."""
@@ -37,45 +47,79 @@ class ServedModel:
         folder: The base model's folder.
         dtype: ``auto``, ``fp32`` or ``bf16``.
         device: As ``model.device``.
-        lean: False keeps to the general pass.
+        fast: False keeps to the general pass.
 
     Raises:
         ModelError: The folder cannot be loaded, or there is no such device.
     """
 
     def __init__(
-        self, folder: Path, *, dtype: str = "auto", device: str = "auto", lean: bool = True
+        self, folder: Path, *, dtype: str = "auto", device: str = "auto", fast: bool = True
     ) -> None:
-        quiet()
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
-        self.tokenizer = load_tokenizer(folder)
+        self._switch: AdapterSwitch | None = None
+        self.fast: FastModel | None = None
+        with ThreadPoolExecutor(1) as beside:
+            tokenizer = beside.submit(_tokenizer, folder)
+            try:
+                if fast:
+                    self._read()
+            finally:  # where both are broken, the tokenizer is what is told
+                self.tokenizer: Any = tokenizer.result()
+        if self.fast is None:  # only now: two threads must not import transformers at once
+            self._load(fast=fast)
         self.template = ChatTemplate.load(self.tokenizer)
-        model: Any = load_model(folder, dtype=self.dtype, device=self.device)
-        text_config = model.config.get_text_config()
-        self.context_length = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 20)
-        self.vocab_size = int(text_config.vocab_size)
-        self.lean = self._lean(model) if lean and understood(model) else None
-        self._base = model
-        self.switch = AdapterSwitch(model)
-        self.serial = SerialModel(self.switch)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
+        self.general = GeneralModel(lambda adapter: self.switch.wear(adapter))
         self.adapters: dict[str, str] = {}
         self._templates: dict[str, ChatTemplate] = {}
         self._grammars: Grammars | None = None
         self._longest = max((len(token) for token in self.tokenizer.get_vocab()), default=1)
+
+    def _read(self) -> None:
+        """Read the weights for the fast pass alone, where that is known to do."""
+        where = {"dtype": self.dtype, "device": self.device}
+        if fast_files.known(self.folder, **where):
+            model = fast_files.read(self.folder, **where)
+            self.fast = FastModel(model)
+            self._about(model.config)
+
+    def _load(self, *, fast: bool) -> None:
+        model = load_model(self.folder, dtype=self.dtype, device=self.device)
+        if fast and understood(model):
+            self.fast = self._compared(model)
+        self._use(model)
+
+    def _use(self, model: Any) -> None:
+        """Take the whole model for what the fast pass does not read."""
+        self._about(model.config.get_text_config())
+        self._base = model
+        self._switch = AdapterSwitch(model)
+
+    def _about(self, config: Any) -> None:
+        self.context_length = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+        self.vocab_size = int(config.vocab_size)
+
+    @property
+    def switch(self) -> AdapterSwitch:
+        """The whole model, loaded when it is first needed; on the thread that generates."""
+        if self._switch is None:
+            self._use(load_model(self.folder, dtype=self.dtype, device=self.device))
+        assert self._switch is not None
+        return self._switch
 
     @property
     def dtype_name(self) -> str:
         """``fp32`` or ``bf16``."""
         return {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(self.dtype, "fp16")
 
-    def pass_for(self, adapter: str | None) -> LeanModel | SerialModel:
+    def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
         """Who reads for requests with this adapter (its attached name)."""
-        if self.lean is not None and (adapter is None or adapter in self.lean.adapters):
-            return self.lean
-        return self.serial
+        if self.fast is not None and (adapter is None or adapter in self.fast.adapters):
+            return self.fast
+        return self.general
 
     def template_for(self, adapter: str | None, name: str | None = None) -> ChatTemplate:
         """The template named, else that of the adapter's folder, else the base's.
@@ -110,8 +154,8 @@ class ServedModel:
                 own = self._own_template(path)
             except TuneryError as error:
                 raise EngineError(error.message, fix=error.fix, code="bad_adapter") from error
-            if self.lean is not None and is_lean(self.switch.model, name):
-                self.lean.adapters[name] = LoraLayers(self._base, name)
+            if self.fast is not None and is_plain_lora(self.switch.model, name):
+                self.fast.adapters[name] = LoraLayers(self._base, name)
             if own is not None:
                 self._templates[name] = own
             self.adapters[stamp] = name
@@ -124,6 +168,8 @@ class ServedModel:
     def grammars(self) -> Grammars:
         """The maker of schema matchers, made at first use."""
         if self._grammars is None:
+            from tunery.decode.grammar import Grammars
+
             self._grammars = Grammars(self.tokenizer, self.template.stop_id)
         return self._grammars
 
@@ -134,11 +180,12 @@ class ServedModel:
         """
         return len(text) > self.context_length * self._longest
 
-    def _lean(self, model: Any) -> LeanModel | None:
-        lean = LeanModel(model)
-        if matches(lean, model):
-            return lean
-        del lean
+    def _compared(self, model: Any) -> FastModel | None:
+        fast = FastModel(model)
+        if matches(fast, model):
+            fast_files.remember(self.folder, dtype=self.dtype, device=self.device)
+            return fast
+        del fast
         gc.collect()
         return None
 
@@ -149,6 +196,12 @@ class ServedModel:
         if not own.chat_template or len(own) != len(self.tokenizer):
             return None
         return ChatTemplate.load(own)
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer, and with it the import of transformers, which takes as long as the weights."""
+    quiet()
+    return shared_tokenizer(folder)
 
 
 def _stamp(path: Path) -> str:

@@ -13,16 +13,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from tunery.decode.prepack import fits, pack, packed_linear, prepack
-from tunery.models.load import load_adapter
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
 
 Forward = Callable[..., Tensor]
 
@@ -34,7 +33,7 @@ class AdapterSwitch:
         base: The loaded base, in eval mode; owned by the switch from now on.
     """
 
-    def __init__(self, base: PreTrainedModel) -> None:
+    def __init__(self, base: nn.Module) -> None:
         self.model: Any = base
         self._names: list[str] = []
         self._worn: str | None = None
@@ -50,6 +49,8 @@ class AdapterSwitch:
         """
         if name in self._names:
             raise ValueError(f"an adapter named {name!r} is attached already")
+        from tunery.models.load import load_adapter
+
         self._unpack()
         self.model = load_adapter(self.model, folder, name).eval()
         self._names.append(name)
@@ -79,14 +80,14 @@ class AdapterSwitch:
             self._shorten(name)
             self._worn = name
         model = self.model
-        if not isinstance(model, PeftModel):
+        if not self._names:
             return model
         if name is None or not model.peft_config[name].is_prompt_learning:
             return model.get_base_model()  # the same layers, without the wrapper's own hooks
         return model
 
     def _disable(self) -> None:
-        if hasattr(self.model.base_model, "disable_adapter_layers"):
+        if self._names and hasattr(self.model.base_model, "disable_adapter_layers"):
             self.model.base_model.disable_adapter_layers()
 
     def _unpack(self) -> None:
@@ -98,7 +99,11 @@ class AdapterSwitch:
         self._merged.clear()
 
     def _lora_layers(self) -> list[LoraLinear]:
-        return [module for module in self.model.modules() if isinstance(module, LoraLinear)]
+        if not self._names:  # peft takes seconds to import, and is only here with an adapter
+            return []
+        from peft.tuners.lora import Linear
+
+        return [module for module in self.model.modules() if isinstance(module, Linear)]
 
     def _shorten(self, name: str | None) -> None:
         """Give each plain LoRA layer the shortest forward pass for this adapter."""
@@ -122,9 +127,11 @@ class AdapterSwitch:
         return self._merged[name]
 
 
-def is_plain(layer: LoraLinear, name: str | None) -> bool:
+def is_plain(layer: Any, name: str | None) -> bool:
     """Whether this layer is ``base(x) + scaling * B A x`` for an adapter, and nothing more."""
-    if type(layer) is not LoraLinear or layer.merged:
+    from peft.tuners.lora import Linear
+
+    if type(layer) is not Linear or layer.merged:
         return False
     if name is None or name not in layer.lora_A:
         return True

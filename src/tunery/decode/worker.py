@@ -17,10 +17,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import uvicorn
@@ -30,19 +30,19 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tunery.engines import wire
-from tunery.engines.base import Ended, EngineEvent, EngineStatus, GenerateRequest, Started
+from tunery.engines.base import EngineEvent, EngineStatus
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import IDLE_SECONDS
 from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
+from tunery.kernels.cpu import ready
 from tunery.workers.process import try_lock
 
 if TYPE_CHECKING:
-    from tunery.decode.batch import Job
-    from tunery.decode.scheduler import Scheduler
-    from tunery.decode.served import ServedModel
+    from tunery.decode.local import LocalEngine
 
 log = logging.getLogger("tunery.decode.worker")
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 8 * 2**20
 SWITCH_SECONDS = 2e-4
@@ -68,8 +68,7 @@ class Worker:
         self.idle_seconds = float(card.get("idle_seconds", IDLE_SECONDS))
         self.doing = t("starting")
         self.error: TuneryError | None = None
-        self.model: ServedModel | None = None
-        self.scheduler: Scheduler | None = None
+        self.engine: LocalEngine | None = None
         self.loaded = asyncio.Event()
         self.open_requests = 0
         self.asked = time.monotonic()
@@ -80,6 +79,7 @@ class Worker:
         return Starlette(
             routes=[
                 Route("/generate", self.generate, methods=["POST"]),
+                Route("/score", self.score, methods=["POST"]),
                 Route("/count", self.count, methods=["POST"]),
                 Route("/status", self.status),
                 Route("/close", self.close, methods=["POST"]),
@@ -91,18 +91,13 @@ class Worker:
         """Load the model; runs on a thread of its own."""
         try:
             self.doing = t("importing the libraries")
-            if self.dtype != "fp32" and self.device in ("auto", "cpu"):
-                # While the weights come, which takes as long.
-                from tunery.kernels.cpu.ready import ready
-
-                threading.Thread(target=ready, daemon=True).start()
-            from tunery.decode.scheduler import Scheduler
-            from tunery.decode.served import ServedModel
+            from tunery.decode.local import LocalEngine
 
             self.doing = t("loading the weights")
-            self.model = ServedModel(self.base, dtype=self.dtype, device=self.device)
-            self.scheduler = Scheduler(self.model)
-            self.folder.write(device=self.model.device, lean=self.model.lean is not None)
+            engine = LocalEngine(self.base, dtype=self.dtype, device=self.device)
+            model = engine.model
+            self.folder.write(device=model.device, fast=model.fast is not None)
+            self.engine = engine
         except TuneryError as error:
             log.warning("%s", error)
             self._fail(error)
@@ -118,35 +113,30 @@ class Worker:
 
     async def generate(self, request: Request) -> Response:
         """Stream the events of a request."""
-        arrived = time.perf_counter()
-        asked = await self._read(request)
-        scheduler, _ = await self._ready()
-        scheduler.check_room()
-        prompt, adapter = await asyncio.to_thread(self._prompt, asked)
-        queue: asyncio.Queue[list[EngineEvent] | EngineError] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def tell(news: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-                loop.call_soon_threadsafe(queue.put_nowait, news)
-
-        job = scheduler.submit(asked, prompt, adapter=adapter, emit=tell, failed=tell)
-        job.arrived = arrived
+        asked = await self._read(request, wire.request_from_dict)
+        engine = await self._ready()
+        events = engine.generate(asked)
+        started = await anext(events)  # a refusal is raised here
         self.open_requests += 1
-        started = Started(len(prompt.ids), prompt.text)
-        lines = self._lines(scheduler, job, started, queue)
+        lines = self._lines(started, events)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def count(self, request: Request) -> Response:
         """Count a prompt's tokens."""
-        asked = await self._read(request)
-        await self._ready()
-        prompt, _ = await asyncio.to_thread(self._prompt, asked)
-        return JSONResponse({"num_tokens": len(prompt.ids)})
+        asked = await self._read(request, wire.request_from_dict)
+        engine = await self._ready()
+        return JSONResponse({"num_tokens": await engine.count_tokens(asked)})
+
+    async def score(self, request: Request) -> Response:
+        """Score given tokens."""
+        asked = await self._read(request, dict)
+        engine = await self._ready()
+        logprobs = await engine.score(asked.get("ids", ()), adapter=asked.get("adapter"))
+        return JSONResponse({"logprobs": logprobs})
 
     async def status(self, request: Request) -> Response:
         """Say how things are."""
-        return JSONResponse(asdict(self._status()))
+        return JSONResponse(asdict(await self._status()))
 
     async def close(self, request: Request) -> Response:
         """End, once this answer is out."""
@@ -171,46 +161,28 @@ class Worker:
                 self.end()
 
     async def _lines(
-        self, scheduler: Scheduler, job: Job, started: Started, queue: asyncio.Queue[Any]
+        self, started: EngineEvent, events: AsyncGenerator[EngineEvent]
     ) -> AsyncIterator[bytes]:
-        left = len(job.choosers)
         try:
-            yield _line(wire.event_to_dict(started))
-            while left:
-                news = await queue.get()
-                if isinstance(news, EngineError):
-                    left = 0
-                    yield _line(wire.error_to_dict(news))
-                    return
-                left -= sum(isinstance(event, Ended) for event in news)
-                yield b"".join(_line(wire.event_to_dict(event)) for event in news)
+            async with contextlib.aclosing(events):
+                yield _line(wire.event_to_dict(started))
+                async for event in events:
+                    yield _line(wire.event_to_dict(event))
+        except EngineError as error:
+            yield _line(wire.error_to_dict(error))
         finally:
-            if left:
-                scheduler.cancel(job)
             self.open_requests -= 1
             self.asked = time.monotonic()
 
-    def _prompt(self, asked: GenerateRequest) -> Any:
-        from tunery.decode.prompts import read_prompt
-
-        assert self.model is not None
-        assert self.scheduler is not None
-        adapter = None
-        if asked.adapter is not None:
-            model, folder = self.model, asked.adapter
-            adapter = model.attached(folder) or self.scheduler.call(lambda: model.attach(folder))
-        return read_prompt(self.model, asked, adapter), adapter
-
-    async def _ready(self) -> tuple[Scheduler, ServedModel]:
+    async def _ready(self) -> LocalEngine:
         await self.loaded.wait()
         self.asked = time.monotonic()
         if self.error is not None:
             raise self.error
-        assert self.scheduler is not None
-        assert self.model is not None
-        return self.scheduler, self.model
+        assert self.engine is not None
+        return self.engine
 
-    async def _read(self, request: Request) -> GenerateRequest:
+    async def _read(self, request: Request, make: Callable[[Any], T]) -> T:
         self.asked = time.monotonic()
         body = bytearray()
         async for chunk in request.stream():
@@ -218,29 +190,17 @@ class Worker:
             if len(body) > MAX_BODY_BYTES:
                 raise EngineError(t("The request is larger than 8 MiB."), code="too_long")
         try:
-            return wire.request_from_dict(json.loads(body))
+            return make(json.loads(body))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise EngineError(t("The request cannot be read: {why}", why=error)) from error
 
-    def _status(self) -> EngineStatus:
+    async def _status(self) -> EngineStatus:
+        if self.engine is not None:
+            return await self.engine.status()
         memory = psutil.Process().memory_info().rss
         if self.error is not None:
             return EngineStatus(str(self.base), "failed", str(self.error), memory_bytes=memory)
-        model, scheduler = self.model, self.scheduler
-        if model is None or scheduler is None:
-            return EngineStatus(str(self.base), "loading", self.doing, memory_bytes=memory)
-        return EngineStatus(
-            base=str(self.base),
-            state="ready",
-            device=model.device,
-            dtype=model.dtype_name,
-            context_length=model.context_length,
-            memory_bytes=memory,
-            adapters=[stamp.rsplit(":", 2)[0] for stamp in model.adapters],
-            num_running=scheduler.num_running,
-            num_waiting=scheduler.num_waiting,
-            num_tokens=scheduler.batch.num_tokens,
-        )
+        return EngineStatus(str(self.base), "loading", self.doing, memory_bytes=memory)
 
 
 def confine() -> None:
@@ -268,8 +228,8 @@ async def serve(folder: EngineFolder) -> None:
         await worker.server.serve()
     finally:
         watch.cancel()
-        if worker.scheduler is not None:
-            worker.scheduler.close()
+        if worker.engine is not None:
+            await worker.engine.close()
         folder.socket_file.unlink(missing_ok=True)
 
 
@@ -283,6 +243,9 @@ def main() -> None:
     if lock is None:
         log.info("another process serves %s already", folder.path)
         return
+    card = folder.read()
+    if card.get("dtype") != "fp32" and card.get("device", "auto") in ("auto", "cpu"):
+        ready.begin()
     confine()
     os.umask(0o077)
     folder.sign()

@@ -8,11 +8,19 @@ request and frees its slot. A new kind of engine implements ``Engine`` and passe
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
+
+from tunery.errors import EngineError
+from tunery.i18n import t
 
 EndReason = Literal["stop", "length", "interrupted"]
+"""By a stop token, a stop text or a complete schema; cut by a limit; ended from outside."""
+Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias"]
+"""What an engine may lack; callers ask before they send."""
+EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,11 @@ class SamplingOptions:
         repetition_penalty: Divides positive and multiplies negative logits of tokens seen in the
             prompt or the answer (the CTRL paper, 1909.05858); 1 leaves them.
         logit_bias: Added to the logits, by token id.
-        seed: Of the draw; the same request with the same seed gets the same answer.
+        seed: Of the draw; the same request with the same seed gets the same answer. None draws
+            another answer each time.
+
+    Raises:
+        EngineError: A value is out of its bounds.
     """
 
     temperature: float = 0.0
@@ -40,6 +52,30 @@ class SamplingOptions:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
 
+    def __post_init__(self) -> None:
+        bounds = {
+            "temperature": (0 <= self.temperature <= 100, t("from 0 to 100")),
+            "top_p": (0 < self.top_p <= 1, t("above 0 and at most 1")),
+            "top_k": (self.top_k >= 0, t("0 or more")),
+            "repetition_penalty": (0 < self.repetition_penalty <= 100, t("above 0, at most 100")),
+        }
+        for name, (fits, wanted) in bounds.items():
+            found = getattr(self, name)
+            if not fits or math.isnan(found):
+                raise EngineError(
+                    t("{name} must be {wanted}, got {found}.", name=name, wanted=wanted,
+                      found=found),
+                    fix=t("Leave it out for the default."),
+                )  # fmt: skip
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.temperature == 0 or self.top_k == 1
+
+
+GREEDY = SamplingOptions()
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
@@ -47,15 +83,18 @@ class GenerateRequest:
 
     Args:
         messages: The conversation (role, content, tool_calls ...), rendered by the engine with the
-            model's chat template; None where ``prompt`` is given.
+            model's chat template; None where another prompt is given.
         prompt: Raw text, continued as it stands; special tokens in it are plain text.
+        prompt_ids: The prompt as token ids, rendered by the caller.
+        stop_ids: Tokens that end an answer; None takes those of the model's chat template.
         tools: Function tools in OpenAI's shape, for the template.
         adapter: Folder of a PEFT adapter to wear; None answers as the bare base.
         max_tokens: Most tokens of an answer; None is all the context leaves.
         stop: Texts that end an answer and are left out of it.
         sampling: How tokens are drawn.
         num_answers: How many answers; answer i of a seeded request draws with seed + i.
-        top_logprobs: How many alternatives to report for each token; None reports no logprobs.
+        top_logprobs: How many alternatives to report for each token, 0 the token's own
+            log-probabilities alone; None reports no logprobs.
         json_schema: A JSON schema that the answer must follow.
         template: Name of a chat template in place of the model's own.
         template_values: More for the chat template, such as ``{"enable_thinking": False}``.
@@ -64,6 +103,8 @@ class GenerateRequest:
 
     messages: Sequence[Mapping[str, Any]] | None = None
     prompt: str | None = None
+    prompt_ids: Sequence[int] | None = None
+    stop_ids: Sequence[int] | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     adapter: str | None = None
     max_tokens: int | None = None
@@ -83,7 +124,8 @@ class Started:
 
     Args:
         num_prompt_tokens: Tokens of the prompt.
-        prompt_text: Exactly what the model reads, control tokens spelled out.
+        prompt_text: Exactly what the model reads, control tokens spelled out; empty where the
+            prompt came as token ids.
     """
 
     num_prompt_tokens: int
@@ -92,17 +134,34 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token, its natural log-probability before sampling options, and its rivals'."""
+    """A token that was drawn, and how likely it was, in nats.
+
+    Args:
+        token: Its spelling.
+        token_id: Its id.
+        logprob: By the model alone, before sampling options.
+        top: The most likely tokens by the model alone: spelling, id, log-probability.
+        sampling_logprob: In the distribution it was drawn from, after penalties, bias, schema,
+            temperature, top-k and top-p. 0 for a greedy choice.
+    """
 
     token: str
     token_id: int
     logprob: float
     top: Sequence[tuple[str, int, float]] = ()
+    sampling_logprob: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More of one answer: whole characters, never a stop text or a stop token."""
+    """More of one answer: whole characters, never a stop text or a stop token.
+
+    Args:
+        index: Which answer.
+        text: The new text.
+        token_ids: The tokens that it is made of.
+        logprobs: One a token, where they were asked for.
+    """
 
     index: int
     text: str
@@ -120,6 +179,8 @@ class Ended:
         num_tokens: Tokens drawn for it, the stop token included.
         first_token_seconds: From the request's arrival to its first token.
         seconds: From the request's arrival to its end.
+        token_ids: Tokens drawn that are in no ``Delta``: the stop token, or those of a stop text.
+        logprobs: One a token of these, where they were asked for.
     """
 
     index: int
@@ -127,6 +188,8 @@ class Ended:
     num_tokens: int
     first_token_seconds: float
     seconds: float
+    token_ids: Sequence[int] = ()
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 EngineEvent = Started | Delta | Ended
@@ -166,6 +229,11 @@ class EngineStatus:
 class Engine(Protocol):
     """One loaded base model; adapters are switched per request."""
 
+    @property
+    def can(self) -> frozenset[Capability]:
+        """What it does beyond answering."""
+        ...
+
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer: one ``Started``, then ``Delta`` s, then one ``Ended`` for each answer.
 
@@ -179,6 +247,21 @@ class Engine(Protocol):
 
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Tokens of the rendered prompt."""
+        ...
+
+    async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
+        """How likely the model finds given tokens.
+
+        Args:
+            ids: Token ids, at least one and no more than the context holds.
+            adapter: As in a request.
+
+        Returns:
+            Log-probability in nats of each token but the first, given all before it.
+
+        Raises:
+            EngineError: As ``generate``.
+        """
         ...
 
     async def status(self) -> EngineStatus:

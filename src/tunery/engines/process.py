@@ -14,14 +14,20 @@ import signal
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tunery.engines import wire
-from tunery.engines.base import EngineEvent, EngineStatus, GenerateRequest
+from tunery.engines.base import (
+    EVERYTHING,
+    Capability,
+    EngineEvent,
+    EngineStatus,
+    GenerateRequest,
+)
 from tunery.engines.folder import EngineFolder, folders
 from tunery.errors import EngineError, LaunchError, TuneryError
 from tunery.i18n import language, t
@@ -114,6 +120,11 @@ class ProcessEngine:
         self.folder = folder
         self.base = str(folder.read().get("base", ""))
 
+    @property
+    def can(self) -> frozenset[Capability]:
+        """Everything."""
+        return EVERYTHING
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
         body = wire.request_to_dict(request)
@@ -138,6 +149,11 @@ class ProcessEngine:
         """Tokens of the rendered prompt."""
         answer = await self._ask("POST", "/count", wire.request_to_dict(request))
         return int(answer["num_tokens"])
+
+    async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
+        """How likely the model finds given tokens; see ``Engine.score``."""
+        answer = await self._ask("POST", "/score", {"ids": list(ids), "adapter": adapter})
+        return [float(value) for value in answer["logprobs"]]
 
     async def status(self) -> EngineStatus:
         """What it says of itself; a process that is no more is ``failed``, with the cause."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -43,12 +43,13 @@ def event_to_dict(event: EngineEvent) -> dict[str, Any]:
         case Delta(index, text, ids, logprobs):
             plain: dict[str, Any] = {"kind": "delta", "index": index, "text": text, "ids": ids}
             if logprobs:
-                plain["logprobs"] = [[e.token, e.token_id, e.logprob, e.top] for e in logprobs]
+                plain["logprobs"] = [_logprob_to_list(entry) for entry in logprobs]
             return plain
         case Started():
             return {"kind": "started", **asdict(event)}
         case Ended():
-            return {"kind": "ended", **asdict(event)}
+            said = [_logprob_to_list(entry) for entry in event.logprobs]
+            return {"kind": "ended", **asdict(event), "logprobs": said}
 
 
 def event_from_dict(plain: Mapping[str, Any]) -> EngineEvent:
@@ -88,11 +89,24 @@ def status_from_dict(plain: Mapping[str, Any]) -> EngineStatus:
 
 
 def _delta(fields: dict[str, Any]) -> EngineEvent:
-    logprobs = tuple(
-        TokenLogprob(token, number, value, tuple((t, i, p) for t, i, p in top))
-        for token, number, value, top in fields.get("logprobs", ())
-    )
+    logprobs = _logprobs(fields.get("logprobs", ()))
     return Delta(fields["index"], fields["text"], tuple(fields["ids"]), logprobs)
+
+
+def _ended(fields: dict[str, Any]) -> EngineEvent:
+    ids, logprobs = tuple(fields.pop("token_ids")), _logprobs(fields.pop("logprobs"))
+    return Ended(**fields, token_ids=ids, logprobs=logprobs)
+
+
+def _logprob_to_list(entry: TokenLogprob) -> list[Any]:
+    return [entry.token, entry.token_id, entry.logprob, entry.top, entry.sampling_logprob]
+
+
+def _logprobs(lists: Sequence[Any]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(token, number, value, tuple((t, i, p) for t, i, p in top), drawn)
+        for token, number, value, top, drawn in lists
+    )
 
 
 def _error(fields: dict[str, Any]) -> EngineEvent:
@@ -103,6 +117,6 @@ _EMPTY_REQUEST = asdict(GenerateRequest()) | {"sampling": None}
 _EVENTS: dict[str, Callable[[dict[str, Any]], EngineEvent]] = {
     "delta": _delta,
     "started": lambda fields: Started(**fields),
-    "ended": lambda fields: Ended(**fields),
+    "ended": _ended,
     "error": _error,
 }

@@ -1,9 +1,10 @@
 """Is what was written what was trained? Logits and greedy answers of both, compared.
 
-The trained model (the base with its adapter beside it, not merged) answers fixed prompts; later
-the written files, opened by plain transformers, must say the same. Two numbers guard against a
-wrong merge: the divergence must be small in itself, and small beside what training changed, so
-that an export that forgot the adapter fails also where the adapter is weak.
+The trained model (the base with its adapter beside it, not merged) answers fixed prompts with our
+decoder; later the written files, opened by plain transformers and answering with its ``generate``,
+must say the same. Logits are those of transformers' own forward on both sides. Two numbers guard
+against a wrong merge: the divergence must be small in itself, and small beside what training
+changed, so that an export that forgot the adapter fails also where the adapter is weak.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunery.decode.generate import generate
+from tunery.decode.decoder import Decoder
 from tunery.types import Message
 
 NUM_PROMPTS = 20
@@ -148,7 +149,8 @@ def witness(
         stop_ids: Tokens that end an answer.
         base: Gives the base's logits for a row of token ids, shape ``[T, V]``.
     """
-    answers = generate(model, prompts, stop_ids=stop_ids, max_new_tokens=MAX_NEW_TOKENS)
+    said = Decoder(model).answer(prompts, stop_ids=stop_ids, max_tokens=MAX_NEW_TOKENS)
+    answers = [answer.ids for answer in said]
     logits, moved = [], []
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = [*prompt, *answer]

@@ -7,25 +7,16 @@ folder is not fetched.
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from peft import PeftConfig, PeftModel
-from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
 
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -33,8 +24,11 @@ from tunery.memory import is_out_of_memory
 from tunery.models import consent, files
 from tunery.models.architectures import causal_model_types
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 log = logging.getLogger(__name__)
-transformers_logging.disable_progress_bar()  # a second's work; its bar would cut through ours
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LIBRARY_ERRORS = (
@@ -43,6 +37,15 @@ LIBRARY_ERRORS = (
 )  # fmt: skip
 FINITE_CHUNK = 2**24
 """Elements checked at once: the check holds no copy of a large weight."""
+
+
+def quiet() -> None:
+    """Keep transformers' own bars and remarks out of what people read."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\b")
 
 
 def pick_device(device: str) -> str:
@@ -98,6 +101,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if (folder / name).is_file() and files.is_lfs_pointer(folder / name):
             raise files.lfs_pointer(folder, [name])
     try:
+        if _is_plain_tokenizer(folder):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
         )
@@ -107,6 +116,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             fix=t("Download the model's tokenizer files again."),
             path=folder,
         ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def shared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """As ``load_tokenizer``, one for all who ask in this process; nobody may change it."""
+    return load_tokenizer(folder)
+
+
+def _is_plain_tokenizer(folder: Path) -> bool:
+    """Whether AutoTokenizer would take the class for any tokenizer.json; it takes 2 s to say so."""
+    names = ("tokenizer.json", "tokenizer_config.json", files.CONFIG)
+    if not all((folder / name).is_file() for name in names):
+        return False
+    said = files.read_json(folder / "tokenizer_config.json")
+    plain = said.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    kind = files.read_json(folder / files.CONFIG).get("model_type")
+    return plain and kind == "llama" and "auto_map" not in said
 
 
 def load_model(
@@ -129,6 +155,10 @@ def load_model(
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a second's work; its bar would cut through ours
     try:
         result: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -153,7 +183,7 @@ def load_model(
             path=folder,
         ) from error
     _check_complete(folder, info, weights)
-    _check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
+    check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
 
 
@@ -178,6 +208,9 @@ def load_adapter(
     Raises:
         ModelError: Files are missing or pickles, weights are not finite, or the base is another.
     """
+    from peft import PeftConfig, PeftModel
+    from peft.utils import get_peft_model_state_dict
+
     path = files.check_adapter(folder)
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
@@ -221,7 +254,7 @@ def load_adapter(
             fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
             path=folder,
         )
-    _check_finite(folder, ours)
+    check_finite(folder, ours)
     return loaded
 
 
@@ -275,7 +308,12 @@ def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) 
         )  # fmt: skip
 
 
-def _check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
+def check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse weights that hold infinities or NaN.
+
+    Raises:
+        ModelError: One does.
+    """
     for name, tensor in tensors.items():
         if not is_finite(tensor):
             raise ModelError(

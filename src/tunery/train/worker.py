@@ -17,6 +17,7 @@ from typing import Any
 
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError
+from tunery.kernels.cpu import ready
 from tunery.memory import is_out_of_memory
 from tunery.runs.device import DeviceLock, Holder
 from tunery.runs.events import EventWriter
@@ -84,6 +85,8 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
         raise Stopped
     try:
         events.write("status", status="running", pid=os.getpid())
+        if device == "cpu" and config.model.dtype != "fp32":
+            ready.begin()
         # Only now: a queued run must not hold the memory of torch and a model.
         from tunery.runs.context import RunContext
         from tunery.train.session import run

@@ -7,17 +7,16 @@ added by two fused multiply-adds. Either way a sum runs over the input in one fi
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
 from tunery.kernels.cpu.layout import UNIT
+from tunery.kernels.cpu.processor import has
 
 intrinsic: Any = _intrinsic
 
@@ -43,13 +42,6 @@ class _BFloat(ir.Type):
 
 
 _BFLOATS = ir.VectorType(_BFloat(), 2 * LANES)
-
-
-@functools.cache
-def has(*features: str) -> bool:
-    """Whether this processor has all of LLVM's features so named."""
-    known = llvm.get_host_cpu_features()
-    return all(known.get(feature, False) for feature in features)
 
 
 @intrinsic

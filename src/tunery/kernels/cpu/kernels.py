@@ -11,9 +11,11 @@ heads, K key-value heads, D width of a head, T tokens in a cache.
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
-from numba import cfunc, njit, types
+from numba import njit, types
 
 from tunery.kernels.cpu.instructions import (
     PAIR_BYTES,
@@ -25,18 +27,22 @@ from tunery.kernels.cpu.instructions import (
     to_float,
     words,
 )  # fmt: skip
-from tunery.kernels.cpu.layout import UNIT
-from tunery.kernels.cpu.threads import barrier, thread_count, thread_number
+from tunery.kernels.cpu.layout import (
+    ADAPT,
+    ADD,
+    ATTEND,
+    ENTRY,
+    FIELDS,
+    NORMED,
+    PLAIN,
+    PRODUCT,
+    TABLE_FIELDS,
+    UNIT,
+)
 
-FIELDS = 16
-"""Numbers of a job."""
-PRODUCT, ATTEND, ADD, ADAPT, NOTHING = 0, 1, 2, 3, 4
-"""Jobs; see ``_product``, ``_attend``, ``_add`` and ``_adapt`` for their fields."""
-PLAIN, NORMED, GATED = 0, 1, 2
-"""What is done to rows before a product: nothing, RMSNorm, or SiLU of one half times the other."""
-TABLE_FIELDS = 5
-"""Numbers that ``_attend`` is told of a row."""
-
+barrier = types.ExternalFunction("GOMP_barrier", types.void())
+thread_number = types.ExternalFunction("omp_get_thread_num", types.int32())
+thread_count = types.ExternalFunction("omp_get_num_threads", types.int32())
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
 _four, _two, _one = tile(4, 2), tile(2, 2), tile(1, 2)
 _four_half, _two_half, _one_half = tile(4, 1), tile(2, 1), tile(1, 1)
@@ -270,7 +276,7 @@ def _attend(job, eps, thread, threads):
             _look(query, keys, values, length, width, scores, sums, halves(answer + place))
 
 
-@cfunc(types.void(types.intp), **_OPTIONS)
+@njit(types.void(types.intp), **_OPTIONS)
 def _work(plan):
     """A thread's share of a plan: int64 [how many jobs, bits of eps, address of the jobs].
 
@@ -292,5 +298,28 @@ def _work(plan):
         barrier()
 
 
-WORK: int = _work.address or 0
-"""Address of the compiled function."""
+def machine_code() -> bytes:
+    """Compile ``_work`` to an object file that has one function, ``ENTRY``, void(int64)."""
+    (signature,) = _work.signatures
+    found = _work.overloads[signature]
+    library: Any = found.library
+    inner = found.fndesc.llvm_func_name
+    text = f"""{library.get_llvm_str()}
+define void @{ENTRY}(i64 %plan) {{
+  %result = alloca ptr
+  %error = alloca ptr
+  %status = call i32 @"{inner}"(ptr %result, ptr %error, i64 %plan)
+  ret void
+}}
+"""
+    module = llvm.parse_assembly(text)
+    for function in module.functions:
+        if not function.is_declaration and function.name != ENTRY:
+            function.linkage = "internal"
+    machine = library._codegen._tm
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
+    # What Python would need to call it goes: nothing but OpenMP and libm is asked of the loader.
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.run(module, passes)
+    return machine.emit_object(module)

@@ -1,6 +1,6 @@
-"""Kernels of a decoding step for x86 processors with AVX-512, compiled when an engine starts.
+"""Kernels of a decoding step for x86 processors with AVX-512, compiled once.
 
-Elsewhere torch computes the same (lean_torch.py): other processors, Windows and macOS, a torch
+Elsewhere torch computes the same (fast/plain.py): other processors, Windows and macOS, a torch
 without GNU's OpenMP library.
 """
 
@@ -9,23 +9,57 @@ from __future__ import annotations
 import functools
 import logging
 import platform
+import subprocess
 import sys
+import threading
 
 log = logging.getLogger(__name__)
 
 
 @functools.cache
 def ready() -> bool:
-    """Compile the kernels, once in a process, in 2 to 3 seconds; False where they cannot be had."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
-    try:
-        from tunery.kernels.cpu import instructions
+    """Have the kernels, once in a process; False where they cannot be had.
 
-        if not instructions.has("avx512f", "avx512bw"):
+    The first time on a machine they are compiled, in 2 to 3 seconds.
+    """
+    try:
+        if not _suits():
             return False
-        from tunery.kernels.cpu import kernels  # noqa: F401 - compiled by its import
+        from tunery.kernels.cpu import compiled
+
+        compiled.work()
     except (ImportError, OSError, AttributeError) as error:
         log.warning("The kernels for this processor cannot be had, torch computes: %s", error)
         return False
     return True
+
+
+def begin() -> None:
+    """Let a process beside this one compile the kernels where that was not done yet.
+
+    ``ready`` waits for it, so a start costs what takes longer, imports or compiling.
+    """
+    try:
+        if _suits():
+            from tunery.kernels.cpu import compiled
+
+            if not compiled.kept():
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                )  # fmt: skip
+                threading.Thread(target=process.wait, daemon=True).start()
+    except (ImportError, OSError, AttributeError) as error:
+        log.info("The kernels are not compiled beforehand: %s", error)
+
+
+def _suits() -> bool:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    from tunery.kernels.cpu import processor
+
+    return processor.has("avx512f", "avx512bw")
+
+
+if __name__ == "__main__":
+    ready()

@@ -8,7 +8,6 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import torch  # noqa: F401  (brings the library that is looked for)
-from numba import types
 
 
 def _library() -> Any:
@@ -23,13 +22,6 @@ def _library() -> Any:
 
 
 _gomp = _library()
-for _name in ("GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads"):
-    llvm.add_symbol(_name, ctypes.cast(getattr(_gomp, _name), ctypes.c_void_p).value)
-
-barrier: Any = types.ExternalFunction("GOMP_barrier", types.void())
-thread_number: Any = types.ExternalFunction("omp_get_thread_num", types.int32())
-thread_count: Any = types.ExternalFunction("omp_get_num_threads", types.int32())
-
 _parallel = _gomp.GOMP_parallel
 _parallel.restype = None
 _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
@@ -44,3 +36,9 @@ def together(function: int, argument: int, threads: int) -> None:
         threads: How many at most, the caller is one of them; limits of OpenMP may give fewer.
     """
     _parallel(function, argument, threads, 0)
+
+
+def tell_linker() -> None:
+    """Say where the functions are that the kernels call."""
+    for name in ("GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads"):
+        llvm.add_symbol(name, ctypes.cast(getattr(_gomp, name), ctypes.c_void_p).value)

@@ -10,11 +10,9 @@ if TYPE_CHECKING:
     from tunery.services.chat._answering import answer_once, answer_turn
     from tunery.services.chat._engines import Target, engine_pool
     from tunery.services.chat._local import (
-        MAX_NEW_TOKENS,
         Chat,
         Room,
         Said,
-        Settings,
         choose_sampling,
         trained_with,
     )
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
         template_source,
         unserve,
     )
+    from tunery.services.chat._speaker import MAX_NEW_TOKENS, Settings, Speaker
     from tunery.services.chat._speakers import SpeakerGroup, speakers, trained_speakers
     from tunery.services.chat._stored import (
         MAX_COLUMNS,
@@ -52,8 +51,9 @@ else:
 
 __all__ = [
     "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings", "Room",
-    "Said", "Served", "Settings", "SpeakerGroup", "StoredChat", "Target", "add_row", "answer_once",
-    "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat", "engine_pool",
+    "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat", "Target", "add_row",
+    "answer_once", "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat",
+    "engine_pool",
     "find_served", "fix_served", "list_chats", "load_transcript", "new_chat", "prompt_suggestions",
     "prompt_titles", "rate_answer", "restore_chat", "save_transcript", "serve", "served",
     "show_chat", "speakers", "split_served", "store_question", "template_source",

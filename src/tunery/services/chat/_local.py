@@ -1,60 +1,35 @@
 """Chat: who answers, with which base, adapter and template, and what a conversation can do.
 
-The engine runs in this process and is imported when the first model is loaded, so that wrong
-requests are refused before anything heavy starts.
+The engine is one that runs already, or is loaded in this process when the first model is needed, so
+that wrong requests are refused before anything heavy starts.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
 import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunery.chat import builtin
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
-from tunery.decode.options import GREEDY, Sampling
+from tunery.engines import find
+from tunery.engines.base import Engine, SamplingOptions
+from tunery.engines.process import SPIN_COUNT
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from tunery.decode.conversation import Speaker
-    from tunery.decode.engine import Engine, Reply
+from tunery.services.chat._speaker import Reply, Settings, Speaker
 
 BASE = "base"
-MAX_NEW_TOKENS = 512
 Told = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How answers are drawn in a chat.
-
-    Args:
-        sampling: Temperature and the rest; the same for everyone who answers.
-        max_new_tokens: Most tokens of one answer.
-        stop_strings: Texts that end an answer.
-    """
-
-    sampling: Sampling = GREEDY
-    max_new_tokens: int = MAX_NEW_TOKENS
-    stop_strings: tuple[str, ...] = ()
-
-    def with_sampling(self, **changes: Any) -> Settings:
-        """The same with some values of the sampling changed."""
-        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, **changes))
-
-    def with_limit(self, max_new_tokens: int) -> Settings:
-        """The same with another limit of an answer's tokens."""
-        return dataclasses.replace(self, max_new_tokens=max_new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +69,7 @@ def choose_sampling(
     repetition_penalty: float | None = None,
     seed: int | None = None,
     greedy: bool = False,
-) -> Sampling:
+) -> SamplingOptions:
     """Turn what was asked for into a sampling; nothing asked is greedy, which repeats itself.
 
     Returns:
@@ -113,7 +88,7 @@ def choose_sampling(
         )  # fmt: skip
     if temperature is None:
         temperature = 1.0 if given and not greedy else 0.0
-    return Sampling(
+    return SamplingOptions(
         temperature=temperature,
         top_p=1.0 if top_p is None else top_p,
         top_k=0 if top_k is None else top_k,
@@ -142,7 +117,6 @@ class Room:
     _engines: dict[tuple[Path, str], Engine] = field(
         default_factory=dict[tuple[Path, str], "Engine"]
     )
-    _attached: dict[tuple[int, Path], str] = field(default_factory=dict[tuple[int, Path], str])
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
         """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
@@ -165,44 +139,29 @@ class Room:
         dtype = config.model.dtype if config and self.dtype == "auto" else self.dtype
         engine = self._engine(found.model_folder, dtype)
         from tunery.chat.template import ChatTemplate
-        from tunery.decode.conversation import Speaker
 
-        adapter = self._attach(engine, found.path) if found.base is not None else None
         own = self.template or (config.model.template if config else None)
-        template = ChatTemplate.load(self._tokenizer(engine, found), own)
+        template = ChatTemplate.load(tokenizer_of(found), own)
         for notice in (*found.notes, *template.notices):
             self.told(notice)
         return Speaker(
-            label, engine, template, adapter, config.data.thinking if config else "strip_history"
+            label,
+            engine,
+            asyncio.run(engine.status()).context_length,
+            template,
+            str(found.path) if found.base is not None else None,
+            config.data.thinking if config else "strip_history",
         )
 
     def _engine(self, folder: Path, dtype: str) -> Engine:
-        # Before torch is there: spinning threads stand in each other's way on a busy machine.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from tunery.decode.engine import TransformersEngine
-
+        # Before torch is there: how long its threads spin; see engines.process.
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
         key = (folder.resolve(), dtype)
         if key not in self._engines:
-            self._engines[key] = TransformersEngine(folder, dtype=dtype, device=self.device)
+            device = self.device
+            other = find.running(folder, dtype=dtype, device=device)
+            self._engines[key] = other or find.here(folder, dtype=dtype, device=device)
         return self._engines[key]
-
-    def _attach(self, engine: Engine, folder: Path) -> str:
-        key = (id(engine), folder.resolve())
-        if key not in self._attached:
-            name = f"adapter{len(self._attached)}"
-            engine.attach(name, folder)
-            self._attached[key] = name
-        return self._attached[key]
-
-    def _tokenizer(self, engine: Engine, found: Resolved) -> Any:
-        """The base's tokenizer, or the adapter's own where it brings one with a template."""
-        if found.base is not None and (found.path / "tokenizer_config.json").is_file():
-            from tunery.models.load import load_tokenizer
-
-            own: Any = load_tokenizer(found.path)
-            if own.chat_template and len(own) == len(engine.tokenizer):
-                return own
-        return engine.tokenizer
 
     def _base_of(self, found: Resolved) -> Resolved:
         if found.base is not None:
@@ -231,7 +190,7 @@ class Chat:
     room: Room
     name: str
     against: str | None = None
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     speakers: list[Speaker] = field(default_factory=list["Speaker"])
 
     def find(self) -> tuple[Resolved, Resolved | None]:
@@ -315,9 +274,7 @@ class Chat:
             on_start(place)
             reply, forgotten = speaker.ask(
                 text,
-                max_new_tokens=self.settings.max_new_tokens,
-                sampling=self.settings.sampling,
-                stop_strings=self.settings.stop_strings,
+                self.settings,
                 on_text=lambda piece, place=place: on_text(place, piece),
                 should_stop=should_stop,
             )
@@ -349,3 +306,15 @@ def trained_with(found: Resolved) -> Config | None:
         if run.config_file.is_file():
             return read_frozen(run.config_file)
     return None
+
+
+def tokenizer_of(found: Resolved) -> Any:
+    """The base's tokenizer, or the adapter's own where it brings one with a template."""
+    from tunery.models.load import load_tokenizer, shared_tokenizer
+
+    base = shared_tokenizer(found.model_folder)
+    if found.base is not None and (found.path / "tokenizer_config.json").is_file():
+        own = load_tokenizer(found.path)
+        if own.chat_template and len(own) == len(base):
+            return own
+    return base

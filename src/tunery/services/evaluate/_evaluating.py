@@ -6,6 +6,7 @@ held-out split (the same rows that it was never trained on) or a dataset's.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import math
@@ -23,11 +24,10 @@ from tunery.jobs.folder import Job
 from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
 from tunery.runs.folder import open_run
-from tunery.services.evaluate import _scores
-from tunery.types import Example, Message
+from tunery.types import Example
 
 if TYPE_CHECKING:
-    from tunery.decode.conversation import Speaker
+    from tunery.services.chat import Speaker
 
 MAX_MODELS = 4
 MAX_ROWS = 2000
@@ -183,24 +183,39 @@ def _measure(
     place: tuple[int, int],
 ) -> dict[str, Any]:
     """Measure one model on every row and write what it got into the rows."""
+    from tunery.evaluate import scores
+    from tunery.evaluate.rows import Subject, measure
+
     done, total = place
+    subject = Subject(
+        speaker.engine, speaker.adapter, speaker.template, speaker.template.tokenizer,
+        speaker.thinking,
+    )  # fmt: skip
+    found = asyncio.run(
+        measure(
+            subject, examples, config.data,
+            max_tokens=wanted.max_new_tokens if wanted.answers else None,
+            on_row=lambda count: handle.progress(done + count, total, "rows", name),
+            stop_if_asked=handle.stop_if_asked,
+        )
+    )  # fmt: skip
     loss_sum, num_tokens = 0.0, 0
-    for example, row in zip(examples, rows, strict=True):
-        handle.stop_if_asked()
-        loss, tokens = _loss(speaker, example, config)
-        if tokens:
-            row["losses"][name] = round(loss / tokens, 5)
-            loss_sum, num_tokens = loss_sum + loss, num_tokens + tokens
-        question = row_kind(example).question(example)
-        if wanted.answers and question is not None and row["expected"]:
-            text = _answer(speaker, question[0], wanted.max_new_tokens)
-            row["answers"][name] = text
+    for measured, row in zip(found, rows, strict=True):
+        if measured.num_tokens:
+            row["losses"][name] = round(measured.loss / measured.num_tokens, 5)
+            loss_sum, num_tokens = loss_sum + measured.loss, num_tokens + measured.num_tokens
+        if measured.answer is not None:
+            row["answers"][name] = measured.answer
             row["scores"][name] = {
-                "rouge_l": round(_scores.rouge_l(text, row["expected"]), 4),
-                "exact": _scores.exact(text, row["expected"]),
+                "rouge_l": round(scores.rouge_l(measured.answer, row["expected"]), 4),
+                "exact": scores.exact(measured.answer, row["expected"]),
             }
-        done += 1
-        handle.progress(done, total, "rows", name)
+    too_long = sum(measured.too_long for measured in found)
+    if too_long:
+        handle.say(
+            t("{name}: {count} rows are longer than it reads; they are left out.",
+              name=name, count=too_long)
+        )  # fmt: skip
     mean = loss_sum / num_tokens if num_tokens else None
     scored = [row["scores"][name] for row in rows if name in row["scores"]]
     return {
@@ -214,39 +229,3 @@ def _measure(
             for key in ("rouge_l", "exact")
         },
     }
-
-
-def _loss(speaker: Speaker, example: Example, config: Config) -> tuple[float, int]:
-    """Summed loss in nats over the trained tokens of one example, and how many there are."""
-    import numpy as np
-    import torch
-
-    from tunery.data.collate import collate
-    from tunery.data.groups import TokenRow
-    from tunery.data.tokenize import tokenize
-    from tunery.policy.policy import Policy
-
-    policy = Policy(speaker.engine.model(speaker.adapter))  # type: ignore[attr-defined]
-    made = tokenize(example, speaker.template, speaker.engine.tokenizer, config.data)
-    loss, count = 0.0, 0
-    for rendered in (group.rows[0] for group in made.groups):  # of a pair, the chosen answer
-        row = TokenRow(
-            np.asarray(rendered.input_ids, dtype=np.int32),
-            np.asarray(rendered.loss_mask, dtype=bool),
-        )
-        if row.num_trained:
-            with torch.inference_mode():
-                loss += float(policy.nll(collate([row])))
-            count += row.num_trained
-    return loss, count
-
-
-def _answer(speaker: Speaker, asked: Sequence[Message], max_new_tokens: int) -> str:
-    ids = speaker.template.prompt_ids(asked, thinking=speaker.thinking)
-    reply = speaker.engine.answer(
-        ids,
-        adapter=speaker.adapter,
-        stop_ids=speaker.template.stop_ids,
-        max_new_tokens=max_new_tokens,
-    )
-    return reply.text.strip()

@@ -95,8 +95,8 @@ def export(
     with staged(folder, force=force) as staging:
         stage(t("loading {name} and asking it {count} questions", name=name, count=20))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from tunery.decode.engine import quiet
         from tunery.export.trained import Trained
+        from tunery.models.load import quiet
         from tunery.storage import fsync_tree
 
         quiet()

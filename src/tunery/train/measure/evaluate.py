@@ -20,7 +20,7 @@ from tunery.data.collate import Batch, collate_groups
 from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
 from tunery.data.rows import Rows
-from tunery.decode.generate import generate
+from tunery.decode.decoder import Decoder
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.types import Conversation, Message
@@ -78,7 +78,7 @@ def answer_prompts(
     """Answer each prompt greedily, as one user message, in one batch.
 
     Returns:
-        One answer a prompt, in the given order; empty if ``should_stop`` said so.
+        One answer a prompt, in the given order; cut where ``should_stop`` said so.
     """
     if not prompts:
         return []
@@ -86,21 +86,15 @@ def answer_prompts(
         template.prompt_ids([Message("user", prompt)], thinking=thinking) for prompt in prompts
     ]
     with evaluating(model):
-        outputs = generate(
-            model,
+        answers = Decoder(model).answer(
             encoded,
             stop_ids=template.stop_ids,
-            max_new_tokens=max_new_tokens,
+            max_tokens=max_new_tokens,
             should_stop=should_stop,
         )
-    answers = zip(prompts, outputs, strict=True)
     return [
-        Answer(
-            prompt,
-            template.decode(output).strip(),
-            stopped=len(output) < max_new_tokens,
-        )
-        for prompt, output in answers
+        Answer(prompt, template.decode(answer.ids).strip(), stopped=answer.ending == "stop")
+        for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
 

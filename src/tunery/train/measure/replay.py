@@ -19,12 +19,10 @@ from torch import nn
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
 from tunery.data.groups import TokenRow
-from tunery.decode.generate import generate
+from tunery.decode.decoder import Decoder
 from tunery.errors import DataError
 from tunery.policy.policy import evaluating
 from tunery.types import Conversation, Message
-
-BATCH_ROWS = 16
 
 
 def choose(
@@ -68,7 +66,7 @@ def make(
         examples: Conversations whose messages before the first answer are the prompts.
         file: ``replay.jsonl`` of the run; read instead of generating where it exists.
         progress: Called with (answered, total).
-        should_stop: Asked between batches.
+        should_stop: Asked between steps.
 
     Returns:
         Rows; empty if ``should_stop`` interrupted.
@@ -76,32 +74,29 @@ def make(
     if file.exists():
         return read(file)
     prompts = [template.prompt_ids(_prompt(example)) for example in examples]
-    records: list[dict[str, object]] = []
-    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     with evaluating(model):
-        for start in range(0, len(by_length), BATCH_ROWS):
-            if should_stop is not None and should_stop():
-                return []
-            members = by_length[start : start + BATCH_ROWS]
-            outputs = generate(
-                model,
-                [prompts[i] for i in members],
-                stop_ids=template.stop_ids,
-                max_new_tokens=config.max_new_tokens,
-            )
-            for i, output in zip(members, outputs, strict=True):
-                ended = len(output) < config.max_new_tokens
-                records.append(
-                    {
-                        "prompt": _prompt(examples[i])[-1].content,
-                        "answer": template.decode(output),
-                        "ended": ended,
-                        "prompt_ids": prompts[i],
-                        "answer_ids": [*output, template.stop_id] if ended else output,
-                    }
-                )
-            if progress is not None:
-                progress(len(records), len(prompts))
+        answers = Decoder(model).answer(
+            prompts,
+            stop_ids=template.stop_ids,
+            max_tokens=config.max_new_tokens,
+            on_answer=None if progress is None else lambda done: progress(done, len(prompts)),
+            should_stop=should_stop,
+        )
+    if any(answer.ending == "interrupted" for answer in answers):
+        return []
+    records: list[dict[str, object]] = []
+    # The order decides which row of the run is which.
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        ids, ended = answers[i].ids, answers[i].ending == "stop"
+        records.append(
+            {
+                "prompt": _prompt(examples[i])[-1].content,
+                "answer": template.decode(ids),
+                "ended": ended,
+                "prompt_ids": prompts[i],
+                "answer_ids": [*ids, template.stop_id] if ended else ids,
+            }
+        )
     staging = file.with_name(f".{file.name}.{os.getpid()}")
     with staging.open("w", encoding="utf-8") as out:
         for record in records:

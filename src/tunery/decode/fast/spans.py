@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tunery.decode.kvcache import BLOCK, KvRow
-from tunery.decode.lean_weights import LayerWeights, Weights
+from tunery.decode.cache import BLOCK, KvRow
+from tunery.decode.fast.weights import LayerWeights, Weights
 
 
 @dataclass(slots=True)
@@ -26,13 +26,13 @@ class Part:
         row: Its cache; ``row.length`` tokens stand in it before, and these after them.
         ids: The tokens.
         adapter: The adapter worn while reading; None for the bare base.
-        wanted: Whether the logits after the last one are asked for.
+        wanted: After how many of the last tokens logits are asked for.
     """
 
     row: KvRow
     ids: Sequence[int]
     adapter: str | None = None
-    wanted: bool = True
+    wanted: int = 1
 
 
 @dataclass(slots=True)
@@ -73,6 +73,11 @@ class Span:
     def last(self) -> int:
         """The row of the step in which its last token stands."""
         return self.at + self.end - self.start - 1
+
+    @property
+    def asked(self) -> range:
+        """The rows of the step whose logits are asked for."""
+        return range(self.last + 1 - self.wanted, self.last + 1)
 
 
 def turn(qkv: Tensor, rope: tuple[Tensor, Tensor], layer: LayerWeights, weights: Weights) -> None:

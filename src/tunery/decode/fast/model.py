@@ -3,7 +3,7 @@
 A step of decoding on a CPU is memory traffic and the cost of calling operations; transformers'
 layers call about twice as many as are needed, and read keys and values once a query head. Here all
 sequences go through a step together, by our own kernels where the processor has what they need
-(lean_cpu.py), else by torch (lean_torch.py). Roundings are those of transformers' modules. Every
+(fast/cpu.py), else by torch (fast/plain.py). Roundings are those of transformers' modules. Every
 row's result is the same whoever shares the batch.
 
 Used only for classes listed in ``KINDS`` whose settings are all understood, and after a probe
@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunery.decode.kvcache import CacheShape, KvRow
-from tunery.decode.lean_lora import LoraLayers, Wearing
-from tunery.decode.lean_spans import Part, Span
-from tunery.decode.lean_torch import TorchLayers
-from tunery.decode.lean_weights import Weights, linears_of
+from tunery.decode.cache import CacheShape, KvRow
+from tunery.decode.fast.lora import LoraLayers, Wearing
+from tunery.decode.fast.plain import TorchLayers
+from tunery.decode.fast.spans import Part, Span
+from tunery.decode.fast.weights import Weights, linears_of
 from tunery.decode.prepack import fits
 from tunery.kernels.cpu.layout import UNIT
 from tunery.kernels.cpu.ready import ready
@@ -37,13 +37,18 @@ PROBE_TOKENS = 12
 FIRST_POSITIONS = 512
 
 
-class LeanModel:
+class FastModel:
     """A llama-like model ready to read parts of sequences.
 
     Args:
         model: A model for which ``understood`` holds; its weights must not change.
         kernels: False keeps to torch's operations.
     """
+
+    in_pieces = True
+    """A prompt may be read in pieces, and what was read copied and kept."""
+    read_tokens = 256
+    """Prompt tokens read in a step, so that others wait a fraction of a second for theirs."""
 
     def __init__(self, model: Any, *, kernels: bool = True) -> None:
         self.model = model
@@ -75,7 +80,7 @@ class LeanModel:
         """Read the parts; their rows grow.
 
         Returns:
-            Logits after the last token of each part that wants them, in order, [parts, V].
+            Logits after the tokens that the parts ask for, in order, [asked, V].
         """
         ids = [token for part in parts for token in part.ids]
         places = [p for x in parts for p in range(x.row.length, x.row.length + len(x.ids))]
@@ -128,7 +133,7 @@ class LeanModel:
 def _layers(weights: Weights, *, kernels: bool) -> Any:
     """Our own kernels where they can compute this, else torch."""
     if kernels and fit_for_kernels(weights) and fits(weights.num_bytes) and ready():
-        from tunery.decode.lean_cpu import CpuLayers  # its kernels compile when imported
+        from tunery.decode.fast.cpu import CpuLayers  # its kernels compile when imported
 
         return CpuLayers(weights)
     return TorchLayers(weights)
@@ -152,7 +157,7 @@ def fit_for_kernels(weights: Weights) -> bool:
 
 
 def understood(model: Any) -> bool:
-    """Whether class and settings are exactly those that ``LeanModel`` computes."""
+    """Whether class and settings are exactly those that ``FastModel`` computes."""
     kind = type(model).__name__
     if kind not in KINDS or type(model).__module__.split(".")[0] != "transformers":
         return False
@@ -166,8 +171,9 @@ def understood(model: Any) -> bool:
         and float(rope.get("partial_rotary_factor", 1.0)) == 1.0
         and _sees_everything(config)
         and config.num_attention_heads % config.num_key_value_heads == 0
-        and all(type(m) is nn.Linear for m in linears_of(layers[0]))
+        and all(type(m) is nn.Linear for layer in layers for m in linears_of(layer))
         and type(model.lm_head) is nn.Linear
+        and type(model.model.embed_tokens) is nn.Embedding
     )
 
 
@@ -179,16 +185,22 @@ def _sees_everything(config: Any) -> bool:
     return layered or not getattr(config, "sliding_window", None)
 
 
-def matches(lean: LeanModel, model: Any) -> bool:
-    """Whether both give the same logits for a short text, up to rounding."""
-    size = lean.embedding.shape[0]
+def matches(fast: FastModel, model: Any, adapter: str | None = None) -> bool:
+    """Whether both give the same logits for a short text, up to rounding.
+
+    Args:
+        fast: The fast pass.
+        model: The module that it stands for, wearing what is compared.
+        adapter: What the fast pass wears.
+    """
+    size = fast.embedding.shape[0]
     ids = [(7 * i * i + 3) % size for i in range(PROBE_TOKENS)]
     with torch.inference_mode():
-        wanted = model(torch.tensor([ids], device=lean.device), logits_to_keep=1).logits[0, -1]
-        row = lean.new_row()
-        lean.forward([Part(row, ids[:-2], wanted=False)])
-        lean.forward([Part(row, ids[-2:-1], wanted=False)])
-        found = lean.forward([Part(row, ids[-1:])])[0]
+        wanted = model(torch.tensor([ids], device=fast.device), logits_to_keep=1).logits[0, -1]
+        row = fast.new_row()
+        fast.forward([Part(row, ids[:-2], adapter, wanted=0)])
+        fast.forward([Part(row, ids[-2:-1], adapter, wanted=0)])
+        found = fast.forward([Part(row, ids[-1:], adapter)])[0]
     wanted, found = wanted.float(), found.float()
-    bound = 0.1 if lean.dtype == torch.bfloat16 else 2e-3
+    bound = 0.1 if fast.dtype == torch.bfloat16 else 2e-3
     return bool((wanted - found).norm() <= bound * wanted.norm())

@@ -1,4 +1,4 @@
-"""The layers of the lean pass by torch's operations, in as few as possible.
+"""The layers of the fast pass by torch's operations, in as few as possible.
 
 The tokens of all sequences go through each linear layer together, on a CPU from oneDNN's blocked
 copies; attention reads each sequence's cache once for all query heads of a group. A row's result is
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from tunery.decode.lean_lora import Wearing
-from tunery.decode.lean_spans import Span, normed, read_blocks, turn
-from tunery.decode.lean_weights import LayerWeights, Linear, Weights
+from tunery.decode.fast.lora import Wearing
+from tunery.decode.fast.spans import Span, normed, read_blocks, turn
+from tunery.decode.fast.weights import LayerWeights, Linear, Weights
 from tunery.decode.prepack import fits, pack, packed_linear, supported
 
 
@@ -71,13 +71,13 @@ class TorchLayers:
             wearing: The adapters worn.
 
         Returns:
-            Logits of the parts that want them, [parts, V].
+            Logits of the tokens that were asked for, in order, [asked, V].
         """
         x_NW = F.embedding(index[0], self.weights.embedding)
         turns = rope[0][index[1]], rope[1][index[1]]
         for number, layer in enumerate(self._layers):
             self._block(number, layer, x_NW, turns, spans, wearing)
-        lasts = [span.last for span in spans if span.wanted]
+        lasts = [row for span in spans for row in span.asked]
         if not lasts:
             return x_NW.new_empty(0, len(self.weights.embedding))
         rows = lasts if len(lasts) >= self.min_rows else lasts * self.min_rows

@@ -1,4 +1,4 @@
-"""Plain LoRA beside the lean forward pass: different adapters in one batch, base weights shared.
+"""Plain LoRA beside the fast forward pass: different adapters in one batch, base weights shared.
 
 The update is computed in the adapter's own precision, added, and rounded once, as PEFT does. For
 torch the thin matrices are blocked copies too, because their product then does not depend on how
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel, PeftType
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -89,9 +87,9 @@ class Wearing:
         self.layers.add(number, group, x, y, self.rows)
 
 
-def is_lean(wrapped: PeftModel, name: str) -> bool:
-    """Whether an adapter is nothing but plain LoRA on the layers that the lean pass knows."""
-    if wrapped.peft_config[name].peft_type != PeftType.LORA:
+def is_plain_lora(wrapped: Any, name: str) -> bool:
+    """Whether an adapter of a PEFT model is plain LoRA on layers that the fast pass knows."""
+    if wrapped.peft_config[name].peft_type != "LORA":
         return False
     model: Any = wrapped.get_base_model()
     known = {
@@ -102,7 +100,7 @@ def is_lean(wrapped: PeftModel, name: str) -> bool:
     }
     for module in model.modules():
         if _carries(module, name):
-            plain = isinstance(module, LoraLinear) and is_plain(module, name)
+            plain = is_plain(module, name)
             if not plain or id(module) not in known:
                 return False
     return True
@@ -119,7 +117,7 @@ def _carries(module: Any, name: str) -> bool:
 def _pair(layer: Any, group: str, name: str) -> Pair | None:
     place, linears = GROUPS[group]
     modules = [getattr(getattr(layer, place), linear) for linear in linears]
-    worn = [isinstance(m, LoraLinear) and name in m.lora_A for m in modules]
+    worn = [name in getattr(m, "lora_A", ()) for m in modules]
     if not any(worn):
         return None
     found: list[tuple[Tensor, Tensor] | None] = []

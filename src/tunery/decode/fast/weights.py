@@ -1,4 +1,4 @@
-"""What the lean pass reads from a model, whoever computes with it."""
+"""What the fast pass reads from a model, whoever computes with it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Weights:
     """The parts of a llama-like model.
 
     Args:
-        model: Of a class that ``lean.understood`` knows.
+        model: Of a class that ``model.understood`` knows.
     """
 
     def __init__(self, model: Any) -> None:
@@ -73,7 +73,8 @@ class Weights:
         self.layers = [_layer(layer) for layer in model.model.layers]
         self.norm: Tensor = model.model.norm.weight.detach()
         self.head = Linear([model.lm_head])
-        self.num_bytes = sum(m.weight.nbytes for m in model.modules() if type(m) is nn.Linear)
+        linears = [layer for linear in self.linears for layer in linear.layers]
+        self.num_bytes = sum(layer.weight.nbytes for layer in linears)
 
     @property
     def linears(self) -> list[Linear]:
@@ -85,12 +86,13 @@ class Weights:
 
 
 def linears_of(layer: Any) -> list[nn.Linear]:
-    """The seven linear layers of a decoder layer."""
+    """The seven linear layers of a decoder layer, those of the base where adapters wrap them."""
     attention, mlp = layer.self_attn, layer.mlp
-    return [
+    modules = [
         attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
         mlp.gate_proj, mlp.up_proj, mlp.down_proj,
     ]  # fmt: skip
+    return [getattr(module, "base_layer", module) for module in modules]
 
 
 def _layer(layer: Any) -> LayerWeights:

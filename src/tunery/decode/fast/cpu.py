@@ -1,4 +1,4 @@
-"""The layers of the lean pass by our own kernels: a step in one call, weights read at memory speed.
+"""The layers of the fast pass by our own kernels: a step in one call, weights read at memory speed.
 
 Only the attention of a prompt's blocks stays with torch, between the jobs of a layer. Bits of a row
 do not depend on its neighbours, nor on their number.
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tunery.decode.kvcache import KvRow
-from tunery.decode.lean_lora import GROUPS, LoraLayers, Wearing
-from tunery.decode.lean_spans import Span, read_blocks, turn
-from tunery.decode.lean_weights import LayerWeights, Linear, Weights
-from tunery.kernels.cpu import kernels
+from tunery.decode.cache import KvRow
+from tunery.decode.fast.lora import GROUPS, LoraLayers, Wearing
+from tunery.decode.fast.spans import Span, read_blocks, turn
+from tunery.decode.fast.weights import LayerWeights, Linear, Weights
+from tunery.kernels.cpu import compiled
+from tunery.kernels.cpu import layout as kernels
 from tunery.kernels.cpu.layout import UNIT
 from tunery.kernels.cpu.threads import together
 
@@ -96,7 +97,7 @@ class CpuLayers:
     """Decoder layers and head.
 
     Args:
-        weights: Those of a model for which ``lean.fit_for_kernels`` holds.
+        weights: Those of a model for which ``model.fit_for_kernels`` holds.
     """
 
     min_rows = 1
@@ -138,7 +139,7 @@ class CpuLayers:
                 self._run(plan.jobs[number, attend:])
         else:
             self._run(plan.jobs.flatten(0, 1))
-        return self._logits(x_NW, [span.last for span in spans if span.wanted])
+        return self._logits(x_NW, [row for span in spans for row in span.asked])
 
     def _read(
         self,
@@ -156,20 +157,20 @@ class CpuLayers:
             turn(qkv[mine], (rope[0][mine], rope[1][mine]), layer, self.weights)
             read_blocks(number, span, qkv, answer, self.weights)
 
-    def _logits(self, x_NW: Tensor, lasts: list[int]) -> Tensor:
+    def _logits(self, x_NW: Tensor, asked: list[int]) -> Tensor:
         head = self._head
-        logits = x_NW.new_empty(len(lasts), head.padded)
-        if lasts:
-            chosen = x_NW if lasts == list(range(len(x_NW))) else x_NW[lasts]
+        logits = x_NW.new_empty(len(asked), head.padded)
+        if asked:
+            chosen = x_NW if asked == list(range(len(x_NW))) else x_NW[asked]
             job = self._product(head, chosen, logits, kernels.NORMED, self.weights.norm)
-            job[6] = len(lasts)
+            job[6] = len(asked)
             self._run(torch.tensor([job]))
         return logits[:, : head.outputs]
 
     def _run(self, jobs: Tensor) -> None:
         eps = struct.unpack("<i", struct.pack("<f", self.weights.eps))[0]
         head = torch.tensor([len(jobs), eps, jobs.data_ptr()])
-        together(kernels.WORK, head.data_ptr(), self._room.threads)
+        together(compiled.work(), head.data_ptr(), self._room.threads)
 
     def _prepare(
         self,

@@ -1,4 +1,4 @@
-"""The lean pass against transformers' own generate, in fp32: equal tokens, alone and in company."""
+"""The fast pass against transformers' own generate, in fp32: equal tokens, alone and in company."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tunery.decode.lean import LeanModel, Part, matches, understood
+from tunery.decode.fast.model import FastModel, Part, matches, understood
 from tunery.decode.prompts import Prompt
 from tunery.decode.scheduler import Scheduler
 from tunery.decode.served import ServedModel
@@ -67,13 +67,13 @@ def reference(model: PreTrainedModel, prompt: list[int], count: int) -> list[int
     return output[0, len(prompt) :].tolist()
 
 
-def answers(lean: LeanModel, prompts: list[list[int]], count: int) -> list[list[int]]:
-    rows = [lean.new_row() for _ in prompts]
+def answers(fast: FastModel, prompts: list[list[int]], count: int) -> list[list[int]]:
+    rows = [fast.new_row() for _ in prompts]
     found: list[list[int]] = [[] for _ in prompts]
     left = prompts
     for _ in range(count):
         parts = [Part(row, ids) for row, ids in zip(rows, left, strict=True)]
-        left = [[token] for token in lean.forward(parts).argmax(-1).tolist()]
+        left = [[token] for token in fast.forward(parts).argmax(-1).tolist()]
         for mine, token in zip(found, left, strict=True):
             mine += token
     return found
@@ -83,20 +83,20 @@ def answers(lean: LeanModel, prompts: list[list[int]], count: int) -> list[list[
 def test_greedy_tokens_equal_transformers_alone_and_together(kind: str) -> None:
     model = make(kind)
     assert understood(model)
-    lean = LeanModel(model)
-    assert matches(lean, model)
+    fast = FastModel(model)
+    assert matches(fast, model)
     expected = [reference(model, prompt, 40) for prompt in PROMPTS]
-    assert answers(lean, PROMPTS, 40) == expected
-    assert [answers(lean, [prompt], 40)[0] for prompt in PROMPTS] == expected
+    assert answers(fast, PROMPTS, 40) == expected
+    assert [answers(fast, [prompt], 40)[0] for prompt in PROMPTS] == expected
 
 
 def test_logits_are_the_same_bits_whoever_shares_the_batch() -> None:
-    lean = LeanModel(make("llama"))
-    if not lean.row_bits:
+    fast = FastModel(make("llama"))
+    if not fast.row_bits:
         pytest.skip("without oneDNN's blocked product a row's sum depends on the batch")
-    together = lean.forward([Part(lean.new_row(), prompt) for prompt in PROMPTS])
+    together = fast.forward([Part(fast.new_row(), prompt) for prompt in PROMPTS])
     for place, prompt in enumerate(PROMPTS):
-        alone = lean.forward([Part(lean.new_row(), prompt)])
+        alone = fast.forward([Part(fast.new_row(), prompt)])
         assert torch.equal(alone[0], together[place])
 
 
@@ -128,13 +128,13 @@ def test_an_adapter_gives_the_tokens_of_the_general_pass(tmp_path: Path) -> None
     base = make_chat_model(tmp_path / "base")
     lora = make_lora(base, tmp_path / "lora")
     said = []
-    for lean in (True, False):
-        model = ServedModel(base, dtype="fp32", device="cpu", lean=lean)
-        assert (model.lean is not None) == lean
+    for fast in (True, False):
+        model = ServedModel(base, dtype="fp32", device="cpu", fast=fast)
+        assert (model.fast is not None) == fast
         scheduler = Scheduler(model)
         name = model.attach(str(lora))
-        if lean:
-            assert model.pass_for(name) is model.lean
+        if fast:
+            assert model.pass_for(name) is model.fast
         ids = [40 + i for i in range(70)]
         said.append([ask(scheduler, ids, worn, 24) for worn in (name, None, name)])
         scheduler.close()

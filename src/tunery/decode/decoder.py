@@ -1,0 +1,211 @@
+"""Answers of a live model: in training, in an export, wherever a model object is at hand.
+
+The model may have changed since it answered last: its weights are read anew for every call, so an
+answer is always that of the weights as they are. Shapes: see fast/model.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from tunery.decode.batch import Batch, Job, News
+from tunery.decode.cache import PrefixStore
+from tunery.decode.choose import TokenChooser
+from tunery.decode.fast.lora import LoraLayers, is_plain_lora
+from tunery.decode.fast.model import FastModel, matches, understood
+from tunery.decode.general import GeneralModel
+from tunery.decode.prepack import fits, prepacked
+from tunery.engines.base import GREEDY, Delta, Ended, EndReason, SamplingOptions
+
+MAX_ROWS = 32
+WORN = "worn"
+"""The name by which the fast pass knows the adapter that the live model wears."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer.
+
+    Args:
+        ids: Token ids without the stop token.
+        ending: ``interrupted`` by ``should_stop``.
+    """
+
+    ids: list[int]
+    ending: EndReason
+
+
+class OnToken(Protocol):
+    """Told of each token as it is chosen; the stop token is not among them."""
+
+    def __call__(self, prompt: int, token: int, /) -> object:
+        """Take a token of the answer to prompt number ``prompt``."""
+
+
+class Decoder:
+    """Answers prompts with a live model.
+
+    Args:
+        model: A causal language model of transformers, or one that PEFT wraps; it is worn as it
+            is, adapter on or off.
+        fast: False keeps to the general pass.
+    """
+
+    def __init__(self, model: nn.Module, *, fast: bool = True) -> None:
+        self._model: Any = model
+        base = _base_of(model)
+        self._fast = fast and understood(base)
+        self._probed = False
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        stop_ids: Collection[int],
+        max_tokens: int,
+        sampling: SamplingOptions | Sequence[SamplingOptions] = GREEDY,
+        on_token: OnToken | None = None,
+        on_answer: Callable[[int], object] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[Answer]:
+        """Answer every prompt.
+
+        Args:
+            prompts: Token ids, each at least one.
+            stop_ids: An answer ends when it chooses one of these.
+            max_tokens: Most tokens of one answer.
+            sampling: One for all, or one a prompt; without a seed it is 0, so that a run repeats.
+            on_token: Told of every token at once; it may raise to give up.
+            on_answer: Told how many answers are complete whenever one more is.
+            should_stop: Asked before every step; True ends all answers with what they have.
+
+        Returns:
+            One answer a prompt, in the given order.
+
+        Raises:
+            ValueError: A prompt is empty, the model is in training mode, or there are not as many
+                samplings as prompts.
+        """
+        alone = isinstance(sampling, SamplingOptions)
+        samplings = [sampling] * len(prompts) if alone else list(sampling)
+        if len(samplings) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts need as many samplings, got {len(samplings)}")
+        if not all(len(prompt) for prompt in prompts):
+            raise ValueError("a prompt must have at least one token")
+        if self._model.training:
+            raise ValueError("generation needs the model in eval mode")
+        work = _Work(len(prompts), on_token, on_answer)
+        # Neighbours in length go together: where they share a cache there is less padding.
+        waiting = deque(sorted(range(len(prompts)), key=lambda number: len(prompts[number])))
+        with contextlib.ExitStack() as stack:
+            live = self._live(stack)
+            batch = Batch(live)
+            while waiting or len(batch):
+                if should_stop is not None and should_stop():
+                    break
+                joins = live.reader.in_pieces or not len(batch)
+                while joins and waiting and len(batch) < MAX_ROWS:
+                    number = waiting.popleft()
+                    prompt, mine = prompts[number], samplings[number]
+                    chooser = TokenChooser(mine, seed=mine.seed or 0, prompt=prompt)
+                    batch.join(
+                        Job(
+                            prompt, frozenset(stop_ids), max_tokens, (), [chooser],
+                            work.taker(number), live.adapter, text=False,
+                        )
+                    )  # fmt: skip
+                batch.step()
+        return work.answers()
+
+    def _live(self, stack: contextlib.ExitStack) -> _Live:
+        """The model as it is now, ready to be read."""
+        base, worn = _base_of(self._model), _worn(self._model)
+        known = worn is None or (worn != "" and is_plain_lora(self._model, worn))
+        copied = sum(parameter.nbytes for parameter in base.parameters())
+        if self._fast and known and fits(copied, str(base.device)):
+            reader = FastModel(base)
+            adapter = None
+            if worn is not None:
+                adapter = WORN
+                reader.adapters[WORN] = LoraLayers(base, worn)
+            if self._probed or matches(reader, self._model, adapter):
+                self._probed = True
+                return _Live(reader, adapter)
+            self._fast = False
+        stack.enter_context(prepacked(self._model))
+        return _Live(GeneralModel(lambda _: self._model, together=True), None)
+
+
+class _Live:
+    """What ``Batch`` asks of a model, for one that wears what it wears."""
+
+    tokenizer: Any = None
+
+    def __init__(self, reader: FastModel | GeneralModel, adapter: str | None) -> None:
+        self.reader, self.adapter = reader, adapter
+        self.prefixes = PrefixStore(0)
+
+    def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
+        """The one there is."""
+        return self.reader
+
+
+class _Work:
+    """The answers as they come."""
+
+    def __init__(
+        self,
+        count: int,
+        on_token: OnToken | None,
+        on_answer: Callable[[int], object] | None,
+    ) -> None:
+        self._ids: list[list[int]] = [[] for _ in range(count)]
+        self._endings: list[EndReason] = ["interrupted"] * count
+        self._on_token, self._on_answer = on_token, on_answer
+        self._done = 0
+
+    def taker(self, number: int) -> Callable[[list[News]], None]:
+        """What takes the news of a prompt's answer."""
+
+        def take(news: list[News]) -> None:
+            for each in news:
+                if isinstance(each, Delta):
+                    self._ids[number] += each.token_ids
+                    for token in each.token_ids if self._on_token else ():
+                        self._on_token(number, token)  # type: ignore[misc]
+                elif isinstance(each, Ended):
+                    self._endings[number] = each.reason
+                    self._done += 1
+                    if self._on_answer is not None:
+                        self._on_answer(self._done)
+
+        return take
+
+    def answers(self) -> list[Answer]:
+        """All of them, in the order of the prompts."""
+        pairs = zip(self._ids, self._endings, strict=True)
+        return [Answer(ids, ending) for ids, ending in pairs]
+
+
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _worn(model: Any) -> str | None:
+    """The adapter that a PEFT model wears: None for none, an empty name where it is not one."""
+    if not hasattr(model, "peft_config"):
+        return None
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    worn = {(tuple(layer.active_adapters), layer.disable_adapters) for layer in layers}
+    if all(off for _, off in worn):
+        return None if layers else ""
+    names = {name for names, _ in worn for name in names}
+    return names.pop() if len(names) == 1 and len(worn) == 1 else ""

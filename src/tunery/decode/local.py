@@ -1,0 +1,140 @@
+"""The engine in this process: one served model and the thread that generates.
+
+The worker gives it an HTTP face; `tunery chat` and evaluation use it as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tunery.decode.batch import News, Scored
+from tunery.decode.prompts import Prompt, check_scored, read_prompt
+from tunery.decode.scheduler import Scheduler
+from tunery.decode.served import ServedModel
+from tunery.engines.base import (
+    EVERYTHING,
+    Capability,
+    Ended,
+    EngineEvent,
+    EngineStatus,
+    GenerateRequest,
+    Started,
+)
+from tunery.errors import EngineError
+
+
+class LocalEngine:
+    """A model of transformers, loaded here; see ``engines.base.Engine``.
+
+    Args:
+        base: The base model's folder.
+        dtype: As ``model.dtype``.
+        device: As ``model.device``.
+
+    Raises:
+        ModelError: The folder cannot be loaded, or there is no such device.
+    """
+
+    def __init__(self, base: Path, *, dtype: str = "auto", device: str = "auto") -> None:
+        self.model = ServedModel(base, dtype=dtype, device=device)
+        self.scheduler = Scheduler(self.model)
+
+    @property
+    def can(self) -> frozenset[Capability]:
+        """Everything."""
+        return EVERYTHING
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent]:
+        """Answer; see ``Engine.generate``."""
+        arrived = time.perf_counter()
+        self.scheduler.check_room()
+        prompt, adapter = await asyncio.to_thread(self._prompt, request)
+        queue = _Queue()
+        job = self.scheduler.submit(
+            request, prompt, adapter=adapter, emit=queue.tell, failed=queue.tell
+        )
+        job.arrived = arrived
+        left = len(job.choosers)
+        try:
+            yield Started(len(prompt.ids), prompt.text)
+            while left:
+                for event in await queue.next():
+                    left -= isinstance(event, Ended)
+                    yield event
+        finally:
+            if left:
+                self.scheduler.cancel(job)
+
+    async def count_tokens(self, request: GenerateRequest) -> int:
+        """Tokens of the rendered prompt."""
+        prompt, _ = await asyncio.to_thread(self._prompt, request)
+        return len(prompt.ids)
+
+    async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
+        """How likely the model finds given tokens; see ``Engine.score``."""
+        checked = check_scored(self.model, ids)
+        worn = await asyncio.to_thread(self._attached, adapter)
+        queue = _Queue()
+        job = self.scheduler.score(checked, adapter=worn, emit=queue.tell, failed=queue.tell)
+        try:
+            while True:
+                for news in await queue.next():
+                    if isinstance(news, Scored):
+                        return news.logprobs
+        finally:
+            self.scheduler.cancel(job)  # harmless where it has ended
+
+    async def status(self) -> EngineStatus:
+        """What it says of itself."""
+        model, scheduler = self.model, self.scheduler
+        return EngineStatus(
+            base=str(model.folder),
+            state="ready",
+            device=model.device,
+            dtype=model.dtype_name,
+            context_length=model.context_length,
+            memory_bytes=psutil.Process().memory_info().rss,
+            adapters=[stamp.rsplit(":", 2)[0] for stamp in model.adapters],
+            num_running=scheduler.num_running,
+            num_waiting=scheduler.num_waiting,
+            num_tokens=scheduler.batch.num_tokens,
+        )
+
+    async def close(self) -> None:
+        """End the generating thread; what was being said ends as interrupted."""
+        await asyncio.to_thread(self.scheduler.close)
+
+    def _prompt(self, request: GenerateRequest) -> tuple[Prompt, str | None]:
+        adapter = self._attached(request.adapter)
+        return read_prompt(self.model, request, adapter), adapter
+
+    def _attached(self, folder: str | None) -> str | None:
+        if folder is None:
+            return None
+        model = self.model
+        return model.attached(folder) or self.scheduler.call(lambda: model.attach(folder))
+
+
+class _Queue:
+    """News from the generating thread, on the loop that asked."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, news: list[News] | EngineError) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, news)
+
+    async def next(self) -> list[Any]:
+        news = await self._queue.get()
+        if isinstance(news, EngineError):
+            raise news
+        return news

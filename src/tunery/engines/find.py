@@ -1,0 +1,27 @@
+"""An engine for a program that wants one now: the one that runs already, or one in this process."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from tunery.engines.base import Engine
+from tunery.engines.folder import EngineFolder
+from tunery.engines.process import ProcessEngine
+from tunery.workers.entry import ENTRY
+
+
+def running(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine | None:
+    """The engine of a base model that another program has started, None where there is none."""
+    folder = EngineFolder.of(base, dtype=dtype, device=device)
+    return ProcessEngine(folder) if folder.alive() else None
+
+
+def here(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine:
+    """Load a base model in this process, which must be one that may import the heavy side.
+
+    Raises:
+        ModelError: It cannot be loaded, or there is no such device.
+    """
+    module, _, name = ENTRY["engine_here"].partition(":")
+    return getattr(importlib.import_module(module), name)(base, dtype=dtype, device=device)

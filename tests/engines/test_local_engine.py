@@ -1,0 +1,92 @@
+"""The engine in this process: the suite, for a model that was loaded whole and for a known one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.chat_model import make_chat_model
+from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
+from tests.engines.test_process_engine import make_lora
+
+from tunery.decode.fast import files
+from tunery.decode.local import LocalEngine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNERY_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def lora(base: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_lora(base, tmp_path_factory.mktemp("lora")))
+
+
+@pytest.fixture(scope="module")
+def whole(base: Path, home: None) -> Iterator[LocalEngine]:
+    engine = LocalEngine(base, dtype="fp32", device="cpu")
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def known(base: Path, whole: LocalEngine) -> Iterator[LocalEngine]:
+    """Loaded after it was compared: transformers' module is not made."""
+    assert files.known(base, dtype=torch.float32, device="cpu")
+    engine = LocalEngine(base, dtype="fp32", device="cpu")
+    assert engine.model.fast is not None
+    assert engine.model._switch is None
+    yield engine
+    asyncio.run(engine.close())
+
+
+class TestKnown(EngineConformance):
+    @pytest.fixture
+    def engine(self, known: LocalEngine) -> LocalEngine:
+        return known
+
+    @pytest.fixture
+    def adapter(self, lora: str) -> str:
+        return lora
+
+
+def test_a_known_model_says_what_it_said_when_it_was_loaded_whole(
+    whole: LocalEngine, known: LocalEngine, lora: str
+) -> None:
+    async def said(engine: LocalEngine, adapter: str | None) -> tuple[str, list[float]]:
+        request = replace(SHORT, max_tokens=30, adapter=adapter)
+        text = text_of(await collect(engine, request))
+        return text, await engine.score(list(range(3, 90)), adapter=adapter)
+
+    for adapter in (None, lora):
+        text, scores = asyncio.run(said(whole, adapter))
+        again, others = asyncio.run(said(known, adapter))
+        assert again == text
+        assert others == pytest.approx(scores, abs=1e-4)
+
+
+def test_a_changed_file_is_not_known(base: Path, whole: LocalEngine, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in base.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    where = {"dtype": torch.float32, "device": "cpu"}
+    assert not files.known(copy, **where)
+    files.remember(copy, **where)
+    assert files.known(copy, **where)
+    assert not files.known(copy, dtype=torch.bfloat16, device="cpu")
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    assert not files.known(copy, **where)
