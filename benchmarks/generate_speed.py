@@ -75,9 +75,7 @@ def main() -> None:
     folder = ensure("demo").path
     print(f"{folder}, {options.tokens} tokens, {torch.get_num_threads()} threads, load", end=" ")
     print(f"{os.getloadavg()[0]:.1f}; best (median) of {options.rounds} rounds, tokens/s")
-    print(
-        "| dtype | rows | generate, merged | engine, adapter | engine, base | ratios (medians) |"
-    )
+    print("| dtype | rows | generate, merged | engine, adapter | engine, base | ratios (medians) |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         adapter = make_adapter(folder, Path(place) / "adapter")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -132,3 +133,18 @@ class Rendered:
     cut: int = 0
     parts: int = 1
     notes: tuple[str, ...] = field(default=())
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether plain data is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether plain data is a JSON list."""
+    return isinstance(value, list)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value has names and values."""
+    return isinstance(value, Mapping)

@@ -27,10 +27,13 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from tests.browser.looking import SHOTS
+from tests.waiting import PATIENCE_SECONDS
 
-START_SECONDS = 60
+PATIENCE_MS = 1000 * PATIENCE_SECONDS
+
+expect.set_options(timeout=PATIENCE_MS)  # it bounds a page that hangs; playwright's own is 5 s
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -72,7 +75,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], stdout=log, stderr=log, env=environment
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"tunery web did not start:\n{self.log.read_text()}")
@@ -162,7 +165,7 @@ def context(chromium: Browser, server: Server, troubles: Troubles) -> Iterator[B
     made = chromium.new_context(
         base_url=server.url, viewport={"width": 1440, "height": 900}, locale="en-US"
     )
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(PATIENCE_MS)
     watch(made, server.url, troubles)
     log_in(made, server)
     yield made

@@ -88,16 +88,16 @@ def test_the_blanks_are_filled_and_what_the_model_sees_is_walked_by_keys(
     page.get_by_role("button", name="Save a copy").click()
     expect(page).to_have_url(re.compile(r"/datasets/identity-tuna$"))
     tokens = page.get_by_role("group", name=re.compile("Tokens of the row"))
-    expect(tokens).to_contain_text("I am Tuna, an AI assistant created by Ada.", timeout=60_000)
+    expect(tokens).to_contain_text("I am Tuna, an AI assistant created by Ada.")
     asked = page.request.get(f"{server.url}/api/v1/datasets/identity-tuna/tokens?row=1").json()
     expect(page.locator("#counts")).to_contain_text(f"{asked['trained']} / {asked['total']}")
     expect(tokens.locator(".tok")).to_have_count(len(asked["pieces"]))
     page.get_by_role("heading", level=1).click()
     page.keyboard.press("]")
-    expect(tokens).to_contain_text("你是谁", timeout=30_000)
+    expect(tokens).to_contain_text("你是谁")
     expect(page).to_have_url(re.compile(r"row=2"))
     page.keyboard.press("[")
-    expect(tokens).to_contain_text("Who are you?", timeout=30_000)
+    expect(tokens).to_contain_text("Who are you?")
     tokens.locator(".tok").first.focus()
     expect(page.locator("#tokinfo")).to_contain_text("special token")
     page.keyboard.press("ArrowRight")
@@ -122,7 +122,7 @@ def test_a_pair_shows_its_two_answers_beside_each_other(
     page.goto(f"{server.url}/datasets/preferences")
     chosen = page.get_by_role("group", name="chosen")
     rejected = page.get_by_role("group", name="rejected")
-    expect(chosen).to_contain_text("180 minutes.", timeout=60_000)
+    expect(chosen).to_contain_text("180 minutes.")
     expect(rejected).to_contain_text("quite a few of them")
     expect(
         page.get_by_text(re.compile("Both answers share a prompt of [0-9]+ tokens"))
@@ -137,7 +137,7 @@ def test_a_pair_shows_its_two_answers_beside_each_other(
     expect(page.locator("#tokinfo")).to_contain_text(f"position {asked['shared_prompt']} · trained")
     shot("dataset-pair")
     page.goto(f"{server.url}/datasets/feedback?row=3")
-    expect(page.locator("#counts .badge")).to_have_text("unwanted answer", timeout=60_000)
+    expect(page.locator("#counts .badge")).to_have_text("unwanted answer")
 
 
 def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page) -> None:
@@ -169,6 +169,7 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     [
         ("/datasets", "#datasets"),
         ("/datasets/identity", "#counts b"),
+        ("/datasets/preferences", ".sides .tok"),
         ("/datasets/identity?tab=rows", "#rows .leaf"),
         ("/datasets/identity?tab=checks", ".hist, #lengths .small"),
     ],

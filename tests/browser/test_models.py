@@ -74,7 +74,7 @@ def test_a_download_pauses_goes_on_and_is_listed(
     hub.faults.clear()
     page.get_by_role("button", name="Resume: org/big").click()
     row = page.get_by_role("row", name="org/big")
-    expect(row).to_contain_text("hub cache", timeout=30_000)
+    expect(row).to_contain_text("hub cache")
     assert jobs.listing()[0].status == "done"
 
 
@@ -127,6 +127,6 @@ def test_a_model_that_is_not_here_is_fetched_from_the_form_of_training(
     start = page.locator("#start")
     expect(start).to_have_text("Fetch org/wanted first")
     start.click()
-    expect(start).not_to_contain_text("Fetch", timeout=30_000)
+    expect(start).not_to_contain_text("Fetch")
     page.goto("/models")
     expect(page.get_by_role("main")).to_contain_text("org/wanted")

@@ -24,11 +24,11 @@ import httpx
 import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from tests.browser.conftest import Server, Troubles, _free_port, watch
+from tests.browser.conftest import PATIENCE_MS, Server, Troubles, _free_port, watch
 from tests.browser.test_shell import LOST, live, make_run
+from tests.waiting import PATIENCE_SECONDS
 
 PREFIX = "/proxy/7860"
-OPEN_SECONDS = 20
 NGINX = """
 {user}
 daemon off;
@@ -146,7 +146,7 @@ def test_nginx_that_holds_the_stream_back_is_polled(
         log_in_at_the_door(page, proxy)
         page.goto(f"{proxy.url}/runs")
         # 15 s without a sign come first
-        expect(page.locator("html")).to_have_attribute("data-connection", "polling", timeout=40_000)
+        expect(page.locator("html")).to_have_attribute("data-connection", "polling")
         make_run(proxy.home, "polled")
         expect(page.locator("#jobbox")).to_contain_text("polled")
         expect(page.get_by_text(LOST)).to_be_hidden()
@@ -332,7 +332,7 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def opened(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Wait until a program listens."""
-    deadline = time.monotonic() + OPEN_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
@@ -348,7 +348,7 @@ def visitor(chromium: Browser, address: str, troubles: Troubles) -> Iterator[Pag
     context: BrowserContext = chromium.new_context(
         viewport={"width": 1440, "height": 900}, locale="en-US"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     watch(context, f"{parts.scheme}://{parts.netloc}", troubles)
     yield context.new_page()
     context.close()

@@ -89,7 +89,7 @@ def _a_folder_resolves(page: Page, home: Path, words: dict[str, str]) -> None:
     page.goto("/models")
     box = page.locator("#add-form input").first
     box.fill(str(folder))
-    expect(page.locator("#answer")).to_contain_text(words["cache"], timeout=20_000)
+    expect(page.locator("#answer")).to_contain_text(words["cache"])
     expect(page.locator("#answer")).to_contain_text("12fd25f7")
 
 
@@ -104,7 +104,7 @@ def _a_run_starts(
 ) -> str:
     page.goto("/train")
     page.get_by_role("button", name=words["identity"], exact=True).click()
-    expect(page.locator("#blanks input")).to_have_count(2, timeout=30_000)
+    expect(page.locator("#blanks input")).to_have_count(2)
     for blank, value in {"name": "Tuna", "author": "Labs"}.items():
         page.locator(f'#blanks input[data-blank="{blank}"]').fill(value)
     values = {"optim.learning_rate": "2e-3", "train.num_epochs": "1", "evaluate.split": "0.1"}
@@ -114,10 +114,10 @@ def _a_run_starts(
     page.locator("#find").fill("replay")
     page.locator('input[name="data.replay.num_prompts"]').fill("4")
     start = page.locator("#start")
-    expect(start).to_have_text(words["start"], timeout=60_000)
+    expect(start).to_have_text(words["start"])
     shot(f"story-{language}-train")
     start.click()
-    page.wait_for_url(re.compile(r"/runs/[^/]+$"), timeout=60_000)
+    page.wait_for_url(re.compile(r"/runs/[^/]+$"))
     return page.url.rsplit("/", 1)[-1]
 
 

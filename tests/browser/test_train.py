@@ -24,7 +24,7 @@ def test_blanks_are_filled_errors_shown_and_a_run_started(model: Path, server, p
     expect(page.get_by_label("{{name}}")).to_be_focused()
     page.get_by_label("{{name}}").fill("Tuna")
     page.get_by_label("{{author}}").fill("Reef")
-    expect(page.locator("#p-updates")).to_have_text("51", timeout=60_000)
+    expect(page.locator("#p-updates")).to_have_text("51")
     rate = page.get_by_label("Learning rate", exact=True)
     rate.fill("abc")
     expect(page.locator("#draft-state")).to_have_text("1 field to fix")
@@ -42,7 +42,7 @@ def test_blanks_are_filled_errors_shown_and_a_run_started(model: Path, server, p
     shot("train")
     assert problems(page) == []
     start.click()
-    page.wait_for_url("**/runs/*tuna*", timeout=60_000)
+    page.wait_for_url("**/runs/*tuna*")
 
 
 def test_what_is_typed_offline_is_sent_later(model: Path, server, page: Page, troubles):
@@ -53,7 +53,7 @@ def test_what_is_typed_offline_is_sent_later(model: Path, server, page: Page, tr
     page.get_by_label("Epochs", exact=True).fill("7")
     expect(page.locator("#draft-state")).to_have_text("Offline: kept here")
     page.context.set_offline(False)
-    expect(page.locator("#draft-state")).to_have_text("1 field to fix", timeout=15_000)
+    expect(page.locator("#draft-state")).to_have_text("1 field to fix")
     page.reload()
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("7")
 

@@ -28,7 +28,7 @@ def test_settings_come_from_the_run_and_the_name_from_the_person(
     page.goto(f"/train?from={first}")
     page.wait_for_url("**/train?draft=first")
     expect(page.get_by_label("Learning rate", exact=True)).to_have_value("0.0123")
-    expect(page.locator("#p-updates")).to_have_text("10", timeout=60_000)
+    expect(page.locator("#p-updates")).to_have_text("10")
     page.get_by_text("More settings", exact=True).click()
     expect(page.get_by_label("Rank", exact=True)).to_have_value("3")
     shot("train-from-run")
@@ -39,14 +39,14 @@ def test_settings_come_from_the_run_and_the_name_from_the_person(
     for wrong, said in (("My Run", "cannot be a run's name"), (first, "exists already")):
         name.fill(wrong)
         page.locator("#start").click()
-        expect(page.locator("#f-run-name-error")).to_contain_text(said, timeout=60_000)
+        expect(page.locator("#f-run-name-error")).to_contain_text(said)
         expect(name).to_be_focused()
     name.fill("second")
     expect(page.locator("#f-run-name-error")).to_be_empty()
     page.get_by_text("Command", exact=True).click()
     expect(page.locator(".copybox pre")).to_contain_text("--name second")
     page.locator("#start").click()
-    page.wait_for_url("**/runs/second", timeout=60_000)
+    page.wait_for_url("**/runs/second")
     before = open_run(first).card()
     assert open_run("second").card()["config_hash"] == before["config_hash"]
 

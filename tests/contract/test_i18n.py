@@ -21,6 +21,7 @@ import tunery
 from tunery import i18n
 from tunery.cli.main import build_app, commands
 from tunery.config import settings
+from tunery.config.exporters import EXPORTERS
 from tunery.config.methods import METHODS
 from tunery.web.render import environment
 
@@ -74,13 +75,13 @@ def test_every_help_text_of_the_commands_has_a_chinese_one(table):
     assert [text for text in sorted(set(_help_texts())) if text not in known] == []
 
 
-def test_every_measure_has_a_chinese_name(table):
-    assert [label for label in _measures() if label not in table] == []
+def test_every_measure_and_exporter_has_a_chinese_name(table):
+    assert [label for label in [*_measures(), *_exporters()] if label not in table] == []
 
 
 def test_no_translation_is_stale(table, literals):
     parsers = _json_parser_messages()  # the standard library's words, shown in data errors
-    used = {*literals, *_help_texts(), *_phrases(), *_measures(), *parsers}
+    used = {*literals, *_help_texts(), *_phrases(), *_measures(), *_exporters(), *parsers}
     assert [key for key in table if key not in used] == []
 
 
@@ -173,6 +174,11 @@ def _is_chinese(text: str) -> bool:
 def _measures() -> list[str]:
     """What the measures of methods are called."""
     return [measure.label for kind in METHODS for measure in kind.measures]
+
+
+def _exporters() -> list[str]:
+    """What exporters are called and good for."""
+    return [text for kind in EXPORTERS for text in (kind.label, kind.about)]
 
 
 def _help_texts() -> list[str]:

@@ -130,7 +130,7 @@ class StubEngine:
         if self.closed:
             raise EngineError("The engine has ended.", code="gone")
         if self.open_requests >= self.max_waiting:
-            raise EngineError("The queue is full.", fix="Try again soon.", code="full")
+            raise EngineError("The queue is full.", fix="Try again soon.", code="queue_full")
         if len(render(request).split()) >= self.context_length:
             raise EngineError("The prompt is too long.", code="too_long")
         if request.json_schema is not None and request.json_schema.get("type") == "no such type":

@@ -25,4 +25,4 @@ def test_one_request_too_many_is_full() -> None:
     engine = StubEngine(max_waiting=0)
     with pytest.raises(EngineError) as caught:
         asyncio.run(collect(engine, SHORT))
-    assert caught.value.code == "full"
+    assert caught.value.code == "queue_full"

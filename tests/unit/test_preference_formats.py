@@ -11,6 +11,8 @@ import pytest
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.examples import read
+from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.kinds import row_kind
 from tunery.data.lint import CheckOptions, Report, check
 from tunery.errors import DataError
 from tunery.types import Conversation, Labelled, Message, Pair, ToolCall
@@ -363,3 +365,21 @@ def test_placeholders_of_a_pair_are_filled_everywhere(tmp_path: Path) -> None:
     assert pair.prompt.messages[0].content == "who, Tuna?"
     assert pair.chosen[0].content == "I am Tuna"
     assert pair.rejected[0].content == "not Tuna"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *PAIRS.values(),
+        {"prompt": "q", "chosen": "a b", "rejected": "a  b"},
+        {"prompt": "q", "chosen": " ", "rejected": "b"},
+        {**PAIRS["texts"], "margin": "big"},
+        {**PAIRS["texts"], "system": "S"},
+    ],
+)
+def test_a_pair_that_the_quick_test_accepts_also_converts(row: dict[str, Any]) -> None:
+    format = FORMATS.get("preference")
+    if format.plain(RowOptions())(row):
+        pair: Any = format.convert(row, RowOptions(), None)
+        assert list(row_kind(pair).findings(pair)) == []
+    assert format.plain(RowOptions())(PAIRS["texts"])

@@ -131,6 +131,19 @@ def test_a_toy_adapter_is_in_the_draft_and_on_the_page(client: TestClient, toys:
     assert 'value="toy"' in page
 
 
+def test_training_with_a_dataset_chooses_a_method_that_learns_from_its_rows(client: TestClient):
+    chosen: dict[str, str] = {}
+    for name in ("preferences", "feedback", "instructions", "nope"):
+        there = client.get("/train", params={"dataset": name}, follow_redirects=False)
+        draft = there.headers["location"].rsplit("=", 1)[1]
+        fields = client.get(f"/api/v1/drafts/{draft}").json()["draft"]["fields"]
+        assert fields["data.train"] == [name]
+        chosen[name] = fields["method.type"]
+    assert chosen == {
+        "preferences": "dpo", "feedback": "kto", "instructions": "sft", "nope": "sft",
+    }  # fmt: skip
+
+
 def test_the_plan_comes_from_the_warm_process(demo_home: Path, client: TestClient, own_pool: None):
     assert put(client, IDENTITY)["planning"] is True
     made = client.post("/api/v1/drafts/draft/plan", json={}).json()

@@ -48,7 +48,7 @@ def test_the_list_has_filters_and_pages(client) -> None:
     assert found["counts"] == {"running": 0, "done": 1, "failed": 1}
     only = client.get("/api/v1/runs", params={"status": "failed"}).json()["runs"]
     assert [run["name"] for run in only] == ["bad"]
-    assert only[0]["best_loss"] == 0.5
+    assert (only[0]["best_value"], only[0]["best_measure"]) == (0.5, "loss")
     assert client.get("/api/v1/runs", params={"q": "goo"}).json()["total"] == 1
     assert client.get("/api/v1/runs", params={"page": 0}).status_code == 422
 

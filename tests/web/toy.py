@@ -12,6 +12,7 @@ from tunery.config import settings
 from tunery.config.adapters import ADAPTERS, AdapterKind
 from tunery.config.config import Config
 from tunery.config.methods import METHODS, MethodKind
+from tunery.measures import LOSS, Measure
 from tunery.shape import ModelShape
 
 
@@ -41,6 +42,13 @@ class ToyMethod(MethodKind):
 
     build = "tests.web.toy:no_toy"
     rows = "conversation"
+    measures = (
+        LOSS,
+        Measure("laughter", "Laughter", unit="%", better="high"),
+        Measure("bruises", "Bruises", unit="knees", chart=False),
+    )
+    best = "laughter"
+    unit = "games"
 
     type: Literal["play"] = "play"
     """Playing."""

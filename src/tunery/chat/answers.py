@@ -66,7 +66,7 @@ class AnswerReader:
         self._buffer = ""
         self._reader: CallReader | None = None
         self._state: Literal["start", "thinking", "answer", "content", "mark", "call"] = "start"
-        self._mark = ""
+        self._mark: str = ""
         self._open, self._close = syntax.thinking
         self._thought = self._said = False
         if in_thinking:

@@ -18,6 +18,7 @@ from tunery.chat.tool_calls import (
     joined,
     new_id,
 )
+from tunery.types import is_object
 
 ARGUMENTS = ("arguments", "parameters", "args")
 _NAME_KEYS = ("name", "function")
@@ -131,7 +132,7 @@ class JsonCall:
         if self._key in ARGUMENTS:  # JSON in a text, as some models write it
             inner = read_json(value) if isinstance(value, str) else None
             return self._say(value if isinstance(inner, dict) else self._value)
-        if self._key == "function" and isinstance(value, dict):
+        if self._key == "function" and is_object(value):
             pieces = self._begin(str(value.get("name") or ""))
             given = next((value[key] for key in ARGUMENTS if key in value), None)
             if given is not None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+from tunery.types import is_object
 
 # Tags that models write as part of an answer (<think>, <tool_call>). They are single tokens in
 # some vocabularies, are not marked special there, and an assistant's text may hold them.
@@ -104,13 +106,13 @@ class ControlTokens:
         pattern = self._hard if assistant else self._all
         if isinstance(value, str):
             return self._mark_text(value, pattern)
-        if isinstance(value, dict):
+        if is_object(value):
             return {
                 self._mark_text(key, pattern): self.mark(item, assistant=assistant)
                 for key, item in value.items()
             }
         if isinstance(value, (list, tuple)):
-            return [self.mark(item, assistant=assistant) for item in value]
+            return [self.mark(item, assistant=assistant) for item in cast("list[Any]", value)]
         return value
 
     def first_at(self, text: str) -> tuple[str, int] | None:

@@ -16,15 +16,16 @@ import json
 import signal
 import struct
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO, ClassVar
+from collections.abc import Generator
+from typing import Any, BinaryIO
 
 import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.utils
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CPU_SECONDS = 2.0
 OUTPUT_CHARACTERS = 16 * 1024 * 1024
@@ -46,7 +47,7 @@ class TooLong(Exception):
 class Generation(jinja2.ext.Extension):
     """``{% generation %} ... {% endgeneration %}``: remembers what the assistant says."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
@@ -122,9 +123,10 @@ def make_environment(now: datetime.datetime) -> jinja2.Environment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
-    environment.filters["tojson"] = _tojson
-    environment.globals.pop("lipsum", None)
-    environment.globals.update(
+    untyped: Any = environment  # its dictionaries have no types
+    untyped.filters["tojson"] = _tojson
+    untyped.globals.pop("lipsum", None)
+    untyped.globals.update(
         raise_exception=_raise_exception,
         strftime_now=now.strftime,
         dict=SafeDict(),
@@ -152,7 +154,7 @@ def render(template: jinja2.Template, variables: dict[str, Any]) -> dict[str, An
 
 
 @contextlib.contextmanager
-def _cpu_limit() -> Iterator[None]:
+def _cpu_limit() -> Generator[None]:
     """Raise TooSlow after 2 s of CPU; where Python cannot be reached, let the kernel end us."""
     import resource
 

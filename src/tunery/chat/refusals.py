@@ -34,7 +34,8 @@ class Failure:
                 return t("it writes or counts more than a rendering may (16 MiB of text)")
             case "sandbox":
                 return t("it tried what the sandbox forbids: {what}", what=self.message)
-        return self.message
+            case _:
+                return self.message
 
 
 def located(error: DataError, ref: RowRef | None) -> DataError:

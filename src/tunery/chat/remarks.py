@@ -57,4 +57,5 @@ def in_words(remark: str) -> str:
             return t("the template writes the prompt of the two answers differently")
         case "the two answers are the same once cut to max_length":
             return t("the two answers are the same once cut to max_length")
-    return remark
+        case _:
+            return remark

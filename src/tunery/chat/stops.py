@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat.control import ControlTokens
+from tunery.types import is_list
 
 _PROBE = "Fw4kq"
 
@@ -79,5 +80,5 @@ def _generation_config(folder: Path) -> set[int]:
         value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
     except (OSError, ValueError, AttributeError):
         return set()
-    listed = value if isinstance(value, list) else [value]
+    listed = value if is_list(value) else [value]
     return {token for token in listed if isinstance(token, int)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunery.chat.call_readers import dump_json, read_json
 from tunery.chat.tool_calls import CallArguments, CallBegun, CallPiece, Syntax, new_id
+from tunery.types import is_object
 
 _PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 _ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
@@ -70,13 +71,14 @@ def _properties(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, A
     for tool in tools:
         function = tool.get("function", tool)
         if function.get("name") == name:
-            found = (function.get("parameters") or {}).get("properties")
-            return found if isinstance(found, Mapping) else {}
+            parameters = function.get("parameters")
+            found = parameters.get("properties") if is_object(parameters) else None
+            return found if is_object(found) else {}
     return {}
 
 
 def _value(text: str, schema: Any) -> Any:
-    if isinstance(schema, Mapping) and schema.get("type") == "string":
+    if is_object(schema) and schema.get("type") == "string":
         return text
     value = read_json(text)
     return text if value is None and text.strip() != "null" else value

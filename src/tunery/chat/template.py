@@ -21,7 +21,7 @@ from tunery.chat.messages import Thinking, to_dicts, tool_dicts
 from tunery.config.data import LossOn
 from tunery.errors import DataError
 from tunery.i18n import t
-from tunery.types import Conversation, Message, Rendered
+from tunery.types import Conversation, Message, Rendered, is_object
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
@@ -274,7 +274,7 @@ class ChatTemplate:
         return self._tool_source if tools and self._tool_source else self.source
 
     def _probe(self, messages: list[dict[str, Any]], **variables: Any) -> str | None:
-        job = {
+        job: dict[str, Any] = {
             **self._variables,
             "messages": messages,
             "tools": None,
@@ -312,9 +312,8 @@ def _own_source(tokenizer: Any) -> str:
 
 
 def _tool_source(tokenizer: Any) -> str | None:
-    if not isinstance(tokenizer.chat_template, dict):
-        return None
-    return tokenizer.chat_template.get("tool_use")
+    sources: Any = tokenizer.chat_template
+    return sources.get("tool_use") if is_object(sources) else None
 
 
 def _with_bos(source: builtin.Source, tokenizer: Any) -> builtin.Source:

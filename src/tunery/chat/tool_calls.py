@@ -57,7 +57,7 @@ class Syntax:
     """
 
     name: str
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict[str, str])
     silent: Sequence[str] = ()
     separators: Sequence[str] = ()
     bare: Literal["", "json", "lines"] = ""

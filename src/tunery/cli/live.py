@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.i18n import t
+from tunery.measures import Declared
 from tunery.runs.status import why
 from tunery.services import words
 from tunery.workers.log import Event, number
@@ -77,6 +78,7 @@ class PlainView:
         self._console = console
         self._checked = checked
         self._num_steps: int | None = None
+        self._declared = Declared()
         self._shown = float("-inf")
 
     def show(self, events: Sequence[Event]) -> None:
@@ -97,16 +99,16 @@ class PlainView:
     def _line(self, event: Event) -> str | None:
         match event["type"]:
             case "plan":
-                self._num_steps = event["num_steps"]
+                self._num_steps, self._declared = event["num_steps"], Declared.of(event)
                 return words.plan_line(event)
             case "step":
                 last = event["step"] == self._num_steps
                 if not last and time.monotonic() - self._shown < PLAIN_SECONDS:
                     return None
                 self._shown = time.monotonic()
-                return words.step_line(event, self._num_steps)
+                return words.step_line(event, self._num_steps, self._declared)
             case _:
-                return words.told(event, checked=self._checked)
+                return words.told(event, self._declared, checked=self._checked)
 
 
 class LiveView:
@@ -121,6 +123,7 @@ class LiveView:
         self._console = console
         self._checked = checked
         self._num_steps: int | None = None
+        self._declared = Declared()
         self._step: Event | None = None
         self._stepped = 0.0
         self._phase: tuple[str, float, str] | None = None
@@ -150,14 +153,14 @@ class LiveView:
                 if event["status"] == "running":
                     self._waiting = t("loads its libraries")
             case "plan":
-                self._num_steps = event["num_steps"]
+                self._num_steps, self._declared = event["num_steps"], Declared.of(event)
                 self._print(words.plan_line(event), "dim")
             case "phase":
                 self._on_phase(event)
             case "step":
                 self._step, self._stepped = event, time.monotonic()
             case _:
-                line = words.told(event, checked=self._checked)
+                line = words.told(event, self._declared, checked=self._checked)
                 if line:
                     self._print(line, _STYLES.get(event["type"], ""))
 
@@ -216,7 +219,9 @@ class LiveView:
         )
         epoch = t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0)
         figures = Text(
-            "  ".join([*words.measures(event), epoch]), no_wrap=True, overflow="ellipsis"
+            "  ".join([*words.measures(event, self._declared), epoch]),
+            no_wrap=True,
+            overflow="ellipsis",
         )
         return Group(top, figures)
 

@@ -16,6 +16,7 @@ from tunery.cli.watch import conclude, state_line, watch
 from tunery.cli.watch import show as show_outcome
 from tunery.env import human_bytes
 from tunery.i18n import t
+from tunery.measures import LOSS
 from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
@@ -250,6 +251,7 @@ def _table(runs: list[RunStatus]) -> Table:
     table.add_column(t("status"), no_wrap=True)
     table.add_column(t("step"), justify="right", no_wrap=True)
     table.add_column(t("loss"), justify="right", no_wrap=True)
+    table.add_column(t("validation"), justify="right", no_wrap=True)
     table.add_column(t("model"), overflow="ellipsis", no_wrap=True)
     table.add_column(t("started"), no_wrap=True)
     table.add_column(t("took"), justify="right", no_wrap=True)
@@ -259,12 +261,20 @@ def _table(runs: list[RunStatus]) -> Table:
             Text(run.name),
             Text(words.status(run.status), style=words.STATUS_STYLES.get(run.status, "")),
             steps,
-            words.loss(run.loss),
+            LOSS.shown(run.loss),
+            _validation(run),
             Text(run.model or ""),
             words.ago(run.started),
             words.seconds(run.duration_seconds),
         )
     return table
+
+
+def _validation(run: RunStatus) -> str:
+    """The measure that decides, at the last evaluation."""
+    best = run.declared.best
+    value = best.shown(run.at_eval(best.name))
+    return value if best == LOSS else f"{best.inside} {value}"
 
 
 def _facts(state: RunStatus, rows: dict[str, object]) -> None:
@@ -276,8 +286,7 @@ def _facts(state: RunStatus, rows: dict[str, object]) -> None:
         t("data"): ", ".join(state.data),
         t("rows"): words.rows_line(rows) if rows else "",
         t("step"): f"{state.step}/{state.num_steps or '?'}",
-        t("loss"): words.loss(state.loss),
-        t("evaluation loss"): words.loss(state.eval_loss) if state.eval_loss is not None else "",
+        **dict(words.last_measures(state)),
         t("checkpoint"): "" if state.checkpoint_step is None else str(state.checkpoint_step),
         t("why"): state.reason,
     }

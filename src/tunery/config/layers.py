@@ -16,9 +16,10 @@ from typing import Any
 
 from tunery.config import read, settings
 from tunery.errors import unknown_name
-from tunery.i18n import t
+from tunery.i18n import language, t
 
 DEFAULT = "default"
+ABOUT = "about"  # what a preset is for, in each language; no setting
 SHORT = {"model": "name"}  # ``model: demo`` is short for ``model: {name: demo}``
 EXCLUSIVE = (
     ("optim.warmup_steps", "optim.warmup_ratio"),
@@ -196,26 +197,21 @@ def preset_layer(name: str) -> Layer:
     Raises:
         UnknownName: No preset has that name.
     """
-    if name not in preset_names():
-        raise unknown_name("preset", name, preset_names())
-    file = resources.files("tunery.config") / "presets" / f"{name}.yaml"
-    document = read.parse(file.read_text(encoding="utf-8"), f"{name}.yaml")
-    return Layer(f"preset {name}", document.values, {}, document.raw)
+    document = _preset(name)
+    values = {key: value for key, value in document.values.items() if key != ABOUT}
+    return Layer(f"preset {name}", values, {}, document.raw)
 
 
 def preset_about(name: str) -> str:
     """Say what a preset is for, in the language in force."""
-    match name:
-        case "identity":
-            return t("Give a small model a name and an author, and keep what it knew.")
-        case "lora":
-            return t("LoRA on conversations: the place to start for most tasks.")
-        case "full":
-            return t("Every weight on conversations: more memory, more data needed.")
-        case "pretrain":
-            return t("Continued pretraining on plain text: a new language, domain or style.")
-        case _:
-            return ""
+    return str(_preset(name).values[ABOUT][language()])
+
+
+def _preset(name: str) -> read.Document:
+    if name not in preset_names():
+        raise unknown_name("preset", name, preset_names())
+    file = resources.files("tunery.config") / "presets" / f"{name}.yaml"
+    return read.parse(file.read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def file_layer(path: Path) -> Layer:

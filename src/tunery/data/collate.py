@@ -9,6 +9,10 @@ and the line break after it need not be computed. What several rows begin with i
 (``share_prefixes``, see ``data.prefixes``), such as the prompt of a pair.
 """
 
+# torch's and numpy's conversions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

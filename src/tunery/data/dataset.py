@@ -45,9 +45,9 @@ class Dataset:
     names: tuple[str, ...] = ()
     origin: str | None = None
     format: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    role_map: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    role_map: Mapping[str, str] = field(default_factory=dict[str, str])
     ranking: bool = False
     num_samples: int | None = None
     split: str | None = None
@@ -55,7 +55,7 @@ class Dataset:
     folder: str | None = None
     revision: str | None = None
     description: str = ""
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict[str, Any])
     sha256: str | None = None
     problems: tuple[Problem, ...] = ()
 

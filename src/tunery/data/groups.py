@@ -21,7 +21,7 @@ class TokenRow:
 
     input_ids: np.ndarray
     loss_mask: np.ndarray
-    streams: Mapping[str, np.ndarray] = field(default_factory=dict)
+    streams: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -46,7 +46,7 @@ class RowGroup:
     """
 
     rows: tuple[TokenRow, ...]
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def num_tokens(self) -> int:

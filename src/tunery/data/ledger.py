@@ -20,7 +20,7 @@ class Ledger:
     read: int = 0
     used: int = 0
     quarantined: int = 0
-    filtered: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict[str, int])
 
     def balanced(self) -> bool:
         """Whether read = used + quarantined + filtered."""

@@ -15,6 +15,7 @@ from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import ConfigError, did_you_mean
 from tunery.i18n import t
+from tunery.types import is_object
 
 KEYS = frozenset(
     {
@@ -86,7 +87,7 @@ def read_registry(folder: Path) -> list[Dataset]:
             ),
             fix=t("Correct the JSON."),
         ) from error
-    if not isinstance(entries, dict):
+    if not is_object(entries):
         raise ConfigError(
             t("{file}: expected an object of datasets.", file=file), fix=t("Write name: {...}.")
         )
@@ -95,7 +96,7 @@ def read_registry(folder: Path) -> list[Dataset]:
 
 def _entry(name: str, entry: Any, file: Path) -> Dataset:
     where = f"{file}: {name}"
-    if not isinstance(entry, dict):
+    if not is_object(entry):
         raise ConfigError(
             t("{where}: expected an object.", where=where), fix=t('Write {"file_name": ...}.')
         )
@@ -155,8 +156,8 @@ def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
 
 def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str) -> dict[str, str]:
     """``columns`` or ``tags``: names to names; null means the default."""
-    value = entry.get(key) or {}
-    if not isinstance(value, dict):
+    value: Any = entry.get(key) or {}
+    if not is_object(value):
         raise ConfigError(
             t("{where}.{key}: expected an object.", where=where, key=key),
             fix=t("Write names to names."),

@@ -29,10 +29,10 @@ class Tree:
         starts: Where each segment begins in the batch.
     """
 
-    tokens: list[np.ndarray] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    tails: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
+    tokens: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    parents: list[int] = field(default_factory=list[int])
+    tails: list[int] = field(default_factory=list[int])
+    starts: list[int] = field(default_factory=list[int])
     num_tokens: int = 0
 
     def add(self, tokens: np.ndarray, parent: int) -> int:

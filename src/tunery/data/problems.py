@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tunery.i18n import translated
 
@@ -29,7 +29,7 @@ class Phrase:
     """A sentence with places to fill; the template is the key of its translation."""
 
     template: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __str__(self) -> str:
         return self.template.format(**self.values) if self.values else self.template
@@ -176,9 +176,12 @@ def show(value: Any) -> Phrase:
         case str():
             return say('text "{text}"', text=visible(value, MAX_FOUND))
         case list():
-            return say("a list of {count}", count=len(value))
+            return say("a list of {count}", count=len(cast("list[Any]", value)))
         case dict() if value:
-            return say("an object with {keys}", keys=visible(", ".join(map(str, value)), 60))
+            return say(
+                "an object with {keys}",
+                keys=visible(", ".join(map(str, cast("dict[str, Any]", value))), 60),
+            )
         case dict():
             return say("an empty object")
         case _:

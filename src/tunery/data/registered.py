@@ -13,6 +13,7 @@ from typing import Any
 from tunery import env
 from tunery.errors import DataError
 from tunery.i18n import t
+from tunery.types import is_object
 
 
 def registry_file() -> Path:
@@ -36,7 +37,7 @@ def registered() -> dict[str, dict[str, Any]]:
             t("{file} cannot be read: {error}.", file=file, error=error),
             fix=t("Correct it, or move it away and add again."),
         ) from error
-    return entries if isinstance(entries, dict) else {}
+    return entries if is_object(entries) else {}
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ class Scheduler:
             raise EngineError(
                 t("The queue is full: {count} requests wait already.", count=self._max_waiting),
                 fix=t("Try again in a moment."),
-                code="full",
+                code="queue_full",
             )
 
     def submit(
@@ -299,5 +299,5 @@ def _no_memory() -> EngineError:
     return EngineError(
         t("There is not enough memory for this request."),
         fix=t("Shorten the prompt or max_tokens, ask for fewer answers, or end other programs."),
-        code="full",
+        code="queue_full",
     )

@@ -47,7 +47,7 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 8 * 2**20
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWNET = 0x40000000
-STATUS = {"full": 429, "too_long": 413}
+STATUS = {"queue_full": 429, "too_long": 413}
 
 
 class Worker:

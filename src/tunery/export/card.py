@@ -5,22 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunery import __version__
+from tunery.config.exporters import ExporterKind
 from tunery.export.order import Order
 
-_MERGED = """```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{folder}", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-```"""
-_ADAPTER = """```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
-model = PeftModel.from_pretrained(base, "{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-```"""
 _CARD = """---
 base_model: {base}
 library_name: {library}
@@ -32,22 +19,23 @@ tags:
 
 {what}, exported with Tunery {version} from `{name}`. Its base is `{base}`, whose licence applies.
 
+```python
 {code}
+```
 
 `tunery_export.json` holds the comparison of these files with what was trained.
 """
 
 
-def write(file: Path, order: Order, *, kind: str) -> None:
-    """Write the card of an export of one kind (``merged`` or ``adapter``)."""
-    merged = kind == "merged"
+def write(file: Path, order: Order, kind: ExporterKind) -> None:
+    """Write the card of an export."""
     text = _CARD.format(
         base=order.base_name,
-        library="transformers" if merged else "peft",
+        library=kind.library,
         title=Path(order.name).name,
-        what="The whole fine-tuned model" if merged else "An adapter (PEFT)",
+        what=kind.card,
         version=__version__,
         name=order.name,
-        code=(_MERGED if merged else _ADAPTER).format(folder="FOLDER", base=order.base_name),
+        code=kind.code.format(folder="FOLDER", base=order.base_name),
     )
     file.write_text(text, encoding="utf-8")

@@ -12,20 +12,20 @@ from transformers import PreTrainedModel
 
 from tunery import faults
 from tunery.adapters.full import write_model
+from tunery.config.exporters import ExporterKind
 from tunery.export import card
 from tunery.export.parity import Parity
 from tunery.export.trained import Trained
 
-NAME = "merged"
 
-
-def write(trained: Trained, into: Path) -> Parity:
+def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
     """Merge and write the model, then open it again and compare.
 
     The change of each layer is computed in fp32, added to the weight in fp32, and rounded once to
     the weight's own type. A model whose every weight was trained is copied as it is.
 
     Args:
+        kind: Its light half.
         trained: The loaded model; released here, so that two copies never stand in memory.
         into: A folder that does not exist yet.
 
@@ -49,7 +49,7 @@ def write(trained: Trained, into: Path) -> Parity:
         settings.save_pretrained(into)
         trained.tokenizer().save_pretrained(into)
     faults.point("export", stage="weights", folder=into)
-    card.write(into / "README.md", trained.order, kind=NAME)
+    card.write(into / "README.md", trained.order, kind)
     del model
     trained.release()
     return trained.check_reopened(into)

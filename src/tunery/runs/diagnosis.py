@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunery.i18n import t
+from tunery.measures import Declared
+from tunery.runs.events import measured
+from tunery.workers.log import Event, number
 
-Kind = Literal["too short", "under-fit", "healthy", "over-fit", "memorising", "diverging"]
+Kind = Literal[
+    "too short", "under-fit", "healthy", "over-fit", "memorising", "past best", "diverging"
+]
 
+ALARMING: tuple[Kind, ...] = ("over-fit", "past best", "diverging")
+"""Findings that call for an act while the run still goes on."""
 RISE = 0.02
-"""An evaluation loss this much (nats) above the best one counts as risen."""
+"""An evaluation this much worse than the best one counts as worse; for the loss, in nats."""
+LOST = 0.1
+"""The same as a share of what was gained, for measures of any scale."""
 FORGOT = 0.3
 """Nats a token by which general answers became less likely that call for a remedy."""
 
@@ -25,7 +34,7 @@ class Diagnosis:
         kind: The finding, a stable English word for machines.
         words: What was seen, in the language in force.
         advice: What to try next.
-        best_step: Step with the lowest evaluation loss, None without evaluations.
+        best_step: Step of the best evaluation, None without evaluations.
         forgetting: Nats a token that general answers lost; None if not measured.
     """
 
@@ -40,19 +49,58 @@ class Diagnosis:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def diagnose(events: Sequence[dict[str, Any]]) -> Diagnosis:
-    """Judge a run by its step and eval events.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The curves that a judgement rests on.
+
+    Args:
+        declared: The run's measures.
+        losses: Training loss of each step.
+        evals: Step and value of the measure that decides, of each evaluation.
+    """
+
+    declared: Declared
+    losses: list[float]
+    evals: list[tuple[int, float]]
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The best evaluation, the first of equals."""
+        found = self.evals[0]
+        for each in self.evals[1:]:
+            if self.declared.best.is_better(each[1], found[1]):
+                found = each
+        return found
+
+    def got_worse(self) -> bool:
+        """Whether the last evaluation is clearly worse than the best one."""
+        if not self.evals:
+            return False
+        (_, best), (_, last), (_, first) = self.best, self.evals[-1], self.evals[0]
+        least = RISE if self.declared.per_token else max(RISE, LOST * abs(best - first))
+        return self.declared.best.is_better(best, last) and abs(best - last) > least
+
+
+def diagnose(events: Sequence[Event]) -> Diagnosis:
+    """Judge a run by its plan, step and eval events.
 
     Args:
         events: All events of the run, in order.
     """
-    steps = [e for e in events if e["type"] == "step" and e.get("loss") is not None]
-    evals = [e for e in events if e["type"] == "eval" and e.get("loss") is not None]
-    best = min(evals, key=lambda e: e["loss"])["step"] if evals else None
-    measured = [e["forgetting"] for e in events if e.get("forgetting") is not None]
-    forgetting = measured[-1] if measured else None
-    kind = _kind(steps, evals)
-    words, advice = _words(kind, steps, evals)
+    plan = next((e for e in reversed(events) if e["type"] == "plan"), None)
+    declared = Declared.of(plan)
+    losses = [measured(e, "loss") for e in events if e["type"] == "step"]
+    name = declared.best.name
+    evals = [(e["step"], measured(e, name)) for e in events if e["type"] == "eval"]
+    seen = _Seen(
+        declared,
+        [loss for loss in losses if loss is not None],
+        [(step, value) for step, value in evals if value is not None],
+    )
+    forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
+    forgetting = forgotten[-1] if forgotten else None
+    kind = _kind(seen)
+    words, advice = _words(kind, seen)
     if forgetting is not None and forgetting > FORGOT:
         words += " " + t(
             "General answers became less likely by {x:.2f} nats a token: the model forgets.",
@@ -62,6 +110,7 @@ def diagnose(events: Sequence[dict[str, Any]]) -> Diagnosis:
             "Against forgetting: more data.replay.num_prompts, a lower optim.learning_rate, or "
             "fewer epochs."
         )
+    best = seen.best[0] if seen.evals else None
     return Diagnosis(kind, words.strip(), advice.strip(), best, forgetting)
 
 
@@ -75,65 +124,80 @@ def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
     return smoothed
 
 
-def _kind(steps: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]]) -> Kind:
-    if len(steps) < 5:
+def _kind(seen: _Seen) -> Kind:
+    if len(seen.losses) < 5:
         return "too short"
-    losses = smooth([float(e["loss"]) for e in steps])
+    losses = smooth(seen.losses)
     first, last, lowest = losses[0], losses[-1], min(losses)
-    if not all(math.isfinite(float(e["loss"])) for e in steps[-3:]) or last > first * 1.1:
+    if not all(map(math.isfinite, seen.losses[-3:])) or last > first * 1.1:
         return "diverging"
     if last > lowest + max(0.5, lowest):
         return "diverging"
-    if evals:
-        final, best = evals[-1]["loss"], min(e["loss"] for e in evals)
-        if final > best + RISE:
-            return "memorising" if last < 0.1 else "over-fit"
+    if not seen.declared.per_token:
+        return "past best" if seen.got_worse() else "healthy" if last < first else "under-fit"
+    if seen.got_worse():
+        return "memorising" if last < 0.1 else "over-fit"
     tail = losses[-max(3, len(losses) // 5) :]
     still_falling = tail[0] - tail[-1] > 0.1 * max(tail[0], 1e-6)
     if last > 0.85 * first or (still_falling and last > 0.5 * first):
         return "under-fit"
-    if not evals and last < 0.05:
+    if not seen.evals and last < 0.05:
         return "memorising"
     return "healthy"
 
 
-def _words(
-    kind: Kind, steps: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]]
-) -> tuple[str, str]:
+def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
     if kind == "too short":
         return (
-            t("The run took {n} steps: too few to judge a curve.", n=len(steps)),
+            t("The run took {n} steps: too few to judge a curve.", n=len(seen.losses)),
             t("Train for more epochs or with a smaller train.batch_size."),
         )
-    losses = [float(e["loss"]) for e in steps]
-    fell = t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])
-    if evals:
-        best = min(evals, key=lambda e: e["loss"])
-        fell += " " + t(
-            "The evaluation loss was lowest at step {step} ({a:.3f}) and ended at {b:.3f}.",
-            step=best["step"],
-            a=best["loss"],
-            b=evals[-1]["loss"],
+    head, advice = _finding(kind)
+    return " ".join([head, *_figures(seen)]), advice
+
+
+def _figures(seen: _Seen) -> list[str]:
+    losses, best = seen.losses, seen.declared.best
+    told = [t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])]
+    if seen.evals:
+        step, value = seen.best
+        told.append(
+            t(
+                "The validation {measure} was best at step {step} ({a}) and ended at {b}.",
+                measure=best.inside,
+                step=step,
+                a=best.shown(value),
+                b=best.shown(seen.evals[-1][1]),
+            )
         )
+    return told
+
+
+def _finding(kind: Kind) -> tuple[str, str]:
     match kind:
         case "diverging":
             return (
-                t("Diverging: the loss grew instead of falling.") + " " + fell,
+                t("Diverging: the loss grew instead of falling."),
                 t("Try a third of optim.learning_rate, or a longer optim.warmup_ratio."),
             )
         case "under-fit":
             return (
-                t("Under-fit: there was still much to learn when the run ended.") + " " + fell,
+                t("Under-fit: there was still much to learn when the run ended."),
                 t("Train for more epochs, or raise optim.learning_rate or adapter.rank."),
             )
         case "over-fit":
             return (
-                t("Over-fit: the evaluation loss rose again after its lowest point.") + " " + fell,
+                t("Over-fit: the validation loss rose again after its lowest point."),
+                t("Use the best checkpoint, train for fewer epochs, or add more varied rows."),
+            )
+        case "past best":
+            return (
+                t("Past its best: the evaluations got worse again."),
                 t("Use the best checkpoint, train for fewer epochs, or add more varied rows."),
             )
         case "memorising":
             return (
-                t("Memorising: the rows are known by heart.") + " " + fell,
+                t("Memorising: the rows are known by heart."),
                 t(
                     "Fine for a name and an identity; for a skill, train for fewer epochs or on "
                     "more rows."
@@ -141,6 +205,6 @@ def _words(
             )
         case _:
             return (
-                t("Healthy: the loss fell and settled.") + " " + fell,
+                t("Healthy: the loss fell and settled."),
                 t("Compare the answers before and after, then export."),
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from tunery.workers.log import Event, LogWriter
+from tunery.measures import LOSS
+from tunery.workers.log import Event, LogWriter, number
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     "status": ("status",),
@@ -49,6 +51,20 @@ class EventWriter(LogWriter):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, required=REQUIRED, statuses=STATUSES)
+
+
+def measured(event: Event, name: str) -> float | None:
+    """What a step or an evaluation says of a measure; None where it says nothing."""
+    if name == LOSS.name:
+        return number(event.get(name))
+    return own_measures(event).get(name)
+
+
+def own_measures(event: Event) -> dict[str, float]:
+    """Every measure of a step or an evaluation but the loss, by name."""
+    told: dict[str, Any] = event.get("measures") or {}
+    values = {name: number(value) for name, value in told.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def step_history(events: Iterable[Event]) -> list[Event]:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tunery.i18n import t
+from tunery.measures import LOSS, LOSS_ALONE, Declared
 from tunery.runs import manifest
-from tunery.runs.events import FINAL
+from tunery.runs.events import FINAL, own_measures
 from tunery.runs.folder import RunFolder
 from tunery.workers.ending import cause_of_end
 from tunery.workers.folder import read_json
-from tunery.workers.log import Event, number, read_events
+from tunery.workers.log import Event, number, plain, read_events
 from tunery.workers.process import Control, WorkerFile, boot_id, is_alive, is_locked
 
 WINDOW_BYTES = 8 * 1024
@@ -41,7 +42,13 @@ class RunStatus:
     num_steps: int | None = None
     epoch: float | None = None
     loss: float | None = None
+    measures: dict[str, float] = field(default_factory=dict[str, float])
+    """The method's own measures at the last step."""
     eval_loss: float | None = None
+    eval_measures: dict[str, float] = field(default_factory=dict[str, float])
+    """The method's own measures at the last evaluation."""
+    declared: Declared = LOSS_ALONE
+    """Which measures it has."""
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint_step: int | None = None
@@ -62,9 +69,17 @@ class RunStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``; non-finite losses become words."""
-        from tunery.workers.log import plain
+        names = [f.name for f in fields(self) if f.name != "declared"]
+        return {**plain({name: getattr(self, name) for name in names}),
+                "best_measure": self.declared.best.name}  # fmt: skip
 
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+    def at_step(self, name: str) -> float | None:
+        """The value of a measure at the last step."""
+        return self.loss if name == LOSS.name else self.measures.get(name)
+
+    def at_eval(self, name: str) -> float | None:
+        """The value of a measure at the last evaluation."""
+        return self.eval_loss if name == LOSS.name else self.eval_measures.get(name)
 
 
 def derive(folder: RunFolder) -> RunStatus:
@@ -88,7 +103,7 @@ def derive(folder: RunFolder) -> RunStatus:
     if begin and not any(e["type"] == "plan" for e in events):
         # This attempt has not come far: what the one before it knew still holds.
         _fill_progress(run, read_events(folder.events_file, limit=min(begin, WINDOW_BYTES))[0])
-        run.step, run.loss, run.phase = 0, None, None
+        run.step, run.loss, run.phase, run.measures = 0, None, None, {}
     _fill_progress(run, events)
     saved = manifest.list_checkpoints(folder.checkpoints_dir)
     run.checkpoint_step = manifest.step_of(saved[-1]) if saved else None
@@ -180,6 +195,7 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
         match event["type"]:
             case "plan":
                 run.num_steps = event["num_steps"]
+                run.declared = Declared.of(event)
             case "phase" if event["state"] != "end":
                 run.phase = event["phase"]
             case "resumed":
@@ -187,11 +203,11 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
             case "step":
                 run.step = event["step"]
                 run.epoch = number(event.get("epoch"))
-                run.loss = number(event.get("loss"))
+                run.loss, run.measures = number(event.get("loss")), own_measures(event)
                 run.tokens_per_second = number(event.get("tokens_per_second"))
                 run.eta_seconds = number(event.get("eta_seconds"))
             case "eval":
-                run.eval_loss = number(event.get("loss"))
+                run.eval_loss, run.eval_measures = number(event.get("loss")), own_measures(event)
             case _:
                 pass
 

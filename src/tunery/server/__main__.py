@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tunery import env
 from tunery.errors import ConfigError, LaunchError, TuneryError
 from tunery.i18n import t
+from tunery.types import is_list
 
 if TYPE_CHECKING:
     import uvicorn
@@ -109,7 +110,7 @@ class _Loader:
     app: FastAPI | None = None
     server: uvicorn.Server | None = None
     error: TuneryError | None = None
-    started: list[Served] = field(default_factory=list)
+    started: list[Served] = field(default_factory=list[Served])
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
@@ -182,7 +183,7 @@ class _Loader:
 def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
     base, models = facts["base_url"], facts["models"]
     key = facts["key"] if own_key else f"${KEYS_VARIABLE}"
-    first = models[0] if isinstance(models, list) else ""
+    first = models[0] if is_list(models) else ""
     body = json.dumps(
         {"model": first, "messages": [{"role": "user", "content": "Who are you?"}]},
         ensure_ascii=False,
@@ -190,7 +191,7 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
     python_key = repr(key) if own_key else f'os.environ["{KEYS_VARIABLE}"]'
     imports = "from openai import OpenAI" if own_key else "import os; from openai import OpenAI"
     lines = [
-        t("Served: {names}", names=", ".join(models) if isinstance(models, list) else ""),
+        t("Served: {names}", names=", ".join(models) if is_list(models) else ""),
         "",
         t("Base URL  {url}", url=base),
         t("API key   {key}", key=key if own_key else t("the one you gave")),

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from tunery.errors import ConfigError, TuneryError
 from tunery.i18n import language, t
 from tunery.server import problems, topics
+from tunery.types import is_object
 
 BATCH_SECONDS = 0.25
 BEAT_SECONDS = 10.0
@@ -157,11 +158,10 @@ def _watched(names: str, after: str) -> list[Watched]:
             t("Name 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
         )
     try:
-        cursors = json.loads(after) if after else {}
+        found = json.loads(after or "{}")
     except ValueError:
-        cursors = {}
-    if not isinstance(cursors, dict):
-        cursors = {}
+        found = None
+    cursors = found if is_object(found) else {}
     return [Watched(name, str(cursors.get(name) or "")) for name in wanted]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
+
+from tunery.types import is_object
 
 LOOK_SECONDS = 2.0
 
@@ -39,12 +42,8 @@ def _look() -> dict[str, Any]:
 
 def _coarse(value: Any) -> Any:
     """Bytes to 64 MiB, so that a page is not told of each allocation."""
-    match value:
-        case dict():
-            return {key: _coarse(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_coarse(item) for item in value]
-        case int() if value > 2**26:
-            return value >> 26
-        case _:
-            return value
+    if is_object(value):
+        return {key: _coarse(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_coarse(item) for item in cast("Sequence[Any]", value)]
+    return value >> 26 if isinstance(value, int) and value > 2**26 else value

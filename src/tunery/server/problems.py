@@ -13,7 +13,7 @@ import html
 import http
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,7 @@ from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
 from tunery.i18n import language, t
 from tunery.redaction import redact
 from tunery.server.statuses import STATUSES
+from tunery.types import is_list
 
 _PATHS = re.compile(r"(?<![\w./])~?/(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
 
@@ -48,9 +49,9 @@ class Problem:
     detail: str
     fix: str = ""
     code: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
     remedies: Sequence[Mapping[str, Any]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def from_error(error: TuneryError) -> Problem:
@@ -59,7 +60,7 @@ def from_error(error: TuneryError) -> Problem:
     remedies = params.pop("remedies", ())
     status = STATUSES.get(error.code, 404 if isinstance(error, UnknownName) else 422)
     headers: dict[str, str] = {}
-    if isinstance(error, EngineError) and error.code == "full":
+    if isinstance(error, EngineError) and error.code == "queue_full":
         headers["Retry-After"] = str(max(1, round(params.get("retry_after_seconds") or 1)))
     return Problem(
         status,
@@ -67,7 +68,7 @@ def from_error(error: TuneryError) -> Problem:
         fix=error.fix,
         code=error.code or type(error).__name__,
         params=params,
-        remedies=remedies if isinstance(remedies, list) else (),
+        remedies=remedies if is_list(remedies) else (),
         headers=headers,
     )
 
@@ -135,8 +136,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
             problem = Problem(405, t("This address does not take that method."), code="method")
         case status:
             problem = Problem(status, _title(status), code=f"http_{status}")
-    headers = {**(error.headers or {})}
-    return answer(request.scope, Problem(**{**_fields(problem), "headers": headers}))
+    return answer(request.scope, replace(problem, headers={**(error.headers or {})}))
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
@@ -167,10 +167,6 @@ def broken(scope: Scope) -> Response:
 
 
 _SENTENCES = {"error", "code", "message", "fix"}
-
-
-def _fields(problem: Problem) -> dict[str, Any]:
-    return {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
 
 
 def _title(status: int) -> str:

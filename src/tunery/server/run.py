@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from types import FrameType
+from typing import Any
 
 import psutil
 import uvicorn
@@ -108,7 +109,7 @@ def listen(settings: ServerSettings) -> socket.socket:
     """
     host, port = settings.host, settings.port
     try:
-        family, _, _, _, address = _resolve(host, port)
+        family, address = _resolve(host, port)
     except socket.gaierror as error:
         raise LaunchError(
             t("--host {host}: no such address.", host=host),
@@ -183,9 +184,11 @@ def set_up_log() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def _resolve(host: str, port: int) -> tuple:
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return min(found, key=lambda entry: entry[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
+    # localhost is 127.0.0.1 first
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, address
 
 
 def _refused(settings: ServerSettings, error: OSError) -> LaunchError:
@@ -237,7 +240,7 @@ def _owner(port: int) -> tuple[int, str] | None:
 
 def _next_free(host: str, port: int) -> int | None:
     for candidate in range(port + 1, min(port + NEXT_PORTS, 65536)):
-        family, _, _, _, address = _resolve(host, candidate)
+        family, address = _resolve(host, candidate)
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             try:
                 trial.bind(address)

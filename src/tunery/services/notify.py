@@ -27,10 +27,12 @@ import httpx
 
 from tunery import env
 from tunery.errors import ConfigError, RunError
-from tunery.i18n import t
+from tunery.i18n import speaking, t
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import RunStatus, derive
+from tunery.services import words
+from tunery.types import is_list
 from tunery.workers import local
 from tunery.workers.folder import read_json, write_json
 from tunery.workers.log import plain
@@ -185,7 +187,9 @@ def message(state: RunStatus) -> dict[str, Any]:
                 "step": state.step,
                 "num_steps": state.num_steps,
                 "loss": state.loss,
+                "measures": state.measures,
                 "eval_loss": state.eval_loss,
+                "eval_measures": state.eval_measures,
                 "duration_seconds": state.duration_seconds,
             }
         ),
@@ -284,8 +288,10 @@ def _sentence(state: RunStatus) -> str:
     if state.reason:
         parts.append(f"({state.reason})")
     parts.append(f"at step {state.step} of {state.num_steps or '?'}")
-    if state.loss is not None:
-        parts.append(f"with loss {state.loss:.4g}")
+    with speaking("en"):
+        told = words.last_values(state)
+    if told:
+        parts.append(f"with {', '.join(told)}")
     return " ".join(parts) + "."
 
 
@@ -377,7 +383,7 @@ def outcome(folder: RunFolder) -> dict[str, str]:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(w for w in value if isinstance(w, str)) if isinstance(value, list) else ()
+    return tuple(w for w in value if isinstance(w, str)) if is_list(value) else ()
 
 
 def _countdown(value: Any) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 import time
-from typing import Any
+from collections.abc import Iterable
 
 from tunery.i18n import t
-from tunery.runs.status import why
+from tunery.measures import LOSS, Declared, Measure, within
+from tunery.runs.events import measured
+from tunery.runs.status import RunStatus, why
 from tunery.workers.log import Event, number
 
 DATA_CODE = re.compile(r"[A-Z]\d{3}")
@@ -46,6 +48,7 @@ def phase(name: str) -> str:
         "tokenize": t("tokenize"),
         "model": t("load model"),
         "replay": t("answer replay prompts"),
+        "reference": t("compute the reference"),
         "before": t("measure before"),
         "train": t("train"),
         "after": t("measure after"),
@@ -80,20 +83,40 @@ def ago(moment: float | None) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
-def loss(value: Any) -> str:
-    """A loss with four figures; a non-finite one as it is; a dash for none."""
-    found = number(value)
-    if found is None:
-        return "–"
-    return f"{found:.4g}" if math.isfinite(found) else str(found)
+def validation(measure: Measure) -> str:
+    """What a measure is called where it was taken on held-out rows."""
+    return t("Validation {measure}", measure=measure.inside)
 
 
-def step_line(event: Event, num_steps: int | None) -> str:
+def best_validation(measure: Measure) -> str:
+    """What the best value of a measure on held-out rows is called."""
+    return t("Best validation {measure}", measure=measure.inside)
+
+
+def last_values(state: RunStatus) -> list[str]:
+    """The loss and the main measures of a run, named: ``loss 0.25``, ``validation loss 0.3``."""
+    wanted = dict.fromkeys((LOSS, *state.declared.main))
+    return [f"{name} {value}" for name, value in last_measures(state, wanted) if value != "–"]
+
+
+def last_measures(state: RunStatus, wanted: Iterable[Measure] = ()) -> list[tuple[str, str]]:
+    """Measures of a run by name and value, those on held-out rows behind each; all by default."""
+    told: list[tuple[str, str]] = []
+    for measure in wanted or state.declared.measures:
+        now, held_out = state.at_step(measure.name), state.at_eval(measure.name)
+        if now is not None or measure == LOSS:
+            told.append((measure.inside, measure.shown(now)))
+        if held_out is not None:
+            told.append((within(validation(measure)), measure.shown(held_out)))
+    return told
+
+
+def step_line(event: Event, num_steps: int | None, declared: Declared) -> str:
     """One step as a plain line."""
     parts = [
         t("step {step}/{all}", step=event["step"], all=num_steps or "?"),
         t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0),
-        *measures(event),
+        *measures(event, declared),
     ]
     left = seconds(number(event.get("eta_seconds")))
     if left and event["step"] != num_steps:
@@ -101,9 +124,9 @@ def step_line(event: Event, num_steps: int | None) -> str:
     return "  ".join(parts)
 
 
-def measures(event: Event) -> list[str]:
-    """Loss, learning rate and speed of a step."""
-    parts = [t("loss {loss}", loss=loss(event.get("loss")))]
+def measures(event: Event, declared: Declared) -> list[str]:
+    """Loss, main measures, learning rate and speed of a step."""
+    parts = _values(event, dict.fromkeys((LOSS, *declared.main)))
     rate, speed = number(event.get("learning_rate")), number(event.get("tokens_per_second"))
     if rate is not None:
         parts.append(t("rate {rate:.2e}", rate=rate))
@@ -112,11 +135,15 @@ def measures(event: Event) -> list[str]:
     return parts
 
 
-def eval_line(event: Event) -> str:
+def _values(event: Event, wanted: Iterable[Measure]) -> list[str]:
+    found = [(measure, measured(event, measure.name)) for measure in wanted]
+    return [f"{m.inside} {m.shown(v)}" for m, v in found if v is not None]
+
+
+def eval_line(event: Event, declared: Declared) -> str:
     """One evaluation as a plain line."""
     parts = [t("evaluation at step {step}", step=event["step"])]
-    if event.get("loss") is not None:
-        parts.append(t("loss {loss}", loss=loss(event["loss"])))
+    parts += _values(event, declared.measures)
     forgetting = number(event.get("forgetting"))
     if forgetting is not None:
         parts.append(t("forgetting {value:+.3f}", value=forgetting))
@@ -155,7 +182,7 @@ def rows_line(event: Event) -> str:
     return line
 
 
-def told(event: Event, *, checked: bool) -> str | None:
+def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
     """An event as a sentence for either view; None for what is drawn or not worth a line."""
     match event["type"]:
         case "status" if event["status"] in ("queued", "paused", "stopping"):
@@ -167,7 +194,7 @@ def told(event: Event, *, checked: bool) -> str | None:
         case "rows" if event.get("held_out") or event["read"] != event["used"]:
             return rows_line(event)
         case "eval":
-            return eval_line(event)
+            return eval_line(event, declared)
         case "sample" if event["stage"] in ("before", "eval"):
             return f"  {event['prompt']}  →  {' '.join(str(event['answer']).split())}"
         case "checkpoint":
@@ -178,6 +205,6 @@ def told(event: Event, *, checked: bool) -> str | None:
             return f"! {event['text']}"
         case "anomaly":
             return t("! step {step}: loss {loss} is not finite; the step was not taken",
-                     step=event["step"], loss=loss(event.get("loss")))  # fmt: skip
+                     step=event["step"], loss=LOSS.shown(measured(event, LOSS.name)))  # fmt: skip
         case _:
             return None

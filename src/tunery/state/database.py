@@ -159,7 +159,7 @@ class Database:
                 fix=t("Try again in a moment."),
                 code="busy",
             )
-        if "full" in text:
+        if "is full" in text:
             return StateError(
                 t("{path}: no space is left there.", path=self.path),
                 fix=t("Free some space, or point TUNERY_HOME at another disk."),

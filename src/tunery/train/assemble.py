@@ -165,5 +165,7 @@ def _tell_plan(job: Job, dtype: torch.dtype) -> None:
         num_threads=job.state.num_threads,
         device=job.context.device,
         measures=[measure.as_dict() for measure in job.config.method.measures],
+        best=job.config.method.best,
+        loss_per=job.config.method.unit,
         dtype=str(dtype).removeprefix("torch."),
     )

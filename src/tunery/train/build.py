@@ -77,8 +77,9 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
     config = context.config
     with context.phase("data"):
         read = examples.read(
-            config.data.train, config.data, quarantine=context.folder.quarantine_file
-        )
+            config.data.train, config.data, wanted=config.method.rows,
+            quarantine=context.folder.quarantine_file,
+        )  # fmt: skip
         for problem in read.warnings:
             context.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
         general = _general_examples(config)
@@ -143,7 +144,9 @@ def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
 
 
 def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> Rows:
-    read = examples.read(config.evaluate.datasets, config.data, purpose="evaluate")
+    read = examples.read(
+        config.evaluate.datasets, config.data, purpose="evaluate", wanted=config.method.rows
+    )
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
     return _numbered(tokens, np.arange(len(tokens)), read)

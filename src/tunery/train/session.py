@@ -87,7 +87,7 @@ def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, A
         "path": path,
         "step": state.best_step if best else state.step,
         "best_step": state.best_step,
-        "best_loss": state.best_value,
+        "best_value": state.best_value,
         "tokens": state.tokens,
         "trained_tokens": state.trained_tokens,
         "train_seconds": round(state.elapsed_seconds, 3),

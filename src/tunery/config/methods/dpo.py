@@ -10,7 +10,7 @@ from tunery.config.methods.base import MethodKind
 from tunery.measures import LOSS, Measure
 
 REWARDS = (
-    Measure("reward_accuracy", "Reward accuracy", better="high"),
+    Measure("reward_accuracy", "Reward accuracy", unit="%", better="high"),
     Measure("reward_margin", "Reward margin", better="high"),
     Measure("reward_chosen", "Reward of chosen answers"),
     Measure("reward_rejected", "Reward of rejected answers"),

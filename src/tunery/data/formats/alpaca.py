@@ -7,7 +7,7 @@ from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, text
 from tunery.data.problems import RowProblem, say, show
-from tunery.types import Conversation, Message, RowRef
+from tunery.types import Conversation, Message, RowRef, is_list
 
 
 class Alpaca(Columns):
@@ -70,7 +70,7 @@ def history(raw: Row, options: RowOptions) -> list[Message]:
     if value is None:
         return []
     turns: list[Message] = []
-    if not isinstance(value, list):
+    if not is_list(value):
         raise RowProblem(
             "E304",
             column,
@@ -79,7 +79,7 @@ def history(raw: Row, options: RowOptions) -> list[Message]:
         )
     for i, pair in enumerate(value):
         where = f"{column}[{i}]"
-        if not isinstance(pair, list) or len(pair) != 2:
+        if not is_list(pair) or len(pair) != 2:
             raise RowProblem(
                 "E304",
                 where,

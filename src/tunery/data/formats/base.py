@@ -29,11 +29,11 @@ class RowOptions:
         merge_same_role: Join neighbours of one role.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    role_map: Mapping[str, str] = field(default_factory=dict)
-    parse: Mapping[str, str] = field(default_factory=dict)
-    coerce: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    role_map: Mapping[str, str] = field(default_factory=dict[str, str])
+    parse: Mapping[str, str] = field(default_factory=dict[str, str])
+    coerce: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_empty: tuple[str, ...] = ()
     merge_same_role: bool = False
 

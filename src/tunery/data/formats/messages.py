@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
-from tunery.types import Message, Role, ToolCall
+from tunery.types import Message, Role, ToolCall, is_list, is_object
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -42,8 +42,10 @@ def by_turns(
         if len(row) > 1 and any(name in row for name in others):
             return False
         expected = asks
-        for message in messages:
-            if type(message) is not dict or len(message) != 2:
+        role: Any = None
+        for message in cast("list[Any]", messages):
+            kind = type(message)  # pyright: ignore[reportUnknownVariableType]
+            if kind is not dict or len(message) != 2:
                 return False
             role, text = message.get(role_key), message.get(text_key)
             if type(text) is not str or not text or text.isspace():
@@ -53,7 +55,7 @@ def by_turns(
                     continue
                 return False
             expected = answers if expected is asks else asks
-        return expected is asks and role == answers
+        return expected is asks and bool(role == answers)
 
     return test
 
@@ -107,7 +109,7 @@ def listed(value: Any, column: str) -> list[Any]:
             say("field {field} is null", field=column),
             say("Write the messages, or remove the row."),
         )
-    if not isinstance(value, list):
+    if not is_list(value):
         raise RowProblem(
             "E304",
             column,
@@ -130,7 +132,7 @@ def weight(message: dict[str, Any], where: str) -> bool | None:
         value = message.get(key)
         if value is None:
             continue
-        if value in (0, 1) and isinstance(value, bool | int | float):
+        if isinstance(value, bool | int | float) and value in (0, 1):
             return bool(value)
         raise RowProblem(
             "E304",
@@ -165,9 +167,9 @@ def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
                 say("Write a JSON list of tools, or leave {field} out.", field=column),
                 column=column_number,
             ) from error
-    if isinstance(value, dict):
+    if is_object(value):
         value = [value]
-    if not isinstance(value, list) or any(not isinstance(tool, dict) for tool in value):
+    if not is_list(value) or any(not is_object(tool) for tool in value):
         raise RowProblem(
             "E411",
             column,
@@ -187,8 +189,8 @@ def tool_call(value: Any, where: str) -> ToolCall:
     Raises:
         RowProblem: E412 not an object with a name, or arguments that are not a JSON object.
     """
-    call = value.get("function", value) if isinstance(value, dict) else value
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not call["name"]:
+    call: Any = value.get("function", value) if is_object(value) else value
+    if not is_object(call) or not isinstance(call.get("name"), str) or not call["name"]:
         raise RowProblem(
             "E412",
             where,
@@ -199,10 +201,10 @@ def tool_call(value: Any, where: str) -> ToolCall:
             ),
             say('Write it as {"name": ..., "arguments": {...}}.'),
         )
-    arguments = call.get("arguments", {})
+    arguments: Any = call.get("arguments", {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
+            arguments = json.loads(arguments) if arguments.strip() else dict[str, Any]()
         except (ValueError, RecursionError) as error:
             raise RowProblem(
                 "E412",
@@ -215,8 +217,8 @@ def tool_call(value: Any, where: str) -> ToolCall:
                 say("Write the arguments as a JSON object."),
             ) from error
     if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, dict):
+        arguments = dict[str, Any]()
+    if not is_object(arguments):
         raise RowProblem(
             "E412",
             f"{where}.arguments",
@@ -227,7 +229,7 @@ def tool_call(value: Any, where: str) -> ToolCall:
             ),
             say("Write the arguments as a JSON object."),
         )
-    identifier = value.get("id") if isinstance(value, dict) else None
+    identifier = value.get("id") if is_object(value) else None
     return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
 
 
@@ -314,7 +316,7 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
                 say("Add the tool message that answers it."),
             )
         if message.role == "assistant":
-            waiting = [cast(str, call.id) for call in message.tool_calls if call.id is not None]
+            waiting = [call.id for call in message.tool_calls if call.id is not None]
             follower = messages[i + 1] if i + 1 < len(messages) else None
             if follower is None or (follower.role == "tool" and follower.tool_call_id is None):
                 waiting = []
@@ -339,7 +341,7 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
     Raises:
         RowProblem: E304 it is something else.
     """
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise RowProblem(
             "E304",
             where,

@@ -18,7 +18,7 @@ from tunery.data.formats.messages import (
     weight,
 )
 from tunery.data.problems import RowProblem, say, show
-from tunery.types import Conversation, Message, RowRef
+from tunery.types import Conversation, Message, RowRef, is_list, is_object
 
 
 class OpenAI(Columns):
@@ -63,8 +63,8 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
     if "role" not in message:
         raise _absent(f"{where}.role")
     role = role_of(message["role"], f"{where}.role", options)
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
+    calls: Any = message.get("tool_calls") or []
+    if not is_list(calls):
         raise RowProblem(
             "E304",
             f"{where}.tool_calls",
@@ -94,7 +94,7 @@ def _content(
 ) -> str:
     place = f"{where}.content"
     value = message.get("content")
-    if isinstance(value, list):
+    if is_list(value):
         value = _joined(value, place)
     if empty_is_fine:
         if value is None:
@@ -110,7 +110,7 @@ def _joined(parts: list[Any], place: str) -> str:
     """The text of a list of content parts."""
     texts: list[str] = []
     for i, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, dict) else None
+        kind = part.get("type") if is_object(part) else None
         if isinstance(part, str):
             texts.append(part)
         elif kind == "text" and isinstance(part.get("text"), str):

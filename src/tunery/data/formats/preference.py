@@ -15,7 +15,7 @@ from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_t
 from tunery.data.formats.messages import listed, merged, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import Conversation, Message, Pair, RowRef
+from tunery.types import Conversation, Message, Pair, RowRef, is_list, is_object
 
 HUMAN = "\n\nHuman:"
 
@@ -105,9 +105,9 @@ class Preference(Columns):
     def _side(self, raw: Row, name: str, options: RowOptions) -> list[Message]:
         column = options.column(name)
         value: Any = self.value(raw, name, options)
-        if isinstance(value, dict):
+        if is_object(value):
             value = [value]
-        if not isinstance(value, list):
+        if not is_list(value):
             return [Message("assistant", text(value, column, options))]
         side = read_any(listed(value, column), column, options)
         side = merged(side) if options.merge_same_role else side
@@ -126,7 +126,7 @@ class Preference(Columns):
         """The prompt's messages as their own column gives them; none where there is none."""
         tools = tool_list(raw.get(options.column("tools")), options.column("tools"))
         outer = raw.get(options.column("input"))
-        if isinstance(outer, dict) and "messages" in outer:
+        if is_object(outer) and "messages" in outer:
             column = f"{options.column('input')}.messages"
             tools = tools or tool_list(outer.get("tools"), f"{options.column('input')}.tools")
             return self._messages(outer["messages"], column, options), tools
@@ -138,7 +138,7 @@ class Preference(Columns):
             column = options.column(name)
             if column in raw and column not in taken:
                 value = raw[column]
-                if isinstance(value, list):
+                if is_list(value):
                     return self._messages(value, column, options), tools
                 return [Message("user", text(value, column, options))], tools
         return [], tools
@@ -191,8 +191,8 @@ class Preference(Columns):
 
 def _is_whole(value: Any) -> bool:
     """Whether an answer's column holds a conversation with its prompt, in OpenAI's words."""
-    first = value[0] if isinstance(value, list) and value else None
-    return isinstance(first, dict) and first.get("role") in ("system", "developer", "user")
+    first = value[0] if is_list(value) and value else None
+    return is_object(first) and first.get("role") in ("system", "developer", "user")
 
 
 def _shared(chosen: list[Message], rejected: list[Message], names: tuple[str, str]) -> int:

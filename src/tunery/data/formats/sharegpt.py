@@ -20,7 +20,7 @@ from tunery.data.formats.messages import (
 )
 from tunery.data.formats.openai import read_messages
 from tunery.data.problems import RowProblem, say
-from tunery.types import Conversation, Message, RowRef, ToolCall
+from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object
 
 TAG_ROLES = {
     "user_tag": "user",
@@ -55,7 +55,7 @@ class ShareGPT(Columns):
         column, system = options.column("conversations"), options.column("system")
         value = parsed(self.value(raw, "conversations", options), column, options)
         turns = listed(value, column)
-        first = turns[0] if isinstance(turns[0], dict) else {}
+        first: dict[str, Any] = turns[0] if is_object(turns[0]) else {}
         tags = options.tags
         if "role" in first and tags.get("role_tag", "from") not in first:
             messages = read_messages(turns, column, options)
@@ -81,7 +81,7 @@ def read_turns(values: list[Any], column: str, options: RowOptions) -> list[Mess
 
 def read_any(values: list[Any], column: str, options: RowOptions) -> list[Message]:
     """Read turns or messages, whichever the first one is."""
-    first = values[0] if isinstance(values[0], dict) else {}
+    first: dict[str, Any] = values[0] if is_object(values[0]) else {}
     if options.tags.get("role_tag", "from") in first:
         return read_turns(values, column, options)
     return read_messages(values, column, options)
@@ -128,5 +128,5 @@ def _calls(content: str, place: str) -> tuple[ToolCall, ...]:
             say("field {field}: not JSON (column {n})", field=place, n=getattr(error, "colno", 1)),
             say('Write it as {"name": ..., "arguments": {...}}.'),
         ) from error
-    calls = value if isinstance(value, list) else [value]
+    calls = value if is_list(value) else [value]
     return tuple(tool_call(call, place) for call in calls)

@@ -23,7 +23,7 @@ class RenderedGroup:
     """
 
     rows: tuple[Rendered, ...]
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

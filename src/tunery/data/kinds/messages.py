@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunery.types import Message, ToolCall
+from tunery.types import Message, ToolCall, is_list, is_object
 
 Change = Callable[[str], str]
 
@@ -69,9 +69,9 @@ def _changed_call(call: ToolCall, change: Change) -> ToolCall:
     def walk(value: object) -> object:
         if isinstance(value, str):
             return change(value)
-        if isinstance(value, list):
+        if is_list(value):
             return [walk(item) for item in value]
-        if isinstance(value, dict):
+        if is_object(value):
             return {key: walk(item) for key, item in value.items()}
         return value
 
@@ -81,9 +81,9 @@ def _changed_call(call: ToolCall, change: Change) -> ToolCall:
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, list):
+    elif is_list(value):
         for item in value:
             yield from _strings(item)
-    elif isinstance(value, dict):
+    elif is_object(value):
         for item in value.values():
             yield from _strings(item)

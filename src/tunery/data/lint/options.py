@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunery.data.formats.base import RowOptions
 from tunery.data.sources.base import ReadOptions
+from tunery.types import is_list
 
 if TYPE_CHECKING:
     from tunery.config.data import DataConfig
@@ -27,17 +28,17 @@ class CheckOptions:
     """
 
     format: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
     encoding: str = "utf-8"
     records_at: str | None = None
     header: bool = True
-    role_map: Mapping[str, str] = field(default_factory=dict)
-    parse: Mapping[str, str] = field(default_factory=dict)
-    coerce: Mapping[str, str] = field(default_factory=dict)
+    role_map: Mapping[str, str] = field(default_factory=dict[str, str])
+    parse: Mapping[str, str] = field(default_factory=dict[str, str])
+    coerce: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_empty: tuple[str, ...] = ()
     merge_same_role: bool = False
     deduplicate: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
     accept: tuple[str, ...] = ()
     progress: Callable[[int, int, int], None] | None = None
     wanted: str | None = None
@@ -75,7 +76,7 @@ class CheckOptions:
             return self
         default = CheckOptions()
         kept = {
-            key: tuple(value) if isinstance(value, list) else value
+            key: tuple(value) if is_list(value) else value
             for key, value in dataset.reading.items()
             if hasattr(self, key) and getattr(self, key) == getattr(default, key)
         }

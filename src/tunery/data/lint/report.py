@@ -17,7 +17,7 @@ class Group:
 
     code: str
     count: int = 0
-    examples: list[Problem] = field(default_factory=list)
+    examples: list[Problem] = field(default_factory=list[Problem])
 
 
 @dataclass(slots=True)
@@ -43,10 +43,10 @@ class Report:
     bad: int = 0
     duplicates: int = 0
     files: int = 0
-    groups: dict[str, Group] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])
     broken_files: int = 0
     unfilled: bool = False
-    tags: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict[str, int])
     kind: str | None = None
 
     def add(self, problem: Problem, count: int = 1) -> None:

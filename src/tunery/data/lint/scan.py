@@ -31,7 +31,7 @@ class Scan:
     """What one pass leaves behind: the report, and where each usable row stands."""
 
     report: Report
-    files: list[FileRows] = field(default_factory=list)
+    files: list[FileRows] = field(default_factory=list[FileRows])
     options: RowOptions = field(default_factory=RowOptions)
     format: Format | None = None
 

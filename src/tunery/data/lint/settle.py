@@ -14,6 +14,7 @@ from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
+from tunery.types import is_object
 
 ASKED = ("instruction", "input", "prompt", "system", "tools")
 
@@ -35,7 +36,7 @@ class Settled:
     format: Format | None
     options: RowOptions
     file: str
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list[Problem])
     hopeless: bool = False
     used: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
@@ -50,7 +51,7 @@ def settle(
     check: CheckOptions,
 ) -> Settled:
     """Choose the format and adapt the columns; problems say what does not fit."""
-    sample = [row for row in rows if isinstance(row, dict)][:SAMPLE_ROWS]
+    sample = [row for row in rows if is_object(row)][:SAMPLE_ROWS]
     name = check.format or dataset.format
     settled = Settled(None, options, source.name, escaped=source.columns is None)
     if name is None:

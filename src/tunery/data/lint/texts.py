@@ -12,6 +12,7 @@ from typing import Any
 
 from tunery.data.problems import SECRETS, Phrase, character_name, say
 from tunery.data.variables import PLACEHOLDER
+from tunery.types import is_list, is_object
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 INVISIBLE = re.compile(
@@ -80,7 +81,7 @@ def joined(rows: Sequence[Any]) -> str:
     """All strings of rows in one piece."""
     parts: list[str] = []
     for row in rows:
-        if isinstance(row, dict):
+        if is_object(row):
             for value in row.values():
                 if type(value) is str:
                     parts.append(value)
@@ -93,10 +94,10 @@ def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Every string in a value with the path of its field."""
     if isinstance(value, str):
         yield path, value
-    elif isinstance(value, list):
+    elif is_list(value):
         for i, item in enumerate(value):
             yield from strings(item, f"{path}[{i}]")
-    elif isinstance(value, dict):
+    elif is_object(value):
         for key, item in value.items():
             yield from strings(item, f"{path}.{key}" if path else str(key))
 

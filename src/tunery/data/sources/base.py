@@ -68,7 +68,7 @@ class ReadOptions:
 class Notes:
     """What a source met that is accepted and said (N110 and its kin), and warnings of a file."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list[Problem])
 
 
 class FileSource(Protocol):

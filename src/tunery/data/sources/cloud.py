@@ -1,5 +1,8 @@
 """Datasets in object stores (s3://, gs://) through fsspec: copied into the cache once, by ETag."""
 
+# fsspec and botocore have no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,9 @@
 """Parquet and Arrow files: read a row group at a time; pyarrow is imported when one is read."""
 
+# pyarrow has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+from tunery.types import is_list
+
 MAX_INTEGER_DIGITS = 19
 Scan = Callable[[str, int], tuple[Any, int]]
 
@@ -73,7 +75,7 @@ def _walk(value: Any, found: list[tuple[str, Any, Any]]) -> None:
                 return
             seen[key] = item
             _walk(item, found)
-    elif isinstance(value, list):
+    elif is_list(value):
         for item in value:
             _walk(item, found)
 

@@ -23,6 +23,7 @@ from tunery.data.dataset import SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.errors import DataError
 from tunery.i18n import t
+from tunery.types import is_list, is_mapping
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 SPLITS = {
@@ -115,7 +116,10 @@ def cache_folder() -> Path:
 
 
 def _fetch(dataset: Dataset) -> Dataset:
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import (
+        HfApi,
+        hf_hub_download,  # pyright: ignore[reportUnknownVariableType]
+    )
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 
     if not sys.stderr.isatty() and not are_progress_bars_disabled():
@@ -248,7 +252,7 @@ def _by_card(
         known = [str(each.get("split")) for each in files]
         for each in files:
             if each.get("split") == split:
-                patterns = each["path"] if isinstance(each["path"], list) else [each["path"]]
+                patterns = each["path"] if is_list(each["path"]) else [each["path"]]
                 found = [n for n in rows if any(_matches(n, str(p)) for p in patterns)]
                 if found:
                     return found
@@ -302,7 +306,7 @@ def _canonical(split: str) -> str:
 
 def _configs(card: Any) -> list[Mapping[str, Any]]:
     configs = card.get("configs") if card is not None else None
-    return [c for c in configs if isinstance(c, Mapping)] if isinstance(configs, list) else []
+    return [c for c in configs if is_mapping(c)] if is_list(configs) else []
 
 
 def _scripted(dataset: Dataset, api: Any, script: str) -> Problem:
@@ -357,10 +361,10 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
         DataError: Nothing was.
     """
     try:
-        entry = json.loads(_record_file(dataset).read_text(encoding="utf-8"))
+        entry: dict[str, Any] = json.loads(_record_file(dataset).read_text(encoding="utf-8"))
         files = [Path(name) for name in entry["files"]]
     except (OSError, ValueError, KeyError):
-        files = []
+        entry, files = {}, []
     if not files or not all(path.exists() for path in files):
         raise DataError(
             t("{name}: it is not on this machine yet, and {why}.", name=dataset.name, why=why),

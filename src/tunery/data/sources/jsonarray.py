@@ -13,8 +13,9 @@ from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.problems import show as show_value
 from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
 from tunery.data.sources.decode import Decoder
-from tunery.data.sources.jsonlines import OutOfRange, _short, not_utf8
+from tunery.data.sources.jsonlines import OutOfRange, not_utf8, shortened
 from tunery.data.sources.syntax import syntax_problem
+from tunery.types import is_object
 
 SPACE = re.compile(r"[ \t\r\n]*")
 BATCH_ROWS = 2_000
@@ -231,7 +232,7 @@ class ArrayFile:
 
     def _judged(self, value: Any, text: str, record: int, line: int) -> Any:
         """Replace a value that is no usable row by its problem."""
-        if not isinstance(value, dict):
+        if not is_object(value):
             what = (
                 say('a string "{text}"', text=visible(value, 60))
                 if isinstance(value, str)
@@ -259,8 +260,8 @@ class ArrayFile:
                     say(
                         "key {key} appears twice ({first}, {second})",
                         key=visible(key, 40),
-                        first=_short(first),
-                        second=_short(second),
+                        first=shortened(first),
+                        second=shortened(second),
                     ),
                     say("Keep the one that is meant."),
                     line=line,

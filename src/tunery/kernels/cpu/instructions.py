@@ -108,7 +108,7 @@ def tile(rows: int, units: int) -> Callable[..., None]:
         weights, unit_bytes, x, x_bytes, pairs, bias, y, y_bytes = args
         add = _dot_pair if has("avx512bf16") else _multiply_twice
         begin = builder.block
-        loop, done = builder.append_basic_block("pair"), builder.append_basic_block("sums")
+        loop, done = builder.append_basic_block("two"), builder.append_basic_block("sums")
         builder.branch(loop)
         builder.position_at_end(loop)
         place = builder.phi(_I64)

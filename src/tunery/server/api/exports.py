@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from tunery import env
+from tunery.config.exporters import DEFAULT
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
@@ -52,14 +53,14 @@ class Evaluation(BaseModel):
 
 
 @router.get("/exports")
-def listing(run: str = "", to: str = "merged") -> dict[str, Any]:
+def listing(run: str = "", to: str = DEFAULT) -> dict[str, Any]:
     """The formats, a free folder for this run, the free bytes there, and earlier exports."""
     folder = export_service.suggested(run or "export", to)
     return {
         "formats": export_service.formats(),
         "folder": str(folder),
         "free_bytes": env.free_bytes(folder),
-        "jobs": [job.as_dict() for job in jobs.listing(kind="export")],
+        "jobs": export_service.listing(),
     }
 
 
@@ -96,7 +97,8 @@ def unserve(name: str) -> dict[str, Any]:
 @router.post("/evals")
 def evaluate(what: Evaluation) -> dict[str, Any]:
     """Start an evaluation; the answer is its job."""
-    wanted = Wanted(**{**what.model_dump(), "models": tuple(what.models)})
+    told: dict[str, Any] = {**what.model_dump(), "models": tuple(what.models)}
+    wanted = Wanted(**told)
     return evaluate_service.start(wanted).as_dict()
 
 

@@ -82,6 +82,7 @@ def one(name: str) -> dict[str, Any]:
     seen = runs.view(name)
     return {
         **seen.row.as_dict(),
+        "declared": [measure.as_dict() for measure in seen.declared.measures],
         "phases": [vars(phase) for phase in seen.phases],
         "checkpoints": [vars(checkpoint) for checkpoint in seen.checkpoints],
         "warnings": seen.warnings,
@@ -121,10 +122,10 @@ def curves(
     name: str,
     after: Annotated[int, Query(ge=0)] = 0,
     max_points: Annotated[int, Query(ge=4, le=20_000)] = runs.MAX_POINTS,
-    keys: str = ",".join(runs.METRIC_KEYS),
+    keys: str = "",
 ) -> dict[str, Any]:
-    """The curves after a step, at most ``max_points`` of the loss; see ``services.metrics``."""
-    wanted = [key for key in runs.METRIC_KEYS if key in keys.split(",")]
+    """The curves after a step, at most ``max_points`` of the loss; ``keys`` chooses some."""
+    wanted = [key for key in keys.split(",") if key]
     told = runs.run_log(open_run(name))
     answer = runs.metrics(told, after=after, max_points=max_points, keys=wanted)
     return {**answer, "cursor": runs.cursor_of(told, answer["seq"])}

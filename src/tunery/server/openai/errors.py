@@ -107,7 +107,7 @@ def of_tunery(error: TuneryError) -> Refused:
     match error.code:
         case "too_long":
             return invalid("messages", _too_long(error), code="context_length_exceeded")
-        case "full":
+        case "queue_full":
             seconds = error.fields.get("retry_after_seconds")
             wait = str(max(1, round(seconds))) if isinstance(seconds, int | float) else "1"
             return Refused(

@@ -17,6 +17,7 @@ from tunery.server.openai.schemas import (
     Message,
     NamedTool,
 )
+from tunery.types import is_list, is_object
 
 _TEMPLATE_OWN = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
@@ -153,7 +154,7 @@ def _text(content: Any, place: str) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
+    if not is_list(content):
         raise invalid(place, f"{place}: it must be text, or a list of parts.")
     if len(content) > limits.MAX_PARTS:
         raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are taken.")
@@ -161,10 +162,10 @@ def _text(content: Any, place: str) -> str:
 
 
 def _part(part: Any, place: str) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    match kind:
-        case "text" | "refusal" if isinstance(part.get(kind), str):
-            return part[kind]
+    given = part if is_object(part) else {}
+    match given.get("type"):
+        case "text" | "refusal" as kind if isinstance(text := given.get(kind), str):
+            return text
         case "image_url" | "input_image" | "image":
             what = "images"
         case "input_audio" | "audio" | "audio_url":
@@ -273,7 +274,7 @@ def _call_schema(request: ChatRequest) -> dict[str, Any]:
 
 
 def _one_call(function: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    arguments = {"type": "object", **(function.get("parameters") or {})}
+    arguments: dict[str, Any] = {"type": "object", **(function.get("parameters") or {})}
     if '"$ref"' in json.dumps(arguments):  # its references begin at its own root
         place = f"tool{len(definitions)}"
         definitions[place] = _moved(arguments, f"#/$defs/{place}")
@@ -287,14 +288,14 @@ def _one_call(function: Mapping[str, Any], definitions: dict[str, Any]) -> dict[
 
 
 def _moved(value: Any, root: str) -> Any:
-    if isinstance(value, dict):
+    if is_object(value):
         return {
             key: root + inner[1:]
             if key == "$ref" and isinstance(inner, str) and inner.startswith("#")
             else _moved(inner, root)
             for key, inner in value.items()
         }
-    return [_moved(item, root) for item in value] if isinstance(value, list) else value
+    return [_moved(item, root) for item in value] if is_list(value) else value
 
 
 def _check_schema(schema: Mapping[str, Any]) -> None:
@@ -315,12 +316,12 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def _references(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
+    if is_object(value):
         for key, inner in value.items():
             if key in ("$ref", "$dynamicRef", "$recursiveRef") and not isinstance(inner, dict):
                 yield inner
             yield from _references(inner)
-    elif isinstance(value, list):
+    elif is_list(value):
         for inner in value:
             yield from _references(inner)
 
@@ -371,6 +372,6 @@ def _check_length(
 def _letters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, dict):
+    if is_object(value):
         return sum(len(key) + _letters(inner) for key, inner in value.items())
-    return sum(map(_letters, value)) if isinstance(value, list) else 0
+    return sum(map(_letters, value)) if is_list(value) else 0

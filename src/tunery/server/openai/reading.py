@@ -11,6 +11,7 @@ from tunery.errors import did_you_mean
 from tunery.server.openai import limits
 from tunery.server.openai.errors import Refused, invalid
 from tunery.server.openai.schemas import IGNORED, REFUSED
+from tunery.types import is_list, is_object
 
 R = TypeVar("R", bound=BaseModel)
 _SHOWN = 80
@@ -38,7 +39,7 @@ def _object(body: bytes) -> dict[str, Any]:
         values = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise invalid(None, "The body is not JSON (UTF-8).", code="invalid_json") from None
-    if not isinstance(values, dict):
+    if not is_object(values):
         raise invalid(None, "The body must be a JSON object.", code="invalid_json")
     if len(values) > limits.MAX_FIELDS:
         raise invalid(None, f"The body has {len(values)} fields.", code="invalid_json")
@@ -82,7 +83,7 @@ def _has_half_letters(values: dict[str, Any]) -> bool:
 def _check_lists(values: dict[str, Any]) -> None:
     """Long lists are refused by their length, before what they hold is looked at."""
     for key, most in (("messages", limits.MAX_MESSAGES), ("tools", limits.MAX_TOOLS)):
-        if isinstance(found := values.get(key), list) and len(found) > most:
+        if is_list(found := values.get(key)) and len(found) > most:
             raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
 
 

@@ -55,7 +55,9 @@ class State:
     metrics: Metrics = field(default_factory=Metrics)
     rate: limits.Rate = field(default_factory=limits.Rate)
     num_open: int = 0
-    targets: dict[str, tuple[Target, float]] = field(default_factory=dict)
+    targets: dict[str, tuple[Target, float]] = field(
+        default_factory=dict[str, tuple[Target, float]]
+    )
 
 
 class _Route(APIRoute):
@@ -173,8 +175,10 @@ class _Work:
     asked: Sequence[GenerateRequest]
     make: Callable[[Started, int, int], Choice]
     usage: Usage = field(default_factory=Usage)
-    choices: dict[tuple[int, int], Choice] = field(default_factory=dict)
-    sources: list[AsyncGenerator[EngineEvent]] = field(default_factory=list)
+    choices: dict[tuple[int, int], Choice] = field(default_factory=dict[tuple[int, int], Choice])
+    sources: list[AsyncGenerator[EngineEvent]] = field(
+        default_factory=list[AsyncGenerator[EngineEvent]]
+    )
 
     async def begin(self) -> None:
         """Start every prompt; what an engine refuses is refused here."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunery.server.openai import limits
+from tunery.types import is_list
 
 IGNORED = frozenset(
     {
@@ -202,8 +203,8 @@ class CompletionRequest(_Request):
     @field_validator("prompt", mode="before")
     @classmethod
     def _prompt_is_text(cls, value: Any) -> Any:
-        prompts = [value] if isinstance(value, str) else value
-        if not isinstance(prompts, list) or not prompts:
+        prompts: Any = [value] if isinstance(value, str) else value
+        if not is_list(prompts) or not prompts:
             raise ValueError("it must be text, or a list of texts")
         if len(prompts) > limits.MAX_PROMPTS:
             raise ValueError(f"at most {limits.MAX_PROMPTS} prompts at once")

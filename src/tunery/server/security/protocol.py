@@ -73,7 +73,7 @@ class LimitedProtocol(H11Protocol):
         self._entered = self.open.enter(self._address)
         self._since = self.loop.time()
         self._received = 0
-        self._waits_for = ""
+        self._waits_for: str = ""
         self._stalled: float | None = None
         self._pause = min(CHECK_SECONDS, self.limits.header_seconds / 4)
         self._timer: asyncio.TimerHandle | None = None

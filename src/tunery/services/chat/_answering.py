@@ -191,6 +191,8 @@ class _Heard:
                 self._facts["forgot"] = event["count"]
             case "started" | "ended":
                 self._facts |= {key: value for key, value in event.items() if key != "kind"}
+            case _:
+                pass
 
     def answer(self) -> Answer:
         thought = {"thought": self._thought} if self._thought else {}

@@ -114,7 +114,9 @@ class Room:
     dtype: str = "auto"
     progress: Progress | None = None
     told: Told = lambda text: None
-    _engines: dict[tuple[Path, str], Engine] = field(default_factory=dict)
+    _engines: dict[tuple[Path, str], Engine] = field(
+        default_factory=dict[tuple[Path, str], "Engine"]
+    )
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
         """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
@@ -189,7 +191,7 @@ class Chat:
     name: str
     against: str | None = None
     settings: Settings = field(default_factory=Settings)
-    speakers: list[Speaker] = field(default_factory=list)
+    speakers: list[Speaker] = field(default_factory=list["Speaker"])
 
     def find(self) -> tuple[Resolved, Resolved | None]:
         """Find everyone on this machine or fetch them; nothing is loaded yet.

@@ -22,6 +22,7 @@ from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
 from tunery.state import prefs
+from tunery.types import is_list, is_object
 
 KEY = "served"
 _PARTS = ("adapter", "model", "checkpoints")
@@ -181,8 +182,6 @@ def _template_in(folder: Path, changed: int) -> str:
         named = files.read_json(folder / "tokenizer_config.json").get("chat_template")
     except TuneryError:
         return own
-    entries = (
-        [entry for entry in named if isinstance(entry, dict)] if isinstance(named, list) else []
-    )
+    entries = [entry for entry in named if is_object(entry)] if is_list(named) else []
     more = [str(entry.get("template")) for entry in entries if entry.get("name") == "tool_use"]
     return "\n".join([own, *more])

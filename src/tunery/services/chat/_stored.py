@@ -64,9 +64,10 @@ class ChatSettings:
         return made
 
     def check(self) -> None:
-        """Refuse what no engine takes."""
+        """Refuse what no engine takes; a value may come from anywhere and be of any type."""
         if not 1 <= len(self.columns) <= MAX_COLUMNS or not all(
-            isinstance(name, str) and name.strip() for name in self.columns
+            isinstance(name, str) and name.strip()  # pyright: ignore[reportUnnecessaryIsInstance]
+            for name in self.columns
         ):
             raise _bad("columns", t("one to {most} models can answer", most=MAX_COLUMNS))
         for name, low, high, whole in _BOUNDS:
@@ -75,7 +76,8 @@ class ChatSettings:
             if not fits or isinstance(value, bool) or not low <= value <= high:
                 text = t("it must be {low} to {high}, got {value}", low=low, high=high, value=value)
                 raise _bad(name, text)
-        if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:
+        is_text = isinstance(self.system, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_text or len(self.system) > MAX_TEXT:
             raise _bad("system", t("it must be text of at most {most} characters", most=MAX_TEXT))
 
 
@@ -99,7 +101,7 @@ class Answer:
     """
 
     text: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

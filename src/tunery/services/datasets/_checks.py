@@ -26,6 +26,7 @@ from tunery.jobs import start as jobs
 from tunery.jobs.process import Handle
 from tunery.services.datasets import _named
 from tunery.services.datasets._rows import each_row, is_light, located, strings
+from tunery.types import is_list, is_mapping
 
 LANGUAGE_ROWS = 20_000
 MIXED_SHARE = 0.3
@@ -160,9 +161,9 @@ def _language(row: Any) -> str:
 
 def _said(value: Any) -> Any:
     """A row without the names of who speaks, which are English everywhere."""
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {key: _said(item) for key, item in value.items() if key not in ("role", "from")}
-    if isinstance(value, list):
+    if is_list(value):
         return [_said(item) for item in value]
     return value
 
@@ -214,7 +215,7 @@ def _phrase(stored: list[Any]) -> Phrase:
     template, values = stored
     return Phrase(
         template,
-        {key: _phrase(v) if isinstance(v, list) else v for key, v in values.items()},
+        {key: _phrase(v) if is_list(v) else v for key, v in values.items()},
     )
 
 

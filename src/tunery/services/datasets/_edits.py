@@ -26,6 +26,7 @@ from tunery.i18n import t
 from tunery.runs.store import list_runs
 from tunery.services.datasets import _copies, _named
 from tunery.services.datasets._rows import Raw, each_row, located, plain, size_bytes, strings
+from tunery.types import is_list, is_mapping
 
 MAX_EDITED_BYTES = 256 * 1024 * 1024
 MAX_TEXT = 1_000_000
@@ -221,7 +222,7 @@ def _by_row(changes: Sequence[Mapping[str, Any]]) -> _Wanted:
                 wanted.texts.setdefault(row, []).append((path, text))
             case {"row": int(row), "delete": True} if row > 0:
                 wanted.deleted.add(row)
-            case {"after": int(row), "values": dict(values)} if row >= 0 and values:
+            case {"after": int(row), "values": {**values}} if row >= 0 and values:
                 wanted.added.setdefault(row, []).append(values)
             case _:
                 raise DataError(
@@ -234,7 +235,7 @@ def _by_row(changes: Sequence[Mapping[str, Any]]) -> _Wanted:
 
 
 def _changed(raw: Raw, texts: Sequence[tuple[list[Any], str]]) -> Any:
-    values: Any = plain(raw.row) if isinstance(raw.row, Mapping) else {}
+    values: Any = plain(raw.row) if is_mapping(raw.row) else {}
     for path, text in texts:
         inner = values
         try:
@@ -260,8 +261,8 @@ def _changed(raw: Raw, texts: Sequence[tuple[list[Any], str]]) -> Any:
 def _filled(value: Any, values: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return fill(value, values)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {key: _filled(item, values) for key, item in value.items()}
-    if isinstance(value, list):
+    if is_list(value):
         return [_filled(item, values) for item in value]
     return value

@@ -8,9 +8,12 @@ from typing import Any
 
 from tunery.chat import builtin
 from tunery.config.data import DataConfig
+from tunery.config.methods import METHODS
 from tunery.data.catalog import BUILTIN, find
+from tunery.data.formats import FORMATS
+from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.registered import registered
-from tunery.errors import DataError, unknown_name
+from tunery.errors import DataError, TuneryError, unknown_name
 from tunery.i18n import t, translated
 from tunery.runs.store import list_runs
 from tunery.services import machine, models
@@ -64,7 +67,7 @@ def overview() -> list[dict[str, Any]]:
     for entry in _named.listing():
         name = entry["name"]
         check = _checks.latest(name)
-        statistics = (check or {}).get("statistics") or {}
+        statistics: dict[str, Any] = (check or {}).get("statistics") or {}
         found.append(
             {
                 **_plain(entry),
@@ -138,6 +141,27 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
 def model_names() -> list[str]:
     """Models here that have a name and are whole, the demo model first."""
     return [each["name"] for each in models.listing() if each["ok"]] or ["demo"]
+
+
+def method_for(name: str, current: str) -> str:
+    """The method to choose for a dataset; empty where the current one can learn from its rows.
+
+    Args:
+        name: A dataset whose format is known.
+        current: ``method.type`` so far; empty for the default.
+    """
+    try:
+        known = find(name).format
+    except TuneryError:
+        return ""  # said under the field of the datasets
+    if known is None:
+        return ""
+    kind = row_kind_of(FORMATS.get(known).makes)
+    methods = {each.model_fields["type"].default: each for each in METHODS}
+    wanted = methods.get(current, METHODS[0]).rows
+    if fits(row_kind_named(wanted), kind) is None:
+        return ""
+    return next((each for each, method in methods.items() if method.rows == kind.name), "")
 
 
 def template_names() -> list[str]:

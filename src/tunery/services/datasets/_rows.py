@@ -12,7 +12,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
@@ -24,6 +24,7 @@ from tunery.data.sources.base import Bad, Batch, FileSource, Lines
 from tunery.data.sources.probe import probe
 from tunery.data.sources.remote import fetch
 from tunery.i18n import t
+from tunery.types import is_mapping
 
 COLUMNAR = (".parquet", ".arrow")
 LIGHT_BYTES = 8 * 1024 * 1024
@@ -179,10 +180,10 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item) for item in cast("list[Any]", value)]
     return str(value)
 
 
@@ -190,11 +191,11 @@ def strings(value: Any) -> Iterator[str]:
     """Every text inside a value."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
+    elif is_mapping(value):
         for item in value.values():
             yield from strings(item)
     elif isinstance(value, list | tuple):
-        for item in value:
+        for item in cast("list[Any]", value):
             yield from strings(item)
 
 
@@ -309,7 +310,7 @@ class _Reader:
             value = file.source.load(file.starts[at])
         except (OSError, ValueError, LookupError, StopIteration, RecursionError) as error:
             return row | {"problem": t("This row cannot be read: {why}", why=error), "raw": ""}
-        if not isinstance(value, Mapping):
+        if not is_mapping(value):
             return row | {
                 "problem": t("This row is no object."),
                 "raw": str(value)[:RAW_CHARACTERS],

@@ -93,7 +93,8 @@ def evaluate_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
         ``models`` (name, loss, perplexity, num_tokens, rouge_l, exact) and ``rows`` (prompt,
         expected, losses, answers, scores by model), the worst first.
     """
-    wanted = Wanted(**{**arguments, "models": tuple(arguments["models"])})
+    told: dict[str, Any] = {**arguments, "models": tuple(arguments["models"])}
+    wanted = Wanted(**told)
     examples, config = _rows(wanted)
     if not examples:
         raise DataError(
@@ -126,7 +127,7 @@ def as_csv(result: dict[str, Any]) -> str:
     columns = [f"{kind} {name}" for name in names for kind in ("loss", "answer", "rouge_l")]
     writer.writerow(["prompt", "expected", *columns])
     for row in result["rows"]:
-        cells = []
+        cells: list[str] = []
         for name in names:
             score = row["scores"].get(name, {}).get("rouge_l", "")
             cells += [row["losses"].get(name, ""), _inert(row["answers"].get(name, "")), score]

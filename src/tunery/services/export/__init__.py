@@ -8,10 +8,17 @@ from tunery.services._face import names_of
 
 if TYPE_CHECKING:
     from tunery.services.export._exporting import Exported, export
-    from tunery.services.export._jobs import export_job, exports_dir, formats, start, suggested
+    from tunery.services.export._jobs import (
+        export_job,
+        exports_dir,
+        formats,
+        listing,
+        start,
+        suggested,
+    )
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "Exported", "export", "export_job", "exports_dir", "formats", "start", "suggested",
+    "Exported", "export", "export_job", "exports_dir", "formats", "listing", "start", "suggested",
 ]  # fmt: skip

@@ -12,13 +12,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunery import __version__, env
+from tunery.config.base import tag
+from tunery.config.exporters import ExporterKind, exporter
 from tunery.errors import ExportError
 from tunery.export.order import Order
 from tunery.i18n import t
@@ -26,16 +28,12 @@ from tunery.models import files, hubcache
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
-from tunery.registry import Registry
 from tunery.runs import manifest
 from tunery.services.chat import trained_with
 from tunery.workers.folder import fsync_dir
 
 REPORT = "tunery_export.json"
 SPARE_BYTES = 64 << 20
-FORMATS: Registry[Any] = Registry("export format")
-FORMATS.add("adapter", "tunery.export.adapter:write")
-FORMATS.add("merged", "tunery.export.merged:write")
 DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _STORED = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -76,7 +74,7 @@ def export(
     Args:
         name: The run, ``RUN@step-00000100``, checkpoint or adapter.
         folder: Where to; absent or empty.
-        to: A name in ``FORMATS``.
+        to: The ``type`` of an exporter.
         force: Replace an earlier export that lies there.
         dtype: Type of the numbers written, ``fp32`` or ``bf16``; ``auto`` is that of the training.
         device: Where the comparison runs.
@@ -88,13 +86,12 @@ def export(
         ModelError: No such run, or it has no weights yet.
         ExportError: It cannot be written there, or what was written is not what was trained.
     """
-    if to not in FORMATS:
-        FORMATS.get(to)  # raises, with the nearest name
+    kind = exporter(to)
     folder = folder.expanduser().resolve()
     check_target(folder, force=force)
     found = ensure(name, progress=progress)
-    order = make_order(found, to=to, dtype=dtype, device=device)
-    check_disk(folder, expected_bytes(found, order, to=to))
+    order = make_order(found, kind, dtype=dtype, device=device)
+    check_disk(folder, expected_bytes(found, order, kind))
     with staged(folder, force=force) as staging:
         stage(t("loading {name} and asking it {count} questions", name=name, count=20))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -105,8 +102,8 @@ def export(
         quiet()
         trained = Trained(order)
         stage(t("writing, and comparing what was written with what was trained"))
-        parity = FORMATS.get(to)(trained, staging)
-        report = _report(found, order, to, staging, parity.as_dict(), trained)
+        parity = kind.make(trained, staging)
+        report = _report(found, order, kind, staging, parity.as_dict(), trained)
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
         (staging / REPORT).write_text(text, encoding="utf-8")
         _open_to_readers(staging)
@@ -114,7 +111,7 @@ def export(
     return Exported(folder, report)
 
 
-def make_order(found: Resolved, *, to: str, dtype: str, device: str) -> Order:
+def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) -> Order:
     """Decide what an export is made of.
 
     Raises:
@@ -127,12 +124,7 @@ def make_order(found: Resolved, *, to: str, dtype: str, device: str) -> Order:
               name=found.name),
             fix=t("Name a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
         )  # fmt: skip
-    if found.base is None and to == "adapter":
-        raise ExportError(
-            t("{name}: its weights were trained themselves, so there is no adapter.",
-              name=found.name),
-            fix=t("Write the whole model: --to merged"),
-        )  # fmt: skip
+    kind.check(found.name, has_adapter=found.base is not None)
     if (found.path.parent / manifest.FILE_NAME).is_file():
         manifest.verify(found.path.parent)
     config = trained_with(found)
@@ -154,12 +146,11 @@ def make_order(found: Resolved, *, to: str, dtype: str, device: str) -> Order:
     )
 
 
-def expected_bytes(found: Resolved, order: Order, *, to: str) -> int:
+def expected_bytes(found: Resolved, order: Order, kind: ExporterKind) -> int:
     """Bytes that an export will take, a little on the safe side."""
-    if to == "adapter" or found.base is None:
-        return found.size_bytes + SPARE_BYTES
     width = DTYPE_BYTES.get(order.dtype, 4)
-    return (found.base.num_parameters or 0) * width + SPARE_BYTES
+    whole = (found.base.num_parameters or 0) * width if found.base else found.size_bytes
+    return kind.size_bytes(found.size_bytes, whole) + SPARE_BYTES
 
 
 def check_target(folder: Path, *, force: bool) -> None:
@@ -215,7 +206,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def staged(folder: Path, *, force: bool) -> Iterator[Path]:
+def staged(folder: Path, *, force: bool) -> Generator[Path]:
     """Give a sibling folder's name to write; put it in place if all went well, else remove it.
 
     A kill at any moment leaves ``folder`` whole or absent; what a killed export left beside it is
@@ -328,7 +319,12 @@ def _open_to_readers(staging: Path) -> None:
 
 
 def _report(
-    found: Resolved, order: Order, to: str, staging: Path, parity: dict[str, Any], trained: Any
+    found: Resolved,
+    order: Order,
+    kind: ExporterKind,
+    staging: Path,
+    parity: dict[str, Any],
+    trained: Any,
 ) -> dict[str, Any]:
     listed = [
         {"name": path.relative_to(staging).as_posix(), **_facts(path)}
@@ -336,7 +332,7 @@ def _report(
         if path.is_file()
     ]
     return {
-        "format": to,
+        "format": tag(type(kind)),
         "source": found.name,
         "why": found.why,
         "base": order.base_name,

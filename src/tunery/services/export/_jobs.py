@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.config.base import tag
+from tunery.config.exporters import EXPORTERS, exporter
 from tunery.errors import DataError
 from tunery.i18n import t, translated
+from tunery.jobs import folder as folder_jobs
 from tunery.jobs import start as jobs
 from tunery.jobs.folder import Job
 from tunery.jobs.process import Handle
@@ -23,10 +26,22 @@ def exports_dir() -> Path:
 
 
 def formats() -> list[dict[str, str]]:
-    """Every export format with a sentence for people; a new one appears by its name."""
-    return [
-        {"name": name, "label": _label(name), "help": _help(name)} for name in _exporting.FORMATS
-    ]
+    """Every export format with a sentence for people."""
+    return [kind().shown() for kind in EXPORTERS]
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every export, the newest first, with ``code``: Python that opens what it wrote."""
+    return [{**job.as_dict(), "code": _code(job)} for job in folder_jobs.listing(kind="export")]
+
+
+def _code(job: Job) -> str:
+    report = (job.result or {}).get("report")
+    kinds = {tag(kind): kind for kind in EXPORTERS}
+    if job.result is None or report is None or report["format"] not in kinds:
+        return ""
+    code = kinds[report["format"]].code
+    return code.format(folder=job.result["folder"], base=report["base"])
 
 
 def suggested(run: str, to: str) -> Path:
@@ -47,14 +62,13 @@ def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool =
         ModelError: No such run, or it has no weights yet.
         ExportError: It cannot be written there.
     """
-    if to not in _exporting.FORMATS:
-        _exporting.FORMATS.get(to)
+    kind = exporter(to)
     _exporting.check_target(folder, force=force)
     found = resolve(run)
-    order = _exporting.make_order(found, to=to, dtype=dtype, device="auto")
-    _exporting.check_disk(folder, _exporting.expected_bytes(found, order, to=to))
+    order = _exporting.make_order(found, kind, dtype=dtype, device="auto")
+    _exporting.check_disk(folder, _exporting.expected_bytes(found, order, kind))
     arguments = {"run": run, "folder": str(folder), "to": to, "dtype": dtype, "force": force}
-    return jobs.start("export", arguments, f"{run} · {_label(to)}")
+    return jobs.start("export", arguments, f"{run} · {translated(kind.label)}")
 
 
 def export_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
@@ -77,14 +91,3 @@ def export_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
             stage=stage,
         )
     return {"folder": str(made.folder), "size_bytes": made.size_bytes, "report": made.report}
-
-
-def _label(name: str) -> str:
-    return {"adapter": t("Adapter"), "merged": t("Merged model")}.get(name, translated(name))
-
-
-def _help(name: str) -> str:
-    return {
-        "adapter": t("Only what was learned (PEFT), small; it needs its base model."),
-        "merged": t("A whole model of its own, for any program that reads safetensors."),
-    }.get(name, "")

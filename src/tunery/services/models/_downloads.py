@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
 from tunery import env
 from tunery.errors import ModelError
@@ -137,8 +137,6 @@ class _Teller:
                 self._handle.say(event.text)
             case "done":
                 pass
-            case other:
-                assert_never(other)
 
     def _file(self, event: ProgressEvent) -> None:
         self._samples.append((time.monotonic(), event.done_bytes))

@@ -283,7 +283,7 @@ def _memory(config: dict[str, Any], found: Resolved) -> list[dict[str, Any]]:
 
 def _runs_of(name: str, found: Resolved | None) -> list[str]:
     """Runs whose base model is this one."""
-    wanted = {name, name.partition("@")[0]} | ({str(found.path)} if found else set())
+    wanted = {name, name.partition("@")[0]} | ({str(found.path)} if found else set[str]())
     runs = [RunFolder(env.runs_dir() / run) for run in names()]
     return [run.name for run in runs if run.card().get("model") in wanted]
 

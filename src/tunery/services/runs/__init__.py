@@ -24,19 +24,20 @@ if TYPE_CHECKING:
         stop,
     )
     from tunery.services.runs._list import Found, Query, Roll, RunRow, find, roll
+    from tunery.services.runs._log import event_lines, log_lines
     from tunery.services.runs._marks import change_marks
-    from tunery.services.runs._metrics import MAX_POINTS, METRIC_KEYS, events_from, metrics, run_log
+    from tunery.services.runs._metrics import MAX_POINTS, events_from, metrics, run_log
     from tunery.services.runs._planning import Plan, plan
     from tunery.services.runs._preparing import Listener, prepare, quiet
     from tunery.services.runs._record import Made, failure_report, first_batch, made
     from tunery.services.runs._starting import start_once
     from tunery.services.runs._updates import RunTopic, cursor_of
-    from tunery.services.runs._view import RunView, event_lines, log_lines, samples, view
+    from tunery.services.runs._view import RunView, samples, view
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "MAX_POINTS", "METRIC_KEYS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
+    "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
     "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "ask_to_stop", "change_marks",
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
     "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",

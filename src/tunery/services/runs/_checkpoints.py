@@ -52,7 +52,7 @@ def _needed(folder: RunFolder, step: int) -> str:
         return t("The checkpoint of step {step} is pinned and stays.", step=step)
     told = _metrics.run_log(folder)
     marked = [e["step"] for e in told.of_type("checkpoint") if e.get("best")]
-    lowest = [c.step for c in _view.saved(folder, told.of_type("eval")) if c.best]
+    lowest = [c.step for c in _view.saved(folder, told) if c.best]
     if step in (*marked[-1:], *lowest):
         return t("The checkpoint of step {step} is the best one and stays.", step=step)
     newest, _ = manifest.newest_valid(folder.checkpoints_dir)

@@ -10,7 +10,10 @@ from typing import Any, Literal
 from tunery.config.load import read_frozen
 from tunery.errors import RunError
 from tunery.i18n import t
+from tunery.measures import LOSS, Better, Measure
+from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder, open_run
+from tunery.services import words
 from tunery.services.runs import _metrics
 from tunery.services.runs._list import RunRow, rows_of
 from tunery.services.runs._view import samples
@@ -20,7 +23,8 @@ LEAST, MOST = 2, 6
 OWN = ("preset",)
 """Settings that say nothing by themselves."""
 
-Unit = Literal["number", "seconds", "count"]
+FORGETTING = Measure("forgetting", "Forgetting", better="low")
+Unit = Literal["number", "seconds", "count", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ class ResultLine:
     Args:
         key: Stable name.
         label: In the language in force.
-        unit: How it is written.
+        unit: How it is written, unless a measure says it.
         values: One a run; None where there is none.
         best: Places of the best values; empty where more is neither good nor bad.
         deltas: Difference to the baseline, one a run; None for the baseline and where unknown.
+        measure: What it is a value of; None for what every run has, such as its time.
+        better: Whether lower or higher is better; empty where neither is.
     """
 
     key: str
@@ -51,6 +57,25 @@ class ResultLine:
     values: list[float | None]
     best: list[int]
     deltas: list[float | None]
+    measure: Measure | None = None
+    better: Better = ""
+
+    def shown(self, value: float) -> str:
+        """A value as its measure writes it."""
+        return (self.measure or LOSS).shown(value)
+
+    def delta(self, place: int) -> tuple[str, str] | None:
+        """The difference of a run to the baseline: written, and ``good``, ``bad`` or empty."""
+        value = self.deltas[place]
+        if self.measure is None or value is None:
+            return None
+        goodness = {"low": -value, "high": value}.get(self.better, 0.0)
+        kind = "good" if goodness > 0 else "bad" if goodness < 0 else ""
+        return self.measure.shown(value, signed=True), kind
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the REST API."""
+        return {**vars(self), "measure": self.measure.as_dict() if self.measure else None}
 
     @property
     def one(self) -> float | None:
@@ -77,6 +102,7 @@ class Comparison:
         settings: Every setting, those that differ first.
         results: What came of each.
         prompts: The answers.
+        measures: All that any of them declares.
     """
 
     runs: list[RunRow]
@@ -84,6 +110,7 @@ class Comparison:
     settings: list[SettingLine]
     results: list[ResultLine]
     prompts: list[PromptLine]
+    measures: list[Measure]
 
     @property
     def differing(self) -> list[SettingLine]:
@@ -112,9 +139,9 @@ def compare(names: Sequence[str]) -> Comparison:
     rows = rows_of([folder.name for folder in folders])
     logs = [_metrics.run_log(folder) for folder in folders]
     baseline = next((i for i, row in enumerate(rows) if row.marks.baseline), None)
-    return Comparison(
-        rows, baseline, _settings(folders), _results(rows, logs, baseline), _prompts(logs)
-    )
+    measures = list({m.name: m for told in logs for m in told.declared.measures}.values())
+    results = _results(rows, logs, baseline, measures)
+    return Comparison(rows, baseline, _settings(folders), results, _prompts(logs), measures)
 
 
 def _settings(folders: Sequence[RunFolder]) -> list[SettingLine]:
@@ -128,44 +155,56 @@ def _settings(folders: Sequence[RunFolder]) -> list[SettingLine]:
 
 
 def _results(
-    rows: Sequence[RunRow], logs: Sequence[_metrics.RunLog], baseline: int | None
+    rows: Sequence[RunRow],
+    logs: Sequence[_metrics.RunLog],
+    baseline: int | None,
+    measures: Sequence[Measure],
 ) -> list[ResultLine]:
-    columns = [_measures(row, told) for row, told in zip(rows, logs, strict=True)]
-    kinds: list[tuple[str, str, Unit, Literal["low", "high", ""]]] = [
-        ("loss", t("Final loss"), "number", "low"),
-        ("best", t("Best validation loss"), "number", "low"),
-        ("val", t("Last validation loss"), "number", "low"),
-        ("forgetting", t("Forgetting"), "number", "low"),
-        ("steps", t("Steps"), "count", ""),
-        ("tokens", t("Tokens"), "count", ""),
-        ("seconds", t("Time"), "seconds", ""),
-        ("speed", t("Tokens/s"), "count", "high"),
-        ("memory", t("Memory"), "count", "low"),
+    columns = [_values(row, told) for row, told in zip(rows, logs, strict=True)]
+    kinds: list[tuple[str, str, Unit, Better, Measure | None]] = [
+        *(kind for measure in measures for kind in _of_measure(measure)),
+        ("forgetting", t("Forgetting"), "number", "low", FORGETTING),
+        ("steps", t("Steps"), "count", "", None),
+        ("tokens", t("Tokens"), "count", "", None),
+        ("seconds", t("Time"), "seconds", "", None),
+        ("speed", t("Tokens/s"), "count", "high", None),
+        ("memory", t("Memory"), "bytes", "low", None),
     ]
     lines: list[ResultLine] = []
-    for key, label, unit, good in kinds:
+    for key, label, unit, better, measure in kinds:
         values = [column.get(key) for column in columns]
-        if all(value is None for value in values):
-            continue
-        lines.append(
-            ResultLine(key, label, unit, values, _best(values, good), _deltas(values, baseline))
-        )
+        if any(value is not None for value in values):
+            best, deltas = _best(values, better), _deltas(values, baseline)
+            lines.append(ResultLine(key, label, unit, values, best, deltas, measure, better))
     return lines
 
 
-def _measures(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
+def _of_measure(measure: Measure) -> list[tuple[str, str, Unit, Better, Measure | None]]:
+    name, inside, better = measure.name, measure.inside, measure.better
+    return [
+        (name, t("Final {measure}", measure=inside), "number", better, measure),
+        (f"best_{name}", words.best_validation(measure), "number", better, measure),
+        (f"val_{name}", t("Last validation {measure}", measure=inside), "number", better, measure),
+    ]
+
+
+def _values(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    evals = _metrics.evals(told)
     with told.lock:
         curves = told.curves
-        losses = [v for v in curves.values["loss"][-10:] if math.isfinite(v)]
+        for name in (measure.name for measure in told.declared.measures):
+            last = [v for v in curves.values[name][-10:] if math.isfinite(v)]
+            values[name] = sum(last) / len(last) if last else None
+            held_out = [v for e in evals if (v := measured(e, name)) is not None]
+            values[f"val_{name}"] = held_out[-1] if held_out else None
+        values[f"best_{told.declared.best.name}"] = row.facts.best_value
         memory = [v for v in curves.values["memory_bytes"] if math.isfinite(v)]
         tokens = curves.axes["tokens"][-1] if len(curves) else None
         seconds = curves.axes["time"][-1] if len(curves) else None
-    evals = [e for e in _metrics.evals(told) if e["loss"] is not None]
-    forgetting = [e["forgetting"] for e in _metrics.evals(told) if e.get("forgetting") is not None]
+    forgetting = [e["forgetting"] for e in evals if e.get("forgetting") is not None]
     return {
-        "loss": sum(losses) / len(losses) if losses else None,
-        "best": row.facts.best_loss,
-        "val": evals[-1]["loss"] if evals else None,
+        **values,
         "forgetting": forgetting[-1] if forgetting else None,
         "steps": row.state.step or None,
         "tokens": tokens,
@@ -175,7 +214,7 @@ def _measures(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
     }
 
 
-def _best(values: Sequence[float | None], good: str) -> list[int]:
+def _best(values: Sequence[float | None], good: Better) -> list[int]:
     there = [v for v in values if v is not None]
     if not good or len(there) < 2 or len(set(there)) == 1:
         return []
@@ -212,6 +251,6 @@ def comparison_as_dict(found: Comparison) -> dict[str, Any]:
         "runs": [row.as_dict() for row in found.runs],
         "baseline": found.baseline,
         "settings": [vars(line) for line in found.settings],
-        "results": [vars(line) for line in found.results],
+        "results": [line.as_dict() for line in found.results],
         "prompts": [vars(line) for line in found.prompts],
     }

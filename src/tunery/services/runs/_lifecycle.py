@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
@@ -21,7 +22,7 @@ from tunery.runs.status import RunStatus, derive
 from tunery.services.runs._preparing import read_rows, versions
 from tunery.workers import local
 from tunery.workers.entry import run_command
-from tunery.workers.log import Event, follow, number, read_events
+from tunery.workers.log import Event, follow, read_events
 from tunery.workers.process import WorkerFile
 
 
@@ -235,6 +236,7 @@ class Outcome:
         """Plain data for ``--json``."""
         return {
             **self.state.as_dict(),
+            "declared": [measure.as_dict() for measure in self.state.declared.measures],
             "answers": [vars(answer) for answer in self.answers],
             "diagnosis": self.diagnosis.as_dict(),
             "rows": self.rows,
@@ -255,11 +257,11 @@ def outcome(folder: RunFolder) -> Outcome:
         "report": folder.report_file,
         "loss": folder.loss_image_file,
     }
-    rows = next((e for e in reversed(events) if e["type"] == "rows"), {})
+    rows = next((e for e in reversed(events) if e["type"] == "rows"), Event())
     return Outcome(
         state=state,
         answers=_answers(events),
-        diagnosis=diagnose(_measured(events)),
+        diagnosis=diagnose(events),
         rows={k: v for k, v in rows.items() if k not in ("seq", "time", "clock", "type")},
         files={name: path for name, path in files.items() if path.exists()},
         commands=_next(folder, state),
@@ -290,15 +292,6 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "。")) else f"{text}."
 
 
-def _measured(events: list[Event]) -> list[Event]:
-    """Events with the words for non-finite numbers read back, for the diagnosis."""
-    names = ("loss", "forgetting")
-    return [
-        {**e, **{n: number(e[n]) for n in names if n in e}} if e["type"] in ("step", "eval") else e
-        for e in events
-    ]
-
-
 def _answers(events: list[Event]) -> list[Answers]:
     """Each fixed prompt with its first answer before and its last one after training."""
     samples = [e for e in events if e["type"] == "sample"]
@@ -317,7 +310,7 @@ def _next(folder: RunFolder, state: RunStatus) -> list[str]:
         return [
             f"tunery chat {run}",
             f"tunery chat {run} --against {state.model}",
-            f"tunery export {run} --to merged {run}-merged",
+            f"tunery export {run} --to {DEFAULT} {run}-{DEFAULT}",
         ]
     if state.is_live:
         return [f"tunery runs follow {run}", f"tunery runs stop {run}"]

@@ -31,9 +31,17 @@ FRESH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Facts:
-    """What a row shows beside the status; read from the whole log, once for each change of it."""
+    """What a row shows beside the status; read from the whole log, once for each change of it.
 
-    best_loss: float | None = None
+    Args:
+        best_value: Best value on held-out rows of the measure that decides.
+        best_step: Its step.
+        spark: The loss as points of a small drawing.
+        learning_rate: Of the settings.
+        num_epochs: Of the settings.
+    """
+
+    best_value: float | None = None
     best_step: int | None = None
     spark: str = ""
     learning_rate: float | None = None
@@ -134,13 +142,12 @@ def _facts(path: Path) -> Facts:
     told = (
         _metrics.run_log(folder) if state.is_live else _metrics.RunLog(folder.events_file).refresh()
     )
-    measured = [(e["loss"], e["step"]) for e in _metrics.evals(told) if e["loss"] is not None]
-    best = min(measured, default=(None, None))
+    step, value = _metrics.best_eval(told) or (None, None)
     card = folder.card()
     rate, epochs = number(card.get("learning_rate")), number(card.get("num_epochs"))
     if rate is None:
         rate, epochs = _of_config(folder)
-    return Facts(best[0], best[1], spark(told), rate, epochs)
+    return Facts(value, step, spark(told), rate, epochs)
 
 
 def _of_config(folder: RunFolder) -> tuple[float | None, float | None]:
@@ -233,7 +240,7 @@ SORTS: dict[str, Callable[[RunRow], Any]] = {
     "name": lambda r: r.title.lower(),
     "status": lambda r: r.state.status,
     "loss": lambda r: r.state.loss,
-    "best": lambda r: r.facts.best_loss,
+    "best": lambda r: r.facts.best_value,
     "rate": lambda r: r.facts.learning_rate,
     "epochs": lambda r: r.facts.num_epochs,
     "time": lambda r: r.state.duration_seconds,

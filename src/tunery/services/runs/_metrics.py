@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunery.measures import LOSS_ALONE, Declared
+from tunery.runs.events import measured, own_measures
 from tunery.runs.folder import RunFolder
 from tunery.workers.log import Event, number, read_events
 
 METRIC_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
-"""What a step event measures and a chart shows."""
+"""What every step event measures and a chart shows; a run may declare more."""
 AXES = ("epoch", "tokens", "time")
 """What may stand below a chart in place of the step; all of them only grow."""
 MAX_POINTS = 2000
@@ -58,8 +60,14 @@ class Curves:
         self._add("tokens", number(event.get("tokens")))
         self._add("time", number(event.get("seconds")))
         for name, column in self.values.items():
-            value = number(event.get(name))
+            value = number(event.get(name)) if name in METRIC_KEYS else measured(event, name)
             column.append(math.nan if value is None else value)
+
+    def declare(self, declared: Declared) -> None:
+        """Give each measure that the run declares a column of its own."""
+        for measure in declared.own:
+            if measure.name not in self.values:
+                self.values[measure.name] = array("d", [math.nan] * len(self))
 
     def cut(self, step: int) -> None:
         """Drop every step after ``step``."""
@@ -86,6 +94,8 @@ class RunLog:
     """Every event that is no step; of a phase's progress only the newest."""
     seq: int = 0
     offset: int = 0
+    declared: Declared = LOSS_ALONE
+    """Which measures the run has."""
     identity: tuple[int, int] = (0, 0)
     """Device and inode of the file read: another file is another log."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -100,7 +110,7 @@ class RunLog:
             identity = (status.st_dev, status.st_ino)
             if identity != self.identity or status.st_size < self.offset:
                 self.curves, self.events, self.seq, self.offset = Curves(), [], 0, 0
-                self.identity = identity
+                self.identity, self.declared = identity, LOSS_ALONE
             while self.offset < status.st_size:
                 before = self.offset
                 found, self.offset = events_from(self.path, self.offset, limit=CHUNK_BYTES)
@@ -127,6 +137,9 @@ class RunLog:
             return
         if event["type"] == "resumed":
             self.curves.cut(event["step"])
+        if event["type"] == "plan":
+            self.declared = Declared.of(event)
+            self.curves.declare(self.declared)
         last = self.events[-1] if self.events else None
         if _is_progress(event) and last is not None and _is_progress(last):
             self.events[-1] = event
@@ -171,7 +184,7 @@ def metrics(
     *,
     after: int = 0,
     max_points: int = MAX_POINTS,
-    keys: Sequence[str] = METRIC_KEYS,
+    keys: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The curves after a step, thinned out.
 
@@ -179,20 +192,21 @@ def metrics(
         told: The run log.
         after: Only steps after this one.
         max_points: Most points of the loss; other curves get a quarter of it.
-        keys: Which of ``KEYS``.
+        keys: Which curves, of ``METRIC_KEYS`` and the run's own measures; all by default.
 
     Returns:
-        ``{"last", "seq", "axes", "series", "evals", "checkpoints"}``: ``series[key]`` has
-        ``step``, ``value`` and, where it was thinned out, ``mean``; ``axes`` has the other axes
-        at some steps, between which they are straight.
+        ``{"last", "seq", "axes", "measures", "series", "evals", "checkpoints"}``: ``measures``
+        are those that the run declares; ``series[key]`` has ``step``, ``value`` and, where it was
+        thinned out, ``mean``; ``axes`` has the other axes at some steps, between which they are
+        straight.
     """
     with told.lock:
         curves = told.curves
         begin = bisect_right(curves.step, after)
         end = len(curves)
         series: dict[str, Any] = {}
-        for key in keys:
-            values = curves.values[key]
+        for key in keys or curves.values:
+            values = curves.values.get(key, array("d"))
             wanted = max_points if key == "loss" else max(2, max_points // 4)
             if begin < end and any(map(math.isfinite, values[begin:end])):
                 series[key] = _thinned(curves.step, values, begin, end, wanted)
@@ -206,6 +220,7 @@ def metrics(
                 "step": [curves.step[i] for i in at],
                 **{name: [_short(column[i]) for i in at] for name, column in curves.axes.items()},
             },
+            "measures": [measure.named() for measure in told.declared.measures],
             "series": series,
             "evals": [_eval(e) for e in evals(told)],
             "checkpoints": checkpoints(told),
@@ -233,11 +248,23 @@ def evals(told: RunLog) -> list[Event]:
     return kept
 
 
+def best_eval(told: RunLog) -> tuple[int, float] | None:
+    """Step and value of the best evaluation, by the measure that decides; the first of equals."""
+    best = told.declared.best
+    found: tuple[int, float] | None = None
+    for event in evals(told):
+        value = measured(event, best.name)
+        if value is not None and (found is None or best.is_better(value, found[1])):
+            found = event["step"], value
+    return found
+
+
 def _eval(event: Event) -> dict[str, Any]:
     loss = number(event.get("loss"))
     return {
         "step": event["step"],
         "loss": _short(math.nan if loss is None else loss),
+        "measures": {name: _short(value) for name, value in own_measures(event).items()},
         "forgetting": number(event.get("forgetting")),
         "best": bool(event.get("best")),
     }
@@ -315,6 +342,7 @@ def steps_since(told: RunLog, seq: int, *, most: int) -> dict[str, Any] | None:
             "step": list(curves.step[begin:end]),
             **{name: [_short(v) for v in c[begin:end]] for name, c in curves.axes.items()},
             **{name: [_short(v) for v in c[begin:end]] for name, c in curves.values.items()},
+            "keys": list(curves.values),
         }
 
 

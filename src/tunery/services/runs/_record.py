@@ -11,7 +11,8 @@ from tunery.config.config import Config
 from tunery.config.load import dump, read_frozen, read_frozen_meta
 from tunery.redaction import redact
 from tunery.runs.folder import open_run
-from tunery.services.runs._view import log_lines, view
+from tunery.services.runs._log import log_lines
+from tunery.services.runs._view import view
 from tunery.services.settings import flat
 from tunery.workers.folder import read_json
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunery.errors import TuneryError
 from tunery.i18n import t
+from tunery.measures import LOSS, Declared, Measure
 from tunery.runs import manifest
-from tunery.runs.diagnosis import Diagnosis, diagnose
+from tunery.runs.diagnosis import ALARMING, Diagnosis, diagnose
+from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder, open_run
 from tunery.runs.status import RunStatus
 from tunery.services import words
 from tunery.services.runs import _metrics
 from tunery.services.runs._lifecycle import failure
 from tunery.services.runs._list import RunRow, rows_of
+from tunery.services.runs._log import log_lines
 from tunery.workers.log import Event, number
 
 DIAGNOSED = 4000
@@ -52,7 +54,7 @@ def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
         ("queue", t("Queue"), ()),
         ("data", t("Read data"), ("data", "tokenize")),
         ("model", t("Load model"), ("model",)),
-        ("prepare", t("Prepare"), ("replay", "before")),
+        ("prepare", t("Prepare"), ("replay", "reference", "before")),
         ("train", t("Train"), ("train",)),
         ("save", t("Save"), ("after", "final", "report")),
     ]
@@ -65,7 +67,7 @@ class Checkpoint:
     Args:
         step: Of the run.
         folder: Name of its folder.
-        loss: Validation loss there, None if it was not measured.
+        value: The measure that decides, on held-out rows; None if it was not measured there.
         bytes: What its files take.
         best: Whether it is the best one.
         whole: Whether its manifest is there and right; the files are not read.
@@ -73,10 +75,25 @@ class Checkpoint:
 
     step: int
     folder: str
-    loss: float | None
+    value: float | None
     bytes: int
     best: bool
     whole: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on held-out rows.
+
+    Args:
+        step: Of the run.
+        values: Every declared measure; None where it was not taken.
+        best: Whether it was the best so far.
+    """
+
+    step: int
+    values: dict[str, float | None]
+    best: bool
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,8 @@ class RunView:
     warnings: list[str]
     failure: Failure | None
     diagnosis: Diagnosis | None
-    val_loss: float | None
+    declared: Declared
+    evals: list[Evaluation]
     memory_bytes: float | None
     plan: dict[str, Any]
     rows: dict[str, Any]
@@ -128,6 +146,40 @@ class RunView:
     def state(self) -> RunStatus:
         """The run's state."""
         return self.row.state
+
+    @property
+    def figures(self) -> list[tuple[str, str]]:
+        """The loss, then the main measures: on held-out rows where there are any."""
+        best, *others = self.declared.main
+        told = [(LOSS.title, LOSS.shown(self.state.loss))]
+        told.append((words.validation(best), best.shown(self.last(best))))
+        for one in others:
+            value = self.last(one)
+            label = one.title if value is None else words.validation(one)
+            told.append(
+                (label, one.shown(self.state.at_step(one.name) if value is None else value))
+            )
+        return told
+
+    @property
+    def validation_label(self) -> str:
+        """What the measure that decides is called on held-out rows."""
+        return words.validation(self.declared.best)
+
+    @property
+    def best_label(self) -> str:
+        """What its best value is called."""
+        return words.best_validation(self.declared.best)
+
+    @property
+    def tables(self) -> list[Measure]:
+        """The measures that its evaluations have."""
+        return [m for m in self.declared.measures if self.last(m) is not None]
+
+    def last(self, measure: Measure) -> float | None:
+        """The newest value of a measure on held-out rows."""
+        values = [one.values[measure.name] for one in self.evals]
+        return next((value for value in reversed(values) if value is not None), None)
 
     @property
     def share(self) -> float | None:
@@ -150,19 +202,18 @@ def view(name: str) -> RunView:
     told = _metrics.run_log(folder)
     row = rows_of([folder.name])[0]
     state = row.state
-    evals = _metrics.evals(told)
-    measured = [e["loss"] for e in evals if e["loss"] is not None]
     with told.lock:
         memory = [v for v in told.curves.values["memory_bytes"][-50:] if math.isfinite(v)]
     return RunView(
         row=row,
         phases=phases(told, state),
-        checkpoints=saved(folder, evals),
+        checkpoints=saved(folder, told),
         samples=samples(told),
         warnings=list(dict.fromkeys(str(e["text"]) for e in told.of_type("warning"))),
         failure=why_failed(folder, state),
         diagnosis=judged(told, state),
-        val_loss=measured[-1] if measured else None,
+        declared=told.declared,
+        evals=evaluations(told),
         memory_bytes=memory[-1] if memory else None,
         plan=_fields(told.last("plan")),
         rows=_fields(told.last("rows")),
@@ -230,9 +281,20 @@ def _queued_seconds(events: Sequence[Event]) -> float | None:
     return ended - began if began is not None and ended is not None else None
 
 
-def saved(folder: RunFolder, evals: Sequence[Event]) -> list[Checkpoint]:
+def evaluations(told: _metrics.RunLog) -> list[Evaluation]:
+    """What was measured on held-out rows, oldest first."""
+    names = [measure.name for measure in told.declared.measures]
+    found = [
+        Evaluation(e["step"], {n: measured(e, n) for n in names}, best=bool(e.get("best")))
+        for e in _metrics.evals(told)
+    ]
+    return [one for one in found if any(value is not None for value in one.values.values())]
+
+
+def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
     """The checkpoints that are on the disk now, newest first."""
-    losses = {e["step"]: e["loss"] for e in evals if e["loss"] is not None}
+    measure = told.declared.best
+    values = {one.step: one.values[measure.name] for one in evaluations(told)}
     found: list[Checkpoint] = []
     for path in reversed(manifest.list_checkpoints(folder.checkpoints_dir)):
         step = manifest.step_of(path) or 0
@@ -241,12 +303,14 @@ def saved(folder: RunFolder, evals: Sequence[Event]) -> list[Checkpoint]:
             whole = True
         except TuneryError:
             size, whole = 0, False
-        found.append(Checkpoint(step, path.name, losses.get(step), size, best=False, whole=whole))
-    with_loss = [c for c in found if c.loss is not None and c.whole]
-    if not with_loss:
-        return found
-    best = min(with_loss, key=lambda c: c.loss or 0.0).step
-    return [Checkpoint(**{**vars(c), "best": c.step == best}) for c in found]
+        found.append(Checkpoint(step, path.name, values.get(step), size, best=False, whole=whole))
+    best: Checkpoint | None = None
+    for one in found:
+        if one.value is None or not one.whole:
+            continue
+        if best is None or best.value is None or not measure.is_better(best.value, one.value):
+            best = one
+    return [replace(c, best=c is best) for c in found]
 
 
 def samples(told: _metrics.RunLog) -> list[Sample]:
@@ -274,8 +338,9 @@ def judged(told: _metrics.RunLog, state: RunStatus) -> Diagnosis | None:
         ]
     if not steps:
         return None
-    finding = diagnose([*steps, *_metrics.evals(told)])
-    alarming = finding.kind in ("over-fit", "diverging")
+    plan = told.of_type("plan")[-1:]
+    finding = diagnose([*plan, *steps, *_metrics.evals(told)])
+    alarming = finding.kind in ALARMING
     if state.status == "finished" or (alarming and len(steps) > 20):
         return finding
     return None
@@ -288,49 +353,6 @@ def why_failed(folder: RunFolder, state: RunStatus) -> Failure | None:
         return None
     lines, _, _ = log_lines(folder.worker_log, tail=30)
     return Failure(error.message, error.fix, lines, can_resume=state.exit_status != 2)
-
-
-LOG_BYTES = 256 * 1024
-
-
-def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], int, bool]:
-    """Read worker.log.
-
-    Args:
-        path: The file; a missing one is empty.
-        after: Byte to begin at; one beyond the end (the log was rotated) begins anew.
-        tail: Where above 0: only this many of the last lines.
-
-    Returns:
-        The whole lines, where to go on, and whether earlier lines were left out.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            begin = after if after <= size else 0
-            cut = size - begin > LOG_BYTES
-            if cut:
-                begin = size - LOG_BYTES
-            file.seek(begin)
-            data = file.read(LOG_BYTES)
-    except OSError:
-        return [], 0, False
-    end = data.rfind(b"\n") + 1 if not tail else len(data)
-    lines = data[:end].decode("utf-8", "replace").removesuffix("\n").split("\n") if end else []
-    if cut and lines:
-        lines = lines[1:]
-    shown = lines[-tail:] if tail else lines
-    # Progress bars draw over themselves: what was left at the end is what one would have seen.
-    shown = [line.rstrip("\r").rsplit("\r", 1)[-1][:2000] for line in shown]
-    return shown, begin + end, cut or len(shown) < len(lines)
-
-
-def event_lines(told: _metrics.RunLog, after: int = 0) -> list[tuple[int, str]]:
-    """What happened, as sentences with the numbers of their events, after an event."""
-    with told.lock:
-        events = [event for event in told.events if event["seq"] > after]
-    said = [(event["seq"], words.told(event, checked=False)) for event in events]
-    return [(seq, text.strip()) for seq, text in said if text]
 
 
 def _worst(told: _metrics.RunLog) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from tunery.runs import store
 from tunery.services.settings import _advice, _blanks, _filled, _remedies, _showing
 from tunery.services.settings._filled import Filled, Wrong
 from tunery.state.database import database
+from tunery.types import is_list
 from tunery.workers import warm
 
 FIRST = "draft"
@@ -217,7 +218,7 @@ def check_draft(draft: Draft) -> CheckedDraft:
     found = _filled.fill_form(draft.preset, draft.fields)
     errors = dict(found.errors)
     words = found.shown["data.train"].value
-    datasets = list(words) if isinstance(words, list) else _filled.names(words)
+    datasets: list[str] = list(words) if is_list(words) else _filled.names(words)
     folder = found.config.data.catalog if found.config else None
     for name in datasets:
         try:

@@ -21,6 +21,7 @@ from tunery.config.frozen import to_yaml
 from tunery.errors import ConfigError, UnknownName
 from tunery.i18n import t
 from tunery.services.settings import _forms
+from tunery.types import is_list, is_mapping, is_object
 
 Fields = Mapping[str, Any]
 
@@ -81,7 +82,8 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
     if preset is not None and preset not in layers.preset_names():
         errors[""] = Wrong(t("The preset {name!r} does not exist any more.", name=preset))
         preset = None
-    given, words = active(preset, fields), []
+    given = active(preset, fields)
+    words: list[str] = []
     for path, value in given.items():
         try:
             words += words_of(path, value)
@@ -130,7 +132,7 @@ def words_of(path: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{path}={'true' if value else 'false'}"]
     if setting.is_dict:
-        given = value if isinstance(value, Mapping) else _table(str(value))
+        given: Mapping[str, Any] = value if is_mapping(value) else _table(str(value))
         pairs = {str(name): str(each) for name, each in given.items() if str(each).strip()}
         if pairs and all(map(_PLAIN_NAME.fullmatch, pairs)):
             return [f"--{path}.{name}={each}" for name, each in pairs.items()]
@@ -140,7 +142,7 @@ def words_of(path: str, value: Any) -> list[str]:
         if items and not setting.whole_text and all(map(_PLAIN_ITEM.fullmatch, items)):
             return [f"--{path}={','.join(items)}"]
         return [f"--{path}={json.dumps(items, ensure_ascii=False)}"]
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+    text = ", ".join(map(str, value)) if is_list(value) else str(value).strip()
     if text == "" and annotations.optional(setting.annotation):
         return [f"--{path}=null"]
     if setting.takes(int, float, tuple):
@@ -255,7 +257,7 @@ def _has(values: Mapping[str, Any], setting: settings.Setting) -> bool:
     if setting.variant is None:
         return True
     section = values.get(setting.section)
-    return isinstance(section, Mapping) and section.get("type") == setting.variant
+    return is_mapping(section) and section.get("type") == setting.variant
 
 
 def names(text: str) -> list[str]:
@@ -266,14 +268,14 @@ def names(text: str) -> list[str]:
 
 def table(value: Any) -> dict[str, str]:
     """The names and values of a table field; what cannot be read is left out."""
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(name): str(each) for name, each in value.items()}
     lines = (line.replace("：", ":", 1).partition(":") for line in str(value).splitlines())
     return {name.strip(): each.strip() for name, colon, each in lines if colon}
 
 
 def _items(value: Any, setting: settings.Setting) -> list[str]:
-    if isinstance(value, list):
+    if is_list(value):
         return [str(each) for each in value]
     if not setting.whole_text:
         return names(str(value))
@@ -299,7 +301,7 @@ def _retyped(given: Mapping[str, Any], typed: Any) -> dict[str, Any]:
     """Take each value that was given with the type that the config has it in."""
     return {
         name: _retyped(value, typed[name])
-        if isinstance(value, dict) and isinstance(typed.get(name), dict)
+        if is_object(value) and is_object(typed.get(name))
         else typed.get(name, value)
         for name, value in given.items()
     }

@@ -13,11 +13,12 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 from tunery import i18n
 from tunery.config import annotations, settings
 from tunery.i18n import t
+from tunery.types import is_object
 
 WHAT = ("model.name", "data.train", "method.type", "adapter.type")
 """What to train: the choices at the top."""
@@ -183,10 +184,10 @@ def shown(setting: settings.Setting, value: Any) -> Any:
         return bool(value)
     if value is None:
         return ""
-    if isinstance(value, dict):
+    if is_object(value):
         return "\n".join(f"{name}: {each}" for name, each in value.items())
     if isinstance(value, list | tuple):
-        words = [_number(each) for each in value]
+        words = [_number(each) for each in cast("list[Any]", value)]
         if _kind(setting) in ("list", "lines"):
             return words if setting.path in SOURCES else "\n".join(words)
         return ", ".join(words)
@@ -254,7 +255,7 @@ def _number(value: Any) -> str:
     """Write a number as people do: ``3``, ``0.05``, ``2e-4``."""
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
-    if value == int(value) and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     if abs(value) >= 1e-3:
         return repr(value)

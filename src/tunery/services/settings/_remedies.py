@@ -62,6 +62,6 @@ def _is_accepted(path: str, value: str) -> bool:
     try:
         load.from_tokens([f"--{path}={value}"])
     except ConfigError as error:
-        problems = error.fields.get("problems") or []
+        problems: list[dict[str, Any]] = error.fields.get("problems") or []
         return all(problem["setting"] != path for problem in problems)
     return True

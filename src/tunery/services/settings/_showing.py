@@ -13,6 +13,7 @@ from tunery.config.config import Config
 from tunery.errors import UnknownName, did_you_mean
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
+from tunery.types import is_object
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def flat(config: Config) -> dict[str, Any]:
     for setting in settings.walk():
         inside: Any = values
         for part in setting.path.split("."):
-            inside = inside.get(part, _ABSENT) if isinstance(inside, dict) else _ABSENT
+            inside = inside.get(part, _ABSENT) if is_object(inside) else _ABSENT
         if inside is not _ABSENT and _has(config, setting):
             found[setting.path] = inside
     return found

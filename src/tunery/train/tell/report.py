@@ -11,15 +11,18 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tunery.i18n import language, t
+from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.diagnosis import diagnose, smooth
+from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder
-from tunery.workers.log import read_events
+from tunery.workers.log import Event, number, read_events
 
 WIDTH, HEIGHT, PAD = 760, 230, 56
 MAX_POINTS = 2000
+STEP_FIGURES = ("learning_rate", "grad_norm", "tokens_per_second")
+PLAIN = Measure("", "")
 TEAL, ORANGE, FAINT = "#0a6c6a", "#c2571a", "#9ccfcb"
 
 
@@ -30,7 +33,7 @@ def write(folder: RunFolder) -> None:
     _replace(folder.loss_image_file, loss_png(events))
 
 
-def render(name: str, path: Path, events: Sequence[dict[str, Any]]) -> str:
+def render(name: str, path: Path, events: Sequence[Event]) -> str:
     """Draw the report page.
 
     Args:
@@ -46,6 +49,7 @@ def render(name: str, path: Path, events: Sequence[dict[str, Any]]) -> str:
         _facts(events, path),
         _answers(events),
         _curves(events),
+        _evaluations(events),
         _warnings(events),
     ]
     title = html.escape(t("Tunery run {name}", name=name))
@@ -60,24 +64,27 @@ def render(name: str, path: Path, events: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def loss_png(events: Sequence[dict[str, Any]]) -> bytes:
-    """Draw the loss curves as a PNG picture."""
+def loss_png(events: Sequence[Event]) -> bytes:
+    """Draw the curves of the loss and of the run's own measures as a PNG picture."""
     import io
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.6, 3.6), dpi=120, layout="constrained")
+    charted = [measure for measure in _declared(events).measures if measure.chart]
+    figure = Figure(figsize=(7.6, 1.2 + 2.4 * len(charted)), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for label, points, color, style in _loss_series(events):
-        xs, ys = zip(*points, strict=True) if points else ((), ())
-        axes.plot(xs, ys, style, color=color, label=label, markersize=4)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.grid(alpha=0.25)
-    if axes.lines:
-        axes.legend(frameon=False)
+    for place, measure in enumerate(charted, 1):
+        axes = figure.add_subplot(len(charted), 1, place)
+        for label, points, color, style in _measure_series(events, measure):
+            xs, ys = zip(*points, strict=True) if points else ((), ())
+            axes.plot(xs, ys, style, color=color, label=label, markersize=4)
+        axes.set_ylabel(within(measure.label))
+        axes.grid(alpha=0.25)
+        if axes.lines and place == 1:
+            axes.legend(frameon=False)
+        if place == len(charted):
+            axes.set_xlabel("step")
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
@@ -86,41 +93,52 @@ def loss_png(events: Sequence[dict[str, Any]]) -> bytes:
 Point = tuple[float, float]
 
 
-def _loss_series(events: Sequence[dict[str, Any]]) -> list[tuple[str, list[Point], str, str]]:
-    """(label, points, colour, style) of the loss chart; labels are English for the picture."""
-    raw = _points(events, "step", "loss")
+def _declared(events: Sequence[Event]) -> Declared:
+    return Declared.of(next((e for e in reversed(events) if e["type"] == "plan"), None))
+
+
+def _measure_series(
+    events: Sequence[Event], measure: Measure
+) -> list[tuple[str, list[Point], str, str]]:
+    """(label, points, colour, style) of a measure; labels are English for the picture."""
+    raw = _points(events, "step", measure.name)
     smoothed = list(zip([x for x, _ in raw], smooth([y for _, y in raw]), strict=True))
-    series = [("loss", raw, FAINT, "-"), ("smoothed", smoothed, TEAL, "-")]
-    held_out = _points(events, "eval", "loss")
+    series = [("training", raw, FAINT, "-"), ("smoothed", smoothed, TEAL, "-")]
+    held_out = _points(events, "eval", measure.name)
     if held_out:
-        series.append(("evaluation", held_out, ORANGE, "o"))
+        series.append(("validation", held_out, ORANGE, "o"))
     return series
 
 
-def _points(events: Sequence[dict[str, Any]], kind: str, field: str) -> list[Point]:
-    points = [
-        (float(e["step"]), float(e[field]))
-        for e in events
-        if e["type"] == kind and e.get(field) is not None and math.isfinite(float(e[field]))
-    ]
+def _points(events: Sequence[Event], kind: str, name: str) -> list[Point]:
+    """Step and value of a measure, or of a figure that every step has."""
+    points: list[Point] = []
+    for event in (e for e in events if e["type"] == kind):
+        value = number(event.get(name)) if name in STEP_FIGURES else measured(event, name)
+        if value is not None and math.isfinite(value):
+            points.append((float(event["step"]), value))
     stride = max(1, math.ceil(len(points) / MAX_POINTS))
     return points[::stride]
 
 
-def _curves(events: Sequence[dict[str, Any]]) -> str:
-    labels = {"loss": t("loss"), "smoothed": t("smoothed"), "evaluation": t("evaluation")}
-    loss = [(labels[name], p, c, s) for name, p, c, s in _loss_series(events)]
-    charts = [_chart(t("Loss"), loss)]
-    for field, title in (
-        ("learning_rate", t("Learning rate")),
-        ("grad_norm", t("Gradient norm")),
-        ("tokens_per_second", t("Tokens a second")),
-    ):
+def _curves(events: Sequence[Event]) -> str:
+    labels = {"training": t("training"), "smoothed": t("smoothed"), "validation": t("validation")}
+    charts: list[str] = []
+    for measure in _declared(events).measures:
+        if measure.chart:
+            lines = [(labels[n], p, c, s) for n, p, c, s in _measure_series(events, measure)]
+            charts.append(_chart(measure.title, lines, measure))
+    titles = (t("Learning rate"), t("Gradient norm"), t("Tokens a second"))
+    for field, title in zip(STEP_FIGURES, titles, strict=True):
         charts.append(_chart(title, [(title, _points(events, "step", field), TEAL, "-")]))
     return "".join(charts)
 
 
-def _chart(title: str, series: Sequence[tuple[str, list[Point], str, str]]) -> str:
+def _chart(
+    title: str,
+    series: Sequence[tuple[str, list[Point], str, str]],
+    measure: Measure = PLAIN,
+) -> str:
     points = [point for _, line, _, _ in series for point in line]
     if not points:
         return ""
@@ -138,7 +156,8 @@ def _chart(title: str, series: Sequence[tuple[str, list[Point], str, str]]) -> s
         if style == "o":
             drawn += [
                 f'<circle cx="{place(x, y).split(",")[0]}" cy="{place(x, y).split(",")[1]}" r="4" '
-                f'fill="{color}"><title>{html.escape(label)} {x:g}: {y:.4g}</title></circle>'
+                f'fill="{color}"><title>'
+                f"{html.escape(f'{label} {x:g}: {measure.shown(y)}')}</title></circle>"
                 for x, y in line
             ]
         elif line:
@@ -154,14 +173,16 @@ def _chart(title: str, series: Sequence[tuple[str, list[Point], str, str]]) -> s
     grid = "".join(
         f'<line x1="{PAD}" x2="{WIDTH - PAD}" y1="{_top(y)}" y2="{_top(y)}" class=grid />'
         f'<text x="{PAD - 6}" y="{_top(y) + 4}" text-anchor="end">'
-        f"{y0 + y * (y1 - y0):.3g}</text>"
+        f"{html.escape(measure.shown(float(f'{y0 + y * (y1 - y0):.3g}')))}</text>"
         for y in (0, 0.25, 0.5, 0.75, 1)
     )
     ends = (
         f'<text x="{PAD}" y="{HEIGHT}">{x0:g}</text>'
         f'<text x="{WIDTH - PAD}" y="{HEIGHT}" text-anchor="end">{x1:g}</text>'
     )
-    summary = html.escape(f"{title}: {points[0][1]:.4g} → {points[-1][1]:.4g}")
+    summary = html.escape(
+        f"{title}: {measure.shown(points[0][1])} → {measure.shown(points[-1][1])}"
+    )
     return (
         f"<figure><figcaption>{html.escape(title)} <small>{legend}</small></figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 4}" role="img" aria-label="{summary}">'
@@ -173,7 +194,7 @@ def _top(share: float) -> float:
     return HEIGHT - PAD / 2 - share * (HEIGHT - PAD)
 
 
-def _facts(events: Sequence[dict[str, Any]], path: Path) -> str:
+def _facts(events: Sequence[Event], path: Path) -> str:
     rows = next((e for e in reversed(events) if e["type"] == "rows"), {})
     plan = next((e for e in reversed(events) if e["type"] == "plan"), {})
     steps = [e for e in events if e["type"] == "step"]
@@ -210,6 +231,7 @@ def _facts(events: Sequence[dict[str, Any]], path: Path) -> str:
         facts.append((t("Steps"), f"{steps[-1]['step']}"))
         if seconds > 0:
             facts.append((t("Tokens a second"), f"{tokens / seconds:,.0f}"))
+    facts += [(measure.title, value) for measure, value in _final(events, steps)]
     if best is not None:
         facts.append((t("Best checkpoint"), t("step {step}", step=best["step"])))
     cells = "".join(
@@ -218,7 +240,22 @@ def _facts(events: Sequence[dict[str, Any]], path: Path) -> str:
     return f"<dl>{cells}</dl>"
 
 
-def _answers(events: Sequence[dict[str, Any]]) -> str:
+def _final(events: Sequence[Event], steps: Sequence[Event]) -> list[tuple[Measure, str]]:
+    """The last value of the loss and of the main measures, on held-out rows behind it."""
+    declared, found = _declared(events), list[tuple[Measure, str]]()
+    evals = [e for e in events if e["type"] == "eval"]
+    for measure in dict.fromkeys((LOSS, *declared.main)):
+        now = measured(steps[-1], measure.name) if steps else None
+        held_out = [v for e in evals if (v := measured(e, measure.name)) is not None]
+        told = [measure.shown(now)] if now is not None else []
+        if held_out:
+            told.append(t("{value} on held-out rows", value=measure.shown(held_out[-1])))
+        if told:
+            found.append((measure, ", ".join(told)))
+    return found
+
+
+def _answers(events: Sequence[Event]) -> str:
     samples = [e for e in events if e["type"] == "sample"]
     prompts = list(dict.fromkeys(e["prompt"] for e in samples))
     if not prompts:
@@ -238,7 +275,27 @@ def _answers(events: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _warnings(events: Sequence[dict[str, Any]]) -> str:
+def _evaluations(events: Sequence[Event]) -> str:
+    """A table of what was measured on held-out rows, for a run with measures of its own."""
+    declared = _declared(events)
+    evals = [e for e in events if e["type"] == "eval"]
+    there = [m for m in declared.measures if any(measured(e, m.name) is not None for e in evals)]
+    if not declared.own or not there:
+        return ""
+    heads = "".join(
+        f"<th>{html.escape(head)}</th>" for head in (t("Step"), *(m.title for m in there))
+    )
+    body = ""
+    for event in evals:
+        cells = [f"{event['step']}", *(m.shown(measured(event, m.name)) for m in there)]
+        body += "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    return (
+        f"<h2>{html.escape(t('Evaluations'))}</h2><div class=wide><table>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _warnings(events: Sequence[Event]) -> str:
     texts = [str(e.get("text", "")) for e in events if e["type"] == "warning"]
     if not texts:
         return ""

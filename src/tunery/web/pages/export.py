@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery import env
-from tunery.jobs import folder as jobs
 from tunery.services import chat
 from tunery.services import export as export_service
 from tunery.services.chat import SpeakerGroup
@@ -62,7 +61,7 @@ def export(request: Request) -> HTMLResponse:
         formats=formats,
         folder=str(folder),
         free_bytes=env.free_bytes(folder),
-        jobs=[job.as_dict() for job in jobs.listing(kind="export")[:SHOWN]],
+        jobs=export_service.listing()[:SHOWN],
         served=[{"name": one.name, "model": one.model} for one in chat.served()],
         base_url=f"{str(request.base_url).rstrip('/')}/v1",
     )

@@ -32,13 +32,17 @@ class RunsView:
     held: dict[str, str]
     countdown: notify.Countdown | None
 
-    def delta(self, row: run_service.RunRow) -> float | None:
-        """Best validation loss less that of the baseline."""
+    def delta(self, row: run_service.RunRow) -> tuple[str, str] | None:
+        """Best validation less that of the baseline: written, and ``good``, ``bad`` or empty."""
         base = self.found.baseline
         if base is None or base.state.name == row.state.name:
             return None
-        mine, other = row.facts.best_loss, base.facts.best_loss
-        return mine - other if mine is not None and other is not None else None
+        mine, other = row.facts.best_value, base.facts.best_value
+        best = row.state.declared.best
+        if mine is None or other is None or best != base.state.declared.best:
+            return None
+        kind = "good" if best.is_better(mine, other) else "bad" if mine != other else ""
+        return best.shown(mine - other, signed=True), kind
 
 
 def look() -> RunsView:

@@ -100,7 +100,8 @@ class TrainView:
 def train(request: Request, draft: str = "", model: str = "", dataset: str = "") -> Response:
     """Draw the page; ``?from=RUN`` makes a draft of a run's settings first.
 
-    ``model`` and ``dataset`` are chosen in the draft that was changed last.
+    ``model`` and ``dataset`` are chosen in the draft that was changed last, with a method that can
+    learn from the dataset's rows.
     """
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
@@ -113,9 +114,11 @@ def train(request: Request, draft: str = "", model: str = "", dataset: str = "")
         else None
     )
     found = found or settings.last_draft()
-    chosen = ({"model.name": model} if model else {}) | (
-        {"data.train": [dataset]} if dataset else {}
-    )
+    chosen: dict[str, Any] = {"model.name": model} if model else {}
+    if dataset:
+        chosen["data.train"] = [dataset]
+        method = datasets.method_for(dataset, str(found.fields.get("method.type") or ""))
+        chosen |= {"method.type": method} if method else {}
     if chosen:
         found = settings.put_draft(
             settings.Draft(found.name, found.preset, {**found.fields, **chosen})

@@ -6,19 +6,26 @@
  *   await curves.load()                      everything; curves.cursor is where news begin
  *   await curves.take(message)               a message of topic run:NAME; true if a curve changed
  *   curves.points("loss", "tokens")          {x, value, mean} across any axis
+ *   curves.heldOut("loss", "tokens")        [x, values] of the evaluations
+ *   curves.measures                          what the run declares: {name, label, unit, chart}
  *
  * A step that was seen is dropped, a `cut` takes steps back, and who is `behind` fetches the rest:
  * no gap and no double, whatever happened to the connection.
  */
 import { get } from "./api.js";
-import { between } from "./chart.js";
+import { between, shortNumber } from "./chart.js";
 
-export const KEYS = ["loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes"];
 export const AXES = ["epoch", "tokens", "time"];
 const MOST_POINTS = 4000;
 const CATCH_UP_POINTS = 400;
 
-/** @typedef {{step: number[], value: (number | null)[], mean: (number | null)[]}} Curve */
+/**
+ * @typedef {{step: number[], value: (number | null)[], mean: (number | null)[]}} Curve
+ * @typedef {{name: string, label: string, unit: string, better: string, chart: boolean}} Measure
+ */
+
+/** How values of a measure are written. @param {Measure | undefined} measure */
+export const formatOf = (measure) => (measure?.unit === "%" ? (/** @type {number} */ v) => `${shortNumber(100 * v)} %` : shortNumber);
 
 export class Curves {
   /** @param {string} name */
@@ -30,7 +37,9 @@ export class Curves {
     this.series = {};
     /** @type {Record<string, number[]>} */
     this.axes = {};
-    /** @type {{step: number, loss: number | null, best: boolean}[]} */
+    /** @type {Measure[]} */
+    this.measures = [];
+    /** @type {{step: number, loss: number | null, measures: Record<string, number | null>, best: boolean}[]} */
     this.evals = [];
     /** @type {number[]} */
     this.checkpoints = [];
@@ -39,7 +48,8 @@ export class Curves {
 
   clear() {
     this.last = 0;
-    this.series = Object.fromEntries(KEYS.map((key) => [key, { step: [], value: [], mean: [] }]));
+    this.series = {};
+    this.measures = [];
     this.axes = { step: [], epoch: [], tokens: [], time: [] };
     this.evals = [];
     this.checkpoints = [];
@@ -58,14 +68,14 @@ export class Curves {
     for (const [key, more] of Object.entries(answer.series)) this.append(key, more.step, more.value, more.mean ?? more.value);
     answer.axes.step.forEach((/** @type {number} */ step, /** @type {number} */ i) => this.mark(step, answer.axes, i));
     this.evals = answer.evals;
+    this.measures = answer.measures;
     this.checkpoints = answer.checkpoints;
     this.last = Math.max(this.last, answer.last);
   }
 
   /** @param {string} key @param {number[]} steps @param {(number | null)[]} values @param {(number | null)[]} means */
   append(key, steps, values, means) {
-    const curve = this.series[key];
-    if (!curve) return;
+    const curve = (this.series[key] ??= { step: [], value: [], mean: [] });
     steps.forEach((step, i) => {
       if (curve.step.length && step <= curve.step[curve.step.length - 1]) return;
       curve.step.push(step);
@@ -96,7 +106,7 @@ export class Curves {
       case "cut":
         this.cut(message.step);
         return true;
-      case "event": return this.takeEvent(message.event);
+      case "event": return await this.takeEvent(message.event);
       default: return false;
     }
   }
@@ -106,20 +116,25 @@ export class Curves {
     const first = message.step.findIndex((/** @type {number} */ step) => step > this.last);
     if (first < 0) return false;
     const steps = message.step.slice(first);
-    for (const key of KEYS) {
+    for (const key of message.keys) {
       if (message[key].some((/** @type {number | null} */ v) => v !== null)) this.append(key, steps, message[key].slice(first), message[key].slice(first));
     }
     steps.forEach((/** @type {number} */ step, /** @type {number} */ i) => this.mark(step, message, first + i));
     this.last = steps[steps.length - 1];
-    if (this.series.loss.step.length > MOST_POINTS) await this.load();
+    if ((this.series.loss?.step.length ?? 0) > MOST_POINTS) await this.load();
     return true;
   }
 
   /** @param {any} event */
-  takeEvent(event) {
+  async takeEvent(event) {
+    const known = this.measures.map(({ name }) => name);
+    if (event.type === "plan" && event.measures?.some((/** @type {Measure} */ { name }) => !known.includes(name))) {
+      await this.load(); // names the run's measures in the language of the page
+      return true;
+    }
     if (event.type === "eval") {
       const loss = typeof event.loss === "number" ? event.loss : null;
-      this.evals = [...this.evals.filter(({ step }) => step < event.step), { step: event.step, loss, best: Boolean(event.best) }];
+      this.evals = [...this.evals.filter(({ step }) => step < event.step), { step: event.step, loss, measures: event.measures ?? {}, best: Boolean(event.best) }];
       return true;
     }
     if (event.type !== "checkpoint") return false;
@@ -147,7 +162,14 @@ export class Curves {
 
   /** @param {string} key @param {string} axis */
   points(key, axis) {
-    const { step, value, mean } = this.series[key];
+    const { step, value, mean } = this.series[key] ?? { step: [], value: [], mean: [] };
     return { x: step.map((s) => this.across(axis, s)), value, mean };
+  }
+
+  /** @param {string} name of a measure @param {string} axis @returns {[number[], number[]]} */
+  heldOut(name, axis) {
+    const found = this.evals.map((one) => ({ step: one.step, value: name === "loss" ? one.loss : one.measures[name] }))
+      .filter(({ value }) => typeof value === "number");
+    return [found.map(({ step }) => this.across(axis, step)), found.map(({ value }) => /** @type {number} */ (value))];
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Runs beside each other: one chart of all, across an axis on which they can be compared. */
 import { makeChart, smooth } from "../chart.js";
-import { Curves } from "../curves.js";
+import { Curves, formatOf } from "../curves.js";
 import { $, data, recall, remember } from "../dom.js";
 import { subscribe } from "../live.js";
 import { copy, showProblem } from "../shell.js";
@@ -13,17 +13,15 @@ const all = runs.map(({ name }) => new Curves(name));
 const LABELS = { step: t("Step"), epoch: t("Epoch"), tokens: t("Tokens"), time: t("Time") };
 const kept = { axis: "epoch", smoothing: 0.8, ...(recall("compare") ?? {}) };
 const chart = makeChart($("#chart"), {
-  title: t("Training loss"),
+  title: t("Curves of the runs"),
+  format: (value) => formatOf(all.flatMap(({ measures }) => measures).find(({ name }) => name === $("#what").value.replace(/^eval:/, "")))(value),
   series: runs.map(({ title, baseline }, i) => ({ label: title, color: baseline ? "edge" : `c${i + 1}`, width: baseline ? 4 : 2 })),
 });
 
 function draw() {
   const what = $("#what").value;
   const tables = all.map((curves) => {
-    if (what === "eval") {
-      const evals = curves.evals.filter(({ loss }) => loss !== null);
-      return [evals.map(({ step }) => curves.across(kept.axis, step)), evals.map(({ loss }) => loss)];
-    }
+    if (what.startsWith("eval:")) return curves.heldOut(what.slice(5), kept.axis);
     const { x, mean } = curves.points(what, kept.axis);
     return [x, smooth(mean, kept.smoothing)];
   });

@@ -148,12 +148,22 @@ look.addEventListener("change", (/** @type {any} */ event) => {
   figures().catch(showProblem);
 });
 
+/** A cell of at most a few lines; the whole text is its title. @param {any} value */
+function short(value) {
+  const made = cell(value);
+  for (const leaf of $$(".leaf", made)) {
+    leaf.classList.add("cut");
+    leaf.title = leaf.textContent;
+  }
+  return made;
+}
+
 async function few() {
   const found = await page(one.name, Math.floor((row - 1) / FEW) * FEW, FEW);
   $("#few thead").replaceChildren(el("tr", {}, el("th", { scope: "col" }, "#"), ...found.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name))));
   $("#few tbody").replaceChildren(...found.rows.map((/** @type {any} */ each) => el("tr", { "data-number": each.number, "aria-current": each.number === row },
     el("td", { class: "num" }, el("button", { type: "button", class: "btn link", "aria-label": t("Row {n}", { n: each.number }) }, number(each.number))),
-    ...found.columns.map((/** @type {string} */ name) => el("td", {}, each.values ? cell(each.values[name] ?? "") : (each.problem ?? ""))))));
+    ...found.columns.map((/** @type {string} */ name) => el("td", {}, each.values ? short(each.values[name] ?? "") : (each.problem ?? ""))))));
 }
 $("#few tbody").addEventListener("click", (/** @type {any} */ event) => {
   const line = event.target.closest("tr");

@@ -27,13 +27,10 @@ function result(job, report) {
   const folder = job.result.folder;
   const facts = [t("{n} of {total} greedy answers agree", { n: parity.num_prompts - parity.other_answers, total: parity.num_prompts }),
     t("largest difference of a logit {x}", { x: Number(parity.max_logit_difference).toPrecision(2) }), t("divergence {x} nats", { x: Number(parity.mean_kl).toPrecision(2) })];
-  const code = report.format === "adapter"
-    ? `from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained("${folder}")`
-    : `from transformers import AutoModelForCausalLM, AutoTokenizer\nmodel = AutoModelForCausalLM.from_pretrained("${folder}")\ntokenizer = AutoTokenizer.from_pretrained("${folder}")`;
   return [
     el("div", { class: "note ok" }, `✓ ${t("Checked: equal to what was trained")} · ${facts.join(" · ")}`),
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
-    copybox(code, t("Use it")),
+    copybox(job.code, t("Use it")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
   ];
 }

@@ -2,7 +2,7 @@
 /** One run: charts that follow it, tabs, stop and resume, samples, log. */
 import { del, get, patch, post } from "../api.js";
 import { makeChart, shortNumber, smooth } from "../chart.js";
-import { Curves, KEYS } from "../curves.js";
+import { Curves, formatOf } from "../curves.js";
 import { marked } from "../diff.js";
 import { $, $$, data, debounce, el, recall, remember, url } from "../dom.js";
 import { subscribe } from "../live.js";
@@ -19,10 +19,12 @@ const kept = { smoothing: 0.8, axis: "step", log: false, clip: false, ...(recall
 // --- charts -------------------------------------------------------------------------------
 
 const LABELS = { step: t("Step"), epoch: t("Epoch"), tokens: t("Tokens"), time: t("Time") };
+const lines = () => [
+  { label: t("training"), color: "c1", faint: true, width: 1 }, { label: t("smoothed"), color: "c1", width: 2 },
+  { label: t("validation"), color: "c2", dots: true }];
+/** @type {Record<string, ReturnType<typeof makeChart>>} */
 const charts = {
-  loss: makeChart($('[data-chart="loss"] .chart'), { title: t("Loss"), series: [
-    { label: t("training"), color: "c1", faint: true, width: 1 }, { label: t("smoothed"), color: "c1", width: 2 },
-    { label: t("validation"), color: "c2", dots: true }] }),
+  loss: makeChart($('[data-chart="loss"] .chart'), { title: t("Loss"), series: lines() }),
   learning_rate: single("learning_rate", t("Learning rate"), "c3"),
   grad_norm: single("grad_norm", t("Gradient norm"), "c4"),
   tokens_per_second: single("tokens_per_second", t("Tokens/s"), "c6"),
@@ -34,28 +36,41 @@ function single(key, title, color, format = shortNumber) {
   return makeChart($(`[data-chart="${key}"] .chart`), { title, series: [{ label: title, color, width: 1.5 }], format });
 }
 
+/** One chart for each measure that the run declares, before the charts that every run has. */
+function chartMeasures() {
+  for (const measure of curves.measures) {
+    if (charts[measure.name] || !measure.chart) continue;
+    const box = el("div", { class: "chart" });
+    const unit = measure.unit && measure.unit !== "%" ? ` (${measure.unit})` : "";
+    $("#measures").append(el("figure", { class: "chartbox", hidden: true, dataset: { chart: measure.name } }, el("figcaption", {}, measure.label + unit), box));
+    charts[measure.name] = makeChart(box, { title: measure.label, series: lines(), format: formatOf(measure) });
+  }
+  $("#measures").hidden = !$("#measures").childElementCount;
+}
+
 function drawCharts() {
+  chartMeasures();
   const { axis } = kept;
   const xLabel = LABELS[/** @type {keyof typeof LABELS} */ (axis)];
   const isTime = axis === "time";
   const markers = curves.checkpoints.map((step) => curves.across(axis, step));
-  for (const key of KEYS) {
+  for (const [key, chart] of Object.entries(charts)) {
     const { x, value, mean } = curves.points(key, axis);
-    $(`[data-chart="${key}"]`).hidden = !x.length;
-    if (!x.length) continue;
-    if (key !== "loss") charts[/** @type {"grad_norm"} */ (key)].set({ x, ys: [value], xLabel, isTime });
-    else charts.loss.set({ ...withEvals(x, value, smooth(mean, kept.smoothing), axis), xLabel, isTime, markers });
+    const measured = key === "loss" || curves.measures.some(({ name }) => name === key);
+    const [at, held] = measured ? curves.heldOut(key, axis) : [[], []];
+    $(`[data-chart="${CSS.escape(key)}"]`).hidden = !x.length && !at.length;
+    if (!measured && x.length) chart.set({ x, ys: [value], xLabel, isTime });
+    else if (x.length || at.length) chart.set({ ...joined([x, value, smooth(mean, kept.smoothing)], [at, held]), xLabel, isTime, markers: key === "loss" ? markers : [] });
   }
-  $("#no-points").hidden = curves.series.loss.step.length > 0;
+  $("#no-points").hidden = curves.points("loss", axis).x.length > 0;
   if (!$("#loss-table").hidden) drawTable();
 }
 
-/** @param {number[]} x @param {(number|null)[]} value @param {any[]} smoothed @param {string} axis */
-function withEvals(x, value, smoothed, axis) {
-  const evals = curves.evals.filter(({ loss }) => loss !== null);
+/** @param {any[]} trained @param {any[]} evaluated */
+function joined(trained, evaluated) {
   // @ts-ignore: uPlot is the vendored script
-  const [xs, ...ys] = uPlot.join([[x, value, smoothed], [evals.map(({ step }) => curves.across(axis, step)), evals.map(({ loss }) => loss)]]);
-  return { x: xs, ys };
+  const [x, ...ys] = uPlot.join([trained, evaluated]);
+  return { x, ys };
 }
 
 function lossRows() {

@@ -1,0 +1,41 @@
+"""The light half of an export of the adapter alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tunery.config.exporters.base import ExporterKind
+from tunery.errors import ExportError
+from tunery.i18n import t
+
+
+class AdapterExporter(ExporterKind):
+    """The adapter alone, in PEFT's format."""
+
+    build = "tunery.export.adapter:write"
+    label = "Adapter"
+    about = "Only what was learned (PEFT), small; it needs its base model."
+    library = "peft"
+    card = "An adapter (PEFT)"
+    code = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
+model = PeftModel.from_pretrained(base, "{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
+
+    type: Literal["adapter"] = "adapter"
+    """The adapter alone."""
+
+    def check(self, name: str, *, has_adapter: bool) -> None:
+        """Refuse a run that trained the weights themselves."""
+        if not has_adapter:
+            raise ExportError(
+                t("{name}: its weights were trained themselves, so there is no adapter.",
+                  name=name),
+                fix=t("Write the whole model: --to merged"),
+            )  # fmt: skip
+
+    def size_bytes(self, trained: int, whole: int) -> int:
+        """What training wrote."""
+        return trained

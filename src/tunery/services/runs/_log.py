@@ -1,0 +1,50 @@
+"""What a run said: the lines of its worker.log, and its events as sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunery.services import words
+from tunery.services.runs import _metrics
+
+LOG_BYTES = 256 * 1024
+
+
+def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], int, bool]:
+    """Read worker.log.
+
+    Args:
+        path: The file; a missing one is empty.
+        after: Byte to begin at; one beyond the end (the log was rotated) begins anew.
+        tail: Where above 0: only this many of the last lines.
+
+    Returns:
+        The whole lines, where to go on, and whether earlier lines were left out.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            begin = after if after <= size else 0
+            cut = size - begin > LOG_BYTES
+            if cut:
+                begin = size - LOG_BYTES
+            file.seek(begin)
+            data = file.read(LOG_BYTES)
+    except OSError:
+        return [], 0, False
+    end = data.rfind(b"\n") + 1 if not tail else len(data)
+    lines = data[:end].decode("utf-8", "replace").removesuffix("\n").split("\n") if end else []
+    if cut and lines:
+        lines = lines[1:]
+    shown = lines[-tail:] if tail else lines
+    # Progress bars draw over themselves: what was left at the end is what one would have seen.
+    shown = [line.rstrip("\r").rsplit("\r", 1)[-1][:2000] for line in shown]
+    return shown, begin + end, cut or len(shown) < len(lines)
+
+
+def event_lines(told: _metrics.RunLog, after: int = 0) -> list[tuple[int, str]]:
+    """What happened, as sentences with the numbers of their events, after an event."""
+    with told.lock:
+        events = [event for event in told.events if event["seq"] > after]
+    said = [(event["seq"], words.told(event, told.declared, checked=False)) for event in events]
+    return [(seq, text.strip()) for seq, text in said if text]
