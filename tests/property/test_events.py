@@ -73,9 +73,9 @@ def test_the_step_history_is_strictly_increasing_whatever_was_resumed(moves) -> 
     for resumed, back in moves:
         if resumed:
             step = min(step, back)
-            events.append({"type": "resumed", "step": step})
+            events.append({"seq": len(events), "type": "resumed", "step": step})
         else:
             step += 1
-            events.append({"type": "step", "step": step})
+            events.append({"seq": len(events), "type": "step", "step": step})
     history = [e["step"] for e in step_history(events)]
     assert history == list(range(1, step + 1))

@@ -313,3 +313,65 @@ def test_messages_are_in_chinese_when_asked(tmp_path: Path):
     message = refused(path)
     assert f"{path} 第 2 行: adapter.rank 必须是不小于 1 的数，得到的是 0。" in message
     assert "你是不是想写 adapter.rank？" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "origins"),
+    [
+        (["--track.tensorboard"], None, ("--track.tensorboard", "default")),
+        (["--track.tensorboard", "true"], None, ("--track.tensorboard", "default")),
+        (
+            ["--track.tensorboard.folder", "x", "--track.tensorboard"],
+            Path("x"),
+            ("--track.tensorboard", "--track.tensorboard.folder"),
+        ),
+        ("track: {tensorboard: {}}", None, ("here line 1", "default")),
+        ("track: {tensorboard: true}", None, ("here line 1", "default")),
+        ("track.tensorboard.folder: 007", Path("007"), ("here", "here line 1")),
+    ],
+)
+def test_an_optional_section_is_switched_on(given, folder: Path | None, origins):
+    loaded = load.from_text(given, "here") if isinstance(given, str) else load.from_tokens(given)
+    assert loaded.config.track.tensorboard is not None
+    assert loaded.config.track.tensorboard.folder == folder
+    paths = ("track.tensorboard", "track.tensorboard.folder")
+    assert tuple(loaded.origins[path] for path in paths) == origins
+
+
+@pytest.mark.parametrize("value", ["null", "false"])
+def test_an_optional_section_is_switched_off_by_what_comes_later(tmp_path: Path, value: str):
+    file = tmp_path / "on.yaml"
+    file.write_text("track: {tensorboard: {folder: boards}}\n")
+    off = tmp_path / "off.yaml"
+    off.write_text(f"track: {{tensorboard: {value}}}\n")
+    for words in (["--track.tensorboard", value], [f"--track.tensorboard={value}"], [str(off)]):
+        loaded = load.from_tokens([str(file), *words])
+        assert loaded.config.track.tensorboard is None
+        assert "track.tensorboard.folder" not in loaded.origins
+    assert load.from_tokens([str(file), "--no-track.tensorboard"]).config.track.chosen() == {}
+    again = load.from_tokens([str(off), str(file)]).config.track.tensorboard
+    assert again is not None
+    assert again.folder == Path("boards")
+
+
+def test_a_frozen_file_given_as_settings_leaves_an_optional_section_off(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    for words in ([], ["--track.tensorboard.folder", "x"]):
+        made = load.from_tokens(words).config
+        load.write_frozen(file, made, {})
+        assert load.read_frozen(file) == load.load([file]).config == made
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("track: {tensorboard: 5}", "track.tensorboard must be true or false, got 5."),
+        ("track: {tensorboard: {foldr: x}}", "Did you mean track.tensorboard.folder?"),
+        ("track: {tensorboard: {folder: [5]}}", "track.tensorboard.folder must be a path or null"),
+    ],
+)
+def test_a_mistake_in_an_optional_section_has_its_line_and_what_was_expected(text: str, said: str):
+    with pytest.raises(ConfigError) as caught:
+        load.from_text(text, "here")
+    assert said in f"{caught.value.message} {caught.value.fix}"
+    assert "here line 1" in caught.value.message

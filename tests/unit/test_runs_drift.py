@@ -68,3 +68,8 @@ def test_settings_that_cannot_be_read_any_more_are_named() -> None:
     saved = {**now, "optim": {**now["optim"], "gone": 3}}
     found = differences(completed(saved), now)
     assert [(d.field, d.old, d.new) for d in found] == [("optim.gone", 3, None)]
+
+
+def test_trackers_may_come_and_go():
+    off, on = {"track": {"tensorboard": None}}, {"track": {"tensorboard": {"folder": "x"}}}
+    assert differences(off, on) == differences(on, off) == []

@@ -132,3 +132,22 @@ def test_the_command_and_the_yaml_give_the_same_settings():
     assert _filled.fill_form(None, _filled.fields_of_config(found.config)).config == (
         found.config.model_copy(update={"preset": None})
     )
+
+
+def test_settings_of_an_optional_section_wait_for_its_switch():
+    data = {"data.train": ["identity"]}
+    fields = {**data, "track.tensorboard": False, "track.tensorboard.folder": "boards"}
+    off = _filled.fill_form(None, fields)
+    assert off.config is not None
+    assert off.config.track.tensorboard is None
+    assert off.shown["track.tensorboard"].value is False
+    assert "track.tensorboard.folder" not in off.shown
+    on = _filled.fill_form(None, {**fields, "track.tensorboard": True})
+    assert on.config is not None
+    assert "--track.tensorboard.folder boards" in _filled.command(on.words)
+    assert _filled.fields_of(_filled.yaml(on)) == (None, {**fields, "track.tensorboard": True})
+    assert _filled.fields_of_config(on.config) == {**fields, "track.tensorboard": True}
+    alone = _filled.fill_form(None, {**data, "track.tensorboard": True})
+    assert _filled.yaml(alone).endswith("track:\n  tensorboard: {}\n")
+    assert alone.shown["track.tensorboard"].value is True
+    assert alone.shown["track.tensorboard.folder"].value == ""

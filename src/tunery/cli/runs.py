@@ -67,8 +67,11 @@ def show(name: str, *, json: Json = False) -> None:
     if json:
         print_json(came.as_dict())
         return
-    _facts(came.state, came.rows)
+    _facts(came)
     show_outcome(came)
+    for each in came.trackers:
+        if each.warning:
+            print_warning(each.warning)
 
 
 @app.command
@@ -160,6 +163,22 @@ def delete(name: str, *, json: Json = False) -> None:
         print_json({"deleted": name, "bytes": size})
     else:
         out.print(t("{run} is deleted; {size} are free again.", run=name, size=human_bytes(size)))
+
+
+@app.command
+def track(name: str, *, json: Json = False) -> None:
+    """Start the trackers of a run again; each shows it from its first step.
+
+    Args:
+        name: The run.
+        json: Print one JSON object.
+    """
+    found = run_service.track_again(name)
+    if json:
+        print_json({"run": name, "trackers": [vars(each) for each in found]})
+        return
+    for each in found:
+        out.print(Text(f"{each.label}  {each.where}".rstrip()), soft_wrap=True)
 
 
 @app.command(name="keep-on")
@@ -277,7 +296,8 @@ def _validation(run: RunStatus) -> str:
     return value if best == LOSS else f"{best.inside} {value}"
 
 
-def _facts(state: RunStatus, rows: dict[str, object]) -> None:
+def _facts(came: run_service.Outcome) -> None:
+    state, rows = came.state, came.rows
     table = Table.grid(padding=(0, 2))
     trained = " · ".join(part for part in (state.method, state.adapter) if part)
     facts = {
@@ -289,6 +309,7 @@ def _facts(state: RunStatus, rows: dict[str, object]) -> None:
         **dict(words.last_measures(state)),
         t("checkpoint"): "" if state.checkpoint_step is None else str(state.checkpoint_step),
         t("why"): state.reason,
+        **{each.label: each.where for each in came.trackers},
     }
     for label, value in facts.items():
         if value:

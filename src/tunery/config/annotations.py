@@ -6,6 +6,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from tunery.i18n import t
 
 
@@ -33,6 +35,33 @@ def type_words(annotation: Any) -> str:
         if len(words) == 1
         else t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
     )
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The words that a type accepts, where there is a fixed list."""
+    return tuple(
+        str(arg)
+        for each in alternatives(annotation)
+        if get_origin(each) is Literal
+        for arg in get_args(each)
+    )
+
+
+def bounds(info: FieldInfo) -> str:
+    """The limits of a field in symbols, such as ``>= 1, <= 4096``."""
+    found = list(info.metadata)
+    for arg in get_args(info.annotation):
+        found += getattr(arg, "__metadata__", ())
+    limits: list[str] = []
+    for mark in found:
+        for part in getattr(mark, "metadata", None) or [mark]:
+            for symbol, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+                limit = getattr(part, name, None)
+                if isinstance(limit, int | float):
+                    limits.append(
+                        f"{symbol} {limit:g}" if isinstance(limit, float) else f"{symbol} {limit}"
+                    )
+    return ", ".join(dict.fromkeys(limits))
 
 
 def _words(kind: Any) -> str:

@@ -8,6 +8,7 @@ needs), and names its heavy half, which is imported only when it is made.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType
@@ -59,13 +60,17 @@ class Section(BaseModel):
 class Kind(Section):
     """One of several sections that stand for each other, chosen by ``type``.
 
+    Kinds of which several may be chosen are optional sections instead, one field each.
+
     Attributes:
         build: ``module:attribute`` of the heavy half; it is called with this section first.
         extra: The extra of the package that brings the libraries it needs; empty for none.
+        packages: Those of these libraries that can be looked for before the run, by import name.
     """
 
     build: ClassVar[str]
     extra: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def make(self, *args: Any, **objects: Any) -> Any:
         """Import the heavy half and make it from these settings.
@@ -79,11 +84,24 @@ class Kind(Section):
         except ModuleNotFoundError as error:
             if not self.extra or (error.name or "").startswith("tunery"):
                 raise
-            raise ConfigError(
-                t("{kind} needs the package {package}.", kind=tag(type(self)), package=error.name),
-                fix=t("Install it: pip install 'tunery[{extra}]'", extra=self.extra),
-            ) from error
+            raise self._missing(error.name or "") from error
         return build(self, *args, **objects)
+
+    def check_installed(self) -> None:
+        """Look for the libraries it needs, without importing them.
+
+        Raises:
+            ConfigError: One is not installed; the remedy installs it.
+        """
+        for name in self.packages:
+            if importlib.util.find_spec(name) is None:
+                raise self._missing(name)
+
+    def _missing(self, package: str) -> ConfigError:
+        return ConfigError(
+            t("{kind} needs the package {package}.", kind=tag(type(self)), package=package),
+            fix=t("Install it: pip install 'tunery[{extra}]'", extra=self.extra),
+        )
 
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Settings that this kind cannot be run with; ``config`` is the whole ``Config``."""
@@ -95,8 +113,9 @@ class Kind(Section):
 
 
 def tag(kind: type[BaseModel]) -> str:
-    """The ``type`` that chooses a kind."""
-    return str(kind.model_fields["type"].default)
+    """The word that chooses a kind: its ``type``, or its module's name where it has none."""
+    found = kind.model_fields.get("type")
+    return str(found.default) if found else kind.__module__.rpartition(".")[2]
 
 
 def kinds(union: Any) -> tuple[type[Any], ...]:

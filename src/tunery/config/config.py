@@ -15,6 +15,7 @@ from tunery.config.evaluate import EvaluateConfig
 from tunery.config.methods import METHODS, MethodConfig
 from tunery.config.model import ModelConfig
 from tunery.config.optimizers import OPTIMIZERS, OptimConfig
+from tunery.config.trackers import TrackConfig
 from tunery.config.train import TrainConfig
 
 
@@ -48,12 +49,16 @@ class Config(Section):
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     """What is saved."""
 
+    track: TrackConfig = Field(default_factory=TrackConfig)
+    """Where else it is shown."""
+
     def kinds(self) -> Iterator[Kind]:
         """The chosen kinds, in the order of the sections."""
         for name in type(self).model_fields:
             section = getattr(self, name)
             if isinstance(section, Kind):
                 yield section
+        yield from self.track.chosen().values()
 
     @field_validator("model", mode="before")
     @classmethod

@@ -247,7 +247,8 @@ def _path(location: tuple[int | str, ...]) -> str:
                 continue
         elif parts and settings.find(".".join([*parts, str(part)])) is None:
             here = ".".join(parts)
-            if settings.find(here) is not None and not isinstance(part, int):
+            owner = settings.find(here)
+            if owner is not None and not owner.opens and not isinstance(part, int):
                 continue
         if part == "[key]":
             continue

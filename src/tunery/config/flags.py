@@ -194,11 +194,15 @@ def _put(values: dict[str, Any], path: str, value: Any) -> None:
     owner = setting.path if setting is not None and inside else path
     *sections, last = owner.split(".")
     for section in sections:
-        values = values.setdefault(section, {})
+        if not isinstance(values.get(section), dict):  # an optional section that was off
+            values[section] = {}
+        values = values[section]
     if inside:
         values = values.setdefault(last, {})
         last = path[len(owner) + 1 :]
-    values[last] = value
+    value = settings.opened(path, value)
+    if path not in settings.switches() or value != {} or not isinstance(values.get(last), dict):
+        values[last] = value
 
 
 def _is_file(word: str) -> bool:

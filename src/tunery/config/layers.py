@@ -107,7 +107,10 @@ class Merged:
             if value == {} and setting is None:
                 below.setdefault(key, {})  # an empty section says nothing
                 continue
-            inside = value and isinstance(value, dict) and (setting is None or setting.is_dict)
+            opens = setting is not None and setting.opens
+            inside = isinstance(value, dict) and (
+                opens or bool(value and (setting is None or setting.is_dict))
+            )
             if inside:
                 if not isinstance(below.get(key), dict):
                     below[key] = {}
@@ -115,7 +118,7 @@ class Merged:
             else:
                 self._forget(here)
                 below[key] = as_written(setting, here, value, layer.raw)
-            if not inside or here not in _group_paths():
+            if opens or not inside or here not in _group_paths():
                 self.sources[here] = layer
 
     def _drop_variant(self, section: str) -> None:
@@ -140,7 +143,9 @@ class Merged:
             del self.sources[known]
 
     def _layer(self, path: str) -> Layer | None:
-        return _nearest(self.sources, path)
+        setting = settings.find(path)
+        # What switches a section on does not give the values in it.
+        return _nearest(self.sources, path, below=setting.switch if setting else "")
 
 
 def expand(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +164,7 @@ def expand(values: Mapping[str, Any]) -> dict[str, Any]:
         if value is None and key in settings.Config.model_fields and key != "preset":
             value = {}
         if isinstance(value, dict):
-            value = {name: _empty(f"{key}.{name}", each) for name, each in value.items()}
+            value = {name: _section(f"{key}.{name}", each) for name, each in value.items()}
             if isinstance(found.get(key), dict):
                 value = {**found[key], **value}
         found[key] = value
@@ -224,7 +229,10 @@ def file_layer(path: Path) -> Layer:
     return Layer(str(path), document.values, document.lines, document.raw)
 
 
-def _empty(path: str, value: Any) -> Any:
+def _section(path: str, value: Any) -> Any:
+    """An empty section says nothing; an optional one is switched on or off."""
+    if path in settings.switches():
+        return settings.opened(path, value)
     return {} if value is None and path in _group_paths() else value
 
 
@@ -233,9 +241,9 @@ def _group_paths() -> frozenset[str]:
     return frozenset(group.path for group in settings.groups())
 
 
-def _nearest(table: Mapping[str, Any], path: str) -> Any:
+def _nearest(table: Mapping[str, Any], path: str, *, below: str = "") -> Any:
     parts = path.split(".")
-    for end in range(len(parts), 0, -1):
+    for end in range(len(parts), len(below.split(".")) if below else 0, -1):
         found = table.get(".".join(parts[:end]))
         if found is not None:
             return found

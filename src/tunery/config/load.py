@@ -145,9 +145,8 @@ def _without_meta(layer: Layer) -> Layer:
 
 def _origins(config: Config, merged: Merged) -> dict[str, str]:
     found: dict[str, str] = {}
+    values = config.model_dump()
     for setting in settings.walk():
-        section = getattr(config, setting.section.partition(".")[0] or "preset", None)
-        if setting.variant and getattr(section, "type", None) != setting.variant:
-            continue
-        found[setting.path] = merged.origin(setting.path)
+        if setting.is_in(values):
+            found[setting.path] = merged.origin(setting.path)
     return found

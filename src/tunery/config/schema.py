@@ -66,6 +66,8 @@ def _describe(
         text = helps.get(here) or helps.get(f"{shared}.{name}") or helps.get(key, "")
         part.pop("title", None)
         part["description"] = text
+        if here in settings.switches():
+            part["anyOf"].append({"type": "boolean"})
         for inner in settings.models_of(model.model_fields[name].annotation):
             tagged = here in settings.tagged()
             inner_key = f"{here}.{inner.model_fields['type'].default}" if tagged else here

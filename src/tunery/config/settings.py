@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tunery import i18n
-from tunery.config.annotations import alternatives, type_words
+from tunery.config.annotations import alternatives, bounds, choices, optional, type_words
 from tunery.config.base import WholeText, tag
 from tunery.config.config import Config
 
@@ -61,6 +61,8 @@ class Setting:
         bounds: Limits in symbols, such as ``>= 1, <= 4096``.
         english: Its help in English.
         whole_text: Commas are part of the text and separate nothing.
+        opens: It is the switch of the optional section that has its path.
+        switch: Path of the optional section it lies in; empty where there is none.
     """
 
     path: str
@@ -73,6 +75,8 @@ class Setting:
     bounds: str
     english: str
     whole_text: bool = False
+    opens: bool = False
+    switch: str = ""
 
     @property
     def name(self) -> str:
@@ -107,6 +111,17 @@ class Setting:
     def takes(self, *kinds: type) -> bool:
         """Whether one of the alternatives of its type is one of ``kinds``."""
         return any((get_origin(a) or a) in kinds for a in alternatives(self.annotation))
+
+    def value_in(self, values: Any) -> Any:
+        """Its value in nested values; None where there is none."""
+        found = value_at(values, self.path)
+        return found is not None if self.opens and not isinstance(found, str) else found
+
+    def is_in(self, values: Any) -> bool:
+        """Whether nested values have this setting: its type is chosen, its section is on."""
+        if self.switch and value_at(values, self.switch) is None:
+            return False
+        return self.variant in (None, value_at(values, f"{self.section}.type"))
 
     def help(self, language: str | None = None) -> str:
         """Say what it is for, in a language (default: the one in force)."""
@@ -170,6 +185,17 @@ def tagged() -> dict[str, dict[str, type[BaseModel]]]:
     return found
 
 
+@functools.cache
+def switches() -> frozenset[str]:
+    """The paths of the optional sections."""
+    return frozenset(setting.path for setting in walk() if setting.opens)
+
+
+def opened(path: str, value: Any) -> Any:
+    """What the switch of an optional section stands for: an empty section, or None."""
+    return ({} if value else None) if path in switches() and isinstance(value, bool) else value
+
+
 def _tags(info: FieldInfo, variants: Sequence[type[BaseModel]]) -> dict[str, type[BaseModel]]:
     default = type(info.get_default(call_default_factory=True))
     ordered = sorted(variants, key=lambda model: model is not default)
@@ -228,7 +254,9 @@ def _walk(
     variant: str | None,
     *,
     without: Collection[str] = (),
+    switch: str = "",
 ) -> Iterator[Setting | Group]:
+    later: list[tuple[str, str, type[BaseModel]]] = []
     for name, info in model.model_fields.items():
         if name in without:
             continue
@@ -241,20 +269,47 @@ def _walk(
             for field in shared:
                 yield _setting(
                     _join(here, field), _join(here_key, field), here, variant,
-                    variants[0].model_fields[field],
+                    variants[0].model_fields[field], switch,
                 )  # fmt: skip
             for each in variants:
                 name_ = tag(each)
                 yield Group(f"{here_key}.{name_}", here, name_, _doc(each))
-                yield from _walk(each, here, f"{here_key}.{name_}", name_, without=shared)
+                yield from _walk(
+                    each, here, f"{here_key}.{name_}", name_, without=shared, switch=switch
+                )
+        elif variants and optional(info.annotation):
+            yield _switch(here, here_key, path, variant, variants[0])
+            later.append((here, here_key, variants[0]))
         elif variants:
             yield Group(here_key, here, None, _doc(variants[0]))
-            yield from _walk(variants[0], here, here_key, variant)
+            yield from _walk(variants[0], here, here_key, variant, switch=switch)
         elif not (variant and name == "type"):
-            yield _setting(here, here_key, path, variant, info)
+            yield _setting(here, here_key, path, variant, info, switch)
+    for here, here_key, inside in later:  # all switches of a section come first
+        yield Group(here_key, here, None, _doc(inside))
+        yield from _walk(inside, here, here_key, variant, switch=here)
 
 
-def _setting(path: str, key: str, section: str, variant: str | None, info: FieldInfo) -> Setting:
+def _switch(
+    path: str, key: str, section: str, variant: str | None, model: type[BaseModel]
+) -> Setting:
+    return Setting(
+        path=path,
+        key=key,
+        section=section,
+        variant=variant,
+        annotation=bool,
+        default=False,
+        choices=(),
+        bounds="",
+        english=_doc(model),
+        opens=True,
+    )
+
+
+def _setting(
+    path: str, key: str, section: str, variant: str | None, info: FieldInfo, switch: str
+) -> Setting:
     default = info.get_default(call_default_factory=True)
     return Setting(
         path=path,
@@ -263,10 +318,11 @@ def _setting(path: str, key: str, section: str, variant: str | None, info: Field
         variant=variant,
         annotation=info.annotation,
         default=_plain(None if default is PydanticUndefined else default),
-        choices=_choices(info.annotation),
-        bounds=_bounds(info),
+        choices=choices(info.annotation),
+        bounds=bounds(info),
         english=_sentence(info.description),
         whole_text=any(isinstance(mark, WholeText) for mark in info.metadata),
+        switch=switch,
     )
 
 
@@ -301,31 +357,6 @@ def _type_setting(
         bounds="",
         english=_sentence(info.description),
     )
-
-
-def _choices(annotation: Any) -> tuple[str, ...]:
-    return tuple(
-        str(arg)
-        for each in alternatives(annotation)
-        if get_origin(each) is Literal
-        for arg in get_args(each)
-    )
-
-
-def _bounds(info: FieldInfo) -> str:
-    found = list(info.metadata)
-    for arg in get_args(info.annotation):
-        found += getattr(arg, "__metadata__", ())
-    limits: list[str] = []
-    for mark in found:
-        for part in getattr(mark, "metadata", None) or [mark]:
-            for symbol, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
-                limit = getattr(part, name, None)
-                if isinstance(limit, int | float):
-                    limits.append(
-                        f"{symbol} {limit:g}" if isinstance(limit, float) else f"{symbol} {limit}"
-                    )
-    return ", ".join(dict.fromkeys(limits))
 
 
 def _plain(value: Any) -> Any:

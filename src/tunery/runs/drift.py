@@ -25,6 +25,7 @@ FREE = (
     "train.max_non_finite",
     "data.accept",
     "data.catalog",
+    "track.",
 )
 """Fields (or, ending in a dot, sections) that may differ without a word."""
 

@@ -26,7 +26,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 """Every event type with the fields that it must have; it may have more.
 
 ``resumed{step, checkpoint, rejected, allowed_drift}`` says that the steps after ``step`` are done
-again: ``step_history`` drops the earlier account of them.
+again: ``History`` makes the earlier account of them void.
 """
 
 STATUSES = (
@@ -67,14 +67,72 @@ def own_measures(event: Event) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+class History:
+    """Which steps, evaluations and answers of a log count, where a run did some of them again.
+
+    Take the events in order. Only a few numbers per resume and per evaluation are kept, so that a
+    log of any length can be read twice: once to take it, once to ask what ``counts``.
+
+    Attributes:
+        seq: The last event taken.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._cuts: list[tuple[int, int]] = []  # told before this event of later steps: void
+        self._newest: dict[tuple[int, str, str], int] = {}
+        self._last = -1
+        self._anew = False  # an attempt has begun and not said yet where it continues
+
+    def take(self, event: Event) -> bool:
+        """Take the next event; says whether it makes an earlier one void."""
+        self.seq = event["seq"]
+        match event["type"]:
+            case "status":
+                self._anew = self._anew or (event["status"] == "running" and "pid" in event)
+                return False
+            case "resumed":
+                self._anew = False
+                return self._cut(event["step"])
+            case "step" | "eval" | "sample":
+                step = event["step"]
+                void = self._anew and self._cut(-1)
+                self._anew = False
+                if event["type"] == "step":
+                    void = self._cut(step - 1) or void
+                else:
+                    key = _key(event)
+                    void = void or key in self._newest
+                    self._newest[key] = self.seq
+                self._last = max(self._last, step)
+                return void
+            case _:
+                return False
+
+    def counts(self, event: Event) -> bool:
+        """Whether an event counts, by all that was taken."""
+        if event["type"] not in ("step", "eval", "sample"):
+            return True
+        if any(event["seq"] < seq and event["step"] > step for seq, step in self._cuts):
+            return False
+        return event["type"] == "step" or self._newest.get(_key(event)) == event["seq"]
+
+    def _cut(self, step: int) -> bool:
+        if self._last <= step:
+            return False
+        self._cuts.append((self.seq, step))
+        self._last = step
+        self._newest = {key: seq for key, seq in self._newest.items() if key[0] <= step}
+        return True
+
+
+def _key(event: Event) -> tuple[int, str, str]:
+    return event["step"], str(event.get("stage", "")), str(event.get("prompt", ""))
+
+
 def step_history(events: Iterable[Event]) -> list[Event]:
     """The step events, strictly increasing: what a resumed run did again replaces the first try."""
-    kept: list[Event] = []
-    for event in events:
-        if event["type"] in ("step", "resumed"):
-            first = event["step"] if event["type"] == "step" else event["step"] + 1
-            while kept and kept[-1]["step"] >= first:
-                kept.pop()
-            if event["type"] == "step":
-                kept.append(event)
-    return kept
+    told, history = list(events), History()
+    for event in told:
+        history.take(event)
+    return [event for event in told if event["type"] == "step" and history.counts(event)]

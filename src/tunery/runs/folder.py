@@ -97,6 +97,23 @@ class RunFolder(WorkFolder):
         """notified.json: what became of the messages that the run has ended."""
         return self.path / "notified.json"
 
+    @property
+    def track_dir(self) -> Path:
+        """Folder of what the trackers say of themselves."""
+        return self.path / "track"
+
+    def track_file(self, tracker: str) -> Path:
+        """track/NAME.json: where a tracker shows the run, and what became of it."""
+        return self.track_dir / f"{tracker}.json"
+
+    def track_log(self, tracker: str) -> Path:
+        """track/NAME.log: stdout and stderr of a tracker's process."""
+        return self.track_dir / f"{tracker}.log"
+
+    def track_lock(self, tracker: str) -> Path:
+        """track/NAME.lock: held (flock) by the process that feeds a tracker."""
+        return self.track_dir / f"{tracker}.lock"
+
     def anomaly_file(self, step: int) -> Path:
         """anomaly-STEP.jsonl: the rows of a step with a non-finite loss or gradient."""
         return self.path / f"anomaly-{step:08d}.jsonl"

@@ -6,6 +6,7 @@ ENTRY.update(
     run="tunery.train.worker",
     job="tunery.services.job_kinds",
     engine="tunery.decode.worker",
+    track="tunery.track.follower",
     engine_here="tunery.decode.local:LocalEngine",
     ended="tunery.services.notify",
     questions="tunery.services.questions:QUESTIONS",

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 ENTRY: dict[str, str] = {}
-"""``run``, ``job``, ``engine``, ``ended`` (told that a run is over): modules with a ``main``.
+"""``run``, ``job``, ``engine``, ``track`` (feeds a tracker), ``ended`` (told that a run is over):
+modules with a ``main``.
 ``questions``: the table of the warm process, ``module:attribute``."""
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tunery.errors import LaunchError, RunError
@@ -95,6 +96,28 @@ def start(
     return int(said)
 
 
+def start_beside(argv: Sequence[str], *, log: Path) -> None:
+    """Start a process that looks on while a worker works; it outlives this process too.
+
+    Args:
+        argv: What it runs.
+        log: Gets its stdout and stderr.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    with log.open("ab") as file:
+        beside = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=worker_env(),
+            start_new_session=True,
+        )
+    threading.Thread(target=beside.wait, daemon=True, name="reaper").start()
+
+
 def already_running(folder: WorkFolder) -> RunError:
     """The error for a run that something works in."""
     return RunError(
@@ -159,6 +182,11 @@ def _worker(folder: WorkFolder) -> dict[str, Any]:
 def is_free(folder: WorkFolder) -> bool:
     """Whether nothing works in the folder: no worker, no parent of one, nothing being started."""
     return not is_locked(folder.lock_file)
+
+
+def at_work(folder: WorkFolder) -> bool:
+    """Whether anything works in the folder: a worker, its parent, or one being started."""
+    return not is_free(folder) or WorkerFile(folder).alive()
 
 
 def wait_until_gone(folder: WorkFolder, timeout_seconds: float) -> bool:

@@ -220,6 +220,7 @@ def follow(
     done: Callable[[], bool],
     wait: Callable[[float], object] = time.sleep,
     interval: float = 0.2,
+    limit: int = -1,
 ) -> Iterator[list[Event]]:
     """Yield batches of new events until ``done()``; an empty batch is a moment without news.
 
@@ -229,12 +230,13 @@ def follow(
         done: Asked before each read, so what was written before it turned true is still given.
         wait: Waits between reads.
         interval: Seconds to wait where there was nothing new.
+        limit: Most bytes to read at once, more than a line has; -1 for all.
     """
     while True:
         last = done()
-        events, offset = read_events(path, offset)
+        events, offset = read_events(path, offset, limit=limit)
         yield events
-        if last:
+        if last and (limit < 0 or not events):
             return
         if not events:
             wait(interval)

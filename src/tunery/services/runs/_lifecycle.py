@@ -20,20 +20,22 @@ from tunery.runs.diagnosis import Diagnosis, diagnose
 from tunery.runs.folder import RunFolder, open_run
 from tunery.runs.status import RunStatus, derive
 from tunery.services.runs._preparing import read_rows, versions
+from tunery.services.runs._tracking import Tracked, start_trackers, tracked
 from tunery.workers import local
 from tunery.workers.entry import run_command
 from tunery.workers.log import Event, follow, read_events
-from tunery.workers.process import WorkerFile
 
 
 def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
-    """Start the worker of a prepared run, detached; returns its pid.
+    """Start the worker of a prepared run and its trackers, detached; returns the worker's pid.
 
     Raises:
         RunError: Something works in this folder already.
         LaunchError: The worker could not be started.
     """
-    return local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
+    pid = local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
+    start_trackers(folder)
+    return pid
 
 
 @dataclass(frozen=True)
@@ -193,11 +195,8 @@ def follow_run(
         offset: Where in the event log to begin.
         interval: Seconds between looks.
     """
-    return follow(folder.events_file, offset, done=lambda: not _at_work(folder), interval=interval)
-
-
-def _at_work(folder: RunFolder) -> bool:
-    return not local.is_free(folder) or WorkerFile(folder).alive()
+    path = folder.events_file
+    return follow(path, offset, done=lambda: not local.at_work(folder), interval=interval)
 
 
 @dataclass(frozen=True)
@@ -222,6 +221,7 @@ class Outcome:
         files: What lies in the folder, by name.
         commands: What to do next.
         warnings: What was said on the way.
+        trackers: Where else it is shown.
     """
 
     state: RunStatus
@@ -231,6 +231,7 @@ class Outcome:
     files: dict[str, Path]
     commands: list[str]
     warnings: list[str] = field(default_factory=list[str])
+    trackers: list[Tracked] = field(default_factory=list[Tracked])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -243,6 +244,7 @@ class Outcome:
             "files": {name: str(path) for name, path in self.files.items()},
             "next": self.commands,
             "warnings": self.warnings,
+            "trackers": [vars(each) for each in self.trackers],
         }
 
 
@@ -266,6 +268,7 @@ def outcome(folder: RunFolder) -> Outcome:
         files={name: path for name, path in files.items() if path.exists()},
         commands=_next(folder, state),
         warnings=[str(e["text"]) for e in events if e["type"] == "warning"],
+        trackers=tracked(folder),
     )
 
 

@@ -108,6 +108,8 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     rules.check(loaded.config)
     config = with_absolute_paths(loaded.config)
     _check_packages()
+    for kind in config.kinds():
+        kind.check_installed()
     _check_device(config)
     _check_template(config)
     _check_writable()
@@ -177,7 +179,11 @@ def with_absolute_paths(config: Config) -> Config:
             "template": config.model.template and _absolute(config.model.template),
         }
     )
-    return config.model_copy(update={"data": data, "evaluate": evaluate, "model": model})
+    track = config.track.model_copy(
+        update={name: kind.with_absolute_paths() for name, kind in config.track.chosen().items()}
+    )
+    parts = {"data": data, "evaluate": evaluate, "model": model, "track": track}
+    return config.model_copy(update=parts)
 
 
 def _with_found_model(config: Config, model: Resolved) -> Config:

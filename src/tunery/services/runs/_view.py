@@ -24,6 +24,7 @@ from tunery.services.runs import _metrics
 from tunery.services.runs._lifecycle import failure
 from tunery.services.runs._list import RunRow, rows_of
 from tunery.services.runs._log import log_lines
+from tunery.services.runs._tracking import Tracked, tracked
 from tunery.workers.log import Event, number
 
 DIAGNOSED = 4000
@@ -140,6 +141,7 @@ class RunView:
     result: dict[str, Any]
     has_weights: bool
     cursor: str
+    trackers: list[Tracked]
     worst: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
@@ -220,6 +222,7 @@ def view(name: str) -> RunView:
         result=_fields(told.last("result")) if state.status == "finished" else {},
         has_weights=folder.adapter_dir.is_dir() or folder.model_dir.is_dir(),
         cursor=f"{told.seq}:{told.identity[1]}:{state.status}",
+        trackers=tracked(folder),
         worst=_worst(told),
     )
 

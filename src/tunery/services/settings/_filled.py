@@ -102,7 +102,7 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
 
 
 def active(preset: str | None, fields: Fields) -> dict[str, Any]:
-    """Keep the fields that the chosen types have."""
+    """Keep the fields that the chosen types and the open sections have."""
     merged = layers.Merged()
     if preset:
         merged.add(layers.preset_layer(preset))
@@ -111,10 +111,15 @@ def active(preset: str | None, fields: Fields) -> dict[str, Any]:
         section: fields.get(f"{section}.type") or merged.values[section]["type"]
         for section in settings.tagged()
     }
+    on = {
+        path: fields.get(path, settings.value_at(merged.values, path) is not None)
+        for path in settings.switches()
+    }
     found: dict[str, Any] = {}
     for path, value in fields.items():
         known = settings.by_path().get(path, ())
-        if not known or any(s.variant in (None, types.get(s.section)) for s in known):
+        fits = [s for s in known if s.variant in (None, types.get(s.section))]
+        if not known or any(on.get(s.switch, True) for s in fits):
             found[path] = value
     return found
 
@@ -181,9 +186,9 @@ def fields_of(text: str, name: str = "YAML") -> tuple[str | None, dict[str, Any]
     loaded = load.from_text(text, name)
     values = loaded.config.model_dump(mode="json")
     found = {
-        setting.path: _forms.shown(setting, settings.value_at(values, setting.path))
+        setting.path: _forms.shown(setting, setting.value_in(values))
         for setting in settings.walk()
-        if loaded.origins.get(setting.path, "").startswith(f"{name} ") and _has(values, setting)
+        if loaded.origins.get(setting.path, "").startswith(f"{name} ") and setting.is_in(values)
     }
     found.pop("preset", None)
     return loaded.config.preset, found
@@ -202,11 +207,11 @@ def fields_of_config(config: Config) -> dict[str, Any]:
     """Give the fields in which a config differs from the defaults."""
     values = config.model_dump(mode="json")
     return {
-        setting.path: _forms.shown(setting, settings.value_at(values, setting.path))
+        setting.path: _forms.shown(setting, setting.value_in(values))
         for setting in settings.walk()
         if setting.path != "preset"
-        and _has(values, setting)
-        and settings.value_at(values, setting.path) != setting.default
+        and setting.is_in(values)
+        and setting.value_in(values) != setting.default
     }
 
 
@@ -233,17 +238,17 @@ def _shown(preset: str | None, words: list[str], given: Fields) -> dict[str, Sho
     merged.fill_types()
     found: dict[str, Shown] = {}
     for setting in settings.walk():
-        if not _has(merged.values, setting) or setting.path == "preset":
+        if not setting.is_in(merged.values) or setting.path == "preset":
             continue
         origin = merged.origin(setting.path)
         if setting.path in given:
             found[setting.path] = Shown(_as_shown(setting, given[setting.path]), "set")
         elif origin == layers.DEFAULT:
-            value = settings.value_at(merged.values, setting.path)
+            value = setting.value_in(merged.values)
             kept = setting.default if value is None else value
             found[setting.path] = Shown(_forms.shown(setting, kept), "default")
         else:
-            value = settings.value_at(merged.values, setting.path)
+            value = setting.value_in(merged.values)
             origin = "preset" if origin.startswith("preset ") else "set"
             found[setting.path] = Shown(_forms.shown(setting, value), origin)
     return found
@@ -251,13 +256,6 @@ def _shown(preset: str | None, words: list[str], given: Fields) -> dict[str, Sho
 
 def _as_shown(setting: settings.Setting, value: Any) -> Any:
     return value if isinstance(value, str | bool) else _forms.shown(setting, value)
-
-
-def _has(values: Mapping[str, Any], setting: settings.Setting) -> bool:
-    if setting.variant is None:
-        return True
-    section = values.get(setting.section)
-    return is_mapping(section) and section.get("type") == setting.variant
 
 
 def names(text: str) -> list[str]:

@@ -67,6 +67,7 @@ class Field:
         section: Path of its section.
         optional: Whether an empty field means "none".
         source: Where its usual values are listed: ``models``, ``datasets`` ...; may be empty.
+        switch: Path of the switch that opens its section; empty where it is always open.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Field:
     section: str
     optional: bool
     source: str
+    switch: str = ""
 
     @property
     def flag(self) -> str:
@@ -165,6 +167,7 @@ def field_of(setting: settings.Setting) -> Field:
         section=setting.section,
         optional=annotations.optional(setting.annotation),
         source=SOURCES.get(setting.path, ""),
+        switch=setting.switch,
     )
 
 

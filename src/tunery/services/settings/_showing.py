@@ -13,7 +13,6 @@ from tunery.config.config import Config
 from tunery.errors import UnknownName, did_you_mean
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
-from tunery.types import is_object
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,7 @@ def rows(loaded: load.Loaded) -> list[Row]:
 def flat(config: Config) -> dict[str, Any]:
     """Give every setting's value by path, as plain data."""
     values = config.model_dump(mode="json")
-    found: dict[str, Any] = {}
-    for setting in settings.walk():
-        inside: Any = values
-        for part in setting.path.split("."):
-            inside = inside.get(part, _ABSENT) if is_object(inside) else _ABSENT
-        if inside is not _ABSENT and _has(config, setting):
-            found[setting.path] = inside
-    return found
+    return {s.path: s.value_in(values) for s in settings.walk() if s.is_in(values)}
 
 
 def named(name: str) -> Config:
@@ -114,12 +106,6 @@ def listed(prefix: str = "") -> Sequence[settings.Setting]:
 
 
 _ABSENT = object()
-
-
-def _has(config: Config, setting: settings.Setting) -> bool:
-    if setting.variant is None:
-        return True
-    return getattr(getattr(config, setting.section), "type", None) == setting.variant
 
 
 def written(value: Any) -> str:

@@ -48,7 +48,10 @@ class TrainView:
         return " · ".join(dict.fromkeys(part.title for part in self.form.more))
 
     def has(self, field: Field) -> bool:
-        """Whether the chosen types have this setting."""
+        """Whether the chosen types and the open sections have this setting."""
+        switch = self.state["values"].get(field.switch) if field.switch else {"value": True}
+        if not (switch and switch["value"]):
+            return False
         section = self.state["values"].get(f"{field.section}.type")
         return not field.variant or bool(section and section["value"] == field.variant)
 

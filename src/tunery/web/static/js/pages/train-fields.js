@@ -22,8 +22,9 @@ export function read(input) {
 /** @param {Record<string, {value: any}>} values */
 export function showVariants(values) {
   for (const each of $$("[data-variant]")) {
-    const { section, variant } = each.dataset;
+    const { section, variant, switch: opens } = each.dataset;
     if (variant) each.hidden = values[`${section}.type`]?.value !== variant;
+    else if (opens) each.hidden = !values[opens]?.value;
   }
 }
 

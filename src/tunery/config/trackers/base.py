@@ -1,0 +1,18 @@
+"""What every tracker says of itself before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from tunery.config.base import Kind
+
+
+class TrackerKind(Kind):
+    """One tool that shows a run. It reads the run's events in a process of its own."""
+
+    def with_absolute_paths(self) -> Self:
+        """Write its files and folders out in full."""
+        paths = {name: value for name, value in self if isinstance(value, Path)}
+        changed = {name: path.expanduser().absolute() for name, path in paths.items()}
+        return self.model_copy(update=changed)
