@@ -13,6 +13,7 @@ from tests.browser.looking import check_page
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
+from tunery.measures import Measure
 from tunery.runs import manifest
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
@@ -54,6 +55,58 @@ def test_a_run_is_readable_in_every_language_theme_and_width(page: Page) -> None
 def test_a_failed_run_is_readable(page: Page) -> None:
     write_run("bad", steps=40, status="failed")
     check_page(page, "/runs/bad", name="run-failed")
+
+
+def prefer(name: str) -> RunFolder:
+    """A finished run of a method that has measures of its own."""
+    config = Config.model_validate({"method": {"type": "dpo"}})
+    noise = random.Random(name)
+    own = [measure.name for measure in config.method.measures[1:]]
+    folder = create(name, config, {"tunery": "0"})
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=60, trained_parameters=1, total_parameters=2,
+                     measures=[measure.as_dict() for measure in config.method.measures],
+                     best=config.method.best, loss_per=config.method.unit)  # fmt: skip
+        for step in range(1, 61):
+            told = {one: min(1.0, step / 60 + noise.random() / 5) for one in own}
+            writer.write("step", step=step, epoch=step / 20, loss=0.69 - step / 200, tokens=9,
+                         learning_rate=1e-5, grad_norm=noise.random(), seconds=0.1,
+                         tokens_per_second=90.0, memory_bytes=1 << 30, measures=told)  # fmt: skip
+            if step % 20 == 0:
+                writer.write("eval", step=step, loss=0.7 - step / 300, best=True, measures=told)
+        writer.write("status", status="finished")
+    return folder
+
+
+def test_a_run_has_a_chart_for_each_measure_of_its_own(page: Page) -> None:
+    prefer("pairs")
+    check_page(page, "/runs/pairs", name="run-measures")
+    page.goto("/runs/pairs")
+    expect(page.locator("#measures figure:visible")).to_have_count(4)
+    expect(page.get_by_role("img", name="Reward accuracy: Step 1 to 60")).to_be_visible()
+    table = page.get_by_role("table", name="Evaluations")
+    expect(table.get_by_role("columnheader", name="Reward margin")).to_be_visible()
+    expect(table.get_by_role("row")).to_have_count(4)
+    prefer("others")
+    page.goto("/compare?ids=pairs,others")
+    page.locator("#what").select_option(label="Validation reward accuracy")
+    expect(page.get_by_role("img", name=re.compile("Curves of the runs"))).to_be_visible()
+
+
+def test_a_run_that_is_not_prepared_yet_gets_its_charts_when_it_begins(page: Page) -> None:
+    folder = working("early")
+    page.goto("/runs/early")
+    expect(page.locator("#measures")).to_be_hidden()
+    measure = Measure("fun", "Reward margin")
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=9, trained_parameters=1, total_parameters=2,
+                     measures=[measure.as_dict()])  # fmt: skip
+        for step in range(1, 6):
+            writer.write("step", step=step, epoch=step / 9, loss=1.0, learning_rate=1e-4,
+                         tokens=9, seconds=0.1, measures={"fun": step / 9})  # fmt: skip
+        expect(page.get_by_role("img", name="Reward margin: Step 1 to 5")).to_be_visible()
 
 
 def test_a_comparison_is_readable(page: Page) -> None:

@@ -165,11 +165,13 @@ class _Row:
         self._text = ""
         self._said = 0
         self._untold: list[int] = []
+        self._spelled: dict[int, str] = {}
 
     def step(self) -> Delta | None:
         word = next(self._words, None)
         self.count += 1
         self._untold.append(self.count)
+        self._spelled[self.count] = word or ""
         if word is None or self.count in (self._request.stop_ids or ()):
             self.reason = "stop"
             return self._say(len(self._text))
@@ -209,9 +211,13 @@ class _Row:
         wanted = self._request.top_logprobs
         if wanted is None:
             return ()
-        top = tuple((str(i), i, -0.1 - i) for i in range(wanted))
         drawn = -0.1 if self._request.sampling.temperature else 0.0
-        return tuple(TokenLogprob(str(token), token, -0.1, top, drawn) for token in ids)
+        told: list[TokenLogprob] = []
+        for token in ids:
+            word = self._spelled[token]
+            top = tuple((f"{word}{i}" if i else word, i, -0.1 - i) for i in range(wanted))
+            told.append(TokenLogprob(word, token, -0.1, top, drawn))
+        return tuple(told)
 
 
 def _words(engine: StubEngine, request: GenerateRequest, index: int) -> Iterator[str]:

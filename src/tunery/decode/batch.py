@@ -193,7 +193,7 @@ class Batch:
         self, asked: list[tuple[_Answer, Tensor]], news: dict[int, tuple[Job, list[News]]]
     ) -> None:
         plain: list[int] = []
-        if len(asked) > 1 and all(a.chooser.plain and not a.siblings for a, _ in asked):  # type: ignore[union-attr]
+        if asked and all(a.chooser.plain and not a.siblings for a, _ in asked):  # type: ignore[union-attr]
             plain = torch.stack([logits for _, logits in asked]).argmax(dim=-1).tolist()
         for place, (answer, logits) in enumerate(asked):
             siblings, answer.siblings = answer.siblings, []

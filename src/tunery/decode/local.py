@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from tunery.engines.base import (
 )
 from tunery.errors import EngineError
 
+SWITCH_SECONDS = 2e-4
+"""The generating thread asks for the interpreter after each operation; it must not wait long."""
+
 
 class LocalEngine:
     """A model of transformers, loaded here; see ``engines.base.Engine``.
@@ -43,6 +47,7 @@ class LocalEngine:
     """
 
     def __init__(self, base: Path, *, dtype: str = "auto", device: str = "auto") -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.model = ServedModel(base, dtype=dtype, device=device)
         self.scheduler = Scheduler(self.model)
 

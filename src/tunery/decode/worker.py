@@ -45,8 +45,6 @@ log = logging.getLogger("tunery.decode.worker")
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 8 * 2**20
-SWITCH_SECONDS = 2e-4
-"""The generating thread asks for the interpreter after each operation; it must not wait long."""
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWNET = 0x40000000
 STATUS = {"queue_full": 429, "too_long": 413}
@@ -236,7 +234,6 @@ async def serve(folder: EngineFolder) -> None:
 def main() -> None:
     """The process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    sys.setswitchinterval(SWITCH_SECONDS)
     folder = EngineFolder(Path(sys.argv[1]))
     folder.make()
     lock = try_lock(folder.lock_file)

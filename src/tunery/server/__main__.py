@@ -110,7 +110,7 @@ class _Loader:
     app: FastAPI | None = None
     server: uvicorn.Server | None = None
     error: TuneryError | None = None
-    started: list[Served] = field(default_factory=list[Served])
+    started: list[Served] = field(default_factory=list["Served"])
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:

@@ -312,9 +312,9 @@ def tokenizer_of(found: Resolved) -> Any:
     """The base's tokenizer, or the adapter's own where it brings one with a template."""
     from tunery.models.load import load_tokenizer, shared_tokenizer
 
-    base = shared_tokenizer(found.model_folder)
+    base: Any = shared_tokenizer(found.model_folder)
     if found.base is not None and (found.path / "tokenizer_config.json").is_file():
-        own = load_tokenizer(found.path)
+        own: Any = load_tokenizer(found.path)
         if own.chat_template and len(own) == len(base):
             return own
     return base

@@ -67,7 +67,7 @@ class Reply:
     """
 
     text: str = ""
-    ids: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list[int])
     ending: EndReason = "interrupted"
     num_prompt_tokens: int = 0
     first_token_seconds: float = 0.0
@@ -100,7 +100,7 @@ class Speaker:
     template: ChatTemplate
     adapter: str | None = None
     thinking: Thinking = "strip_history"
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list[Message])
 
     def ask(
         self,
