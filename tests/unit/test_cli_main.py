@@ -122,8 +122,8 @@ def test_config_show_says_where_values_come_from(capsys, tmp_path: Path, monkeyp
 
 def test_config_show_prints_warnings_beside_the_settings(capsys):
     _, out, err = run(capsys, "config", "show", "--adapter", "full")
-    assert "is high for adapter.type=full" in err
-    assert "is high" not in out
+    assert "is unusual for adapter.type=full" in err
+    assert "is unusual" not in out
 
 
 def test_config_diff_compares_files_presets_and_runs(capsys, tmp_path: Path, home: Path):

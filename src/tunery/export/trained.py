@@ -159,5 +159,8 @@ def plain_answers(
 def _unequal(problems: list[str]) -> ExportError:
     return ExportError(
         t("The export is not equal to what was trained: {why}.", why="; ".join(problems)),
-        fix=t("Nothing was written. Please report this with the model's name."),
+        fix=t(
+            "Nothing was written. Rounding can hide a small change: try --dtype fp32, or export "
+            "the adapter. If fp32 is not equal either, report it with the model's name."
+        ),
     )

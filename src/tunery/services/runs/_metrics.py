@@ -249,12 +249,17 @@ def evals(told: RunLog) -> list[Event]:
 
 
 def best_eval(told: RunLog) -> tuple[int, float] | None:
-    """Step and value of the best evaluation, by the measure that decides; the first of equals."""
+    """Step and value of the best evaluation, by the measure that decides; the first of equals.
+
+    As in the run itself, the untouched model (step 0) does not compete.
+    """
     best = told.declared.best
     found: tuple[int, float] | None = None
     for event in evals(told):
         value = measured(event, best.name)
-        if value is not None and (found is None or best.is_better(value, found[1])):
+        if value is None or event["step"] == 0:
+            continue
+        if found is None or best.is_better(value, found[1]):
             found = event["step"], value
     return found
 

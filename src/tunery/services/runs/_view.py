@@ -309,7 +309,7 @@ def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
         found.append(Checkpoint(step, path.name, values.get(step), size, best=False, whole=whole))
     best: Checkpoint | None = None
     for one in found:
-        if one.value is None or not one.whole:
+        if one.value is None or not one.whole or one.step == 0:
             continue
         if best is None or best.value is None or not measure.is_better(best.value, one.value):
             best = one

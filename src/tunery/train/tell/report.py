@@ -290,7 +290,7 @@ def _evaluations(events: Sequence[Event]) -> str:
         cells = [f"{event['step']}", *(m.shown(measured(event, m.name)) for m in there)]
         body += "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
     return (
-        f"<h2>{html.escape(t('Evaluations'))}</h2><div class=wide><table>"
+        f"<h2>{html.escape(t('Evaluations'))}</h2><div class=wide><table class=numbers>"
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -327,6 +327,7 @@ padding:12px 14px}figcaption{font-weight:600}figcaption small{font-weight:400;ma
 figcaption i{display:inline-block;width:10px;height:10px;border-radius:3px;margin:0 5px 0 10px}
 svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:var(--soft)}
 .grid{stroke:var(--line);stroke-width:1}.wide{overflow-x:auto}
+.numbers td,.numbers th{white-space:nowrap;word-break:normal;overflow-wrap:normal}
 table{border-collapse:collapse;width:100%;background:var(--card);border:1px solid var(--line)}
 th,td{text-align:left;vertical-align:top;padding:8px 12px;border-top:1px solid var(--line);
 white-space:pre-wrap;overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}
