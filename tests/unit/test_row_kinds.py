@@ -151,7 +151,7 @@ def test_an_answer_that_is_cut_does_not_pretend_to_have_ended(template: ChatTemp
         (
             "truncate_right",
             pair("q", chosen="word " * 60 + "end", rejected="word " * 60 + "stop"),
-            "the two answers are the same once cut to max_length",
+            "both answers are the same to the model",
         ),
     ],
 )

@@ -21,7 +21,7 @@ CUT_LEFT = "cut at the start to fit max_length"
 SPLIT = "split to fit max_length"
 REJECTED = "rejected by the chat template"
 PROMPTS_DIFFER = "the template writes the prompt of the two answers differently"
-NO_DIFFERENCE = "the two answers are the same once cut to max_length"
+NO_DIFFERENCE = "both answers are the same to the model"
 
 
 def in_words(remark: str) -> str:
@@ -55,7 +55,7 @@ def in_words(remark: str) -> str:
             return t("rejected by the chat template")
         case "the template writes the prompt of the two answers differently":
             return t("the template writes the prompt of the two answers differently")
-        case "the two answers are the same once cut to max_length":
-            return t("the two answers are the same once cut to max_length")
+        case "both answers are the same to the model":
+            return t("both answers are the same to the model")
         case _:
             return remark

@@ -8,7 +8,7 @@ import json
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tunery.config.data import DataConfig
@@ -96,7 +96,10 @@ def read(
         parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports
     )
     if wanted is not None and purpose == "train":
-        _lacks(wanted, reports)
+        counts: Counter[str] = Counter()
+        for report in reports:
+            counts.update(report.tags)
+        _refuse_lack(wanted, counts, [report.dataset for report in reports])
     if not len(examples):
         raise DataError(
             t("{names}: 0 rows to train on.", names=", ".join(names) or "data.train"),
@@ -106,14 +109,29 @@ def read(
     return examples
 
 
-def _lacks(wanted: str, reports: Sequence[Report]) -> None:
-    """Raise where all datasets together lack what the method needs."""
-    counts: Counter[str] = Counter()
-    for report in reports:
-        counts.update(report.tags)
+def check_kept(wanted: str, examples: ExampleSet, kept: Iterable[int]) -> None:
+    """Look once more at what is left to train on after cutting, dropping and holding out.
+
+    Args:
+        wanted: The row kind that the method learns from.
+        examples: All of them.
+        kept: Numbers of those that are trained.
+
+    Raises:
+        DataError: Together they lack what the method needs.
+    """
+    kind = row_kind_named(wanted)
+    numbers = list(kept)
+    if numbers and kind.tag(examples[numbers[0]]):
+        counts = Counter(kind.tag(examples[number]) for number in numbers)
+        _refuse_lack(wanted, counts, [report.dataset for report in examples.reports])
+
+
+def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]) -> None:
+    """Raise where the rows together lack what the method needs."""
     finding = row_kind_named(wanted).lacks(counts)
     if finding is not None:
-        names = ", ".join(report.dataset for report in reports)
+        names = ", ".join(datasets)
         raise DataError(
             f"{finding.code} {names}: {finding.found.local()}.",
             fix=finding.fix.local(),

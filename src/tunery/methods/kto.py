@@ -60,7 +60,15 @@ class KTO(Plain):
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """The reference of the answers and of the mismatched ones, where it has to be kept."""
-        mismatched = with_reference(policy, _mismatched(rows), context, name=f"{name}_mismatched")
+        made, unmatched = _mismatched(rows, context.config.data.max_length)
+        if unmatched:
+            context.warn(
+                "kl",
+                "The KL term needs answers to other prompts; these rows found none, so it is "
+                "estimated from answers to their own.",
+                unmatched,
+            )
+        mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")
         return with_reference(policy, rows, context, name=name).with_beside(mismatched)
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
@@ -91,8 +99,16 @@ class KTO(Plain):
         return Loss({"answers": loss_G.sum()}, sums, each=loss_G.detach())
 
 
-def _mismatched(rows: Rows) -> Rows:
-    """Each prompt with the answer of another: a fixed pairing, whatever the order of steps."""
+def _mismatched(rows: Rows, max_length: int) -> tuple[Rows, int]:
+    """Each prompt with the answer of another: a fixed pairing, whatever the order of steps.
+
+    Args:
+        rows: Labelled answers.
+        max_length: A longer row loses the beginning of its prompt.
+
+    Returns:
+        As many groups, and how many of them hold an answer to their own prompt after all.
+    """
     count = len(rows)
     order = np.random.default_rng(PAIRING_SEED).permutation(count)
     partner = np.empty(count, dtype=np.int64)
@@ -108,12 +124,15 @@ def _mismatched(rows: Rows) -> Rows:
             other = int(partner[other])
         answer = rows.group(other).rows[0]
         begin = len(_prompt(answer))
+        unmatched.append(np.array_equal(_prompt(answer), prompt))
+        prompt = prompt[-max(1, max_length - (len(answer) - begin)) :]
         ids = np.concatenate([prompt, answer.input_ids[begin:]])
         mask = np.concatenate([np.zeros(len(prompt), dtype=bool), answer.loss_mask[begin:]])
         return RowGroup((TokenRow(ids, mask),))
 
+    unmatched: list[bool] = []
     made = [group(i) for i in range(count)]
-    return Rows.of_groups(made, name="mismatched")
+    return Rows.of_groups(made, name="mismatched"), sum(unmatched)
 
 
 def _prompt(row: TokenRow) -> np.ndarray:

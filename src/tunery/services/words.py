@@ -204,6 +204,9 @@ def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
         case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
             return f"! {event['text']}"
         case "anomaly":
+            if math.isfinite(number(event.get("loss")) or 0.0):
+                return t("! step {step}: the gradient is not finite; the step was not taken",
+                         step=event["step"])  # fmt: skip
             return t("! step {step}: loss {loss} is not finite; the step was not taken",
                      step=event["step"], loss=LOSS.shown(measured(event, LOSS.name)))  # fmt: skip
         case _:

@@ -102,6 +102,9 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
             train, kept = examples.split(read, config.evaluate.split, config.train.seed)
             numbers = _groups_of(tokens, train)
             held = _numbered(tokens, _groups_of(tokens, kept), read)
+    examples.check_kept(
+        config.method.rows, read, (tokens.source(int(number)) for number in numbers)
+    )
     filtered = {**read.ledger.filtered, **tokens.filtered}
     context.events.write(
         "rows",

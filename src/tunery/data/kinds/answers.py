@@ -67,6 +67,8 @@ def fit(
     """
     if not all(too_long.trains(row) for row in rows):
         return [], NO_TRAINED_TOKEN
+    if _same(rows):
+        return [], NO_DIFFERENCE
     limit, how = tools.data.max_length, tools.data.too_long
     full = max(len(row.input_ids) for row in rows)
     if full <= limit:
@@ -86,9 +88,14 @@ def fit(
             assert_never(how)
     if not rows or not all(too_long.trains(row) for row in rows):
         return [], NO_ROOM
-    if len(rows) > 1 and all(row.input_ids == rows[0].input_ids for row in rows):
+    if _same(rows):
         return [], NO_DIFFERENCE
     return _remarked(rows), ""
+
+
+def _same(rows: list[Rendered]) -> bool:
+    """Whether several answers are one: a template may leave out what tells them apart."""
+    return len(rows) > 1 and all(row.input_ids == rows[0].input_ids for row in rows)
 
 
 def prompt_length(row: Rendered) -> int:
