@@ -21,6 +21,7 @@ from tunery.data.collate import collate_groups
 from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.rows import Rows
 from tunery.methods.base import combine
+from tunery.methods.kto import _mismatched
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 
@@ -218,3 +219,19 @@ def test_a_kept_reference_gives_the_numbers_of_a_live_one(tmp_path: Path, name: 
     assert not list((tmp_path / "live").glob("reference-*"))
     losses = [[e["loss"] for e in tiny.events(tmp_path / n, "step")] for n in ("live", "kept")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_mismatched_answers_keep_to_max_length_and_come_from_other_prompts() -> None:
+    long, short = list(range(20, 50)), [60, 61]
+    answers = [[70, 71, 72], list(range(30, 55))]
+    groups = [
+        RowGroup((row(p, a),), {"label": 1.0}) for p, a in zip((long, short), answers, strict=True)
+    ]
+    made, unmatched = _mismatched(Rows.of_groups(groups), max_length=34)
+    assert unmatched == 0
+    assert [made.group(i).num_tokens for i in (0, 1)] == [34, 5]
+    first = made.group(0).rows[0]
+    assert first.input_ids.tolist() == [*long[-9:], *answers[1]]
+    assert first.num_trained == len(answers[1])
+    same = [RowGroup((row(short, a),), {"label": 1.0}) for a in answers]
+    assert _mismatched(Rows.of_groups(same), max_length=99)[1] == 2

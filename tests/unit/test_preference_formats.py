@@ -10,7 +10,7 @@ import pytest
 
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
-from tunery.data.examples import read
+from tunery.data.examples import check_kept, read
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.kinds import row_kind
 from tunery.data.lint import CheckOptions, Report, check
@@ -383,3 +383,14 @@ def test_a_pair_that_the_quick_test_accepts_also_converts(row: dict[str, Any]) -
         pair: Any = format.convert(row, RowOptions(), None)
         assert list(row_kind(pair).findings(pair)) == []
     assert format.plain(RowOptions())(PAIRS["texts"])
+
+
+def test_labels_are_looked_at_again_after_rows_were_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "q", "completion": f"a{i}", "label": i % 2 == 0} for i in range(6)]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    found = read([str(file)], DataConfig(train=[str(file)]), wanted="labelled")
+    check_kept("labelled", found, range(6))
+    with pytest.raises(DataError) as caught:
+        check_kept("labelled", found, [0, 2, 4])
+    assert caught.value.code == "E506"

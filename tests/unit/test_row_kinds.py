@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def test_an_answer_that_is_cut_does_not_pretend_to_have_ended(template: ChatTemp
         done = tokenize(row, template, TOKENIZER, DataConfig(max_length=50, too_long=how))
         assert not trained(done)[0].endswith("<|im_end|>")
         assert trained(done)[1] == "short<|im_end|>"
+
+
+def test_answers_that_a_template_writes_alike_are_left_out(template: ChatTemplate) -> None:
+    row = pair("q", chosen="same", rejected="same")
+    thinking = replace(
+        row, chosen=(replace(row.chosen[0], thinking="one way"),),
+        rejected=(replace(row.rejected[0], thinking="another"),),
+    )  # fmt: skip
+    done = tokenize(thinking, template, TOKENIZER, DataConfig(thinking="off"))
+    assert done.groups == []
+    assert done.dropped_reason == "both answers are the same to the model"
 
 
 @pytest.mark.parametrize(

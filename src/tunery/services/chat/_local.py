@@ -19,7 +19,7 @@ from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
 from tunery.engines import find
 from tunery.engines.base import Engine, SamplingOptions
-from tunery.engines.process import SPIN_COUNT
+from tunery.engines.process import WAITING
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
 from tunery.models.ensure import ensure
@@ -154,8 +154,8 @@ class Room:
         )
 
     def _engine(self, folder: Path, dtype: str) -> Engine:
-        # Before torch is there: how long its threads spin; see engines.process.
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+        for name, value in WAITING.items():  # before torch is there
+            os.environ.setdefault(name, value)
         key = (folder.resolve(), dtype)
         if key not in self._engines:
             device = self.device
