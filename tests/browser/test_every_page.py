@@ -17,10 +17,10 @@ from tests.browser.looking import NARROW, WIDE, check_page, dress, problems
 from tests.web.test_runs_api import write_run
 
 from tunery.jobs import folder as jobs
-from tunery.runs.events import EventWriter
 from tunery.services import chat as chat_service
 from tunery.services.chat import _stored
 from tunery.workers.folder import write_json
+from tunery.workers.log import LogWriter
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen" * 2
 FACTS: dict[str, Any] = {
@@ -61,7 +61,7 @@ def finished_job(kind: str, title: str, result: dict[str, Any]) -> str:
     card = json.loads(folder.job_file.read_text())
     write_json(folder.job_file, card | {"result": result})
     write_json(folder.exit_file, {"code": 0})
-    writer = EventWriter(folder.events_file, required=jobs.EVENTS, statuses=jobs.STATUSES)
+    writer = LogWriter(folder.events_file, required=jobs.EVENTS, statuses=jobs.STATUSES)
     with writer as events:
         events.write("status", status="running")
         events.write("status", status="done")
