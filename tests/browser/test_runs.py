@@ -187,7 +187,7 @@ def test_two_runs_are_chosen_and_compared_by_keyboard(page: Page) -> None:
     for key in ("j", "x", "j", "x", "c"):
         page.keyboard.press(key)
     expect(page).to_have_url(re.compile(r"/compare\?ids="))
-    expect(page.get_by_role("img", name="Training loss: Epoch")).to_be_visible()
+    expect(page.get_by_role("img", name="Curves of the runs: Epoch")).to_be_visible()
 
 
 def test_a_checkpoint_is_deleted_in_place(page: Page) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import create
+from tunery.services.runs import _list
+from tunery.workers.process import try_lock
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -65,3 +69,19 @@ def test_pages_are_small(client) -> None:
         write_run(f"run-{number}", steps=200)
     assert len(client.get("/runs").content) < 60_000
     assert len(client.get("/runs/run-1").content) < 60_000
+
+
+def test_the_page_shows_a_run_as_it_is_now_and_not_as_the_list_kept_it(
+    client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_list, "FRESH_SECONDS", 1e9)  # the list looks again at no run
+    folder = create("mine", Config(), {})
+    lock = try_lock(folder.lock_file)  # somebody works on it
+    assert lock is not None
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=300, trained_parameters=1, total_parameters=2)
+        for step in (50, 120):
+            writer.write("step", step=step, epoch=1.0, loss=0.5, learning_rate=1e-3)
+            assert f"{step}" in client.get("/runs/mine/-/parts").text
+    os.close(lock)

@@ -107,13 +107,19 @@ class Roll:
             kept.facts, kept.facts_of = _facts(self.runs_dir / name), kept.signature
         return kept.facts
 
-    def _look_at(self, name: str) -> None:
+    def look_again(self, name: str) -> None:
+        """Derive one run's state now, however lately that was done: for a page that shows it."""
+        with self.lock:
+            self._look_at(name, fresh=True)
+
+    def _look_at(self, name: str, *, fresh: bool = False) -> None:
         signature = _signature(self.runs_dir / name)
         kept = self.kept.get(name)
         now = time.monotonic()
         if kept is not None:
             settled = not kept.state.is_live and kept.signature == signature
-            if settled or (kept.state.is_live and now - kept.looked < FRESH_SECONDS):
+            lately = kept.state.is_live and now - kept.looked < FRESH_SECONDS
+            if settled or (lately and not fresh):
                 return
         state = derive(RunFolder(self.runs_dir / name))
         if kept is None:

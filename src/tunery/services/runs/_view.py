@@ -22,7 +22,7 @@ from tunery.runs.status import RunStatus
 from tunery.services import words
 from tunery.services.runs import _metrics
 from tunery.services.runs._lifecycle import failure
-from tunery.services.runs._list import RunRow, rows_of
+from tunery.services.runs._list import RunRow, roll, rows_of
 from tunery.services.runs._log import log_lines
 from tunery.services.runs._tracking import Tracked, tracked
 from tunery.workers.log import Event, number
@@ -202,6 +202,8 @@ def view(name: str) -> RunView:
     """
     folder = open_run(name)
     told = _metrics.run_log(folder)
+    # A message of the live channel is why a page asks: what the list kept would be older than it.
+    roll().look_again(folder.name)
     row = rows_of([folder.name])[0]
     state = row.state
     with told.lock:
