@@ -95,7 +95,7 @@ def exported(home: Path) -> dict[str, Any]:
     return {
         "folder": str(home / "exports" / "good-merged-with-a-rather-long-name"),
         "size_bytes": 270_000_000,
-        "report": {"format": "merged", "parity": parity},
+        "report": {"format": "merged", "base": "demo", "parity": parity},
     }
 
 

@@ -41,7 +41,7 @@ def _code(job: Job) -> str:
     if job.result is None or report is None or report["format"] not in kinds:
         return ""
     code = kinds[report["format"]].code
-    return code.format(folder=job.result["folder"], base=report["base"])
+    return code.format(folder=job.result["folder"], base=report.get("base", "base"))
 
 
 def suggested(run: str, to: str) -> Path:
