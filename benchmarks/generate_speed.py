@@ -24,9 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunery.engines.process import SPIN_COUNT
+from tunery.workers.spinning import SPIN
 
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # before torch: both sides alike
+os.environ.update(SPIN)  # before torch: both sides alike
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model

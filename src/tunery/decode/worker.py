@@ -37,6 +37,7 @@ from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
 from tunery.workers.process import try_lock
+from tunery.workers.spinning import SPIN_SHORTLY, settle
 
 if TYPE_CHECKING:
     from tunery.decode.local import LocalEngine
@@ -234,6 +235,7 @@ async def serve(folder: EngineFolder) -> None:
 def main() -> None:
     """The process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settle(SPIN_SHORTLY)
     folder = EngineFolder(Path(sys.argv[1]))
     folder.make()
     lock = try_lock(folder.lock_file)

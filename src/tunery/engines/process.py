@@ -39,11 +39,6 @@ from tunery.workers.process import boot_id, is_alive, start_time, try_lock
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 IDLE_SECONDS = 1800.0
-WAITING = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "30000"}
-"""How libgomp's threads wait for the next operation: they spin about 0.3 ms, then sleep.
-
-Sleeping at once made a step of decoding 1.5 times as long. Without ACTIVE the count is cut to 10 µs
-as soon as two threads of a process have computed (one loads, one generates); see docs/log.md."""
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used on a local socket; given so that httpx does not read the certificates each time."""
 QUIET_SECONDS = 300.0
@@ -105,9 +100,8 @@ async def running() -> dict[Path, ProcessEngine]:
 
 
 def engine_env() -> dict[str, str]:
-    """The environment of an engine: no secrets, no hub, threads that spin a little."""
-    kept = {k: v for k, v in worker_env().items() if k != "OMP_WAIT_POLICY"}
-    return {**WAITING, **kept, "TUNERY_LANG": language()}
+    """The environment of an engine: no secrets, no hub."""
+    return {**worker_env(), "TUNERY_LANG": language()}
 
 
 class ProcessEngine:

@@ -25,15 +25,14 @@ from tunery.runs.folder import RunFolder
 from tunery.runs.signals import Stopped, StopRequests
 from tunery.workers.local import already_running
 from tunery.workers.process import Control, Heartbeat, WorkerFile, try_lock
+from tunery.workers.spinning import Neighbours
 
 LOCK_SECONDS = 10.0
 
 
 def main(argv: list[str]) -> int:
     """Run the worker; returns the exit status."""
-    # Threads that wait must not burn a core that others need: on a busy machine a step took five
-    # times as long with the spinning that is libgomp's default. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    neighbours = Neighbours()
     allow_drift = [argv[i + 1] for i, word in enumerate(argv) if word == "--allow-drift"]
     folder = RunFolder(Path(argv[0]).absolute())
     lock = _hold(folder)
@@ -41,6 +40,7 @@ def main(argv: list[str]) -> int:
     stop.install()
     try:
         with EventWriter(folder.events_file) as events, Heartbeat(WorkerFile(folder)):
+            neighbours.settle()
             return _told(folder, events, stop, allow_drift)
     finally:
         if lock is not None:

@@ -7,7 +7,6 @@ that wrong requests are refused before anything heavy starts.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
 from tunery.engines import find
 from tunery.engines.base import Engine, SamplingOptions
-from tunery.engines.process import WAITING
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
 from tunery.models.ensure import ensure
@@ -154,8 +152,6 @@ class Room:
         )
 
     def _engine(self, folder: Path, dtype: str) -> Engine:
-        for name, value in WAITING.items():  # before torch is there
-            os.environ.setdefault(name, value)
         key = (folder.resolve(), dtype)
         if key not in self._engines:
             device = self.device

@@ -31,6 +31,7 @@ from tunery.models.resolved import Resolved
 from tunery.runs import manifest
 from tunery.services.chat import trained_with
 from tunery.workers.folder import fsync_dir
+from tunery.workers.spinning import SPIN_SHORTLY, settle
 
 REPORT = "tunery_export.json"
 SPARE_BYTES = 64 << 20
@@ -94,7 +95,7 @@ def export(
     check_disk(folder, expected_bytes(found, order, kind))
     with staged(folder, force=force) as staging:
         stage(t("loading {name} and asking it {count} questions", name=name, count=20))
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        settle(SPIN_SHORTLY)
         from tunery.export.trained import Trained
         from tunery.models.load import quiet
         from tunery.storage import fsync_tree
