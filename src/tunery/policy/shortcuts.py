@@ -7,8 +7,10 @@ up, so a new architecture gets what holds for it and never a wrong number.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from tunery.data.collate import Batch, collate
 from tunery.data.groups import TokenRow
 from tunery.errors import EngineError
-from tunery.i18n import t
+from tunery.i18n import language, t
 from tunery.kernels import attention, lora, norm
 from tunery.kernels.attention import base_model
 from tunery.kernels.loss import Head
@@ -42,6 +44,12 @@ class Ways:
     why: tuple[str, ...] = ()
     rope_limit: int | None = None
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Ways:
+        """From what ``dataclasses.asdict`` makes of one."""
+        head = plain["head"]
+        return cls(**{**plain, "head": head and Head(**head), "why": tuple(plain["why"])})
+
     def pack(self, batch: Batch) -> bool:
         """Whether this batch may be computed packed."""
         return self.packed and (self.rope_limit is None or batch.longest <= self.rope_limit)
@@ -50,16 +58,36 @@ class Ways:
 _known: WeakKeyDictionary[nn.Module, Ways] = WeakKeyDictionary()
 
 
-def prepare(model: nn.Module) -> Ways:
-    """Install every kernel that fits; call it again after adapters were attached or taken off."""
+class Memory(Protocol):
+    """What keeps answers about a model from one run to the next; see ``measure.known``."""
+
+    def recall(self, **question: Any) -> Any | None:
+        """What was kept, or None."""
+
+    def keep(self, value: Any, **question: Any) -> None:
+        """Keep it."""
+
+
+def prepare(model: nn.Module, memory: Memory | None = None) -> Ways:
+    """Install every kernel that fits; call it again after adapters were attached or taken off.
+
+    Args:
+        model: With or without an adapter.
+        memory: Of this very base; asked before the model is tried, and told.
+    """
     lora.install(model)
     norm.install(model)
-    return shortcuts(model)
+    return shortcuts(model, memory)
 
 
-def shortcuts(model: nn.Module) -> Ways:
+def shortcuts(model: nn.Module, memory: Memory | None = None) -> Ways:
     """Find out, once for a model's lifetime, what holds; installs the packed attention."""
     base = base_model(model)
+    kept = memory.recall(ways=language()) if memory is not None and base not in _known else None
+    if kept is not None:
+        _known[base] = Ways.of(kept)
+        if _known[base].packed:
+            attention.install(base)
     if base not in _known:
         was_training = base.training
         base.eval()
@@ -68,6 +96,8 @@ def shortcuts(model: nn.Module) -> Ways:
                 _known[base] = _probe(base)
         finally:
             base.train(was_training)
+        if memory is not None:
+            memory.keep(dataclasses.asdict(_known[base]), ways=language())
     return _known[base]
 
 

@@ -20,6 +20,7 @@ from tunery.runs.folder import config_hash
 from tunery.train.data import RunData
 from tunery.train.feed.order import Order
 from tunery.train.loop import Job
+from tunery.train.measure.known import Known
 from tunery.train.measure.measure import Measurements
 from tunery.train.memory import micro_batch_tokens
 from tunery.train.state import drift
@@ -37,12 +38,14 @@ class Base:
         name: What the result names as its base.
         adapter_folder: An adapter that the run goes on from.
         facts: What a resume is compared in beside the settings.
+        known: What was measured of the model in earlier runs.
     """
 
     model: Any
     name: str = ""
     adapter_folder: Path | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    known: Known | None = None
 
 
 def assemble(
@@ -73,7 +76,7 @@ def assemble(
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    for why in prepare(model).why:
+    for why in prepare(model, base.known).why:
         context.warn("slow-path", f"This model is computed a slower way: {why}.")
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)
@@ -106,7 +109,11 @@ def assemble(
         saved_step=state.step if found else -1,
     )
     capacity = max(state.micro_batch_tokens, 1)
-    measure = Measurements(context, policy, method, data, order, num_steps, capacity)
+    known = None
+    if base.known is not None and base.adapter_folder is None:
+        worn = config.adapter.model_dump(mode="json")
+        known = base.known.wearing(settings=worn, seed=config.train.seed)
+    measure = Measurements(context, policy, method, data, order, num_steps, capacity, known)
     job = Job(
         context, data, adapter, method, policy, rows, order, num_steps, optimizer, state, measure,
         saver, parallel, resumed=found is not None,

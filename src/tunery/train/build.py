@@ -32,6 +32,7 @@ from tunery.train.data import RunData
 from tunery.train.loop import Job
 from tunery.train.measure import replay
 from tunery.train.measure.evaluate import probe_rows
+from tunery.train.measure.known import Known
 from tunery.train.memory import threads
 from tunery.train.state import drift
 from tunery.train.state.checkpoint import newest
@@ -60,10 +61,11 @@ def build(context: RunContext) -> Job:
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
     with context.phase("model"):
         model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
-    replayed, data.probe = _general(context, data, template, model)
+    known = Known(facts)
+    replayed, data.probe = _general(context, data, template, model, known)
     if replayed:
         data.rows = data.rows.and_then(Rows.of(replayed, name="replay"))
-    start = Base(model, _base_name(base), base.path if base.base else None, facts)
+    start = Base(model, _base_name(base), base.path if base.base else None, facts, known)
     return assemble(context, data, start, found=found, allowed_drift=allowed)
 
 
@@ -167,7 +169,7 @@ def _general_examples(config: Config) -> list[Conversation]:
 
 
 def _general(
-    context: RunContext, data: RunData, template: ChatTemplate, model: Any
+    context: RunContext, data: RunData, template: ChatTemplate, model: Any, known: Known
 ) -> tuple[list[TokenRow], list[TokenRow]]:
     """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
     config = context.config
@@ -178,7 +180,7 @@ def _general(
             rows = replay.make(
                 model, template, chosen, config.data.replay,
                 file=context.folder.replay_file, progress=context.progress("replay"),
-                should_stop=context.stop.stop,
+                should_stop=context.stop.stop, known=known,
             )  # fmt: skip
         context.stop.check()
     measured = config.evaluate.forgetting and config.evaluate.every != "never"

@@ -6,8 +6,9 @@ with evaluation and one without end in the same weights.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,9 +21,11 @@ from tunery.data.collate import Batch, collate_groups
 from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
 from tunery.data.rows import Rows
+from tunery.decode import decoder
 from tunery.decode.decoder import Decoder
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
+from tunery.train.measure.known import Known
 from tunery.types import Conversation, Message
 
 
@@ -74,8 +77,12 @@ def answer_prompts(
     max_new_tokens: int,
     thinking: Thinking = "strip_history",
     should_stop: Callable[[], bool] | None = None,
+    known: Known | None = None,
 ) -> list[Answer]:
     """Answer each prompt greedily, as one user message, in one batch.
+
+    Args:
+        known: Of this model as it is; asked first, and told.
 
     Returns:
         One answer a prompt, in the given order; cut where ``should_stop`` said so.
@@ -85,17 +92,42 @@ def answer_prompts(
     encoded = [
         template.prompt_ids([Message("user", prompt)], thinking=thinking) for prompt in prompts
     ]
-    with evaluating(model):
-        answers = Decoder(model).answer(
-            encoded,
-            stop_ids=template.stop_ids,
-            max_tokens=max_new_tokens,
-            should_stop=should_stop,
-        )
+    answers = answer_ids(
+        model, encoded, template.stop_ids, max_new_tokens, should_stop=should_stop, known=known
+    )
     return [
         Answer(prompt, template.decode(answer.ids).strip(), stopped=answer.ending == "stop")
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
+
+
+def answer_ids(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Collection[int],
+    max_tokens: int,
+    *,
+    on_answer: Callable[[int], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    known: Known | None = None,
+) -> list[decoder.Answer]:
+    """The greedy answers of a model to prompts; see ``Decoder.answer``.
+
+    Args:
+        known: Of this model as it is; asked first, and told.
+    """
+    question = {"answers": prompts, "stop": sorted(stop_ids), "max_tokens": max_tokens}
+    found = known.recall(**question) if known else None
+    if found is not None:
+        return [decoder.Answer(ids, ending) for ids, ending in found]
+    with evaluating(model):
+        answers = Decoder(model).answer(
+            prompts, stop_ids=stop_ids, max_tokens=max_tokens, on_answer=on_answer,
+            should_stop=should_stop,
+        )  # fmt: skip
+    if known and all(answer.ending != "interrupted" for answer in answers):
+        known.keep([(answer.ids, answer.ending) for answer in answers], **question)
+    return answers
 
 
 def evaluate(
@@ -154,6 +186,7 @@ def mean_nll(
     *,
     capacity: int,
     should_stop: Callable[[], bool] | None = None,
+    known: Known | None = None,
 ) -> float:
     """Mean negative log-likelihood of the trained tokens of rows, whatever a run learns.
 
@@ -162,18 +195,34 @@ def mean_nll(
         rows: With at least one trained token among them.
         capacity: Most tokens in one forward pass.
         should_stop: Asked before every forward pass.
+        known: Of this model as it is; asked first, and told.
 
     Returns:
         Nats per token; not a number where it was stopped before the first.
     """
+    question = {"nll": _digest(rows), "capacity": capacity}
+    found = known.recall(**question) if known else None
+    if found is not None:
+        return float(found)
     total, count = 0.0, 0
     with evaluating(policy.model), torch.inference_mode():
         for _, batch in _batches(policy, Rows.of(rows), capacity):
             if should_stop is not None and should_stop():
-                break
+                return total / count if count else math.nan
             total -= float(policy.logprobs(batch).double().sum())
             count += batch.num_trained
-    return total / count if count else math.nan
+    value = total / count if count else math.nan
+    if known:
+        known.keep(value, **question)
+    return value
+
+
+def _digest(rows: Sequence[TokenRow]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(f"{len(row.input_ids)} ".encode())
+        digest.update(row.input_ids.tobytes() + row.loss_mask.tobytes())
+    return digest.hexdigest()
 
 
 def _batches(policy: Policy, rows: Rows, capacity: int) -> Iterator[tuple[list[int], Batch]]:

@@ -14,6 +14,7 @@ from tunery.runs.context import RunContext
 from tunery.train.data import RunData
 from tunery.train.feed.order import Order
 from tunery.train.measure.evaluate import EvalResult, answer_prompts, evaluate, mean_nll
+from tunery.train.measure.known import Known
 from tunery.train.state.state import State
 
 NUM_WORST = 5
@@ -34,6 +35,7 @@ class Measurements:
         order: Turns steps into epochs.
         num_steps: Steps of the whole run.
         capacity: Most tokens in one forward pass.
+        known: Of the model before the first step; asked and told then.
     """
 
     context: RunContext
@@ -43,13 +45,14 @@ class Measurements:
     order: Order
     num_steps: int
     capacity: int
+    known: Known | None = None
 
     def before(self, state: State) -> None:
         """Measure the untouched model: answers, the zero of forgetting, the first loss."""
         self.samples(state, "before")
         if self.context.config.evaluate.every == "never":
             return
-        held_out, probe = self._losses()
+        held_out, probe = self._held_out(), self._probe(self.known)
         if self.context.stop.stop():
             return
         state.probe_loss_before = probe
@@ -70,7 +73,7 @@ class Measurements:
         """Evaluate; note the best step and whether patience ran out."""
         if state.step < self.num_steps:
             self.samples(state, "eval")
-        held_out, probe = self._losses()
+        held_out, probe = self._held_out(), self._probe(None)
         if self.context.stop.stop():
             return
         state.evaluated_at = state.step
@@ -104,6 +107,7 @@ class Measurements:
             max_new_tokens=self.context.config.evaluate.max_new_tokens,
             thinking=self.context.config.data.thinking,
             should_stop=self.context.stop.stop,
+            known=self.known if stage == "before" else None,
         )
         if self.context.stop.stop():
             return
@@ -117,9 +121,6 @@ class Measurements:
                 stopped=answer.stopped,
             )
 
-    def _losses(self) -> tuple[EvalResult | None, float | None]:
-        return self._held_out(), self._probe()
-
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():
             return None
@@ -130,12 +131,12 @@ class Measurements:
         faults.point("eval", result=result)
         return result
 
-    def _probe(self) -> float | None:
+    def _probe(self, known: Known | None) -> float | None:
         if not self.data.probe or self.context.stop.stop():
             return None
         return mean_nll(
             self.policy, self.data.probe,
-            capacity=self.capacity, should_stop=self.context.stop.stop,
+            capacity=self.capacity, should_stop=self.context.stop.stop, known=known,
         )  # fmt: skip
 
     def _write(

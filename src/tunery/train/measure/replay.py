@@ -19,9 +19,9 @@ from torch import nn
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
 from tunery.data.groups import TokenRow
-from tunery.decode.decoder import Decoder
 from tunery.errors import DataError
-from tunery.policy.policy import evaluating
+from tunery.train.measure.evaluate import answer_ids
+from tunery.train.measure.known import Known
 from tunery.types import Conversation, Message
 
 
@@ -58,6 +58,7 @@ def make(
     file: Path,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    known: Known | None = None,
 ) -> list[TokenRow]:
     """Answer the prompts with the base model, keep the answers in ``file``, return training rows.
 
@@ -67,6 +68,7 @@ def make(
         file: ``replay.jsonl`` of the run; read instead of generating where it exists.
         progress: Called with (answered, total).
         should_stop: Asked between steps.
+        known: Of this model; asked first, and told.
 
     Returns:
         Rows; empty if ``should_stop`` interrupted.
@@ -74,14 +76,15 @@ def make(
     if file.exists():
         return read(file)
     prompts = [template.prompt_ids(_prompt(example)) for example in examples]
-    with evaluating(model):
-        answers = Decoder(model).answer(
-            prompts,
-            stop_ids=template.stop_ids,
-            max_tokens=config.max_new_tokens,
-            on_answer=None if progress is None else lambda done: progress(done, len(prompts)),
-            should_stop=should_stop,
-        )
+    answers = answer_ids(
+        model,
+        prompts,
+        template.stop_ids,
+        config.max_new_tokens,
+        on_answer=None if progress is None else lambda done: progress(done, len(prompts)),
+        should_stop=should_stop,
+        known=known,
+    )
     if any(answer.ending == "interrupted" for answer in answers):
         return []
     records: list[dict[str, object]] = []

@@ -1,0 +1,80 @@
+"""What an untouched base model answered and how well it foresaw, kept from one run to the next.
+
+The second run with a model need not ask it again: the key holds all that decides the value to its
+last bit (weights, template, dtype, libraries, our own code, processor, threads, the question), so a
+run that reads it here is the run that would have computed it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tunery
+from tunery import env
+from tunery.train.state.drift import versions
+from tunery.workers.folder import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+MAX_FILES = 200
+"""The oldest go; one is a few kilobytes."""
+
+
+class Known:
+    """The values kept of one model as it is computed here.
+
+    Args:
+        facts: What identifies the model and how it is computed; see ``build``.
+        folder: Where they are kept; a folder of this machine's cache.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts: dict[str, Any] = {
+            **facts,
+            "versions": versions(),
+            "code": _code(),
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def wearing(self, **adapter: Any) -> Known:
+        """The values of the same model with a new adapter on it."""
+        return Known({**self._facts, "adapter": adapter})
+
+    def recall(self, **question: Any) -> Any | None:
+        """The value of a question, None where nobody asked it before or it cannot be read."""
+        return read_json(self._file(question)).get("value")
+
+    def keep(self, value: Any, **question: Any) -> None:
+        """Keep a value; where it cannot be written, the next run computes it again."""
+        file = self._file(question)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_json(file, {"value": value})
+            kept = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+            for old in kept[:-MAX_FILES]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s cannot be kept: %s", file, error)
+
+    def _file(self, question: Mapping[str, Any]) -> Path:
+        about = json.dumps([self._facts, question], sort_keys=True)
+        return env.cache_dir() / "known" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+
+
+@functools.cache
+def _code() -> str:
+    """Identify the code that computes, by size and time: a version number stays while one works."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(tunery.__file__).parent.rglob("*.py")):
+        about = file.stat()
+        digest.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
