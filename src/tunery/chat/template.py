@@ -8,7 +8,6 @@ masks come from the template's generation marks or from differences of prefixes 
 from __future__ import annotations
 
 import datetime
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered, is_object
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -58,7 +57,9 @@ class ChatTemplate:
         self.encoder = Encoder(tokenizer, self.control)
         self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
         found = stops.find(tokenizer, self.control, self._probe, source.stops)
-        self.stop_ids = found.ids
+        self._after_call = self._token_after_call(found.ids)
+        called = () if self._after_call is None else (self._after_call,)
+        self.stop_ids = found.ids.union(called)
         if found.main is None:
             raise refusals.no_stop_token(self.name)
         self.stop_id = found.main
@@ -235,13 +236,18 @@ class ChatTemplate:
 
     def closing_id(self, message: Message) -> int | None:
         """The stop token to put after an answer that the template leaves open."""
-        return self._closing_call if message.tool_calls else self._closing
+        if message.tool_calls and self._after_call is not None:
+            return self._after_call
+        return self._closing
 
-    @functools.cached_property
-    def _closing_call(self) -> int | None:
-        text = self.features.call_example()
-        found = stops.after_call(self.control, text, probes.VALUE) if text else None
-        return found if found in self.stop_ids else self._closing
+    def _token_after_call(self, known: frozenset[int]) -> int | None:
+        """The token at which an answer that is a tool call ends."""
+        if "tool_calls" not in self.features.source:
+            return None
+        whole, ending = self.features.call_example(), self.features.call_example(answered=False)
+        if whole is None:
+            return None
+        return stops.after_call(self.control, whole, ending, probes.VALUE, known)
 
     def _job(
         self,
