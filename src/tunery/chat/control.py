@@ -79,6 +79,8 @@ class ControlTokens:
         special = set(tokenizer.all_special_tokens)
         hard: dict[str, int] = {}
         soft: dict[str, int] = {}
+        self.words: list[str] = []
+        """Added tokens that are ordinary words."""
         for token_id, token in tokenizer.added_tokens_decoder.items():
             spelling = token.content
             if not spelling.strip():
@@ -86,7 +88,7 @@ class ControlTokens:
             if token.special or spelling in special:
                 hard[spelling] = token_id
             elif not _SHAPED.fullmatch(spelling):
-                continue
+                self.words.append(spelling)
             elif not _TAG.fullmatch(spelling):
                 hard[spelling] = token_id
             elif spelling in template:

@@ -27,6 +27,7 @@ class Stops:
     ids: frozenset[int]
     main: int | None
     closing: int | None
+    closes: int | None = None
 
 
 def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, ...]) -> Stops:
@@ -53,7 +54,8 @@ def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, 
     closing = None
     if after_last is None:
         closing = after_middle if after_middle is not None else eos
-    return Stops(frozenset(ids), after_last if after_last is not None else closing, closing)
+    closes = None if after_middle in ids else after_middle
+    return Stops(frozenset(ids), after_last if after_last is not None else closing, closing, closes)
 
 
 def after_call(

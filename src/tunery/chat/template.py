@@ -23,7 +23,7 @@ from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered, is_object
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
-RENDERER_VERSION = 2
+RENDERER_VERSION = 1
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -64,7 +64,11 @@ class ChatTemplate:
             raise refusals.no_stop_token(self.name)
         self.stop_id = found.main
         self._closing = found.closing
-        identity = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
+        identity: list[Any] = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
+        # Said only where there is something to say, so that the hash of most templates stays.
+        told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
+        if any(told):
+            identity.append(told)
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
     @classmethod
