@@ -21,7 +21,7 @@ from tunery.config.methods import METHODS
 from tunery.config.optimizers import OPTIMIZERS
 from tunery.data.kinds import ROW_KINDS
 from tunery.data.rows import Rows
-from tunery.models.load import load_adapter
+from tunery.models.attach import load_adapter
 from tunery.optimizers.base import ParamGroup
 from tunery.shape import ModelShape
 from tunery.train.loop import train

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tunery.errors import ModelError
 from tunery.kernels import attention
-from tunery.models import consent, load
+from tunery.models import attach, consent, load
 from tunery.models.ensure import ensure
 from tunery.models.gguf import read_header
 from tunery.models.importing import import_gguf, read_record
@@ -190,7 +190,7 @@ class TestAdapters:
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
         ids = torch.arange(1, 20)[None]
         before = base(ids).logits
-        model = load.load_adapter(base, adapter)
+        model = attach.load_adapter(base, adapter)
         assert not torch.allclose(model(ids).logits, before)
         assert not any(p.requires_grad for p in model.parameters())
         with model.disable_adapter():
@@ -198,8 +198,8 @@ class TestAdapters:
 
     def test_two_adapters_share_one_base(self, tiny: Path, adapter: Path) -> None:
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
-        model = load.load_adapter(base, adapter, "one")
-        again = load.load_adapter(model, adapter, "two", trainable=True)
+        model = attach.load_adapter(base, adapter, "one")
+        again = attach.load_adapter(model, adapter, "two", trainable=True)
         assert again is model
         assert set(model.peft_config) == {"one", "two"}
         model.set_adapter("two")
@@ -214,11 +214,11 @@ class TestAdapters:
         )  # fmt: skip
         other = LlamaForCausalLM(config)
         with pytest.raises(ModelError, match="does not fit the base model"):
-            load.load_adapter(other, adapter)
+            attach.load_adapter(other, adapter)
         config.num_hidden_layers = 1
         config.hidden_size = 16
         with pytest.raises(ModelError, match=r"have no place|does not fit"):
-            load.load_adapter(LlamaForCausalLM(config), adapter)
+            attach.load_adapter(LlamaForCausalLM(config), adapter)
 
     def test_a_half_adapter_is_refused(self, tiny: Path, adapter: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(adapter, tmp_path / "half"))
@@ -227,7 +227,7 @@ class TestAdapters:
         save_file(stored, folder / "adapter_model.safetensors")
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
         with pytest.raises(ModelError, match="1 are missing, 0 have no place"):
-            load.load_adapter(base, folder)
+            attach.load_adapter(base, folder)
 
     def test_an_adapter_with_a_nan_is_refused(
         self, tiny: Path, adapter: Path, tmp_path: Path
@@ -238,7 +238,7 @@ class TestAdapters:
         save_file(stored, folder / "adapter_model.safetensors")
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
         with pytest.raises(ModelError, match="not finite"):
-            load.load_adapter(base, folder)
+            attach.load_adapter(base, folder)
 
     def test_a_pickled_adapter_is_never_opened(self, tiny: Path, tmp_path: Path) -> None:
         folder = tmp_path / "pickled"
@@ -247,7 +247,7 @@ class TestAdapters:
         (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
         with pytest.raises(ModelError, match="pickle file"):
-            load.load_adapter(base, folder)
+            attach.load_adapter(base, folder)
 
 
 def test_devices_and_types_are_picked_or_refused() -> None:

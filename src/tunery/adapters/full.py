@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tunery.config.adapters.full import FullConfig
-from tunery.models.load import load_adapter
+from tunery.models.attach import load_adapter
 from tunery.storage import full_disk
 
 MAX_SHARD_BYTES = 5 * 10**9

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from tunery.adapters.base import no_such_module
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
-from tunery.models.load import load_adapter
+from tunery.models.attach import load_adapter
 from tunery.storage import write_tensors
 
 NAME = "default"

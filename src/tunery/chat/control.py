@@ -18,6 +18,8 @@ from tunery.types import is_object
 # Tags that models write as part of an answer (<think>, <tool_call>). They are single tokens in
 # some vocabularies, are not marked special there, and an assistant's text may hold them.
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_]*>")
+# What control tokens look like; words that somebody added to a vocabulary do not.
+_SHAPED = re.compile(r"[<\[{|｜].*[>\]}|｜]", re.DOTALL)
 _NEVER = re.compile(r"(?!)")
 
 
@@ -77,11 +79,17 @@ class ControlTokens:
         special = set(tokenizer.all_special_tokens)
         hard: dict[str, int] = {}
         soft: dict[str, int] = {}
+        self.words: list[str] = []
+        """Added tokens that are ordinary words."""
         for token_id, token in tokenizer.added_tokens_decoder.items():
             spelling = token.content
             if not spelling.strip():
                 continue  # runs of blanks (gemma, phi) are ordinary text
-            if token.special or spelling in special or not _TAG.fullmatch(spelling):
+            if token.special or spelling in special:
+                hard[spelling] = token_id
+            elif not _SHAPED.fullmatch(spelling):
+                self.words.append(spelling)
+            elif not _TAG.fullmatch(spelling):
                 hard[spelling] = token_id
             elif spelling in template:
                 soft[spelling] = token_id
@@ -119,9 +127,9 @@ class ControlTokens:
         """The control token that ``text`` starts with (blanks before it allowed), if any."""
         return self._found(self._hard.match(text.lstrip()))
 
-    def search(self, text: str) -> tuple[str, int] | None:
-        """The first control token in ``text``, if any."""
-        return self._found(self._hard.search(text))
+    def all_in(self, text: str) -> list[int]:
+        """The control tokens in ``text``, in order."""
+        return [self.by_spelling[match.group()] for match in self._hard.finditer(text)]
 
     def _found(self, match: re.Match[str] | None) -> tuple[str, int] | None:
         return (match.group(), self.by_spelling[match.group()]) if match else None

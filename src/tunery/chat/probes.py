@@ -38,7 +38,7 @@ class Features:
 
     def __init__(self, probe: Callable[..., str | None], source: str) -> None:
         self._probe = probe
-        self._source = source
+        self.source = source
 
     def check(self, conversation: Conversation, name: str) -> None:
         """Refuse what the template would lose.
@@ -88,22 +88,22 @@ class Features:
     @functools.cached_property
     def shape(self) -> Shape:
         """How to hand messages to this template."""
-        if "tool_calls" in self._source and self.call_shape is not None:
+        if "tool_calls" in self.source and self.call_shape is not None:
             return self.call_shape
         reads, splits = self._thinking
         return Shape(reads_thinking=reads, splits_thinking=splits)
 
     @property
     def _thinking(self) -> tuple[bool, bool]:
-        return self.reads_thinking, "</think>" in self._source
+        return self.reads_thinking, "</think>" in self.source
 
-    def call_example(self) -> str | None:
-        """A rendered call with its answer, or None where the template has no calls."""
+    def call_example(self, *, answered: bool = True) -> str | None:
+        """A rendered call, with its result or without, or None where the template has no calls."""
         shape = self.call_shape
         if shape is None:
             return None
         messages = _call_probe(shape.call_ids, shape.arguments_as_text, shape.empty_content)
-        return self._probe(messages, tools=[_TOOL])
+        return self._probe(messages if answered else messages[:-1], tools=[_TOOL])
 
 
 def _call_probe(ids: bool, as_text: bool, empty: str | None) -> list[dict[str, Any]]:

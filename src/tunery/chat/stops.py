@@ -27,6 +27,7 @@ class Stops:
     ids: frozenset[int]
     main: int | None
     closing: int | None
+    closes: int | None = None
 
 
 def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, ...]) -> Stops:
@@ -44,25 +45,45 @@ def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, 
     if after_middle == tokenizer.bos_token_id:
         after_middle = None
     eos = tokenizer.eos_token_id
-    ids = {token for token in (after_last, after_middle, eos) if token is not None}
+    # Where a last answer ends otherwise than an earlier one (gpt-oss: <|return|> and <|end|>), the
+    # latter only closes messages, of which an answer may have several.
+    ends = (after_middle if after_last is None else after_last, eos)
+    ids = {token for token in ends if token is not None}
     ids |= {control.by_spelling[name] for name in named if name in control.by_spelling}
-    ids |= _generation_config(Path(str(tokenizer.name_or_path)))
+    ids |= _end_tokens(Path(str(tokenizer.name_or_path)))
     closing = None
     if after_last is None:
         closing = after_middle if after_middle is not None else eos
-    return Stops(frozenset(ids), after_last if after_last is not None else closing, closing)
+    closes = None if after_middle in ids else after_middle
+    return Stops(frozenset(ids), after_last if after_last is not None else closing, closing, closes)
 
 
-def after_call(control: ControlTokens, text: str, value: str) -> int | None:
-    """The control token that follows a tool call in a rendered text.
+def after_call(
+    control: ControlTokens, whole: str, ending: str | None, value: str, known: frozenset[int]
+) -> int | None:
+    """The control token at which an answer that is a tool call ends.
 
     Args:
         control: The tokenizer's control tokens.
-        text: A conversation whose call has the argument ``value``, and its answer behind it.
+        whole: A rendered conversation whose call has the argument ``value``, and its result.
+        ending: The same up to the call; None where the template refuses that.
         value: The argument.
+        known: The stop tokens found so far.
+
+    Returns:
+        One of the known, else what the template writes last after the call (gpt-oss), else what
+        begins the result where it writes nothing (GLM-4.5); None where there is no token at all.
     """
-    found = control.search(text[text.rindex(value) + len(value) :])
-    return found[1] if found else None
+    written = (
+        [] if ending is None or value not in ending else _tokens_behind(control, ending, value)
+    )
+    following = _tokens_behind(control, whole, value)
+    stop = next((token for token in [*written, *following[:1]] if token in known), None)
+    return stop if stop is not None else next(iter([*reversed(written), *following]), None)
+
+
+def _tokens_behind(control: ControlTokens, text: str, value: str) -> list[int]:
+    return control.all_in(text.rpartition(value)[2]) if value in text else []
 
 
 def _token_after(control: ControlTokens, text: str | None) -> int | None:
@@ -72,13 +93,17 @@ def _token_after(control: ControlTokens, text: str | None) -> int | None:
     return found[1] if found else None
 
 
-def _generation_config(folder: Path) -> set[int]:
-    file = folder / "generation_config.json"
-    if not file.is_file():
-        return set()
-    try:
-        value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-    except (OSError, ValueError, AttributeError):
-        return set()
-    listed = value if is_list(value) else [value]
-    return {token for token in listed if isinstance(token, int)}
+def _end_tokens(folder: Path) -> set[int]:
+    """What the model's files name, as transformers reads them: its settings for generation, and
+    where there are none its config."""
+    for name in ("generation_config.json", "config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            return set()
+        listed = value if is_list(value) else [value]
+        return {token for token in listed if isinstance(token, int)}
+    return set()

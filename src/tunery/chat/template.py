@@ -8,7 +8,6 @@ masks come from the template's generation marks or from differences of prefixes 
 from __future__ import annotations
 
 import datetime
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,12 +57,18 @@ class ChatTemplate:
         self.encoder = Encoder(tokenizer, self.control)
         self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
         found = stops.find(tokenizer, self.control, self._probe, source.stops)
-        self.stop_ids = found.ids
+        self._after_call = self._token_after_call(found.ids)
+        called = () if self._after_call is None else (self._after_call,)
+        self.stop_ids = found.ids.union(called)
         if found.main is None:
             raise refusals.no_stop_token(self.name)
         self.stop_id = found.main
         self._closing = found.closing
-        identity = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
+        identity: list[Any] = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
+        # Said only where there is something to say, so that the hash of most templates stays.
+        told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
+        if any(told):
+            identity.append(told)
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
     @classmethod
@@ -235,13 +240,18 @@ class ChatTemplate:
 
     def closing_id(self, message: Message) -> int | None:
         """The stop token to put after an answer that the template leaves open."""
-        return self._closing_call if message.tool_calls else self._closing
+        if message.tool_calls and self._after_call is not None:
+            return self._after_call
+        return self._closing
 
-    @functools.cached_property
-    def _closing_call(self) -> int | None:
-        text = self.features.call_example()
-        found = stops.after_call(self.control, text, probes.VALUE) if text else None
-        return found if found in self.stop_ids else self._closing
+    def _token_after_call(self, known: frozenset[int]) -> int | None:
+        """The token at which an answer that is a tool call ends."""
+        if "tool_calls" not in self.features.source:
+            return None
+        whole, ending = self.features.call_example(), self.features.call_example(answered=False)
+        if whole is None:
+            return None
+        return stops.after_call(self.control, whole, ending, probes.VALUE, known)
 
     def _job(
         self,

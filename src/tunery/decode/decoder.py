@@ -126,9 +126,13 @@ class Decoder:
     def _live(self, stack: contextlib.ExitStack) -> _Live:
         """The model as it is now, ready to be read."""
         base, worn = _base_of(self._model), _worn(self._model)
-        known = worn is None or (worn != "" and is_plain_lora(self._model, worn))
         copied = sum(parameter.nbytes for parameter in base.parameters())
-        if self._fast and known and fits(copied, str(base.device)):
+        # asked in this order: only a model of the fast kinds has the layers that LoRA is looked for
+        if (
+            self._fast
+            and (worn is None or (worn != "" and is_plain_lora(self._model, worn)))
+            and fits(copied, str(base.device))
+        ):
             reader = FastModel(base)
             adapter = None
             if worn is not None:

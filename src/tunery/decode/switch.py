@@ -49,7 +49,7 @@ class AdapterSwitch:
         """
         if name in self._names:
             raise ValueError(f"an adapter named {name!r} is attached already")
-        from tunery.models.load import load_adapter
+        from tunery.models.attach import load_adapter
 
         self._unpack()
         self.model = load_adapter(self.model, folder, name).eval()

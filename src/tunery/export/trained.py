@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from tunery.errors import ExportError
 from tunery.export import parity
 from tunery.export.order import Order
 from tunery.i18n import t
+from tunery.models.attach import load_adapter, unlike_file
 from tunery.models.load import (
-    load_adapter,
     load_model,
     load_tokenizer,
     pick_device,
@@ -106,6 +107,7 @@ class Trained:
         )
         if is_adapter:
             model = PeftModel.from_pretrained(model, str(folder))
+            _check_read_back(model, folder)
         return nn.Module.to(model, torch.device(self.device)).eval()
 
     def _prompt(self, text: str) -> list[int]:
@@ -154,6 +156,27 @@ def plain_answers(
         end = next((place for place, token in enumerate(row) if token in stop_ids), len(row))
         answers.append(row[:end])
     return answers
+
+
+def _check_read_back(model: PeftModel, folder: Path) -> None:
+    """Refuse an adapter that PEFT itself does not read back whole, whatever it says.
+
+    Raises:
+        ExportError: Some tensors do not reach the model.
+    """
+    lost = unlike_file(model, folder / "adapter_model.safetensors")
+    if lost:
+        raise ExportError(
+            t(
+                "PEFT {version} does not read this adapter back: {count} of its tensors do not "
+                "reach a {kind} model ({name} ...).",
+                version=importlib.metadata.version("peft"),
+                count=len(lost),
+                kind=str(model.config.model_type),
+                name=lost[0],
+            ),
+            fix=t("Nothing was written. Export the whole model instead: --to merged."),
+        )
 
 
 def _unequal(problems: list[str]) -> ExportError:

@@ -1,4 +1,4 @@
-"""The one loader of models, tokenizers and adapters for the whole product.
+"""The one loader of models and tokenizers for the whole product; adapters: ``models.attach``.
 
 Heavy. Safetensors only, no code from the model's folder (unless consent for exactly that code is
 on record), every weight present and finite, or a ``ModelError``. No network: what is not in the
@@ -25,7 +25,6 @@ from tunery.models import consent, files
 from tunery.models.architectures import causal_model_types
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -112,7 +111,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise ModelError(
-            t("{folder}: the tokenizer cannot be loaded: {why}", folder=folder, why=_first(error)),
+            t(
+                "{folder}: the tokenizer cannot be loaded: {why}",
+                folder=folder,
+                why=first_lines(error),
+            ),
             fix=t("Download the model's tokenizer files again."),
             path=folder,
         ) from error
@@ -176,7 +179,7 @@ def load_model(
         model, info = result
     except LIBRARY_ERRORS as error:
         raise ModelError(
-            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=_first(error)),
+            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
             fix=t("Close other programs, or take a smaller model.")
             if is_out_of_memory(error)
             else t("Look at what it is: tunery models show {folder}", folder=folder),
@@ -185,77 +188,6 @@ def load_model(
     _check_complete(folder, info, weights)
     check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
-
-
-def load_adapter(
-    model: PreTrainedModel | PeftModel,
-    folder: Path,
-    name: str = "default",
-    *,
-    trainable: bool = False,
-) -> PeftModel:
-    """Put an adapter folder (PEFT format) on a loaded base model.
-
-    Args:
-        model: The base, or a model that carries other adapters already.
-        folder: The adapter's folder.
-        name: The name by which ``set_adapter`` chooses it.
-        trainable: Whether its weights take gradients.
-
-    Returns:
-        The model with the adapter active when it is the first one.
-
-    Raises:
-        ModelError: Files are missing or pickles, weights are not finite, or the base is another.
-    """
-    from peft import PeftConfig, PeftModel
-    from peft.utils import get_peft_model_state_dict
-
-    path = files.check_adapter(folder)
-    config = PeftConfig.from_pretrained(str(folder))
-    config.inference_mode = not trainable
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            if isinstance(model, PeftModel):
-                model.load_adapter(str(folder), name, is_trainable=trainable)
-                loaded = model
-            else:
-                loaded = PeftModel.from_pretrained(
-                    model, str(folder), adapter_name=name, is_trainable=trainable, config=config
-                )
-    except LIBRARY_ERRORS as error:
-        raise ModelError(
-            t(
-                "{folder}: this adapter does not fit the base model: {why}",
-                folder=folder,
-                why=_first(error),
-            ),
-            fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
-            path=folder,
-        ) from error
-    for warning in caught:
-        log.debug("peft: %s", warning.message)
-    ours = get_peft_model_state_dict(loaded, adapter_name=name, save_embedding_layers=False)
-    stored = files.read_safetensors_header(path)
-    missing = sorted(set(ours) - set(stored))
-    also_base = {key for key in stored if "embed" in key or "lm_head" in key}
-    extra = sorted(set(stored) - set(ours) - also_base)
-    if missing or extra:
-        raise ModelError(
-            t(
-                "{folder}: the adapter's weights do not fit its base: {missing} are missing, "
-                "{extra} have no place ({name} ...).",
-                folder=folder,
-                missing=len(missing),
-                extra=len(extra),
-                name=(missing or extra)[0],
-            ),
-            fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
-            path=folder,
-        )
-    check_finite(folder, ours)
-    return loaded
 
 
 def check_known(folder: Path) -> bool:
@@ -342,7 +274,7 @@ def is_finite(tensor: Tensor) -> bool:
     )
 
 
-def _first(error: BaseException) -> str:
+def first_lines(error: BaseException) -> str:
     """The first lines of a library's error, short enough to read."""
     text = str(error).strip() or type(error).__name__
     return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]

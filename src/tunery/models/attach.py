@@ -1,0 +1,174 @@
+"""Putting an adapter folder on a loaded base model, every value as the file has it.
+
+PEFT builds the layers. Its loading renames keys as transformers renames those of old checkpoints,
+and where a name of today also fits a rule for yesterday's, tensors end up nowhere and the layers
+keep their random beginnings, with a warning at most. So the names in the file decide here, and each
+value in memory is compared with the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import files
+from tunery.models.load import LIBRARY_ERRORS, check_finite, first_lines
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+
+def load_adapter(
+    model: PreTrainedModel | PeftModel,
+    folder: Path,
+    name: str = "default",
+    *,
+    trainable: bool = False,
+) -> PeftModel:
+    """Put an adapter folder (PEFT format) on a loaded base model.
+
+    Args:
+        model: The base, or a model that carries other adapters already.
+        folder: The adapter's folder.
+        name: The name by which ``set_adapter`` chooses it.
+        trainable: Whether its weights take gradients.
+
+    Returns:
+        The model with the adapter active when it is the first one.
+
+    Raises:
+        ModelError: Files are missing or pickles, weights are not finite, or the base is another.
+    """
+    from peft import PeftConfig, PeftModel
+
+    path = files.check_adapter(folder)
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = not trainable
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), name, is_trainable=trainable)
+                loaded = model
+            else:
+                loaded = PeftModel.from_pretrained(
+                    model, str(folder), adapter_name=name, is_trainable=trainable, config=config
+                )
+    except LIBRARY_ERRORS as error:
+        raise ModelError(
+            t(
+                "{folder}: this adapter does not fit the base model: {why}",
+                folder=folder,
+                why=first_lines(error),
+            ),
+            fix=t("It was trained on {base}.", base=config.base_model_name_or_path),
+            path=folder,
+        ) from error
+    for warning in caught:
+        log.debug("peft: %s", warning.message)
+    moved = _as_in_file(loaded, name, path, str(config.base_model_name_or_path))
+    if moved:
+        log.debug("%s: peft had left %d tensors out, %s ...", folder, len(moved), moved[0])
+    check_finite(folder, adapter_tensors(loaded, name))
+    return loaded
+
+
+def adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor]:
+    """An adapter's tensors in memory, by their names in its file; they share memory."""
+    from peft.utils import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+
+
+def unlike_file(model: PeftModel, path: Path, name: str = "default") -> list[str]:
+    """Names of tensors whose values in memory are not those of the adapter's file."""
+    tensors = {**_base_tensors(model), **adapter_tensors(model, name)}
+    with safe_open(path, framework="pt") as stored:
+        return [
+            key
+            for key in stored.keys()  # noqa: SIM118 - safe_open is no mapping
+            if key not in tensors or not _equal(tensors[key], stored.get_tensor(key))
+        ]
+
+
+@torch.no_grad()
+def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list[str]:
+    """Give each tensor the value of the file where it has another; return which had.
+
+    Raises:
+        ModelError: The file's names or shapes are not those of the adapter.
+    """
+    ours = adapter_tensors(model, name)
+    stored = files.read_safetensors_header(path)
+    also_base = _base_tensors(model)
+    missing = sorted(set(ours) - set(stored))
+    extra = sorted(set(stored) - set(ours) - set(also_base))
+    if missing or extra:
+        raise ModelError(
+            t(
+                "{folder}: the adapter's weights do not fit its base: {missing} are missing, "
+                "{extra} have no place ({name} ...).",
+                folder=path.parent,
+                missing=len(missing),
+                extra=len(extra),
+                name=(missing or extra)[0],
+            ),
+            fix=t("It was trained on {base}.", base=base_name),
+            path=path.parent,
+        )
+    tensors = {**also_base, **ours}
+    wrong = unlike_file(model, path, name)
+    with safe_open(path, framework="pt") as opened:
+        for key in wrong:
+            value = opened.get_tensor(key)
+            if value.shape == tensors[key].shape:
+                tensors[key].copy_(value)
+    left = unlike_file(model, path, name)
+    if left:
+        raise ModelError(
+            t(
+                "{folder}: {count} tensors of the adapter did not reach the model ({name} ...).",
+                folder=path.parent,
+                count=len(left),
+                name=left[0],
+            ),
+            fix=t("It was trained on {base}.", base=base_name),
+            path=path.parent,
+        )
+    return wrong
+
+
+def _base_tensors(model: Any) -> dict[str, Tensor]:
+    """Embedding and output weights, which PEFT may have written beside the adapter."""
+    base = model.get_base_model()
+    modules = {id(m): n for n, m in model.named_modules(remove_duplicate=False)}
+    found: dict[str, Tensor] = {}
+    for layer in (base.get_input_embeddings(), base.get_output_embeddings()):
+        if layer is None or id(layer) not in modules:
+            continue
+        inner = getattr(layer, "base_layer", None) or getattr(layer, "original_module", layer)
+        for kind, tensor in inner.named_parameters(recurse=False):
+            place = modules[id(layer)]
+            found[f"{place}.{kind}"] = tensor
+            found[f"{place}.base_layer.{kind}"] = tensor
+    return found
+
+
+def _equal(tensor: Tensor, stored: Tensor) -> bool:
+    """Whether a tensor in memory holds the stored values, in its own type."""
+    if tensor.shape != stored.shape:
+        return False
+    stored = stored.to(device=tensor.device, dtype=tensor.dtype)
+    same = (tensor.detach() == stored) | (tensor.isnan() & stored.isnan())
+    return bool(same.all())
