@@ -13,6 +13,7 @@ from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, RowRef
 
 Row = dict[str, Any]
+UNREAD = "\0unread"  # stands for a column that nobody named: no row has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Format(Protocol):
         """Ours: other names that are found without being told."""
         ...
 
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """Our names of the columns that keep their own name beside columns that were named."""
+        ...
+
     def score(self, raw: Row, options: RowOptions) -> float:
         """How well a row fits, 0 to 1; the detection takes the best."""
         ...
@@ -122,6 +127,10 @@ class Columns:
     known: tuple[str, ...] = ()
     usual: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """What the format cannot do without."""
+        return self.required
+
     def score(self, raw: Row, options: RowOptions) -> float:
         """1 where every required column is there, less a little for each foreign one."""
         if any(options.column(name) not in raw for name in self.required):
@@ -160,6 +169,22 @@ def with_usual(format: Format, present: Container[str], options: RowOptions) -> 
             if theirs is not None:
                 found[ours] = theirs
     return options if found == options.columns else replace(options, columns=found)
+
+
+def read_columns(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
+    """Work out every column: named ones are all that is read, beside what a row cannot be without.
+
+    Args:
+        format: Of the rows.
+        present: Columns that the rows have.
+        options: What was named; where nothing was, columns have their own or usual names.
+    """
+    found = with_usual(format, present, options)
+    if not options.columns:
+        return found
+    kept = {*found.columns, *format.kept(options.columns)}
+    unread = {ours: UNREAD for ours in format.known if ours not in kept}
+    return replace(found, columns={**found.columns, **unread})
 
 
 def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:

@@ -23,6 +23,14 @@ ROLES: dict[str, Role] = {
     "function": "tool",
     "observation": "tool",
 }
+FLAGS = ("train", "weight", "loss", "loss_scale", "training")
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+MESSAGE_KEYS = frozenset(
+    {
+        *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id"),
+        *("function_call", "masked", "train_detail", *FLAGS, *THOUGHTS),
+    }
+)
 
 
 def by_turns(

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
 from tunery.data.formats.messages import (
+    THOUGHTS,
     as_object,
     by_turns,
     listed,
@@ -140,7 +141,7 @@ def _joined(parts: list[Any], place: str) -> str:
 
 
 def _thinking(message: dict[str, Any], where: str) -> str | None:
-    for key in ("reasoning_content", "thinking", "reasoning"):
+    for key in THOUGHTS:
         value = message.get(key)
         if value is None:
             continue

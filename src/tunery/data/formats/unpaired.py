@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,11 @@ class Unpaired(Columns):
     required = ("label",)
     known = (*dict.fromkeys(column for each in ANSWERS for column in each.known), "label")
     usual = MappingProxyType({"label": (TAG,)})
+
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """The label, and the answer in the formats of which a column was named; else in any."""
+        named = [each for each in ANSWERS if any(name in declared for name in each.required)]
+        return ("label", *(name for each in named or ANSWERS for name in each.required))
 
     def score(self, raw: Row, options: RowOptions) -> float:
         """Certain where a label stands beside an answer and can be nothing else."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import FORMATS, Format, RowOptions
-from tunery.data.formats.base import with_usual
+from tunery.data.formats.base import UNREAD, read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint.options import CheckOptions
+from tunery.data.lint.unused import unused
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
 from tunery.types import is_object
@@ -61,14 +62,14 @@ def settle(
         settled.problems.append(_no_format(sample, source, check))
         return settled
     present = {key for row in sample for key in row}
-    settled.options = options = with_usual(FORMATS.get(name), present, options)
+    settled.options = options = read_columns(FORMATS.get(name), present, options)
     if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
         name = "text"
         settled.options = options = replace(
             options, columns={"text": options.column("instruction")}
         )
     settled.format = FORMATS.get(name)
-    settled.used = frozenset(options.column(column) for column in settled.format.known)
+    settled.used = frozenset(options.column(c) for c in settled.format.known) - {UNREAD}
     settled.asked = frozenset(options.column(column) for column in ASKED)
     missing = [
         c
@@ -84,6 +85,9 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
+    if not settled.hopeless:
+        remarks = unused(sample, settled.format, settled.options, source.name)
+        settled.problems += [each for each in remarks if each.code not in check.accept]
     return settled
 
 

@@ -14,7 +14,7 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
-from tunery.data.formats.base import with_usual
+from tunery.data.formats.base import read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
@@ -90,7 +90,7 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     known = config.format or dataset.format
     name, confidence = (known, None) if known else detected(rows, options)
     if name is not None:
-        options = with_usual(FORMATS.get(name), shown["columns"], options)
+        options = read_columns(FORMATS.get(name), shown["columns"], options)
     return {
         "source": source,
         "catalog": None,
