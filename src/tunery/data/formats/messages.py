@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
+from tunery.data.formats.flags import FLAGS
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
@@ -23,12 +24,11 @@ ROLES: dict[str, Role] = {
     "function": "tool",
     "observation": "tool",
 }
-FLAGS = ("train", "weight", "loss", "loss_scale", "training")
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 MESSAGE_KEYS = frozenset(
     {
         *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id"),
-        *("function_call", "masked", "train_detail", *FLAGS, *THOUGHTS),
+        *("function_call", *FLAGS, *THOUGHTS),
     }
 )
 
@@ -134,27 +134,6 @@ def listed(value: Any, column: str) -> list[Any]:
     return value
 
 
-def weight(message: dict[str, Any], where: str) -> bool | None:
-    """Whether a message is trained: its ``train`` (true, false) or ``weight`` (0, 1)."""
-    for key in ("train", "weight"):
-        value = message.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool | int | float) and value in (0, 1):
-            return bool(value)
-        raise RowProblem(
-            "E304",
-            f"{where}.{key}",
-            say(
-                "field {field}: expected 0 or 1, found {what}",
-                field=f"{where}.{key}",
-                what=f'"{visible(value, 40)}"' if isinstance(value, str) else show(value),
-            ),
-            say("Write 1 to train the message, 0 to leave it out."),
-        )
-    return None
-
-
 def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
     """Tools of a row: a list of objects, or the same as JSON text; nothing where it is empty.
 
@@ -239,6 +218,12 @@ def tool_call(value: Any, where: str) -> ToolCall:
         )
     identifier = value.get("id") if is_object(value) else None
     return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
+
+
+def legacy_call(message: dict[str, Any], where: str) -> tuple[ToolCall, ...]:
+    """OpenAI's old ``function_call``, as the one call it is; none where it is absent or null."""
+    call = message.get("function_call")
+    return () if call is None else (tool_call(call, f"{where}.function_call"),)
 
 
 def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tuple[Message, ...]:
