@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -25,6 +27,12 @@ ROLES: dict[str, Role] = {
     "observation": "tool",
 }
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+# A call that an answer spells as text, as Hermes, Llama, Mistral, ReAct and pythonic data do.
+SPELLED_CALL = re.compile(
+    r"<(?:tool_call|function_call|functioncall|function|invoke)\b|\[TOOL_CALLS\]|<\|python_tag\|>"
+    r"|<｜tool|^[ \t]*Action:|^[ \t]*[\[{].{0,200}?\"name\"[ \t]*:|^[ \t]*\[\w[\w.]{0,80}\(",
+    re.MULTILINE | re.DOTALL,
+)
 MESSAGE_KEYS = frozenset(
     {
         *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id"),
@@ -286,6 +294,8 @@ def merged(messages: Sequence[Message]) -> list[Message]:
 
 def matched_calls(messages: Sequence[Message], column: str) -> None:
     """Check that results answer the calls before them, in their order, where calls have ids."""
+    if any(message.role == "tool" for message in messages):
+        _called(messages, column)
     waiting: list[str] = []
     for i, message in enumerate(messages):
         if message.role == "tool":
@@ -313,6 +323,27 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
             follower = messages[i + 1] if i + 1 < len(messages) else None
             if follower is None or (follower.role == "tool" and follower.tool_call_id is None):
                 waiting = []
+
+
+def _called(messages: Sequence[Message], column: str) -> None:
+    """Check that each result has a call before it: a tool call, or one spelled in the answer."""
+    left: float = 0
+    for i, message in enumerate(messages):
+        if message.role != "tool":
+            spelled = message.role == "assistant" and SPELLED_CALL.search(message.content)
+            left = math.inf if spelled else len(message.tool_calls)
+            continue
+        if not left:
+            raise RowProblem(
+                "E414",
+                f"{column}[{i}]",
+                say("{place}: a tool result without a call before it", place=f"{column}[{i}]"),
+                say(
+                    "Add the call to the assistant message before it (tool_calls, or a "
+                    "function_call turn), or remove the row."
+                ),
+            )
+        left -= 1
 
 
 def _unmatched(column: str, i: int, identifier: str) -> RowProblem:
