@@ -28,6 +28,7 @@ class RowOptions:
         coerce: Columns whose numbers or objects become text.
         allow_empty: Columns that may be empty.
         merge_same_role: Join neighbours of one role.
+        only_named: Columns were named, so that no other is read.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -37,6 +38,7 @@ class RowOptions:
     coerce: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_empty: tuple[str, ...] = ()
     merge_same_role: bool = False
+    only_named: bool = False
 
     def column(self, name: str) -> str:
         """Their name of our column."""
@@ -184,7 +186,7 @@ def read_columns(format: Format, present: Container[str], options: RowOptions) -
         return found
     kept = {*found.columns, *format.kept(options.columns)}
     unread = {ours: UNREAD for ours in format.known if ours not in kept}
-    return replace(found, columns={**found.columns, **unread})
+    return replace(found, columns={**found.columns, **unread}, only_named=True)
 
 
 def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:

@@ -33,7 +33,10 @@ class Preference(Columns):
     )
     usual = MappingProxyType(
         {
-            "chosen": ("preferred_output", "chosen_response", "messages"),
+            "prompt": ("query",),
+            "chosen": (
+                *("preferred_output", "chosen_response", "messages", "conversations", "response"),
+            ),
             "rejected": ("non_preferred_output", "rejected_response", "rejected_messages"),
         }
     )

@@ -38,8 +38,10 @@ class Unpaired(Columns):
         if self._answer(raw, options) is None:
             return 0.0
         label = raw.get(options.column("label"))
-        exact = raw.keys() == {"prompt", "completion", "label"} and label in (0, 1)
-        return 1.0 if isinstance(label, bool) or TAG in raw or exact else 0.0
+        if isinstance(label, str):
+            label = WORDS.get(label.strip().lower())
+        sure = isinstance(label, int | float) and label in (0, 1)
+        return 1.0 if sure or TAG in raw else 0.0
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Never: the labels are counted."""

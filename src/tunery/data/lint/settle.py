@@ -66,7 +66,7 @@ def settle(
     if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
         name = "text"
         settled.options = options = replace(
-            options, columns={"text": options.column("instruction")}
+            options, columns={"text": options.column("instruction")}, only_named=True
         )
     settled.format = FORMATS.get(name)
     settled.used = frozenset(options.column(c) for c in settled.format.known) - {UNREAD}

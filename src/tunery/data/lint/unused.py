@@ -66,7 +66,16 @@ def _unused(
                 "trained."
             ),
         )
-    named = {*undeclared, *weights}
+    rejected = [name for name in left if name.startswith("rejected") and name not in undeclared]
+    if rejected:
+        yield Problem(
+            "W720",
+            file,
+            say("not used: {columns}; the answers beside it are trained as good ones",
+                columns=_listed(rejected)),
+            say("To learn from both: --data.format preference and --method.type dpo."),
+        )  # fmt: skip
+    named = {*undeclared, *weights, *rejected}
     rest = [name for name in left if name not in named] + _keys(sample, read)
     if rest:
         yield Problem("N203", file, say("not used: {columns}", columns=_listed(rest)))
