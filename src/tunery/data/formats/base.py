@@ -264,6 +264,9 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if how == "text" and isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, bytes):
+        fix = say("Write the column as UTF-8 text, or remove the row.")
+        raise RowProblem("E304", where, expected_text(where, value), fix)
     fix = (
         say(
             "Write it as text, or set --data.coerce.{column} json to train on its JSON.",

@@ -99,6 +99,8 @@ class _Scanner:
             if self.options.progress is not None:
                 inside = int(batch.starts[-1]) if batch.lines is not None else 0
                 self.options.progress(self.report.rows, self.done + inside, self.total)
+        for note in source.notes:
+            self._add(note)
 
     def _settle(self, batch: Batch, source: FileSource) -> None:
         """Choose the format from the first rows of the dataset."""
@@ -114,7 +116,8 @@ class _Scanner:
 
     def _batch(self, batch: Batch, rows: FileRows, source: FileSource) -> None:
         self.report.rows += len(batch.rows)
-        settled, plain, alone = self.settled, self.plain, TELLING.isdisjoint
+        settled, plain = self.settled, self.plain
+        alone: Callable[[Any], bool] = TELLING.isdisjoint
         if settled is not None and settled.hopeless:
             self.report.bad += len(batch.rows)
             return
