@@ -217,7 +217,7 @@ CASES = (
         "C35",
         "words.csv",
         _lines("instruction,output", "a,NA", "b,null", "c,nan", "d,None"),
-        (),
+        (("W714", "warn", 2, None),),
         rows=4,
     ),
     Case(

@@ -95,3 +95,26 @@ def test_other_bytes_are_refused_with_what_helps(tmp_path: Path) -> None:
     assert str(problem.found) == "field instruction: expected text, found 3 bytes"
     assert "UTF-8" in str(problem.fix)
     assert "quotes" not in str(problem.fix)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_words_for_a_missing_value_are_a_warning_in_tables(tmp_path: Path, kind: str) -> None:
+    rows = [("q1", "NaN", "a1"), ("q2", "", "N/A"), ("q3", "null", "None"), ("q4", "x", "a")]
+    if kind == "csv":
+        file = tmp_path / "rows.csv"
+        file.write_text("instruction,input,output\n" + "".join(",".join(r) + "\n" for r in rows))
+        name = str(file)
+    else:
+        columns = ("instruction", "input", "output")
+        name = stored(tmp_path, [dict(zip(columns, row, strict=True)) for row in rows])
+    group = checked(name).groups["W714"]
+    assert group.count == 3
+    assert group.examples[0].record == 1
+    assert str(group.examples[0].found).endswith("N/A ×1, NaN ×1, None ×1, null ×1")
+    assert "W714" not in checked(name, accept=("W714",)).groups
+
+
+def test_such_a_word_in_json_is_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"instruction": "q", "output": "None"}\n')
+    assert checked(str(file)).problems() == []

@@ -15,6 +15,7 @@ from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.unused import unused
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
+from tunery.data.sources.jsonlines import LineFile
 from tunery.types import is_object
 
 ASKED = ("instruction", "input", "prompt", "system", "tools")
@@ -32,6 +33,7 @@ class Settled:
         used: Their names of the columns the format reads.
         asked: Those of them that are no answers.
         escaped: Texts of a batch are JSON and not the text itself.
+        table: The rows are of a table, in which a missing value may stand as a word.
     """
 
     format: Format | None
@@ -42,6 +44,7 @@ class Settled:
     used: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
     escaped: bool = True
+    table: bool = False
 
 
 def settle(
@@ -55,6 +58,7 @@ def settle(
     sample = [row for row in rows if is_object(row)][:SAMPLE_ROWS]
     name = check.format or dataset.format
     settled = Settled(None, options, source.name, escaped=source.columns is None)
+    settled.table = source.columns is not None and not isinstance(source, LineFile)
     if name is None:
         name = detect(sample, options)
     if name is None:
