@@ -61,7 +61,7 @@ def question(raw: Row, options: RowOptions) -> str:
     more = optional_text(raw.get(extra), extra, options)
     if more.strip() and (value is None or value == ""):
         return more
-    asked = text(value, instruction, options)
+    asked = text(value, instruction, options, asks=True)
     return "\n".join(part for part in (asked, more) if part.strip()) or asked
 
 

@@ -213,7 +213,9 @@ def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions
     )
 
 
-def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> str:
+def text(
+    value: Any, column: str, options: RowOptions, *, place: str = "", asks: bool = False
+) -> str:
     """Read a text field.
 
     Args:
@@ -221,6 +223,7 @@ def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> st
         column: Their name of the column, for ``allow_empty`` and ``coerce``.
         options: How rows are read.
         place: Path of the field where it is not the column itself.
+        asks: The text is what is asked, not the answer.
 
     Raises:
         RowProblem: E302 empty, E303 null, E304 not text.
@@ -239,6 +242,12 @@ def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> st
             where,
             what,
             say(
+                "Nothing would be asked. Write it, remove the row, or allow it with "
+                "--data.allow_empty {column}.",
+                column=column,
+            )
+            if asks
+            else say(
                 "The model would learn to say nothing. Remove the row, or allow it with "
                 "--data.allow_empty {column}.",
                 column=column,

@@ -113,7 +113,7 @@ def _content(
         return value if isinstance(value, str) else coerced(value, place, how, column)
     if "content" not in message:
         raise _absent(place)
-    return text(value, column, options, place=place)
+    return text(value, column, options, place=place, asks=message.get("role") != "assistant")
 
 
 def _joined(parts: list[Any], place: str) -> str:

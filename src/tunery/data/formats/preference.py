@@ -152,7 +152,7 @@ class Preference(Columns):
                 value = raw[column]
                 if is_list(value):
                     return self._messages(value, column, options), tools
-                return [Message("user", text(value, column, options))], tools
+                return [Message("user", text(value, column, options, asks=True))], tools
         return [], tools
 
     def _messages(self, value: Any, column: str, options: RowOptions) -> list[Message]:

@@ -49,4 +49,4 @@ class PromptCompletion(Columns):
             value = [value]
         if isinstance(value, list):
             return read_any(listed(value, column), column, options)
-        return [Message(role, text(value, column, options))]
+        return [Message(role, text(value, column, options, asks=role == "user"))]
