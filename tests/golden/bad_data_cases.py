@@ -188,7 +188,7 @@ CASES = (
         "bigint.jsonl",
         b'{"instruction": "q", "output": "a", "id": 1e400}\n'
         b'{"instruction": "r", "output": "b", "id": 123456789012345678901234567890}\n',
-        (("E126", "warn", 1, "id"),),
+        (("E126", "warn", 1, "id"), ("N203", "note", None, None)),
         words=("out of range",),
     ),
     Case(
@@ -217,7 +217,7 @@ CASES = (
         "C35",
         "words.csv",
         _lines("instruction,output", "a,NA", "b,null", "c,nan", "d,None"),
-        (),
+        (("W714", "warn", 2, None),),
         rows=4,
     ),
     Case(

@@ -241,7 +241,7 @@ def test_a_file_beside_its_registry_is_read_by_its_entry(registry: Any) -> None:
     assert read([str(folder / "one.json")], DataConfig())[0].messages == (QUESTION, ANSWER)
 
 
-def test_a_sample_of_an_entry_is_seeded_and_never_larger_than_the_set(registry: Any) -> None:
+def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(registry: Any) -> None:
     rows = [{"instruction": f"q{i}", "output": "a"} for i in range(50)]
     folder = registry(
         {"some": {"rows": rows, "num_samples": 10}, "all": {"rows": rows[:3], "num_samples": 10}}
@@ -252,7 +252,12 @@ def test_a_sample_of_an_entry_is_seeded_and_never_larger_than_the_set(registry: 
     assert [examples.ref(i) for i in range(10)] == [
         read(["some"], DataConfig(catalog=folder)).ref(i) for i in range(10)
     ]
-    assert len(read(["all"], DataConfig(catalog=folder))) == 3
+    larger = [read(["all"], DataConfig(catalog=folder)) for _ in range(2)]
+    records = [[each.ref(i).record for i in range(len(each))] for each in larger]
+    assert records[0] == records[1]
+    assert (len(records[0]), records[0][:3]) == (10, [1, 2, 3])
+    assert len(read(["all"], DataConfig(catalog=folder), purpose="evaluate")) == 3
+    assert len(read(["all"], DataConfig(catalog=folder, max_samples=5))) == 5
 
 
 @pytest.mark.parametrize(

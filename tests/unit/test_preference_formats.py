@@ -209,7 +209,8 @@ def test_a_label_that_is_not_certain_is_an_error(tmp_path: Path, label: Any, cod
 def test_a_label_beside_something_else_is_no_labelled_row(tmp_path: Path) -> None:
     row = {"instruction": "q", "output": "a", "label": "spam"}
     assert isinstance(one(tmp_path, row), Conversation)
-    assert isinstance(one(tmp_path, {**row, "label": 1}), Conversation)
+    assert isinstance(one(tmp_path, {**row, "label": 2}), Conversation)
+    assert isinstance(one(tmp_path, {**row, "label": 1}), Labelled)
     assert isinstance(one(tmp_path, {**row, "label": 1}, format="unpaired"), Labelled)
 
 

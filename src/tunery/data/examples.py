@@ -78,7 +78,7 @@ def read(
             own = Ledger(report.rows, len(rows), report.bad)
             if report.duplicates:
                 own.filtered["duplicate"] = report.duplicates
-            chosen = _chosen(rows, dataset, config, own, times if purpose == "train" else 1)
+            chosen = _chosen(rows, dataset, config, own, times, repeats=purpose == "train")
             parts.append((rows, chosen))
             warnings += report.warnings()
             reports.append(report)
@@ -288,16 +288,31 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
 
 
 def _chosen(
-    rows: DatasetRows, dataset: Dataset, config: DataConfig, ledger: Ledger, times: int
+    rows: DatasetRows,
+    dataset: Dataset,
+    config: DataConfig,
+    ledger: Ledger,
+    times: int,
+    *,
+    repeats: bool,
 ) -> array[int] | None:
-    """Which rows are taken, in order, with repeats; None for all of them once."""
+    """Which rows are taken, in order, with repeats; None for all of them once.
+
+    As in LLaMA-Factory, ``num_samples`` above the number of rows takes all of them and then, by
+    seed, some again.
+    """
     limit = min(config.max_samples or len(rows), dataset.num_samples or len(rows))
     chosen: array[int] | None = None
     if limit < len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         chosen = array("Q", sorted(generator.sample(range(len(rows)), limit)))
         ledger.filter("max_samples", len(rows) - limit)
-    if times > 1:
+    more = min(dataset.num_samples or 0, config.max_samples or dataset.num_samples or 0)
+    if repeats and len(rows) and more > len(rows):
+        generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
+        again = generator.choices(range(len(rows)), k=more - len(rows))
+        chosen = array("Q", [*range(len(rows)), *sorted(again)])
+    if repeats and times > 1:
         chosen = (chosen or array("Q", range(len(rows)))) * times
     return chosen
 

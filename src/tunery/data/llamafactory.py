@@ -1,7 +1,7 @@
 """LLaMA-Factory's ``dataset_info.json``, read as a catalog without a change to it.
 
-Where its own reader is known to be wrong we do what its author meant: a partial ``columns`` or
-``tags`` block keeps the other defaults, and an unknown key is an error and not silence.
+A ``columns`` block names all that is read, as there; only what a row cannot be without keeps its
+own name. A partial ``tags`` block keeps the other defaults, which is what its author meant.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ ALPACA = {
     "response": "output",
     "history": "history",
     "system": "system",
+    "tools": "tools",
 }
 ROLE_TAGS = {
     "user_tag": "user",

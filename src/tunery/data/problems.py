@@ -175,6 +175,8 @@ def show(value: Any) -> Phrase:
             return say("number {number}", number=visible(str(value), 40))
         case str():
             return say('text "{text}"', text=visible(value, MAX_FOUND))
+        case bytes():
+            return say("{count} bytes", count=len(value))
         case list():
             return say("a list of {count}", count=len(cast("list[Any]", value)))
         case dict() if value:

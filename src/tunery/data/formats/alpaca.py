@@ -1,4 +1,4 @@
-"""Alpaca rows: instruction, input, output, system, history."""
+"""Alpaca rows: instruction, input, output, system, history, tools."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, text
+from tunery.data.formats.messages import tool_list
 from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Message, RowRef, is_list
 
@@ -15,13 +16,13 @@ class Alpaca(Columns):
 
     name = "alpaca"
     required = ("instruction", "output")
-    known = ("instruction", "input", "output", "system", "history")
+    known = ("instruction", "input", "output", "system", "history", "tools")
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether instruction and output are texts with something in them."""
         instruction, output = options.column("instruction"), options.column("output")
         extra, system = options.column("input"), options.column("system")
-        history = options.column("history")
+        history, tools = options.column("history"), options.column("tools")
 
         def test(row: Row) -> bool:
             question, answer = row.get(instruction), row.get(output)
@@ -33,7 +34,7 @@ class Alpaca(Columns):
                 return True
             if type(row.get(extra, "")) is not str or type(row.get(system, "")) is not str:
                 return False
-            return history not in row
+            return history not in row and tools not in row
 
         return test
 
@@ -49,7 +50,8 @@ class Alpaca(Columns):
             messages.append(Message("system", told))
         messages += history(raw, options)
         messages += [Message("user", asked), Message("assistant", answer)]
-        return Conversation(tuple(messages), ref=ref)
+        tools = options.column("tools")
+        return Conversation(tuple(messages), tools=tool_list(raw.get(tools), tools), ref=ref)
 
 
 def question(raw: Row, options: RowOptions) -> str:
@@ -59,7 +61,7 @@ def question(raw: Row, options: RowOptions) -> str:
     more = optional_text(raw.get(extra), extra, options)
     if more.strip() and (value is None or value == ""):
         return more
-    asked = text(value, instruction, options)
+    asked = text(value, instruction, options, asks=True)
     return "\n".join(part for part in (asked, more) if part.strip()) or asked
 
 

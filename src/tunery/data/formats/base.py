@@ -13,6 +13,7 @@ from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, RowRef
 
 Row = dict[str, Any]
+UNREAD = "\0unread"  # stands for a column that nobody named: no row has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class RowOptions:
         coerce: Columns whose numbers or objects become text.
         allow_empty: Columns that may be empty.
         merge_same_role: Join neighbours of one role.
+        only_named: Columns were named, so that no other is read.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -36,6 +38,7 @@ class RowOptions:
     coerce: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_empty: tuple[str, ...] = ()
     merge_same_role: bool = False
+    only_named: bool = False
 
     def column(self, name: str) -> str:
         """Their name of our column."""
@@ -68,6 +71,10 @@ class Format(Protocol):
     @property
     def usual(self) -> Mapping[str, tuple[str, ...]]:
         """Ours: other names that are found without being told."""
+        ...
+
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """Our names of the columns that keep their own name beside columns that were named."""
         ...
 
     def score(self, raw: Row, options: RowOptions) -> float:
@@ -122,6 +129,10 @@ class Columns:
     known: tuple[str, ...] = ()
     usual: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """What the format cannot do without."""
+        return self.required
+
     def score(self, raw: Row, options: RowOptions) -> float:
         """1 where every required column is there, less a little for each foreign one."""
         if any(options.column(name) not in raw for name in self.required):
@@ -162,6 +173,22 @@ def with_usual(format: Format, present: Container[str], options: RowOptions) -> 
     return options if found == options.columns else replace(options, columns=found)
 
 
+def read_columns(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
+    """Work out every column: named ones are all that is read, beside what a row cannot be without.
+
+    Args:
+        format: Of the rows.
+        present: Columns that the rows have.
+        options: What was named; where nothing was, columns have their own or usual names.
+    """
+    found = with_usual(format, present, options)
+    if not options.columns:
+        return found
+    kept = {*found.columns, *format.kept(options.columns)}
+    unread = {ours: UNREAD for ours in format.known if ours not in kept}
+    return replace(found, columns={**found.columns, **unread}, only_named=True)
+
+
 def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:
     """Make E301, with the misspelt key if there is one."""
     theirs = {options.column(name) for name in format.known}
@@ -186,7 +213,9 @@ def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions
     )
 
 
-def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> str:
+def text(
+    value: Any, column: str, options: RowOptions, *, place: str = "", asks: bool = False
+) -> str:
     """Read a text field.
 
     Args:
@@ -194,6 +223,7 @@ def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> st
         column: Their name of the column, for ``allow_empty`` and ``coerce``.
         options: How rows are read.
         place: Path of the field where it is not the column itself.
+        asks: The text is what is asked, not the answer.
 
     Raises:
         RowProblem: E302 empty, E303 null, E304 not text.
@@ -212,6 +242,12 @@ def text(value: Any, column: str, options: RowOptions, *, place: str = "") -> st
             where,
             what,
             say(
+                "Nothing would be asked. Write it, remove the row, or allow it with "
+                "--data.allow_empty {column}.",
+                column=column,
+            )
+            if asks
+            else say(
                 "The model would learn to say nothing. Remove the row, or allow it with "
                 "--data.allow_empty {column}.",
                 column=column,
@@ -237,6 +273,9 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if how == "text" and isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, bytes):
+        fix = say("Write the column as UTF-8 text, or remove the row.")
+        raise RowProblem("E304", where, expected_text(where, value), fix)
     fix = (
         say(
             "Write it as text, or set --data.coerce.{column} json to train on its JSON.",

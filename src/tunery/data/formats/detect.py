@@ -20,7 +20,21 @@ def detect(rows: Sequence[Row], options: RowOptions) -> str | None:
         name, score = best(row, options)
         if name is not None:
             votes[name] = votes.get(name, 0.0) + score
+    if "unpaired" in votes and _are_classes([row.get(options.column("label")) for row in rows]):
+        # Numbers such as 0 to 4 are classes; a 0 among them marks no bad answer.
+        votes = {}
+        for row in rows[:SAMPLE_ROWS]:
+            name, score = best({k: row[k] for k in row if k != options.column("label")}, options)
+            if name is not None:
+                votes[name] = votes.get(name, 0.0) + score
     return max(votes, key=lambda name: votes[name]) if votes else None
+
+
+def _are_classes(labels: Sequence[object]) -> bool:
+    numbers = [each for each in labels if isinstance(each, int | float)]
+    return not any(isinstance(each, bool) for each in numbers) and any(
+        each not in (0, 1) for each in numbers
+    )
 
 
 def best(row: Row, options: RowOptions) -> tuple[str | None, float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
+from tunery.data.formats.flags import FLAGS
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
@@ -23,6 +26,19 @@ ROLES: dict[str, Role] = {
     "function": "tool",
     "observation": "tool",
 }
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+# A call that an answer spells as text, as Hermes, Llama, Mistral, ReAct and pythonic data do.
+SPELLED_CALL = re.compile(
+    r"<(?:tool_call|function_call|functioncall|function|invoke)\b|\[TOOL_CALLS\]|<\|python_tag\|>"
+    r"|<｜tool|^[ \t]*Action:|^[ \t]*[\[{].{0,200}?\"name\"[ \t]*:|^[ \t]*\[\w[\w.]{0,80}\(",
+    re.MULTILINE | re.DOTALL,
+)
+MESSAGE_KEYS = frozenset(
+    {
+        *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id"),
+        *("function_call", *FLAGS, *THOUGHTS),
+    }
+)
 
 
 def by_turns(
@@ -126,27 +142,6 @@ def listed(value: Any, column: str) -> list[Any]:
     return value
 
 
-def weight(message: dict[str, Any], where: str) -> bool | None:
-    """Whether a message is trained: its ``train`` (true, false) or ``weight`` (0, 1)."""
-    for key in ("train", "weight"):
-        value = message.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool | int | float) and value in (0, 1):
-            return bool(value)
-        raise RowProblem(
-            "E304",
-            f"{where}.{key}",
-            say(
-                "field {field}: expected 0 or 1, found {what}",
-                field=f"{where}.{key}",
-                what=f'"{visible(value, 40)}"' if isinstance(value, str) else show(value),
-            ),
-            say("Write 1 to train the message, 0 to leave it out."),
-        )
-    return None
-
-
 def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
     """Tools of a row: a list of objects, or the same as JSON text; nothing where it is empty.
 
@@ -233,6 +228,12 @@ def tool_call(value: Any, where: str) -> ToolCall:
     return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
 
 
+def legacy_call(message: dict[str, Any], where: str) -> tuple[ToolCall, ...]:
+    """OpenAI's old ``function_call``, as the one call it is; none where it is absent or null."""
+    call = message.get("function_call")
+    return () if call is None else (tool_call(call, f"{where}.function_call"),)
+
+
 def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tuple[Message, ...]:
     """Check the order of a conversation and join neighbours where the user asked for it.
 
@@ -293,6 +294,8 @@ def merged(messages: Sequence[Message]) -> list[Message]:
 
 def matched_calls(messages: Sequence[Message], column: str) -> None:
     """Check that results answer the calls before them, in their order, where calls have ids."""
+    if any(message.role == "tool" for message in messages):
+        _called(messages, column)
     waiting: list[str] = []
     for i, message in enumerate(messages):
         if message.role == "tool":
@@ -320,6 +323,27 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
             follower = messages[i + 1] if i + 1 < len(messages) else None
             if follower is None or (follower.role == "tool" and follower.tool_call_id is None):
                 waiting = []
+
+
+def _called(messages: Sequence[Message], column: str) -> None:
+    """Check that each result has a call before it: a tool call, or one spelled in the answer."""
+    left: float = 0
+    for i, message in enumerate(messages):
+        if message.role != "tool":
+            spelled = message.role == "assistant" and SPELLED_CALL.search(message.content)
+            left = math.inf if spelled else len(message.tool_calls)
+            continue
+        if not left:
+            raise RowProblem(
+                "E414",
+                f"{column}[{i}]",
+                say("{place}: a tool result without a call before it", place=f"{column}[{i}]"),
+                say(
+                    "Add the call to the assistant message before it (tool_calls, or a "
+                    "function_call turn), or remove the row."
+                ),
+            )
+        left -= 1
 
 
 def _unmatched(column: str, i: int, identifier: str) -> RowProblem:

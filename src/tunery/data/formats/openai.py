@@ -7,15 +7,17 @@ from types import MappingProxyType
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
+from tunery.data.formats.flags import trained
 from tunery.data.formats.messages import (
+    THOUGHTS,
     as_object,
     by_turns,
+    legacy_call,
     listed,
     ordered,
     role_of,
     tool_call,
     tool_list,
-    weight,
 )
 from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Message, RowRef, is_list, is_object
@@ -27,7 +29,7 @@ class OpenAI(Columns):
     name = "openai"
     required = ("messages",)
     known = ("messages", "tools")
-    usual = MappingProxyType({"messages": ("conversations",)})
+    usual = MappingProxyType({"messages": ("conversations",), "tools": ("functions",)})
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is user and assistant by turns, texts only."""
@@ -74,18 +76,26 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
                 what=show(calls),
             ),
         )
+    made = tuple(tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls))
+    legacy = legacy_call(message, where)
+    if made and legacy:
+        raise RowProblem(
+            "E412",
+            where,
+            say("{place}: tool_calls and function_call stand beside each other", place=where),
+            say("Keep tool_calls, the newer form."),
+        )
+    quiet = bool(made or legacy) or role == "tool"
     identifier = message.get("tool_call_id")
     name = message.get("name")
     return Message(
         role,
-        _content(message, where, column, options, empty_is_fine=bool(calls) or role == "tool"),
+        _content(message, where, column, options, empty_is_fine=quiet),
         thinking=_thinking(message, where),
-        tool_calls=tuple(
-            tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)
-        ),
+        tool_calls=made or legacy,
         tool_call_id=str(identifier) if identifier is not None else None,
         name=name if isinstance(name, str) else None,
-        train=weight(message, where),
+        train=trained(message, where, role),
     )
 
 
@@ -103,7 +113,7 @@ def _content(
         return value if isinstance(value, str) else coerced(value, place, how, column)
     if "content" not in message:
         raise _absent(place)
-    return text(value, column, options, place=place)
+    return text(value, column, options, place=place, asks=message.get("role") != "assistant")
 
 
 def _joined(parts: list[Any], place: str) -> str:
@@ -140,7 +150,7 @@ def _joined(parts: list[Any], place: str) -> str:
 
 
 def _thinking(message: dict[str, Any], where: str) -> str | None:
-    for key in ("reasoning_content", "thinking", "reasoning"):
+    for key in THOUGHTS:
         value = message.get(key)
         if value is None:
             continue

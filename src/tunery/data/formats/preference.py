@@ -6,7 +6,7 @@ The prompt is a column (text, messages, an instruction) or what two whole conver
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Message, Pair, RowRef, is_list, is_object
 
 HUMAN = "\n\nHuman:"
+ASKS = ("prompt", "instruction", "input", "conversations", "messages")
 
 
 class Preference(Columns):
@@ -32,10 +33,18 @@ class Preference(Columns):
     )
     usual = MappingProxyType(
         {
-            "chosen": ("preferred_output", "chosen_response", "messages"),
+            "prompt": ("query",),
+            "chosen": (
+                *("preferred_output", "chosen_response", "messages", "conversations", "response"),
+            ),
             "rejected": ("non_preferred_output", "rejected_response", "rejected_messages"),
         }
     )
+
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """Both answers; and the prompt under any name where none was named for it."""
+        named = any(name in declared for name in ASKS)
+        return self.required if named else (*self.required, *ASKS)
 
     def score(self, raw: Row, options: RowOptions) -> float:
         """Certain where both answers are there, under any of their usual names."""
@@ -71,13 +80,16 @@ class Preference(Columns):
         asks = next((options.column(n) for n in prompts if options.column(n) in raw), None)
         if _is_whole(raw.get(chosen)):
             way = f"--data.format openai --data.columns.messages {chosen}"
+            way += _flags(raw, options, ("tools",))
         elif asks is not None:
             named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
             way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
+            way += _flags(raw, options, ("system", "tools"))
         elif options.column("instruction") in raw:
             named = options.columns.get("instruction")
             way = "--data.format alpaca" + (f" --data.columns.instruction {named}" if named else "")
             way += f" --data.columns.output {chosen}"
+            way += _flags(raw, options, ("input", "system", "history", "tools"))
         else:
             return NOTHING
         return say("To learn the chosen answers alone, set {way}.", way=way)
@@ -140,7 +152,7 @@ class Preference(Columns):
                 value = raw[column]
                 if is_list(value):
                     return self._messages(value, column, options), tools
-                return [Message("user", text(value, column, options))], tools
+                return [Message("user", text(value, column, options, asks=True))], tools
         return [], tools
 
     def _messages(self, value: Any, column: str, options: RowOptions) -> list[Message]:
@@ -187,6 +199,12 @@ class Preference(Columns):
         if any(raw.get(column) is None for column in scores):
             return None
         return _number(raw[scores[0]], scores[0]) - _number(raw[scores[1]], scores[1])
+
+
+def _flags(raw: Row, options: RowOptions, names: Sequence[str]) -> str:
+    """Flags that name the columns of a row that are read beside the prompt and the answer."""
+    theirs = [(name, options.column(name)) for name in names]
+    return "".join(f" --data.columns.{ours} {name}" for ours, name in theirs if name in raw)
 
 
 def _is_whole(value: Any) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text
+from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text, with_usual
 from tunery.data.formats.messages import listed, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
 from tunery.types import Conversation, Message, Role, RowRef
@@ -17,6 +18,11 @@ class PromptCompletion(Columns):
     name = "prompt_completion"
     required = ("prompt", "completion")
     known = ("prompt", "completion", "system", "tools")
+    usual = MappingProxyType({"prompt": ("query",), "completion": ("response",)})
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """By either name of both columns."""
+        return super().score(raw, with_usual(self, raw, options))
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether both are texts with something in them."""
@@ -43,4 +49,4 @@ class PromptCompletion(Columns):
             value = [value]
         if isinstance(value, list):
             return read_any(listed(value, column), column, options)
-        return [Message(role, text(value, column, options))]
+        return [Message(role, text(value, column, options, asks=role == "user"))]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, parsed, text
+from tunery.data.formats.flags import trained
 from tunery.data.formats.messages import (
     as_object,
     by_turns,
@@ -16,7 +17,6 @@ from tunery.data.formats.messages import (
     role_of,
     tool_call,
     tool_list,
-    weight,
 )
 from tunery.data.formats.openai import read_messages
 from tunery.data.problems import RowProblem, say
@@ -37,7 +37,7 @@ class ShareGPT(Columns):
     name = "sharegpt"
     required = ("conversations",)
     known = ("conversations", "system", "tools")
-    usual = MappingProxyType({"conversations": ("messages",)})
+    usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""
@@ -106,15 +106,15 @@ def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
     role = role_of(spoken, f"{where}.{role_tag}", options)
     place = f"{where}.{content_tag}"
     content = (
-        text(turn[content_tag], column, options, place=place)
+        text(turn[content_tag], column, options, place=place, asks=role != "assistant")
         if role != "tool"
         else (optional_text(turn[content_tag], column, options))
     )
     if spoken == "function_call":
         return Message(
-            "assistant", "", tool_calls=_calls(content, place), train=weight(turn, where)
+            "assistant", "", tool_calls=_calls(content, place), train=trained(turn, where, role)
         )
-    return Message(role, content, train=weight(turn, where))
+    return Message(role, content, train=trained(turn, where, role))
 
 
 def _calls(content: str, place: str) -> tuple[ToolCall, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import MappingProxyType
 from typing import Any
 
@@ -28,13 +28,20 @@ class Unpaired(Columns):
     known = (*dict.fromkeys(column for each in ANSWERS for column in each.known), "label")
     usual = MappingProxyType({"label": (TAG,)})
 
+    def kept(self, declared: Container[str]) -> tuple[str, ...]:
+        """The label, and the answer in the formats of which a column was named; else in any."""
+        named = [each for each in ANSWERS if any(name in declared for name in each.required)]
+        return ("label", *(name for each in named or ANSWERS for name in each.required))
+
     def score(self, raw: Row, options: RowOptions) -> float:
         """Certain where a label stands beside an answer and can be nothing else."""
         if self._answer(raw, options) is None:
             return 0.0
         label = raw.get(options.column("label"))
-        exact = raw.keys() == {"prompt", "completion", "label"} and label in (0, 1)
-        return 1.0 if isinstance(label, bool) or TAG in raw or exact else 0.0
+        if isinstance(label, str):
+            label = WORDS.get(label.strip().lower())
+        sure = isinstance(label, int | float) and label in (0, 1)
+        return 1.0 if sure or TAG in raw else 0.0
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Never: the labels are counted."""

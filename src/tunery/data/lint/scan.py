@@ -9,6 +9,7 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
+from tunery.data.formats.beside import TELLING, refuse
 from tunery.data.index import FileRows
 from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
@@ -98,6 +99,8 @@ class _Scanner:
             if self.options.progress is not None:
                 inside = int(batch.starts[-1]) if batch.lines is not None else 0
                 self.options.progress(self.report.rows, self.done + inside, self.total)
+        for note in source.notes:
+            self._add(note)
 
     def _settle(self, batch: Batch, source: FileSource) -> None:
         """Choose the format from the first rows of the dataset."""
@@ -114,10 +117,11 @@ class _Scanner:
     def _batch(self, batch: Batch, rows: FileRows, source: FileSource) -> None:
         self.report.rows += len(batch.rows)
         settled, plain = self.settled, self.plain
+        alone: Callable[[Any], bool] = TELLING.isdisjoint
         if settled is not None and settled.hopeless:
             self.report.bad += len(batch.rows)
             return
-        good = [type(row) is dict and plain(row) for row in batch.rows]
+        good = [type(row) is dict and plain(row) and alone(row) for row in batch.rows]
         view = View(batch, source.name, good, "", batch.texts is not None and not source.columns)
         if not all(good):
             for i, fine in enumerate(good):
@@ -141,6 +145,7 @@ class _Scanner:
         if isinstance(row, OutOfRange):
             self._add(out_of_range(view, i, row, settled))
         try:
+            refuse(row, settled.format, settled.options)
             example = settled.format.convert(row, settled.options, None)
         except RowProblem as error:
             self._bad(placed(error, view, i, settled), view.raw(i))

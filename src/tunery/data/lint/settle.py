@@ -8,12 +8,14 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import FORMATS, Format, RowOptions
-from tunery.data.formats.base import with_usual
+from tunery.data.formats.base import UNREAD, read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint.options import CheckOptions
+from tunery.data.lint.unused import unused
 from tunery.data.problems import Problem, say, visible
 from tunery.data.sources.base import FileSource
+from tunery.data.sources.jsonlines import LineFile
 from tunery.types import is_object
 
 ASKED = ("instruction", "input", "prompt", "system", "tools")
@@ -31,6 +33,7 @@ class Settled:
         used: Their names of the columns the format reads.
         asked: Those of them that are no answers.
         escaped: Texts of a batch are JSON and not the text itself.
+        table: The rows are of a table, in which a missing value may stand as a word.
     """
 
     format: Format | None
@@ -41,6 +44,7 @@ class Settled:
     used: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
     escaped: bool = True
+    table: bool = False
 
 
 def settle(
@@ -54,6 +58,7 @@ def settle(
     sample = [row for row in rows if is_object(row)][:SAMPLE_ROWS]
     name = check.format or dataset.format
     settled = Settled(None, options, source.name, escaped=source.columns is None)
+    settled.table = source.columns is not None and not isinstance(source, LineFile)
     if name is None:
         name = detect(sample, options)
     if name is None:
@@ -61,14 +66,14 @@ def settle(
         settled.problems.append(_no_format(sample, source, check))
         return settled
     present = {key for row in sample for key in row}
-    settled.options = options = with_usual(FORMATS.get(name), present, options)
+    settled.options = options = read_columns(FORMATS.get(name), present, options)
     if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
         name = "text"
         settled.options = options = replace(
-            options, columns={"text": options.column("instruction")}
+            options, columns={"text": options.column("instruction")}, only_named=True
         )
     settled.format = FORMATS.get(name)
-    settled.used = frozenset(options.column(column) for column in settled.format.known)
+    settled.used = frozenset(options.column(c) for c in settled.format.known) - {UNREAD}
     settled.asked = frozenset(options.column(column) for column in ASKED)
     missing = [
         c
@@ -84,6 +89,9 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
+    if not settled.hopeless:
+        remarks = unused(sample, settled.format, settled.options, source.name)
+        settled.problems += [each for each in remarks if each.code not in check.accept]
     return settled
 
 

@@ -16,6 +16,10 @@ from tunery.data.lint.view import View
 from tunery.data.problems import NOTHING, Problem, say
 
 DISTINCT_STEP = 1_000_000
+# What pandas, Excel, Python and SQL write into a table where there is no value.
+ABSENT = frozenset(
+    {*("NaN", "nan", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "Null", "<NA>", "#N/A")}
+)
 LIGHT_ROWS = 500_000  # up to here a set of Python's own is quick enough
 
 
@@ -30,6 +34,9 @@ class Tally:
         self._names: Counter[str] = Counter()
         self._num_unfilled = 0
         self._first_unfilled: Problem | None = None
+        self._words: Counter[str] = Counter()
+        self._num_words = 0
+        self._first_word: Problem | None = None
         self._num_literal = 0
         self._first_literal: Problem | None = None
         self._newline_seen = False
@@ -41,6 +48,8 @@ class Tally:
             self._placeholders(view, settled)
         if not self._newline_seen:
             self._newlines(view, settled)
+        if settled.table:
+            self._absent(view, settled)
         return self._duplicates(view)
 
     def problems(self, file: str, report: Report) -> Iterator[tuple[Problem, int]]:
@@ -53,6 +62,8 @@ class Tally:
             )
             fix = say("Keep all, or set --data.deduplicate true.")
             yield Problem("W704", file, found, fix), rows - distinct
+        if self._first_word is not None:
+            yield self._words_of(self._first_word), self._num_words
         if self._first_unfilled is not None:
             yield self._unfilled(self._first_unfilled, report), self._num_unfilled
         if self._first_literal is not None and not self._newline_seen:
@@ -86,6 +97,29 @@ class Tally:
         )
         fix = say("Write line breaks as \\n in JSON, not as \\\\n.")
         return Problem("W710", first.file, found, fix, line=first.line, record=first.record)
+
+    def _words_of(self, first: Problem) -> Problem:
+        words = sorted(self._words.items(), key=lambda each: (-each[1], each[0]))
+        listed = ", ".join(f"{word} ×{count}" for word, count in words)
+        found = say("cells hold words that stand for a missing value: {words}", words=listed)
+        fix = say(
+            "They are trained as text. Leave the cells empty; or, where the word is meant, "
+            "--data.accept W714."
+        )
+        return Problem("W714", first.file, found, fix, line=first.line, record=first.record)
+
+    def _absent(self, view: View, settled: Settled) -> None:
+        """Count rows whose cell is the word for no value."""
+        columns = list(settled.used)
+        for i, row in enumerate(view.batch.rows):
+            if not view.good[i]:
+                continue
+            cells = [row.get(name) for name in columns]
+            words = [cell for cell in cells if type(cell) is str and cell in ABSENT]
+            if words:
+                self._words.update(words)
+                self._num_words += 1
+                self._first_word = self._first_word or view.problem("W714", i, NOTHING)
 
     def _placeholders(self, view: View, settled: Settled) -> None:
         raw = view.batch.texts

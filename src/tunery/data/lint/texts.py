@@ -23,14 +23,14 @@ INVISIBLE_CHARACTERS = (
 )
 ESCAPES = re.compile(r"\\u(?:[dD][89a-fA-F]|20[0126]|00[01]|007[fF]|[fF][eE][fF][fF])|\\[bf]")
 SPECIAL = re.compile(
-    r"<(?:\|[^|<>\s]{1,40}\|>|｜[^｜<>]{1,40}｜>|/?s>|(?:bos|eos|start_of_turn|end_of_turn)>)"
+    r"<(?:\|[^|<>\s]{1,40}\|>|｜[^｜<>]{1,40}｜>|/?s>|(?:bos|eos|start_of_turn|end_of_turn|image)>)"
     r"|\[/?INST\]"
 )
 # Each begins with one rare character, for which a block is searched at the speed of memory.
 HINTS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"<(?:\||｜|/?s>|bos>|eos>|start_of_turn>|end_of_turn>)",
+        r"<(?:\||｜|/?s>|bos>|eos>|start_of_turn>|end_of_turn>|image>)",
         r"\[/?INST\]",
         r"_[A-Za-z0-9]{20}",
         r"-(?:[A-Za-z0-9_-]{10}|----B)",

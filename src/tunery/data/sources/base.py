@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,13 +64,6 @@ class ReadOptions:
     header: bool = True
 
 
-@dataclass(slots=True)
-class Notes:
-    """What a source met that is accepted and said (N110 and its kin), and warnings of a file."""
-
-    problems: list[Problem] = field(default_factory=list[Problem])
-
-
 class FileSource(Protocol):
     """One file of rows."""
 
@@ -87,6 +80,11 @@ class FileSource(Protocol):
     @property
     def columns(self) -> tuple[str, ...] | None:
         """Columns of the file where it declares them; None where each row has its own."""
+        ...
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What was met while reading that is accepted and said."""
         ...
 
     def batches(self) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say
 from tunery.data.sources.base import Batch
+from tunery.data.sources.cells import Cells
 from tunery.errors import DataError
 from tunery.i18n import t
 
@@ -49,6 +50,7 @@ class ParquetFile:
         except (self._arrow.ArrowException, OSError, ValueError) as error:
             raise FileProblem(_unreadable(name, "Parquet", error)) from error
         self.columns: tuple[str, ...] | None = tuple(self._file.schema_arrow.names)
+        self._cells = Cells(name, self._file.schema_arrow)
         meta = self._file.metadata
         self._ends: list[int] = []
         total = 0
@@ -56,13 +58,18 @@ class ParquetFile:
             total += meta.row_group(i).num_rows
             self._ends.append(total)
 
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What was changed in the rows that were read."""
+        return tuple(self._cells.notes)
+
     def batches(self) -> Iterator[Batch]:
         """Read the rows."""
         record = 1
         batches = self._file.iter_batches(batch_size=BATCH_ROWS)
         while True:
             try:
-                rows = next(batches).to_pylist()
+                rows = self._cells.clean(next(batches).to_pylist())
             except StopIteration:
                 break
             except (self._arrow.ArrowException, OSError, ValueError) as error:
@@ -76,7 +83,8 @@ class ParquetFile:
         """Read row ``start``; its row group is kept for the next call."""
         group = next(i for i, end in enumerate(self._ends) if start < end)
         if self._group is None or self._group[0] != group:
-            self._group = (group, self._file.read_row_group(group).to_pylist())
+            rows = self._cells.clean(self._file.read_row_group(group).to_pylist())
+            self._group = (group, rows)
         return self._group[1][start - (self._ends[group - 1] if group else 0)]
 
 
@@ -108,14 +116,20 @@ class ArrowFile:
             reader = self._arrow.ipc.open_stream(mapped)
             batches = list(reader)
         self.columns: tuple[str, ...] | None = tuple(reader.schema.names)
+        self._cells = Cells(self.name, reader.schema)
         return batches
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What was changed in the rows that were read."""
+        return tuple(self._cells.notes)
 
     def batches(self) -> Iterator[Batch]:
         """Read the rows."""
         record = 1
         for whole in self._batches:
             for at in range(0, whole.num_rows, BATCH_ROWS):
-                rows = whole.slice(at, BATCH_ROWS).to_pylist()
+                rows = self._cells.clean(whole.slice(at, BATCH_ROWS).to_pylist())
                 yield Batch(record, rows, range(record - 1, record - 1 + len(rows)), None)
                 record += len(rows)
         if record == 1:
@@ -125,7 +139,7 @@ class ArrowFile:
         """Read row ``start``."""
         group = next(i for i, end in enumerate(self._ends) if start < end)
         before = self._ends[group - 1] if group else 0
-        return self._batches[group].slice(start - before, 1).to_pylist()[0]
+        return self._cells.clean(self._batches[group].slice(start - before, 1).to_pylist())[0]
 
 
 def _unreadable(name: str, kind: str, error: Exception) -> Problem:

@@ -54,6 +54,8 @@ class DelimitedFile:
         header: Whether the first row names the columns; else they are called 1, 2, 3.
     """
 
+    notes: tuple[Problem, ...] = ()
+
     def __init__(
         self, name: str, path: Path, *, skip: int, delimiter: str, header: bool = True
     ) -> None:

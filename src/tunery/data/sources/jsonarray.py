@@ -102,6 +102,7 @@ class ArrayFile:
     """
 
     columns: tuple[str, ...] | None = None
+    notes: tuple[Problem, ...] = ()
 
     def __init__(
         self, name: str, path: Path, *, skip: int = 0, records_at: str | None = None

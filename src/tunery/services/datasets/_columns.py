@@ -14,7 +14,8 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
-from tunery.data.formats.base import with_usual
+from tunery.data.formats.base import read_columns
+from tunery.data.formats.beside import refuse
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
@@ -90,7 +91,7 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     known = config.format or dataset.format
     name, confidence = (known, None) if known else detected(rows, options)
     if name is not None:
-        options = with_usual(FORMATS.get(name), shown["columns"], options)
+        options = read_columns(FORMATS.get(name), shown["columns"], options)
     return {
         "source": source,
         "catalog": None,
@@ -130,6 +131,7 @@ def examples(
             found.append({"row": row["number"], "problem": row["problem"]})
             continue
         try:
+            refuse(row["values"], shape, options)
             example = shape.convert(row["values"], options, None)
         except RowProblem as error:
             said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()

@@ -54,10 +54,9 @@ function drawForm(found) {
 }
 
 function choose() {
+  // A block of columns names all that is read, so each choice is sent.
   chosen.columns = {};
-  for (const pick of $$("#columns select")) {
-    if (pick.value && pick.value !== pick.dataset.ours) chosen.columns[pick.dataset.ours] = pick.value;
-  }
+  for (const pick of $$("#columns select")) if (pick.value) chosen.columns[pick.dataset.ours] = pick.value;
   chosen.format = $("[name=format]").value;
   propose().catch(showProblem);
 }

@@ -1,0 +1,90 @@
+"""Columns beside the texts that change what a row means: read, or the row is refused by name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tunery.data.formats.base import Format, Row, RowOptions
+from tunery.data.problems import RowProblem, say
+from tunery.types import Conversation, is_list, is_object
+
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+JUDGED = ("label", "kto_tag")
+KWARGS = "chat_template_kwargs"
+TELLING = frozenset({*MEDIA, *JUDGED, KWARGS})
+MARK = re.compile(r"<(?:image|video|audio)>")
+
+
+def refuse(row: Row, format: Format, options: RowOptions) -> None:
+    """Look at the columns of a row that the format does not read and that cannot be left out.
+
+    Raises:
+        RowProblem: E600 pictures or sound, E422 an answer marked bad that would be trained as
+            good, E421 variables of a template.
+    """
+    if TELLING.isdisjoint(row):
+        return
+    read = {options.column(name) for name in format.known}
+    for name in TELLING & row.keys():
+        value: Any = row[name]
+        if name in read or not _says(value):
+            continue
+        if name in MEDIA and (not options.only_named or _marked(row)):
+            raise _media(name, value)
+        if name == KWARGS and not options.only_named:
+            raise RowProblem(
+                "E421",
+                name,
+                say("field {field}: variables of a template cannot be set for one row", field=name),
+                say("Remove it. What happens to <think> text is set by data.thinking."),
+            )
+    if format.makes is Conversation:
+        for name in JUDGED:
+            if name in row and name not in read and _is_bad(name, row[name]):
+                raise RowProblem(
+                    "E422",
+                    name,
+                    say("{field} is false: this answer would be trained as a good one", field=name),
+                    say(
+                        "Remove the row; or learn from both labels with --data.format unpaired and "
+                        "--method.type kto. If the column says something else, rename it."
+                    ),
+                )
+
+
+def _says(value: Any) -> bool:
+    """Whether a cell holds anything: a list or an object of nothing but nulls does not."""
+    if is_list(value):
+        return any(_says(item) for item in value)
+    if is_object(value):
+        return any(item is not None for item in value.values())
+    return value is not None and value != ""
+
+
+def _is_bad(name: str, value: Any) -> bool:
+    if name == "kto_tag" and isinstance(value, int | float):
+        return not value
+    return value is False or (isinstance(value, str) and value.strip().lower() == "false")
+
+
+def _marked(value: Any) -> bool:
+    """Whether a text says where a picture stands."""
+    if isinstance(value, str):
+        return MARK.search(value) is not None
+    if is_list(value):
+        return any(_marked(item) for item in value)
+    return is_object(value) and any(_marked(item) for item in value.values())
+
+
+def _media(name: str, value: Any) -> RowProblem:
+    count = len(value) if is_list(value) else 1
+    return RowProblem(
+        "E600",
+        name,
+        say("the row has {column} ({count}); only text is trained", column=name, count=count),
+        say(
+            "Choose a dataset of texts. If these texts stand on their own, name the columns that "
+            "are read (--data.columns), and remove marks such as <image> from them."
+        ),
+    )

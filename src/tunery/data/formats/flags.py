@@ -1,0 +1,130 @@
+"""Whether a message is trained, as tools write it: on the message, on parts of it, by offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.data.problems import RowProblem, say, show, visible
+from tunery.types import Role, is_list, is_object
+
+PLAIN = ("train", "training", "weight")  # hold for any role
+OF_ANSWERS = ("loss", "loss_scale")  # ms-swift: true asks for nothing where nobody answers
+FLAGS = (*PLAIN, *OF_ANSWERS, "masked", "train_detail")
+
+
+def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
+    """Whether a message is trained, by all its flags and those of its parts; None where none says.
+
+    Args:
+        message: As the row holds it.
+        where: Its path.
+        role: Who speaks.
+
+    Raises:
+        RowProblem: E304 no flag, E420 flags that contradict each other or divide the message.
+    """
+    said: dict[str, bool] = {}
+    for key in FLAGS:
+        if message.get(key) is not None:
+            asked = _asked(message, key, where, role)
+            if asked is not None:
+                said[key] = asked
+    if len(set(said.values())) > 1:
+        raise RowProblem(
+            "E420",
+            where,
+            say(
+                "{place}: {flags} contradict each other",
+                place=where,
+                flags=visible(", ".join(said), 60),
+            ),
+            say("Keep one of them."),
+        )
+    whole = next(iter(said.values()), None)
+    parts = message.get("content")
+    return _parts(parts, where, role, whole) if is_list(parts) else whole
+
+
+def _asked(message: dict[str, Any], key: str, where: str, role: Role) -> bool | None:
+    value: Any = message[key]
+    if key == "train_detail":
+        return _detail(value, message, f"{where}.{key}")
+    asked = _flag(value, f"{where}.{key}")
+    if key == "masked":
+        return False if asked else None
+    return None if key in OF_ANSWERS and asked and role != "assistant" else asked
+
+
+def _flag(value: Any, field: str) -> bool:
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise RowProblem(
+        "E304",
+        field,
+        say(
+            "field {field}: expected 0 or 1, found {what}",
+            field=field,
+            what=f'"{visible(value, 40)}"' if isinstance(value, str) else show(value),
+        ),
+        say("Write 1 to train the message, 0 to leave it out."),
+    )
+
+
+def _parts(parts: list[Any], where: str, role: Role, whole: bool | None) -> bool | None:
+    """What the parts of a content say together; all parts must say the same."""
+    said = [
+        trained({key: part[key] for key in FLAGS if key in part}, f"{where}.content[{i}]", role)
+        if is_object(part)
+        else None
+        for i, part in enumerate(parts)
+    ]
+    if not any(each is not None for each in said):
+        return whole
+    if set(said) == {False} and whole is not True:
+        return False
+    default = role == "assistant" if whole is None else whole
+    if all((default if each is None else each) is True for each in said):
+        return True
+    raise _divided(f"{where}.content")
+
+
+def _detail(value: Any, message: dict[str, Any], field: str) -> bool | None:
+    """axolotl's list of {begin_offset, end_offset, train}; what it leaves out is trained."""
+    content = message.get("content", message.get("value"))
+    length = len(content) if isinstance(content, str) else 0
+    left_out = [False] * length
+    if not is_list(value):
+        value = [value]
+    for i, each in enumerate(value):
+        place = f"{field}[{i}]"
+        start, end = (
+            (each.get("begin_offset"), each.get("end_offset")) if is_object(each) else (None, None)
+        )
+        if not (is_object(each) and isinstance(start, int) and isinstance(end, int)):
+            raise RowProblem(
+                "E304",
+                place,
+                say(
+                    "field {field}: expected begin_offset, end_offset and train, found {what}",
+                    field=place,
+                    what=show(each),
+                ),
+                say("Write whole numbers of characters, and true or false."),
+            )
+        if not _flag(each.get("train", True), f"{place}.train"):
+            for at in range(max(0, start), min(end + 1, length)):
+                left_out[at] = True
+    if not any(left_out):
+        return True
+    if all(left_out):
+        return False
+    raise _divided(field)
+
+
+def _divided(field: str) -> RowProblem:
+    return RowProblem(
+        "E420",
+        field,
+        say("{place}: a part of the message is trained and a part is not", place=field),
+        say("Only whole messages are left out: give the message one weight, or remove the row."),
+    )

@@ -1,0 +1,108 @@
+"""Cells of Parquet and Arrow files as a row means them, not as a table must store them.
+
+A table has every key of a struct in every row and NaN for a missing number; text may be stored as
+bytes. What is changed on the way is said once a file.
+"""
+
+# pyarrow has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tunery.data.problems import Problem, say, visible
+
+
+class Cells:
+    """Cleans the rows of one file.
+
+    Args:
+        file: The file as messages name it.
+        schema: Of the file.
+    """
+
+    def __init__(self, file: str, schema: Any) -> None:
+        from pyarrow import types
+
+        def stored(kind: Any) -> bool:
+            """Whether a type can hold what no row means."""
+            inner = (kind.field(i).type for i in range(kind.num_fields))
+            return (
+                types.is_struct(kind)
+                or types.is_floating(kind)
+                or types.is_binary(kind)
+                or types.is_large_binary(kind)
+                or types.is_fixed_size_binary(kind)
+                or any(stored(each) for each in inner)
+            )
+
+        self._file = file
+        self._columns = [f.name for f in schema if stored(f.type)]
+        self._absent: dict[str, None] = {}
+        self._decoded: dict[str, None] = {}
+
+    def clean(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Change rows in place and give them."""
+        for column in self._columns:
+            self._column = column
+            for row in rows:
+                value = row[column]
+                if value is not None:
+                    row[column] = self._value(value, 0)
+        return rows
+
+    @property
+    def notes(self) -> Iterator[Problem]:
+        """What was changed, one note for each kind."""
+        if self._absent:
+            yield Problem(
+                "N151",
+                self._file,
+                say(
+                    "keys without a value are taken as absent: {columns}",
+                    columns=self._listed(self._absent),
+                ),
+            )
+        if self._decoded:
+            yield Problem(
+                "N152",
+                self._file,
+                say("bytes are read as UTF-8 text: {columns}", columns=self._listed(self._decoded)),
+            )
+
+    def _value(self, value: Any, depth: int) -> Any:
+        """A value without null keys and NaN; ``depth`` counts the structs around it."""
+        kind = type(value)
+        if kind is dict:
+            kept = {
+                key: cleaned
+                for key, item in value.items()
+                if item is not None and (cleaned := self._value(item, depth + 1)) is not None
+            }
+            # An absent key of a message is usual; one of a call or a schema is worth a word.
+            if depth and len(kept) < len(value):
+                self._absent[self._column] = None
+            return kept
+        if kind is list:
+            return [None if item is None else self._value(item, depth) for item in value]
+        if kind is float:
+            return None if value != value else value
+        if kind is bytes:
+            return self._text(value)
+        return value
+
+    def _text(self, value: bytes) -> Any:
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value
+        self._decoded[self._column] = None
+        return text
+
+    @staticmethod
+    def _listed(columns: dict[str, None]) -> str:
+        return visible(", ".join(columns), 80)

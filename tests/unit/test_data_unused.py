@@ -1,0 +1,124 @@
+"""A block of columns names all that is read, and what is not read is said (D1, D2)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery.config.data import DataConfig
+from tunery.data.catalog import find
+from tunery.data.examples import read
+from tunery.data.lint import CheckOptions, check
+from tunery.data.lint.report import Report
+from tunery.data.problems import Problem
+from tunery.types import Message
+
+QUESTION = Message("user", "q")
+ANSWER = Message("assistant", "a")
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+
+
+def written(folder: Path, rows: list[dict[str, Any]], entry: dict[str, Any] | None = None) -> str:
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if entry is not None:
+        info = {"rows": {"file_name": file.name, **entry}}
+        (folder / "dataset_info.json").write_text(json.dumps(info))
+    return str(file)
+
+
+def checked(name: str, **options: Any) -> Report:
+    return check(find(name), CheckOptions(**options))
+
+
+def said(report: Report, code: str) -> Problem:
+    return report.groups[code].examples[0]
+
+
+FOREIGN = {"input": "q", "target": "a", "system": "a column of something else", "history": "x"}
+
+
+@pytest.mark.parametrize("how", ["registry", "setting"])
+def test_a_block_of_columns_names_all_that_is_read(tmp_path: Path, how: str) -> None:
+    if how == "registry":
+        name = written(tmp_path, [FOREIGN], {"columns": {"prompt": "input", "response": "target"}})
+        config = DataConfig()
+    else:
+        name = written(tmp_path, [FOREIGN])
+        config = DataConfig(format="alpaca", columns={"instruction": "input", "output": "target"})
+    examples = read([name], config)
+    assert examples[0].messages == (QUESTION, ANSWER)
+    assert [str(w.found) for w in examples.warnings] == ["not read: system, history"]
+    assert "--data.columns.system system" in str(examples.warnings[0].fix)
+
+
+def test_an_undeclared_input_is_not_read_and_naming_it_reads_it(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "q", "input": "more", "answer": "a"}])
+    config = DataConfig(format="alpaca", columns={"output": "answer"})
+    assert read([name], config)[0].messages == (QUESTION, ANSWER)
+    config = DataConfig(format="alpaca", columns={"output": "answer", "input": "input"})
+    assert read([name], config)[0].messages[0].content == "q\nmore"
+    assert read([name], config).warnings == []
+
+
+def test_sharegpt_columns_leave_out_system_and_tools_that_were_not_named(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    rows = [{"talk": talk, "system": "s", "tools": "not tools"}]
+    entry = {"formatting": "sharegpt", "columns": {"messages": "talk"}}
+    example = read([written(tmp_path, rows, entry)], DataConfig())[0]
+    assert (example.messages, example.tools) == ((QUESTION, ANSWER), ())
+
+
+def test_pairs_and_labels_keep_their_prompt_where_only_the_answers_are_named(
+    tmp_path: Path,
+) -> None:
+    name = written(tmp_path, [{"prompt": "q", "good": "a", "bad": "b"}])
+    config = DataConfig(format="preference", columns={"chosen": "good", "rejected": "bad"})
+    assert read([name], config)[0].prompt.messages == (QUESTION,)
+    name = written(tmp_path, [{"messages": TURNS, "good": True}])
+    config = DataConfig(format="unpaired", columns={"label": "good"})
+    assert read([name], config)[0].conversation.messages == (QUESTION, ANSWER)
+
+
+def test_columns_and_keys_of_messages_that_nothing_reads_are_listed(tmp_path: Path) -> None:
+    turns = [TURNS[0], {**TURNS[1], "score": 3}]
+    report = checked(written(tmp_path, [{"messages": turns, "id": 7, "source": "x"}]))
+    assert report.ok
+    assert str(said(report, "N203").found) == "not used: id, source, messages[].score"
+
+
+def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
+    report = checked(written(tmp_path, [{"messages": TURNS, "weight": 0.5}]))
+    assert str(said(report, "W718").found) == "not used: weight; all rows count the same"
+
+
+def test_a_named_column_that_the_format_lacks_is_said(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "q", "output": "a"}])
+    report = checked(name, columns={"inptu": "x", "instruction": "instruction"})
+    assert str(said(report, "W716").found) == (
+        "data.columns.inptu: format alpaca has no such column; it is not used"
+    )
+
+
+def test_an_alpaca_entry_with_tools_gives_tools(tmp_path: Path) -> None:
+    columns = {"prompt": "instruction", "response": "output", "tools": "functions"}
+    row = {"instruction": "q", "output": "a", "functions": json.dumps(TOOLS)}
+    name = written(tmp_path, [row], {"columns": columns})
+    assert read([name], DataConfig())[0].tools == tuple(TOOLS)
+    name = written(tmp_path, [row | {"functions": "{broken"}], {"columns": columns})
+    assert str(said(checked(name), "E411").found).startswith("field functions: not JSON")
+
+
+def test_the_advice_to_learn_chosen_answers_alone_reads_the_whole_question(tmp_path: Path) -> None:
+    row = {"instruction": "q", "input": "more", "system": "s", "chosen": "a", "rejected": "b"}
+    name = written(tmp_path, [row])
+    fix = str(said(checked(name, wanted="conversation"), "E503").fix)
+    words = fix.partition("--data.format ")[2].rstrip(".").split()
+    pairs = zip(words[1::2], words[2::2], strict=True)
+    columns = {flag.removeprefix("--data.columns."): theirs for flag, theirs in pairs}
+    example = read([name], DataConfig(format=words[0], columns=columns))[0]
+    assert [m.content for m in example.messages] == ["s", "q\nmore", "a"]
