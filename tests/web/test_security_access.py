@@ -53,6 +53,52 @@ def test_a_key_without_admin_opens_only_what_is_marked_for_it(app, anonymous, ke
     assert opened == []
 
 
+JOBS = ("runs", "queue", "jobs", "downloads", "exports", "evals", "events")
+"""What a key with the scope ``jobs`` is for: the areas of the API by their first word."""
+
+
+def _is_of_jobs(method: str, path: str) -> bool:
+    saves_a_secret = (method, path) == ("PUT", "/api/v1/downloads/token")
+    return path.removeprefix("/api/v1/").split("/")[0] in JOBS and not saves_a_secret
+
+
+def test_each_scope_opens_what_its_name_says_and_nothing_else(app, key):
+    """Every route of the API and every scope: whether the door lets it through."""
+    program = TestClient(app, BASE, raise_server_exceptions=False)
+    wrong = []
+    for scope in tokens.SCOPES:
+        headers = key(scope)
+        for method, path in closed(app):
+            if path in ("/api/v1/events", "/api/v1/token/renew", "/api/v1/machine/report"):
+                continue  # endless; ends every session; starts torch
+            raw = raw_limit(method, filled(path)) is not None
+            kind = "application/octet-stream" if raw else "application/json"
+            answer = program.request(
+                method, filled(path, "nothere"), headers={**headers, "Content-Type": kind}
+            )
+            told = answer.json() if answer.status_code == 403 else {}
+            codes = {told.get("code"), told.get("error", {}).get("code")}
+            let_in = not codes & {"forbidden", "insufficient_scope"}
+            right = {
+                "admin": True,
+                "jobs": path.startswith("/api/v1/") and _is_of_jobs(method, path),
+                "chat": path.startswith("/v1/") or path == "/metrics",
+            }[scope]
+            if let_in != right:
+                wrong.append((scope, method, path, answer.status_code))
+    assert wrong == []
+
+
+def test_a_key_for_jobs_lists_queues_and_watches(app, key):
+    program = TestClient(app, BASE, headers=key("jobs"))
+    for path in ("runs", "queue", "jobs", "downloads", "exports", "evals", "downloads/sources"):
+        assert program.get(f"/api/v1/{path}").status_code == 200, path
+    assert program.get("/api/v1/events/poll?topics=runs,jobs").status_code == 200
+    refused = program.post("/api/v1/runs", json={"config": {"model": {"name": "no-such-model"}}})
+    assert refused.status_code == 422  # read, and refused for what it says
+    assert program.post("/api/v1/runs/nothere/stop", json={}).status_code == 404
+
+
 def test_a_route_names_the_scope_that_it_needs(home):
     router = APIRouter(prefix="/api/v1/toys")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.jobs import start as launch
+from tunery.server.security.access import needs
 from tunery.services import models
 
-router = APIRouter(prefix="/api/v1/downloads", tags=["downloads"])
+router = APIRouter(
+    prefix="/api/v1/downloads", tags=["downloads"], dependencies=[Depends(needs("jobs"))]
+)
 
 
 class Wanted(BaseModel):
@@ -47,7 +50,7 @@ def known_sources() -> dict[str, Any]:
     return {"sources": [source.as_dict() for source in models.sources()]}
 
 
-@router.put("/token")
+@router.put("/token", dependencies=[Depends(needs("admin"))])
 def save_token(given: Token) -> dict[str, Any]:
     """Keep a token; it is never given out again."""
     return models.save_token(given.source, given.token).as_dict()

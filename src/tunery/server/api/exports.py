@@ -1,11 +1,11 @@
-"""REST of exports, of what is served, and of evaluations."""
+"""REST of exports and of evaluations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -14,14 +14,14 @@ from tunery.config.exporters import DEFAULT
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
+from tunery.server.security.access import needs
 from tunery.server.security.paths import under
-from tunery.services import chat
 from tunery.services import evaluate as evaluate_service
 from tunery.services import export as export_service
 from tunery.services.evaluate import Wanted
 from tunery.services.machine import roots as allowed
 
-router = APIRouter(prefix="/api/v1", tags=["exports"])
+router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(needs("jobs"))])
 
 
 class Export(BaseModel):
@@ -32,13 +32,6 @@ class Export(BaseModel):
     folder: str = ""
     dtype: str = "auto"
     force: bool = False
-
-
-class Serve(BaseModel):
-    """A model that callers of /v1 may use, and the name that they write."""
-
-    model: str = Field(min_length=1, max_length=4096)
-    name: str = ""
 
 
 class Evaluation(BaseModel):
@@ -75,25 +68,6 @@ def export(what: Export) -> dict[str, Any]:
     ).as_dict()
 
 
-@router.get("/serving")
-def served() -> list[dict[str, Any]]:
-    """What callers of /v1 may use."""
-    return [_served(one) for one in chat.served()]
-
-
-@router.post("/serving")
-def serve(what: Serve) -> dict[str, Any]:
-    """Switch a model on for /v1."""
-    return _served(chat.serve(what.model, name=what.name))
-
-
-@router.delete("/serving/{name}")
-def unserve(name: str) -> dict[str, Any]:
-    """Switch it off; answers under way go on."""
-    chat.unserve(name)
-    return {"name": name}
-
-
 @router.post("/evals")
 def evaluate(what: Evaluation) -> dict[str, Any]:
     """Start an evaluation; the answer is its job."""
@@ -123,7 +97,3 @@ def table(job: str) -> Response:
 
 def _summary(result: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if result is None else {key: result[key] for key in ("models", "on")}
-
-
-def _served(one: chat.Served) -> dict[str, Any]:
-    return {"name": one.name, "model": one.model, "since": one.since}

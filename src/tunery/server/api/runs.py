@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi import Path as FromPath
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
@@ -13,11 +13,12 @@ from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
+from tunery.server.security.access import needs
 from tunery.services import runs
 from tunery.workers.log import plain
 from tunery.workers.process import Control
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[Depends(needs("jobs"))])
 
 MOST_EVENTS_BYTES = 256 * 1024
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]

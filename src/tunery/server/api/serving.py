@@ -1,0 +1,42 @@
+"""REST of what callers of ``/v1`` may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tunery.services import chat
+
+router = APIRouter(prefix="/api/v1/serving", tags=["serving"])
+
+
+class Serve(BaseModel):
+    """A model that callers of /v1 may use, and the name that they write."""
+
+    model: str = Field(min_length=1, max_length=4096)
+    name: str = ""
+
+
+@router.get("")
+def served() -> list[dict[str, Any]]:
+    """What callers of /v1 may use."""
+    return [_served(one) for one in chat.served()]
+
+
+@router.post("")
+def serve(what: Serve) -> dict[str, Any]:
+    """Switch a model on for /v1."""
+    return _served(chat.serve(what.model, name=what.name))
+
+
+@router.delete("/{name}")
+def unserve(name: str) -> dict[str, Any]:
+    """Switch it off; answers under way go on."""
+    chat.unserve(name)
+    return {"name": name}
+
+
+def _served(one: chat.Served) -> dict[str, Any]:
+    return {"name": one.name, "model": one.model, "since": one.since}
