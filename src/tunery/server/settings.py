@@ -28,7 +28,7 @@ class Limits:
         stall_seconds: How long a client may not read what it asked for.
         connections: Most connections at a time.
         per_address: Most of them from one address that is not this machine's.
-        failures: Wrong tokens that an address may give in a minute.
+        failures: How often an address may give the same wrong token in a minute.
     """
 
     body_bytes: int = 8 * 2**20
