@@ -31,7 +31,7 @@ def serve(what: Serve) -> dict[str, Any]:
     return _served(chat.serve(what.model, name=what.name))
 
 
-@router.delete("/{name}")
+@router.delete("/{name:path}")
 def unserve(name: str) -> dict[str, Any]:
     """Switch it off; answers under way go on."""
     chat.unserve(name)
