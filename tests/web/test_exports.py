@@ -52,8 +52,8 @@ def test_an_adapter_is_merged_checked_and_found_again(client, home, adapter) -> 
     [
         ({"run": "nope", "to": "merged"}, 422),
         ({"to": "gguff"}, 404),
-        ({"to": "merged", "folder": "/etc/tunery-export"}, 422),
-        ({"to": "merged", "folder": "../../../../etc/x"}, 422),
+        ({"to": "merged", "folder": "/etc/tunery-export"}, 403),
+        ({"to": "merged", "folder": "../../../../etc/x"}, 403),
     ],
 )
 def test_wrong_exports_are_refused_before_anything_starts(client, adapter, wrong, status) -> None:

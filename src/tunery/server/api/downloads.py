@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.jobs import start as launch
+from tunery.server.api.named import ModelName
 from tunery.server.security.access import needs
 from tunery.services import models
 
@@ -20,7 +21,7 @@ class Wanted(BaseModel):
     """A model to fetch."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(min_length=1, max_length=4096)]
+    name: Annotated[ModelName, Field(min_length=1)]
     source: str = ""
 
 

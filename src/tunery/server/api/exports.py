@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
@@ -14,12 +14,11 @@ from tunery.config.exporters import DEFAULT
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
+from tunery.server.api.named import DatasetName, ModelName, Place
 from tunery.server.security.access import needs
-from tunery.server.security.paths import under
 from tunery.services import evaluate as evaluate_service
 from tunery.services import export as export_service
 from tunery.services.evaluate import Wanted
-from tunery.services.machine import roots as allowed
 
 router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(needs("jobs"))])
 
@@ -27,9 +26,9 @@ router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(nee
 class Export(BaseModel):
     """What to write where; an empty folder is a free one under TUNERY_HOME/exports."""
 
-    run: str = Field(min_length=1, max_length=4096)
+    run: Annotated[ModelName, Field(min_length=1)]
     to: str
-    folder: str = ""
+    folder: Place = ""
     dtype: str = "auto"
     force: bool = False
 
@@ -37,16 +36,16 @@ class Export(BaseModel):
 class Evaluation(BaseModel):
     """What is evaluated on what; see services/evaluating.py."""
 
-    models: list[str]
-    run: str = ""
-    dataset: str = ""
+    models: list[ModelName]
+    run: ModelName = ""
+    dataset: DatasetName = ""
     num_rows: int = 50
     answers: bool = True
     max_new_tokens: int = 64
 
 
 @router.get("/exports")
-def listing(run: str = "", to: str = DEFAULT) -> dict[str, Any]:
+def listing(run: ModelName = "", to: str = DEFAULT) -> dict[str, Any]:
     """The formats, a free folder for this run, the free bytes there, and earlier exports."""
     folder = export_service.suggested(run or "export", to)
     return {
@@ -60,9 +59,7 @@ def listing(run: str = "", to: str = DEFAULT) -> dict[str, Any]:
 @router.post("/exports")
 def export(what: Export) -> dict[str, Any]:
     """Start an export; the answer is its job."""
-    suggested = export_service.suggested(what.run, what.to)
-    roots = [export_service.exports_dir(), *allowed()]
-    folder = under(roots, what.folder) if what.folder else suggested
+    folder = what.folder or export_service.suggested(what.run, what.to)
     return export_service.start(
         what.run, Path(folder), to=what.to, dtype=what.dtype, force=what.force
     ).as_dict()

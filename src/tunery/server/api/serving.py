@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from tunery.server.api.named import ModelName
 from tunery.services import chat
 
 router = APIRouter(prefix="/api/v1/serving", tags=["serving"])
@@ -15,7 +16,7 @@ router = APIRouter(prefix="/api/v1/serving", tags=["serving"])
 class Serve(BaseModel):
     """A model that callers of /v1 may use, and the name that they write."""
 
-    model: str = Field(min_length=1, max_length=4096)
+    model: Annotated[ModelName, Field(min_length=1)]
     name: str = ""
 
 

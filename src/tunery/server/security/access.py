@@ -46,6 +46,21 @@ def needs(scope_name: str) -> Callable[[Request], None]:
     return check
 
 
+def person_only(request: Request) -> None:
+    """Refuse a key: a route with this is for who shows the access token or has a session.
+
+    Raises:
+        Forbidden: A key asks, of whatever scope.
+    """
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None and not principal.is_person:
+        raise Forbidden(
+            t("A key may not do that."),
+            fix=t("Open the page, or use the access token."),
+            code="forbidden",
+        )
+
+
 class Failures:
     """Counts the wrong tokens of the last minute, by the address and what it gave.
 
