@@ -77,6 +77,10 @@ class ServerSettings:
                     fix=t("Give one like https://pod-7860.proxy.example.net"),
                 )
 
+    def use_port(self, port: int) -> None:
+        """Take the port that the system gave where 0 was asked for: what is printed must be it."""
+        object.__setattr__(self, "port", port)
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
