@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,8 @@ from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
 from tests.waiting import PATIENCE_SECONDS, until
 
 import tunery.services  # noqa: F401  (says which module is which process)
+from tunery.decode.worker import Worker
+from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
@@ -197,3 +202,63 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(tmp_path: Path) -> None:
     folder.make()
     assert len(str(folder.socket_file)) < 108
     assert (folder.socket_file.parent.stat().st_mode & 0o077) == 0
+
+
+def test_a_tokenizer_that_panics_is_a_sentence_and_not_a_hang(base, home, tmp_path) -> None:
+    """A panic of pyo3 is a BaseException; the thread that loads must still say that it ended."""
+    broken = tmp_path / "panics"
+    shutil.copytree(base, broken)
+    file = broken / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["normalizer"] = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}
+    file.write_text(json.dumps(tokenizer))
+    worker = Worker(_carded(EngineFolder.of(broken, dtype="fp32", device="cpu"), broken))
+
+    class Panic(BaseException):
+        """As pyo3_runtime.PanicException: no Exception."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise Panic("attempt to subtract with overflow")
+
+    async def loading() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("tunery.decode.local.LocalEngine", panics)
+            worker.load(asyncio.get_running_loop())
+        await asyncio.wait_for(worker.loaded.wait(), 5)
+
+    asyncio.run(loading())
+    assert isinstance(worker.error, EngineError)
+    assert "subtract with overflow" in worker.error.message
+    assert worker.folder.read()["failed"]["code"] == "damaged"
+
+
+def _carded(folder: EngineFolder, base: Path) -> EngineFolder:
+    folder.make()
+    folder.write(base=str(base), dtype="fp32", device="cpu")
+    return folder
+
+
+def test_an_engine_that_is_stopped_holds_up_nobody(base, home, monkeypatch) -> None:
+    """SIGSTOP: it lives and never answers; its own status says so in two seconds."""
+    monkeypatch.setattr(process, "SILENT_SECONDS", 3.0)
+    folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+    engine = begin(folder, base)
+
+    async def asked() -> None:
+        await loaded(engine)
+        pid = int(folder.read()["pid"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            status = await engine.status()
+            assert time.monotonic() - began < 2 * process.STATUS_SECONDS
+            assert (status.state, status.text) == ("loading", "does not answer")
+            with pytest.raises(EngineError) as caught:
+                await engine.ready()
+            assert caught.value.code == "gone"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (await engine.status()).state == "ready"
+        await engine.close()
+
+    asyncio.run(asked())

@@ -102,6 +102,9 @@ class Worker:
             self._fail(error)
         except MemoryError:
             self._fail(EngineError(t("There is not enough memory for this model.")))
+        except BaseException as error:  # a panic of a native library is no Exception
+            log.exception("loading failed")
+            self._fail(_panicked(error, self.folder))
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.loaded.set)
 
@@ -254,6 +257,22 @@ def main() -> None:
     logging.shutdown()
     # Threads of the libraries may still be in the middle of something; nothing is left to save.
     os._exit(0)
+
+
+def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
+    """The sentence for what nobody foresaw while loading, such as a panic over a tokenizer."""
+    return EngineError(
+        t(
+            "The model cannot be loaded: {kind}: {why}.",
+            kind=type(error).__name__,
+            why=str(error).strip().rstrip(".")[:300],
+        ),
+        fix=t(
+            "Most often a file of the model is damaged, such as tokenizer.json. Its log: {path}",
+            path=folder.log_file,
+        ),
+        code="damaged",
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

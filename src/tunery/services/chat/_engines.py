@@ -94,8 +94,10 @@ class Pool:
     async def statuses(self) -> list[dict[str, Any]]:
         """What every engine says of itself, and what failed to load."""
         said: list[dict[str, Any]] = []
-        for folder, engine in (await self._running()).items():
-            said.append({**asdict(await engine.status()), "folder": str(folder)})
+        running = await self._running()
+        states = await asyncio.gather(*(engine.status() for engine in running.values()))
+        for folder, status in zip(running, states, strict=True):
+            said.append({**asdict(status), "folder": str(folder)})
         for name, task in self._loading.items():
             error = task.exception() if task.done() and not task.cancelled() else None
             if isinstance(error, TuneryError):
