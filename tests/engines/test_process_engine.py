@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -262,3 +264,54 @@ def test_an_engine_that_is_stopped_holds_up_nobody(base, home, monkeypatch) -> N
         await engine.close()
 
     asyncio.run(asked())
+
+
+HOLDER = """
+import asyncio, sys
+import tunery.services
+from pathlib import Path
+from tunery.engines import process
+seconds = float(sys.argv[2]) or None
+async def main():
+    await process.start(Path(sys.argv[1]), "fp32", device="cpu", held=True, idle_seconds=seconds)
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_an_engine_ends_with_the_server_that_started_it_for_itself(base, home, sent) -> None:
+    folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+    server = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(base), "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        assert folder.alive()
+        (who,) = folder.holders()
+        assert (who["pid"], who["keep"]) == (server.pid, True)
+    finally:
+        server.send_signal(sent)
+        server.communicate()
+    until(lambda: not folder.alive())
+    assert folder.holders() == []
+
+
+def test_an_engine_that_is_kept_is_not_unloaded_for_want_of_requests(base, home) -> None:
+    """``tunery serve`` keeps its models; a given time unloads them."""
+
+    async def alive_after(keep: bool) -> bool:
+        folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+        folder.make()
+        folder.hold(keep=keep)
+        engine = begin(folder, base, idle_seconds=1.0, held=True)
+        await loaded(engine)
+        await asyncio.sleep(4)
+        alive = folder.alive()
+        await engine.close()
+        return alive
+
+    assert asyncio.run(alive_after(keep=True))
+    assert not asyncio.run(alive_after(keep=False))

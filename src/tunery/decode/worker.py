@@ -65,6 +65,7 @@ class Worker:
         self.dtype = str(card.get("dtype", "auto"))
         self.device = str(card.get("device", "auto"))
         self.idle_seconds = float(card.get("idle_seconds", IDLE_SECONDS))
+        self.held = bool(card.get("held"))
         self.doing = t("starting")
         self.error: TuneryError | None = None
         self.engine: LocalEngine | None = None
@@ -151,15 +152,21 @@ class Worker:
             self.server.should_exit = True
 
     async def watch(self) -> None:
-        """End when idle for long, and soon where loading failed."""
+        """End when idle for long, soon where loading failed, and with the server it is for."""
         while True:
             await asyncio.sleep(min(1.0, self.idle_seconds / 4))
             patience = 60.0 if self.error is not None else self.idle_seconds
             idle = time.monotonic() - self.asked
+            if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
+                self.end()
+            holders = await asyncio.to_thread(self.folder.holders)
+            if self.held and not holders:
+                log.info("the server that started it has ended: ending")
+                self.end()
+            if any(who.get("keep") for who in holders) and self.error is None:
+                continue
             if not self.open_requests and self.loaded.is_set() and idle > patience:
                 log.info("idle for %.0f s: ending", idle)
-                self.end()
-            if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
                 self.end()
 
     async def _lines(

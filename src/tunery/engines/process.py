@@ -56,7 +56,7 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
     Args:
         folder: The engine's.
         base: The base model's folder.
-        settings: ``dtype``, ``device``, ``idle_seconds``.
+        settings: ``dtype``, ``device``, ``idle_seconds``, ``held``.
 
     Raises:
         LaunchError: The process cannot be started.
@@ -84,15 +84,38 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
     waiter.start()
 
 
-async def start(base: Path, dtype: str = "auto", *, device: str = "auto") -> ProcessEngine:
+async def start(
+    base: Path,
+    dtype: str = "auto",
+    *,
+    device: str = "auto",
+    held: bool = False,
+    idle_seconds: float | None = None,
+) -> ProcessEngine:
     """Find the engine of a base model or start it, and wait until it is loaded.
+
+    Args:
+        base: The base model's folder.
+        dtype: Of its weights.
+        device: Where it computes.
+        held: One that is started here ends with this process; without ``idle_seconds`` it stays
+            loaded until then, also one that ran before.
+        idle_seconds: When it ends for want of requests; by default half an hour.
 
     Raises:
         LaunchError: The process cannot be started.
         TuneryError: It cannot be loaded; the loader's own sentence.
     """
     folder = EngineFolder.of(base, dtype=dtype, device=device)
-    await asyncio.to_thread(spawn, folder, base.resolve(), dtype=dtype, device=device)
+    if held:
+        await asyncio.to_thread(folder.hold, keep=idle_seconds is None)
+    settings = {
+        "dtype": dtype,
+        "device": device,
+        "held": held,
+        "idle_seconds": IDLE_SECONDS if idle_seconds is None else idle_seconds,
+    }
+    await asyncio.to_thread(spawn, folder, base.resolve(), **settings)
     engine = ProcessEngine(folder)
     await engine.ready()
     return engine
