@@ -21,7 +21,7 @@ from tunery.models.resolved import Resolved
 from tunery.services.chat._engine_memory import make_room
 from tunery.services.chat._local import trained_with
 
-log = logging.getLogger("tunery.services.chat")
+log = logging.getLogger(__name__)
 
 Starter = Callable[[Path, str], Awaitable[Engine]]
 """Gives the engine of a base model's folder in a dtype, loading it where it is not loaded."""
