@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +21,8 @@ from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
 from tests.waiting import PATIENCE_SECONDS, until
 
 import tunery.services  # noqa: F401  (says which module is which process)
+from tunery.decode.worker import Worker
+from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
@@ -197,3 +204,114 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(tmp_path: Path) -> None:
     folder.make()
     assert len(str(folder.socket_file)) < 108
     assert (folder.socket_file.parent.stat().st_mode & 0o077) == 0
+
+
+def test_a_tokenizer_that_panics_is_a_sentence_and_not_a_hang(base, home, tmp_path) -> None:
+    """A panic of pyo3 is a BaseException; the thread that loads must still say that it ended."""
+    broken = tmp_path / "panics"
+    shutil.copytree(base, broken)
+    file = broken / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["normalizer"] = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}
+    file.write_text(json.dumps(tokenizer))
+    worker = Worker(_carded(EngineFolder.of(broken, dtype="fp32", device="cpu"), broken))
+
+    class Panic(BaseException):
+        """As pyo3_runtime.PanicException: no Exception."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise Panic("attempt to subtract with overflow")
+
+    async def loading() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("tunery.decode.local.LocalEngine", panics)
+            worker.load(asyncio.get_running_loop())
+        await asyncio.wait_for(worker.loaded.wait(), 5)
+
+    asyncio.run(loading())
+    assert isinstance(worker.error, EngineError)
+    assert "subtract with overflow" in worker.error.message
+    assert worker.folder.read()["failed"]["code"] == "damaged"
+
+
+def _carded(folder: EngineFolder, base: Path) -> EngineFolder:
+    folder.make()
+    folder.write(base=str(base), dtype="fp32", device="cpu")
+    return folder
+
+
+def test_an_engine_that_is_stopped_holds_up_nobody(base, home, monkeypatch) -> None:
+    """SIGSTOP: it lives and never answers; its own status says so in two seconds."""
+    monkeypatch.setattr(process, "SILENT_SECONDS", 3.0)
+    folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+    engine = begin(folder, base)
+
+    async def asked() -> None:
+        await loaded(engine)
+        pid = int(folder.read()["pid"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            status = await engine.status()
+            assert time.monotonic() - began < 2 * process.STATUS_SECONDS
+            assert (status.state, status.text) == ("loading", "does not answer")
+            with pytest.raises(EngineError) as caught:
+                await engine.ready()
+            assert caught.value.code == "gone"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (await engine.status()).state == "ready"
+        await engine.close()
+
+    asyncio.run(asked())
+
+
+HOLDER = """
+import asyncio, sys
+import tunery.services
+from pathlib import Path
+from tunery.engines import process
+seconds = float(sys.argv[2]) or None
+async def main():
+    await process.start(Path(sys.argv[1]), "fp32", device="cpu", held=True, idle_seconds=seconds)
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_an_engine_ends_with_the_server_that_started_it_for_itself(base, home, sent) -> None:
+    folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+    server = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(base), "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        assert folder.alive()
+        (who,) = folder.holders()
+        assert (who["pid"], who["keep"]) == (server.pid, True)
+    finally:
+        server.send_signal(sent)
+        server.communicate()
+    until(lambda: not folder.alive())
+    assert folder.holders() == []
+
+
+def test_an_engine_that_is_kept_is_not_unloaded_for_want_of_requests(base, home) -> None:
+    """``tunery serve`` keeps its models; a given time unloads them."""
+
+    async def alive_after(keep: bool) -> bool:
+        folder = EngineFolder.of(base, dtype="fp32", device="cpu")
+        folder.make()
+        folder.hold(keep=keep)
+        engine = begin(folder, base, idle_seconds=1.0, held=True)
+        await loaded(engine)
+        await asyncio.sleep(4)
+        alive = folder.alive()
+        await engine.close()
+        return alive
+
+    assert asyncio.run(alive_after(keep=True))
+    assert not asyncio.run(alive_after(keep=False))

@@ -17,8 +17,18 @@ from starlette.testclient import TestClient
 
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
+from tunery.services.machine import _roots
 
 BASE = "http://127.0.0.1:7860"
+
+
+@pytest.fixture(autouse=True)
+def tests_are_allowed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The folders of tests may be opened by the page, as a person would allow them."""
+    usual = (*_roots.USUAL, str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setattr(_roots, "USUAL", usual)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.chat_model import make_chat_model
@@ -51,8 +52,8 @@ def test_an_adapter_is_merged_checked_and_found_again(client, home, adapter) -> 
     [
         ({"run": "nope", "to": "merged"}, 422),
         ({"to": "gguff"}, 404),
-        ({"to": "merged", "folder": "/etc/tunery-export"}, 422),
-        ({"to": "merged", "folder": "../../../../etc/x"}, 422),
+        ({"to": "merged", "folder": "/etc/tunery-export"}, 403),
+        ({"to": "merged", "folder": "../../../../etc/x"}, 403),
     ],
 )
 def test_wrong_exports_are_refused_before_anything_starts(client, adapter, wrong, status) -> None:
@@ -69,6 +70,40 @@ def test_a_model_is_served_and_taken_away(client, base) -> None:
     assert client.request("DELETE", "/api/v1/serving/tiny", json={}).status_code == 200
     assert client.get("/api/v1/serving").json() == []
     assert client.request("DELETE", "/api/v1/serving/tiny", json={}).status_code == 404
+
+
+def test_a_name_with_a_slash_is_switched_on_found_and_off(client, base, key) -> None:
+    """Every hub model has one; the browser sends it as %2F, a program may send it plain."""
+    for name in ("owner/tiny", "a/b/c", "模型", "tiny:q4+v1.2"):
+        for safe in ("", "/"):
+            made = client.post("/api/v1/serving", json={"model": str(base), "name": name})
+            assert made.json()["name"] == name
+            listed = client.get("/v1/models", headers=key("chat")).json()["data"]
+            assert [one["id"] for one in listed] == [name]
+            one = client.get(f"/v1/models/{quote(name, safe=safe)}", headers=key("chat"))
+            assert one.json()["id"] == name
+            path = f"/api/v1/serving/{quote(name, safe=safe)}"
+            assert client.request("DELETE", path, json={}).status_code == 200
+            assert client.get("/api/v1/serving").json() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "a/../b", "/a", "a/", "a//b", ".a", "-rf", "a b", "a\nb", "a\x00", "a%2fb", "a?b",
+     "a#b", "x" * 201, "a/" * 101 + "a", "<b>", " "],
+)  # fmt: skip
+def test_what_cannot_be_a_served_name_is_refused(client, base, name) -> None:
+    answer = client.post("/api/v1/serving", json={"model": str(base), "name": name})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_name"), answer.text
+    assert client.get("/api/v1/serving").json() == []
+
+
+def test_the_name_of_a_folder_becomes_one_that_can_be_served(client, base, tmp_path) -> None:
+    odd = tmp_path / "..my model (v2)#"
+    odd.symlink_to(base)
+    made = client.post("/api/v1/serving", json={"model": str(odd)}).json()
+    assert made["name"] == "my-model-v2-"
+    assert client.request("DELETE", f"/api/v1/serving/{made['name']}", json={}).status_code == 200
 
 
 def test_two_models_are_measured_on_a_dataset_worst_row_first(

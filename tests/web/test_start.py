@@ -88,6 +88,24 @@ def test_it_ends_at_once_and_cleanly_though_a_page_listens(home, sig):
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999, 2**40])
+def test_what_is_no_port_is_refused(home, port):
+    with pytest.raises(LaunchError) as caught:
+        run.listen(ServerSettings(port=port))
+    assert caught.value.code == "bad_port"
+    assert str(port) in caught.value.message
+
+
+def test_port_0_takes_a_free_one_and_prints_it(home):
+    app = create_app(ServerSettings(port=0), api=())
+    listener = run.listen(app.state.settings)
+    with listener:
+        port = listener.getsockname()[1]
+        assert port > 0
+        assert any(f"127.0.0.1:{port}/#token=" in line for line in run.lines(app))
+        assert not any(":0/" in line for line in run.lines(app))
+
+
 def test_a_second_one_on_the_same_port_says_who_has_it_and_which_is_free(home):
     with started() as (process, printed):
         port = int(address(printed)[0].rpartition(":")[2])

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from tunery.i18n import t
 
@@ -25,6 +25,7 @@ def serve(
     root_path: str = "",
     public_url: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
     requests_per_minute: int | None = None,
+    unload_after_minutes: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 0,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Serve models and runs to OpenAI's clients until Ctrl-C.
@@ -37,6 +38,7 @@ def serve(
         root_path: Prefix under which a proxy shows it, such as /proxy/8000.
         public_url: Address that callers use when a proxy stands before it.
         requests_per_minute: Most requests of one key in a minute; 0 is no limit.
+        unload_after_minutes: Unload a model that nobody asked for so long; 0 keeps it loaded.
         json: Print one line of JSON when it is ready.
     """
     from tunery.cli.progress import model_progress
@@ -51,6 +53,7 @@ def serve(
     words += [word for url in public_url or () for word in ("--public-url", url)]
     if requests_per_minute is not None:
         words += ["--requests-per-minute", str(requests_per_minute)]
+    words += ["--unload-after-minutes", str(unload_after_minutes)]
     words += ["--json"] if json else []
     if api_key:
         # Anybody on this machine can read a process's words; its environment is its user's own.

@@ -65,6 +65,7 @@ class Worker:
         self.dtype = str(card.get("dtype", "auto"))
         self.device = str(card.get("device", "auto"))
         self.idle_seconds = float(card.get("idle_seconds", IDLE_SECONDS))
+        self.held = bool(card.get("held"))
         self.doing = t("starting")
         self.error: TuneryError | None = None
         self.engine: LocalEngine | None = None
@@ -102,6 +103,9 @@ class Worker:
             self._fail(error)
         except MemoryError:
             self._fail(EngineError(t("There is not enough memory for this model.")))
+        except BaseException as error:  # a panic of a native library is no Exception
+            log.exception("loading failed")
+            self._fail(_panicked(error, self.folder))
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.loaded.set)
 
@@ -148,15 +152,21 @@ class Worker:
             self.server.should_exit = True
 
     async def watch(self) -> None:
-        """End when idle for long, and soon where loading failed."""
+        """End when idle for long, soon where loading failed, and with the server it is for."""
         while True:
             await asyncio.sleep(min(1.0, self.idle_seconds / 4))
             patience = 60.0 if self.error is not None else self.idle_seconds
             idle = time.monotonic() - self.asked
+            if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
+                self.end()
+            holders = await asyncio.to_thread(self.folder.holders)
+            if self.held and not holders:
+                log.info("the server that started it has ended: ending")
+                self.end()
+            if any(who.get("keep") for who in holders) and self.error is None:
+                continue
             if not self.open_requests and self.loaded.is_set() and idle > patience:
                 log.info("idle for %.0f s: ending", idle)
-                self.end()
-            if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
                 self.end()
 
     async def _lines(
@@ -254,6 +264,22 @@ def main() -> None:
     logging.shutdown()
     # Threads of the libraries may still be in the middle of something; nothing is left to save.
     os._exit(0)
+
+
+def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
+    """The sentence for what nobody foresaw while loading, such as a panic over a tokenizer."""
+    return EngineError(
+        t(
+            "The model cannot be loaded: {kind}: {why}.",
+            kind=type(error).__name__,
+            why=str(error).strip().rstrip(".")[:300],
+        ),
+        fix=t(
+            "Most often a file of the model is damaged, such as tokenizer.json. Its log: {path}",
+            path=folder.log_file,
+        ),
+        code="damaged",
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

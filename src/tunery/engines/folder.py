@@ -2,6 +2,7 @@
 
     engine.json   what it serves, and the process: pid, boot id, start time
     engine.lock   held (flock) by the process as long as it lives
+    holders/      the servers that need it: one that a server started for itself ends with it
     exit.json     how it ended, where the process that started it saw it
     worker.log    its stdout and stderr
 
@@ -60,6 +61,11 @@ class EngineFolder:
         return self.path / "engine.lock"
 
     @property
+    def holders_dir(self) -> Path:
+        """Who needs it: a file for each process, named by its pid."""
+        return self.path / "holders"
+
+    @property
     def exit_file(self) -> Path:
         """exit.json."""
         return self.path / "exit.json"
@@ -98,6 +104,28 @@ class EngineFolder:
         """Write this process down as the one that runs here."""
         pid = os.getpid()
         self.write(pid=pid, boot_id=boot_id(), start_time=start_time(pid))
+
+    def hold(self, *, keep: bool) -> None:
+        """Say that this process needs the engine as long as it lives.
+
+        Args:
+            keep: Also when nobody asks it anything.
+        """
+        pid = os.getpid()
+        self.holders_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        who = {"pid": pid, "boot_id": boot_id(), "start_time": start_time(pid), "keep": keep}
+        write_json(self.holders_dir / f"{pid}.json", who)
+
+    def holders(self) -> list[dict[str, Any]]:
+        """The living processes that hold the engine; what dead ones left is removed."""
+        living: list[dict[str, Any]] = []
+        for file in self.holders_dir.glob("*.json"):
+            who = read_json(file)
+            if is_alive(who):
+                living.append(who)
+            else:
+                file.unlink(missing_ok=True)
+        return living
 
     def alive(self) -> bool:
         """Whether the process written down lives."""

@@ -14,6 +14,7 @@ import signal
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ STOP_SECONDS = 10.0
 IDLE_SECONDS = 1800.0
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used on a local socket; given so that httpx does not read the certificates each time."""
+STATUS_SECONDS = 2.0
+"""Longest wait for an engine to say how it is: one that hangs must not hold up the others."""
+SILENT_SECONDS = 120.0
+"""An engine that says nothing for so long is given up by who waits for it."""
 QUIET_SECONDS = 300.0
 """Longest silence of an engine in the middle of an answer."""
 
@@ -51,7 +56,7 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
     Args:
         folder: The engine's.
         base: The base model's folder.
-        settings: ``dtype``, ``device``, ``idle_seconds``.
+        settings: ``dtype``, ``device``, ``idle_seconds``, ``held``.
 
     Raises:
         LaunchError: The process cannot be started.
@@ -79,15 +84,38 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
     waiter.start()
 
 
-async def start(base: Path, dtype: str = "auto", *, device: str = "auto") -> ProcessEngine:
+async def start(
+    base: Path,
+    dtype: str = "auto",
+    *,
+    device: str = "auto",
+    held: bool = False,
+    idle_seconds: float | None = None,
+) -> ProcessEngine:
     """Find the engine of a base model or start it, and wait until it is loaded.
+
+    Args:
+        base: The base model's folder.
+        dtype: Of its weights.
+        device: Where it computes.
+        held: One that is started here ends with this process; without ``idle_seconds`` it stays
+            loaded until then, also one that ran before.
+        idle_seconds: When it ends for want of requests; by default half an hour.
 
     Raises:
         LaunchError: The process cannot be started.
         TuneryError: It cannot be loaded; the loader's own sentence.
     """
     folder = EngineFolder.of(base, dtype=dtype, device=device)
-    await asyncio.to_thread(spawn, folder, base.resolve(), dtype=dtype, device=device)
+    if held:
+        await asyncio.to_thread(folder.hold, keep=idle_seconds is None)
+    settings = {
+        "dtype": dtype,
+        "device": device,
+        "held": held,
+        "idle_seconds": IDLE_SECONDS if idle_seconds is None else idle_seconds,
+    }
+    await asyncio.to_thread(spawn, folder, base.resolve(), **settings)
     engine = ProcessEngine(folder)
     await engine.ready()
     return engine
@@ -153,7 +181,10 @@ class ProcessEngine:
     async def status(self) -> EngineStatus:
         """What it says of itself; a process that is no more is ``failed``, with the cause."""
         try:
-            return wire.status_from_dict(await self._ask("GET", "/status"))
+            said = await self._ask("GET", "/status", seconds=STATUS_SECONDS)
+            return wire.status_from_dict(said)
+        except TimeoutError:
+            return EngineStatus(self.base, "loading", t("does not answer"))
         except EngineError as error:
             if not self.folder.alive():
                 return EngineStatus(self.base, "failed", str(error))
@@ -165,8 +196,21 @@ class ProcessEngine:
         Raises:
             EngineError: It could not be loaded; the loader's own sentence.
         """
+        heard = time.monotonic()
         while True:
+            asked = time.monotonic()
             status = await self.status()
+            if time.monotonic() - asked < STATUS_SECONDS:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENT_SECONDS:
+                raise EngineError(
+                    t("The engine does not answer."),
+                    fix=t(
+                        "Unload the model and load it again. Its log: {path}",
+                        path=self.folder.log_file,
+                    ),
+                    code="gone",
+                )
             if on_status is not None:
                 on_status(status)
             if status.state == "ready":
@@ -186,13 +230,15 @@ class ProcessEngine:
 
     async def close(self) -> None:
         """End the process; what it was saying ends as interrupted."""
-        with contextlib.suppress(EngineError):
-            await self._ask("POST", "/close")
+        with contextlib.suppress(EngineError, TimeoutError):
+            await self._ask("POST", "/close", seconds=STATUS_SECONDS)
         await asyncio.to_thread(stop, self.folder)
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    async def _ask(
+        self, method: str, path: str, body: Any = None, *, seconds: float | None = None
+    ) -> dict[str, Any]:
         try:
-            async with self._http() as http:
+            async with asyncio.timeout(seconds), self._http() as http:
                 answer = await http.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise await self._lost() from error
@@ -238,6 +284,16 @@ def ended_error(folder: EngineFolder) -> EngineError:
         return EngineError(
             t("The engine was ended by signal 9, most often because memory ran out."),
             fix=t("End other programs, or take a smaller model; then load it again."),
+            code="gone",
+        )
+    if code == -signal.SIGABRT:
+        return EngineError(
+            t("A library of the engine stopped it (signal 6)."),
+            fix=t(
+                "Most often a file of the model is damaged or asks for too much, such as "
+                "tokenizer.json. Its log: {path}",
+                path=folder.log_file,
+            ),
             code="gone",
         )
     if code in (0, -signal.SIGTERM):

@@ -39,6 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public-url", action="append", default=[])
     parser.add_argument("--requests-per-minute", type=int, default=-1)
+    parser.add_argument("--unload-after-minutes", type=float, default=0.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
     try:
@@ -64,6 +65,8 @@ def _serve(given: argparse.Namespace) -> int:
     from tunery.services import chat
 
     served = chat.fix_served(given.models)
+    idle_seconds = given.unload_after_minutes * 60 or None
+    chat.hold_engines(idle_seconds)
     keys = _keys_given()
     settings = ServerSettings(
         host=given.host,
@@ -81,6 +84,7 @@ def _serve(given: argparse.Namespace) -> int:
         api=(openai.router, openai.figures),
         routers=(APIRouter(lifespan=loader.lifespan),),
     )
+    app.state.unload_after_minutes = given.unload_after_minutes
     if given.requests_per_minute >= 0:
         app.state.openai = openai.State(rate=Rate(given.requests_per_minute))
     listener = run.listen(settings)  # a taken port is told before anything is loaded

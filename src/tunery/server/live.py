@@ -16,13 +16,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tunery.errors import ConfigError, TuneryError
 from tunery.i18n import language, t
 from tunery.server import problems, topics
+from tunery.server.security.access import needs
 from tunery.types import is_object
 
 BATCH_SECONDS = 0.25
@@ -36,7 +37,7 @@ HEADERS = {
 }
 
 _log = logging.getLogger("tunery.server")
-router = APIRouter(prefix="/api/v1/events", tags=["events"])
+router = APIRouter(prefix="/api/v1/events", tags=["events"], dependencies=[Depends(needs("jobs"))])
 
 
 @router.get("")

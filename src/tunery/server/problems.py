@@ -26,6 +26,7 @@ from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
 from tunery.i18n import language, t
 from tunery.redaction import redact
 from tunery.server.statuses import STATUSES
+from tunery.services.machine import ALLOW
 from tunery.types import is_list
 
 _PATHS = re.compile(r"(?<![\w./])~?/(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
@@ -100,7 +101,7 @@ def answer(scope: Scope, problem: Problem) -> Response:
         "detail": _told(scope, problem.detail),
         "fix": _told(scope, problem.fix),
         "params": dict(problem.params) if _is_admin(scope) else {},
-        "remedies": [dict(remedy) for remedy in problem.remedies],
+        "remedies": [dict(r) for r in problem.remedies if _may(scope, r)],
         "request_id": _request_id(scope),
     }
     return JSONResponse(
@@ -184,6 +185,11 @@ def _told(scope: Scope, text: str) -> str:
 def _is_admin(scope: Scope) -> bool:
     principal = scope.get("state", {}).get("principal")
     return principal is None or "admin" in principal.scopes
+
+
+def _may(scope: Scope, remedy: Mapping[str, Any]) -> bool:
+    principal = scope.get("state", {}).get("principal")
+    return remedy.get("action") != ALLOW or principal is None or principal.is_person
 
 
 def _request_id(scope: Scope) -> str:

@@ -22,12 +22,14 @@ from tunery.server.api import (
     queue,
     runs,
     runs_start,
+    serving,
     settings,
 )
 from tunery.server.openai import router as openai
 
 API_ROUTERS: list[APIRouter] = [
     exports.router,
+    serving.router,
     jobs.router,
     downloads.router,
     models.router,

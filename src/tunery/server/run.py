@@ -29,6 +29,7 @@ from tunery.server.settings import Limits, ServerSettings
 
 GRACE_SECONDS = 5
 NEXT_PORTS = 50
+MOST_PORT = 65535
 BACKLOG = 512
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -102,12 +103,18 @@ class _Server(uvicorn.Server):
 
 
 def listen(settings: ServerSettings) -> socket.socket:
-    """Take the port.
+    """Take the port; for port 0 a free one, which the settings then name.
 
     Raises:
-        LaunchError: It is taken (by whom, and which is free), or may not be used.
+        LaunchError: It is taken (by whom, and which is free), is no port, or may not be used.
     """
     host, port = settings.host, settings.port
+    if not 0 <= port <= MOST_PORT:
+        raise LaunchError(
+            t("--port {port}: a port is a number from 1 to 65535.", port=port),
+            fix=t("Take another one: --port {port}", port=7860),
+            code="bad_port",
+        )
     try:
         family, address = _resolve(host, port)
     except socket.gaierror as error:
@@ -127,6 +134,7 @@ def listen(settings: ServerSettings) -> socket.socket:
         listener.close()
         raise _refused(settings, error) from error
     listener.set_inheritable(False)
+    settings.use_port(listener.getsockname()[1])
     return listener
 
 

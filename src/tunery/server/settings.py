@@ -28,7 +28,7 @@ class Limits:
         stall_seconds: How long a client may not read what it asked for.
         connections: Most connections at a time.
         per_address: Most of them from one address that is not this machine's.
-        failures: Wrong tokens that an address may give in a minute.
+        failures: How often an address may give the same wrong token in a minute.
     """
 
     body_bytes: int = 8 * 2**20
@@ -76,6 +76,10 @@ class ServerSettings:
                     t("--public-url {address}: this is no web address.", address=address),
                     fix=t("Give one like https://pod-7860.proxy.example.net"),
                 )
+
+    def use_port(self, port: int) -> None:
+        """Take the port that the system gave where 0 was asked for: what is printed must be it."""
+        object.__setattr__(self, "port", port)
 
     @property
     def is_loopback(self) -> bool:

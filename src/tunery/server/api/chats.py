@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tunery.errors import EngineError
 from tunery.i18n import t
+from tunery.server.api.named import ChatSettings
 from tunery.services import chat as chat_service
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
@@ -22,14 +23,14 @@ router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 class Begin(BaseModel):
     """Settings of a new conversation; what is left out has its default."""
 
-    settings: dict[str, Any] = {}
+    settings: ChatSettings = {}
 
 
 class Change(BaseModel):
     """What to change in a conversation."""
 
     title: str | None = None
-    settings: dict[str, Any] = {}
+    settings: ChatSettings = {}
 
 
 class Ask(BaseModel):
@@ -49,7 +50,7 @@ class Once(BaseModel):
     """One question outside of any conversation."""
 
     text: str = Field(min_length=1, max_length=chat_service.MAX_TEXT)
-    settings: dict[str, Any] = {}
+    settings: ChatSettings = {}
 
 
 class Rating(BaseModel):

@@ -67,10 +67,11 @@ def log_in(request: Request, login: Login) -> Response:
     failures: access.Failures = request.app.state.failures
     token: TokenFile = request.app.state.token
     address = client(request.scope)
-    if problem := access.too_many(failures, address):
-        return problems.answer(request.scope, problem)
-    if not token.matches(login.token.strip()):
-        failures.add(address)
+    given = login.token.strip()
+    if not token.matches(given):
+        if problem := access.too_many(failures, address, given):
+            return problems.answer(request.scope, problem)
+        failures.add(address, given)
         audit.failed_login(request.scope, "token")
         problem = Problem(
             401,

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tunery.errors import DataError
 from tunery.i18n import t
+from tunery.server.api.named import DatasetName, DataSettings, ModelName
 from tunery.services import datasets
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
@@ -21,8 +22,8 @@ WRITE_BYTES = 4 * 1024 * 1024
 class Source(BaseModel):
     """Where rows come from and how they are read."""
 
-    source: str = Field(max_length=4096)
-    data: dict[str, Any] = Field(default_factory=dict)
+    source: DatasetName
+    data: DataSettings = Field(default_factory=dict)
 
 
 class NewDataset(Source):
@@ -35,7 +36,7 @@ class NewDataset(Source):
 class Entries(BaseModel):
     """Entries of a LLaMA-Factory catalog."""
 
-    source: str = Field(max_length=4096)
+    source: DatasetName
     names: list[str] = Field(min_length=1, max_length=1000)
 
 
@@ -209,13 +210,14 @@ def tokens(
     name: str,
     row: Annotated[int, Query(ge=1, le=2**40)] = 1,
     part: Annotated[int | None, Query(ge=1)] = None,
-    model: Annotated[str, Query(max_length=4096)] = "demo",
+    model: ModelName = "demo",
     template: Annotated[str, Query(max_length=100)] = "",
     max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
     loss_on: Literal["assistant", "last", "all"] = "assistant",
     too_long: str = "turns",
 ) -> dict[str, Any]:
     """A row as the model sees it, with what is trained."""
+    datasets.named(name)
     looking = datasets.Looking(model, template, max_length, loss_on, too_long)
     return datasets.ask_tokens(name, looking, row=row, part=part)
 
@@ -223,13 +225,14 @@ def tokens(
 @router.get("/{name}/statistics")
 def statistics(
     name: str,
-    model: Annotated[str, Query(max_length=4096)] = "demo",
+    model: ModelName = "demo",
     template: Annotated[str, Query(max_length=100)] = "",
     max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
     loss_on: Literal["assistant", "last", "all"] = "assistant",
     too_long: str = "turns",
 ) -> dict[str, Any]:
     """Token counts and lengths of the whole dataset."""
+    datasets.named(name)
     looking = datasets.Looking(model, template, max_length, loss_on, too_long)
     return datasets.ask_statistics(name, looking)
 

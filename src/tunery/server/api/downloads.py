@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.jobs import start as launch
+from tunery.server.api.named import ModelName
+from tunery.server.security.access import needs
 from tunery.services import models
 
-router = APIRouter(prefix="/api/v1/downloads", tags=["downloads"])
+router = APIRouter(
+    prefix="/api/v1/downloads", tags=["downloads"], dependencies=[Depends(needs("jobs"))]
+)
 
 
 class Wanted(BaseModel):
     """A model to fetch."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(min_length=1, max_length=4096)]
+    name: Annotated[ModelName, Field(min_length=1)]
     source: str = ""
 
 
@@ -47,7 +51,7 @@ def known_sources() -> dict[str, Any]:
     return {"sources": [source.as_dict() for source in models.sources()]}
 
 
-@router.put("/token")
+@router.put("/token", dependencies=[Depends(needs("admin"))])
 def save_token(given: Token) -> dict[str, Any]:
     """Keep a token; it is never given out again."""
     return models.save_token(given.source, given.token).as_dict()

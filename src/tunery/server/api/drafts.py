@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tunery.errors import TuneryError
+from tunery.server.api.named import RunName
 from tunery.services import settings
 from tunery.workers import warm
 
@@ -35,7 +36,7 @@ class New(BaseModel):
     """Where a new draft comes from; nothing named makes an empty one."""
 
     name: str = ""
-    run: str = ""
+    run: RunName | Literal[""] = ""
     yaml: str = ""
     preset: str | None = None
 

@@ -1,11 +1,11 @@
-"""REST of exports, of what is served, and of evaluations."""
+"""REST of exports and of evaluations."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -14,46 +14,38 @@ from tunery.config.exporters import DEFAULT
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
-from tunery.server.security.paths import under
-from tunery.services import chat
+from tunery.server.api.named import DatasetName, ModelName, Place
+from tunery.server.security.access import needs
 from tunery.services import evaluate as evaluate_service
 from tunery.services import export as export_service
 from tunery.services.evaluate import Wanted
-from tunery.services.machine import roots as allowed
 
-router = APIRouter(prefix="/api/v1", tags=["exports"])
+router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(needs("jobs"))])
 
 
 class Export(BaseModel):
     """What to write where; an empty folder is a free one under TUNERY_HOME/exports."""
 
-    run: str = Field(min_length=1, max_length=4096)
+    run: Annotated[ModelName, Field(min_length=1)]
     to: str
-    folder: str = ""
+    folder: Place = ""
     dtype: str = "auto"
     force: bool = False
-
-
-class Serve(BaseModel):
-    """A model that callers of /v1 may use, and the name that they write."""
-
-    model: str = Field(min_length=1, max_length=4096)
-    name: str = ""
 
 
 class Evaluation(BaseModel):
     """What is evaluated on what; see services/evaluating.py."""
 
-    models: list[str]
-    run: str = ""
-    dataset: str = ""
+    models: list[ModelName]
+    run: ModelName = ""
+    dataset: DatasetName = ""
     num_rows: int = 50
     answers: bool = True
     max_new_tokens: int = 64
 
 
 @router.get("/exports")
-def listing(run: str = "", to: str = DEFAULT) -> dict[str, Any]:
+def listing(run: ModelName = "", to: str = DEFAULT) -> dict[str, Any]:
     """The formats, a free folder for this run, the free bytes there, and earlier exports."""
     folder = export_service.suggested(run or "export", to)
     return {
@@ -67,31 +59,10 @@ def listing(run: str = "", to: str = DEFAULT) -> dict[str, Any]:
 @router.post("/exports")
 def export(what: Export) -> dict[str, Any]:
     """Start an export; the answer is its job."""
-    suggested = export_service.suggested(what.run, what.to)
-    roots = [export_service.exports_dir(), *allowed()]
-    folder = under(roots, what.folder) if what.folder else suggested
+    folder = what.folder or export_service.suggested(what.run, what.to)
     return export_service.start(
         what.run, Path(folder), to=what.to, dtype=what.dtype, force=what.force
     ).as_dict()
-
-
-@router.get("/serving")
-def served() -> list[dict[str, Any]]:
-    """What callers of /v1 may use."""
-    return [_served(one) for one in chat.served()]
-
-
-@router.post("/serving")
-def serve(what: Serve) -> dict[str, Any]:
-    """Switch a model on for /v1."""
-    return _served(chat.serve(what.model, name=what.name))
-
-
-@router.delete("/serving/{name}")
-def unserve(name: str) -> dict[str, Any]:
-    """Switch it off; answers under way go on."""
-    chat.unserve(name)
-    return {"name": name}
 
 
 @router.post("/evals")
@@ -123,7 +94,3 @@ def table(job: str) -> Response:
 
 def _summary(result: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if result is None else {key: result[key] for key in ("models", "on")}
-
-
-def _served(one: chat.Served) -> dict[str, Any]:
-    return {"name": one.name, "model": one.model, "since": one.since}

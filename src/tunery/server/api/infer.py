@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from tunery.server.api.named import ModelName
 from tunery.services import chat
 
 router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
@@ -15,7 +16,7 @@ router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
 class Named(BaseModel):
     """A model, run, checkpoint or adapter folder, by name."""
 
-    model: str = Field(min_length=1, max_length=4096)
+    model: Annotated[ModelName, Field(min_length=1)]
 
 
 @router.post("/load", status_code=202)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
+from tunery.server.api.named import ModelName, Place
 from tunery.services import models
 from tunery.workers import warm
 
@@ -29,7 +30,7 @@ class Consent(BaseModel):
     """Consent for the code that was shown, named by its hash."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(max_length=4096)]
+    name: ModelName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,7 +38,7 @@ class Named(BaseModel):
     """One model."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(max_length=4096)]
+    name: ModelName
 
 
 @router.post("/resolve")
@@ -57,13 +58,13 @@ def listing() -> dict[str, Any]:
 
 
 @router.get("/models/browse")
-def browse(path: str = "") -> dict[str, Any]:
+def browse(path: Place = "") -> dict[str, Any]:
     """The folders in a folder, under those that may be opened."""
     return models.browse(path)
 
 
 @router.get("/models/code")
-def code(name: str) -> dict[str, Any]:
+def code(name: ModelName) -> dict[str, Any]:
     """The code that a model would run, to be read before consent."""
     wanted = models.code_to_allow(name)
     if wanted is None:
@@ -98,13 +99,13 @@ def revoke_code(given: Named) -> dict[str, Any]:
 
 
 @router.get("/models/{name:path}")
-def show(name: str) -> dict[str, Any]:
+def show(name: ModelName) -> dict[str, Any]:
     """Everything about one model."""
     return warm.ask("describe_model", name=name)
 
 
 @router.delete("/models/{name:path}")
-def remove(name: str) -> dict[str, Any]:
+def remove(name: ModelName) -> dict[str, Any]:
     """Remove a model that Tunery or the hub cache keeps."""
     what = models.to_remove(name)
     models.remove(what)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from tunery.runs import queue
+from tunery.server.security.access import needs
 
-router = APIRouter(prefix="/api/v1/queue", tags=["runs"])
+router = APIRouter(prefix="/api/v1/queue", tags=["runs"], dependencies=[Depends(needs("jobs"))])
 
 
 @router.get("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi import Path as FromPath
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
@@ -13,11 +13,13 @@ from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
-from tunery.services import runs
+from tunery.server.api.named import RunName
+from tunery.server.security.access import needs
+from tunery.services import door, runs
 from tunery.workers.log import plain
 from tunery.workers.process import Control
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[Depends(needs("jobs"))])
 
 MOST_EVENTS_BYTES = 256 * 1024
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -46,7 +48,7 @@ def listing(
 @router.get("/compare")
 def compare(ids: str) -> dict[str, Any]:
     """Two to six runs beside each other; ``ids`` are names with commas between."""
-    return runs.comparison_as_dict(runs.compare(ids.split(",")))
+    return runs.comparison_as_dict(runs.compare([door.run(name) for name in ids.split(",")]))
 
 
 class Undo(BaseModel):
@@ -77,7 +79,7 @@ def delete_some(request: Names) -> dict[str, Any]:
 
 
 @router.get("/{name}")
-def one(name: str) -> dict[str, Any]:
+def one(name: RunName) -> dict[str, Any]:
     """One run: its state, phases, checkpoints, result, and why it failed."""
     seen = runs.view(name)
     return {
@@ -119,7 +121,7 @@ def delete(name: Name) -> dict[str, Any]:
 
 @router.get("/{name}/metrics")
 def curves(
-    name: str,
+    name: RunName,
     after: Annotated[int, Query(ge=0)] = 0,
     max_points: Annotated[int, Query(ge=4, le=20_000)] = runs.MAX_POINTS,
     keys: str = "",
@@ -133,7 +135,7 @@ def curves(
 
 @router.get("/{name}/events")
 def events(
-    name: str,
+    name: RunName,
     after: Annotated[int, Query(ge=0)] = 0,
     limit_bytes: Annotated[int, Query(ge=1024, le=2**22)] = MOST_EVENTS_BYTES,
 ) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def events(
 
 @router.get("/{name}/log")
 def log(
-    name: str,
+    name: RunName,
     after: Annotated[int, Query(ge=0)] = 0,
     tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
     story_after: Annotated[int, Query(ge=0)] = 0,
@@ -163,7 +165,7 @@ def log(
 
 
 @router.get("/{name}/log/file")
-def log_file(name: str) -> Response:
+def log_file(name: RunName) -> Response:
     """The whole worker.log, to be kept."""
     folder = open_run(name)
     if not folder.worker_log.exists():
@@ -174,7 +176,7 @@ def log_file(name: str) -> Response:
 
 
 @router.get("/{name}/checkpoints")
-def checkpoints(name: str) -> dict[str, Any]:
+def checkpoints(name: RunName) -> dict[str, Any]:
     """The checkpoints that are on the disk, newest first."""
     return {"checkpoints": [vars(checkpoint) for checkpoint in runs.view(name).checkpoints]}
 
@@ -186,7 +188,7 @@ def delete_checkpoint(name: Name, step: Annotated[int, FromPath(ge=0)]) -> dict[
 
 
 @router.get("/{name}/samples")
-def samples(name: str) -> dict[str, Any]:
+def samples(name: RunName) -> dict[str, Any]:
     """The fixed prompts with their answers."""
     told = runs.run_log(open_run(name))
     return {"samples": [{"prompt": s.prompt, "answers": [
@@ -195,13 +197,13 @@ def samples(name: str) -> dict[str, Any]:
 
 
 @router.get("/{name}/first-batch")
-def first_batch(name: str) -> dict[str, Any]:
+def first_batch(name: RunName) -> dict[str, Any]:
     """One row of the first batch as it was trained; empty before that."""
     return runs.first_batch(name)
 
 
 @router.get("/{name}/report")
-def report(name: str) -> Response:
+def report(name: RunName) -> Response:
     """What a bug report needs, as plain text."""
     return Response(runs.failure_report(name), media_type="text/plain; charset=utf-8")
 

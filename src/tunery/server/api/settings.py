@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from tunery.models import accounts
+from tunery.server.security.access import person_only
 from tunery.services import datasets, machine
 
 router = APIRouter(prefix="/api/v1/settings", tags=["settings"])
@@ -27,6 +28,12 @@ class Folders(BaseModel):
     """Folders that the page may open, beside the usual ones."""
 
     folders: Annotated[list[str], Field(max_length=50)]
+
+
+class Folder(BaseModel):
+    """One folder that the page may open from now on."""
+
+    folder: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Limits(BaseModel):
@@ -53,7 +60,14 @@ def source(name: accounts.Setting, new: Source) -> dict[str, Any]:
     return asdict(accounts.show(name))
 
 
-@router.put("/roots")
+@router.post("/roots/allow", dependencies=[Depends(person_only)])
+def allow(new: Folder) -> dict[str, Any]:
+    """Let the page open one more folder."""
+    machine.add_root(new.folder)
+    return {"roots": [str(path) for path in machine.roots()], "added_roots": machine.added_roots()}
+
+
+@router.put("/roots", dependencies=[Depends(person_only)])
 def folders(new: Folders) -> dict[str, Any]:
     """Change the folders that the page may open."""
     machine.set_added_roots(new.folders)

@@ -102,9 +102,15 @@ def state_of(request: Request) -> State:
 
 
 @figures.get("/health")
-def health() -> dict[str, str]:
-    """Whether the server lives; says nothing else, so that probes need no key."""
-    return {"status": "ok"}
+def health(request: Request) -> dict[str, Any]:
+    """Whether the server lives, and under ``tunery serve`` when models are unloaded (0: never).
+
+    It says nothing else, so that probes need no key.
+    """
+    minutes = getattr(request.app.state, "unload_after_minutes", None)
+    return (
+        {"status": "ok"} if minutes is None else {"status": "ok", "unload_after_minutes": minutes}
+    )
 
 
 @figures.get("/metrics")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +26,7 @@ SESSION_PATH = "/api/v1/session"
 """Answers for itself who is logged in; its POST takes the token."""
 
 ALL = frozenset(tokens.SCOPES)
-ADDRESSES = 4096
+PLACES = 4096
 
 
 class Forbidden(TuneryError):
@@ -45,32 +46,58 @@ def needs(scope_name: str) -> Callable[[Request], None]:
     return check
 
 
+def person_only(request: Request) -> None:
+    """Refuse a key: a route with this is for who shows the access token or has a session.
+
+    Raises:
+        Forbidden: A key asks, of whatever scope.
+    """
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None and not principal.is_person:
+        raise Forbidden(
+            t("A key may not do that."),
+            fix=t("Open the page, or use the access token."),
+            code="forbidden",
+        )
+
+
 class Failures:
-    """Counts the wrong tokens of each address in the last minute.
+    """Counts the wrong tokens of the last minute, by the address and what it gave.
+
+    A right one is never held up by wrong ones: behind a tunnel or a proxy everybody has the same
+    address. It has 256 bits, so that guessing is hopeless at any pace; the count keeps the log
+    short and tells a program that goes on with a wrong key to stop.
 
     Args:
-        most: How many are allowed.
+        most: How often an address may give the same wrong one; ten times as many in all.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._times: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
 
-    def blocked_seconds(self, address: str) -> float:
-        """How long the address must wait; 0 if it may try."""
-        times = self._recent(address)
-        return 60 - (time.monotonic() - times[0]) if len(times) >= self.most else 0.0
+    def blocked_seconds(self, address: str, given: str) -> float:
+        """How long the address must wait with this; 0 if it may try."""
+        return max(
+            self._wait((address, _fingerprint(given)), self.most),
+            self._wait((address, ""), self.most * 10),
+        )
 
-    def add(self, address: str) -> None:
+    def add(self, address: str, given: str) -> None:
         """Count one more."""
-        self._times[address] = [*self._recent(address), time.monotonic()]
-        self._times.move_to_end(address)
-        if len(self._times) > ADDRESSES:
+        for place in ((address, _fingerprint(given)), (address, "")):
+            self._times[place] = [*self._recent(place), time.monotonic()]
+            self._times.move_to_end(place)
+        while len(self._times) > PLACES:
             self._times.popitem(last=False)
 
-    def _recent(self, address: str) -> list[float]:
+    def _wait(self, place: tuple[str, str], most: int) -> float:
+        times = self._recent(place)
+        return 60 - (time.monotonic() - times[-most]) if len(times) >= most else 0.0
+
+    def _recent(self, place: tuple[str, str]) -> list[float]:
         now = time.monotonic()
-        return [when for when in self._times.get(address, ()) if now - when < 60]
+        return [when for when in self._times.get(place, ()) if now - when < 60]
 
 
 class Access:
@@ -121,12 +148,12 @@ class Access:
         key, address = bearer(scope), client(scope)
         if key is None:
             return self._by_cookie(scope, address)
-        if problem := too_many(self.failures, address):
-            return problem
         # state.db may be busy for a moment: never in the event loop
         principal = await run_in_threadpool(self._by_key, key)
         if principal is None:
-            self.failures.add(address)
+            if problem := too_many(self.failures, address, key):
+                return problem
+            self.failures.add(address, key)
             audit.failed_login(scope, "bearer")
             return _unauthorized()
         return principal
@@ -136,8 +163,9 @@ class Access:
         if cookie is None:
             return None
         alive = self.token.session(cookie)
-        if alive is None:  # not an old one: somebody guesses
-            self.failures.add(address)
+        # none is not an old one: somebody guesses
+        if alive is None and not self.failures.blocked_seconds(address, cookie):
+            self.failures.add(address, cookie)
             audit.failed_login(scope, "cookie")
         return Principal("page", ALL) if alive else None
 
@@ -150,9 +178,9 @@ class Access:
         return tokens.find_key(key)
 
 
-def too_many(failures: Failures, address: str) -> Problem | None:
-    """The answer for an address that gave too many wrong tokens."""
-    seconds = failures.blocked_seconds(address)
+def too_many(failures: Failures, address: str, given: str) -> Problem | None:
+    """The answer for an address that gave too many wrong tokens, and now another."""
+    seconds = failures.blocked_seconds(address, given)
     if not seconds:
         return None
     return Problem(
@@ -188,6 +216,10 @@ def _wanted(request: Request) -> str:
         if scope:
             return scope
     return "admin"
+
+
+def _fingerprint(given: str) -> str:
+    return hashlib.sha256(given.encode()).hexdigest()
 
 
 def _is_page(scope: Scope, path: str) -> bool:

@@ -40,6 +40,11 @@ class Principal:
     id: str
     scopes: frozenset[str]
 
+    @property
+    def is_person(self) -> bool:
+        """Whether it is whoever runs the server, and no program that was given a key."""
+        return self.id in ("page", "token")
+
 
 class TokenFile:
     """The access token, read again when the file changes.

@@ -33,8 +33,8 @@ async def make_room(folder: Path, running: Mapping[Path, Engine], *, name: str) 
     wanted = await asyncio.to_thread(needed_bytes, folder)
     idle: list[Engine] = []
     freed = 0
-    for engine in running.values():
-        status = await engine.status()
+    states = await asyncio.gather(*(engine.status() for engine in running.values()))
+    for engine, status in zip(running.values(), states, strict=True):
         if status.state == "ready" and not status.num_running and not status.num_waiting:
             idle.append(engine)
             freed += status.memory_bytes

@@ -7,6 +7,8 @@ loaded is asked of them and never remembered, so that a restarted server finds t
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.services.chat._engine_memory import make_room
 from tunery.services.chat._local import trained_with
+
+log = logging.getLogger(__name__)
 
 Starter = Callable[[Path, str], Awaitable[Engine]]
 """Gives the engine of a base model's folder in a dtype, loading it where it is not loaded."""
@@ -58,6 +62,7 @@ class Pool:
         self._start = start
         self._running = running
         self._locks: dict[Path, asyncio.Lock] = {}
+        self._loaded: set[Path] = set()
         self._loading: dict[str, asyncio.Task[Target]] = {}
 
     async def ready(self, name: str) -> Target:
@@ -73,8 +78,11 @@ class Pool:
         async with self._locks.setdefault(folder, asyncio.Lock()):
             others = await self._running()
             if folder not in others:
+                if folder in self._loaded:
+                    log.warning("%s was unloaded while nobody asked it; it is loaded again", name)
                 await make_room(folder, others, name=name)
             engine = await self._start(folder, config.model.dtype if config else "auto")
+        self._loaded.add(folder)
         status = await engine.status()
         return Target(
             name=name,
@@ -94,8 +102,10 @@ class Pool:
     async def statuses(self) -> list[dict[str, Any]]:
         """What every engine says of itself, and what failed to load."""
         said: list[dict[str, Any]] = []
-        for folder, engine in (await self._running()).items():
-            said.append({**asdict(await engine.status()), "folder": str(folder)})
+        running = await self._running()
+        states = await asyncio.gather(*(engine.status() for engine in running.values()))
+        for folder, status in zip(running, states, strict=True):
+            said.append({**asdict(status), "folder": str(folder)})
         for name, task in self._loading.items():
             error = task.exception() if task.done() and not task.cancelled() else None
             if isinstance(error, TuneryError):
@@ -117,6 +127,7 @@ class Pool:
 
 
 _pool: Pool | None = None
+_starting: dict[str, Any] = {}
 
 
 def engine_pool() -> Pool:
@@ -125,8 +136,17 @@ def engine_pool() -> Pool:
     if _pool is None:
         from tunery.engines import process
 
-        _pool = Pool(process.start, process.running)
+        _pool = Pool(functools.partial(process.start, **_starting), process.running)
     return _pool
+
+
+def hold_engines(idle_seconds: float | None) -> None:
+    """Let the engines that this process starts end with it.
+
+    Args:
+        idle_seconds: When one is unloaded for want of requests; None keeps it loaded.
+    """
+    _starting.update(held=True, idle_seconds=idle_seconds)
 
 
 def use_pool(other: Pool | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,12 @@ from tunery.state import prefs
 from tunery.types import is_list, is_object
 
 KEY = "served"
+MOST_CHARACTERS = 200
+_PART = r"[^\W_][\w.:@+-]*"
+NAME = re.compile(rf"(?=.{{1,{MOST_CHARACTERS}}}\Z){_PART}(?:/{_PART})*")
+"""What callers may write as ``model``: a hub's names have a slash, none leads up a folder."""
+_OTHER = re.compile(r"[^\w.:@+-]+")
+_SIGNS = "_.:@+-"
 _PARTS = ("adapter", "model", "checkpoints")
 _fixed: tuple[Served, ...] | None = None
 
@@ -72,6 +79,7 @@ def serve(model: str, *, name: str = "") -> Served:
         name: What callers write; by default made of the model's own name.
 
     Raises:
+        ConfigError: The name cannot be one.
         ModelError: There is no such model.
     """
     new = _described(model, name)
@@ -95,7 +103,7 @@ def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
 
     Raises:
         ModelError: One of them is not here.
-        ConfigError: Two would have the same name.
+        ConfigError: Two would have the same name, or one cannot be a name.
     """
     global _fixed
     found: dict[str, Served] = {}
@@ -138,8 +146,23 @@ def template_source(found: Resolved) -> str:
 
 
 def _described(model: str, name: str) -> Served:
+    if name and not NAME.fullmatch(name):
+        raise ConfigError(
+            t("{name!r} cannot be the name of a served model.", name=name[:80]),
+            fix=t(
+                "Use letters, digits, dots, dashes, _, : and +, with / between parts that begin "
+                "with a letter or a digit, such as owner/model; at most 200 characters."
+            ),
+            code="bad_name",
+        )
     found = resolve(model)
-    return Served(name or _name_of(found), model, int(time.time()))
+    return Served(name or _usable(_name_of(found)), model, int(time.time()))
+
+
+def _usable(name: str) -> str:
+    """The name with dashes where a character cannot stand in one."""
+    parts = (_OTHER.sub("-", part).lstrip(_SIGNS) for part in name.split("/"))
+    return "/".join(part for part in parts if part)[:MOST_CHARACTERS].rstrip("/") or "model"
 
 
 def _name_of(found: Resolved) -> str:

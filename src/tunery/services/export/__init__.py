@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tunery.services.export._exporting import Exported, export
     from tunery.services.export._jobs import (
         export_job,
-        exports_dir,
         formats,
         listing,
         start,
@@ -20,5 +19,5 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "Exported", "export", "export_job", "exports_dir", "formats", "listing", "start", "suggested",
+    "Exported", "export", "export_job", "formats", "listing", "start", "suggested",
 ]  # fmt: skip

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tunery.services.machine._doctor import Finding, examine, survives, versions
     from tunery.services.machine._hardware import Machine, check_hub, gpus, is_offline, look, report
     from tunery.services.machine._roots import (
+        ALLOW,
+        add_root,
         added_roots,
         hub_cache,
         inside_roots,
@@ -21,7 +23,7 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "Component", "Finding", "Machine", "added_roots", "check_hub", "components", "examine", "gpus",
-    "hub_cache", "inside_roots", "is_offline", "look", "report", "roots", "set_added_roots",
-    "survives", "versions",
+    "ALLOW", "Component", "Finding", "Machine", "add_root", "added_roots", "check_hub",
+    "components", "examine", "gpus", "hub_cache", "inside_roots", "is_offline", "look", "report",
+    "roots", "set_added_roots", "survives", "versions",
 ]  # fmt: skip

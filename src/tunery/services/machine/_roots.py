@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tunery import env
 from tunery.errors import ConfigError, TuneryError
@@ -15,12 +16,16 @@ from tunery.i18n import t
 from tunery.state import prefs
 
 PREFERENCE = "roots"
+ALLOW = "allow_folder"
+"""The action of a remedy that allows a folder; only a person is offered it."""
 USUAL = ("/root/autodl-tmp", "/workspace", "/data", "/mnt", "/content", "/kaggle")
 
 
 def roots() -> list[Path]:
     """Every folder that may be looked into, each whole."""
-    found = [Path.home(), env.home(), hub_cache(), *map(Path, USUAL), *map(Path, added_roots())]
+    home = _user_home()
+    found = [*([home] if home else []), env.home(), hub_cache()]
+    found += [*map(Path, USUAL), *map(Path, added_roots())]
     kept: list[Path] = []
     for path in found:
         real = path.resolve()
@@ -61,23 +66,74 @@ def set_added_roots(folders: list[str]) -> None:
     prefs.set(PREFERENCE, list(dict.fromkeys(kept)))
 
 
+def add_root(folder: str) -> None:
+    """Add one folder to those that a person added.
+
+    Raises:
+        ConfigError: See ``set_added_roots``.
+    """
+    set_added_roots([*added_roots(), folder])
+
+
 def inside_roots(path: Path) -> Path:
     """Follow every link of a path and give it if it lies in one of the folders.
 
+    Hidden folders of the home folder (``~/.ssh``) hold keys, and files right in TUNERY_HOME are
+    Tunery's own; neither is in one.
+
     Raises:
-        TuneryError: It lies outside (code ``forbidden``).
+        TuneryError: It lies outside (code ``forbidden``), with the folder to allow as a remedy.
     """
     try:
         real = path.expanduser().resolve()
-    except (ValueError, RuntimeError):  # a zero byte; ~nobody; links that lead in a circle
+    except (ValueError, RuntimeError, OSError):  # a zero byte; ~nobody; a circle of links
         real = None
-    if real and any(real.is_relative_to(root) for root in roots()):
+    if real and any(_holds(root, real) for root in roots()):
         return real
+    folder = _folder_to_allow(real) if real else None
     raise TuneryError(
         t("{path} lies outside the folders that the page may open.", path=path),
         fix=t("Add its folder in Settings, under Folders."),
         code="forbidden",
+        **({"remedies": [allow_folder(folder)]} if folder else {}),
     )
+
+
+def allow_folder(folder: Path) -> dict[str, Any]:
+    """Make the button by which a person allows a folder; never offered to a key."""
+    label = t("Allow {folder}", folder=folder)
+    return {"action": ALLOW, "label": label, "folder": str(folder)}
+
+
+def _holds(root: Path, real: Path) -> bool:
+    if not real.is_relative_to(root):
+        return False
+    inner = real.relative_to(root).parts
+    if root == env.home().resolve() and len(inner) == 1 and not _is_folder(real):
+        return False
+    return root != _user_home() or not any(part.startswith(".") for part in inner)
+
+
+def _folder_to_allow(real: Path) -> Path | None:
+    """The nearest folder that is there; None where it is the disk or a secret of ours."""
+    if real.parent == env.home().resolve():
+        return None
+    folder = next((each for each in (real, *real.parents) if _is_folder(each)), Path("/"))
+    return None if folder in (Path("/"), _user_home()) else folder
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long for the file system
+        return False
+
+
+def _user_home() -> Path | None:
+    try:
+        return Path.home().resolve()
+    except RuntimeError:  # no HOME, and this user is in no list
+        return None
 
 
 def hub_cache() -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from tunery.errors import TuneryError
 from tunery.runs.folder import open_run
 from tunery.runs.status import derive
+from tunery.services import door
 from tunery.services.runs import _metrics
 from tunery.workers.log import Event, plain
 
@@ -32,7 +33,7 @@ class RunTopic:
         """Give the messages after a cursor ``SEQ:INODE:STATUS`` and the next one."""
         topic = f"run:{argument}"
         try:
-            folder = open_run(argument)
+            folder = open_run(door.run(argument))
         except TuneryError:
             removed = {"topic": topic, "kind": "removed", "name": argument}
             return ([] if cursor == "gone" else [removed]), "gone"

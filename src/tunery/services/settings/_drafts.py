@@ -220,14 +220,15 @@ def check_draft(draft: Draft) -> CheckedDraft:
     words = found.shown["data.train"].value
     datasets: list[str] = list(words) if is_list(words) else _filled.names(words)
     folder = found.config.data.catalog if found.config else None
-    for name in datasets:
+    for name in datasets if "data.train" not in errors else ():
         try:
             catalog.find(_blanks.without_weight(name), catalog=folder)
         except TuneryError as error:
             errors.setdefault("data.train", Wrong(error.message, error.fix))
     fetch = ""
     try:
-        resolve(str(found.shown["model.name"].value))
+        if "model.name" not in errors:
+            resolve(str(found.shown["model.name"].value))
     except ModelError as error:
         if error.fields.get("remedy") == "pull":
             fetch = str(error.fields["target"])
@@ -235,11 +236,12 @@ def check_draft(draft: Draft) -> CheckedDraft:
             errors.setdefault("model.name", Wrong(error.message, error.fix))
     loaded = None if errors else found.loaded
     found = Filled(found.words, found.shown, errors, loaded, found.warnings)
+    readable = [] if "data.train" in errors else datasets
     variables = _filled.table(found.shown["data.variables"].value)
     return CheckedDraft(
         draft=draft,
         filled=found,
-        blanks=_blanks.of(datasets, variables, catalog_dir=folder),
+        blanks=_blanks.of(readable, variables, catalog_dir=folder),
         fetch=fetch,
         ahead=sum(run.is_live for run in store.list_runs()),
     )

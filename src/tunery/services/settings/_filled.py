@@ -18,8 +18,9 @@ from typing import Any
 from tunery.config import annotations, flags, layers, load, rules, settings
 from tunery.config.config import Config
 from tunery.config.frozen import to_yaml
-from tunery.errors import ConfigError, UnknownName
+from tunery.errors import ConfigError, TuneryError, UnknownName
 from tunery.i18n import t
+from tunery.services import door
 from tunery.services.settings import _forms
 from tunery.types import is_list, is_mapping, is_object
 
@@ -44,6 +45,7 @@ class Wrong:
 
     message: str
     fix: str = ""
+    remedies: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
             words += words_of(path, value)
         except ConfigError as error:
             errors[path] = Wrong(error.message, error.fix)
+    for path, error in door.config(given).items():
+        errors.setdefault(path, Wrong(error.message, error.fix, _remedies_of(error)))
     words = [*([f"--preset={preset}"] if preset else []), *words]
     shown = _shown(preset, words, given)
     try:
@@ -99,6 +103,10 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
             errors.setdefault(path, wrong)
         return Filled(words, shown, errors)
     return Filled(words, shown, errors, None if errors else loaded, loaded.warnings)
+
+
+def _remedies_of(error: TuneryError) -> tuple[Mapping[str, Any], ...]:
+    return tuple(error.fields.get("remedies", ()))
 
 
 def active(preset: str | None, fields: Fields) -> dict[str, Any]:

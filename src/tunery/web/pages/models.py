@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from tunery.server.api.named import ModelName
 from tunery.services import models as model_service
 from tunery.services.models import HubSource, Suggestion
 from tunery.web.render import render
@@ -65,7 +66,7 @@ def models(request: Request) -> HTMLResponse:
 
 
 @router.get("/models/{name:path}")
-def model(request: Request, name: str) -> HTMLResponse:
+def model(request: Request, name: ModelName) -> HTMLResponse:
     """Draw one model."""
     entry = next((each for each in model_service.overview() if each["name"] == name), None)
     return render(request, "model.html", ModelView(name, entry, model_service.memory_bytes()))

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from tunery.server.api.named import RunName
 from tunery.services import notify, runs
 from tunery.services.runs import Made, RunView
 from tunery.web.render import render
@@ -45,13 +46,13 @@ class PageView:
 
 
 @router.get("/runs/{name}")
-def run(request: Request, name: str, tab: str = "charts") -> HTMLResponse:
+def run(request: Request, name: RunName, tab: str = "charts") -> HTMLResponse:
     """Draw the page."""
     return render(request, "run.html", look(name, tab))
 
 
 @router.get("/runs/{name}/-/parts")
-def parts(request: Request, name: str) -> HTMLResponse:
+def parts(request: Request, name: RunName) -> HTMLResponse:
     """Draw what changes while the run goes on."""
     return render(request, "run_parts.html", look(name, "charts"))
 

@@ -11,7 +11,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tunery.chat import builtin
 from tunery.data.formats import FORMATS
 from tunery.i18n import t
-from tunery.services import datasets, models, settings
+from tunery.server.api.named import DatasetName, ModelName
+from tunery.services import datasets, door, models, settings
 from tunery.services.settings import Field, Form, Option
 from tunery.web.render import render
 from tunery.workers import warm
@@ -100,7 +101,9 @@ class TrainView:
 
 
 @router.get("/train")
-def train(request: Request, draft: str = "", model: str = "", dataset: str = "") -> Response:
+def train(
+    request: Request, draft: str = "", model: ModelName = "", dataset: DatasetName = ""
+) -> Response:
     """Draw the page; ``?from=RUN`` makes a draft of a run's settings first.
 
     ``model`` and ``dataset`` are chosen in the draft that was changed last, with a method that can
@@ -109,7 +112,7 @@ def train(request: Request, draft: str = "", model: str = "", dataset: str = "")
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
     if run:
-        made = settings.make_draft(run, run=run)
+        made = settings.make_draft(run, run=door.run(run))
         return RedirectResponse(f"{root}/train?draft={made.name}", 303)
     found = (
         (settings.get_draft(draft) or settings.Draft(settings.checked_draft_name(draft)))

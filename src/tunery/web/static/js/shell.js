@@ -11,18 +11,25 @@
  *
  * From templates alone: ui.confirm fires event "confirmed" on its button; ui.copy copies.
  */
+import { post } from "./api.js";
 import { $, $$, announce, badge, bar, el, root, url, version } from "./dom.js";
 import { onState, subscribe } from "./live.js";
 import { bytes, number, t } from "./words.js";
 
-/** @param {string} text @param {{undo?: () => Promise<unknown>, seconds?: number, kind?: string}} [options] */
-export function toast(text, { undo, seconds = undo ? 10 : 5, kind = "" } = {}) {
+/** @param {string} text @param {{undo?: () => Promise<unknown>, seconds?: number, kind?: string, acts?: {label: string, act: () => Promise<unknown>}[]}} [options] */
+export function toast(text, { undo, seconds = undo ? 10 : 5, kind = "", acts = [] } = {}) {
   const left = el("span", { class: "left", "aria-hidden": "true" });
   const line = el("div", { class: `toast ${kind}` }, el("span", {}, text));
   const close = () => {
     clearInterval(timer);
     line.remove();
   };
+  for (const { label, act } of acts) {
+    line.append(el("button", { type: "button", class: "btn sm", onclick: () => {
+      close();
+      act().catch(showProblem);
+    } }, label));
+  }
   if (undo) {
     const button = el("button", { type: "button", class: "btn sm", onclick: () => {
       close();
@@ -48,8 +55,13 @@ export function showProblem(problem) {
   if (problem?.name === "AbortError") return;
   if (problem?.code === undefined) throw problem;
   const text = problem.code === "offline" ? t("The server did not answer.") : problem.detail;
-  toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12 });
+  const allowed = (problem.remedies ?? []).filter((/** @type {any} */ remedy) => remedy.action === "allow_folder");
+  const acts = allowed.map((/** @type {any} */ remedy) => ({ label: remedy.label, act: () => allowFolder(remedy).then(() => toast(t("Allowed. Try again."))) }));
+  toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12, acts });
 }
+
+/** Lets the page open one more folder: the remedy of a path outside of them. @param {any} remedy */
+export const allowFolder = (remedy) => post("/api/v1/settings/roots/allow", { folder: remedy.folder });
 
 /**
  * Ask in place of a button.

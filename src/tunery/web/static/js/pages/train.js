@@ -5,7 +5,7 @@
  */
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
-import { busy, copy, showProblem, toast } from "../shell.js";
+import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
@@ -165,6 +165,7 @@ function drawNotes() {
     notes.push(note("warn", t("The rows of {dataset} have blanks", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
   if (planError) notes.push(note("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
+  for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(note("bad", wrong.message, wrong.remedies));
   for (const remark of planned?.remarks ?? []) notes.push(note(remark.kind, remark.text, remark.remedies));
   $("#notes").replaceChildren(...notes);
 }
@@ -184,6 +185,8 @@ function mend(remedy) {
     $$("#blanks input").find((input) => !input.value)?.focus();
   } else if (remedy.action === "download") {
     fetchModel(remedy.model);
+  } else if (remedy.action === "allow_folder") {
+    allowFolder(remedy).then(() => changed()).catch(showProblem);
   }
 }
 

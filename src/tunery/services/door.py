@@ -1,0 +1,138 @@
+"""The one door for what a client of the page or the API names: models, datasets, runs, folders.
+
+A name may be a path. What the page's server opens must then lie in the folders that a person
+allowed (``services.machine.roots``); a terminal is asked nothing. Every route and every field of
+a form comes through here; ``tests/web/test_door.py`` walks them all. What an allowed name leads to
+by itself, such as the base of a run that a terminal started, is not asked about again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunery.config import settings
+from tunery.data.catalog import BUILTIN
+from tunery.data.registered import registered
+from tunery.errors import RunError, TuneryError
+from tunery.i18n import t
+from tunery.runs.folder import NAME as RUN_NAME
+from tunery.services import machine
+from tunery.types import is_list, is_mapping
+
+ADDRESSES = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:", "upload:")
+"""Beginnings of what lies elsewhere, or was sent by the browser."""
+
+
+def path(given: str) -> Path:
+    """The real path of what somebody wrote, links resolved; it may not exist.
+
+    Raises:
+        TuneryError: It lies outside the allowed folders (``forbidden``), or is no path.
+    """
+    if not given.strip() or len(given) > 4096 or any(ord(c) < 32 for c in given):
+        raise TuneryError(t("That is no path."), code="bad_path")
+    return machine.inside_roots(Path(given))
+
+
+def place(given: str) -> str:
+    """The real path of what somebody wrote, as text; an empty one stays.
+
+    Raises:
+        TuneryError: See ``path``.
+    """
+    return str(path(given)) if given.strip() else ""
+
+
+def model(name: str) -> str:
+    """The name, if a client may use what it stands for.
+
+    Raises:
+        TuneryError: It is a path that leads elsewhere.
+    """
+    if _is_path(name.strip()):
+        path(name.strip())
+    return name
+
+
+def dataset(name: str) -> str:
+    """The name, if a client may read what it stands for; see ``model``."""
+    text = name.strip()
+    if text in BUILTIN or text in registered() or text.startswith(ADDRESSES):
+        return name
+    return model(name)
+
+
+def run(name: str) -> str:
+    """The name, if it can be a run's: a client names no run by its folder.
+
+    Raises:
+        RunError: It is none.
+    """
+    if not RUN_NAME.fullmatch(name):
+        raise RunError(
+            t("{name!r} is not the name of a run.", name=name[:80]),
+            fix=t("Use its name as the list of runs shows it."),
+            code="unknown",
+        )
+    return name
+
+
+def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
+    """Look through the settings of a form: every text that is a path must lead where it may.
+
+    Args:
+        values: Values by path of their setting.
+
+    Returns:
+        What may not be opened, by path of the setting.
+    """
+    found: dict[str, TuneryError] = {}
+    for setting_path, value in values.items():
+        for setting in settings.by_path().get(setting_path, ())[:1]:
+            if setting.whole_text or setting.is_dict or setting.choices:
+                continue
+            try:
+                for text in _texts(value):
+                    dataset(text.rpartition("*")[0] if _weighted(text) else text)
+            except TuneryError as error:
+                found[setting_path] = error
+    return found
+
+
+def section(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values of one section, such as ``data`` of a request, if all of their paths may be opened.
+
+    Raises:
+        TuneryError: One may not.
+    """
+    refused = config({f"{name}.{key}": value for key, value in values.items()})
+    for error in refused.values():
+        raise error
+    return values
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for line in value.splitlines() for part in (line, *line.split(","))]
+    if is_mapping(value):
+        return [text for each in value.values() for text in _texts(each)]
+    return [text for each in value for text in _texts(each)] if is_list(value) else []
+
+
+def _weighted(text: str) -> bool:
+    head, star, weight = text.rpartition("*")
+    return bool(head and star) and weight.replace(".", "", 1).isdigit()
+
+
+def _is_path(text: str) -> bool:
+    """Whether a loader could take it as a path; a relative one counts from the server's folder."""
+    if not text:
+        return False
+    if text.startswith(("/", "~", ".")) or ".." in text.split("/") or "\\" in text:
+        return True
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        return False
