@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
 from tests.waiting import until
-from tests.web.conftest import app, client, settings  # noqa: F401
+from tests.web.conftest import app, client, settings, tests_are_allowed  # noqa: F401
 
 from tunery.engines.base import EngineStatus, GenerateRequest
 from tunery.errors import EngineError

@@ -181,8 +181,8 @@ def test_the_command_becomes_the_server(home, monkeypatch):
     monkeypatch.delenv("TUNERY_API_KEY", raising=False)
     assert main(["serve", "a", "b=c", "--port", "9", "--api-key", "k1", "--api-key", "k2"]) == 0
     assert seen[:2] == ["a", "c"]
-    assert seen[2][1:] == ["-m", "tunery.server", "--host", "127.0.0.1", "--port", "9", "--",
-                           "a", "b=c"]  # fmt: skip
+    assert seen[2][1:] == ["-m", "tunery.server", "--host", "127.0.0.1", "--port", "9",
+                           "--unload-after-minutes", "0", "--", "a", "b=c"]  # fmt: skip
     assert os.environ.pop("TUNERY_API_KEY") == "k1,k2"
 
 

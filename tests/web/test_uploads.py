@@ -12,8 +12,9 @@ import pytest
 
 from tunery import env
 from tunery.errors import DataError, UnknownName
-from tunery.services import datasets
+from tunery.services import datasets, door
 from tunery.services.datasets import _archives, _uploads, listing
+from tunery.services.machine import _roots
 
 ROWS = b"".join(b'{"text": "row %d"}\n' % n for n in range(50))
 
@@ -245,6 +246,7 @@ def test_a_path_outside_the_roots_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "inside"))
+    monkeypatch.setattr(_roots, "USUAL", ())
     (tmp_path / "inside").mkdir()
     secret = tmp_path / "secret.jsonl"
     secret.write_bytes(ROWS)
@@ -255,6 +257,6 @@ def test_a_path_outside_the_roots_is_not_opened(
         tmp_path / "inside" / ".." / "secret.jsonl",
     ):
         with pytest.raises(Exception, match="outside"):
-            datasets.propose_columns(str(path))
+            datasets.propose_columns(door.dataset(str(path)))
     with pytest.raises(DataError, match="the whole path"):
         datasets.propose_columns("secret.jsonl")

@@ -183,9 +183,8 @@ function mend(remedy) {
     changed();
   } else if (remedy.action === "fill") {
     $$("#blanks input").find((input) => !input.value)?.focus();
-  } else if (remedy.action === "download") {
-    fetchModel(remedy.model);
-  } else if (remedy.action === "allow_folder") {
+  } else if (remedy.action === "download") fetchModel(remedy.model);
+  else if (remedy.action === "allow_folder") {
     allowFolder(remedy).then(() => changed()).catch(showProblem);
   }
 }
