@@ -17,7 +17,7 @@ from tunery.runs.folder import open_run
 def first(home: Path) -> str:
     """A run with settings that are no defaults; it is there before the server starts."""
     model = make_chat_model(home / "models" / "tiny")
-    data = tiny.chats(home / "chats.jsonl")
+    data = tiny.chats(home / "data" / "chats.jsonl")
     tiny.prepared("first", model, data, optim={"learning_rate": 0.0123}, adapter={"rank": 3})
     return "first"
 

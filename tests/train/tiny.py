@@ -194,6 +194,7 @@ def folder(path: Path) -> Path:
 
 def chats(path: Path, count: int = 24) -> Path:
     """Conversations as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as out:
         for i in range(count):
             told = [

@@ -41,8 +41,8 @@ const refresh = partsOf("/runs/-/parts", () => {
 });
 document.addEventListener("change", () => { ticked = list?.selected() ?? []; });
 subscribe("runs", "", (message) => {
-  if (message.kind !== "snapshot") refresh();
-  if (empty && message.kind === "changed") location.reload();
+  if (!empty) refresh(); // also at first: a run may have begun since the page was drawn
+  else if (message.kind === "changed" || message.items?.length) location.reload();
 });
 
 function compare() {
