@@ -41,7 +41,7 @@ class DataConfig(Section):
     By default it is found from the first rows."""
 
     columns: dict[str, str] = Field(default_factory=dict)
-    """Names of columns that differ from the format's own, as ours: theirs."""
+    """The columns to read, as ours: theirs; once one is named, no other is read."""
 
     catalog: Path | None = None
     """Folder with a LLaMA-Factory dataset_info.json whose names may be used in data.train."""
