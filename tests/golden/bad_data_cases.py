@@ -188,7 +188,7 @@ CASES = (
         "bigint.jsonl",
         b'{"instruction": "q", "output": "a", "id": 1e400}\n'
         b'{"instruction": "r", "output": "b", "id": 123456789012345678901234567890}\n',
-        (("E126", "warn", 1, "id"), ("N203", "note", None, None)),
+        (("E126", "warn", 1, "id"), ("W725", "warn", None, None)),
         words=("out of range",),
     ),
     Case(

@@ -48,9 +48,9 @@ def test_named_columns_leave_pictures_out_unless_the_text_speaks_of_them(tmp_pat
     row = {**ALPACA, "images": ["a.png"]}
     report = checked(tmp_path, [row], **named)
     assert report.ok
-    assert first(report, "N203") == "not used: images"
+    assert first(report, "W725") == "not used: images"
     report = checked(tmp_path, [row | {"instruction": "<image>what is this?"}], **named)
-    assert list(report.groups) == ["N203", "E600"]
+    assert list(report.groups) == ["E600"]
 
 
 def test_a_mark_of_a_picture_without_one_is_a_warning(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_label_of_two_values_is_a_judgement(tmp_path: Path, label: Any) -> Non
 
 def test_labels_of_more_classes_are_no_judgement(tmp_path: Path) -> None:
     report = checked(tmp_path, [ALPACA | {"label": i} for i in (0, 1, 0, 1, 4)])
-    assert (report.format, first(report, "N203")) == ("alpaca", "not used: label")
+    assert (report.format, first(report, "W725")) == ("alpaca", "not used: label")
 
 
 @pytest.mark.parametrize("tag", [{"label": False}, {"kto_tag": False}, {"kto_tag": 0}])
@@ -101,7 +101,7 @@ def test_an_answer_marked_bad_is_not_trained_as_a_good_one(
 def test_rejected_answers_make_a_pair(tmp_path: Path, row: dict[str, Any]) -> None:
     report = checked(tmp_path, [row])
     assert (report.format, report.bad) == ("preference", 0)
-    assert "N203" not in report.groups
+    assert "W725" not in report.groups
 
 
 def test_rejected_answers_that_a_chosen_format_does_not_read_are_a_warning(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from tunery.config.config import Config
 from tunery.config.data import DataConfig
+from tunery.config.frozen import with_types
 from tunery.data.catalog import find
 from tunery.data.examples import read
 from tunery.data.lint import CheckOptions, check
 from tunery.data.lint.report import Report
 from tunery.data.problems import Problem
+from tunery.services.datasets import show_row
 from tunery.types import Message
 
 QUESTION = Message("user", "q")
@@ -88,7 +91,7 @@ def test_columns_and_keys_of_messages_that_nothing_reads_are_listed(tmp_path: Pa
     turns = [TURNS[0], {**TURNS[1], "score": 3}]
     report = checked(written(tmp_path, [{"messages": turns, "id": 7, "source": "x"}]))
     assert report.ok
-    assert str(said(report, "N203").found) == "not used: id, source, messages[].score"
+    assert str(said(report, "W725").found) == "not used: id, source, messages[].score"
 
 
 def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
@@ -122,3 +125,38 @@ def test_the_advice_to_learn_chosen_answers_alone_reads_the_whole_question(tmp_p
     columns = {flag.removeprefix("--data.columns."): theirs for flag, theirs in pairs}
     example = read([name], DataConfig(format=words[0], columns=columns))[0]
     assert [m.content for m in example.messages] == ["s", "q\nmore", "a"]
+
+
+def test_what_only_late_rows_hold_is_named_too(tmp_path: Path) -> None:
+    plain = [{"instruction": f"q {i}", "output": f"a {i}"} for i in range(3000)]
+    plain[2900] |= {"note": "x", "loss_weight": "0"}
+    report = checked(written(tmp_path, plain))
+    assert str(said(report, "W725").found) == "not used: note"
+    assert str(said(report, "W718").found) == "not used: loss_weight; all rows count the same"
+    talks = [{"messages": [dict(turn) for turn in TURNS]} for _ in range(3000)]
+    talks[2900]["messages"][1]["mood"] = "sad"
+    report = checked(written(tmp_path, talks))
+    assert str(said(report, "W725").found) == "not used: messages[].mood"
+
+
+def test_columns_of_rows_that_cannot_be_used_are_not_named(tmp_path: Path) -> None:
+    good, bad = {"instruction": "q", "output": "a"}, {"instruction": "q", "outptu": "a"}
+    assert "W725" not in checked(written(tmp_path, [good, bad])).groups
+
+
+def test_so_many_columns_are_counted_where_they_are_not_named(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a"} | {f"column{i:03}": i for i in range(1, 61)}
+    found = str(said(checked(written(tmp_path, [row])), "W725").found)
+    named = found.removeprefix("not used: ").split(", ")
+    assert named[-1] == f"… (+{60 - len(named[:-1])})"
+    assert named[:2] == ["column001", "column002"]
+
+
+def test_check_preview_and_run_name_it(tmp_path: Path, demo_home: Path) -> None:
+    name = written(tmp_path, [{"instruction": "q", "output": "a", "topic": "x"}])
+    word = "not used: topic"
+    assert word in str(said(checked(name), "W725").found)
+    assert [str(w.found) for w in read([name], DataConfig()).warnings] == [word]
+    shown = show_row(name, Config.model_validate(with_types({"data": {"train": [name]}})))
+    assert any(word in notice for notice in shown.notices)
+    assert read([name], DataConfig(accept=["W725"])).warnings == []

@@ -104,6 +104,8 @@ def preview(
         print_json(summary) if json else _show_statistics(summary)
         return
     shown = datasets.show_row(name, config, row=row)
+    for notice in shown.notices:
+        print_warning(notice)
     if json:
         if shown.example.dropped:
             print_warning(_dropped(shown, config))
@@ -148,8 +150,6 @@ def _show_row(
     detail = t("{place} · template {template}", place=shown.place, template=shown.template)
     said = "".join(f"  {phrase.local()}" for phrase in example.said)
     out.print(Text.assemble((head, "bold"), (said, "cyan"), "  ", (detail, "dim")), soft_wrap=True)
-    for notice in shown.notices:
-        print_warning(notice)
     parts = len(example.rows)
     if parts > 1 and not example.sides:
         number = parts if part is None else part

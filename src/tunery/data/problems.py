@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
@@ -87,6 +87,11 @@ class Problem:
         return self.level or LEVELS[self.code[0]]
 
     @property
+    def sentence(self) -> str:
+        """All of it in one line, in the reader's language."""
+        return f"{self.code} {self.place}: {self.found.local()} {self.fix.local()}".strip()
+
+    @property
     def place(self) -> str:
         """``file:line:column``, as far as it is known."""
         parts = [visible(self.file)]
@@ -150,6 +155,20 @@ class FileProblem(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code, problem.file)
         self.problem = problem
+
+
+def enumerated(names: Iterable[str], limit: int = 80) -> str:
+    """Names with commas between; past ``limit`` characters only how many more there are."""
+    kept: list[str] = []
+    left = length = 0
+    for name in names:
+        length += len(name) + 2
+        if kept and (left or length - 2 > limit):
+            left += 1
+        else:
+            kept.append(name)
+    text = visible(", ".join(kept), limit)
+    return f"{text}, … (+{left})" if left else text
 
 
 def visible(text: str, limit: int | None = None) -> str:

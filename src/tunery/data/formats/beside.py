@@ -7,7 +7,7 @@ from typing import Any
 
 from tunery.data.formats.base import Format, Row, RowOptions
 from tunery.data.problems import RowProblem, say
-from tunery.types import Conversation, is_list, is_object
+from tunery.types import Conversation, Example, is_list, is_object
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 JUDGED = ("label", "kto_tag")
@@ -16,15 +16,19 @@ TELLING = frozenset({*MEDIA, *JUDGED, KWARGS})
 MARK = re.compile(r"<(?:image|video|audio)>")
 
 
-def refuse(row: Row, format: Format, options: RowOptions) -> None:
-    """Look at the columns of a row that the format does not read and that cannot be left out.
+def convert(format: Format, row: Row, options: RowOptions) -> Example:
+    """Make an example of a row, unless a column that the format does not read forbids it.
 
     Raises:
-        RowProblem: E600 pictures or sound, E422 an answer marked bad that would be trained as
-            good, E421 variables of a template.
+        RowProblem: The format's; and E600 pictures or sound, E422 an answer marked bad that would
+            be trained as good, E421 variables of a template.
     """
-    if TELLING.isdisjoint(row):
-        return
+    if not TELLING.isdisjoint(row):
+        _refuse(row, format, options)
+    return format.convert(row, options, None)
+
+
+def _refuse(row: Row, format: Format, options: RowOptions) -> None:
     read = {options.column(name) for name in format.known}
     for name in TELLING & row.keys():
         value: Any = row[name]

@@ -15,18 +15,21 @@ def detect(rows: Sequence[Row], options: RowOptions) -> str | None:
 
     The most frequent best format wins, so that one odd row at the top does not decide.
     """
+    rows = rows[:SAMPLE_ROWS]
+    winner = _most_votes(rows, options)
+    label = options.column("label")
+    if winner == "unpaired" and _are_classes([row.get(label) for row in rows]):
+        # Numbers such as 0 to 4 are classes; a 0 among them marks no bad answer.
+        return _most_votes([{k: row[k] for k in row if k != label} for row in rows], options)
+    return winner
+
+
+def _most_votes(rows: Sequence[Row], options: RowOptions) -> str | None:
     votes: dict[str, float] = {}
-    for row in rows[:SAMPLE_ROWS]:
+    for row in rows:
         name, score = best(row, options)
         if name is not None:
             votes[name] = votes.get(name, 0.0) + score
-    if "unpaired" in votes and _are_classes([row.get(options.column("label")) for row in rows]):
-        # Numbers such as 0 to 4 are classes; a 0 among them marks no bad answer.
-        votes = {}
-        for row in rows[:SAMPLE_ROWS]:
-            name, score = best({k: row[k] for k in row if k != options.column("label")}, options)
-            if name is not None:
-                votes[name] = votes.get(name, 0.0) + score
     return max(votes, key=lambda name: votes[name]) if votes else None
 
 

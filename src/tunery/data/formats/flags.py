@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunery.data.problems import RowProblem, say, show, visible
+from tunery.data.problems import RowProblem, enumerated, say, show, visible
 from tunery.types import Role, is_list, is_object
 
 PLAIN = ("train", "training", "weight")  # hold for any role
@@ -36,7 +36,7 @@ def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
             say(
                 "{place}: {flags} contradict each other",
                 place=where,
-                flags=visible(", ".join(said), 60),
+                flags=enumerated(said),
             ),
             say("Keep one of them."),
         )

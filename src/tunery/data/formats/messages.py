@@ -34,11 +34,8 @@ SPELLED_CALL = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 MESSAGE_KEYS = frozenset(
-    {
-        *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id"),
-        *("function_call", *FLAGS, *THOUGHTS),
-    }
-)
+    ("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call")
+).union(FLAGS, THOUGHTS)
 
 
 def by_turns(

@@ -18,6 +18,7 @@ from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Message, Pair, RowRef, is_list, is_object
 
 HUMAN = "\n\nHuman:"
+CHOSEN = ("preferred_output", "chosen_response", "messages", "conversations", "response")
 ASKS = ("prompt", "instruction", "input", "conversations", "messages")
 
 
@@ -34,9 +35,7 @@ class Preference(Columns):
     usual = MappingProxyType(
         {
             "prompt": ("query",),
-            "chosen": (
-                *("preferred_output", "chosen_response", "messages", "conversations", "response"),
-            ),
+            "chosen": CHOSEN,
             "rejected": ("non_preferred_output", "rejected_response", "rejected_messages"),
         }
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
-from tunery.data.formats.beside import TELLING, refuse
+from tunery.data.formats.beside import TELLING, convert
 from tunery.data.index import FileRows
 from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
@@ -18,6 +18,7 @@ from tunery.data.lint.report import Report
 from tunery.data.lint.rows import out_of_range, placed
 from tunery.data.lint.settle import Settled, settle
 from tunery.data.lint.tally import Tally
+from tunery.data.lint.unused import foreign_keys, unused
 from tunery.data.lint.view import View
 from tunery.data.problems import FileProblem, Problem, RowProblem
 from tunery.data.sources import open_file
@@ -60,6 +61,8 @@ class _Scanner:
         self.settled: Settled | None = None
         self.plain: Callable[[Any], bool] = bool
         self.tally = Tally(options)
+        self.columns: dict[str, None] = {}
+        self.keys: dict[str, None] = {}
         self.total = sum(size_of(path) for path in dataset.files)
         self.done = 0
 
@@ -78,6 +81,7 @@ class _Scanner:
                 self.report.broken_files += 1
             self.done += size_of(path)
         first = self.dataset.names[0] if self.dataset.names else self.dataset.name
+        self._unused(first)
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
@@ -101,6 +105,15 @@ class _Scanner:
                 self.options.progress(self.report.rows, self.done + inside, self.total)
         for note in source.notes:
             self._add(note)
+
+    def _unused(self, first: str) -> None:
+        """Name what no row was read for."""
+        settled = self.settled
+        if settled is None or settled.format is None or settled.hopeless:
+            return
+        columns, keys = list(self.columns), list(self.keys)
+        for problem in unused(columns, keys, settled.format, settled.options, first):
+            self._add(problem)
 
     def _settle(self, batch: Batch, source: FileSource) -> None:
         """Choose the format from the first rows of the dataset."""
@@ -127,12 +140,19 @@ class _Scanner:
             for i, fine in enumerate(good):
                 if not fine:
                     good[i] = self._row(view, i)
+        self._see_columns([row for row, fine in zip(batch.rows, good, strict=True) if fine])
         view.text = batch.block if batch.block is not None else texts.joined(batch.rows)
         if settled is not None:
             if texts.suspicious(view.text, escaped=view.escaped):
                 self._remarks(view, settled)
             self.report.duplicates += self.tally.see(view, settled)
         rows.extend(batch, good)
+
+    def _see_columns(self, rows: list[dict[str, Any]]) -> None:
+        """Note the columns of usable rows, in the order of the file."""
+        if not set[str]().union(*rows) <= self.columns.keys():
+            for row in rows:
+                self.columns.update(dict.fromkeys(map(str, row)))
 
     def _row(self, view: View, i: int) -> bool:
         """Judge one row the slow way; True where it is usable."""
@@ -145,11 +165,11 @@ class _Scanner:
         if isinstance(row, OutOfRange):
             self._add(out_of_range(view, i, row, settled))
         try:
-            refuse(row, settled.format, settled.options)
-            example = settled.format.convert(row, settled.options, None)
+            example = convert(settled.format, row, settled.options)
         except RowProblem as error:
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
+        self.keys.update(dict.fromkeys(foreign_keys(row, settled.used)))
         kind = row_kind(example)
         for finding in kind.findings(example):
             problem = view.problem(finding.code, i, finding.found, finding.fix)

@@ -12,10 +12,8 @@ from tunery.data.formats.base import UNREAD, read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint.options import CheckOptions
-from tunery.data.lint.unused import unused
-from tunery.data.problems import Problem, say, visible
+from tunery.data.problems import Problem, enumerated, say
 from tunery.data.sources.base import FileSource
-from tunery.data.sources.jsonlines import LineFile
 from tunery.types import is_object
 
 ASKED = ("instruction", "input", "prompt", "system", "tools")
@@ -57,8 +55,9 @@ def settle(
     """Choose the format and adapt the columns; problems say what does not fit."""
     sample = [row for row in rows if is_object(row)][:SAMPLE_ROWS]
     name = check.format or dataset.format
-    settled = Settled(None, options, source.name, escaped=source.columns is None)
-    settled.table = source.columns is not None and not isinstance(source, LineFile)
+    settled = Settled(
+        None, options, source.name, escaped=source.columns is None, table=source.is_table
+    )
     if name is None:
         name = detect(sample, options)
     if name is None:
@@ -89,9 +88,6 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
-    if not settled.hopeless:
-        remarks = unused(sample, settled.format, settled.options, source.name)
-        settled.problems += [each for each in remarks if each.code not in check.accept]
     return settled
 
 
@@ -104,7 +100,7 @@ def _is_pretraining(sample: Sequence[dict[str, Any]], options: RowOptions) -> bo
 
 def _columns(sample: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(str(key) for row in sample for key in row))
-    return visible(", ".join(names), 80)
+    return enumerated(names)
 
 
 def _no_format(

@@ -18,7 +18,7 @@ from tunery.data.problems import NOTHING, Problem, say
 DISTINCT_STEP = 1_000_000
 # What pandas, Excel, Python and SQL write into a table where there is no value.
 ABSENT = frozenset(
-    {*("NaN", "nan", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "Null", "<NA>", "#N/A")}
+    ["NaN", "nan", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "Null", "<NA>", "#N/A"]
 )
 LIGHT_ROWS = 500_000  # up to here a set of Python's own is quick enough
 

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from tunery.data.formats.base import Format, RowOptions
 from tunery.data.formats.messages import MESSAGE_KEYS
-from tunery.data.problems import Problem, say, visible
+from tunery.data.problems import Problem, enumerated, say, visible
 from tunery.types import is_list, is_object
 
 # Columns by which other tools decide what is trained: more than a note where nothing reads them.
 WEIGHTS = frozenset({"loss", "loss_scale", "loss_weight", "mask", "masked", "train", "weight"})
+MOST_CHARACTERS = 400
+CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
+"""What ``unused`` says."""
 SPEAKERS = ("role", "from")
 
 
 def unused(
-    sample: Sequence[dict[str, Any]], format: Format, options: RowOptions, file: str
-) -> list[Problem]:
-    """Name what the first rows hold and the format does not read, and what was named in vain."""
-    return list(_unused(sample, format, options, file))
-
-
-def _unused(
-    sample: Sequence[dict[str, Any]], format: Format, options: RowOptions, file: str
+    columns: Sequence[str], keys: Sequence[str], format: Format, options: RowOptions, file: str
 ) -> Iterator[Problem]:
-    # A row without what the format needs is a problem of its own, and says so.
-    needed = [options.column(name) for name in format.required]
-    sample = [row for row in sample if all(name in row for name in needed)]
+    """Name what rows hold and the format does not read, and what was named in vain.
+
+    Args:
+        columns: Every column of the usable rows.
+        keys: What ``foreign_keys`` found in them.
+        format: Of the rows.
+        options: How they are read.
+        file: For messages.
+    """
     read = {options.column(name) for name in format.known}
-    present = list(dict.fromkeys(str(key) for row in sample for key in row))
-    left = [name for name in present if name not in read]
+    left = [name for name in columns if name not in read]
     for ours in options.columns:
         if ours not in format.known:
             yield Problem(
@@ -48,7 +49,7 @@ def _unused(
         yield Problem(
             "W717",
             file,
-            say("not read: {columns}", columns=_listed(undeclared)),
+            say("not read: {columns}", columns=enumerated(undeclared)),
             say(
                 "Where columns are named, only these are read. If it is meant, name it too: "
                 "--data.columns.{column} {column}.",
@@ -60,7 +61,7 @@ def _unused(
         yield Problem(
             "W718",
             file,
-            say("not used: {columns}; all rows count the same", columns=_listed(weights)),
+            say("not used: {columns}; all rows count the same", columns=enumerated(weights)),
             say(
                 "Give each message its own weight, 0 or 1, and leave out rows that must not be "
                 "trained."
@@ -72,30 +73,26 @@ def _unused(
             "W720",
             file,
             say("not used: {columns}; the answers beside it are trained as good ones",
-                columns=_listed(rejected)),
+                columns=enumerated(rejected)),
             say("To learn from both: --data.format preference and --method.type dpo."),
         )  # fmt: skip
     named = {*undeclared, *weights, *rejected}
-    rest = [name for name in left if name not in named] + _keys(sample, read)
+    rest = [*(name for name in left if name not in named), *keys]
     if rest:
-        yield Problem("N203", file, say("not used: {columns}", columns=_listed(rest)))
+        yield Problem(
+            "W725",
+            file,
+            say("not used: {columns}", columns=enumerated(rest, MOST_CHARACTERS)),
+            say("If one is meant, name it with --data.columns; if not, --data.accept W725."),
+        )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return visible(", ".join(names), 80)
-
-
-def _keys(sample: Sequence[dict[str, Any]], read: set[str]) -> list[str]:
-    """Keys of messages that mean nothing here, as ``messages[].key``."""
-    found: dict[str, None] = {}
-    for row in sample:
-        for column in read & row.keys():
-            value: Any = row[column]
-            for item in value if is_list(value) else ():
-                if is_object(item) and not item.keys().isdisjoint(SPEAKERS):
-                    found.update((f"{column}[].{key}", None) for key in item if _foreign(key, item))
-    return list(found)
-
-
-def _foreign(key: str, message: dict[str, Any]) -> bool:
-    return key not in MESSAGE_KEYS and message[key] is not None
+def foreign_keys(row: dict[str, Any], columns: Collection[str]) -> Iterator[str]:
+    """Keys of a row's messages that mean nothing here, as ``column[].key``."""
+    for column in columns:
+        value: Any = row.get(column)
+        for item in value if is_list(value) else ():
+            if is_object(item) and not item.keys().isdisjoint(SPEAKERS):
+                for key in item.keys() - MESSAGE_KEYS:
+                    if item[key] is not None:
+                        yield f"{column}[].{key}"

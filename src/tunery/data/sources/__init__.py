@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunery.data.problems import FileProblem, Problem, say, visible
+from tunery.data.problems import FileProblem, Problem, enumerated, say, visible
 from tunery.data.sources.base import FileSource, ReadOptions
 from tunery.data.sources.columnar import ArrowFile, ParquetFile
 from tunery.data.sources.delimited import DelimitedFile
@@ -124,9 +124,7 @@ def _single_object(found: Probed, name: str) -> FileSource:
                     count=len(value[key]),
                 )
                 if len(lists) == 1
-                else say(
-                    "top level is an object with lists: {keys}", keys=visible(", ".join(lists), 80)
-                ),
+                else say("top level is an object with lists: {keys}", keys=enumerated(lists)),
                 say("Set --data.records_at {key}.", key=visible(key, 40)),
                 line=1,
             )

@@ -83,6 +83,11 @@ class FileSource(Protocol):
         ...
 
     @property
+    def is_table(self) -> bool:
+        """Whether rows are cells under columns, where a missing value may stand as a word."""
+        ...
+
+    @property
     def notes(self) -> tuple[Problem, ...]:
         """What was met while reading that is accepted and said."""
         ...

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tunery.data.problems import Problem, say, visible
+from tunery.data.problems import Problem, enumerated, say
 
 
 class Cells:
@@ -64,14 +64,17 @@ class Cells:
                 self._file,
                 say(
                     "keys without a value are taken as absent: {columns}",
-                    columns=self._listed(self._absent),
+                    columns=enumerated(self._absent),
                 ),
             )
         if self._decoded:
             yield Problem(
                 "N152",
                 self._file,
-                say("bytes are read as UTF-8 text: {columns}", columns=self._listed(self._decoded)),
+                say(
+                    "bytes are read as UTF-8 text: {columns}",
+                    columns=enumerated(self._decoded),
+                ),
             )
 
     def _value(self, value: Any, depth: int) -> Any:
@@ -102,7 +105,3 @@ class Cells:
             return value
         self._decoded[self._column] = None
         return text
-
-    @staticmethod
-    def _listed(columns: dict[str, None]) -> str:
-        return visible(", ".join(columns), 80)

@@ -38,6 +38,8 @@ def _pyarrow() -> Any:
 class ParquetFile:
     """A parquet file; a record's start is its row number."""
 
+    is_table = True
+
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
@@ -90,6 +92,8 @@ class ParquetFile:
 
 class ArrowFile:
     """An Arrow IPC file or stream, as `datasets` writes them; mapped, not loaded."""
+
+    is_table = True
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name

@@ -54,6 +54,7 @@ class DelimitedFile:
         header: Whether the first row names the columns; else they are called 1, 2, 3.
     """
 
+    is_table: bool = True
     notes: tuple[Problem, ...] = ()
 
     def __init__(

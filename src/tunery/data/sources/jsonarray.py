@@ -102,6 +102,7 @@ class ArrayFile:
     """
 
     columns: tuple[str, ...] | None = None
+    is_table: bool = False
     notes: tuple[Problem, ...] = ()
 
     def __init__(

@@ -33,6 +33,7 @@ class LineFile:
     """
 
     columns: tuple[str, ...] | None = None
+    is_table: bool = False
     notes: tuple[Problem, ...] = ()
 
     def __init__(self, name: str, path: Path, *, skip: int = 0, plain: bool = False) -> None:

@@ -15,7 +15,7 @@ from tunery.data.catalog import find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.base import read_columns
-from tunery.data.formats.beside import refuse
+from tunery.data.formats.beside import convert
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
@@ -131,8 +131,7 @@ def examples(
             found.append({"row": row["number"], "problem": row["problem"]})
             continue
         try:
-            refuse(row["values"], shape, options)
-            example = shape.convert(row["values"], options, None)
+            example = convert(shape, row["values"], options)
         except RowProblem as error:
             said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()
             found.append({"row": row["number"], "problem": said})

@@ -30,7 +30,7 @@ class ShownRow:
         rows: Rows of the dataset.
         place: File and record it came from.
         template: Name of the chat template.
-        notices: Sentences about how the template was chosen.
+        notices: Sentences about how the template was chosen, and what of the rows is not read.
     """
 
     example: ExamplePreview
@@ -64,6 +64,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     Raises:
         TuneryError: The dataset, the row or the model is not there, or the template rejects it.
     """
+    from tunery.data.lint.unused import CODES
     from tunery.data.preview import no_such_row, preview_example
 
     examples = _examples(name, config)
@@ -79,7 +80,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
         examples.ledger.read,
         f"{ref.file}:{ref.line or ref.record}",
         template.name,
-        template.notices,
+        (*template.notices, *(w.sentence for w in examples.warnings if w.code in CODES)),
     )
 
 

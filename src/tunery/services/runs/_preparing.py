@@ -116,7 +116,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     warnings = list(loaded.warnings)
     rows, held_out = read_rows(config)
     to.rows(rows.ledger.as_dict())
-    warnings += [_problem_text(problem) for problem in rows.warnings]
+    warnings += [problem.sentence for problem in rows.warnings]
     for text in warnings:
         to.warn(text)
     model = ensure_model(config, to.progress)
@@ -313,9 +313,3 @@ def _check_template(config: Config) -> None:
         from tunery.chat import builtin
 
         builtin.find(config.model.template)
-
-
-def _problem_text(problem: Any) -> str:
-    fix = problem.fix.local()
-    text = f"{problem.code} {problem.place}: {problem.found.local()}"
-    return f"{text} {fix}".strip()
