@@ -81,3 +81,55 @@ def test_idle_engines_give_way_and_busy_ones_do_not(
     asyncio.run(_engine_memory.make_room(base, running, name="tiny"))
     assert idle.closed
     assert not busy.closed
+
+
+def test_a_model_that_was_unloaded_is_loaded_again_with_a_word(
+    base: Path, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_engine_memory, "needed_bytes", lambda folder: 1)
+    running: dict[Path, _Idle] = {}
+
+    async def start(folder: Path, dtype: str) -> Any:
+        return running.setdefault(folder, _Idle(1))
+
+    async def now() -> Any:
+        return running
+
+    async def asked() -> list[str]:
+        pool, said = _engines.Pool(start, now), []
+        for unloads in (False, True, False):
+            await pool.ready(str(base))
+            said.append(caplog.text)
+            if unloads:
+                running.clear()
+        return said
+
+    first, second, third = asyncio.run(asked())
+    assert first == second == ""
+    assert "was unloaded while nobody asked it" in third
+
+
+@pytest.mark.parametrize(
+    ("idle_seconds", "given"),
+    [
+        (None, {"held": True, "idle_seconds": None}),
+        (60.0, {"held": True, "idle_seconds": 60.0}),
+    ],
+)
+def test_serve_says_how_long_its_engines_stay(
+    monkeypatch: pytest.MonkeyPatch, idle_seconds: float | None, given: dict[str, Any]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def start(folder: Path, dtype: str, **options: Any) -> Any:
+        seen.append(options)
+
+    monkeypatch.setattr("tunery.engines.process.start", start)
+    monkeypatch.setattr(_engines, "_starting", {})
+    _engines.use_pool(None)
+    try:
+        _engines.hold_engines(idle_seconds)
+        asyncio.run(_engines.engine_pool()._start(Path("/x"), "auto"))  # type: ignore[arg-type]
+    finally:
+        _engines.use_pool(None)
+    assert seen == [given]

@@ -25,8 +25,9 @@ from tunery.decode.worker import Worker
 from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
-from tunery.engines.process import ProcessEngine, engine_env, spawn, stop
+from tunery.engines.process import ProcessEngine, ended_error, engine_env, spawn, stop
 from tunery.errors import EngineError, TuneryError
+from tunery.workers.folder import write_json
 
 
 @pytest.fixture(scope="module")
@@ -315,3 +316,16 @@ def test_an_engine_that_is_kept_is_not_unloaded_for_want_of_requests(base, home)
 
     assert asyncio.run(alive_after(keep=True))
     assert not asyncio.run(alive_after(keep=False))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-signal.SIGKILL, "memory"), (-signal.SIGABRT, "A library of the engine stopped it")],
+)
+def test_what_ended_an_engine_is_a_sentence(tmp_path: Path, code: int, said: str) -> None:
+    folder = EngineFolder(tmp_path / "e")
+    folder.make()
+    write_json(folder.exit_file, {"code": int(code)})
+    error = ended_error(folder)
+    assert said in f"{error.message} {error.fix}"
+    assert str(folder.log_file) in f"{error.message} {error.fix}" or "memory" in said

@@ -87,6 +87,8 @@ def test_what_it_prints_works_as_it_stands(serve, home):
     key = (home / "serve.key").read_text().strip()
     assert f"API key   {key}" in lines
     assert (home / "serve.key").stat().st_mode & 0o777 == 0o600
+    health = httpx.get(f"http://127.0.0.1:{child.port}/health").json()
+    assert health == {"status": "ok", "unload_after_minutes": 0}
     status, out, err = child.end()
     assert status == 0
     assert out.split("\n")[:2] == ["unloaded my-run", "unloaded demo"]
@@ -96,12 +98,14 @@ def test_what_it_prints_works_as_it_stands(serve, home):
 
 
 def test_programs_get_one_line(serve):
-    child = serve("demo", "--json")
+    child = serve("demo", "--json", "--unload-after-minutes", "30")
     (line,) = child.lines("ready")
     told = json.loads(line)
     assert told["type"] == "ready"
     assert told["models"] == ["demo"]
     assert told["pid"] == child.process.pid
+    health = httpx.get(told["base_url"].removesuffix("/v1") + "/health").json()
+    assert health["unload_after_minutes"] == 30
     client = openai.OpenAI(base_url=told["base_url"], api_key=told["key"], max_retries=0)
     with client:
         assert [each.id for each in client.models.list()] == ["demo"]

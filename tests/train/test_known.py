@@ -27,7 +27,7 @@ PROMPTS = [[3, 4, 5], [6, 7]]
 def asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the model itself was asked."""
     seen: list[str] = []
-    inner: Any = evaluate.Decoder.answer
+    inner: Any = evaluate.decoder.Decoder.answer
 
     def answer(self: Any, *args: Any, **settings: Any) -> Any:
         seen.append("answers")
@@ -38,7 +38,7 @@ def asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return told(self, batch)
 
     told: Callable[..., Any] = Policy.logprobs
-    monkeypatch.setattr(evaluate.Decoder, "answer", answer)
+    monkeypatch.setattr(evaluate.decoder.Decoder, "answer", answer)
     monkeypatch.setattr(Policy, "logprobs", logprobs)
     return seen
 
@@ -80,8 +80,8 @@ def test_another_question_is_asked_itself(asked: list[str]) -> None:
     answers(known)
     answers(known, [[3, 4, 5], [6, 8]])
     answers(known, max_tokens=7)
-    answers(known.wearing(settings={"rank": 4}, seed=1))
-    answers(known.wearing(settings={"rank": 4}, seed=2))
+    answers(known.with_adapter(settings={"rank": 4}, seed=1))
+    answers(known.with_adapter(settings={"rank": 4}, seed=2))
     assert asked == ["answers"] * 5
     other = [*rows[:4], TokenRow(rows[4].input_ids, ~rows[4].loss_mask)]
     values = [nll(known, rows), nll(known, rows, capacity=200), nll(known, other)]
@@ -193,8 +193,11 @@ def test_the_ways_that_hold_are_found_out_once(home: Path, monkeypatch: pytest.M
     assert values[0] == values[1] == values[2]  # the packed attention is there too
 
 
-def test_other_code_is_another_value(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changed", ["_cpu", "_code"])
+def test_another_processor_or_other_code_is_another_value(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
     answers(Known(FACTS))
-    monkeypatch.setattr("tunery.train.measure.known._code", lambda: "changed")
+    monkeypatch.setattr(f"tunery.train.measure.known.{changed}", lambda: "changed")
     answers(Known(FACTS))
     assert asked == ["answers", "answers"]

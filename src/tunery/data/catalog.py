@@ -34,6 +34,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "feedback": ("unpaired", "Single answers marked good or bad, English and Chinese"),
 }
 CLOUD = ("s3://", "gs://", "gcs://")
+ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
+"""Beginnings of names that are no paths of this machine, whether or not they can be read."""
 
 
 def find(

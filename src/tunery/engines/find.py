@@ -9,7 +9,7 @@ from tunery.engines.base import Engine
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine
 from tunery.workers.entry import ENTRY
-from tunery.workers.spinning import Neighbours
+from tunery.workers.spinning import settle_by_load
 
 
 def running(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine | None:
@@ -24,6 +24,6 @@ def here(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine:
     Raises:
         ModelError: It cannot be loaded, or there is no such device.
     """
-    Neighbours().settle()
+    settle_by_load()
     module, _, name = ENTRY["engine_here"].partition(":")
     return getattr(importlib.import_module(module), name)(base, dtype=dtype, device=device)

@@ -129,6 +129,8 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
         )
     tensors = {**also_base, **ours}
     wrong = unlike_file(model, path, name)
+    if not wrong:
+        return []
     with safe_open(path, framework="pt") as opened:
         for key in wrong:
             value = opened.get_tensor(key)

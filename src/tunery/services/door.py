@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config import settings
-from tunery.data.catalog import BUILTIN
+from tunery.data.catalog import BUILTIN, ELSEWHERE
 from tunery.data.registered import registered
 from tunery.errors import RunError, TuneryError
 from tunery.i18n import t
@@ -21,8 +21,8 @@ from tunery.runs.folder import NAME as RUN_NAME
 from tunery.services import machine
 from tunery.types import is_list, is_mapping
 
-ADDRESSES = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:", "upload:")
-"""Beginnings of what lies elsewhere, or was sent by the browser."""
+CHARACTERS = 4096
+"""Most of a path or a name that may be one."""
 
 
 def path(given: str) -> Path:
@@ -31,7 +31,7 @@ def path(given: str) -> Path:
     Raises:
         TuneryError: It lies outside the allowed folders (``forbidden``), or is no path.
     """
-    if not given.strip() or len(given) > 4096 or any(ord(c) < 32 for c in given):
+    if not given.strip() or len(given) > CHARACTERS or any(ord(c) < 32 for c in given):
         raise TuneryError(t("That is no path."), code="bad_path")
     return machine.inside_roots(Path(given))
 
@@ -59,7 +59,7 @@ def model(name: str) -> str:
 def dataset(name: str) -> str:
     """The name, if a client may read what it stands for; see ``model``."""
     text = name.strip()
-    if text in BUILTIN or text in registered() or text.startswith(ADDRESSES):
+    if text in BUILTIN or text in registered() or text.startswith((*ELSEWHERE, "upload:")):
         return name
     return model(name)
 

@@ -111,8 +111,9 @@ def assemble(
     capacity = max(state.micro_batch_tokens, 1)
     known = None
     if base.known is not None and base.adapter_folder is None:
-        worn = config.adapter.model_dump(mode="json")
-        known = base.known.wearing(settings=worn, seed=config.train.seed)
+        known = base.known.with_adapter(
+            settings=config.adapter.model_dump(mode="json"), seed=config.train.seed
+        )
     measure = Measurements(context, policy, method, data, order, num_steps, capacity, known)
     job = Job(
         context, data, adapter, method, policy, rows, order, num_steps, optimizer, state, measure,

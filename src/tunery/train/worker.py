@@ -25,14 +25,13 @@ from tunery.runs.folder import RunFolder
 from tunery.runs.signals import Stopped, StopRequests
 from tunery.workers.local import already_running
 from tunery.workers.process import Control, Heartbeat, WorkerFile, try_lock
-from tunery.workers.spinning import Neighbours
+from tunery.workers.spinning import SLEEP, settle, settle_by_load
 
 LOCK_SECONDS = 10.0
 
 
 def main(argv: list[str]) -> int:
     """Run the worker; returns the exit status."""
-    neighbours = Neighbours()
     allow_drift = [argv[i + 1] for i, word in enumerate(argv) if word == "--allow-drift"]
     folder = RunFolder(Path(argv[0]).absolute())
     lock = _hold(folder)
@@ -40,7 +39,6 @@ def main(argv: list[str]) -> int:
     stop.install()
     try:
         with EventWriter(folder.events_file) as events, Heartbeat(WorkerFile(folder)):
-            neighbours.settle()
             return _told(folder, events, stop, allow_drift)
     finally:
         if lock is not None:
@@ -85,6 +83,7 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
         raise Stopped
     try:
         events.write("status", status="running", pid=os.getpid())
+        settle_by_load()  # now that the run before this one has ended
         if device == "cpu" and config.model.dtype != "fp32":
             ready.begin()
         # Only now: a queued run must not hold the memory of torch and a model.
@@ -102,6 +101,7 @@ def _device(wanted: str) -> str:
         return wanted
     if wanted == "auto" and not Path("/dev/nvidiactl").exists():
         return "cpu"
+    settle(SLEEP)  # the accelerator computes; torch is about to be loaded
     from tunery.models.load import pick_device
 
     return pick_device(wanted)

@@ -21,36 +21,37 @@ SPIN_SHORTLY = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "3000"}
 SPIN = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "30000"}
 """About 0.3 ms: for a process that has its cores to itself."""
 FREE_SHARE = 0.75
-SAMPLE_SECONDS = 0.08
+LOOKS_SECONDS = (0.08, 0.4)
+"""A second, longer look where the first sees somebody: it may be a program that is just ending."""
 
 
 def settle(waiting: Mapping[str, str]) -> None:
     """Have this process wait so, unless its environment says how; call it before torch is there."""
-    if not any(name in os.environ for name in SPIN):
+    if not _is_settled():
         os.environ.update(waiting)
 
 
-class Neighbours:
-    """What other programs leave of the processor, from now on."""
+def settle_by_load() -> None:
+    """Have this process spin where the machine is its own, and sleep where others compute."""
+    if not _is_settled():
+        settle(SPIN if any(map(leaves_cores_free, LOOKS_SECONDS)) else SLEEP)
 
-    def __init__(self) -> None:
-        self._clock, self._idle, self._mine = self._now()
 
-    def settle(self) -> None:
-        """Have this process spin where the machine is its own, and sleep where it is not."""
-        if not any(name in os.environ for name in SPIN):
-            settle(SPIN if self.leave_it_free() else SLEEP)
+def leaves_cores_free(seconds: float) -> bool:
+    """Look for so long whether most of the cores this process may use are idle."""
+    before = _now()
+    time.sleep(seconds)
+    clock, idle, mine = (after - first for after, first in zip(_now(), before, strict=True))
+    return idle + mine >= FREE_SHARE * _cores() * clock
 
-    def leave_it_free(self) -> bool:
-        """Whether most of the cores this process may use were idle, or used by itself."""
-        time.sleep(max(self._clock + SAMPLE_SECONDS - time.monotonic(), 0))
-        clock, idle, mine = self._now()
-        free = (idle - self._idle + mine - self._mine) / (clock - self._clock)
-        return free >= FREE_SHARE * _cores()
 
-    @staticmethod
-    def _now() -> tuple[float, float, float]:
-        return time.monotonic(), psutil.cpu_times().idle, time.process_time()
+def _is_settled() -> bool:
+    return any(name in os.environ for name in SPIN)
+
+
+def _now() -> tuple[float, float, float]:
+    """The clock, the idle time of all cores, and our own: in seconds."""
+    return time.monotonic(), psutil.cpu_times().idle, time.process_time()
 
 
 def _cores() -> int:

@@ -82,7 +82,7 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
         raise RowProblem(
             "E412",
             where,
-            say("{place}: tool_calls and function_call stand beside each other", place=where),
+            say("{place}: both tool_calls and function_call are given", place=where),
             say("Keep tool_calls, the newer form."),
         )
     quiet = bool(made or legacy) or role == "tool"

@@ -72,7 +72,7 @@ def unused(
         yield Problem(
             "W720",
             file,
-            say("not used: {columns}; the answers beside it are trained as good ones",
+            say("not used: {columns}; the other answers are trained as good ones",
                 columns=enumerated(rejected)),
             say("To learn from both: --data.format preference and --method.type dpo."),
         )  # fmt: skip

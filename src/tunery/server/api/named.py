@@ -13,8 +13,6 @@ from pydantic import AfterValidator, Field
 from tunery.services import door
 from tunery.types import is_list
 
-CHARACTERS = 4096
-
 
 def _chat_settings(values: dict[str, Any]) -> dict[str, Any]:
     columns = values.get("columns")
@@ -29,16 +27,16 @@ def _data_settings(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-ModelName = Annotated[str, Field(max_length=CHARACTERS), AfterValidator(door.model)]
+ModelName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.model)]
 """Whatever ``models resolve`` takes."""
 
-DatasetName = Annotated[str, Field(max_length=CHARACTERS), AfterValidator(door.dataset)]
+DatasetName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.dataset)]
 """Whatever ``data.train`` takes."""
 
 RunName = Annotated[str, AfterValidator(door.run)]
 """The name of a run, never its folder."""
 
-Place = Annotated[str, Field(max_length=CHARACTERS), AfterValidator(door.place)]
+Place = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.place)]
 """A file or a folder on this machine; empty where none is named."""
 
 ChatSettings = Annotated[dict[str, Any], AfterValidator(_chat_settings)]

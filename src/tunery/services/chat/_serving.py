@@ -160,7 +160,7 @@ def _described(model: str, name: str) -> Served:
 
 
 def _usable(name: str) -> str:
-    """The name with dashes where a character cannot stand in one."""
+    """The name with a dash for every character that a served name cannot have."""
     parts = (_OTHER.sub("-", part).lstrip(_SIGNS) for part in name.split("/"))
     return "/".join(part for part in parts if part)[:MOST_CHARACTERS].rstrip("/") or "model"
 

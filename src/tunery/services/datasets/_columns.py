@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import find
+from tunery.data.catalog import ELSEWHERE, find
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.base import read_columns
@@ -46,7 +46,7 @@ def source_path(source: str) -> str:
         if not upload.done:
             raise DataError(t("{name} has not come whole yet.", name=upload.name))
         return str(upload.files)
-    if source.startswith(("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")):
+    if source.startswith(ELSEWHERE):
         return source
     if not source:
         raise DataError(t("Nothing was named."), fix=t("Name a file or a folder on this machine."))

@@ -115,7 +115,7 @@ def _holds(root: Path, real: Path) -> bool:
 
 
 def _folder_to_allow(real: Path) -> Path | None:
-    """The nearest folder that is there; None where it is the disk or a secret of ours."""
+    """The nearest folder that exists; None for the disk, the home folder and our own."""
     if real.parent == env.home().resolve():
         return None
     folder = next((each for each in (real, *real.parents) if _is_folder(each)), Path("/"))

@@ -22,7 +22,6 @@ from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
 from tunery.data.rows import Rows
 from tunery.decode import decoder
-from tunery.decode.decoder import Decoder
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.train.measure.known import Known
@@ -121,7 +120,7 @@ def answer_ids(
     if found is not None:
         return [decoder.Answer(ids, ending) for ids, ending in found]
     with evaluating(model):
-        answers = Decoder(model).answer(
+        answers = decoder.Decoder(model).answer(
             prompts, stop_ids=stop_ids, max_tokens=max_tokens, on_answer=on_answer,
             should_stop=should_stop,
         )  # fmt: skip
@@ -200,7 +199,7 @@ def mean_nll(
     Returns:
         Nats per token; not a number where it was stopped before the first.
     """
-    question = {"nll": _digest(rows), "capacity": capacity}
+    question = {"nll": _digest(rows), "capacity": capacity} if known else {}
     found = known.recall(**question) if known else None
     if found is not None:
         return float(found)

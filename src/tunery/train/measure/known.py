@@ -1,4 +1,4 @@
-"""What an untouched base model answered and how well it foresaw, kept from one run to the next.
+"""What was measured of an untouched base model, kept from one run to the next.
 
 The second run with a model need not ask it again: the key holds all that decides the value to its
 last bit (weights, template, dtype, libraries, our own code, processor, threads, the question), so a
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import logging
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ class Known:
 
     Args:
         facts: What identifies the model and how it is computed; see ``build``.
-        folder: Where they are kept; a folder of this machine's cache.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
@@ -41,11 +41,11 @@ class Known:
             **facts,
             "versions": versions(),
             "code": _code(),
-            "processor": torch.backends.cpu.get_cpu_capability(),
+            "processor": _processor(),
             "threads": torch.get_num_threads(),
         }
 
-    def wearing(self, **adapter: Any) -> Known:
+    def with_adapter(self, **adapter: Any) -> Known:
         """The values of the same model with a new adapter on it."""
         return Known({**self._facts, "adapter": adapter})
 
@@ -68,6 +68,24 @@ class Known:
     def _file(self, question: Mapping[str, Any]) -> Path:
         about = json.dumps([self._facts, question], sort_keys=True)
         return env.cache_dir() / "known" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+
+
+def _processor() -> list[str]:
+    """What computes: sums come out otherwise on another kind of processor or accelerator."""
+    accelerators = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return [
+        _cpu(),
+        torch.backends.cpu.get_cpu_capability(),
+        *(torch.cuda.get_device_name(number) for number in accelerators),
+    ]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.machine())
 
 
 @functools.cache
