@@ -83,7 +83,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
             quarantine=context.folder.quarantine_file,
         )  # fmt: skip
         for problem in read.warnings:
-            context.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
+            context.warn(problem.code, problem.words, problem.count)
         general = _general_examples(config)
     with context.phase("tokenize"):
         tokenizer = load.load_tokenizer(_tokenizer_folder(base))

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         with EventWriter(folder.events_file) as events:
             print(json.dumps(try_out(folder, events, measure="--measure" in argv)))
     except TuneryError as error:
-        print(json.dumps(error.as_dict() | {"exit_status": error.exit_status}))
+        print(json.dumps(error.stored() | {"exit_status": error.exit_status}))
         return error.exit_status
     return 0
 
