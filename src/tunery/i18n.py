@@ -18,7 +18,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import resources
@@ -27,6 +27,7 @@ from typing import Any, cast
 LANGUAGES = ("en", "zh")
 _chosen: str | None = None
 _spoken: ContextVar[str | None] = ContextVar("tunery_language", default=None)
+_wording: ContextVar[Callable[[str], str] | None] = ContextVar("tunery_wording", default=None)
 
 
 def set_language(name: str | None) -> None:
@@ -43,6 +44,25 @@ def speaking(name: str) -> Generator[None]:
         yield
     finally:
         _spoken.reset(before)
+
+
+@contextlib.contextmanager
+def worded(by: Callable[[str], str] | None) -> Generator[None]:
+    """Say every sentence in other words for a while, in this thread or task and what it starts.
+
+    Args:
+        by: Takes a sentence in the language in force, its places not yet filled in.
+    """
+    before = _wording.set(by)
+    try:
+        yield
+    finally:
+        _wording.reset(before)
+
+
+def is_worded() -> bool:
+    """Whether sentences are said in the words of a page, and not of a terminal."""
+    return _wording.get() is not None
 
 
 def language() -> str:
@@ -120,7 +140,8 @@ def t(text: str, /, **values: Any) -> str:
         text: The English sentence, a literal, so that the contract test can find it.
         values: What to fill in.
     """
-    return Sentence(translated(text, **values), Phrase(text, values))
+    phrase = Phrase(text, values)
+    return Sentence(phrase.local(), phrase)
 
 
 def joined(*sentences: str | Phrase) -> Sentence:
@@ -141,6 +162,10 @@ def say(template: str, /, **values: Any) -> Phrase:
 def translated(english: str, /, **values: Any) -> str:
     """Translate text that is no literal here, such as a command's docstring or a phrase."""
     text = _chinese().get(english, english) if language() == "zh" else english
+    wording = _wording.get()
+    if wording is not None:
+        with worded(None):
+            text = wording(text)
     return text.format(**values) if values else text
 
 

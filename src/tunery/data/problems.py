@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from tunery.i18n import Phrase, Sentence, joined, say
+from tunery.i18n import Phrase, Sentence, joined, say, t
 
 Level = Literal["stop", "warn", "note"]
 LEVELS: dict[str, Level] = {"E": "stop", "W": "warn", "N": "note"}
@@ -65,7 +65,7 @@ class Problem:
     @property
     def sentence(self) -> str:
         """All of it in one line, in the reader's language."""
-        return f"{self.code} {self.place}: {self.found.local()} {self.fix.local()}".strip()
+        return coded(self.code, joined(say("{place}:", place=self.place), self.words))
 
     @property
     def words(self) -> Sentence:
@@ -136,6 +136,11 @@ class FileProblem(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code, problem.file)
         self.problem = problem
+
+
+def coded(code: str, text: str) -> str:
+    """A sentence with its code before it; the page leaves the code away."""
+    return t("{code} {text}", code=code, text=text)
 
 
 def enumerated(names: Iterable[str], limit: int = 80) -> str:
