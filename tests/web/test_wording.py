@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from starlette.testclient import TestClient
+from tests.web.test_runs_api import write_run
 
 from tunery import i18n
 from tunery.data.problems import Problem, coded, say
 from tunery.errors import DataError, TuneryError
 from tunery.i18n import t
+from tunery.runs.events import EventWriter
 from tunery.services import settings
 
 
@@ -65,6 +68,22 @@ def test_an_errors_buttons_are_the_same_in_every_language_and_place(language: st
 def test_a_word_after_a_setting_is_no_value():
     fix = t("Leave model.template out to use the model's own, or choose alpaca.")
     assert "remedies" not in settings.with_remedies(TuneryError("x", fix=fix)).fields
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", "disk full"), ("zh", "磁盘已满")])
+def test_a_failed_run_is_told_in_the_readers_language_in_the_words_of_the_page(
+    client: TestClient, language: str, told: str
+) -> None:
+    folder = write_run("bad", status="")
+    with i18n.speaking("en" if language == "zh" else "zh"), EventWriter(folder.events_file) as log:
+        fix = t("Keep all, or set --data.deduplicate true.")
+        log.write("status", status="failed", reason=t("disk full"), fix=fix)
+    client.cookies.set("tunery_lang", language)
+    page = client.get("/runs/bad").text
+    assert told in page
+    assert "data.deduplicate true" not in page
+    run = client.get("/api/v1/runs/bad").json()
+    assert run["reason"] == told
 
 
 def test_plain_text_has_buttons_too():

@@ -125,10 +125,8 @@ def _calls(scope: ast.AST) -> Iterator[tuple[list[str], list[Said]]]:
         spoken = [(k, s) for k, part in parts if k != "code" and (s := _sentences(part, given))]
         fixes = [s for k, s in spoken if k == "fix"] or [s for _, s in spoken[1:2]]
         founds = next((s for k, s in spoken if k != "fix"), [])
-        yield (
-            names,
-            [Said(each, tuple(dict.fromkeys(chain.from_iterable(fixes)))) for each in founds],
-        )
+        mended = tuple(dict.fromkeys(chain.from_iterable(fixes)))
+        yield names, [Said(each, mended) for each in founds]
 
 
 def _codes(part: ast.expr, given: dict[str, list[ast.expr]], *, word: bool) -> Iterator[str]:
