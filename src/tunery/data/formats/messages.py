@@ -33,9 +33,21 @@ SPELLED_CALL = re.compile(
     r"|<｜tool|^[ \t]*Action:|^[ \t]*[\[{].{0,200}?\"name\"[ \t]*:|^[ \t]*\[\w[\w.]{0,80}\(",
     re.MULTILINE | re.DOTALL,
 )
-MESSAGE_KEYS = frozenset(
-    ("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call")
-).union(FLAGS, THOUGHTS)
+_EVERYONES = frozenset(("role", "content", "name", *FLAGS))
+_OF_ROLE: dict[Role, frozenset[str]] = {
+    "assistant": _EVERYONES.union(("tool_calls", "function_call"), THOUGHTS),
+    "tool": _EVERYONES | {"tool_call_id"},
+}
+
+
+def keys_of(message: dict[str, Any], options: RowOptions) -> frozenset[str]:
+    """The keys of one message or turn that are read, by how it is written and who speaks."""
+    tags = (options.tags.get("role_tag", "from"), options.tags.get("content_tag", "value"))
+    if tags[0] in message and tags[1] in message:
+        return frozenset((*tags, *FLAGS))
+    spoken = message.get("role")
+    ours = options.role_map.get(spoken, spoken) if isinstance(spoken, str) else ""
+    return _OF_ROLE.get(ROLES.get(ours, "user"), _EVERYONES)
 
 
 def by_turns(
