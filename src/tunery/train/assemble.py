@@ -74,6 +74,8 @@ def assemble(
     adapter: Adapter = config.adapter.make()
     seed_step(config.train.seed, 0)
     dtype = next(base.model.parameters()).dtype
+    for remark in adapter.remarks(base.model):
+        context.warn("adapter", remark)
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
