@@ -13,6 +13,7 @@ from tests.train.miniatures import miniature
 from tunery.adapters.linear import experts, linear_layers
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
+from tunery.kernels import lora
 
 IDS = torch.randint(3, 299, (1, 12), generator=torch.Generator().manual_seed(0))
 LEFT_OUT = {
@@ -46,6 +47,24 @@ def test_what_cannot_carry_an_adapter_is_left_out_and_named(kind: str) -> None:
     wrapped = {n.split(".lora_A")[0] for n, _ in found.named_modules() if n.endswith("lora_A")}
     assert {name.removeprefix("base_model.model.") for name in wrapped} == set(able)
     assert not wrapped & set(unable)
+
+
+@pytest.mark.parametrize("kind", ["llama4_text", "roc_bert"])
+def test_a_model_may_add_to_the_result_in_place(kind: str) -> None:
+    """As these do; the fast layers give what PEFT's own give."""
+    grads: list[list[torch.Tensor]] = []
+    for fast in (True, False):
+        found: Any = LoraConfig().make().attach(miniature(kind), adapter=None, base_name="base")
+        found.train()
+        (lora.install if fast else lora.uninstall)(found)
+        for name, param in found.named_parameters():
+            if "lora_B" in name:
+                param.data.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        torch.manual_seed(0)
+        found(input_ids=IDS, labels=IDS, use_cache=False).loss.backward()
+        grads.append([p.grad for p in found.parameters() if p.grad is not None])
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_plain_model_keeps_all_linear_and_says_nothing() -> None:

@@ -99,41 +99,42 @@ def lora_linear(
     Returns:
         Shape ``[..., O]``, in the dtype of ``x``. Differentiable in x, dropped, A and B.
     """
-    return _LoraLinear.apply(  # pyright: ignore[reportReturnType]
-        x, dropped, weight_OI, bias_O, a_RI, b_OR, scale
-    )
+    x_NI = x.reshape(-1, x.shape[-1])
+    seen_NI = None if dropped is None else dropped.reshape(x_NI.shape)
+    out: Any = _LoraLinear.apply(x_NI, seen_NI, weight_OI, bias_O, a_RI, b_OR, scale)
+    # Shaped out here: a model may add to it in place, which a function's own view forbids.
+    return out.view(*x.shape[:-1], -1)
 
 
 class _LoraLinear(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
-        dropped: Tensor | None,
+        x_NI: Tensor,
+        dropped_NI: Tensor | None,
         weight_OI: Tensor,
         bias_O: Tensor | None,
         a_RI: Tensor,
         b_OR: Tensor,
         scale: float,
     ) -> Tensor:
-        x_NI = x.reshape(-1, x.shape[-1])
-        seen_NI = x_NI if dropped is None else dropped.reshape(x_NI.shape)
-        low_RI = a_RI.to(x.dtype)
-        low_OR = b_OR.mul(scale).to(x.dtype)
+        seen_NI = x_NI if dropped_NI is None else dropped_NI
+        low_RI = a_RI.to(x_NI.dtype)
+        low_OR = b_OR.mul(scale).to(x_NI.dtype)
         out_NO = nn.functional.linear(x_NI, weight_OI, bias_O)
         down_NR = seen_NI @ low_RI.t()
         out_NO.addmm_(down_NR, low_OR.t())
         ctx.save_for_backward(seen_NI, down_NR, weight_OI, low_RI, low_OR)
-        ctx.shape, ctx.scale, ctx.dropped = x.shape, scale, dropped is not None
+        ctx.scale, ctx.dropped = scale, dropped_NI is not None
         ctx.dtypes = (a_RI.dtype, b_OR.dtype)
-        return out_NO.view(*x.shape[:-1], -1)
+        return out_NO
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         seen_NI, down_NR, weight_OI, low_RI, low_OR = ctx.saved_tensors
-        grad_NO = grad_outputs[0].reshape(-1, weight_OI.shape[0])
+        grad_NO = grad_outputs[0]
         needs_x, needs_dropped, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
-        grad_x = grad_dropped = grad_a = grad_b = None
+        grad_NI = grad_dropped = grad_a = grad_b = None
         back_NR = grad_NO @ low_OR
         if needs_a:
             grad_a = (back_NR.t() @ seen_NI).to(ctx.dtypes[0])
@@ -144,7 +145,6 @@ class _LoraLinear(torch.autograd.Function):
             grad_NI = grad_NO @ weight_OI
             if not ctx.dropped:
                 grad_NI.addmm_(back_NR, low_RI)
-            grad_x = grad_NI.view(ctx.shape)
         if needs_dropped:
-            grad_dropped = (back_NR @ low_RI).view(ctx.shape)
-        return grad_x, grad_dropped, None, None, grad_a, grad_b, None
+            grad_dropped = back_NR @ low_RI
+        return grad_NI, grad_dropped, None, None, grad_a, grad_b, None
