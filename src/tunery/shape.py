@@ -8,11 +8,9 @@ count is passed in as ``total_parameters``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
-
-from tunery.types import is_list, is_mapping
+from typing import Any, cast
 
 NAMES: dict[str, tuple[str, ...]] = {
     "hidden_size": ("d_model", "n_embd", "emb_dim", "embedding_size", "hidden_dim"),
@@ -103,10 +101,13 @@ GUESSED_HIDDEN = 4096
 def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The config of the language model first, then the whole, then whatever else lies in it."""
     for name in ("text_config", "decoder"):
-        if is_mapping(config.get(name)):
-            yield dict(config[name])
+        yield from _objects([config.get(name)])
     yield config
-    yield from (dict(value) for value in config.values() if is_mapping(value))
+    yield from _objects(config.values())
+
+
+def _objects(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    yield from (cast("dict[str, Any]", value) for value in values if isinstance(value, dict))
 
 
 def _number(parts: list[dict[str, Any]], name: str) -> int:
@@ -120,8 +121,8 @@ def _number(parts: list[dict[str, Any]], name: str) -> int:
                 return int(value)
         if name == "num_hidden_layers":
             listed = next((part[each] for each in LISTED if part.get(each)), None)
-            if is_list(listed) or isinstance(listed, str):
-                return len(listed)
+            if isinstance(listed, list | str):
+                return len(cast("list[Any] | str", listed))
     return 0
 
 

@@ -12,6 +12,7 @@ from tests.train import tiny
 from tunery import faults
 from tunery.config.config import Config
 from tunery.errors import RunError
+from tunery.models.bases import fingerprint
 from tunery.runs.signals import StopRequests
 from tunery.train.state import drift
 
@@ -201,5 +202,5 @@ def test_another_model_has_another_hash(tmp_path: Path) -> None:
     other.model.layers[1].mlp.down_proj.weight.data += 1e-3
     other.save_pretrained(tmp_path / "b")
     tiny.model().save_pretrained(tmp_path / "c")
-    assert drift.model_hash(tmp_path / "a") == drift.model_hash(tmp_path / "c")
-    assert drift.model_hash(tmp_path / "a") != drift.model_hash(tmp_path / "b")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "c")
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")

@@ -303,7 +303,7 @@ class TestAdaptersAndRuns:
 
     def test_an_adapter_without_its_base_says_which(self, tmp_path: Path) -> None:
         error = refused(write_files(tmp_path / "a", adapter_files()))
-        assert "its base model is not usable: org/base: not on this machine" in error.message
+        assert "it was trained on org/base, which cannot be used here: org" in error.message
         assert error.fix == "Fetch it: tunery models pull org/base"
 
     def test_an_adapter_on_an_adapter_is_refused(self, tmp_path: Path) -> None:

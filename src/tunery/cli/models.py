@@ -141,6 +141,24 @@ def resolve(name: str, *, json: Json = False) -> None:
 
 
 @app.command
+def base(name: str, model: str, *, json: Json = False) -> None:
+    """Say where the base model of a run or an adapter is, when it was moved or replaced.
+
+    Args:
+        name: A run, or an adapter's folder.
+        model: The whole model that it belongs to: a hub id, a folder, demo.
+        json: Print JSON.
+    """
+    from tunery.models.rebase import name_base
+
+    found = name_base(name, model)
+    if json:
+        print_json(found.as_dict())
+        return
+    _say(_line(found))
+
+
+@app.command
 def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
     """Delete a model that was fetched or imported. A folder of your own is never deleted.
 

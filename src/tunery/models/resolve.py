@@ -11,7 +11,7 @@ from pathlib import Path
 from tunery import env
 from tunery.errors import ModelError, RunError
 from tunery.i18n import t
-from tunery.models import facts, files, hubcache, lookalike
+from tunery.models import bases, facts, files, hubcache, lookalike
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
@@ -43,7 +43,7 @@ def resolve(name: str) -> Resolved:
     if name == DEMO:
         return _demo()
     path = Path(name).expanduser()
-    if _says_path(name) or _is_model_like(path):
+    if says_path(name) or _is_model_like(path):
         return _path(name, path.absolute())
     run, _, step = name.partition("@")
     if run_folder.NAME.fullmatch(run) and run in run_folder.names():
@@ -56,7 +56,7 @@ def resolve(name: str) -> Resolved:
     raise lookalike.unknown(name)
 
 
-def _says_path(name: str) -> bool:
+def says_path(name: str) -> bool:
     """Whether the text can only be meant as a path."""
     return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or name.endswith(".gguf")
 
@@ -294,24 +294,35 @@ def _inside(checkpoint: Path) -> Path:
 
 def _trained(name: str, kind: Kind, path: Path, why: str, run: run_folder.RunFolder) -> Resolved:
     if (path / files.ADAPTER_CONFIG).is_file():
-        return _adapter(name, kind, path, why=why, fallback=str(run.card().get("model", "")))
+        model = str(run.card().get("model", ""))
+        return _adapter(name, kind, path, why=why, fallback=model, owner=run.path)
     return whole(name, kind, path, why=why)
 
 
 def _adapter(
-    name: str, kind: Kind, path: Path, *, why: str, revision: str = "", fallback: str = ""
+    name: str,
+    kind: Kind,
+    path: Path,
+    *,
+    why: str,
+    revision: str = "",
+    fallback: str = "",
+    owner: Path | None = None,
 ) -> Resolved:
-    """An adapter folder and the base model that its config names."""
+    """An adapter folder and the base model that its config or a person names."""
     weights = files.check_adapter(path)
     config = files.read_json(path / files.ADAPTER_CONFIG)
-    named = str(config.get("base_model_name_or_path") or fallback)
+    chosen = bases.named(owner or path)
+    named = chosen or str(config.get("base_model_name_or_path") or fallback)
     if not named:
         raise ModelError(
             t("{path}: adapter_config.json does not name its base model.", path=path),
-            fix=t("Write the base model's name into it as base_model_name_or_path."),
+            fix=t("Name it: tunery models base {name} MODEL", name=name),
             path=path,
         )
-    base = _base(path, named, str(config.get("revision") or ""), fallback)
+    revision_of_base = "" if chosen else str(config.get("revision") or "")
+    base = _base(name, path, named, revision_of_base, "" if chosen else fallback)
+    bases.check(owner or path, name, base.path)
     entries = files.read_safetensors_header(weights)
     return Resolved(
         name=name,
@@ -329,18 +340,28 @@ def _adapter(
     )
 
 
-def _base(adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
+def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
     hub = hubcache.parse(named)
     wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
     try:
         base = resolve(wanted)
     except ModelError as error:
         if fallback and fallback != named:
-            return _base(adapter, fallback, "", "")
+            return _base(name, adapter, fallback, "", "")
         fields = {key: error.fields[key] for key in ("remedy", "target") if key in error.fields}
         raise ModelError(
-            t("{path}: its base model is not usable: {why}", path=adapter, why=error.message),
-            fix=error.fix,
+            t(
+                "{path}: it was trained on {base}, which cannot be used here: {why}",
+                path=adapter,
+                base=named,
+                why=error.message,
+            ),
+            fix=error.fix
+            if fields
+            else t(
+                "If the base model is elsewhere, say where: tunery models base {name} MODEL",
+                name=name,
+            ),
             path=adapter,
             **fields,
         ) from error

@@ -25,7 +25,7 @@ from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
-from tunery.models import load
+from tunery.models import bases, load
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
 from tunery.train.assemble import Base, assemble
@@ -60,6 +60,7 @@ def build(context: RunContext) -> Job:
     if found is not None:
         now = drift.recorded(config, data.hash, facts)
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
+    bases.record(context.folder.path, base.model_folder)
     with context.phase("model"):
         check_adapter(config, base)
         model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
@@ -208,7 +209,7 @@ def _facts(
     return {
         "template_hash": template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
-        "model_hash": drift.model_hash(base.model_folder),
+        "model_hash": bases.fingerprint(base.model_folder),
         "revision": base.revision,
         "dtype": str(dtype).removeprefix("torch."),
         "device": context.device.partition(":")[0],

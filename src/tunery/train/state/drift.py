@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from tunery.config.config import Config
@@ -13,33 +12,11 @@ from tunery.config.frozen import completed
 from tunery.runs.drift import Difference, differences, refuse
 
 PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
-_SAMPLES, _SAMPLE_BYTES = 64, 65536
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide the numbers."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def model_hash(folder: Path) -> str:
-    """Identify a model's weights without reading all of them.
-
-    SHA-256 over config.json and, for each safetensors file, its size, its header and 64 samples
-    of 64 KiB spread evenly: another model, revision or fine-tune never has the same.
-    """
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as stream:
-            if file.suffix == ".json":
-                digest.update(stream.read())
-                continue
-            digest.update(stream.read(8 + _SAMPLE_BYTES))
-            for i in range(_SAMPLES):
-                stream.seek(size * i // _SAMPLES)
-                digest.update(stream.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

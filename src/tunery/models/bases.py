@@ -1,0 +1,126 @@
+"""Which base model an adapter belongs to: what it was trained on, and where a person says it is.
+
+A run keeps the fingerprint of its base in base.json. Whoever uses its adapter compares it: weights
+of the same shape load without a word and answer something else. ``name`` records another place, or
+that other weights are meant, in TUNERY_HOME/bases.json.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.types import is_mapping
+
+_SAMPLES, _SAMPLE_BYTES = 64, 65536
+
+
+def fingerprint(folder: Path) -> str:
+    """Identify a model's weights without reading all of them.
+
+    SHA-256 over config.json and, for each safetensors file, its size, its header and 64 samples
+    of 64 KiB spread evenly: another model, revision or fine-tune never has the same. It is kept
+    for as long as no file has another size or time.
+    """
+    found = sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")])
+    stamps = [(file, file.stat()) for file in found]
+    return _fingerprint(tuple((str(f), s.st_size, s.st_mtime_ns, s.st_ino) for f, s in stamps))
+
+
+@functools.lru_cache(maxsize=256)
+def _fingerprint(stamps: tuple[tuple[str, int, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, size, _, _ in stamps:
+        file = Path(path)
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            if file.suffix == ".json":
+                digest.update(stream.read())
+                continue
+            digest.update(stream.read(8 + _SAMPLE_BYTES))
+            for i in range(_SAMPLES):
+                stream.seek(size * i // _SAMPLES)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def record(run: Path, base: Path) -> None:
+    """Keep in a run's folder what its base is."""
+    kept = {"path": str(base), "fingerprint": fingerprint(base)}
+    _write(run / "base.json", json.dumps(kept, ensure_ascii=False))
+
+
+def named(owner: Path) -> str:
+    """The base that a person named for a run's or an adapter's folder; empty where none did."""
+    return str(_entry(owner).get("base") or "")
+
+
+def name(owner: Path, base: str, folder: Path) -> None:
+    """Record the base of a run's or an adapter's folder.
+
+    Args:
+        owner: The folder.
+        base: The name of the base model, as the user wrote it, a path made absolute.
+        folder: What that name stands for now.
+    """
+    entries = _read(_file())
+    entries[str(owner.resolve())] = {"base": base, "fingerprint": fingerprint(folder)}
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    _write(_file(), json.dumps(entries, ensure_ascii=False, indent=1))
+
+
+def check(owner: Path, shown: str, base: Path) -> None:
+    """Compare a base with what the adapter was trained on, where that is known.
+
+    Args:
+        owner: The run's or the adapter's folder.
+        shown: The name that the user gave.
+        base: The folder of the base model.
+
+    Raises:
+        ModelError: Its weights are others.
+    """
+    wanted = (_entry(owner) or _read(owner / "base.json")).get("fingerprint")
+    if not wanted or wanted == fingerprint(base):
+        return
+    raise ModelError(
+        t("{name}: its base model {base} has other weights than it was trained on.",
+          name=shown, base=base),
+        fix=t("Put the weights back, or name the folder that has them: tunery models base {name} "
+              "FOLDER. Naming {base} itself means that these weights are wanted.",
+              name=shown, base=base),
+        code="other_base",
+        path=base,
+    )  # fmt: skip
+
+
+def _entry(owner: Path) -> dict[str, Any]:
+    found = _read(_file()).get(str(owner.resolve()))
+    return dict(found) if is_mapping(found) else {}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON object; one that is missing or broken is empty."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(value) if is_mapping(value) else {}
+
+
+def _write(file: Path, text: str) -> None:
+    """Write whole or not at all."""
+    staged = file.with_name(f".{file.name}-{os.getpid()}")
+    staged.write_text(text + "\n", encoding="utf-8")
+    staged.replace(file)
+
+
+def _file() -> Path:
+    return env.home() / "bases.json"

@@ -1,0 +1,46 @@
+"""Naming the base model of an adapter, when it was moved or its weights were replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunery import env
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import bases, files
+from tunery.models.resolve import resolve, says_path
+from tunery.models.resolved import Resolved
+from tunery.runs import folder as run_folder
+
+
+def name_base(name: str, base: str) -> Resolved:
+    """Record which base model a run's or an adapter's weights belong to, wherever it lies now.
+
+    Args:
+        name: A run, or an adapter's folder.
+        base: Any name of a whole model on this machine.
+
+    Returns:
+        What ``name`` stands for from now on.
+
+    Raises:
+        ModelError: There is no such adapter, or the base is none.
+    """
+    path = Path(name).expanduser()
+    if not says_path(name) and name in run_folder.names():
+        path = env.runs_dir() / name
+    elif not (path / files.ADAPTER_CONFIG).is_file():
+        raise ModelError(
+            t("{name}: neither a run nor an adapter's folder.", name=name),
+            fix=t("Name a run (tunery runs list) or a folder with adapter_config.json."),
+        )
+    found = resolve(base)
+    if found.base is not None:
+        raise ModelError(
+            t("{name}: that is an adapter itself; its base would be {base}.", name=base,
+              base=found.base.name),
+            fix=t("Name the whole model."),
+        )  # fmt: skip
+    is_path = says_path(base) or found.kind in ("folder", "snapshot")
+    bases.name(path, str(found.path) if is_path else base, found.path)
+    return resolve(name)
