@@ -33,7 +33,7 @@ class DataConfig(Section):
     train: list[str] = Field(default_factory=list)
     """Datasets to train on: catalog names, files, folders, hf:owner/name.
 
-    NAME*2 takes every row twice an epoch."""
+    FOLDER:validation names another split than train. NAME*2 takes every row twice an epoch."""
 
     format: str | None = None
     """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion, preference, unpaired).

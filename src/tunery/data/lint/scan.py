@@ -69,7 +69,7 @@ class _Scanner:
     def run(self) -> Scan:
         """Read every file."""
         for problem in self.dataset.problems:
-            self.report.add(problem)
+            self._add(problem)
         if any(problem.severity == "stop" for problem in self.dataset.problems):
             return self.result
         for path, name in zip(self.dataset.files, self.dataset.names, strict=True):
