@@ -8,6 +8,7 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, enumerated, say, visible
 from tunery.data.sources.base import FileSource, ReadOptions
+from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.columnar import ArrowFile, ParquetFile
 from tunery.data.sources.delimited import DelimitedFile
 from tunery.data.sources.jsonarray import ArrayFile
@@ -79,13 +80,11 @@ def _single_object(found: Probed, name: str) -> FileSource:
     try:
         value: Any = json.loads(data)
     except UnicodeDecodeError as error:
-        from tunery.data.sources.jsonlines import not_utf8
-
         line = data[: error.start].count(b"\n") + 1
         start = data.rfind(b"\n", 0, error.start) + 1
         piece = data[start : error.start + 40].split(b"\n")[0]
         raise FileProblem(
-            not_utf8(name, piece, error.start - start, line=line, record=None)
+            not_utf8(name, found.path, piece, error.start - start, line=line, record=None)
         ) from error
     except (ValueError, RecursionError):
         text = data.decode("utf-8")

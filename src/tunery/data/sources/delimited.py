@@ -10,7 +10,7 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.sources.base import MAX_RECORD_BYTES, Bad, Batch
-from tunery.data.sources.jsonlines import not_utf8
+from tunery.data.sources.charset import not_utf8
 
 BATCH_ROWS = 4_000
 
@@ -20,6 +20,7 @@ class _Reader:
 
     def __init__(self, name: str, path: Path, skip: int) -> None:
         self.name = name
+        self.path = path
         self.file = path.open("rb")
         self.file.seek(skip)
         self.byte = skip
@@ -37,7 +38,9 @@ class _Reader:
         try:
             self.last = piece.decode("utf-8")
         except UnicodeDecodeError as error:
-            problem = not_utf8(self.name, piece, error.start, line=self.line, record=None)
+            problem = not_utf8(
+                self.name, self.path, piece, error.start, line=self.line, record=None
+            )
             raise FileProblem(problem) from error
         self.byte += len(piece)
         return self.last

@@ -12,8 +12,9 @@ from typing import Any
 from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.problems import show as show_value
 from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.decode import Decoder
-from tunery.data.sources.jsonlines import OutOfRange, not_utf8, shortened
+from tunery.data.sources.jsonlines import OutOfRange, shortened
 from tunery.data.sources.syntax import syntax_problem
 from tunery.types import is_object
 
@@ -26,6 +27,7 @@ class Window:
 
     def __init__(self, name: str, path: Path, skip: int) -> None:
         self.name = name
+        self.path = path
         self._file = path.open("rb")
         self._file.seek(skip)
         self.text = ""
@@ -88,7 +90,7 @@ class Window:
         start = data.rfind(b"\n", 0, at) + 1
         end = data.find(b"\n", at)
         piece = data[start : end if end > 0 else at + 40]
-        raise FileProblem(not_utf8(self.name, piece, at - start, line=line, record=None))
+        raise FileProblem(not_utf8(self.name, self.path, piece, at - start, line=line, record=None))
 
 
 class ArrayFile:

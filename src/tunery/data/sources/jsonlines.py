@@ -17,6 +17,7 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, show, visible
 from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.charset import guess, not_utf8
 from tunery.data.sources.decode import Decoder
 from tunery.data.sources.syntax import syntax_problem
 from tunery.types import is_object
@@ -245,7 +246,8 @@ class LineFile:
                 text = piece.decode("utf-8").removesuffix("\r")
                 row = {"text": text} if self.plain else self._parse([text], record, [number])[0]
             except UnicodeDecodeError as error:
-                text = piece.decode("latin-1")
+                likely = guess(self.path).encodings or ("latin-1",)
+                text = piece.decode(likely[0], errors="replace")
                 row = Bad(self._not_utf8(piece, error, record, number), text)
             rows.append(row)
             texts.append(text)
@@ -255,7 +257,7 @@ class LineFile:
         return Batch(record - len(rows), rows, starts, numbers, texts, None)
 
     def _not_utf8(self, piece: bytes, error: UnicodeDecodeError, record: int, line: int) -> Problem:
-        return not_utf8(self.name, piece, error.start, line=line, record=record)
+        return not_utf8(self.name, self.path, piece, error.start, line=line, record=record)
 
     def _too_long(self, record: int, line: int, offset: int, size: int) -> Batch:
         limit = MAX_RECORD_BYTES // 1024 // 1024
@@ -281,26 +283,6 @@ class OutOfRange(dict[str, Any]):
     def __init__(self, row: dict[str, Any], numbers: list[str]) -> None:
         super().__init__(row)
         self.numbers = numbers
-
-
-def not_utf8(name: str, piece: bytes, at: int, *, line: int | None, record: int | None) -> Problem:
-    """Make E112: a byte that is not UTF-8, and what Latin-1 makes of its word."""
-    word = piece[max(0, at - 20) : at + 20].decode("latin-1")
-    left, right = word[: min(20, at)].split()[-1:] or [""], word[min(20, at) :].split()[:1] or [""]
-    reads = "".join(c for c in left[0] + right[0] if c.isalnum() or c in "'-")
-    return Problem(
-        "E112",
-        name,
-        say(
-            "byte {at} (0x{byte}) is not UTF-8; read as Latin-1 it says {reads}",
-            at=at + 1,
-            byte=f"{piece[at]:02X}",
-            reads=visible(reads, 40),
-        ),
-        say("Save the file as UTF-8, or set --data.encoding latin-1."),
-        line=line,
-        record=record,
-    )
 
 
 def _skip_line(file: Any, size: int) -> tuple[int, bytes]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from tunery import env
 from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
+from tunery.data.sources.charset import not_as_said
 from tunery.env import human_bytes
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -356,12 +357,7 @@ def _transcoded(path: Path, name: str, encoding: str) -> Path:
                 out.write(block)
         staging.replace(target)
     except UnicodeError as error:
-        raise _stop(
-            name,
-            "E112",
-            say("not {encoding}: {why}", encoding=encoding, why=str(error)[-80:]),
-            say("Set --data.encoding to the encoding the file is in."),
-        ) from error
+        raise FileProblem(not_as_said(name, path, encoding, str(error)[-80:])) from error
     finally:
         staging.unlink(missing_ok=True)
     return target
