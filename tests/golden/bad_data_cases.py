@@ -588,7 +588,9 @@ CASES = (
         lambda path: _huge_line(path),
         (("E127", "stop", 1, None),),
         rows=2,
-        words=("40 MB", "16 MB"),
+        options={"max_record_mb": 16},
+        words=("40 MB", "16 MB", "--data.max_record_mb 41"),
+        cure={"max_record_mb": 41},
     ),
     Case(
         "X17",

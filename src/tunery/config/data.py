@@ -52,8 +52,19 @@ class DataConfig(Section):
     header: bool = True
     """Whether the first line of a csv or tsv file names the columns; else they are 1, 2, 3."""
 
+    delimiter: str | None = None
+    """What separates the cells of a csv or tsv file, such as ; or | or tab.
+
+    By default it is found from the first lines."""
+
     records_at: str | None = None
     """Key under which a JSON file keeps its list of rows, such as data or result.rows."""
+
+    max_record_mb: int = Field(default=64, ge=1, le=2_000)
+    """Largest record that is read, in MB, whatever the kind of its file."""
+
+    max_columns: int = Field(default=4_096, ge=1, le=1_000_000)
+    """Most columns that a csv, tsv, Parquet or Arrow file may have."""
 
     role_map: dict[str, str] = Field(default_factory=dict)
     """What a role in the rows means, as theirs: ours (system, user, assistant, tool)."""

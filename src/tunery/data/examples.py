@@ -329,6 +329,8 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "columns",
         "encoding",
         "header",
+        "delimiter",
+        "max_record_mb",
         "records_at",
         "role_map",
         "parse",

@@ -42,28 +42,34 @@ def open_file(
 def _source(found: Probed, name: str, options: ReadOptions) -> FileSource:
     match found.kind:
         case ".parquet":
-            return ParquetFile(name, found.path)
+            return ParquetFile(name, found.path, options)
         case ".arrow":
-            return ArrowFile(name, found.path)
+            return ArrowFile(name, found.path, options)
         case ".csv" | ".tsv":
             return DelimitedFile(
                 name,
                 found.path,
                 skip=found.skip,
-                delimiter="," if found.kind == ".csv" else "\t",
-                header=options.header,
+                usual="," if found.kind == ".csv" else "\t",
+                options=options,
             )
         case ".txt":
-            return LineFile(name, found.path, skip=found.skip, plain=True)
+            return LineFile(name, found.path, skip=found.skip, plain=True, options=options)
         case "array":
-            return ArrayFile(name, found.path, skip=found.skip, records_at=options.records_at)
+            return ArrayFile(
+                name,
+                found.path,
+                skip=found.skip,
+                records_at=options.records_at,
+                options=options,
+            )
         case "object":
-            return _single_object(found, name)
+            return _single_object(found, name, options)
         case _:
-            return LineFile(name, found.path, skip=found.skip)
+            return LineFile(name, found.path, skip=found.skip, options=options)
 
 
-def _single_object(found: Probed, name: str) -> FileSource:
+def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource:
     """A .json file that is one object: one row, or a list of rows under a key."""
     size = found.path.stat().st_size
     if size > MAX_OBJECT_BYTES:
@@ -138,4 +144,4 @@ def _single_object(found: Probed, name: str) -> FileSource:
                 line=1,
             )
         )
-    return LineFile(name, found.path, skip=found.skip)
+    return LineFile(name, found.path, skip=found.skip, options=options)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.problems import show as show_value
-from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.base import BLOCK_BYTES, Bad, Batch, ReadOptions, too_large
 from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.decode import Decoder
 from tunery.data.sources.jsonlines import OutOfRange, shortened
@@ -20,6 +20,8 @@ from tunery.types import is_object
 
 SPACE = re.compile(r"[ \t\r\n]*")
 BATCH_ROWS = 2_000
+
+DEFAULT = ReadOptions()
 
 
 class Window:
@@ -45,10 +47,13 @@ class Window:
         self._file.close()
 
     def more(self) -> bool:
-        """Read another block; False at the end of the file."""
+        """Read another block; False at the end of the file.
+
+        Blocks grow with what is waiting for its end, so that one value is not parsed too often.
+        """
         if self.ended:
             return False
-        read = self._file.read(BLOCK_BYTES)
+        read = self._file.read(max(BLOCK_BYTES, len(self.text) - self.at))
         if not read:
             self.ended = True
             if self._rest:
@@ -93,6 +98,10 @@ class Window:
         raise FileProblem(not_utf8(self.name, self.path, piece, at - start, line=line, record=None))
 
 
+class _TooLarge(Exception):
+    """A record has no end within the limit."""
+
+
 class ArrayFile:
     """A file that holds one array of records.
 
@@ -101,6 +110,7 @@ class ArrayFile:
         path: The file to read, in UTF-8.
         skip: Bytes of a byte-order mark.
         records_at: Dotted key of the array; None where the file is the array.
+        options: With the limit of a record's size.
     """
 
     columns: tuple[str, ...] | None = None
@@ -108,18 +118,30 @@ class ArrayFile:
     notes: tuple[Problem, ...] = ()
 
     def __init__(
-        self, name: str, path: Path, *, skip: int = 0, records_at: str | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        skip: int = 0,
+        records_at: str | None = None,
+        options: ReadOptions = DEFAULT,
     ) -> None:
         self.name = name
         self.path = path
         self.skip = skip
         self.records_at = records_at
+        self.options = options
         self._decoder = Decoder()
 
     def batches(self) -> Iterator[Batch]:
         """Read the records of the array."""
         with Window(self.name, self.path, self.skip) as window:
-            self._enter(window)
+            try:
+                self._enter(window)
+            except _TooLarge as error:
+                size = self.path.stat().st_size - window.byte
+                problem = too_large(self.name, size, self.options, line=window.line, record=None)
+                raise FileProblem(problem) from error
             record, batch = 1, self._empty(1)
             for start, line, value, text in self._records(window):
                 batch.rows.append(value)
@@ -208,6 +230,10 @@ class ArrayFile:
             start, line, column = window.byte, window.line, window.column
             try:
                 value, text = self._value(window)
+            except _TooLarge as error:
+                size = self.path.stat().st_size - start
+                problem = too_large(self.name, size, self.options, line=line, record=record)
+                raise FileProblem(problem) from error
             except (ValueError, StopIteration, RecursionError) as error:
                 raise FileProblem(self._broken(window, record, line, column)) from error
             yield start, line, self._judged(value, text, record, line), text
@@ -227,8 +253,8 @@ class ArrayFile:
                     window.advance(end)
                     return value, text
             except (ValueError, StopIteration):
-                if len(window.text) - window.at > MAX_RECORD_BYTES:
-                    raise
+                if len(window.text) - window.at > self.options.max_record_bytes:
+                    raise _TooLarge from None
                 if not window.more():
                     raise
                 continue

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, show, visible
-from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.base import BLOCK_BYTES, Bad, Batch, ReadOptions, too_large
 from tunery.data.sources.charset import guess, not_utf8
 from tunery.data.sources.decode import Decoder
 from tunery.data.sources.syntax import syntax_problem
 from tunery.types import is_object
+
+DEFAULT = ReadOptions()
 
 
 class LineFile:
@@ -31,17 +33,27 @@ class LineFile:
         path: The file to read, in UTF-8.
         skip: Bytes of a byte-order mark to pass over.
         plain: Each line is the text of a row (.txt) instead of JSON.
+        options: With the limit of a record's size.
     """
 
     columns: tuple[str, ...] | None = None
     is_table: bool = False
     notes: tuple[Problem, ...] = ()
 
-    def __init__(self, name: str, path: Path, *, skip: int = 0, plain: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        skip: int = 0,
+        plain: bool = False,
+        options: ReadOptions = DEFAULT,
+    ) -> None:
         self.name = name
         self.path = path
         self.skip = skip
         self.plain = plain
+        self.options = options
         if plain:
             self.columns = ("text",)
         self._decoder = Decoder()
@@ -85,26 +97,24 @@ class LineFile:
         """Give (offset, whole lines), or (offset, size) for a line over the limit."""
         with self.path.open("rb") as file:
             file.seek(self.skip)
-            offset, rest = self.skip, b""
-            while True:
-                read = file.read(BLOCK_BYTES)
-                if not read:
-                    break
+            offset, waiting, length = self.skip, [b""], 0
+            while read := file.read(BLOCK_BYTES):
                 end = read.rfind(b"\n") + 1
                 if end:
-                    block = rest + read[:end]
+                    block = b"".join((*waiting, read[:end]))
                     yield offset, block
                     offset += len(block)
-                    rest = read[end:]
+                    waiting, length = [read[end:]], len(read) - end
                     continue
-                rest += read
-                if len(rest) > MAX_RECORD_BYTES:
-                    size, tail = _skip_line(file, len(rest))
+                waiting.append(read)
+                length += len(read)
+                if length > self.options.max_record_bytes:
+                    size, tail = _skip_line(file, length)
                     yield offset, size
                     offset += size
-                    rest = tail
-            if rest:
-                yield offset, rest
+                    waiting, length = [tail], len(tail)
+            if length:
+                yield offset, b"".join(waiting)
 
     def _batch(self, block: bytes, offset: int, record: int, line: int) -> Batch:
         try:
@@ -260,20 +270,7 @@ class LineFile:
         return not_utf8(self.name, self.path, piece, error.start, line=line, record=record)
 
     def _too_long(self, record: int, line: int, offset: int, size: int) -> Batch:
-        limit = MAX_RECORD_BYTES // 1024 // 1024
-        problem = Problem(
-            "E127",
-            self.name,
-            say(
-                "line {line} is {size} MB (limit {limit} MB)",
-                line=line,
-                size=size // 1_000_000,
-                limit=limit,
-            ),
-            say("Write one record a line."),
-            line=line,
-            record=record,
-        )
+        problem = too_large(self.name, size, self.options, line=line, record=record)
         return Batch(record, [Bad(problem, "")], [offset], [line], [""], "")
 
 
