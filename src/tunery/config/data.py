@@ -69,8 +69,10 @@ class DataConfig(Section):
     role_map: dict[str, str] = Field(default_factory=dict)
     """What a role in the rows means, as theirs: ours (system, user, assistant, tool)."""
 
-    parse: dict[str, Literal["json"]] = Field(default_factory=dict)
-    """Columns that hold JSON written as text, such as messages: json."""
+    parse: dict[str, Literal["json", "python"]] = Field(default_factory=dict)
+    """Columns that hold a list or an object written as text, such as messages: json.
+
+    python reads what Python prints, as pandas writes it into a csv file."""
 
     coerce: dict[str, Literal["text", "json"]] = Field(default_factory=dict)
     """Columns whose numbers or objects become text: as people write them, or as one JSON value."""

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, parsed, text
+from tunery.data.formats.base import (
+    Columns,
+    Row,
+    RowOptions,
+    never,
+    optional_text,
+    text,
+    with_usual,
+)
 from tunery.data.formats.flags import trained
 from tunery.data.formats.messages import (
     as_object,
@@ -19,6 +27,7 @@ from tunery.data.formats.messages import (
     tool_list,
 )
 from tunery.data.formats.openai import read_messages
+from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object
 
@@ -38,6 +47,10 @@ class ShareGPT(Columns):
     required = ("conversations",)
     known = ("conversations", "system", "tools")
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """Also where the turns stand under another usual name."""
+        return super().score(raw, with_usual(self, raw, options))
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""
