@@ -11,6 +11,7 @@ from tunery.data.sources.base import FileSource, ReadOptions
 from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.columnar import ArrowFile, ParquetFile
 from tunery.data.sources.delimited import DelimitedFile
+from tunery.data.sources.frames import HeldRows, rows_of
 from tunery.data.sources.jsonarray import ArrayFile
 from tunery.data.sources.jsonlines import LineFile
 from tunery.data.sources.probe import Probed, probe
@@ -63,6 +64,8 @@ def _source(found: Probed, name: str, options: ReadOptions) -> FileSource:
                 records_at=options.records_at,
                 options=options,
             )
+        case "stream":
+            return ArrayFile(name, found.path, skip=found.skip, bare=True, options=options)
         case "object":
             return _single_object(found, name, options)
         case _:
@@ -111,6 +114,8 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
                 excerpt=excerpt if len(excerpt) < 4_000 else None,
             )
         ) from None
+    if (table := rows_of(value)) is not None:
+        return HeldRows(name, found.path, *table)
     lists = [
         key
         for key, item in value.items()
