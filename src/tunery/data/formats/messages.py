@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -89,7 +90,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
             "E405",
             where,
             say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
-            say("Set --data.role_map.{role} {ours}.", role=value, ours=ours),
+            say("Set {flag}.", flag=_mapping(value, ours)),
         )
     if not isinstance(value, str):
         raise RowProblem(
@@ -98,15 +99,34 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
             say("field {field}: expected a role, found {what}", field=where, what=show(value)),
             say("Write system, user, assistant or tool."),
         )
+    mapped = options.role_map.get(value)
+    if mapped is not None:
+        raise RowProblem(
+            "E405",
+            where,
+            say(
+                'data.role_map takes role "{role}" for "{mapped}", which is no role',
+                role=visible(value, 40),
+                mapped=visible(mapped, 40),
+            ),
+            say("Set it to system, user, assistant or tool."),
+        )
     fix = say("Write system, user, assistant or tool.")
-    if value.isidentifier():
-        fix = say("Correct it, or say what it means: --data.role_map.{role} ROLE.", role=value[:40])
+    if value.isprintable() and value.strip() and len(value) <= 40:
+        fix = say("Correct it, or say what it means: {flag}.", flag=_mapping(value, "ROLE"))
     raise RowProblem(
         "E405",
         where,
         say('role "{role}"; expected system, user, assistant or tool', role=visible(value, 40)),
         fix,
     )
+
+
+def _mapping(theirs: str, ours: str) -> str:
+    """The flag that says what a role means, as a shell takes it."""
+    if "=" in theirs:
+        return f"--data.role_map {shlex.quote(json.dumps({theirs: ours}, ensure_ascii=False))}"
+    return f"{shlex.quote(f'--data.role_map.{theirs}')} {ours}"
 
 
 def listed(value: Any, column: str) -> list[Any]:
