@@ -340,3 +340,35 @@ def test_a_registry_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         find("x", catalog=tmp_path)
     with pytest.raises(DataError, match="is a list of datasets"):
         find(str(tmp_path / "dataset_info.json"))
+
+
+def test_a_bare_name_of_the_hub_is_told_how_to_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ann/rows", "HuggingFaceH4/ultrachat_200k", "ann/rows:one@test"):
+        with pytest.raises(UnknownName) as caught:
+            find(name)
+        assert caught.value.fix.endswith(f"hf:{name}.")
+        assert find(f"hf:{name}").source == "hub"
+    with pytest.raises(UnknownName) as caught:
+        find("ann/rows.jsonl")
+    assert "hf:" not in caught.value.fix
+
+
+def test_a_built_in_name_says_so_where_the_folder_has_its_own(
+    registry: Any, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(rows.parent)
+    assert find("identity").problems == ()
+    folder = registry({"identity": {"rows": [{"instruction": "q", "output": "mine"}]}})
+    monkeypatch.chdir(folder)
+    dataset = find("identity")
+    assert dataset.source == "builtin"
+    assert [problem.code for problem in dataset.problems] == ["W728"]
+    assert str(dataset.problems[0].fix).endswith("--data.catalog .")
+    assert len(read(["identity"], DataConfig(catalog=Path()))) == 1
+    (folder / "dataset_info.json").unlink()
+    fix = str(find("identity").problems[0].fix)
+    assert "./identity.json" in fix
+    assert len(read(["./identity.json"], DataConfig())) == 1

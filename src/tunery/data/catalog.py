@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "feedback": ("unpaired", "Single answers marked good or bad, English and Chinese"),
 }
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w.-]+)?")
+"""``owner/name``, as the hub names a dataset; it may be a path too."""
 CLOUD = ("s3://", "gs://", "gcs://")
 ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
 """Beginnings of names that are no paths of this machine, whether or not they can be read."""
@@ -106,16 +109,44 @@ def _find(name: str, catalog: Path | None) -> Dataset:
             if dataset.name == name:
                 return dataset
     if name in BUILTIN:
-        return _builtin(name)
+        return _not_that_one(_builtin(name))
     added = registered()
     if name in added:
-        return _added(name, added[name])
+        return _not_that_one(_added(name, added[name]))
     head, _, split = name.rpartition(":")
     if head in added and (place := located(f"{added[head]['path']}:{split}")) is not None:
         return _added(name, {**added[head], "path": f"{place[0]}:{split}", "sha256": None})
     if (place := located(name)) is not None:
         return _by_path(name, *place)
     raise _unknown(name, catalog)
+
+
+def _not_that_one(dataset: Dataset) -> Dataset:
+    """Say so where the working folder has a dataset of the same name, which is not read."""
+    name = dataset.name
+    from tunery.data.llamafactory import is_registry, read_registry
+
+    other = fix = None
+    try:
+        if is_registry(Path()) and any(each.name == name for each in read_registry(Path())):
+            other = REGISTRY
+            fix = say("For the one that {file} lists: --data.catalog .", file=REGISTRY)
+    except ConfigError:
+        pass  # it can list nothing
+    names = (name, *(name + suffix for suffix in SUFFIXES))
+    found = next((each for each in names if Path(each).exists()), "")
+    if other is None and found:
+        other = found
+        fix = say("For the one in this folder, write ./{file}.", file=found)
+    if other is None or fix is None:
+        return dataset
+    places = {"name": name, "other": other}
+    what = (
+        say("the built-in set {name} is read, not the one of {other} in this folder", **places)
+        if dataset.source == "builtin"
+        else say("the added set {name} is read, not the one of {other} in this folder", **places)
+    )
+    return replace(dataset, problems=(*dataset.problems, Problem("W728", name, what, fix)))
 
 
 def _builtin(name: str) -> Dataset:
@@ -220,6 +251,11 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
     known = [dataset.name for dataset in list_datasets(catalog)]
     near = did_you_mean(name, known)
     looks_like_path = "/" in name or suffix_of(Path(name)) in SUFFIXES
+    if HUB_ID.fullmatch(name) and suffix_of(Path(name)) not in SUFFIXES:
+        return UnknownName(
+            t("dataset {name!r}: no such file.", name=name),
+            fix=t("A dataset of the Hugging Face hub is written hf:{name}.", name=name),
+        )
     if looks_like_path and not near:
         parent = Path(name).expanduser().parent
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
