@@ -20,6 +20,7 @@ from typing import Any
 from tunery import env
 from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset, suffix_of
 from tunery.data.problems import Problem, say
+from tunery.data.sources import elsewhere
 from tunery.data.splits import canonical, split_of, warn_of_tests
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -335,8 +336,53 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
     except (OSError, ValueError, KeyError):
         entry, files = {}, []
     if not files or not all(path.exists() for path in files):
+        if (found := _of_another(dataset, why)) is not None:
+            return found
         raise DataError(
             t("{name}: it is not on this machine yet, and {why}.", name=dataset.name, why=why),
             fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
         )
     return _with(dataset, files, entry["names"])
+
+
+def _of_another(dataset: Dataset, why: str) -> Dataset | None:
+    """What another program fetched; None where there is nothing of it.
+
+    Raises:
+        DataError: It fetched another split or subset, or only some files of this one.
+    """
+    held = elsewhere.snapshot(dataset)
+    if held is None or not any(_is_rows(name) for name in held[1]):
+        return elsewhere.prepared(dataset)
+    folder, present = held
+    try:
+        chosen = choose(dataset, present, elsewhere.configs(folder))
+    except DataError as error:
+        if (found := elsewhere.prepared(dataset)) is not None:
+            return found
+        raise DataError(
+            t(
+                "{name}: it is not on this machine, and {why}. Of what is in {folder}: {problem}",
+                name=dataset.name,
+                why=why,
+                folder=folder,
+                problem=str(error),
+            ),
+            fix=error.fix,
+            code=error.code,
+        ) from error
+    if missing := elsewhere.lacking(chosen):
+        raise DataError(
+            t(
+                "{name}: {missing} of its files are not on this machine ({folder}), and {why}.",
+                name=dataset.name,
+                missing=missing,
+                folder=folder,
+                why=why,
+            ),
+            fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
+        )
+    files = [folder / name for name in chosen]
+    names = [f"hf:{dataset.origin}/{name}" for name in chosen]
+    found = elsewhere.found_there(dataset, files, names, folder)
+    return _with(found, files, names)
