@@ -123,3 +123,16 @@ def test_messages_with_roles_stay_openai_and_conversations_sharegpt(tmp_path: Pa
         path.write_text(json.dumps({column: turns}) + "\n")
         report = checked(path)
         assert (report.ok, report.format) == (True, format)
+
+
+def test_messages_with_roles_beside_functions_stay_openai(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    call = {"name": "f", "arguments": "{}"}
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "function_call": call},
+        {"role": "function", "name": "f", "content": "1"},
+        {"role": "assistant", "content": "a"},
+    ]
+    path.write_text(json.dumps({"messages": turns, "functions": [{"name": "f"}]}) + "\n")
+    assert checked(path).format == "openai"

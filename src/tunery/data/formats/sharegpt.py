@@ -49,8 +49,11 @@ class ShareGPT(Columns):
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Also where the turns stand under another usual name."""
-        return super().score(raw, with_usual(self, raw, options))
+        """Also where turns with ``from`` and ``value`` stand under another usual name."""
+        turns = raw.get("messages")
+        first: Any = turns[0] if is_list(turns) and turns else None
+        foreign = is_object(first) and "from" in first and "role" not in first
+        return super().score(raw, with_usual(self, raw, options) if foreign else options)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""
