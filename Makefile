@@ -66,6 +66,7 @@ format: .venv/dev.stamp
 docs: .venv/dev.stamp
 	$(BIN)/python -m tunery.config.reference
 	$(BIN)/python -m tunery.cli.reference
+	$(BIN)/python -m tunery.cli.codes
 
 check: lint types test test-browser
 

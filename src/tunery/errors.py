@@ -23,7 +23,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from tunery.i18n import t
+from tunery.i18n import english, phrase_of, retold, t
 
 
 class TuneryError(Exception):
@@ -61,6 +61,16 @@ class TuneryError(Exception):
             "fix": self.fix,
             **known,
         }
+
+    def stored(self) -> dict[str, Any]:
+        """The error for another process or another day: English, with the phrases it was said by.
+
+        ``rebuilt`` says it again in the language of whoever reads it.
+        """
+        said = {"message": self.message, "fix": self.fix}
+        phrases = {n: phrase.stored() for n, text in said.items() if (phrase := phrase_of(text))}
+        spoken = {name: english(text) for name, text in said.items()}
+        return {**self.as_dict(), **spoken, **({"phrases": phrases} if phrases else {})}
 
 
 class ConfigError(TuneryError):
@@ -102,11 +112,14 @@ class UnknownName(TuneryError):
 
 
 def rebuilt(said: Mapping[str, Any]) -> TuneryError:
-    """Make an error again from what ``as_dict`` gave, such as the answer of a child process."""
+    """Make an error again from what ``stored`` gave, such as the answer of a child process."""
     known = {kind.__name__: kind for kind in _kinds(TuneryError)}
-    fields = {k: v for k, v in said.items() if k not in ("error", "message", "fix", "code")}
+    fields = {k: v for k, v in said.items() if k not in _NAMED}
     kind = known.get(said["error"], TuneryError)
-    return kind(said["message"], fix=said["fix"], code=said["code"], **fields)
+    return kind(retold(said, "message"), fix=retold(said, "fix"), code=said["code"], **fields)
+
+
+_NAMED = ("error", "message", "fix", "code", "phrases")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,10 @@ one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by
 of the request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output
 (``--json``, events, logs) is never translated. A contract test finds every ``t("...")`` in the
 code without a translation.
+
+A ``Phrase`` is a sentence that is not said yet: its words and what is to be filled in. ``t`` gives
+a ``Sentence``: text that remembers its phrase, so that what one process said in its language is
+said again in the language of whoever reads it (decision 0013).
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 LANGUAGES = ("en", "zh")
 _chosen: str | None = None
 _spoken: ContextVar[str | None] = ContextVar("tunery_language", default=None)
+_wording: ContextVar[Callable[[str], str] | None] = ContextVar("tunery_wording", default=None)
 
 
 def set_language(name: str | None) -> None:
@@ -40,6 +46,25 @@ def speaking(name: str) -> Generator[None]:
         _spoken.reset(before)
 
 
+@contextlib.contextmanager
+def worded(by: Callable[[str], str] | None) -> Generator[None]:
+    """Say every sentence in other words for a while, in this thread or task and what it starts.
+
+    Args:
+        by: Takes a sentence in the language in force, its places not yet filled in.
+    """
+    before = _wording.set(by)
+    try:
+        yield
+    finally:
+        _wording.reset(before)
+
+
+def is_worded() -> bool:
+    """Whether sentences are said in the words of a page, and not of a terminal."""
+    return _wording.get() is not None
+
+
 def language() -> str:
     """Return ``en`` or ``zh``: the one spoken or set, else TUNERY_LANG, else the locale's."""
     chosen = _spoken.get() or _chosen
@@ -52,22 +77,136 @@ def language() -> str:
     return "en"
 
 
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A sentence with places to fill; the template is the key of its translation."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        values = {name: english(value) for name, value in self.values.items()}
+        return self.template.format(**values) if values else self.template
+
+    def local(self) -> str:
+        """The sentence in the language in force, with the phrases inside it."""
+        return translated(self.template, **{n: _local(v) for n, v in self.values.items()})
+
+    def stored(self) -> list[Any]:
+        """The phrase as JSON holds it."""
+        return [self.template, {name: _stored(value) for name, value in self.values.items()}]
+
+    @classmethod
+    def of(cls, stored: Sequence[Any]) -> Phrase:
+        """Read a phrase that ``stored`` wrote.
+
+        Raises:
+            ValueError, TypeError, AttributeError: That is no phrase.
+        """
+        template, values = stored
+        found = {
+            str(name): cls.of(cast("list[Any]", value)) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(str(template), found)
+
+
+class Sentence(str):
+    """A phrase in one language, which remembers the phrase."""
+
+    __slots__ = ("phrase",)
+    phrase: Phrase
+
+    def __new__(cls, text: str, phrase: Phrase) -> Sentence:
+        """Make a sentence: its text, and the phrase that the text says."""
+        made = super().__new__(cls, text)
+        made.phrase = phrase
+        return made
+
+    def __add__(self, other: str, /) -> Sentence:
+        return Sentence(str.__add__(self, other), Phrase("{a}{b}", {"a": self, "b": other}))
+
+    def __radd__(self, other: str, /) -> Sentence:
+        return Sentence(other + str(self), Phrase("{a}{b}", {"a": other, "b": self}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sentence, (str(self), self.phrase)
+
+
 def t(text: str, /, **values: Any) -> str:
-    """Translate one sentence and fill its ``{name}`` places.
+    """Translate one sentence and fill its ``{name}`` places; the text is a ``Sentence``.
 
     Args:
         text: The English sentence, a literal, so that the contract test can find it.
         values: What to fill in.
     """
-    if language() == "zh":
-        text = _chinese().get(text, text)
-    return text.format(**values) if values else text
+    phrase = Phrase(text, values)
+    return Sentence(phrase.local(), phrase)
+
+
+def joined(*sentences: str | Phrase) -> Sentence:
+    """Sentences in a row, with a blank between; empty ones are left out."""
+    parts = [part for part in sentences if str(part)]
+    phrase = Phrase(
+        " ".join(f"{{part{number}}}" for number in range(len(parts))),
+        {f"part{number}": part for number, part in enumerate(parts)},
+    )
+    return Sentence(phrase.local(), phrase)
+
+
+def say(template: str, /, **values: Any) -> Phrase:
+    """Make a phrase; the template is a literal, so that a test can find its translation."""
+    return Phrase(template, values)
 
 
 def translated(english: str, /, **values: Any) -> str:
     """Translate text that is no literal here, such as a command's docstring or a phrase."""
     text = _chinese().get(english, english) if language() == "zh" else english
+    wording = _wording.get()
+    if wording is not None:
+        with worded(None):
+            text = wording(text)
     return text.format(**values) if values else text
+
+
+def english(value: Any) -> Any:
+    """The same in English, for machines; what is neither a phrase nor a sentence stays as it is."""
+    phrase = phrase_of(value)
+    return value if phrase is None else str(phrase)
+
+
+def retold(said: Mapping[str, Any], name: str) -> str:
+    """A sentence that was kept, in the language in force.
+
+    Args:
+        said: What was kept: the English text by name, and under ``phrases`` what says it.
+        name: Whose text is wanted; empty where nothing of that name was kept.
+    """
+    kept = str(said.get(name) or "")
+    try:
+        phrase = Phrase.of(said["phrases"][name])
+        return Sentence(phrase.local(), phrase)
+    except (TypeError, ValueError, AttributeError, LookupError):  # plain text, or another version's
+        return kept
+
+
+def phrase_of(value: Any) -> Phrase | None:
+    """The phrase that a value is or remembers; None where it is plain text or no text."""
+    if isinstance(value, Phrase):
+        return value
+    return value.phrase if isinstance(value, Sentence) else None
+
+
+def _local(value: Any) -> Any:
+    phrase = phrase_of(value)
+    return value if phrase is None else phrase.local()
+
+
+def _stored(value: Any) -> Any:
+    phrase = phrase_of(value)
+    if phrase is not None:
+        return phrase.stored()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 @functools.cache

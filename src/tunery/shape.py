@@ -1,14 +1,32 @@
 """The numbers of an architecture that decide memory and time, from a model's ``config.json``.
 
-Parameter counts are those of a decoder with grouped-query attention and a gated feed-forward
-layer, which is what the supported architectures have; where the safetensors headers are at hand
-their exact count is passed in as ``total_parameters``.
+Architectures name the same number differently (``n_embd``, ``d_model``); what a config does not
+say is guessed and named in ``guessed``. Parameter counts are those of a decoder with grouped-query
+attention and a gated feed-forward layer; where the safetensors headers are at hand their exact
+count is passed in as ``total_parameters``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
+
+from tunery.types import is_list, is_mapping
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "hidden_size": ("d_model", "n_embd", "emb_dim", "embedding_size", "hidden_dim"),
+    "num_hidden_layers": ("decoder_layers", "n_layer", "n_layers", "num_layers",
+                          "num_decoder_layers", "num_blocks"),
+    "num_attention_heads": ("decoder_attention_heads", "n_head", "n_heads", "num_heads",
+                            "attention_heads", "num_decoder_attention_heads"),
+    "intermediate_size": ("decoder_ffn_dim", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff",
+                          "moe_intermediate_size"),
+    "vocab_size": (),
+}  # fmt: skip
+"""Other names of a number in the configs of transformers 5.23, those of a decoder first."""
+LISTED = ("layers_block_type", "layer_types", "hybrid_override_pattern")
+"""Where a config lists its layers instead of counting them."""
 
 BYTES = {"fp32": 4, "bf16": 2}
 """Bytes of one number, by the name of its dtype."""
@@ -27,32 +45,34 @@ class ModelShape:
     vocab: int
     tied: bool
     total_parameters: int
+    trained: int | None = None
+    """Numbers that are trained, where they were counted; the adapter's kind knows about how many
+    otherwise."""
+    guessed: tuple[str, ...] = ()
+    """What the config does not say, by its usual name: an estimate that rests on it is rough."""
 
     @classmethod
     def from_config_json(
         cls, config: dict[str, Any], *, total_parameters: int | None = None
     ) -> ModelShape:
-        """Read the shape from a parsed ``config.json``.
-
-        Raises:
-            KeyError: A number that every decoder has is missing.
-        """
-        config = config.get("text_config", config)
-        hidden = int(config["hidden_size"])
-        heads = int(config["num_attention_heads"])
+        """Read the shape from a parsed ``config.json``."""
+        parts = list(_parts(config))
+        found = {name: _number(parts, name) for name in NAMES}
+        guessed = tuple(n for n, value in found.items() if not value and n != "intermediate_size")
+        hidden, heads = found["hidden_size"] or GUESSED_HIDDEN, found["num_attention_heads"] or 1
         shape = cls(
             hidden=hidden,
-            num_layers=int(config["num_hidden_layers"]),
+            num_layers=found["num_hidden_layers"] or 1,
             num_heads=heads,
-            num_kv_heads=int(config.get("num_key_value_heads") or heads),
-            head_dim=int(config.get("head_dim") or hidden // heads),
-            intermediate=int(config.get("intermediate_size") or 4 * hidden),
-            vocab=int(config["vocab_size"]),
-            tied=bool(config.get("tie_word_embeddings", False)),
+            num_kv_heads=_number(parts, "num_key_value_heads") or heads,
+            head_dim=_number(parts, "head_dim") or max(1, hidden // heads),
+            intermediate=found["intermediate_size"] or 4 * hidden,
+            vocab=found["vocab_size"] or 1,
+            tied=bool(parts[0].get("tie_word_embeddings", False)),
             total_parameters=0,
+            guessed=guessed,
         )
-        counted = total_parameters or shape.counted_parameters()
-        return cls(**{**{f: getattr(shape, f) for f in _FIELDS}, "total_parameters": counted})
+        return replace(shape, total_parameters=total_parameters or shape.counted_parameters())
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(in, out) of each linear layer of one block, by its usual name."""
@@ -77,4 +97,33 @@ class ModelShape:
         return self.num_layers * self.block_parameters() + embeddings + self.hidden
 
 
-_FIELDS = tuple(ModelShape.__dataclass_fields__)
+GUESSED_HIDDEN = 4096
+
+
+def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The config of the language model first, then the whole, then whatever else lies in it."""
+    for name in ("text_config", "decoder"):
+        if is_mapping(config.get(name)):
+            yield dict(config[name])
+    yield config
+    yield from (dict(value) for value in config.values() if is_mapping(value))
+
+
+def _number(parts: list[dict[str, Any]], name: str) -> int:
+    """A number under any of its names; 0 where no part has it."""
+    for part in parts:
+        for each in (name, *NAMES.get(name, ())):
+            value = part.get(each)
+            if isinstance(value, list) and value and name in PER_LAYER:
+                value = max(value, key=lambda item: item if isinstance(item, int) else 0)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                return int(value)
+        if name == "num_hidden_layers":
+            listed = next((part[each] for each in LISTED if part.get(each)), None)
+            if is_list(listed) or isinstance(listed, str):
+                return len(listed)
+    return 0
+
+
+PER_LAYER = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+"""Numbers that some architectures give layer by layer; the largest decides."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from tunery.cli import codes
 from tunery.cli import reference as command_reference
 from tunery.config import layers, reference, schema, settings
 from tunery.config.config import Config
@@ -30,6 +32,28 @@ def test_the_pages_of_commands_are_current(tmp_path: Path):
         assert kept.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), (
             "run: make docs"
         )
+
+
+def test_the_pages_of_codes_are_current(tmp_path: Path):
+    for path in codes.write(tmp_path):
+        kept = REPOSITORY / "docs" / path.name
+        assert kept.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), (
+            "run: make docs"
+        )
+
+
+def test_every_code_in_the_source_is_on_the_page_with_what_it_says():
+    listed = codes.codes()
+    used = {
+        code
+        for path in (REPOSITORY / "src" / "tunery").rglob("*.py")
+        for code in re.findall(r'"([EWN]\d{3})"', path.read_text(encoding="utf-8"))
+    }
+    assert used - set(listed) == set()
+    assert [code for code in used if not listed[code]] == []
+    (repeated,) = listed["W704"]
+    assert repeated.found == "{count} rows, {distinct} distinct"
+    assert repeated.fixes == ("Keep all, or set --data.deduplicate true.",)
 
 
 def test_the_schema_page_is_current():

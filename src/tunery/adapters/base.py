@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tunery.config.adapters import AdapterKind
 from tunery.errors import ConfigError
+from tunery.i18n import joined, t
 
 
 class Adapter(Protocol):
@@ -33,6 +34,14 @@ class Adapter(Protocol):
 
         Raises:
             ConfigError: A named module does not exist or cannot be trained.
+        """
+        ...
+
+    def remarks(self, model: nn.Module) -> list[str]:
+        """What a person should know of what will not be trained, in sentences.
+
+        Args:
+            model: The base before ``attach``; it may be on the meta device.
         """
         ...
 
@@ -58,8 +67,12 @@ def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError
     """The error for a module name that matches nothing, with near misses."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+    has = t("It has: {names}.", names=shown) if names else ""
+    meant = t("Did you mean {name}?", name=" / ".join(near)) if near else ""
+    if name.replace("_", "-") in ("all", "linear", "all-linear"):
+        meant = t("For every linear layer: --adapter.target_modules all-linear.")
     return ConfigError(
-        f"{setting}: this model has no module {name!r}.", fix=f"{meant}It has: {shown}."
+        t("{setting}: this model has no module {name!r}.", setting=setting, name=name),
+        fix=joined(meant, has),
     )

@@ -38,6 +38,10 @@ class Freeze:
                 param.requires_grad_(True)
         return model
 
+    def remarks(self, model: nn.Module) -> list[str]:
+        """Nothing: it is as its settings say."""
+        return []
+
     def off(self, model: nn.Module) -> None:
         """The weights are trained in place."""
         return None

@@ -14,8 +14,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tunery.adapters.base import no_such_module
+from tunery.adapters.linear import experts, linear_layers, remarks
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
+from tunery.i18n import t
 from tunery.models.attach import load_adapter
 from tunery.storage import write_tensors
 
@@ -43,6 +45,7 @@ class Lora:
                 lora_alpha=self.config.alpha,  # type: ignore[arg-type] # peft takes any number
                 lora_dropout=self.config.dropout,
                 target_modules=self._targets(model),
+                target_parameters=self._parameters(model),
                 task_type="CAUSAL_LM",
             )
             lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
@@ -51,6 +54,10 @@ class Lora:
             if param.requires_grad:
                 param.data = param.data.float()
         return lora
+
+    def remarks(self, model: nn.Module) -> list[str]:
+        """What all-linear leaves without an adapter."""
+        return remarks(model, self.config)
 
     def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
         """Without its matrices, the model is the base; that is where a new adapter began."""
@@ -70,15 +77,28 @@ class Lora:
 
     def _targets(self, model: nn.Module) -> str | list[str]:
         wanted = self.config.target_modules
+        able, unable = linear_layers(model)
         if wanted == "all-linear":
-            return wanted
+            return able if unable else wanted
         names = wanted.split(",") if isinstance(wanted, str) else wanted
-        linear = [n for n, module in model.named_modules() if isinstance(module, nn.Linear)]
         for name in names:
-            if not any(known == name or known.endswith(f".{name}") for known in linear):
-                known = {n.rsplit(".", 1)[-1] for n in linear}
+            if _ending(unable, name) and not _ending(able, name):
+                raise ConfigError(
+                    t("adapter.target_modules: {name!r} cannot carry an adapter.", name=name),
+                    fix=t("Leave it out. Layers that can: {names}.", names=_last(able)),
+                )
+            if not _ending(able, name):
+                known = {n.rsplit(".", 1)[-1] for n in able}
                 raise no_such_module("adapter.target_modules", name, known)
-        return list(names)
+        return [*names]
+
+    def _parameters(self, model: nn.Module) -> list[str] | None:
+        wanted = self.config.target_parameters
+        stacked = experts(model)
+        for name in wanted:
+            if not _ending([*stacked], name):
+                raise no_such_module("adapter.target_parameters", name, stacked)
+        return wanted or None
 
     def _same_shape(self, found: Any, adapter: Path) -> None:
         own = {"rank": self.config.rank, "alpha": self.config.alpha}
@@ -89,3 +109,11 @@ class Lora:
                     f"has {theirs:g}.",
                     fix=f"Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
                 )
+
+
+def _ending(names: list[str], wanted: str) -> list[str]:
+    return [name for name in names if name == wanted or name.endswith(f".{wanted}")]
+
+
+def _last(names: list[str]) -> str:
+    return ", ".join(sorted({name.rpartition(".")[2] for name in names}))

@@ -22,12 +22,12 @@ from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import scan
 from tunery.data.lint.words import report_text
-from tunery.data.problems import Problem, say
+from tunery.data.problems import Problem, coded, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
 from tunery.data.variables import unfilled
 from tunery.errors import ConfigError, DataError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.types import Example
 
 SAMPLE_SEED = 0x5A3D1E
@@ -138,8 +138,8 @@ def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]
     if finding is not None:
         names = ", ".join(datasets)
         raise DataError(
-            f"{finding.code} {names}: {finding.found.local()}.",
-            fix=finding.fix.local(),
+            coded(finding.code, t("{place}: {found}.", place=names, found=finding.found)),
+            fix=joined(finding.fix),
             code=finding.code,
         )
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from tunery.i18n import translated
+from tunery.i18n import Phrase, Sentence, joined, say, t
 
 Level = Literal["stop", "warn", "note"]
 LEVELS: dict[str, Level] = {"E": "stop", "W": "warn", "N": "note"}
@@ -22,30 +22,6 @@ SECRETS = re.compile(
     r"|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|xox[baprs]-[0-9A-Za-z-]{10,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A sentence with places to fill; the template is the key of its translation."""
-
-    template: str
-    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def __str__(self) -> str:
-        return self.template.format(**self.values) if self.values else self.template
-
-    def local(self) -> str:
-        """The sentence in the language in force, with the phrases inside it."""
-        values = {
-            name: value.local() if isinstance(value, Phrase) else value
-            for name, value in self.values.items()
-        }
-        return translated(self.template, **values)
-
-
-def say(template: str, /, **values: Any) -> Phrase:
-    """Make a phrase; the template is a literal, so that a test can find its translation."""
-    return Phrase(template, values)
 
 
 NOTHING = Phrase("")
@@ -89,7 +65,12 @@ class Problem:
     @property
     def sentence(self) -> str:
         """All of it in one line, in the reader's language."""
-        return f"{self.code} {self.place}: {self.found.local()} {self.fix.local()}".strip()
+        return coded(self.code, joined(say("{place}:", place=self.place), self.words))
+
+    @property
+    def words(self) -> Sentence:
+        """What was found and what to do, in the reader's language."""
+        return joined(self.found, self.fix)
 
     @property
     def place(self) -> str:
@@ -155,6 +136,11 @@ class FileProblem(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code, problem.file)
         self.problem = problem
+
+
+def coded(code: str, text: str) -> str:
+    """A sentence with its code before it; the page leaves the code away."""
+    return t("{code} {text}", code=code, text=text)
 
 
 def enumerated(names: Iterable[str], limit: int = 80) -> str:

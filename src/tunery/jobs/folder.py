@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from tunery import env
 from tunery.errors import UnknownName
-from tunery.i18n import language, t
+from tunery.i18n import language, retold, t
 from tunery.workers.ending import cause_of_end
 from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
 from tunery.workers.log import Event, number, read_events
@@ -206,10 +206,11 @@ def derive(folder: JobFolder) -> Job:
     for event in events:
         match event["type"]:
             case "progress":
-                hidden = ("seq", "clock", "type")
+                hidden = ("seq", "clock", "type", "phrases")
                 job.progress = {key: event[key] for key in event if key not in hidden}
+                job.progress["text"] = retold(event, "text")
             case "say":
-                job.said = str(event["text"])
+                job.said = retold(event, "text")
             case "status":
                 said = event
             case _:
@@ -218,7 +219,7 @@ def derive(folder: JobFolder) -> Job:
     if alive or is_locked(folder.lock_file):
         job.pid = who.get("pid") if alive else None
         job.status = said["status"] if said and said["status"] in LIVE else "queued"
-        job.reason = str(said.get("reason") or "") if said else ""
+        job.reason = retold(said, "reason") if said else ""
     elif said and said["status"] not in LIVE:
         _final(job, said)
     else:
@@ -290,8 +291,8 @@ def _tail(folder: JobFolder, begin: int) -> list[Event]:
 
 def _final(job: Job, said: Event) -> None:
     job.status = said["status"]
-    job.reason = str(said.get("reason") or "")
-    job.fix = str(said.get("fix") or "")
+    job.reason = retold(said, "reason")
+    job.fix = retold(said, "fix")
     job.error = said.get("error") or {}
 
 

@@ -204,7 +204,7 @@ def _slot(handle: Handle, kind: str) -> Generator[None]:
 
 
 def _failed(handle: Handle, error: TuneryError) -> None:
-    handle.status("failed", reason=error.message, fix=error.fix, error=error.as_dict())
+    handle.status("failed", reason=error.message, fix=error.fix, error=error.stored())
 
 
 def _disk_full(error: OSError) -> TuneryError:

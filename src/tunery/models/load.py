@@ -190,6 +190,30 @@ def load_model(
     return model.eval()
 
 
+def skeleton(folder: Path) -> PreTrainedModel:
+    """Build a model's layers without their weights, on torch's meta device: names and shapes.
+
+    Raises:
+        ModelError: The architecture is unknown, needs code, or its config does not hold together.
+    """
+    code = check_known(folder)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=code
+        )
+        with torch.device("meta"):
+            made: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
+    except LIBRARY_ERRORS as error:
+        raise ModelError(
+            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
+            fix=t("Look at what it is: tunery models show {folder}", folder=folder),
+            path=folder,
+        ) from error
+    return made
+
+
 def check_known(folder: Path) -> bool:
     """Check that the installed transformers has this architecture as a language model.
 

@@ -50,7 +50,7 @@ def estimate(
         micro_batch_tokens: Tokens in one forward and backward pass.
     """
     adapter, width = config.adapter, BYTES[dtype]
-    trained = adapter.trained(shape)
+    trained = adapter.trained(shape) if shape.trained is None else shape.trained
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
     return MemoryEstimate(

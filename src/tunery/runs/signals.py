@@ -10,6 +10,7 @@ import os
 import signal
 from types import FrameType
 
+from tunery.i18n import t
 from tunery.workers.process import Control
 
 
@@ -46,8 +47,8 @@ class StopRequests:
     def reason(self) -> str:
         """Who asked, for the status event."""
         if self._signal is not None:
-            return f"stopped by {signal.Signals(self._signal).name}"
-        return "stopped on request"
+            return t("stopped by {signal}", signal=signal.Signals(self._signal).name)
+        return t("stopped on request")
 
     def save(self) -> bool:
         """Whether a save without a stop was asked for."""

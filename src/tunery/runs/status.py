@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tunery.i18n import t
+from tunery.i18n import retold, t
 from tunery.measures import LOSS, LOSS_ALONE, Declared
 from tunery.runs import manifest
 from tunery.runs.events import FINAL, own_measures
@@ -112,8 +112,8 @@ def derive(folder: RunFolder) -> RunStatus:
     if alive or is_locked(folder.lock_file):
         _alive(run, folder, said)
     elif said and said["status"] in FINAL:
-        run.status, run.reason = said["status"], str(said.get("reason") or "")
-        run.fix = str(said.get("fix") or "")
+        run.status, run.reason = said["status"], retold(said, "reason")
+        run.fix = retold(said, "fix")
         run.exit_status = said.get("exit")
     else:
         _gone(run, folder, who, said)
@@ -144,7 +144,7 @@ def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
 def why(event: Event) -> str:
     """The reason in a status event; that of a run that waits in the language in force."""
     if event["status"] != "queued" or "held_by" not in event:
-        return str(event.get("reason") or "")
+        return retold(event, "reason")
     reason = t("waits for {device}: run {run} holds it",
                device=event["device"], run=event["held_by"])  # fmt: skip
     if event["ahead"]:
@@ -168,7 +168,7 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
     else:
         run.reason = cause_of_end(who, end, folder)
     if said and said["status"] == "paused":
-        paused = str(said.get("reason") or "")
+        paused = retold(said, "reason")
         run.reason += t("; it had paused before ({reason})", reason=paused)
 
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from tunery.i18n import t
+from tunery.i18n import retold, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.events import measured
 from tunery.runs.status import RunStatus, why
@@ -202,7 +202,7 @@ def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
         case "resumed":
             return t("continues from the checkpoint of step {step}", step=event["step"])
         case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
-            return f"! {event['text']}"
+            return f"! {retold(event, 'text')}"
         case "anomaly":
             if math.isfinite(number(event.get("loss")) or 0.0):
                 return t("! step {step}: the gradient is not finite; the step was not taken",

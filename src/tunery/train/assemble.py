@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tunery.adapters.base import Adapter
+from tunery.i18n import t
 from tunery.methods.base import Method
 from tunery.optimizers.base import Optimizer, ParamGroup
 from tunery.parallel.base import Parallel
@@ -73,11 +74,13 @@ def assemble(
     adapter: Adapter = config.adapter.make()
     seed_step(config.train.seed, 0)
     dtype = next(base.model.parameters()).dtype
+    for remark in adapter.remarks(base.model):
+        context.warn("adapter", remark)
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model, base.known).why:
-        context.warn("slow-path", f"This model is computed a slower way: {why}.")
+        context.warn("slow-path", t("This model is computed a slower way: {why}.", why=why))
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)
     method: Method = config.method.make()
@@ -146,7 +149,8 @@ def _resume(
 ) -> State:
     state = found.restore(optimizer, parallel)
     for bad in found.rejected:
-        context.warn("bad-checkpoint", f"{bad.reason} Step {found.step} is used instead.")
+        instead = t("{reason} Step {step} is used instead.", reason=bad.reason, step=found.step)
+        context.warn("bad-checkpoint", instead)
     context.events.write(
         "resumed",
         step=found.step,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from tunery import env
+from tunery.adapters.base import Adapter
 from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
@@ -60,6 +61,7 @@ def build(context: RunContext) -> Job:
         now = drift.recorded(config, data.hash, facts)
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
     with context.phase("model"):
+        check_adapter(config, base)
         model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
     known = Known(facts)
     replayed, data.probe = _general(context, data, template, model, known)
@@ -67,6 +69,17 @@ def build(context: RunContext) -> Job:
         data.rows = data.rows.and_then(Rows.of(replayed, name="replay"))
     start = Base(model, _base_name(base), base.path if base.base else None, facts, known)
     return assemble(context, data, start, found=found, allowed_drift=allowed)
+
+
+def check_adapter(config: Config, base: Resolved) -> None:
+    """Refuse names of modules that the model does not have, before a weight is read.
+
+    Raises:
+        ConfigError: One of them.
+    """
+    if config.adapter.names_modules:
+        adapter: Adapter = config.adapter.make()
+        adapter.attach(load.skeleton(base.model_folder), adapter=None, base_name="")
 
 
 def read_data(context: RunContext, base: Resolved) -> RunData:
@@ -83,7 +96,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
             quarantine=context.folder.quarantine_file,
         )  # fmt: skip
         for problem in read.warnings:
-            context.warn(problem.code, f"{problem.found} {problem.fix}", problem.count)
+            context.warn(problem.code, problem.words, problem.count)
         general = _general_examples(config)
     with context.phase("tokenize"):
         tokenizer = load.load_tokenizer(_tokenizer_folder(base))

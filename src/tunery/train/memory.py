@@ -34,12 +34,9 @@ def micro_batch_tokens(
     if config.train.micro_batch_tokens is not None:
         return config.train.micro_batch_tokens
     longest = int(lengths.max(initial=1))
-    try:
-        shape = ModelShape.from_config_json(
-            model.config.to_dict(), total_parameters=sum(p.numel() for p in model.parameters())
-        )
-    except KeyError:
-        return max(longest, FALLBACK_TOKENS)
+    shape = ModelShape.from_config_json(
+        model.config.to_dict(), total_parameters=sum(p.numel() for p in model.parameters())
+    )
     fits = fitting_micro_batch(
         shape,
         config,

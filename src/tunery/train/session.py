@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from tunery.i18n import t
 from tunery.runs import diagnosis
 from tunery.runs.context import RunContext
 from tunery.storage import full_disk
@@ -60,9 +61,10 @@ def _take_best(context: RunContext, job: Job) -> bool:
     job.saver.checkpoints.at(state.best_step).restore(job.optimizer, job.parallel)
     context.warn(
         "early-stop",
-        f"Stopped early at step {state.step}: {state.evals_without_better} evaluations without a "
-        f"better one. The result is the best checkpoint, step {state.best_step}.",
-    )
+        t("Stopped early at step {step}: {count} evaluations without a better one. The result is "
+          "the best checkpoint, step {best}.", step=state.step,
+          count=state.evals_without_better, best=state.best_step),
+    )  # fmt: skip
     return True
 
 
@@ -73,7 +75,7 @@ def _write_final(context: RunContext, job: Job) -> Any:
         except OSError as error:
             if full_disk(error) is None:
                 raise
-            job.saver.pause(error, "the result waits to be written")
+            job.saver.pause(error, t("the result waits to be written"))
             if not job.saver.wait():
                 context.stop.check()
             context.events.write("status", status="running")

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from tunery.adapters.base import Adapter
 from tunery.config.config import Config
 from tunery.config.load import read_frozen
 from tunery.data.rows import Rows
 from tunery.errors import TuneryError
+from tunery.i18n import phrase_of
 from tunery.models import load
-from tunery.models.resolve import resolve
+from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> int:
         with EventWriter(folder.events_file) as events:
             print(json.dumps(try_out(folder, events, measure="--measure" in argv)))
     except TuneryError as error:
-        print(json.dumps(error.as_dict() | {"exit_status": error.exit_status}))
+        print(json.dumps(error.stored() | {"exit_status": error.exit_status}))
         return error.exit_status
     return 0
 
@@ -72,11 +74,31 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
+        **_weights(config, resolve(config.model.name)),
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
             found["measured"] = _measure(replace(context, config=_quiet(config)))
     return found
+
+
+def _weights(config: Config, base: Resolved) -> dict[str, Any]:
+    """How many numbers there are and are trained, and what is left out, without their values.
+
+    Raises:
+        ConfigError: The adapter names modules that the model does not have.
+    """
+    adapter: Adapter = config.adapter.make()
+    model = load.skeleton(base.model_folder)
+    notes = adapter.remarks(model)
+    count = sum(param.numel() for param in model.parameters())
+    if base.base is not None and config.adapter.writes == "adapter":
+        return {"parameters": {"trained": base.num_parameters, "all": count}, "notes": []}
+    trained = adapter.attach(model, adapter=None, base_name="").parameters()
+    return {
+        "parameters": {"trained": sum(p.numel() for p in trained if p.requires_grad), "all": count},
+        "notes": [phrase.stored() for note in notes if (phrase := phrase_of(note))],
+    }
 
 
 def _quiet(config: Config) -> Config:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError
+from tunery.i18n import t
 from tunery.kernels.cpu import ready
 from tunery.memory import is_out_of_memory
 from tunery.runs.device import DeviceLock, Holder
@@ -52,7 +53,11 @@ def _told(
     try:
         ending = _run(folder, events, stop, allow_drift)
     except Stopped:
-        events.write("status", status="stopped", reason=f"{stop.reason}, before the first step")
+        events.write(
+            "status",
+            status="stopped",
+            reason=t("{reason}, before the first step", reason=stop.reason),
+        )
         return 0
     except TuneryError as error:
         print(f"{error.message}\nfix: {error.fix}", file=sys.stderr, flush=True)
@@ -134,20 +139,29 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     what = f"{type(error).__name__}: {text[0] if text else 'no message'}"
     if is_out_of_memory(error):
         return (
-            f"Out of memory outside of a training step ({what}).",
-            "Close other programs, lower data.max_length, set model.dtype to bf16, or take a "
-            "smaller model.",
+            t("Out of memory outside of a training step ({what}).", what=what),
+            t(
+                "Close other programs, lower data.max_length, set model.dtype to bf16, or take a "
+                "smaller model."
+            ),
         )
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        return f"The system refused: {error.strerror}{place}.", f"See {folder.worker_log}."
+        reason = f"{error.strerror}{place}"
+        return (
+            t("The system refused: {reason}.", reason=reason),
+            t("See {log}", log=folder.worker_log),
+        )
     if isinstance(error, ImportError):
-        return f"A package is missing: {what}.", "Install it: pip install 'tunery[train]'"
+        return (
+            t("A package is missing: {what}.", what=what),
+            t("Install it: pip install 'tunery[train]'"),
+        )
     return (
-        f"An error inside Tunery: {what}.",
-        f"The traceback is in {folder.worker_log}; please report it. The last checkpoint is good: "
-        f"tunery runs resume {folder.name}",
-    )
+        t("An error inside Tunery: {what}.", what=what),
+        t("The traceback is in {log}; please report it. The last checkpoint is good: "
+          "tunery runs resume {run}", log=folder.worker_log, run=folder.name),
+    )  # fmt: skip
 
 
 def _entry() -> Any:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tunery.i18n import english, phrase_of
+
 Event = dict[str, Any]
 
 _SYNCED = frozenset({"status", "checkpoint", "resumed", "result"})
@@ -55,6 +57,9 @@ class LogWriter:
     def write(self, type: str, /, **fields: Any) -> Event:
         """Append one event and return it; status, checkpoint and result reach the disk (fsync).
 
+        A sentence for people is written in English, and its phrase beside it, under ``phrases``;
+        ``i18n.retold`` says it in the reader's language.
+
         Raises:
             ValueError: The type is unknown or a field of it is missing.
             OSError: The log cannot be written, for another reason than a full disk.
@@ -69,7 +74,7 @@ class LogWriter:
         self.seq += 1
         clock = round(time.monotonic(), 3)
         head = {"seq": self.seq, "time": round(time.time(), 3), "clock": clock, "type": type}
-        event: Event = {**head, **plain(fields)}
+        event: Event = {**head, **plain(_for_machines(fields))}
         line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         self._unwritten.append(line.encode("utf-8", "backslashreplace") + b"\n")
         self._flush(synced=type in _SYNCED)
@@ -116,6 +121,20 @@ class LogWriter:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
+
+
+def _for_machines(fields: Mapping[str, Any]) -> dict[str, Any]:
+    phrases = {n: phrase.stored() for n, v in fields.items() if (phrase := phrase_of(v))}
+    spoken = {name: _english(value) for name, value in fields.items()}
+    return {**spoken, "phrases": phrases} if phrases else spoken
+
+
+def _english(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _english(item) for key, item in value.items()}  # pyright: ignore
+    if isinstance(value, list | tuple):
+        return [_english(item) for item in value]  # pyright: ignore
+    return english(value)
 
 
 def plain(value: Any) -> Any:

@@ -153,7 +153,7 @@ def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]
     try:
         return {"answer": _function(questions[order["question"]])(**order["arguments"])}
     except TuneryError as error:
-        return {"error": error.as_dict()}
+        return {"error": error.stored()}
     except BaseException:  # noqa: BLE001  (the process ends here; its asker shows the bug)
         return {"bug": traceback.format_exc()}
 

@@ -21,6 +21,11 @@ class AdapterKind(Kind):
     writes: ClassVar[Literal["adapter", "model"]]
     learning_rates: ClassVar[tuple[float, float]]
 
+    @property
+    def names_modules(self) -> bool:
+        """Whether modules are named that a model may not have."""
+        return False
+
     @abstractmethod
     def trained(self, shape: ModelShape) -> int:
         """How many numbers are trained."""

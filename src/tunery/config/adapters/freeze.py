@@ -26,6 +26,11 @@ class FreezeConfig(AdapterKind):
     extra_modules: list[str] = Field(default_factory=list)
     """Further modules to train, by name, such as lm_head or model.norm."""
 
+    @property
+    def names_modules(self) -> bool:
+        """Its layers are counted from the end, and there must be so many."""
+        return True
+
     def trained(self, shape: ModelShape) -> int:
         """The last blocks; further modules are not known before the model is loaded."""
         return self.kept_blocks(shape) * shape.block_parameters()

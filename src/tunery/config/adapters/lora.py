@@ -35,6 +35,14 @@ class LoraConfig(AdapterKind):
     target_modules: str | list[str] = "all-linear"
     """Linear layers that get an adapter: all-linear, or names such as [q_proj, v_proj]."""
 
+    target_parameters: list[str] = Field(default_factory=list)
+    """Stacked expert weights that get an adapter too, such as mlp.experts.gate_up_proj."""
+
+    @property
+    def names_modules(self) -> bool:
+        """Whether modules are named that a model may not have."""
+        return self.target_modules != "all-linear" or bool(self.target_parameters)
+
     def trained(self, shape: ModelShape) -> int:
         """Two matrices beside each chosen linear layer."""
         linear = shape.linear_shapes()
@@ -53,4 +61,10 @@ class LoraConfig(AdapterKind):
                 "adapter.target_modules",
                 t("adapter.target_modules is empty: no weight would be trained."),
                 t("Use all-linear, or names such as [q_proj, v_proj]."),
+            )
+        if self.target_parameters and self.dropout:
+            yield (
+                "adapter.dropout",
+                t("adapter.dropout and adapter.target_parameters exclude each other."),
+                t("Set adapter.dropout to 0."),
             )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import Conversation, Example, RowRef
+from tunery.types import Conversation, Example, Labelled, Message, Pair, RowRef
 
 Row = dict[str, Any]
 UNREAD = "\0unread"  # stands for a column that nobody named: no row has it
@@ -92,6 +92,10 @@ class Format(Protocol):
         """How the same row can be read as a single answer; nothing where it is one."""
         ...
 
+    def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
+        """Our names of known columns that had no part in what the row became."""
+        ...
+
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Example:
         """Make the example.
 
@@ -144,6 +148,15 @@ class Columns:
         """Nothing: its rows are single answers."""
         return NOTHING
 
+    def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
+        """The column ``system`` beside messages that begin with a system message of their own."""
+        told = raw.get(options.column("system"))
+        if "system" not in self.known or not isinstance(told, str) or not told.strip():
+            return ()
+        first = next(iter(_messages(example)), None)
+        same = first is not None and first.role == "system" and first.content.strip() in told
+        return () if same else ("system",)
+
     def value(self, raw: Row, name: str, options: RowOptions) -> Any:
         """The value of one of our columns.
 
@@ -154,6 +167,18 @@ class Columns:
         if column not in raw:
             raise missing(column, raw, self, options)
         return raw[column]
+
+
+def _messages(example: Example) -> tuple[Message, ...]:
+    match example:
+        case Conversation():
+            return example.messages
+        case Pair():
+            return example.prompt.messages
+        case Labelled():
+            return example.conversation.messages
+        case _:
+            return ()
 
 
 def with_usual(format: Format, present: Container[str], options: RowOptions) -> RowOptions:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
 from tunery.data.formats.flags import FLAGS
+from tunery.data.formats.roles import ROLES
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 # A call that an answer spells as text, as Hermes, Llama, Mistral, ReAct and pythonic data do.
 SPELLED_CALL = re.compile(
@@ -34,9 +22,21 @@ SPELLED_CALL = re.compile(
     r"|<｜tool|^[ \t]*Action:|^[ \t]*[\[{].{0,200}?\"name\"[ \t]*:|^[ \t]*\[\w[\w.]{0,80}\(",
     re.MULTILINE | re.DOTALL,
 )
-MESSAGE_KEYS = frozenset(
-    ("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call")
-).union(FLAGS, THOUGHTS)
+_EVERYONES = frozenset(("role", "content", "name", *FLAGS))
+_OF_ROLE: dict[Role, frozenset[str]] = {
+    "assistant": _EVERYONES.union(("tool_calls", "function_call"), THOUGHTS),
+    "tool": _EVERYONES | {"tool_call_id"},
+}
+
+
+def keys_of(message: dict[str, Any], options: RowOptions) -> frozenset[str]:
+    """The keys of one message or turn that are read, by how it is written and who speaks."""
+    tags = (options.tags.get("role_tag", "from"), options.tags.get("content_tag", "value"))
+    if tags[0] in message and tags[1] in message:
+        return frozenset((*tags, *FLAGS))
+    spoken = message.get("role")
+    ours = options.role_map.get(spoken, spoken) if isinstance(spoken, str) else ""
+    return _OF_ROLE.get(ROLES.get(ours, "user"), _EVERYONES)
 
 
 def by_turns(
@@ -72,61 +72,6 @@ def by_turns(
         return expected is asks and bool(role == answers)
 
     return test
-
-
-def role_of(value: Any, where: str, options: RowOptions) -> Role:
-    """Our role for theirs.
-
-    Raises:
-        RowProblem: E405 an unknown role, with what it may have meant.
-    """
-    if isinstance(value, str):
-        mapped = options.role_map.get(value, value)
-        if mapped in ROLES:
-            return ROLES[mapped]
-    if isinstance(value, str) and value.strip().lower() in ROLES:
-        ours = ROLES[value.strip().lower()]
-        raise RowProblem(
-            "E405",
-            where,
-            say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
-            say("Set {flag}.", flag=_mapping(value, ours)),
-        )
-    if not isinstance(value, str):
-        raise RowProblem(
-            "E304" if value is not None else "E303",
-            where,
-            say("field {field}: expected a role, found {what}", field=where, what=show(value)),
-            say("Write system, user, assistant or tool."),
-        )
-    mapped = options.role_map.get(value)
-    if mapped is not None:
-        raise RowProblem(
-            "E405",
-            where,
-            say(
-                'data.role_map takes role "{role}" for "{mapped}", which is no role',
-                role=visible(value, 40),
-                mapped=visible(mapped, 40),
-            ),
-            say("Set it to system, user, assistant or tool."),
-        )
-    fix = say("Write system, user, assistant or tool.")
-    if value.isprintable() and value.strip() and len(value) <= 40:
-        fix = say("Correct it, or say what it means: {flag}.", flag=_mapping(value, "ROLE"))
-    raise RowProblem(
-        "E405",
-        where,
-        say('role "{role}"; expected system, user, assistant or tool', role=visible(value, 40)),
-        fix,
-    )
-
-
-def _mapping(theirs: str, ours: str) -> str:
-    """The flag that says what a role means, as a shell takes it."""
-    if "=" in theirs:
-        return f"--data.role_map {shlex.quote(json.dumps({theirs: ours}, ensure_ascii=False))}"
-    return f"{shlex.quote(f'--data.role_map.{theirs}')} {ours}"
 
 
 def listed(value: Any, column: str) -> list[Any]:

@@ -15,12 +15,12 @@ from tunery.data.formats.messages import (
     legacy_call,
     listed,
     ordered,
-    role_of,
     tool_call,
     tool_list,
 )
+from tunery.data.formats.roles import role_of
 from tunery.data.formats.written import parsed
-from tunery.data.problems import RowProblem, say, show
+from tunery.data.problems import RowProblem, enumerated, say, show
 from tunery.types import Conversation, Message, RowRef, is_list, is_object
 
 
@@ -102,15 +102,24 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
         )
     quiet = bool(made or legacy) or role == "tool"
     identifier = message.get("tool_call_id")
-    name = message.get("name")
     return Message(
         role,
         _content(message, where, column, options, empty_is_fine=quiet),
         thinking=_thinking(message, where),
         tool_calls=made or legacy,
         tool_call_id=str(identifier) if identifier is not None else None,
-        name=name if isinstance(name, str) else None,
+        name=_name(message.get("name"), f"{where}.name"),
         train=trained(message, where, role),
+    )
+
+
+def _name(value: Any, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise RowProblem(
+        "E304",
+        field,
+        say("field {field}: expected text, found {what}", field=field, what=show(value)),
     )
 
 
@@ -165,6 +174,12 @@ def _joined(parts: list[Any], place: str) -> str:
 
 
 def _thinking(message: dict[str, Any], where: str) -> str | None:
+    """The thought of a message, under whichever of its names.
+
+    Raises:
+        RowProblem: E304 it is no text, E420 two names give two thoughts.
+    """
+    found: dict[str, str] = {}
     for key in THOUGHTS:
         value = message.get(key)
         if value is None:
@@ -180,8 +195,15 @@ def _thinking(message: dict[str, Any], where: str) -> str | None:
                 ),
             )
         if value.strip():
-            return value
-    return None
+            found[key] = value
+    if len(set(found.values())) > 1:
+        raise RowProblem(
+            "E420",
+            where,
+            say("{place}: {flags} contradict each other", place=where, flags=enumerated(found)),
+            say("Keep one of them."),
+        )
+    return next(iter(found.values()), None)
 
 
 def _absent(place: str) -> RowProblem:

@@ -6,7 +6,7 @@ The prompt is a column (text, messages, an instruction) or what two whole conver
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,11 +15,13 @@ from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_t
 from tunery.data.formats.messages import listed, merged, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import Conversation, Message, Pair, RowRef, is_list, is_object
+from tunery.types import Conversation, Example, Message, Pair, RowRef, is_list, is_object
 
 HUMAN = "\n\nHuman:"
 CHOSEN = ("preferred_output", "chosen_response", "messages", "conversations", "response")
 ASKS = ("prompt", "instruction", "input", "conversations", "messages")
+TURNS = ("conversations", "messages", "prompt")
+"""Where a prompt is looked for, in this order, where no instruction is there."""
 
 
 class Preference(Columns):
@@ -93,6 +95,25 @@ class Preference(Columns):
             return NOTHING
         return say("To learn the chosen answers alone, set {way}.", way=way)
 
+    def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
+        """The other ways to write a prompt, and scores beside a margin."""
+        found = {*super().unread(raw, options, example)}
+        outer = raw.get(options.column("input"))
+        taken = (options.column("chosen"), options.column("rejected"))
+        columns = {name: options.column(name) for name in TURNS}
+        asked = next((n for n, theirs in columns.items() if theirs in raw.keys() - taken), None)
+        if is_object(outer) and "messages" in outer:
+            found.update(("instruction", "history", *TURNS))
+        elif options.column("instruction") in raw:
+            found.update(TURNS)
+        else:
+            found.update(("input", "history", *(name for name in TURNS if name != asked)))
+        scores = {"score_chosen", "score_rejected"}
+        margin = raw.get(options.column("margin")) is not None
+        if margin or any(raw.get(options.column(name)) is None for name in scores):
+            found |= scores
+        return [name for name in found if options.column(name) not in taken]
+
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Pair:
         """Make the pair."""
         chosen = self._side(raw, "chosen", options)
@@ -145,7 +166,7 @@ class Preference(Columns):
             asked = Message("user", alpaca.question(raw, options))
             return [*alpaca.history(raw, options), asked], tools
         taken = (options.column("chosen"), options.column("rejected"))
-        for name in ("conversations", "messages", "prompt"):
+        for name in TURNS:
             column = options.column(name)
             if column in raw and column not in taken:
                 value = raw[column]

@@ -22,11 +22,11 @@ from tunery.data.formats.messages import (
     by_turns,
     listed,
     ordered,
-    role_of,
     tool_call,
     tool_list,
 )
 from tunery.data.formats.openai import read_messages
+from tunery.data.formats.roles import role_of
 from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,7 @@ from tunery.data.formats.openai import OpenAI
 from tunery.data.formats.prompt_completion import PromptCompletion
 from tunery.data.formats.sharegpt import ShareGPT
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import Labelled, RowRef
+from tunery.types import Example, Labelled, RowRef
 
 ANSWERS: tuple[Format, ...] = (ShareGPT(), OpenAI(), PromptCompletion(), Alpaca())
 TAG = "kto_tag"
@@ -57,6 +57,14 @@ class Unpaired(Columns):
             "--data.format {way}.",
             way=answer.name,
         )
+
+    def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
+        """What the format of the answer does not use, and the columns of the other formats."""
+        answer = self._answer(raw, options)
+        if answer is None:
+            return ()
+        others = set(self.known).difference(answer.known, ("label",))
+        return (*answer.unread(raw, options, example), *others)
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Labelled:
         """Make the labelled row."""

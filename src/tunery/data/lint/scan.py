@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class _Scanner:
         self.tally = Tally(options)
         self.columns: dict[str, None] = {}
         self.keys: dict[str, None] = {}
+        self.unread: Counter[str] = Counter()
         self.total = sum(size_of(path) for path in dataset.files)
         self.done = 0
 
@@ -112,7 +114,8 @@ class _Scanner:
         settled = self.settled
         if settled is None or settled.format is None or settled.hopeless:
             return
-        columns, keys = list(self.columns), list(self.keys)
+        columns = list(self.columns)
+        keys = [*(f"{name} ×{count}" for name, count in self.unread.items()), *self.keys]
         for problem in unused(columns, keys, settled.format, settled.options, first):
             self._add(problem)
 
@@ -171,7 +174,10 @@ class _Scanner:
         except RowProblem as error:
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
-        self.keys.update(dict.fromkeys(foreign_keys(row, settled.used)))
+        self.keys.update(dict.fromkeys(foreign_keys(row, settled.used, settled.options)))
+        for name in settled.format.unread(row, settled.options, example):
+            if row.get(theirs := settled.options.column(name)) is not None:
+                self.unread[theirs] += 1
         kind = row_kind(example)
         for finding in kind.findings(example):
             problem = view.problem(finding.code, i, finding.found, finding.fix)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from tunery.data.formats.base import Format, RowOptions
-from tunery.data.formats.messages import MESSAGE_KEYS
+from tunery.data.formats.messages import keys_of
 from tunery.data.problems import Problem, enumerated, say, visible
 from tunery.types import is_list, is_object
 
@@ -15,7 +15,15 @@ WEIGHTS = frozenset({"loss", "loss_scale", "loss_weight", "mask", "masked", "tra
 MOST_CHARACTERS = 400
 CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
 """What ``unused`` says."""
-SPEAKERS = ("role", "from")
+CALL = frozenset({"name", "arguments"})
+WRAPPED_CALL = frozenset({"id", "type", "function"})
+WHOLE = frozenset({"messages", "tools"})
+INNER = {
+    "tool_calls": CALL | {"id", "type"},
+    "function_call": CALL,
+    "content": frozenset({"type", "text"}),
+}
+"""What may stand inside a message, with the keys that are read there."""
 
 
 def unused(
@@ -25,7 +33,7 @@ def unused(
 
     Args:
         columns: Every column of the usable rows.
-        keys: What ``foreign_keys`` found in them.
+        keys: What ``foreign_keys`` found in them, and columns that some rows have in vain.
         format: Of the rows.
         options: How they are read.
         file: For messages.
@@ -87,12 +95,44 @@ def unused(
         )
 
 
-def foreign_keys(row: dict[str, Any], columns: Collection[str]) -> Iterator[str]:
-    """Keys of a row's messages that mean nothing here, as ``column[].key``."""
+def foreign_keys(
+    row: dict[str, Any], columns: Collection[str], options: RowOptions
+) -> Iterator[str]:
+    """Keys inside a row's messages that mean nothing here, such as ``messages[].score``."""
+    speakers = {"role", options.tags.get("role_tag", "from")}
     for column in columns:
         value: Any = row.get(column)
-        for item in value if is_list(value) else ():
-            if is_object(item) and not item.keys().isdisjoint(SPEAKERS):
-                for key in item.keys() - MESSAGE_KEYS:
-                    if item[key] is not None:
-                        yield f"{column}[].{key}"
+        place = column
+        if is_object(value) and is_list(value.get("messages")):  # the input of OpenAI's pairs
+            yield from _foreign(value, WHOLE, column)
+            value, place = value["messages"], f"{column}.messages"
+        many = is_list(value)
+        place = f"{place}[]" if many else place
+        for item in value if many else (value,):
+            if is_object(item) and not item.keys().isdisjoint(speakers):
+                known = keys_of(item, options)
+                yield from _foreign(item, known, place)
+                yield from _inside(item, known, place)
+
+
+def _inside(message: dict[str, Any], known: frozenset[str], place: str) -> Iterator[str]:
+    """The same of a message's calls and of the parts of its content."""
+    for name, keys in INNER.items():
+        value: Any = message.get(name) if name in known else None
+        many = is_list(value)
+        where = f"{place}.{name}[]" if many else f"{place}.{name}"
+        for item in value if many else (value,):
+            if not is_object(item):
+                continue
+            function: Any = item.get("function")
+            if name == "tool_calls" and is_object(function):
+                yield from _foreign(item, WRAPPED_CALL, where)
+                yield from _foreign(function, CALL, f"{where}.function")
+            else:
+                yield from _foreign(item, keys, where)
+
+
+def _foreign(item: dict[str, Any], known: frozenset[str], place: str) -> Iterator[str]:
+    for key in item.keys() - known:
+        if item[key] is not None:
+            yield f"{place}.{key}"

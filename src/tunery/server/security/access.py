@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tunery import i18n
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.server.problems import Problem
@@ -20,6 +21,7 @@ from tunery.server.security import audit, tokens
 from tunery.server.security.tokens import Principal, TokenFile
 from tunery.server.security.wire import bearer, client, cookies, header, path_of, refuse
 from tunery.server.settings import ServerSettings
+from tunery.services import settings
 
 OPEN = frozenset({"/healthz", "/health", "/login"})
 SESSION_PATH = "/api/v1/session"
@@ -132,7 +134,8 @@ class Access:
             await refuse(scope, send, principal)
         elif principal is not None:
             scope["state"]["principal"] = principal
-            await self.app(scope, receive, send)
+            with i18n.worded(settings.for_the_page if principal.id == "page" else None):
+                await self.app(scope, receive, send)
         elif path == SESSION_PATH:
             await self.app(scope, receive, send)
         elif _is_page(scope, path):

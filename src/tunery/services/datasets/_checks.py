@@ -198,33 +198,17 @@ def _example(problem: Problem, firsts: Mapping[str, int]) -> dict[str, Any]:
         "column": problem.column,
         "field": problem.field,
         "excerpt": visible(problem.excerpt, 200) if problem.excerpt else None,
-        "found": _stored(problem.found),
-        "fix": _stored(problem.fix),
+        "found": problem.found.stored(),
+        "fix": problem.fix.stored(),
     }
-
-
-def _stored(phrase: Phrase) -> list[Any]:
-    values = {
-        key: _stored(value) if isinstance(value, Phrase) else str(value)
-        for key, value in phrase.values.items()
-    }
-    return [phrase.template, values]
-
-
-def _phrase(stored: list[Any]) -> Phrase:
-    template, values = stored
-    return Phrase(
-        template,
-        {key: _phrase(v) if is_list(v) else v for key, v in values.items()},
-    )
 
 
 def _in_words(kept: dict[str, Any]) -> dict[str, Any]:
     def said(example: dict[str, Any]) -> dict[str, Any]:
         return {
             **example,
-            "found": _phrase(example["found"]).local(),
-            "fix": _phrase(example["fix"]).local(),
+            "found": Phrase.of(example["found"]).local(),
+            "fix": Phrase.of(example["fix"]).local(),
         }
 
     found = [

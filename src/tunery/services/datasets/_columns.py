@@ -20,9 +20,9 @@ from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
 from tunery.data.llamafactory import is_registry, read_registry
-from tunery.data.problems import RowProblem
+from tunery.data.problems import RowProblem, coded
 from tunery.errors import DataError, TuneryError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.services import machine
 from tunery.services.datasets import _uploads
 from tunery.services.datasets._copies import is_free, next_version
@@ -135,7 +135,7 @@ def examples(
         try:
             example = convert(shape, row["values"], options)
         except RowProblem as error:
-            said = f"{error.code}: {error.found.local()}. {error.fix.local()}".strip()
+            said = coded(error.code, joined(t("{found}.", found=joined(error.found)), error.fix))
             found.append({"row": row["number"], "problem": said})
             continue
         found.append({"row": row["number"], **row_kind(example).shown(example)})

@@ -18,7 +18,7 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.dataset import Dataset
 from tunery.data.lint.options import CheckOptions
-from tunery.data.problems import FileProblem, visible
+from tunery.data.problems import FileProblem, coded, visible
 from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource, Lines
 from tunery.data.sources.probe import probe
@@ -304,7 +304,7 @@ class _Reader:
         bad = self._bad.get(number)
         if bad is not None:
             problem = bad.problem
-            said = f"{problem.code}: {problem.found.local()}"
+            said = coded(problem.code, problem.found.local())
             return row | {"problem": said, "raw": visible(bad.raw, RAW_CHARACTERS)}
         try:
             value = file.source.load(file.starts[at])

@@ -88,7 +88,7 @@ def _fits(entry: dict[str, Any], room: int) -> list[dict[str, Any]] | None:
         folder = resolve(entry["name"]).model_folder
         config = files.read_json(folder / files.CONFIG)
         shape = ModelShape.from_config_json(config, total_parameters=entry["num_parameters"])
-    except (ModelError, KeyError, TypeError, ValueError):
+    except ModelError:
         return None
     found: list[dict[str, Any]] = []
     for kind in ADAPTERS:

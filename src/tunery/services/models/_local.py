@@ -263,10 +263,7 @@ def _template_preview(folder: Path) -> str | None:
 def _memory(config: dict[str, Any], found: Resolved) -> list[dict[str, Any]]:
     """Bytes a training step needs, by adapter and tokens in a micro batch, in bf16."""
     parameters = (found.base or found).num_parameters
-    try:
-        shape = ModelShape.from_config_json(config, total_parameters=parameters)
-    except (KeyError, TypeError, ValueError):
-        return []
+    shape = ModelShape.from_config_json(config, total_parameters=parameters)
     return [
         {
             "adapter": tag(kind),

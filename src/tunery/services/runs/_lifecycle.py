@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
-from tunery.i18n import t
+from tunery.i18n import retold, t
 from tunery.runs import drift, manifest
 from tunery.runs.diagnosis import Diagnosis, diagnose
 from tunery.runs.folder import RunFolder, open_run
@@ -267,7 +267,7 @@ def outcome(folder: RunFolder) -> Outcome:
         rows={k: v for k, v in rows.items() if k not in ("seq", "time", "clock", "type")},
         files={name: path for name, path in files.items() if path.exists()},
         commands=_next(folder, state),
-        warnings=[str(e["text"]) for e in events if e["type"] == "warning"],
+        warnings=[retold(e, "text") for e in events if e["type"] == "warning"],
         trackers=tracked(folder),
     )
 

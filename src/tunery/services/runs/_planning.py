@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tunery.config.base import tag
 from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
-from tunery.i18n import t
+from tunery.i18n import Phrase, t
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
@@ -96,7 +96,10 @@ def plan(
     """
     checked = check(loaded, to=to, room=False)
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
-    config, shape = checked.config, checked.shape
+    config, counted = checked.config, found["parameters"]
+    shape = replace(checked.shape, total_parameters=counted["all"], trained=counted["trained"])
+    for text in (*(Phrase.of(note).local() for note in found["notes"]), *_rough(shape)):
+        (to or Listener()).warn(text)
     measured: dict[str, Any] = found.get("measured") or {}
     tokens = _tokens(config, found)
     available = int(found["available_bytes"] * USABLE_SHARE)
@@ -120,8 +123,8 @@ def plan(
             "micro_batch_tokens": micro,
         },
         parameters={
-            "trained": measured.get("trained_parameters") or config.adapter.trained(shape),
-            "all": shape.total_parameters,
+            "trained": measured.get("trained_parameters") or counted["trained"],
+            "all": counted["all"],
         },
         memory=memory,
         disk={**checked.disk, "free": free},
@@ -132,6 +135,13 @@ def plan(
         advice=advice if not fits_memory else _disk_advice(fits_disk),
         remedy=remedy,
     )
+
+
+def _rough(shape: ModelShape) -> Iterator[str]:
+    if shape.guessed:
+        yield t("The estimate of memory is rough, because config.json does not say {names}; "
+                "--measure takes a few steps and measures.",
+                names=", ".join(shape.guessed))  # fmt: skip
 
 
 def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:
@@ -240,9 +250,10 @@ def _advice(
     for changes, length in tries:
         recomputed = "train.gradient_checkpointing" in changes
         trained = config.train.model_copy(update={"gradient_checkpointing": recomputed})
-        adapter = ADAPTERS[0]() if "adapter.type" in changes else config.adapter
+        other = "adapter.type" in changes
+        adapter = ADAPTERS[0]() if other else config.adapter
         need = estimate(
-            shape,
+            replace(shape, trained=None) if other else shape,
             config.model_copy(update={"adapter": adapter, "train": trained}),
             dtype=changes.get("model.dtype", dtype),
             micro_batch_tokens=length,

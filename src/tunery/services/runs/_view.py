@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunery.errors import TuneryError
-from tunery.i18n import t
+from tunery.i18n import retold, t
 from tunery.measures import LOSS, Declared, Measure
 from tunery.runs import manifest
 from tunery.runs.diagnosis import ALARMING, Diagnosis, diagnose
@@ -213,7 +213,7 @@ def view(name: str) -> RunView:
         phases=phases(told, state),
         checkpoints=saved(folder, told),
         samples=samples(told),
-        warnings=list(dict.fromkeys(str(e["text"]) for e in told.of_type("warning"))),
+        warnings=list(dict.fromkeys(retold(e, "text") for e in told.of_type("warning"))),
         failure=why_failed(folder, state),
         diagnosis=judged(told, state),
         declared=told.declared,
@@ -369,5 +369,5 @@ def _worst(told: _metrics.RunLog) -> list[dict[str, Any]]:
 
 
 def _fields(event: Event | None) -> dict[str, Any]:
-    head = ("seq", "time", "clock", "type")
+    head = ("seq", "time", "clock", "type", "phrases")
     return {k: v for k, v in (event or {}).items() if k not in head}

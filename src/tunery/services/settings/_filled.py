@@ -21,7 +21,7 @@ from tunery.config.frozen import to_yaml
 from tunery.errors import ConfigError, TuneryError, UnknownName
 from tunery.i18n import t
 from tunery.services import door
-from tunery.services.settings import _forms
+from tunery.services.settings import _forms, _remedies
 from tunery.types import is_list, is_mapping, is_object
 
 Fields = Mapping[str, Any]
@@ -233,7 +233,12 @@ def explained(error: ConfigError | UnknownName) -> dict[str, Wrong]:
         owner = settings.find(problem["setting"])
         path = owner.path if owner is not None else ""
         found.setdefault(
-            path, Wrong(_short(problem["message"], problem["setting"]), problem["fix"])
+            path,
+            Wrong(
+                _short(problem["message"], problem["setting"]),
+                problem["fix"],
+                tuple(_remedies.of_sentence(problem["fix"])),
+            ),
         )
     return found
 

@@ -1,21 +1,20 @@
 """What would mend it, as buttons: settings to change, blanks to fill, a model to fetch.
 
-An error's sentence already names the setting and the value ("Set train.batch_size to 1",
-"use data.on_bad_rows=quarantine"); here it is read back, so that no error is explained twice.
+An error's sentence names the setting and the value already ("Set train.batch_size to 1", "use
+data.on_bad_rows=quarantine"). They are taken from the sentence as it is written in the code and
+from what it was filled in with, whatever the language it was said in.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tunery.config import load, settings
 from tunery.errors import ConfigError, TuneryError
-from tunery.i18n import t
-from tunery.services.settings import _forms
+from tunery.i18n import Phrase, english, phrase_of, t
+from tunery.services.settings import _forms, _wording
 
-_NAMED = re.compile(r"(?:--)?([a-z_]+(?:\.[a-z_]+)+)(?:=| )\s*([A-Za-z0-9_.+-]*[A-Za-z0-9_+-])")
 MOST = 3
 
 
@@ -34,12 +33,30 @@ def of(error: TuneryError) -> list[dict[str, Any]]:
         return [{"action": "download", "label": t("Download {model}", model=name), "model": name}]
     if error.code == "W706":
         return [{"action": "fill", "label": t("Fill in")}]
+    return of_sentence(error.fix)
+
+
+def of_sentence(fix: str) -> list[dict[str, Any]]:
+    """List the changes of settings that a sentence names."""
     found: list[dict[str, Any]] = []
-    for path, value in _NAMED.findall(error.fix):
-        change = {path: value}
-        if settings.find(path) is not None and _is_accepted(path, value):
-            found.append(setting(change))
+    for path, value in _changes(phrase_of(fix) or Phrase(fix)):
+        change = setting({path: value})
+        if change not in found and _is_accepted(path, value):
+            found.append(change)
     return found[:MOST]
+
+
+def _changes(phrase: Phrase) -> Iterator[tuple[str, str]]:
+    """The settings with a value that a sentence names, and those inside it."""
+    values = {name: english(value) for name, value in phrase.values.items()}
+    for each in _wording.named(phrase.template):
+        if each.value is not None:
+            filled = (text.format(**values) if values else text for text in (each.path, each.value))
+            path, value = filled
+            yield path, value.strip('"')
+    for value in phrase.values.values():
+        if (inner := phrase_of(value)) is not None:
+            yield from _changes(inner)
 
 
 def setting(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +74,6 @@ def _label(path: str) -> str:
 
 
 def _is_accepted(path: str, value: str) -> bool:
-    if value in ("null", "to", "is", "or"):
-        return False
     try:
         load.from_tokens([f"--{path}={value}"])
     except ConfigError as error:

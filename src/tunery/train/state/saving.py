@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from tunery.config.checkpoint import CheckpointConfig
+from tunery.i18n import t
 from tunery.optimizers.base import Optimizer
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
@@ -76,12 +77,12 @@ class Saver:
             except OSError as error:
                 if full_disk(error) is None:
                     raise
-                self.pause(error, f"step {state.step} waits to be saved")
+                self.pause(error, t("step {step} waits to be saved", step=state.step))
                 paused = True
             if not self.wait():
                 return False
         if paused:
-            self.events.write("status", status="running", reason="the disk has room again")
+            self.events.write("status", status="running", reason=t("the disk has room again"))
         self.saved_step, self._saved_at = state.step, time.monotonic()
         self.stop.saved()
         self.events.write(
@@ -96,12 +97,10 @@ class Saver:
 
     def pause(self, error: OSError, what: str) -> None:
         """Tell that the run waits for the disk."""
-        reason = "disk read-only" if error.errno == errno.EROFS else "disk full"
-        self.events.write(
-            "status",
-            status="paused",
-            reason=f"{reason}: {what}, tried again every {RETRY_SECONDS:g} s",
-        )
+        disk = t("disk read-only") if error.errno == errno.EROFS else t("disk full")
+        reason = t("{disk}: {what}, tried again every {seconds:g} s",
+                   disk=disk, what=what, seconds=RETRY_SECONDS)  # fmt: skip
+        self.events.write("status", status="paused", reason=reason)
 
     def wait(self) -> bool:
         """Wait until it is time to try again; False if a stop was asked for."""

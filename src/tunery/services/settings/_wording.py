@@ -1,0 +1,103 @@
+"""Sentences as the page says them: a setting has the name of its field, not the one of its flag.
+
+"Set --data.packing false" is right in a terminal and means nothing to who sees a form. Only the
+sentence itself is read, before anything is filled in, so that what a person wrote is never changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+from tunery import i18n
+from tunery.config import settings
+from tunery.i18n import t
+from tunery.services.settings import _forms
+
+_COMMAND = r"(?P<command>\btunery [a-z](?:[^,;:.()，；：。（）]|\.(?!\s|$))*)"
+_NAMED = re.compile(
+    _COMMAND + r"|(?<![\w./-])(?P<dashes>--)?(?P<path>[a-z_]+(?:\.(?:[a-z_]+|\{\w+\}))+)"
+    r"(?:(?P<sign>=| to |[ ])"
+    r"(?P<value>\{[^{}]*\}|\"[^\"]*\"|[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*))?"
+)
+_OPTION = re.compile(
+    _COMMAND + r"|(?<![\w./-])--(?P<option>name|to|dtype|force)\b(?: (?P<value>[\w{}.-]*\w\}?))?"
+)
+_VALUE = re.compile(r"[-+]?\d[\d.e+-]*|\{.*\}|true|false|null")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A setting that a sentence names: the path as it stands, who owns it, the value beside it."""
+
+    path: str
+    owner: settings.Setting
+    value: str | None
+
+
+def named(sentence: str) -> list[Named]:
+    """The settings that a sentence names, its places not filled in."""
+    return [found for match in _NAMED.finditer(sentence) if (found := _read(match))]
+
+
+def for_the_page(sentence: str) -> str:
+    """Write the settings of a sentence as their fields are called, and leave its code away.
+
+    Args:
+        sentence: In the language in force, its places not filled in.
+    """
+    return _worded(sentence.removeprefix("{code} "), i18n.language())
+
+
+@functools.lru_cache(maxsize=4096)
+def _worded(sentence: str, language: str) -> str:
+    with i18n.speaking(language):
+        return _OPTION.sub(_option, _NAMED.sub(_field, sentence))
+
+
+def _field(match: re.Match[str]) -> str:
+    found = _read(match)
+    if found is None:
+        return match[0]
+    owner, inner = found.owner, found.path[len(found.owner.path) + 1 :]
+    label = _forms.label_of(owner.key, owner.path)
+    name = t("{label}: {entry}", label=label, entry=inner) if inner else label
+    if found.value is None:
+        return _quoted(name) + match[0][match.end("path") - match.start() :]
+    return _quoted(t("{label} = {value}", label=name, value=_shown(found.value)))
+
+
+def _option(match: re.Match[str]) -> str:
+    """An option of a command that the page has a field for."""
+    rest = match["value"] or ""
+    match match["option"]:
+        case None:
+            return match[0]
+        case "force":
+            return f"{_quoted(t('Replace an earlier export there'))} {rest}".strip()
+        case "dtype":
+            return _quoted(t("{label} = {value}", label=t("Numbers"), value=rest))
+        case _:
+            return _quoted(rest)
+
+
+def _read(match: re.Match[str]) -> Named | None:
+    if match["command"]:
+        return None
+    owner = settings.find(re.sub(r"\{\w+\}", "x", match["path"]))
+    if owner is None:
+        return None
+    value = match["value"]
+    if value is not None and match["sign"] != "=" and not _VALUE.fullmatch(value):
+        # In "--data.format alpaca" a value follows, in "model.template out" a word.
+        value = value if match["dashes"] and match["sign"] == " " else None
+    return Named(match["path"], owner, value)
+
+
+def _shown(value: str) -> str:
+    return {"true": t("on"), "false": t("off"), "null": t("none")}.get(value, value)
+
+
+def _quoted(text: str) -> str:
+    return f"“{text}”"

@@ -1,0 +1,74 @@
+"""What one process says in its language is said again in the reader's."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from tunery import i18n
+from tunery.errors import ConfigError, rebuilt
+from tunery.i18n import joined, retold, say, speaking, t
+from tunery.runs.events import EventWriter
+from tunery.workers.log import read_events
+
+STEP = "第 3 步等待保存"
+
+
+def _said() -> str:
+    return t("step {step} waits to be saved", step=3)
+
+
+def test_a_sentence_is_text_that_remembers_its_phrase():
+    with speaking("zh"):
+        said = _said()
+    assert said == STEP
+    assert json.loads(json.dumps(said)) == STEP
+    assert i18n.english(said) == "step 3 waits to be saved"
+    again = pickle.loads(pickle.dumps(said))
+    assert i18n.phrase_of(again) == i18n.phrase_of(said) is not None
+
+
+def test_sentences_inside_sentences_and_after_one_another_are_said_again_as_well():
+    with speaking("zh"):
+        inner = t("{disk}: {what}, tried again every {seconds:g} s",
+                  disk=t("disk full"), what=_said(), seconds=30.0)  # fmt: skip
+        both = inner + " " + t("stopped on request")
+        row = joined(say("null"), "", both)
+    english = "disk full: step 3 waits to be saved, tried again every 30 s stopped on request"
+    assert i18n.english(both) == english
+    assert i18n.english(row) == f"null {english}"
+    with speaking("zh"):
+        assert i18n.Phrase.of(json.loads(json.dumps(row.phrase.stored()))).local() == row
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_event_is_english_and_is_read_in_the_readers_language(tmp_path: Path, language: str):
+    with speaking(language), EventWriter(tmp_path / "events.jsonl") as events:
+        events.write("status", status="paused", reason=_said(), fix="plain")
+        events.write("result", diagnosis={"words": _said()})
+    kept, _ = read_events(tmp_path / "events.jsonl")
+    assert kept[0]["reason"] == "step 3 waits to be saved"
+    assert kept[1]["diagnosis"] == {"words": "step 3 waits to be saved"}
+    with speaking("zh"):
+        assert (retold(kept[0], "reason"), retold(kept[0], "fix")) == (STEP, "plain")
+    with speaking("en"):
+        assert retold(kept[0], "reason") == "step 3 waits to be saved"
+
+
+@pytest.mark.parametrize("phrases", [None, [], {}, {"reason": ["{x}", {"y": 1}]}, {"reason": 3}])
+def test_what_another_version_kept_is_told_as_it_stands(phrases: object):
+    assert retold({"reason": "as it stands", "phrases": phrases}, "reason") == "as it stands"
+
+
+def test_an_error_of_another_process_is_said_in_this_ones_language():
+    with speaking("zh"):
+        kept = json.loads(json.dumps(ConfigError(_said(), fix=t("disk full"), path="x").stored()))
+    assert (kept["message"], kept["fix"]) == ("step 3 waits to be saved", "disk full")
+    with speaking("zh"):
+        again = rebuilt(kept)
+    assert (again.message, again.fix) == (STEP, "磁盘已满")
+    assert again.fields == {"path": "x"}
+    assert isinstance(again, ConfigError)
