@@ -22,7 +22,7 @@ from tunery.config.settings import walk
 from tunery.data.catalog import find
 from tunery.data.examples import read
 from tunery.data.formats import FORMATS
-from tunery.data.formats.messages import ROLES
+from tunery.data.formats.roles import ROLES
 from tunery.data.lint import CheckOptions, check
 from tunery.data.lint.unused import CODES
 from tunery.data.problems import visible

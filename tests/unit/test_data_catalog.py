@@ -13,6 +13,7 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import BUILTIN, find, list_datasets
 from tunery.data.examples import read
 from tunery.data.lint import check
+from tunery.data.llamafactory import is_registry
 from tunery.errors import ConfigError, DataError, TuneryError, UnknownName
 from tunery.services import datasets
 from tunery.types import Message
@@ -270,11 +271,39 @@ def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(regi
         ({"file_name": "x.json", "num_samples": 0}, "num_samples"),
     ],
 )
-def test_a_wrong_entry_is_an_error_with_the_near_name(
+def test_a_wrong_entry_is_refused_where_it_is_named_and_hinders_no_other(
     registry: Any, entry: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ConfigError, match=words):
-        find("one", catalog=registry({"one": entry}))
+    good = {"rows": [{"instruction": "q", "output": "a"}], "file_sha1": "0" * 40}
+    folder = registry({"one": entry, "good": good})
+    problems = check(find("one", catalog=folder)).problems()
+    assert [problem.code for problem in problems] == ["E173"]
+    assert words in str(problems[0].found)
+    assert str(problems[0].fix)
+    listed = {each["name"]: each["ok"] for each in datasets.listing(folder)}
+    assert (listed["one"], listed["good"]) == (False, True)
+    for name, config in (("good", DataConfig(catalog=folder)), (f"{folder}/good.json", None)):
+        assert read([name], config or DataConfig())[0].messages == (QUESTION, ANSWER)
+
+
+def test_a_file_beside_a_damaged_registry_is_read_and_that_is_said(rows: Path) -> None:
+    (rows.parent / "dataset_info.json").write_text('{\n "a": }')
+    examples = read([str(rows)], DataConfig())
+    assert len(examples) == 2
+    assert [problem.code for problem in examples.warnings] == ["W727"]
+    assert "line 2" in examples.warnings[0].sentence
+
+
+def test_what_hugging_face_says_about_its_own_files_lists_no_datasets(tmp_path: Path) -> None:
+    described = {"features": {"text": {"dtype": "string"}}, "citation": "", "splits": {}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(described))
+    (tmp_path / "train.jsonl").write_text(ROWS)
+    assert len(read([str(tmp_path / "train.jsonl")], DataConfig())) == 2
+    assert not is_registry(tmp_path)
+    with pytest.raises(DataError, match="holds no rows"):
+        find(str(tmp_path / "dataset_info.json"))
+    with pytest.raises(ConfigError, match="lists none"):
+        find("x", catalog=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,3 +340,35 @@ def test_a_registry_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         find("x", catalog=tmp_path)
     with pytest.raises(DataError, match="is a list of datasets"):
         find(str(tmp_path / "dataset_info.json"))
+
+
+def test_a_bare_name_of_the_hub_is_told_how_to_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ann/rows", "HuggingFaceH4/ultrachat_200k", "ann/rows:one@test"):
+        with pytest.raises(UnknownName) as caught:
+            find(name)
+        assert caught.value.fix.endswith(f"hf:{name}.")
+        assert find(f"hf:{name}").source == "hub"
+    with pytest.raises(UnknownName) as caught:
+        find("ann/rows.jsonl")
+    assert "hf:" not in caught.value.fix
+
+
+def test_a_built_in_name_says_so_where_the_folder_has_its_own(
+    registry: Any, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(rows.parent)
+    assert find("identity").problems == ()
+    folder = registry({"identity": {"rows": [{"instruction": "q", "output": "mine"}]}})
+    monkeypatch.chdir(folder)
+    dataset = find("identity")
+    assert dataset.source == "builtin"
+    assert [problem.code for problem in dataset.problems] == ["W728"]
+    assert str(dataset.problems[0].fix).endswith("--data.catalog .")
+    assert len(read(["identity"], DataConfig(catalog=Path()))) == 1
+    (folder / "dataset_info.json").unlink()
+    fix = str(find("identity").problems[0].fix)
+    assert "./identity.json" in fix
+    assert len(read(["./identity.json"], DataConfig())) == 1

@@ -33,7 +33,7 @@ class DataConfig(Section):
     train: list[str] = Field(default_factory=list)
     """Datasets to train on: catalog names, files, folders, hf:owner/name.
 
-    NAME*2 takes every row twice an epoch."""
+    FOLDER:validation names another split than train. NAME*2 takes every row twice an epoch."""
 
     format: str | None = None
     """Format of the rows (alpaca, sharegpt, openai, text, prompt_completion, preference, unpaired).
@@ -52,14 +52,27 @@ class DataConfig(Section):
     header: bool = True
     """Whether the first line of a csv or tsv file names the columns; else they are 1, 2, 3."""
 
+    delimiter: str | None = None
+    """What separates the cells of a csv or tsv file, such as ; or | or tab.
+
+    By default it is found from the first lines."""
+
     records_at: str | None = None
     """Key under which a JSON file keeps its list of rows, such as data or result.rows."""
+
+    max_record_mb: int = Field(default=64, ge=1, le=2_000)
+    """Largest record that is read, in MB, whatever the kind of its file."""
+
+    max_columns: int = Field(default=4_096, ge=1, le=1_000_000)
+    """Most columns that a csv, tsv, Parquet or Arrow file may have."""
 
     role_map: dict[str, str] = Field(default_factory=dict)
     """What a role in the rows means, as theirs: ours (system, user, assistant, tool)."""
 
-    parse: dict[str, Literal["json"]] = Field(default_factory=dict)
-    """Columns that hold JSON written as text, such as messages: json."""
+    parse: dict[str, Literal["json", "python"]] = Field(default_factory=dict)
+    """Columns that hold a list or an object written as text, such as messages: json.
+
+    python reads what Python prints, as pandas writes it into a csv file."""
 
     coerce: dict[str, Literal["text", "json"]] = Field(default_factory=dict)
     """Columns whose numbers or objects become text: as people write them, or as one JSON value."""

@@ -86,7 +86,7 @@ def _data(config: Config) -> Found:
         yield (
             "data.encoding",
             t("data.encoding: no encoding is called {name!r}.", name=data.encoding),
-            t("Usual ones: utf-8, gb18030, latin-1."),
+            t("Usual ones: utf-8, gb18030, big5, shift_jis, cp1252."),
         )
     for code in data.accept:
         if not _CODE.fullmatch(code):

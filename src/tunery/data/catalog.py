@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset
+from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.folders import folder, located
 from tunery.data.problems import Problem, say
 from tunery.data.registered import registered
-from tunery.errors import DataError, UnknownName, did_you_mean
+from tunery.data.splits import ALL, SPLITS, canonical
+from tunery.errors import ConfigError, DataError, UnknownName, did_you_mean
 from tunery.i18n import t
 
 BUILTIN_DIR = Path(__file__).parent / "builtin"
@@ -33,6 +36,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "feedback": ("unpaired", "Single answers marked good or bad, English and Chinese"),
 }
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w.-]+)?")
+"""``owner/name``, as the hub names a dataset; it may be a path too."""
 CLOUD = ("s3://", "gs://", "gcs://")
 ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
 """Beginnings of names that are no paths of this machine, whether or not they can be read."""
@@ -88,6 +93,9 @@ def _find(name: str, catalog: Path | None) -> Dataset:
             fix=t("Download its files and name their folder."),
         )
     if name.startswith(CLOUD):
+        head, _, split = name.rpartition(":")
+        if split == ALL or canonical(split) in SPLITS:
+            return Dataset(name, "cloud", origin=head, split=split)
         return Dataset(name, "cloud", origin=name)
     if name.startswith(("http://", "https://")):
         raise DataError(
@@ -101,18 +109,44 @@ def _find(name: str, catalog: Path | None) -> Dataset:
             if dataset.name == name:
                 return dataset
     if name in BUILTIN:
-        return _builtin(name)
-    entry = registered().get(name)
-    if entry is not None:
-        return _added(name, entry)
-    path = Path(name).expanduser()
-    try:
-        exists = os.path.lexists(path)
-    except ValueError:
-        exists = False
-    if exists:
-        return _by_path(name, path)
+        return _not_that_one(_builtin(name))
+    added = registered()
+    if name in added:
+        return _not_that_one(_added(name, added[name]))
+    head, _, split = name.rpartition(":")
+    if head in added and (place := located(f"{added[head]['path']}:{split}")) is not None:
+        return _added(name, {**added[head], "path": f"{place[0]}:{split}", "sha256": None})
+    if (place := located(name)) is not None:
+        return _by_path(name, *place)
     raise _unknown(name, catalog)
+
+
+def _not_that_one(dataset: Dataset) -> Dataset:
+    """Say so where the working folder has a dataset of the same name, which is not read."""
+    name = dataset.name
+    from tunery.data.llamafactory import is_registry, read_registry
+
+    other = fix = None
+    try:
+        if is_registry(Path()) and any(each.name == name for each in read_registry(Path())):
+            other = REGISTRY
+            fix = say("For the one that {file} lists: --data.catalog .", file=REGISTRY)
+    except ConfigError:
+        pass  # it can list nothing
+    names = (name, *(name + suffix for suffix in SUFFIXES))
+    found = next((each for each in names if Path(each).exists()), "")
+    if other is None and found:
+        other = found
+        fix = say("For the one in this folder, write ./{file}.", file=found)
+    if other is None or fix is None:
+        return dataset
+    places = {"name": name, "other": other}
+    what = (
+        say("the built-in set {name} is read, not the one of {other} in this folder", **places)
+        if dataset.source == "builtin"
+        else say("the added set {name} is read, not the one of {other} in this folder", **places)
+    )
+    return replace(dataset, problems=(*dataset.problems, Problem("W728", name, what, fix)))
 
 
 def _builtin(name: str) -> Dataset:
@@ -126,8 +160,8 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
     reading = dict(entry.get("reading") or {})
     if where.startswith(("hf:", *CLOUD)):
         dataset = _find(where, None)
-    elif Path(where).exists():
-        dataset = _by_path(where, Path(where))
+    elif (place := located(where)) is not None and place[0].exists():
+        dataset = _by_path(where, *place)
     else:
         problem = Problem(
             "E191",
@@ -150,7 +184,7 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _by_path(name: str, path: Path) -> Dataset:
+def _by_path(name: str, path: Path, split: str | None = None) -> Dataset:
     try:
         is_folder = path.is_dir()
     except OSError as error:
@@ -158,68 +192,35 @@ def _by_path(name: str, path: Path) -> Dataset:
             t("{name}: {strerror}.", name=name, strerror=error.strerror), fix=t("Check the path.")
         ) from error
     if is_folder:
-        return _folder(name, path)
+        return folder(name, path, split)
+    from tunery.data.llamafactory import is_registry, read_registry
+
+    listed = is_registry(path.parent)
     if path.name == REGISTRY:
         raise DataError(
-            t("{name} is a list of datasets, not a dataset.", name=name),
-            fix=t("Name one of them and add --data.catalog {parent}", parent=path.parent),
+            t("{name} is a list of datasets, not a dataset.", name=name)
+            if listed
+            else t("{name} describes a dataset and holds no rows.", name=name),
+            fix=t("Name one of them and add --data.catalog {parent}", parent=path.parent)
+            if listed
+            else t("Name its folder: {folder}", folder=path.parent),
         )
-    if (path.parent / REGISTRY).is_file():
-        from tunery.data.llamafactory import read_registry
-
-        for dataset in read_registry(path.parent):
-            if dataset.files and dataset.files[0].absolute() == path.absolute():
-                return replace(dataset, name=name, names=(name,))
-    return Dataset(name, "file", (path,), (name,))
-
-
-def _folder(name: str, path: Path) -> Dataset:
-    """A folder of files of one kind."""
+    if not listed:
+        return Dataset(name, "file", (path,), (name,))
     try:
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and _suffix(file) in SUFFIXES
-            and file.name not in (REGISTRY, "dataset_infos.json", "state.json")
+        entries = read_registry(path.parent)
+    except ConfigError as error:
+        ignored = Problem(
+            "W727",
+            name,
+            say("{registry} in its folder is not used: {why}", registry=REGISTRY, why=str(error)),
+            say("Correct it where it says how these rows are read."),
         )
-    except OSError as error:
-        raise DataError(
-            t("{name}: {strerror}.", name=name, strerror=error.strerror),
-            fix=t("Check the folder's rights."),
-        ) from error
-    kinds = sorted({_kind(file) for file in files})
-    if not files:
-        fix = t("Expected files ending in {names}.", names=" ".join(SUFFIXES))
-        if (path / REGISTRY).is_file():
-            fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
-        raise DataError(
-            t("{name}: a folder without files of rows.", name=name), fix=fix, code="E196"
-        )
-    if len(kinds) > 1:
-        fix = t("Put one kind into a folder, or name the files themselves.")
-        if (path / REGISTRY).is_file():
-            fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
-        raise DataError(
-            t(
-                "{name}: a folder with files of several kinds ({names}).",
-                name=name,
-                names=", ".join(kinds),
-            ),
-            fix=fix,
-            code="E197",
-        )
-    names = tuple(str(Path(name) / file.relative_to(path)) for file in files)
-    return Dataset(name, "folder", tuple(files), names)
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def _kind(path: Path) -> str:
-    suffix = _suffix(path)
-    return ".jsonl" if suffix in (".json", ".ndjson") else suffix
+        return Dataset(name, "file", (path,), (name,), problems=(ignored,))
+    for dataset in entries:
+        if dataset.files and dataset.files[0].absolute() == path.absolute():
+            return replace(dataset, name=name, names=(name,))
+    return Dataset(name, "file", (path,), (name,))
 
 
 def hub(name: str) -> Dataset:
@@ -249,7 +250,12 @@ def hub(name: str) -> Dataset:
 def _unknown(name: str, catalog: Path | None) -> UnknownName:
     known = [dataset.name for dataset in list_datasets(catalog)]
     near = did_you_mean(name, known)
-    looks_like_path = "/" in name or _suffix(Path(name)) in SUFFIXES
+    looks_like_path = "/" in name or suffix_of(Path(name)) in SUFFIXES
+    if HUB_ID.fullmatch(name) and suffix_of(Path(name)) not in SUFFIXES:
+        return UnknownName(
+            t("dataset {name!r}: no such file.", name=name),
+            fix=t("A dataset of the Hugging Face hub is written hf:{name}.", name=name),
+        )
     if looks_like_path and not near:
         parent = Path(name).expanduser().parent
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
@@ -270,4 +276,4 @@ def _listable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
 
 
-__all__ = ["BUILTIN", "Dataset", "find", "hub", "list_datasets"]
+__all__ = ["BUILTIN", "Dataset", "find", "hub", "list_datasets", "located"]

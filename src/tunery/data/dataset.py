@@ -11,6 +11,13 @@ from tunery.data.problems import Problem
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 REGISTRY = "dataset_info.json"
+NOT_ROWS = frozenset(
+    {
+        *(REGISTRY, "dataset_infos.json", "dataset_dict.json", "state.json"),
+        *("config.json", "license.txt"),
+    }
+)
+"""Files that describe rows or a repository and hold none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +81,16 @@ class Dataset:
             "origin": self.origin,
             "ranking": self.ranking,
             "description": self.description,
-            "ok": not self.problems,
+            "ok": all(problem.severity != "stop" for problem in self.problems),
         }
+
+
+def suffix_of(path: Path) -> str:
+    """``.jsonl`` for ``rows.jsonl`` and ``rows.jsonl.gz`` alike, in lower case."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that stands for a file's kind: JSON and JSON Lines are one."""
+    suffix = suffix_of(path)
+    return ".jsonl" if suffix in (".json", ".ndjson") else suffix

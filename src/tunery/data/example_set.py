@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from tunery.data.dataset import Dataset
+from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows, place
 from tunery.data.ledger import Ledger
 from tunery.data.lint.report import Report
@@ -56,7 +57,9 @@ class DatasetRows(Sequence[Example]):
         assert self._format is not None
         ref = rows.ref(at)
         try:
-            example = self._format.convert(rows.load(at), self._options, ref)
+            example = self._format.convert(
+                read_written(rows.load(at), self._options), self._options, ref
+            )
         except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
             raise DataError(
                 t(

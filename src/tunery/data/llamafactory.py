@@ -2,18 +2,20 @@
 
 A ``columns`` block names all that is read, as there; only what a row cannot be without keeps its
 own name. A partial ``tags`` block keeps the other defaults, which is what its author meant.
+An entry that cannot be read is a dataset with a problem: the others do not mind.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset
-from tunery.data.problems import Problem, say
-from tunery.errors import ConfigError, did_you_mean
+from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.problems import Phrase, Problem, say, show
+from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.types import is_object
 
@@ -21,6 +23,8 @@ KEYS = frozenset(
     {
         *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
         *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
+        # An older key, a checksum that only led to a line in the log.
+        "file_sha1",
     }
 )
 COLUMNS = frozenset(
@@ -52,6 +56,29 @@ ROLE_TAGS = {
 }
 
 
+class _Refused(Exception):
+    """An entry that cannot be read, and what to do."""
+
+    def __init__(self, found: Phrase, fix: Phrase) -> None:
+        super().__init__(str(found))
+        self.found = found
+        self.fix = fix
+
+
+def is_registry(folder: Path) -> bool:
+    """Whether a folder has a ``dataset_info.json`` that lists datasets.
+
+    Hugging Face's datasets writes a file of the same name beside its Arrow files: it describes
+    them, and lists nothing.
+    """
+    try:
+        return not _is_description(json.loads((folder / REGISTRY).read_text(encoding="utf-8-sig")))
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True  # damaged, which reading it says
+
+
 def read_registry(folder: Path) -> list[Dataset]:
     """Read every entry of a folder's ``dataset_info.json``.
 
@@ -59,7 +86,7 @@ def read_registry(folder: Path) -> list[Dataset]:
         folder: The folder, or the file itself.
 
     Raises:
-        ConfigError: There is none, it is not JSON, or an entry has an unknown key.
+        ConfigError: There is none, it is not JSON, or it lists no datasets.
     """
     file = folder if folder.name == REGISTRY else folder / REGISTRY
     try:
@@ -92,28 +119,54 @@ def read_registry(folder: Path) -> list[Dataset]:
         raise ConfigError(
             t("{file}: expected an object of datasets.", file=file), fix=t("Write name: {...}.")
         )
+    if _is_description(entries):
+        raise ConfigError(
+            t("{file} describes one dataset and lists none.", file=file),
+            fix=t("Name the folder of its files as the dataset: {folder}", folder=file.parent),
+        )
     return [_entry(str(name), entry, file) for name, entry in entries.items()]
 
 
+def _is_description(entries: Any) -> bool:
+    """Whether the file is what Hugging Face's datasets says about its own Arrow files."""
+    return (
+        is_object(entries)
+        and ("features" in entries or "builder_name" in entries)
+        and not all(is_object(entry) for entry in entries.values())
+    )
+
+
 def _entry(name: str, entry: Any, file: Path) -> Dataset:
-    where = f"{file}: {name}"
+    try:
+        return _read(name, entry, file)
+    except _Refused as error:
+        problem = Problem("E173", str(file), error.found, error.fix)
+        files = _files(entry, file) if is_object(entry) and entry.get("file_name") else ()
+        return Dataset(name, "catalog", files, tuple(str(f) for f in files), problems=(problem,))
+
+
+def _read(name: str, entry: Any, file: Path) -> Dataset:
+    """One entry.
+
+    Raises:
+        _Refused: It cannot be read.
+    """
     if not is_object(entry):
-        raise ConfigError(
-            t("{where}: expected an object.", where=where), fix=t('Write {"file_name": ...}.')
+        raise _Refused(
+            say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
         )
-    _known(entry, KEYS, where)
-    columns = _block(entry, "columns", COLUMNS, where)
-    tags = _block(entry, "tags", TAGS, where)
+    _known(entry, KEYS, name)
+    columns = _block(entry, "columns", COLUMNS, name)
+    tags = _block(entry, "tags", TAGS, name)
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt", "openai"):
-        near = did_you_mean(str(formatting), ("alpaca", "sharegpt", "openai"))
-        raise ConfigError(
-            t(
-                "{where}: formatting {formatting!r} is none of alpaca, sharegpt, openai.",
-                where=where,
-                formatting=formatting,
+        raise _Refused(
+            say(
+                "{where}: formatting {formatting} is none of alpaca, sharegpt, openai",
+                where=name,
+                formatting=repr(formatting),
             ),
-            fix=near,
+            _near(str(formatting), ("alpaca", "sharegpt", "openai")),
         )
     format, ours, our_tags, roles = _translated(formatting, columns, tags)
     dataset = _located(name, entry, file)
@@ -136,7 +189,7 @@ def _entry(name: str, entry: Any, file: Path) -> Dataset:
         tags=our_tags,
         role_map=roles,
         ranking=ranking,
-        num_samples=_count(entry.get("num_samples"), where),
+        num_samples=_count(entry.get("num_samples"), name),
         split=entry.get("split"),
         subset=entry.get("subset"),
         folder=entry.get("folder"),
@@ -145,13 +198,20 @@ def _entry(name: str, entry: Any, file: Path) -> Dataset:
     )
 
 
+def _near(word: str, known: Iterable[str]) -> Phrase:
+    """What was probably meant, else all that could be."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+    if near:
+        return say("Did you mean {name}?", name=near[0])
+    return say("Known: {names}.", names=", ".join(names))
+
+
 def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
     for key in keys:
         if key not in known:
-            near = did_you_mean(key, known)
-            raise ConfigError(
-                t("{where}: unknown key {key!r}.", where=where, key=key),
-                fix=near or t("Known: {names}.", names=", ".join(sorted(known))),
+            raise _Refused(
+                say("{where}: unknown key {key}", where=where, key=repr(key)), _near(key, known)
             )
 
 
@@ -159,33 +219,33 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
     """``columns`` or ``tags``: names to names; null means the default."""
     value: Any = entry.get(key) or {}
     if not is_object(value):
-        raise ConfigError(
-            t("{where}.{key}: expected an object.", where=where, key=key),
-            fix=t("Write names to names."),
+        raise _Refused(
+            say("{where}: expected an object", where=f"{where}.{key}"),
+            say("Write names to names."),
         )
     _known(value, known, f"{where}.{key}")
     for name, theirs in value.items():
         if theirs is not None and not isinstance(theirs, str):
-            raise ConfigError(
-                t(
-                    "{where}.{key}.{name}: expected a name, got {theirs!r}.",
-                    where=where,
-                    key=key,
-                    name=name,
-                    theirs=theirs,
-                )
+            raise _Refused(
+                say(
+                    "{where}: expected a name, got {theirs}",
+                    where=f"{where}.{key}.{name}",
+                    theirs=show(theirs),
+                ),
+                say("Write the name of a column."),
             )
     return {name: theirs for name, theirs in value.items() if theirs}
 
 
 def _count(value: Any, where: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ConfigError(
-            t(
-                "{where}.num_samples: expected a whole number above 0, got {value!r}.",
+        raise _Refused(
+            say(
+                "{where}.num_samples: expected a whole number above 0, got {value}",
                 where=where,
-                value=value,
-            )
+                value=show(value),
+            ),
+            say("Correct the number, or remove it to take every row."),
         )
     return value
 
@@ -246,18 +306,15 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
             say("Download its files and name them in file_name."),
         )
         return Dataset(name, "catalog", problems=(problem,))
-    path = file.parent / str(entry["file_name"])
-    if path.is_dir():
-        files = tuple(
-            sorted(
-                f
-                for f in path.rglob("*")
-                if Path(f.name.lower().removesuffix(".gz")).suffix in SUFFIXES
-            )
-        )
-    else:
-        files = (path,)
+    files = _files(entry, file)
     return Dataset(name, "catalog", files, tuple(str(f) for f in files))
+
+
+def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
+    path = file.parent / str(entry["file_name"])
+    if not path.is_dir():
+        return (path,)
+    return tuple(sorted(f for f in path.rglob("*") if suffix_of(f) in SUFFIXES))
 
 
 def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config import settings
-from tunery.data.catalog import BUILTIN, ELSEWHERE
+from tunery.data.catalog import BUILTIN, ELSEWHERE, located
 from tunery.data.registered import registered
 from tunery.errors import RunError, TuneryError
 from tunery.i18n import t
@@ -60,6 +60,10 @@ def dataset(name: str) -> str:
     """The name, if a client may read what it stands for; see ``model``."""
     text = name.strip()
     if text in BUILTIN or text in registered() or text.startswith((*ELSEWHERE, "upload:")):
+        return name
+    place = located(text)
+    if place is not None:
+        path(str(place[0]))
         return name
     return model(name)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunery.data.formats.base import Columns, Row, RowOptions, optional_text, text
 from tunery.data.formats.messages import tool_list
+from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Message, RowRef, is_list
 
@@ -69,8 +70,9 @@ def history(raw: Row, options: RowOptions) -> list[Message]:
     """Earlier turns."""
     column = options.column("history")
     value: Any = raw.get(column)
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return []
+    value = parsed(value, column, options)
     turns: list[Message] = []
     if not is_list(value):
         raise RowProblem(

@@ -24,7 +24,7 @@ class RowOptions:
         columns: Ours: theirs, for columns that are named differently.
         tags: ShareGPT tags of a LLaMA-Factory registry (role_tag, user_tag ...).
         role_map: Theirs: ours, for roles.
-        parse: Columns that hold JSON as text.
+        parse: Columns that hold a list or an object as text, and how it is written.
         coerce: Columns whose numbers or objects become text.
         allow_empty: Columns that may be empty.
         merge_same_role: Join neighbours of one role.
@@ -324,37 +324,3 @@ def optional_text(value: Any, column: str, options: RowOptions) -> str:
 def expected_text(where: str, value: Any) -> Phrase:
     """``field output: expected text, found number 42``."""
     return say("field {field}: expected text, found {what}", field=where, what=show(value))
-
-
-def parsed(value: Any, column: str, options: RowOptions) -> Any:
-    """Parse a column that holds JSON as text, where ``data.parse`` says so.
-
-    Raises:
-        RowProblem: E407 it holds JSON as text and nobody said so; E411 it is not JSON.
-    """
-    if not isinstance(value, str):
-        return value
-    if options.parse.get(column) == "json":
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise RowProblem(
-                "E407",
-                column,
-                say("field {field} is not JSON: {why}", field=column, why=str(error)[:80]),
-                say("Correct the text in this row."),
-                column=getattr(error, "colno", None),
-            ) from error
-    if value.lstrip()[:1] in ("[", "{"):
-        raise RowProblem(
-            "E407",
-            column,
-            say("field {field} is text holding a JSON list", field=column),
-            say("Set --data.parse.{column} json.", column=column),
-        )
-    raise RowProblem(
-        "E304",
-        column,
-        say("field {field}: expected a list, found {what}", field=column, what=show(value)),
-        NOTHING,
-    )

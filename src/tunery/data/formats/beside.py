@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from tunery.data.formats.base import Format, Row, RowOptions
+from tunery.data.formats.written import read_written
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Example, is_list, is_object
 
@@ -25,7 +26,7 @@ def convert(format: Format, row: Row, options: RowOptions) -> Example:
     """
     if not TELLING.isdisjoint(row):
         _refuse(row, format, options)
-    return format.convert(row, options, None)
+    return format.convert(read_written(row, options), options, None)
 
 
 def _refuse(row: Row, format: Format, options: RowOptions) -> None:

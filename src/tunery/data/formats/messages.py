@@ -11,21 +11,10 @@ from typing import Any, cast
 
 from tunery.data.formats.base import RowOptions
 from tunery.data.formats.flags import FLAGS
+from tunery.data.formats.roles import ROLES
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-}
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 # A call that an answer spells as text, as Hermes, Llama, Mistral, ReAct and pythonic data do.
 SPELLED_CALL = re.compile(
@@ -83,42 +72,6 @@ def by_turns(
         return expected is asks and bool(role == answers)
 
     return test
-
-
-def role_of(value: Any, where: str, options: RowOptions) -> Role:
-    """Our role for theirs.
-
-    Raises:
-        RowProblem: E405 an unknown role, with what it may have meant.
-    """
-    if isinstance(value, str):
-        mapped = options.role_map.get(value, value)
-        if mapped in ROLES:
-            return ROLES[mapped]
-    if isinstance(value, str) and value.strip().lower() in ROLES:
-        ours = ROLES[value.strip().lower()]
-        raise RowProblem(
-            "E405",
-            where,
-            say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
-            say("Set --data.role_map.{role} {ours}.", role=value, ours=ours),
-        )
-    if not isinstance(value, str):
-        raise RowProblem(
-            "E304" if value is not None else "E303",
-            where,
-            say("field {field}: expected a role, found {what}", field=where, what=show(value)),
-            say("Write system, user, assistant or tool."),
-        )
-    fix = say("Write system, user, assistant or tool.")
-    if value.isidentifier():
-        fix = say("Correct it, or say what it means: --data.role_map.{role} ROLE.", role=value[:40])
-    raise RowProblem(
-        "E405",
-        where,
-        say('role "{role}"; expected system, user, assistant or tool', role=visible(value, 40)),
-        fix,
-    )
 
 
 def listed(value: Any, column: str) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, coerced, parsed, text
+from tunery.data.formats.base import Columns, Row, RowOptions, coerced, text
 from tunery.data.formats.flags import trained
 from tunery.data.formats.messages import (
     THOUGHTS,
@@ -15,10 +15,11 @@ from tunery.data.formats.messages import (
     legacy_call,
     listed,
     ordered,
-    role_of,
     tool_call,
     tool_list,
 )
+from tunery.data.formats.roles import role_of
+from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, enumerated, say, show
 from tunery.types import Conversation, Message, RowRef, is_list, is_object
 
@@ -30,6 +31,13 @@ class OpenAI(Columns):
     required = ("messages",)
     known = ("messages", "tools")
     usual = MappingProxyType({"messages": ("conversations",), "tools": ("functions",)})
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """Not where the messages are turns with ``from`` and ``value``."""
+        turns = raw.get(options.column("messages"))
+        first: Any = turns[0] if is_list(turns) and turns else None
+        foreign = is_object(first) and "role" not in first and "from" in first
+        return 0.0 if foreign else super().score(raw, options)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is user and assistant by turns, texts only."""
@@ -63,6 +71,13 @@ def read_messages(values: list[Any], column: str, options: RowOptions) -> list[M
 def _message(value: Any, where: str, column: str, options: RowOptions) -> Message:
     message = as_object(value, where)
     if "role" not in message:
+        if "from" in message:
+            raise RowProblem(
+                "E301",
+                f"{where}.role",
+                say("{place} has from instead of role", place=where),
+                say("Set --data.format sharegpt, which reads from and value."),
+            )
         raise _absent(f"{where}.role")
     role = role_of(message["role"], f"{where}.role", options)
     calls: Any = message.get("tool_calls") or []

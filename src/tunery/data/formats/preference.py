@@ -77,20 +77,20 @@ class Preference(Columns):
     def instead(self, raw: Row, options: RowOptions) -> Phrase:
         """Read the chosen answers as single ones."""
         chosen = options.column("chosen")
-        prompts = ("messages", "conversations", "prompt")
+        prompts = ("conversations", "messages", "prompt")
         asks = next((options.column(n) for n in prompts if options.column(n) in raw), None)
         if _is_whole(raw.get(chosen)):
             way = f"--data.format openai --data.columns.messages {chosen}"
             way += _flags(raw, options, ("tools",))
-        elif asks is not None:
-            named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
-            way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
-            way += _flags(raw, options, ("system", "tools"))
         elif options.column("instruction") in raw:
             named = options.columns.get("instruction")
             way = "--data.format alpaca" + (f" --data.columns.instruction {named}" if named else "")
             way += f" --data.columns.output {chosen}"
             way += _flags(raw, options, ("input", "system", "history", "tools"))
+        elif asks is not None:
+            named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
+            way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
+            way += _flags(raw, options, ("system", "tools"))
         else:
             return NOTHING
         return say("To learn the chosen answers alone, set {way}.", way=way)

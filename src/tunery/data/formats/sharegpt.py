@@ -7,18 +7,27 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, parsed, text
+from tunery.data.formats.base import (
+    Columns,
+    Row,
+    RowOptions,
+    never,
+    optional_text,
+    text,
+    with_usual,
+)
 from tunery.data.formats.flags import trained
 from tunery.data.formats.messages import (
     as_object,
     by_turns,
     listed,
     ordered,
-    role_of,
     tool_call,
     tool_list,
 )
 from tunery.data.formats.openai import read_messages
+from tunery.data.formats.roles import role_of
+from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object
 
@@ -38,6 +47,13 @@ class ShareGPT(Columns):
     required = ("conversations",)
     known = ("conversations", "system", "tools")
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
+
+    def score(self, raw: Row, options: RowOptions) -> float:
+        """Also where turns with ``from`` and ``value`` stand under another usual name."""
+        turns = raw.get("messages")
+        first: Any = turns[0] if is_list(turns) and turns else None
+        foreign = is_object(first) and "from" in first and "role" not in first
+        return super().score(raw, with_usual(self, raw, options) if foreign else options)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether it is human and gpt by turns, texts only."""

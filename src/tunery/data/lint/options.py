@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tunery.data.formats.base import RowOptions
-from tunery.data.sources.base import ReadOptions
+from tunery.data.sources.base import DEFAULT_COLUMNS, DEFAULT_RECORD_MB, ReadOptions
 from tunery.types import is_list
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class CheckOptions:
     encoding: str = "utf-8"
     records_at: str | None = None
     header: bool = True
+    delimiter: str | None = None
+    max_record_mb: int = DEFAULT_RECORD_MB
+    max_columns: int = DEFAULT_COLUMNS
     role_map: Mapping[str, str] = field(default_factory=dict[str, str])
     parse: Mapping[str, str] = field(default_factory=dict[str, str])
     coerce: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -58,6 +61,9 @@ class CheckOptions:
             encoding=config.encoding,
             records_at=config.records_at,
             header=config.header,
+            delimiter=config.delimiter,
+            max_record_mb=config.max_record_mb,
+            max_columns=config.max_columns,
             role_map=config.role_map,
             parse=config.parse,
             coerce=config.coerce,
@@ -84,7 +90,14 @@ class CheckOptions:
 
     def reading(self) -> ReadOptions:
         """The part that concerns files."""
-        return ReadOptions(self.encoding, self.records_at, self.header)
+        return ReadOptions(
+            self.encoding,
+            self.records_at,
+            self.header,
+            self.delimiter,
+            self.max_record_mb,
+            self.max_columns,
+        )
 
     def rows(self, dataset: Dataset) -> RowOptions:
         """The part that concerns rows, over what the dataset's own catalog entry says."""

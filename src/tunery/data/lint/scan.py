@@ -10,6 +10,7 @@ from typing import Any
 
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
+from tunery.data.formats.base import never
 from tunery.data.formats.beside import TELLING, convert
 from tunery.data.index import FileRows
 from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
@@ -71,7 +72,7 @@ class _Scanner:
     def run(self) -> Scan:
         """Read every file."""
         for problem in self.dataset.problems:
-            self.report.add(problem)
+            self._add(problem)
         if any(problem.severity == "stop" for problem in self.dataset.problems):
             return self.result
         for path, name in zip(self.dataset.files, self.dataset.names, strict=True):
@@ -125,7 +126,8 @@ class _Scanner:
         for problem in settled.problems:
             self.report.add(problem)
         if settled.format is not None:
-            self.plain = settled.format.plain(settled.options)
+            # What is written as text is known only when it is parsed.
+            self.plain = never if how.parse else settled.format.plain(settled.options)
             self.report.format = settled.format.name
             self.report.kind = row_kind_of(settled.format.makes).name
         self.result.format, self.result.options = settled.format, settled.options

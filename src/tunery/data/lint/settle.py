@@ -11,9 +11,11 @@ from tunery.data.formats import FORMATS, Format, RowOptions
 from tunery.data.formats.base import UNREAD, read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
+from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import Problem, enumerated, say
 from tunery.data.sources.base import FileSource
+from tunery.data.sources.delimited import DelimitedFile
 from tunery.types import is_object
 
 ASKED = ("instruction", "input", "prompt", "system", "tools")
@@ -81,7 +83,7 @@ def settle(
     ]
     if missing and (len(sample) > 1 or check.format or dataset.format):
         settled.hopeless = True
-        settled.problems.append(_misfit(sample, source, name, settled, check))
+        settled.problems.append(_misfit(sample, source, name, settled))
     elif check.wanted is not None and sample:
         kind, wanted = row_kind_of(settled.format.makes), row_kind_named(check.wanted)
         refused = fits(wanted, kind, settled.format.instead(sample[0], options))
@@ -106,31 +108,25 @@ def _columns(sample: Sequence[dict[str, Any]]) -> str:
 def _no_format(
     sample: Sequence[dict[str, Any]], source: FileSource, check: CheckOptions
 ) -> Problem:
-    if (
-        source.columns is not None
-        and check.header
-        and source.path.suffix != ".parquet"
-        and _is_delimited(source)
-    ):
+    if isinstance(source, DelimitedFile) and check.header:
+        fix = advice.fix_without_format(sample)
+        if not advice.settings_for(sample):
+            fix = say(
+                "{fix} If the file has no header: --data.header false; its columns are 1, 2, 3.",
+                fix=fix,
+            )
         return Problem(
             "E143",
             source.name,
-            say("header reads {columns}; none is a known column", columns=_columns(sample)),
-            say(
-                "Name the columns: --data.format alpaca --data.columns.instruction THEIRS "
-                "--data.columns.output THEIRS. If the file has no header: --data.header false, "
-                "and THEIRS are 1, 2, 3."
-            ),
+            say("header reads {columns}; no format has these columns", columns=_columns(sample)),
+            fix,
             line=1,
         )
     return Problem(
         "E201",
         source.name,
         say("no known format: rows have {columns}", columns=_columns(sample)),
-        say(
-            "Name the format and its columns, such as: --data.format alpaca "
-            "--data.columns.instruction THEIRS --data.columns.output THEIRS."
-        ),
+        advice.fix_without_format(sample),
     )
 
 
@@ -139,10 +135,8 @@ def _misfit(
     source: FileSource,
     name: str,
     settled: Settled,
-    check: CheckOptions,
 ) -> Problem:
     assert settled.format is not None
-    other = detect(sample, RowOptions())
     needs = ", ".join(settled.options.column(column) for column in settled.format.required)
     found = say(
         "has {columns}; format {format} needs {needs}",
@@ -150,17 +144,9 @@ def _misfit(
         format=name,
         needs=needs,
     )
+    other = detect(sample, RowOptions())
     if other and other != name:
         fix = say("Did you mean --data.format {format}?", format=other)
     else:
-        fix = say(
-            "Say which column is meant: --data.columns.{column} THEIRS.",
-            column=settled.format.required[0],
-        )
+        fix = advice.fix_for(sample, name, settled.options)
     return Problem("E201", source.name, found, fix)
-
-
-def _is_delimited(source: FileSource) -> bool:
-    from tunery.data.sources.delimited import DelimitedFile
-
-    return isinstance(source, DelimitedFile)

@@ -8,8 +8,10 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, enumerated, say, visible
 from tunery.data.sources.base import FileSource, ReadOptions
+from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.columnar import ArrowFile, ParquetFile
 from tunery.data.sources.delimited import DelimitedFile
+from tunery.data.sources.frames import HeldRows, rows_of
 from tunery.data.sources.jsonarray import ArrayFile
 from tunery.data.sources.jsonlines import LineFile
 from tunery.data.sources.probe import Probed, probe
@@ -41,28 +43,36 @@ def open_file(
 def _source(found: Probed, name: str, options: ReadOptions) -> FileSource:
     match found.kind:
         case ".parquet":
-            return ParquetFile(name, found.path)
+            return ParquetFile(name, found.path, options)
         case ".arrow":
-            return ArrowFile(name, found.path)
+            return ArrowFile(name, found.path, options)
         case ".csv" | ".tsv":
             return DelimitedFile(
                 name,
                 found.path,
                 skip=found.skip,
-                delimiter="," if found.kind == ".csv" else "\t",
-                header=options.header,
+                usual="," if found.kind == ".csv" else "\t",
+                options=options,
             )
         case ".txt":
-            return LineFile(name, found.path, skip=found.skip, plain=True)
+            return LineFile(name, found.path, skip=found.skip, plain=True, options=options)
         case "array":
-            return ArrayFile(name, found.path, skip=found.skip, records_at=options.records_at)
+            return ArrayFile(
+                name,
+                found.path,
+                skip=found.skip,
+                records_at=options.records_at,
+                options=options,
+            )
+        case "stream":
+            return ArrayFile(name, found.path, skip=found.skip, bare=True, options=options)
         case "object":
-            return _single_object(found, name)
+            return _single_object(found, name, options)
         case _:
-            return LineFile(name, found.path, skip=found.skip)
+            return LineFile(name, found.path, skip=found.skip, options=options)
 
 
-def _single_object(found: Probed, name: str) -> FileSource:
+def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource:
     """A .json file that is one object: one row, or a list of rows under a key."""
     size = found.path.stat().st_size
     if size > MAX_OBJECT_BYTES:
@@ -79,13 +89,11 @@ def _single_object(found: Probed, name: str) -> FileSource:
     try:
         value: Any = json.loads(data)
     except UnicodeDecodeError as error:
-        from tunery.data.sources.jsonlines import not_utf8
-
         line = data[: error.start].count(b"\n") + 1
         start = data.rfind(b"\n", 0, error.start) + 1
         piece = data[start : error.start + 40].split(b"\n")[0]
         raise FileProblem(
-            not_utf8(name, piece, error.start - start, line=line, record=None)
+            not_utf8(name, found.path, piece, error.start - start, line=line, record=None)
         ) from error
     except (ValueError, RecursionError):
         text = data.decode("utf-8")
@@ -106,6 +114,8 @@ def _single_object(found: Probed, name: str) -> FileSource:
                 excerpt=excerpt if len(excerpt) < 4_000 else None,
             )
         ) from None
+    if (table := rows_of(value)) is not None:
+        return HeldRows(name, found.path, *table)
     lists = [
         key
         for key, item in value.items()
@@ -139,4 +149,4 @@ def _single_object(found: Probed, name: str) -> FileSource:
                 line=1,
             )
         )
-    return LineFile(name, found.path, skip=found.skip)
+    return LineFile(name, found.path, skip=found.skip, options=options)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunery.data.problems import Problem
+from tunery.data.problems import Problem, say
 from tunery.types import RowRef
 
-MAX_RECORD_BYTES = 16 * 1024 * 1024
+DEFAULT_RECORD_MB = 64
+DEFAULT_COLUMNS = 4_096
+MB = 1_000_000
 BLOCK_BYTES = 1024 * 1024
 
 
@@ -62,6 +64,57 @@ class ReadOptions:
     encoding: str = "utf-8"
     records_at: str | None = None
     header: bool = True
+    delimiter: str | None = None
+    max_record_mb: int = DEFAULT_RECORD_MB
+    max_columns: int = DEFAULT_COLUMNS
+
+    @property
+    def max_record_bytes(self) -> int:
+        """``max_record_mb`` in bytes."""
+        return self.max_record_mb * MB
+
+
+def too_large(
+    name: str, size: int, options: ReadOptions, *, line: int | None, record: int | None
+) -> Problem:
+    """Make E127: a record above the limit, and the setting that lets it through.
+
+    Args:
+        name: The file as messages name it.
+        size: Bytes of the record, or of the whole file where its end was not looked for.
+        options: With the limit.
+        line: 1-based line where the record begins.
+        record: Its 1-based number.
+    """
+    return Problem(
+        "E127",
+        name,
+        say(
+            "a record of up to {size} MB; records above {limit} MB are not read",
+            size=max(1, size // MB),
+            limit=options.max_record_mb,
+        ),
+        say(
+            "Divide it into smaller records, or set --data.max_record_mb {needed}.",
+            needed=size // MB + 1,
+        ),
+        line=line,
+        record=record,
+    )
+
+
+def too_wide(name: str, count: int, options: ReadOptions) -> Problem:
+    """Make E145: a table with more columns than are read."""
+    return Problem(
+        "E145",
+        name,
+        say("{count} columns; at most {limit} are read", count=count, limit=options.max_columns),
+        say(
+            "Check that it is a table of texts; if it is, set --data.max_columns {count}.",
+            count=count,
+        ),
+        line=1,
+    )
 
 
 class FileSource(Protocol):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
-from tunery.data.dataset import SUFFIXES, Dataset
+from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset
+from tunery.data.problems import Problem
+from tunery.data.splits import chosen_splits, divided, said
 from tunery.errors import DataError
 from tunery.i18n import t
 
@@ -58,7 +60,7 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
     system = file_system(url, anonymous=anonymous)
     known = _access_errors()
     try:
-        objects = _objects(system, url)
+        objects, problems = _objects(system, url, dataset.split)
         files = [_copied(system, url, each) for each in objects]
     except FileNotFoundError as error:
         raise DataError(
@@ -75,27 +77,36 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
         raise _no_access(url, str(error)) from error
     scheme = url.partition("://")[0]
     return replace(
-        dataset, files=tuple(files), names=tuple(f"{scheme}://{o['name']}" for o in objects)
+        dataset,
+        files=tuple(files),
+        names=tuple(f"{scheme}://{o['name']}" for o in objects),
+        problems=(*dataset.problems, *problems),
     )
 
 
-def _objects(system: Any, url: str) -> list[dict[str, Any]]:
-    """The object itself, or the files of rows under the prefix, all of one kind."""
+def _objects(
+    system: Any, url: str, split: str | None
+) -> tuple[list[dict[str, Any]], tuple[Problem, ...]]:
+    """The object itself, or one split of the files of rows under the prefix, all of one kind."""
     system.invalidate_cache()
     info = system.info(url)
     if info["type"] != "directory":
-        return [info]
-    found = [
-        each
+        return [info], ()
+    prefix = str(info["name"]).rstrip("/") + "/"
+    present = {
+        str(each["name"]).removeprefix(prefix): each
         for _, each in sorted(system.find(url, detail=True).items())
-        if _suffix(each["name"]) in SUFFIXES
-    ]
-    if not found:
+        if _suffix(each["name"]) in SUFFIXES and Path(each["name"]).name not in NOT_ROWS
+    }
+    if not present:
         raise DataError(
             t("{url}: no files of rows there.", url=url),
             fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
+    by_split = divided(list(present))
+    chosen = chosen_splits(list(by_split), url, split)
+    found = [present[name] for each in chosen for name in by_split[each]]
     kinds = sorted({_suffix(each["name"]) for each in found})
     if len(kinds) > 1:
         raise DataError(
@@ -103,7 +114,7 @@ def _objects(system: Any, url: str) -> list[dict[str, Any]]:
             fix=t("Name one file, or a folder of one kind."),
             code="E197",
         )
-    return found
+    return found, said(by_split, url, chosen, split)
 
 
 def _copied(system: Any, url: str, each: dict[str, Any]) -> Path:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say
-from tunery.data.sources.base import Batch
+from tunery.data.sources.base import Bad, Batch, ReadOptions, too_large, too_wide
 from tunery.data.sources.cells import Cells
 from tunery.errors import DataError
 from tunery.i18n import t
 
 BATCH_ROWS = 2_000
+DEFAULT = ReadOptions()
 
 
 def _pyarrow() -> Any:
@@ -40,9 +41,10 @@ class ParquetFile:
 
     is_table = True
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, options: ReadOptions = DEFAULT) -> None:
         self.name = name
         self.path = path
+        self.options = options
         self._arrow = _pyarrow()
         self._group: tuple[int, list[dict[str, Any]]] | None = None
         from pyarrow import parquet
@@ -52,6 +54,8 @@ class ParquetFile:
         except (self._arrow.ArrowException, OSError, ValueError) as error:
             raise FileProblem(_unreadable(name, "Parquet", error)) from error
         self.columns: tuple[str, ...] | None = tuple(self._file.schema_arrow.names)
+        if len(self.columns) > options.max_columns:
+            raise FileProblem(too_wide(name, len(self.columns), options))
         self._cells = Cells(name, self._file.schema_arrow)
         meta = self._file.metadata
         self._ends: list[int] = []
@@ -71,11 +75,13 @@ class ParquetFile:
         batches = self._file.iter_batches(batch_size=BATCH_ROWS)
         while True:
             try:
-                rows = self._cells.clean(next(batches).to_pylist())
+                batch = next(batches)
+                rows = self._cells.clean(batch.to_pylist())
             except StopIteration:
                 break
             except (self._arrow.ArrowException, OSError, ValueError) as error:
                 raise FileProblem(_unreadable(self.name, "Parquet", error)) from error
+            limited(rows, batch.nbytes, self.name, record, self.options)
             yield Batch(record, rows, range(record - 1, record - 1 + len(rows)), None)
             record += len(rows)
         if record == 1:
@@ -95,15 +101,18 @@ class ArrowFile:
 
     is_table = True
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, options: ReadOptions = DEFAULT) -> None:
         self.name = name
         self.path = path
+        self.options = options
         self._arrow = _pyarrow()
         mapped = self._arrow.memory_map(str(path))
         try:
             self._batches = self._open(mapped)
         except (self._arrow.ArrowException, OSError, ValueError) as error:
             raise FileProblem(_unreadable(name, "Arrow", error)) from error
+        if len(self.columns or ()) > options.max_columns:
+            raise FileProblem(too_wide(name, len(self.columns or ()), options))
         self._ends: list[int] = []
         total = 0
         for batch in self._batches:
@@ -133,7 +142,9 @@ class ArrowFile:
         record = 1
         for whole in self._batches:
             for at in range(0, whole.num_rows, BATCH_ROWS):
-                rows = self._cells.clean(whole.slice(at, BATCH_ROWS).to_pylist())
+                part = whole.slice(at, BATCH_ROWS)
+                rows = self._cells.clean(part.to_pylist())
+                limited(rows, part.nbytes, self.name, record, self.options)
                 yield Batch(record, rows, range(record - 1, record - 1 + len(rows)), None)
                 record += len(rows)
         if record == 1:
@@ -144,6 +155,28 @@ class ArrowFile:
         group = next(i for i, end in enumerate(self._ends) if start < end)
         before = self._ends[group - 1] if group else 0
         return self._cells.clean(self._batches[group].slice(start - before, 1).to_pylist())[0]
+
+
+def limited(rows: list[Any], size: int, name: str, first: int, options: ReadOptions) -> None:
+    """Replace rows above the limit by their problem; ``size`` is that of all of them in bytes."""
+    if size <= options.max_record_bytes:
+        return
+    for i, row in enumerate(rows):
+        weight = _bytes(row)
+        if weight > options.max_record_bytes:
+            problem = too_large(name, weight, options, line=None, record=first + i)
+            rows[i] = Bad(problem, "")
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of all texts in a value."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, list):
+        return sum(map(_bytes, value))
+    return 8
 
 
 def _unreadable(name: str, kind: str, error: Exception) -> Problem:

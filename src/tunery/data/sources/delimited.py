@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, visible
-from tunery.data.sources.base import MAX_RECORD_BYTES, Bad, Batch
-from tunery.data.sources.jsonlines import not_utf8
+from tunery.data.sources.base import Bad, Batch, ReadOptions, too_large, too_wide
+from tunery.data.sources.charset import not_utf8
+from tunery.data.sources.delimiter import find_delimiter, spelled
 
 BATCH_ROWS = 4_000
 
@@ -18,8 +19,10 @@ BATCH_ROWS = 4_000
 class _Reader:
     """Decoded lines for csv.reader, counting the bytes and lines it has taken."""
 
-    def __init__(self, name: str, path: Path, skip: int) -> None:
+    def __init__(self, name: str, path: Path, skip: int, options: ReadOptions) -> None:
         self.name = name
+        self.path = path
+        self.options = options
         self.file = path.open("rb")
         self.file.seek(skip)
         self.byte = skip
@@ -30,14 +33,19 @@ class _Reader:
         return self
 
     def __next__(self) -> str:
-        piece = self.file.readline(MAX_RECORD_BYTES)
+        limit = self.options.max_record_bytes
+        piece = self.file.readline(limit + 1)
         if not piece:
             raise StopIteration
         self.line += 1
+        if len(piece) > limit:
+            size = self.path.stat().st_size - self.byte
+            raise FileProblem(too_large(self.name, size, self.options, line=self.line, record=None))
         try:
             self.last = piece.decode("utf-8")
         except UnicodeDecodeError as error:
-            problem = not_utf8(self.name, piece, error.start, line=self.line, record=None)
+            line, at = self.line, error.start
+            problem = not_utf8(self.name, self.path, piece, at, line=line, record=None)
             raise FileProblem(problem) from error
         self.byte += len(piece)
         return self.last
@@ -50,28 +58,43 @@ class DelimitedFile:
         name: The file as messages name it.
         path: The file to read, in UTF-8.
         skip: Bytes of a byte-order mark.
-        delimiter: Between the cells.
-        header: Whether the first row names the columns; else they are called 1, 2, 3.
+        options: The delimiter where one was set, else it is found; whether the first row names the
+            columns, else they are called 1, 2, 3; and limits.
     """
 
     is_table: bool = True
-    notes: tuple[Problem, ...] = ()
 
     def __init__(
-        self, name: str, path: Path, *, skip: int, delimiter: str, header: bool = True
+        self, name: str, path: Path, *, skip: int, usual: str, options: ReadOptions
     ) -> None:
         self.name = name
         self.path = path
-        self.skip = skip
-        self.delimiter = delimiter
-        self.header = header
-        csv.field_size_limit(MAX_RECORD_BYTES)
+        self.options = options
+        self.header = options.header
+        found = find_delimiter(path, skip, usual, options.delimiter)
+        self.delimiter = found.delimiter
+        self.skip = skip + found.skip
+        self.first_line = 1 if found.skip else 0
+        self.notes: tuple[Problem, ...] = ()
+        if found.delimiter != usual and options.delimiter is None:
+            said = say(
+                "the cells are separated by {delimiter}",
+                delimiter=spelled(found.delimiter),
+            )
+            self.notes = (Problem("N117", name, said),)
         self.columns = self._columns()
+
+    def _open(self, start: int) -> tuple[_Reader, Any]:
+        """The lines from byte ``start`` on, and the rows that they make."""
+        lines = _Reader(self.name, self.path, start, self.options)
+        lines.line = self.first_line
+        # One limit for the process; the largest that is asked for in a file holds in that file.
+        csv.field_size_limit(self.options.max_record_bytes)
+        return lines, csv.reader(lines, delimiter=self.delimiter, strict=True)
 
     def batches(self) -> Iterator[Batch]:
         """Read the rows."""
-        lines = _Reader(self.name, self.path, self.skip)
-        rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        lines, rows = self._open(self.skip)
         record, batch = 1, Batch(1, [], array("Q"), [])
         with lines.file:
             if self.header:
@@ -105,21 +128,23 @@ class DelimitedFile:
 
     def load(self, start: int) -> Any:
         """Read the row that begins at byte ``start``."""
-        lines = _Reader(self.name, self.path, start)
+        lines, rows = self._open(start)
         with lines.file:
-            cells = next(csv.reader(lines, delimiter=self.delimiter, strict=True))
+            cells = next(rows)
         return dict(zip(self.columns, cells, strict=True))
 
     def _columns(self) -> tuple[str, ...]:
-        lines = _Reader(self.name, self.path, self.skip)
+        lines, rows = self._open(self.skip)
         with lines.file:
-            cells = self._next(csv.reader(lines, delimiter=self.delimiter, strict=True), lines, 0)
-        cells = cells or []
+            cells = self._next(rows, lines, 0) or []
+        if len(cells) > self.options.max_columns:
+            raise FileProblem(too_wide(self.name, len(cells), self.options))
         if not self.header:
             return tuple(str(i + 1) for i in range(len(cells)))
         names = [cell.strip() for cell in cells]
+        seen: set[str] = set()
         for name in names:
-            if name and names.count(name) > 1:
+            if name and name in seen:
                 raise FileProblem(
                     Problem(
                         "E144",
@@ -129,14 +154,19 @@ class DelimitedFile:
                         line=1,
                     )
                 )
+            seen.add(name)
         return tuple(names)
 
     def _next(self, rows: Any, lines: _Reader, record: int) -> list[str] | None:
-        line = lines.line + 1
+        line, start = lines.line + 1, lines.byte
         try:
             return next(rows, None)
         except csv.Error as error:
             what = str(error)
+            if "field larger than" in what:
+                size = self.path.stat().st_size - start
+                problem = too_large(self.name, size, self.options, line=line, record=record or None)
+                raise FileProblem(problem) from error
             raise FileProblem(
                 Problem(
                     "E141",

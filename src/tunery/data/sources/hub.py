@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,20 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
-from tunery.data.dataset import SUFFIXES, Dataset
+from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset, suffix_of
 from tunery.data.problems import Problem, say
+from tunery.data.sources import elsewhere
+from tunery.data.splits import canonical, split_of, warn_of_tests
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import is_list, is_mapping
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 PREFERRED = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt", ".arrow")
-NO_ROWS = {"dataset_infos.json", "dataset_info.json", "state.json", "config.json", "license.txt"}
 
 
 def fetch_hub(dataset: Dataset) -> Dataset:
@@ -158,15 +153,7 @@ def _fetch(dataset: Dataset) -> Dataset:
 
 
 def _with(dataset: Dataset, files: Sequence[Path], names: Sequence[str]) -> Dataset:
-    problems = dataset.problems
-    if dataset.split in SPLITS["test"]:
-        warning = Problem(
-            "W715",
-            dataset.name,
-            say("split {split} is meant for testing", split=dataset.split),
-            say("Train on another split, so that tests keep their meaning."),
-        )
-        problems = (*problems, warning)
+    problems = (*dataset.problems, *warn_of_tests(dataset.name, dataset.split))
     return replace(dataset, files=tuple(files), names=tuple(names), problems=problems)
 
 
@@ -204,8 +191,8 @@ def choose(
             fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
-    splits = {name: _split_of(name) for name in rows}
-    wanted = _canonical(split)
+    splits = {name: split_of(name) for name in rows}
+    wanted = canonical(split)
     chosen = [name for name in rows if splits[name] == wanted]
     if not chosen and not any(splits.values()) and wanted == "train":
         chosen = rows
@@ -276,32 +263,15 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _one_kind(names: Sequence[str]) -> list[str]:
-    kinds = {_suffix(name) for name in names}
+    kinds = {suffix_of(Path(name)) for name in names}
     kind = next(suffix for suffix in PREFERRED if suffix in kinds)
-    return [name for name in names if _suffix(name) == kind]
-
-
-def _suffix(name: str) -> str:
-    return Path(name.lower().removesuffix(".gz")).suffix
+    return [name for name in names if suffix_of(Path(name)) == kind]
 
 
 def _is_rows(name: str) -> bool:
     base = Path(name).name.lower()
     hidden = any(part.startswith(".") for part in name.split("/"))
-    return _suffix(name) in SUFFIXES and base not in NO_ROWS and not hidden
-
-
-def _split_of(name: str) -> str | None:
-    """The split that a file's path names, read from its end."""
-    for word in reversed(re.split(r"[/._-]", name.lower())):
-        for split, words in SPLITS.items():
-            if word in words:
-                return split
-    return None
-
-
-def _canonical(split: str) -> str:
-    return next((name for name, words in SPLITS.items() if split in words), split)
+    return suffix_of(Path(name)) in SUFFIXES and base not in NOT_ROWS and not hidden
 
 
 def _configs(card: Any) -> list[Mapping[str, Any]]:
@@ -366,8 +336,53 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
     except (OSError, ValueError, KeyError):
         entry, files = {}, []
     if not files or not all(path.exists() for path in files):
+        if (found := _of_another(dataset, why)) is not None:
+            return found
         raise DataError(
             t("{name}: it is not on this machine yet, and {why}.", name=dataset.name, why=why),
             fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
         )
     return _with(dataset, files, entry["names"])
+
+
+def _of_another(dataset: Dataset, why: str) -> Dataset | None:
+    """What another program fetched; None where there is nothing of it.
+
+    Raises:
+        DataError: It fetched another split or subset, or only some files of this one.
+    """
+    held = elsewhere.snapshot(dataset)
+    if held is None or not any(_is_rows(name) for name in held[1]):
+        return elsewhere.prepared(dataset)
+    folder, present = held
+    try:
+        chosen = choose(dataset, present, elsewhere.configs(folder))
+    except DataError as error:
+        if (found := elsewhere.prepared(dataset)) is not None:
+            return found
+        raise DataError(
+            t(
+                "{name}: it is not on this machine, and {why}. Of what is in {folder}: {problem}",
+                name=dataset.name,
+                why=why,
+                folder=folder,
+                problem=str(error),
+            ),
+            fix=error.fix,
+            code=error.code,
+        ) from error
+    if missing := elsewhere.lacking(chosen):
+        raise DataError(
+            t(
+                "{name}: {missing} of its files are not on this machine ({folder}), and {why}.",
+                name=dataset.name,
+                missing=missing,
+                folder=folder,
+                why=why,
+            ),
+            fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
+        )
+    files = [folder / name for name in chosen]
+    names = [f"hf:{dataset.origin}/{name}" for name in chosen]
+    found = elsewhere.found_there(dataset, files, names, folder)
+    return _with(found, files, names)

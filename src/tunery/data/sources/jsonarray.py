@@ -1,9 +1,11 @@
-"""One JSON array of rows, alone in a file or under a key; read as a stream, record by record."""
+"""JSON rows that are not one a line, read as a stream, record by record.
+
+They stand in one array, alone in a file or under a key, or one after another over several lines.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,84 +13,20 @@ from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.problems import show as show_value
-from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.base import Bad, Batch, ReadOptions, too_large
 from tunery.data.sources.decode import Decoder
-from tunery.data.sources.jsonlines import OutOfRange, not_utf8, shortened
+from tunery.data.sources.jsonlines import OutOfRange, shortened
 from tunery.data.sources.syntax import syntax_problem
+from tunery.data.sources.window import Window
 from tunery.types import is_object
 
-SPACE = re.compile(r"[ \t\r\n]*")
 BATCH_ROWS = 2_000
 
+DEFAULT = ReadOptions()
 
-class Window:
-    """A moving piece of a text file: what is parsed is dropped, positions are kept."""
 
-    def __init__(self, name: str, path: Path, skip: int) -> None:
-        self.name = name
-        self._file = path.open("rb")
-        self._file.seek(skip)
-        self.text = ""
-        self.at = 0  # characters of text already used
-        self.byte = skip  # byte offset of text[at]
-        self.line = 1
-        self.column = 0  # characters before text[at] on its line
-        self._rest = b""
-        self.ended = False
-
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def more(self) -> bool:
-        """Read another block; False at the end of the file."""
-        if self.ended:
-            return False
-        read = self._file.read(BLOCK_BYTES)
-        if not read:
-            self.ended = True
-            if self._rest:
-                self._foreign(self._rest, 0)
-            return False
-        data = self._rest + read
-        try:
-            added, self._rest = data.decode("utf-8"), b""
-        except UnicodeDecodeError as error:
-            if error.start < len(data) - 3:
-                self._foreign(data, error.start)
-            added, self._rest = data[: error.start].decode("utf-8"), data[error.start :]
-        self.text = self.text[self.at :] + added
-        self.at = 0
-        return True
-
-    def advance(self, to: int) -> None:
-        """Move on to character ``to`` of the text, counting bytes and lines."""
-        piece = self.text[self.at : to]
-        self.byte += len(piece) if piece.isascii() else len(piece.encode("utf-8"))
-        newlines = piece.count("\n")
-        self.line += newlines
-        self.column = len(piece) - piece.rfind("\n") - 1 if newlines else self.column + len(piece)
-        self.at = to
-
-    def skip_space(self) -> str:
-        """Pass over white space; give the next character, ``""`` at the end."""
-        while True:
-            match = SPACE.match(self.text, self.at)
-            assert match is not None
-            self.advance(match.end())
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self.more():
-                return ""
-
-    def _foreign(self, data: bytes, at: int) -> None:
-        line = self.line + self.text[self.at :].count("\n") + data[:at].count(b"\n")
-        start = data.rfind(b"\n", 0, at) + 1
-        end = data.find(b"\n", at)
-        piece = data[start : end if end > 0 else at + 40]
-        raise FileProblem(not_utf8(self.name, piece, at - start, line=line, record=None))
+class _TooLarge(Exception):
+    """A record has no end within the limit."""
 
 
 class ArrayFile:
@@ -99,6 +37,8 @@ class ArrayFile:
         path: The file to read, in UTF-8.
         skip: Bytes of a byte-order mark.
         records_at: Dotted key of the array; None where the file is the array.
+        bare: There is no array: objects follow each other, over any number of lines.
+        options: With the limit of a record's size.
     """
 
     columns: tuple[str, ...] | None = None
@@ -106,18 +46,32 @@ class ArrayFile:
     notes: tuple[Problem, ...] = ()
 
     def __init__(
-        self, name: str, path: Path, *, skip: int = 0, records_at: str | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        skip: int = 0,
+        records_at: str | None = None,
+        bare: bool = False,
+        options: ReadOptions = DEFAULT,
     ) -> None:
         self.name = name
         self.path = path
         self.skip = skip
         self.records_at = records_at
+        self.bare = bare
+        self.options = options
         self._decoder = Decoder()
 
     def batches(self) -> Iterator[Batch]:
         """Read the records of the array."""
         with Window(self.name, self.path, self.skip) as window:
-            self._enter(window)
+            try:
+                self._enter(window)
+            except _TooLarge as error:
+                size = self.path.stat().st_size - window.byte
+                problem = too_large(self.name, size, self.options, line=window.line, record=None)
+                raise FileProblem(problem) from error
             record, batch = 1, self._empty(1)
             for start, line, value, text in self._records(window):
                 batch.rows.append(value)
@@ -154,6 +108,8 @@ class ArrayFile:
 
     def _enter(self, window: Window) -> None:
         """Go to the first record: past ``[``, or down the keys of ``records_at``."""
+        if self.bare:
+            return
         for key in self.records_at.split(".") if self.records_at else ():
             if window.skip_space() != "{":
                 raise self._no_key(window, key)
@@ -192,6 +148,8 @@ class ArrayFile:
         comma: tuple[int, int] | None = None
         while True:
             character = window.skip_space()
+            if character == "" and self.bare:
+                return
             if character == "]":
                 if comma is not None and record:
                     raise FileProblem(self._comma(window, comma))
@@ -200,12 +158,16 @@ class ArrayFile:
                 return
             if character == "":
                 raise FileProblem(self._cut(window, record))
-            if record and comma is None:
+            if record and comma is None and not self.bare:
                 raise FileProblem(self._missing_comma(window, record, character))
             record += 1
             start, line, column = window.byte, window.line, window.column
             try:
                 value, text = self._value(window)
+            except _TooLarge as error:
+                size = self.path.stat().st_size - start
+                problem = too_large(self.name, size, self.options, line=line, record=record)
+                raise FileProblem(problem) from error
             except (ValueError, StopIteration, RecursionError) as error:
                 raise FileProblem(self._broken(window, record, line, column)) from error
             yield start, line, self._judged(value, text, record, line), text
@@ -225,8 +187,8 @@ class ArrayFile:
                     window.advance(end)
                     return value, text
             except (ValueError, StopIteration):
-                if len(window.text) - window.at > MAX_RECORD_BYTES:
-                    raise
+                if len(window.text) - window.at > self.options.max_record_bytes:
+                    raise _TooLarge from None
                 if not window.more():
                     raise
                 continue

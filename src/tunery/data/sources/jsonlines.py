@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.problems import FileProblem, Problem, say, show, visible
-from tunery.data.sources.base import BLOCK_BYTES, MAX_RECORD_BYTES, Bad, Batch
+from tunery.data.sources.base import BLOCK_BYTES, Bad, Batch, ReadOptions, too_large
+from tunery.data.sources.charset import guess, not_utf8
 from tunery.data.sources.decode import Decoder
 from tunery.data.sources.syntax import syntax_problem
 from tunery.types import is_object
+
+DEFAULT = ReadOptions()
 
 
 class LineFile:
@@ -30,17 +33,27 @@ class LineFile:
         path: The file to read, in UTF-8.
         skip: Bytes of a byte-order mark to pass over.
         plain: Each line is the text of a row (.txt) instead of JSON.
+        options: With the limit of a record's size.
     """
 
     columns: tuple[str, ...] | None = None
     is_table: bool = False
     notes: tuple[Problem, ...] = ()
 
-    def __init__(self, name: str, path: Path, *, skip: int = 0, plain: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        skip: int = 0,
+        plain: bool = False,
+        options: ReadOptions = DEFAULT,
+    ) -> None:
         self.name = name
         self.path = path
         self.skip = skip
         self.plain = plain
+        self.options = options
         if plain:
             self.columns = ("text",)
         self._decoder = Decoder()
@@ -84,26 +97,24 @@ class LineFile:
         """Give (offset, whole lines), or (offset, size) for a line over the limit."""
         with self.path.open("rb") as file:
             file.seek(self.skip)
-            offset, rest = self.skip, b""
-            while True:
-                read = file.read(BLOCK_BYTES)
-                if not read:
-                    break
+            offset, waiting, length = self.skip, [b""], 0
+            while read := file.read(BLOCK_BYTES):
                 end = read.rfind(b"\n") + 1
                 if end:
-                    block = rest + read[:end]
+                    block = b"".join((*waiting, read[:end]))
                     yield offset, block
                     offset += len(block)
-                    rest = read[end:]
+                    waiting, length = [read[end:]], len(read) - end
                     continue
-                rest += read
-                if len(rest) > MAX_RECORD_BYTES:
-                    size, tail = _skip_line(file, len(rest))
+                waiting.append(read)
+                length += len(read)
+                if length > self.options.max_record_bytes:
+                    size, tail = _skip_line(file, length)
                     yield offset, size
                     offset += size
-                    rest = tail
-            if rest:
-                yield offset, rest
+                    waiting, length = [tail], len(tail)
+            if length:
+                yield offset, b"".join(waiting)
 
     def _batch(self, block: bytes, offset: int, record: int, line: int) -> Batch:
         try:
@@ -245,7 +256,8 @@ class LineFile:
                 text = piece.decode("utf-8").removesuffix("\r")
                 row = {"text": text} if self.plain else self._parse([text], record, [number])[0]
             except UnicodeDecodeError as error:
-                text = piece.decode("latin-1")
+                likely = guess(self.path).encodings or ("latin-1",)
+                text = piece.decode(likely[0], errors="replace")
                 row = Bad(self._not_utf8(piece, error, record, number), text)
             rows.append(row)
             texts.append(text)
@@ -255,23 +267,10 @@ class LineFile:
         return Batch(record - len(rows), rows, starts, numbers, texts, None)
 
     def _not_utf8(self, piece: bytes, error: UnicodeDecodeError, record: int, line: int) -> Problem:
-        return not_utf8(self.name, piece, error.start, line=line, record=record)
+        return not_utf8(self.name, self.path, piece, error.start, line=line, record=record)
 
     def _too_long(self, record: int, line: int, offset: int, size: int) -> Batch:
-        limit = MAX_RECORD_BYTES // 1024 // 1024
-        problem = Problem(
-            "E127",
-            self.name,
-            say(
-                "line {line} is {size} MB (limit {limit} MB)",
-                line=line,
-                size=size // 1_000_000,
-                limit=limit,
-            ),
-            say("Write one record a line."),
-            line=line,
-            record=record,
-        )
+        problem = too_large(self.name, size, self.options, line=line, record=record)
         return Batch(record, [Bad(problem, "")], [offset], [line], [""], "")
 
 
@@ -281,26 +280,6 @@ class OutOfRange(dict[str, Any]):
     def __init__(self, row: dict[str, Any], numbers: list[str]) -> None:
         super().__init__(row)
         self.numbers = numbers
-
-
-def not_utf8(name: str, piece: bytes, at: int, *, line: int | None, record: int | None) -> Problem:
-    """Make E112: a byte that is not UTF-8, and what Latin-1 makes of its word."""
-    word = piece[max(0, at - 20) : at + 20].decode("latin-1")
-    left, right = word[: min(20, at)].split()[-1:] or [""], word[min(20, at) :].split()[:1] or [""]
-    reads = "".join(c for c in left[0] + right[0] if c.isalnum() or c in "'-")
-    return Problem(
-        "E112",
-        name,
-        say(
-            "byte {at} (0x{byte}) is not UTF-8; read as Latin-1 it says {reads}",
-            at=at + 1,
-            byte=f"{piece[at]:02X}",
-            reads=visible(reads, 40),
-        ),
-        say("Save the file as UTF-8, or set --data.encoding latin-1."),
-        line=line,
-        record=record,
-    )
 
 
 def _skip_line(file: Any, size: int) -> tuple[int, bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
-import json
 import os
 import re
 import stat
@@ -16,6 +15,9 @@ from pathlib import Path
 from tunery import env
 from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
+from tunery.data.sources.charset import not_as_said
+from tunery.data.sources.jsonkind import json_kind
+from tunery.data.sources.zeros import content_end, copy_start, ends_in_zeros
 from tunery.env import human_bytes
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -42,6 +44,7 @@ FOREIGN = (
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
     (b"GGUF", "a GGUF model"),
 )
+UTF8 = ("utf-8", "utf-8-sig", "ascii")
 MAX_RATIO = 200
 RATIO_FREE_BYTES = 8 * 1024 * 1024
 
@@ -97,8 +100,10 @@ def probe(path: Path, name: str, options: ReadOptions) -> Probed:
         return Probed(path, ".arrow", 0, tuple(notes))
     if suffix in (".parquet", ".arrow"):
         return Probed(path, suffix, 0, tuple(notes))
+    if _known(options.encoding) in UTF8 and ends_in_zeros(path) and not _is_wide(head):
+        path, head = _without_zeros(path, name, notes)
     path, skip = _utf8(path, name, head, options, notes)
-    kind = _json_kind(path, name, suffix, skip, options, notes)
+    kind = json_kind(path, name, suffix, skip, options, notes)
     return Probed(path, kind, skip, tuple(notes))
 
 
@@ -194,29 +199,67 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
             )
 
 
+def _known(encoding: str) -> str:
+    """The name of an encoding.
+
+    Raises:
+        ConfigError: Python knows none of that name.
+    """
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ConfigError(
+            t("data.encoding: {encoding!r} is no encoding that Python knows.", encoding=encoding),
+            fix=t("Such as utf-8, utf-16, latin-1, gb18030, shift_jis."),
+        ) from error
+
+
+def _is_wide(head: bytes) -> bool:
+    """UTF-16 or UTF-32: its last character may end in a zero byte."""
+    return head.startswith(tuple(mark for mark, _, _ in BOMS)) or (
+        b"\x00" in head[:2] and head.count(0) < len(head)
+    )
+
+
+def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, bytes]:
+    """A copy in the cache without the zero bytes at the file's end, and its first bytes."""
+    end = content_end(path)
+    zeros = path.stat().st_size - end
+    if not end:
+        raise _stop(
+            name,
+            "E101",
+            say("the file holds nothing but zero bytes ({count})", count=zeros),
+            say("Fetch or export the file again: its content was not written."),
+        )
+    target = _cached(path, name, "zeros")
+    if not target.exists():
+        copy_start(path, target, end)
+    notes.append(
+        Problem(
+            "N119",
+            name,
+            say("{count} zero bytes at the end of the file are left out", count=zeros),
+            say("Check that no rows are missing: the file may not have been written whole."),
+        )
+    )
+    return target, _head(target, name)
+
+
 def _utf8(
     path: Path, name: str, head: bytes, options: ReadOptions, notes: list[Problem]
 ) -> tuple[Path, int]:
     """The file in UTF-8 and how many bytes of a mark to skip."""
-    try:
-        encoding = codecs.lookup(options.encoding).name
-    except LookupError as error:
-        raise ConfigError(
-            t(
-                "data.encoding: {encoding!r} is no encoding that Python knows.",
-                encoding=options.encoding,
-            ),
-            fix=t("Such as utf-8, utf-16, latin-1, gb18030, shift_jis."),
-        ) from error
+    encoding = _known(options.encoding)
     for mark, what, codec in BOMS:
-        if head.startswith(mark) and encoding in ("utf-8", "utf-8-sig"):
+        if head.startswith(mark) and encoding in UTF8:
             raise _stop(
                 name,
                 "E111",
                 say("{what} (byte-order mark {mark})", what=what, mark=mark.hex(" ").upper()),
                 say("Save it as UTF-8, or set --data.encoding {codec}.", codec=codec),
             )
-    if encoding not in ("utf-8", "utf-8-sig", "ascii"):
+    if encoding not in UTF8:
         return _transcoded(path, name, options.encoding), 0
     if head.startswith(codecs.BOM_UTF8):
         notes.append(Problem("N110", name, say("byte-order mark ignored")))
@@ -232,55 +275,6 @@ def _utf8(
             else say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
         )
     return path, 0
-
-
-def _json_kind(
-    path: Path, name: str, suffix: str, skip: int, options: ReadOptions, notes: list[Problem]
-) -> str:
-    """``array``, ``lines``, ``object``, or the suffix of a text kind."""
-    if suffix in (".csv", ".tsv", ".txt"):
-        return suffix
-    with path.open("rb") as file:
-        file.seek(skip)
-        first = file.read(1 << 16).lstrip()
-        if first[:1] == b"[":
-            head, _, rest = first.partition(b"\n")
-            if suffix in (".jsonl", ".ndjson"):
-                if rest.strip() and _complete(head, list):
-                    return "lines"
-                notes.append(Problem("N113", name, say("content is a JSON array, read as such")))
-            return "array"
-        if options.records_at:
-            return "array"
-        if suffix in (".jsonl", ".ndjson"):
-            return "lines"
-        if first[:1] != b"{":
-            return "lines" if first else "blank"
-        file.seek(skip)
-        line, second = b"", b""
-        for piece in iter(lambda: file.readline(64 << 20), b""):
-            if piece.strip():
-                line, second = (line, piece) if line else (piece, b"")
-                if second:
-                    break
-    if _complete(line, dict) and second.lstrip()[:1] == b"{":
-        notes.append(Problem("N114", name, say("content is JSON Lines, read as such")))
-        return "lines"
-    if (
-        second
-        and not _complete(line, dict)
-        and second.lstrip()[:1] == b"{"
-        and line.rstrip()[-1:] == b"}"
-    ):
-        return "lines"
-    return "object"
-
-
-def _complete(line: bytes, kind: type) -> bool:
-    try:
-        return isinstance(json.loads(line), kind)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _cached(path: Path, name: str, purpose: str) -> Path:
@@ -356,12 +350,7 @@ def _transcoded(path: Path, name: str, encoding: str) -> Path:
                 out.write(block)
         staging.replace(target)
     except UnicodeError as error:
-        raise _stop(
-            name,
-            "E112",
-            say("not {encoding}: {why}", encoding=encoding, why=str(error)[-80:]),
-            say("Set --data.encoding to the encoding the file is in."),
-        ) from error
+        raise FileProblem(not_as_said(name, path, encoding, str(error)[-80:])) from error
     finally:
         staging.unlink(missing_ok=True)
     return target

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.config.data import DataConfig
-from tunery.data.catalog import ELSEWHERE, find
+from tunery.data.catalog import ELSEWHERE, find, located
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.formats.base import read_columns
@@ -19,6 +19,7 @@ from tunery.data.formats.beside import convert
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
 from tunery.data.lint.options import CheckOptions
+from tunery.data.llamafactory import is_registry, read_registry
 from tunery.data.problems import RowProblem, coded
 from tunery.errors import DataError, TuneryError
 from tunery.i18n import joined, t
@@ -35,7 +36,7 @@ def source_path(source: str) -> str:
     """What ``data.train`` would call a source of the page.
 
     Args:
-        source: ``upload:ID``, ``hf:owner/name``, or a path on this machine.
+        source: ``upload:ID``, ``hf:owner/name``, a path on this machine or ``folder:split``.
 
     Raises:
         TuneryError: No such upload, or the path lies outside the folders the page may open.
@@ -58,10 +59,11 @@ def source_path(source: str) -> str:
                 "Write it from the start, such as /data/rows.jsonl; a hub dataset as hf:owner/name."
             ),
         )
+    path, split = located(source) or (path, None)
     real = machine.inside_roots(path)
     if not real.exists():
         raise DataError(t("{path}: no such file.", path=source), fix=t("Check the path."))
-    return str(real)
+    return f"{real}:{split}" if split else str(real)
 
 
 def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def examples(
 def catalog(path: str) -> list[dict[str, Any]] | None:
     """The entries of a LLaMA-Factory ``dataset_info.json``; None where the path is none."""
     file = Path(path) / REGISTRY if Path(path).is_dir() else Path(path)
-    if file.name != REGISTRY or not file.is_file():
+    if file.name != REGISTRY or not is_registry(file.parent):
         return None
     return [
         {
@@ -193,16 +195,14 @@ def suggested_name(source: str, path: str) -> str:
     """A free name for a dataset of this source."""
     if source.startswith(UPLOAD_PREFIX):
         stem = _uploads.suggested_name(_uploads.show_upload(source.removeprefix(UPLOAD_PREFIX)))
-    elif ":" in source:
+    elif source.startswith(ELSEWHERE):
         stem = _uploads.stem(source.split(":", 1)[1].rsplit("/", 1)[-1].split("@")[0])
     else:
-        stem = _uploads.stem(Path(path).name)
+        stem = _uploads.stem(Path(path).name.replace(":", "-"))
     return stem if is_free(stem) else next_version(stem)
 
 
 def _entries(file: Path) -> list[Dataset]:
-    from tunery.data.llamafactory import read_registry
-
     return read_registry(file)
 
 

@@ -25,6 +25,8 @@ from tunery.services.datasets import _named
 from tunery.services.datasets._rows import Raw, plain
 
 ROWS_FILE = "rows.jsonl"
+OF_A_FILE = ("encoding", "header", "delimiter", "records_at")
+"""Settings that concern how a file is written, which a copy of its rows has behind it."""
 VERSION = re.compile(r"-v\d+$")
 Rows = Iterator[str]
 
@@ -180,10 +182,10 @@ def _reading(dataset: Dataset, config: DataConfig | None) -> DataConfig:
     known = {
         key: value
         for key, value in dataset.reading.items()
-        if key in _named.READING and key not in ("encoding", "header", "records_at")
+        if key in _named.READING and key not in OF_A_FILE
     }
     chosen = (config or DataConfig()).model_dump(include=set(_named.READING), exclude_defaults=True)
-    for key in ("encoding", "header", "records_at"):
+    for key in OF_A_FILE:
         chosen.pop(key, None)
     own = {
         "format": dataset.format,

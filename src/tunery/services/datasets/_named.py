@@ -16,7 +16,7 @@ from typing import Any
 from tunery import env
 from tunery.config.data import DataConfig
 from tunery.data import lint
-from tunery.data.catalog import BUILTIN, find, list_datasets
+from tunery.data.catalog import BUILTIN, find, list_datasets, located
 from tunery.data.content import file_hash
 from tunery.data.dataset import Dataset
 from tunery.data.lint.report import Report
@@ -31,6 +31,9 @@ READING = (
     "columns",
     "encoding",
     "header",
+    "delimiter",
+    "max_record_mb",
+    "max_columns",
     "records_at",
     "role_map",
     "parse",
@@ -133,7 +136,7 @@ def add(
     is_local = dataset.origin is None
     where = str(Path(path).expanduser().absolute()) if is_local else path
     if copy and is_local:
-        where = str(_copied(name, Path(where)))
+        where = _copied(name, where)
         dataset = replace(dataset, files=find(where).files)
     entry = {
         "path": where,
@@ -237,7 +240,9 @@ def own_folder(name: str) -> Path:
     return env.datasets_dir() / "copies" / name
 
 
-def _copied(name: str, path: Path) -> Path:
+def _copied(name: str, where: str) -> str:
+    """Copy a file or folder; gives its new path, with the split that was asked for."""
+    path, split = located(where) or (Path(where), None)
     folder = own_folder(name)
     staging = folder.with_name(f".{name}.{os.getpid()}")
     try:
@@ -250,7 +255,7 @@ def _copied(name: str, path: Path) -> Path:
         staging.replace(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return folder / path.name
+    return str(folder / path.name) + (f":{split}" if split else "")
 
 
 def _reading(config: DataConfig, report: Report) -> Mapping[str, Any]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tunery.models.progress import ProgressEvent
 
 Progress = Callable[[int, int], None]
+NOTICED = frozenset({"W714", "W726", "W727", "W728"})
+"""Warnings about which rows and words are read, said beside every row that is shown."""
 Fetching = Callable[["ProgressEvent"], None]
 
 
@@ -30,7 +32,7 @@ class ShownRow:
         rows: Rows of the dataset.
         place: File and record it came from.
         template: Name of the chat template.
-        notices: Sentences about how the template was chosen, and what of the rows is not read.
+        notices: Sentences about how the template was chosen, and about what is read.
     """
 
     example: ExamplePreview
@@ -80,7 +82,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
         examples.ledger.read,
         f"{ref.file}:{ref.line or ref.record}",
         template.name,
-        (*template.notices, *(w.sentence for w in examples.warnings if w.code in CODES)),
+        (*template.notices, *(w.sentence for w in examples.warnings if w.code in CODES | NOTICED)),
     )
 
 

@@ -204,6 +204,9 @@ def _absolute(name: str) -> str:
     path = Path(name).expanduser()
     if (looks_like_path or path.suffix) and path.exists():
         return str(path.absolute())
+    folder, colon, split = name.rpartition(":")
+    if colon and Path(folder).expanduser().is_dir():
+        return f"{Path(folder).expanduser().absolute()}:{split}"
     return name
 
 

@@ -1,0 +1,116 @@
+"""Lists and objects that a cell holds as text: JSON, or what Python prints."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any, cast
+
+from tunery.data.formats.base import Row, RowOptions
+from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
+from tunery.types import is_object
+
+NUMPY = re.compile(r"\}\s+\{|^array\(")
+"""How NumPy prints objects: without commas, so that nothing reads it back."""
+
+
+def read_written(row: Row, options: RowOptions) -> Row:
+    """Give the row with the columns parsed that ``data.parse`` names; blank cells stay.
+
+    Raises:
+        RowProblem: E407 a cell is not written as it was said.
+    """
+    if not options.parse:
+        return row
+    changed = dict(row)
+    for column, how in options.parse.items():
+        value = row.get(column)
+        if isinstance(value, str) and value.strip():
+            changed[column] = _read(value, column, how)
+    return changed
+
+
+def parsed(value: Any, column: str, options: RowOptions) -> Any:
+    """Parse a column that must be a list, where ``data.parse`` says how it is written.
+
+    Raises:
+        RowProblem: E407 it is text and nobody said so, or is not written so; E304 no list at all.
+    """
+    if not isinstance(value, str):
+        return value
+    how = options.parse.get(column)
+    if how is not None:
+        return _read(value, column, how)
+    if value.lstrip()[:1] in ("[", "{") or NUMPY.search(value):
+        raise RowProblem("E407", column, *_advice(value, column))
+    raise RowProblem(
+        "E304",
+        column,
+        say("field {field}: expected a list, found {what}", field=column, what=show(value)),
+        NOTHING,
+    )
+
+
+def _advice(value: str, column: str) -> tuple[Phrase, Phrase]:
+    """What a text holds, and the setting that reads it."""
+    if _json(value) is not None:
+        return (
+            say("field {field} is text holding a JSON list", field=column),
+            say("Set --data.parse.{column} json.", column=column),
+        )
+    if _python(value) is not None:
+        return (
+            say("field {field} is text holding a list as Python prints it", field=column),
+            say("Set --data.parse.{column} python.", column=column),
+        )
+    if NUMPY.search(value):
+        return (
+            say("field {field} is a NumPy array printed as text, without commas", field=column),
+            say("Write the file again as Parquet or JSON Lines: this text cannot be read back."),
+        )
+    return (
+        say("field {field} is text that is neither JSON nor a list of Python", field=column),
+        say("Write it as JSON, or remove the row."),
+    )
+
+
+def _read(value: str, column: str, how: str) -> Any:
+    found = _json(value) if how == "json" else _python(value)
+    if found is not None:
+        return found
+    wrong = (
+        say("field {field} is not JSON", field=column)
+        if how == "json"
+        else say("field {field} is not a list or an object of Python", field=column)
+    )
+    other = _python(value) if how == "json" else _json(value)
+    if other is not None or NUMPY.search(value):
+        wrong, fix = _advice(value, column)
+    else:
+        fix = say("Correct the text in this row.")
+    raise RowProblem("E407", column, wrong, fix)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _python(text: str) -> Any:
+    """What Python prints for lists and objects of plain values; nothing is run."""
+    try:
+        return _plain(ast.literal_eval(text.strip()))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples, as JSON has them."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if is_object(value):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,140 @@
+"""What to set where no format fits: settings that are made of the columns that are there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tunery.data.formats import FORMATS
+from tunery.data.formats.base import RowOptions
+from tunery.data.problems import Phrase, enumerated, say
+from tunery.types import is_list, is_object
+
+Rows = Sequence[Mapping[str, Any]]
+ASKS = ("instruction", "question", "prompt", "query", "problem", "input", "user", "human", "source")
+ANSWERS = (
+    *("output", "answer", "response", "completion", "reply", "solution", "target", "assistant"),
+    *("answers", "bot", "gpt", "result"),
+)
+ANSWERING = ("assistant", "gpt")
+BESIDE = ("input", "context")
+DEEPEST = 3
+
+
+def settings_for(rows: Rows, format: str | None = None) -> str:
+    """Flags by which the rows can be read; empty where nothing is plain.
+
+    Args:
+        rows: The first rows.
+        format: The format that must be kept; None where any will do.
+    """
+    if not rows:
+        return ""
+    for way in (_messages, _answers, _texts):
+        found = way(rows)
+        if found and (format is None or found[0] == format):
+            name, columns = found
+            named = [
+                f"--data.columns.{ours} {shlex.quote(theirs)}" for ours, theirs in columns.items()
+            ]
+            return " ".join(([] if format else [f"--data.format {name}"]) + named)
+    return ""
+
+
+def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
+    """What to do where a format was named and its columns are not there."""
+    if same := settings_for(rows, format):
+        return say("Name the columns: {flags}.", flags=same)
+    if other := settings_for(rows):
+        return say("Did you mean {flags}?", flags=other)
+    missing = [
+        ours
+        for ours in FORMATS.get(format).required
+        if all(options.column(ours) not in row for row in rows)
+    ]
+    return say(
+        "Say which column is meant: {flags}. There are: {columns}.",
+        flags=" ".join(f"--data.columns.{ours} THEIRS" for ours in missing),
+        columns=_columns(rows),
+    )
+
+
+def fix_without_format(rows: Rows) -> Phrase:
+    """What to do where no format was named and none was found."""
+    if path := "" if _answers(rows) else records_at(rows):
+        return say("The rows are in a list inside: set --data.records_at {path}.", path=path)
+    if flags := settings_for(rows):
+        return say("Name the format and its columns, likely: {flags}.", flags=flags)
+    if not any(isinstance(value, str) for row in rows for value in row.values()):
+        return say("No column holds texts: name a file of texts, or of messages.")
+    return say(
+        "Name the format and its columns: --data.format alpaca --data.columns.instruction THEIRS "
+        "--data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train every word "
+        "of a column: --data.format text --data.columns.text THEIRS.",
+        columns=_columns(rows),
+    )
+
+
+def records_at(rows: Rows) -> str:
+    """The path of the list of rows inside a file's only object; empty where there is none."""
+    if len(rows) != 1:
+        return ""
+    return next(_lists(rows[0], 0), "")
+
+
+def _lists(value: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for key, item in value.items():
+        if "." in key or depth >= DEEPEST:
+            continue
+        if is_list(item) and item and all(is_object(each) for each in item):
+            if not _speaks(item[0]):
+                yield key
+        elif is_object(item):
+            yield from (f"{key}.{rest}" for rest in _lists(item, depth + 1))
+
+
+def _speaks(turn: Mapping[str, Any]) -> bool:
+    return bool({"role", "from"} & turn.keys())
+
+
+def _messages(rows: Rows) -> tuple[str, dict[str, str]] | None:
+    """A column of turns."""
+    for column, value in rows[0].items():
+        first: Any = value[0] if is_list(value) and value else None
+        if not is_object(first):
+            continue
+        key = "role" if "role" in first else "from"
+        if not any(is_object(turn) and turn.get(key) in ANSWERING for turn in value):
+            continue
+        if {"role", "content"} <= first.keys():
+            return "openai", {"messages": column}
+        if {"from", "value"} <= first.keys():
+            return "sharegpt", {"conversations": column}
+    return None
+
+
+def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
+    """A question and its answer, by the names of two columns of texts."""
+    low = {str(column).lower(): str(column) for row in rows for column in row}
+    asks = next((low[name] for name in ASKS if name in low), None)
+    answers = next((low[name] for name in ANSWERS if name in low), None)
+    if asks is None or answers is None or asks == answers:
+        return None
+    columns = {"instruction": asks, "output": answers}
+    beside = next((low[n] for n in BESIDE if n in low and low[n] not in columns.values()), None)
+    if not all(isinstance(row.get(column), str) for row in rows for column in (asks, answers)):
+        return None
+    return "alpaca", {**columns, **({"input": beside} if beside else {})}
+
+
+def _texts(rows: Rows) -> tuple[str, dict[str, str]] | None:
+    """The only column of texts."""
+    texts = {c for row in rows for c, value in row.items() if isinstance(value, str)}
+    if len(texts) != 1 or texts & {*ASKS, *ANSWERS, "chosen", "rejected"}:
+        return None
+    return "text", {"text": texts.pop()}
+
+
+def _columns(rows: Rows) -> str:
+    return enumerated(dict.fromkeys(str(key) for row in rows for key in row))

@@ -1,0 +1,120 @@
+"""Hub datasets that another program fetched: found in its cache, without a network.
+
+Two caches are known: that of huggingface_hub, which holds a repository's own files, and that of
+Hugging Face's datasets, which holds each split as Arrow files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from tunery.data.dataset import REGISTRY, Dataset
+from tunery.data.problems import Problem, say
+from tunery.data.splits import canonical
+from tunery.models import hubcache
+from tunery.types import is_list, is_mapping, is_object
+
+SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.[\w.]+)?$")
+
+
+def snapshot(dataset: Dataset) -> tuple[Path, list[str]] | None:
+    """A repository in huggingface_hub's cache: its folder, and the files that are there."""
+    folder = hubcache.hub_dir() / f"datasets--{str(dataset.origin).replace('/', '--')}"
+    commit = hubcache.commit_of(folder, dataset.revision or "main")
+    if commit is None and dataset.revision is None:
+        newest = hubcache.snapshots(folder)
+        commit = newest[0].name if newest else None
+    held = folder / "snapshots" / commit if commit else None
+    if held is None or not held.is_dir():
+        return None
+    present = sorted(str(path.relative_to(held)) for path in held.rglob("*") if path.is_file())
+    return held, present
+
+
+def configs(folder: Path) -> list[Mapping[str, Any]]:
+    """The configs of the dataset card in a snapshot."""
+    from huggingface_hub import repocard
+
+    card = folder / "README.md"
+    try:
+        found: Any = cast(Any, repocard).metadata_load(card) if card.is_file() else None
+    except ValueError:
+        return []
+    listed = found.get("configs") if is_mapping(found) else None
+    return [each for each in listed if is_mapping(each)] if is_list(listed) else []
+
+
+def lacking(names: Sequence[str]) -> int:
+    """How many shards are missing, by what their names say (``-00000-of-00005``)."""
+    sets: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        found = SHARD.match(name)
+        if found is not None:
+            key = (found[1] + (found[4] or ""), int(found[3]))
+            sets.setdefault(key, set()).add(int(found[2]))
+    return sum(total - len(held) for (_, total), held in sets.items())
+
+
+def prepared(dataset: Dataset) -> Dataset | None:
+    """The split as Hugging Face's datasets prepared it; None where it did not."""
+    if dataset.revision or dataset.folder:
+        return None
+    home = os.environ.get("HF_DATASETS_CACHE")
+    cache = Path(home).expanduser() if home else hubcache.hf_home() / "datasets"
+    top = cache / str(dataset.origin).replace("/", "___")
+    wanted = canonical(dataset.split or "train")
+    described = sorted(top.glob(f"*/*/*/{REGISTRY}"), key=lambda path: -path.stat().st_mtime_ns)
+    by_config = {file.parent.parent.parent.name: file.parent for file in reversed(described)}
+    if dataset.subset:
+        folder = by_config.get(dataset.subset)
+    else:
+        folder = by_config.get("default") or (
+            next(iter(by_config.values())) if len(by_config) == 1 else None
+        )
+    if folder is None:
+        return None
+    about = _object(folder / REGISTRY)
+    splits: Any = about.get("splits")
+    names = [str(each) for each in splits] if is_mapping(splits) else []
+    split = next((each for each in names if each == dataset.split), None) or next(
+        (each for each in names if canonical(each) == wanted), None
+    )
+    if split is None:
+        return None
+    pattern = re.compile(rf"(?!cache-).+-{re.escape(split)}(-\d{{5}}-of-\d{{5}})?\.arrow")
+    files = sorted(path for path in folder.glob("*.arrow") if pattern.fullmatch(path.name))
+    if not files or lacking([path.name for path in files]):
+        return None
+    return found_there(dataset, files, [str(path) for path in files], folder)
+
+
+def found_there(
+    dataset: Dataset, files: Sequence[Path], names: Sequence[str], folder: Path
+) -> Dataset:
+    """The dataset with files of another program's cache, and a word about it (N153)."""
+    note = Problem(
+        "N153",
+        dataset.name,
+        say("read from the cache of another program: {folder}", folder=str(folder)),
+        say("What changed on the hub since is seen with a network."),
+    )
+    return replace(
+        dataset,
+        files=tuple(files),
+        names=tuple(names),
+        problems=(*dataset.problems, note),
+    )
+
+
+def _object(file: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if is_object(value) else {}

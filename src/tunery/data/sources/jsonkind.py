@@ -1,0 +1,92 @@
+"""How rows stand in a JSON file: one a line, in an array, or as objects over several lines."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tunery.data.problems import Problem, say
+from tunery.data.sources.base import ReadOptions
+from tunery.types import is_object
+
+FIRST_CHARACTERS = 4 * 1024 * 1024
+"""An object longer than this is not looked through to see what follows it."""
+
+
+def json_kind(
+    path: Path, name: str, suffix: str, skip: int, options: ReadOptions, notes: list[Problem]
+) -> str:
+    """``array``, ``lines``, ``object``, ``stream``, ``blank``, or the suffix of a text kind."""
+    if suffix in (".csv", ".tsv", ".txt"):
+        return suffix
+    with path.open("rb") as file:
+        file.seek(skip)
+        first = file.read(1 << 16).lstrip()
+        if first[:1] == b"[":
+            head, _, rest = first.partition(b"\n")
+            if suffix in (".jsonl", ".ndjson"):
+                if rest.strip() and _complete(head, list):
+                    return "lines"
+                notes.append(Problem("N113", name, say("content is a JSON array, read as such")))
+            return "array"
+        if options.records_at:
+            return "array"
+        if first[:1] != b"{":
+            return "lines" if first or suffix in (".jsonl", ".ndjson") else "blank"
+        file.seek(skip)
+        filled = (piece for piece in iter(lambda: file.readline(64 << 20), b"") if piece.strip())
+        line, second = [*islice(filled, 2), b"", b""][:2]
+    lined = suffix in (".jsonl", ".ndjson")
+    if _complete(line, dict):
+        if lined:
+            return "object" if not second and _numbered(line) else "lines"
+        if second.lstrip()[:1] == b"{":
+            notes.append(Problem("N114", name, say("content is JSON Lines, read as such")))
+            return "lines"
+        return "object"
+    follower = _after_first(path, skip) if second else None
+    if follower == "{":
+        said = say("the objects take several lines each; they are read one after another")
+        notes.append(Problem("N118", name, said))
+        return "stream"
+    if follower == "":
+        return "object"
+    if lined or (second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"):
+        return "lines"
+    return "object"
+
+
+def _complete(line: bytes, kind: type) -> bool:
+    try:
+        return isinstance(json.loads(line), kind)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _numbered(line: bytes) -> bool:
+    """Whether an object has numbers for keys and objects for values, as pandas writes rows."""
+    value: Any = json.loads(line)
+    return bool(value) and all(key.isdigit() and is_object(each) for key, each in value.items())
+
+
+def _after_first(path: Path, skip: int) -> str | None:
+    """The character after a first object of several lines; ``""`` at the end of the file.
+
+    None where it is no such object, or where that cannot be told.
+    """
+    with path.open(encoding="utf-8", errors="replace") as file:
+        file.seek(skip)
+        text = file.read(FIRST_CHARACTERS)
+        whole = not file.read(1)
+    start = len(text) - len(text.lstrip())
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    rest = text[end:].lstrip()
+    one_line = "\n" not in text[start:end]
+    if one_line or not is_object(value) or (not rest and not whole):
+        return None
+    return rest[:1]

@@ -1,0 +1,42 @@
+"""Zero bytes at the end of a file: room that was reserved and never written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+BLOCK_BYTES = 1024 * 1024
+
+
+def ends_in_zeros(path: Path) -> bool:
+    """Whether the last byte is zero."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) == b"\x00"
+
+
+def content_end(path: Path) -> int:
+    """How many bytes there are before the zeros at the end."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - BLOCK_BYTES)
+            file.seek(start)
+            kept = file.read(end - start).rstrip(b"\x00")
+            if kept:
+                return start + len(kept)
+            end = start
+    return 0
+
+
+def copy_start(path: Path, target: Path, count: int) -> None:
+    """Copy the first ``count`` bytes, whole or not at all."""
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(path, staging)
+        os.truncate(staging, count)
+        staging.replace(target)
+    finally:
+        staging.unlink(missing_ok=True)

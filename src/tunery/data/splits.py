@@ -1,0 +1,121 @@
+"""Splits of a dataset as its files name them: train, validation, test; read from paths alone.
+
+Where nobody asks for a split, the training rows are read, and what is left unread is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from tunery.data.problems import Problem, enumerated, say
+from tunery.errors import DataError
+from tunery.i18n import t
+
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+ALL = "all"
+"""Asks for the files of every split."""
+
+
+def canonical(split: str) -> str:
+    """``validation`` for ``dev``; a name of one's own stays."""
+    return next((name for name, words in SPLITS.items() if split in words), split)
+
+
+def split_of(path: str) -> str | None:
+    """The split that a file's path names, read from its end; None where it names none."""
+    for word in reversed(re.split(r"[-/._ 0-9]+", path.lower())):
+        for split, words in SPLITS.items():
+            if word in words:
+                return split
+    return None
+
+
+def divided(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Files by the split that they name, in the usual order of splits.
+
+    Files that name none are the training rows where no other file is, and stand under ``""`` where
+    one is.
+    """
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(split_of(path) or "", []).append(path)
+    if "" in found and "train" not in found:
+        found["train"] = found.pop("")
+    return {split: found[split] for split in (*SPLITS, "") if split in found}
+
+
+def chosen_splits(present: Sequence[str], own: str, split: str | None) -> list[str]:
+    """The splits to read of those that are there; with a single one there is nothing to choose.
+
+    Args:
+        present: Splits that have files, in order.
+        own: What to write before ``:split``.
+        split: What was asked for; None is the training rows.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    if split == ALL or (len(present) == 1 and split is None):
+        return list(present)
+    wanted = "train" if split is None else split
+    for each in (wanted, canonical(wanted)):
+        if each in present:
+            return [each]
+    known = [each for each in present if each]
+    raise DataError(
+        t("{name}: no split {split!r}.", name=own, split=wanted),
+        fix=t(
+            "It has: {names}; write {own}:{known}.",
+            names=", ".join(known),
+            own=own,
+            known=known[0],
+        ),
+        code="E198",
+    )
+
+
+def said(
+    by_split: Mapping[str, Sequence[str | PurePath]],
+    own: str,
+    chosen: Sequence[str],
+    split: str | None,
+) -> tuple[Problem, ...]:
+    """Say which split is read where nobody chose one (W726), and how to choose."""
+    if split is not None:
+        return tuple(warn_of_tests(own, split))
+    if len(by_split) == len(chosen):
+        return ()
+    rest = [each for each in by_split if each not in chosen]
+    left = enumerated([each or PurePath(by_split[each][0]).name for each in rest])
+    held = next((each for each in ("validation", "test") if each in rest), None)
+    found = say("the split {split} is read; not read: {left}", split=chosen[0], left=left)
+    fix = (
+        say(
+            "To evaluate on {split}: --evaluate.datasets {own}:{split}. "
+            "To read every file: {own}:all",
+            split=held,
+            own=own,
+        )
+        if held
+        else say("To read every file: {own}:all", own=own)
+    )
+    return (Problem("W726", own, found, fix),)
+
+
+def warn_of_tests(name: str, split: str | None) -> list[Problem]:
+    """W715 where a split was asked for that is meant for testing."""
+    if split is None or split not in SPLITS["test"]:
+        return []
+    warning = Problem(
+        "W715",
+        name,
+        say("split {split} is meant for testing", split=split),
+        say("Train on another split, so that tests keep their meaning."),
+    )
+    return [warning]

@@ -1,0 +1,58 @@
+"""The encoding of a file that is not UTF-8 is ranked by what its characters say (B1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunery.data.sources.charset import excerpt, guess
+
+TEXTS = {
+    "gb18030": ["你好", "请把下面的句子翻译成英文：今天天气很好。", "写一首关于秋天的诗", "苹果"],
+    "big5": ["你好", "請將下列句子翻譯成英文：今天天氣很好。", "什麼是機器學習？"],
+    "shift_jis": ["こんにちは", "日本の首都は東京です。", "カメラ", "富士山の高さは?"],
+    "euc_jp": ["日本の首都は東京です。"],
+    "euc_kr": ["안녕하세요", "다음 문장을 영어로 번역하세요.", "오늘 날씨가 좋네요"],
+    "cp1251": ["Привет", "Переведи предложение на английский язык."],
+    "koi8_r": ["Какая столица Франции?"],
+    "cp1252": ["café", "Größe der Straße", "¿Dónde está?", "El niño comió", "naïve – “quoted”"],
+}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [(name, text) for name, texts in TEXTS.items() for text in texts]
+)
+def test_the_likeliest_encoding_of_a_short_text_is_its_own(
+    encoding: str, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    content = f'{{"instruction": "{text}", "output": "ok"}}\n'.encode(encoding)
+    path.write_bytes(content + b'{"instruction": "plain", "output": "x"}\n')
+    found = guess(path)
+    assert found.encodings[0] == encoding
+    assert not found.mixed
+    at = next(i for i, byte in enumerate(content) if byte > 127)
+    assert excerpt(content, at, encoding) in text
+
+
+def test_one_damaged_row_among_utf_8_rows_is_no_other_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = ['{"text": "你好"}\n'.encode()] * 3 + ['{"text": "你好"}\n'.encode("gbk")]
+    path.write_bytes(b"".join(rows))
+    assert guess(path).mixed
+
+
+def test_an_encoding_that_fails_late_in_the_file_is_not_offered(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_bytes("今天天气很好。\n".encode("gbk") * 40_000 + b"\xff\xff\n")
+    assert "gb18030" not in guess(path).encodings
+
+
+def test_a_long_line_is_read_in_whole_characters(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    row = '{"instruction": "请翻译", "output": "今天天气很好"}'
+    path.write_bytes(("[" + ", ".join([row] * 60_000) + "]").encode("gbk"))
+    assert guess(path).encodings[0] == "gb18030"
+    path.write_bytes(("[" + ", ".join([row] * 60_000) + "]").encode() + b"\xff")
+    assert guess(path).mixed

@@ -1,0 +1,162 @@
+"""Each piece of advice about columns, roles and methods is applied here (B7, B8)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery.config.load import from_tokens
+from tunery.data.catalog import find
+from tunery.data.examples import read
+from tunery.data.lint import CheckOptions, Report, check
+from tunery.types import Conversation, Text
+
+FLAGS = re.compile(r"((?:'?--\w+\.[^ ]+ ?'?|'?--data\.role_map(?: |\.)).*?)[.?]?$")
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def checked(path: Path, *words: str) -> Report:
+    config = from_tokens(list(words)).config
+    wanted = config.method.rows if any("method" in word for word in words) else None
+    data = config.data
+    dataset = find(str(path), fmt=data.format, columns=data.columns)
+    return check(dataset, CheckOptions.of(data, wanted=wanted))
+
+
+def advised(report: Report, **fill: str) -> list[str]:
+    """The words of the first fix that are a command line."""
+    fix = str(report.problems()[0].fix)
+    found = FLAGS.search(fix)
+    assert found is not None, fix
+    words = shlex.split(found[1].rstrip(".?"))
+    return [fill.get(word, word) for word in words]
+
+
+def said(path: Path, *words: str) -> list[str]:
+    data = from_tokens(list(words)).config.data
+    example = read([str(path)], data)[0]
+    if isinstance(example, Text):
+        return [example.text]
+    assert isinstance(example, Conversation)
+    return [message.content for message in example.messages]
+
+
+ASSISTANT = {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"question": "q", "answer": "a"}, ["q", "a"]),
+        ({"prompt": "q", "answer": "a"}, ["q", "a"]),
+        ({"Question": "q", "Correct Answer": "x", "answer": "a"}, ["q", "a"]),
+        ({"instruction": "q", "response": "a"}, ["q", "a"]),
+        ({"input": "q", "output": "a"}, ["q", "a"]),
+        ({"context": "c", "instruction": "q", "response": "a", "category": "x"}, ["q\nc", "a"]),
+        ({"content": "words"}, ["words"]),
+        ({"conversation": [{"role": "user", "content": "q"}, ASSISTANT]}, ["q", "a"]),
+        ({"my chat": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, ["q", "a"]),
+    ],
+)
+def test_columns_of_no_format_are_read_as_the_advice_says(
+    row: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", [row])
+    report = checked(path)
+    assert [problem.code for problem in report.problems()] == ["E201"]
+    words = advised(report)
+    assert checked(path, *words).ok
+    assert said(path, *words) == expected
+
+
+def test_a_named_format_keeps_its_name_or_another_is_offered(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"question": "q", "answer": "a"}] * 2)
+    words = ["--data.format", "alpaca"]
+    assert checked(path, *words, *advised(checked(path, *words))).ok
+    assert checked(path, *advised(checked(path, "--data.format", "openai"))).ok
+
+
+def test_where_nothing_is_plain_the_columns_are_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"title": "t", "body": "b"}])
+    fix = str(checked(path).problems()[0].fix)
+    assert "THEIRS is one of title, body" in fix
+    path = write(tmp_path / "b.jsonl", [{"a": 1, "b": 2}])
+    assert "No column holds texts" in str(checked(path).problems()[0].fix)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_rows_deep_inside_one_object_are_found_by_the_advice(name: str, tmp_path: Path) -> None:
+    rows = [{"instruction": f"q{i}", "output": "a"} for i in range(3)]
+    path = tmp_path / name
+    path.write_text(json.dumps({"version": 1, "result": {"rows": rows}}))
+    report = checked(path)
+    words = advised(report)
+    assert words == ["--data.records_at", "result.rows"]
+    assert checked(path, *words).rows == 3
+
+
+def test_a_table_with_empty_answers_is_read_and_the_empty_ones_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,answer\n"some long text",\n"other",\n')
+    report = checked(path)
+    assert [problem.code for problem in report.problems()] == ["E143"]
+    assert "none is a known column" not in str(report.problems()[0].found)
+    report = checked(path, *advised(report))
+    assert {problem.code for problem in report.problems()} == {"E302"}
+
+
+@pytest.mark.parametrize(
+    "role",
+    ["Assistant", "ASSISTANT ", "bot", "my-role", "chat bot", "1", "模型", "a.b", "x=y", "it's"],
+)
+def test_an_unknown_role_is_mapped_as_the_advice_says(role: str, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": role, "content": "a"}]
+    path = write(tmp_path / "a.jsonl", [{"messages": turns}])
+    report = checked(path)
+    assert [problem.code for problem in report.problems()] == ["E405"]
+    fix = str(report.problems()[0].fix).replace("ROLE", "assistant")
+    words = shlex.split(fix[re.search(r"'?--data", fix).start() :].rstrip("."))  # type: ignore[union-attr]
+    assert checked(path, *words).ok
+    assert said(path, *words) == ["q", "a"]
+
+
+def test_a_role_that_is_mapped_to_no_role_is_told_so(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "bot", "content": "a"}]
+    path = write(tmp_path / "a.jsonl", [{"messages": turns}])
+    found = str(checked(path, "--data.role_map.bot", "ROLE").problems()[0].found)
+    assert found == 'data.role_map takes role "bot" for "ROLE", which is no role'
+
+
+def test_the_prompt_of_chosen_answers_alone_is_the_one_that_pairs_have(tmp_path: Path) -> None:
+    row = {"instruction": "q", "prompt": "other", "chosen": "good", "rejected": "bad"}
+    path = write(tmp_path / "a.jsonl", [row])
+    report = checked(path, "--method.type", "sft")
+    assert [problem.code for problem in report.problems()] == ["E503"]
+    fix = str(report.problems()[0].fix)
+    words = shlex.split(fix[fix.index("set ") + 4 :].rstrip("."))
+    assert said(path, *words) == ["q", "good"]
+
+
+def test_bytes_of_a_parquet_column_are_texts_and_other_bytes_are_named(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    columns = {"instruction": [b"q", "é".encode()], "output": [b"a", b"b"]}
+    parquet.write_table(pyarrow.table(columns), path)
+    report = checked(path)
+    assert (report.ok, [problem.code for problem in report.problems()]) == (True, ["N152"])
+    assert said(path) == ["q", "a"]
+    parquet.write_table(pyarrow.table({**columns, "output": [b"a", b"\xff\xfe"]}), path)
+    first = checked(path).problems()[0]
+    assert (first.code, first.record) == ("E304", 2)
+    assert "UTF-8" in str(first.fix)
