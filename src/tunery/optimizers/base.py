@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tunery.config.optimizers import OptimizerKind
 from tunery.errors import RunError
+from tunery.optimizers.length import length
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ class TorchOptimizer:
         torch._foreach_zero_(self.gradients)
 
     def grad_norm(self) -> Tensor:
-        """Length of the whole gradient: the norm of the parameters' norms."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients)))
+        """Length of the whole gradient."""
+        return length(self.gradients)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
         """Clip and take one step."""
