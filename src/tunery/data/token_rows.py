@@ -49,6 +49,7 @@ class TokenStore:
         filtered: Examples that gave no row, by reason.
         truncated: Examples of which tokens were cut.
         cut_tokens: Tokens that were cut.
+        longest_cut: Tokens of the longest example that was cut or left out for its length.
         keeps_99: The ``max_length`` that would leave 99 % of the examples whole.
         hash: SHA-256 over tokens, masks, groups, streams and facts.
     """
@@ -76,6 +77,7 @@ class TokenStore:
         self.filtered: dict[str, int] = meta["filtered"]
         self.truncated: int = meta["truncated"]
         self.cut_tokens: int = meta["cut_tokens"]
+        self.longest_cut: int = meta["longest_cut"]
         self.keeps_99: int = meta["keeps_99"]
         self.examples: int = meta["examples"]
         self.hash: str = meta["hash"]
@@ -127,6 +129,7 @@ class StoreWriter:
         self._streams: frozenset[str] | None = None
         self._facts: dict[str, int] = {}
         self.groups = self.rows = self.tokens = self.truncated = self.cut_tokens = 0
+        self.longest_cut = 0
         self.notes: Counter[str] = Counter()
         self.filtered: Counter[str] = Counter()
         self.full_lengths: Counter[int] = Counter()
@@ -141,7 +144,9 @@ class StoreWriter:
             full_length: Its longest row before cutting, in tokens.
         """
         self.full_lengths[full_length] += 1
-        self.truncated += any(row.cut for group in groups for row in group.rows)
+        if any(row.cut for group in groups for row in group.rows):
+            self.truncated += 1
+            self.longest_cut = max(self.longest_cut, full_length)
         for group in groups:
             for row in group.rows:
                 self.cut_tokens += row.cut
@@ -200,6 +205,7 @@ class StoreWriter:
             "filtered": dict(self.filtered),
             "truncated": self.truncated,
             "cut_tokens": self.cut_tokens,
+            "longest_cut": self.longest_cut,
             "keeps_99": quantile(self.full_lengths, 0.99),
             "hash": self._hash.hexdigest(),
         }

@@ -20,6 +20,7 @@ from tunery.export import parity
 from tunery.export.order import Order
 from tunery.i18n import t
 from tunery.models.attach import load_adapter, unlike_file
+from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
     load_tokenizer,
@@ -47,8 +48,8 @@ class Trained:
         self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
         if order.adapter is not None:
             self.model = load_adapter(self.model, order.adapter).eval()
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20)
-        self._most = max(int(limit) - parity.MAX_NEW_TOKENS, 1)
+        limit = context_length(self.model.config.to_dict()) or UNBOUNDED
+        self._most = max(limit - parity.MAX_NEW_TOKENS, 1)
         self.questions = parity.general_prompts()
         self.witness = parity.witness(
             self.model,

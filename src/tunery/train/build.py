@@ -18,7 +18,7 @@ from tunery import env
 from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
-from tunery.data import examples
+from tunery.data import examples, statistics
 from tunery.data.groups import TokenRow
 from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
@@ -98,6 +98,9 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         )  # fmt: skip
         for note, count in tokens.notes.items():
             context.warn("render", note, count)
+        lost = statistics.too_long(tokens, config.data.max_length, positions=base.context_length)
+        if lost:
+            context.warn("too-long", lost)
         if config.evaluate.datasets:
             numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
         else:

@@ -72,6 +72,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
+        "warnings": _warnings(folder),
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
@@ -132,6 +133,16 @@ def _steps(job: Job, order: Order, count: int) -> None:
             take_step(job, feed)
     finally:
         feed.close()
+
+
+def _warnings(folder: RunFolder) -> list[str]:
+    """What rendering and cutting warned of; what the rows hold was said before."""
+    events = read_events(folder.events_file)[0]
+    return [
+        str(event["text"])
+        for event in events
+        if event["type"] == "warning" and event["code"] in ("template", "too-long")
+    ]
 
 
 def _last(folder: RunFolder, kind: str) -> dict[str, Any]:

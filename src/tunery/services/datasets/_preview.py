@@ -72,7 +72,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
     example = examples[index]
-    tokenizer, template = _template(config)
+    tokenizer, template, config = _template(config)
     ref = examples.ref(index)
     return ShownRow(
         preview_example(example, template, tokenizer, config.data),
@@ -135,7 +135,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     from tunery.data.tokenize import tokenize_all
 
     examples = _examples(name, config)
-    tokenizer, template = _template(config)
+    tokenizer, template, config = _template(config)
     rows = tokenize_all(
         examples,
         template,
@@ -185,8 +185,10 @@ def _index(examples: ExampleSet, row: int) -> int | None:
     )
 
 
-def _template(config: Config) -> tuple[Any, Any]:
+def _template(config: Config) -> tuple[Any, Any, Config]:
+    """Tokenizer, template, and the settings with no more tokens than the model has positions."""
     from tunery.chat.template import ChatTemplate
+    from tunery.models.context import within_context
     from tunery.models.ensure import ensure
     from tunery.models.tokenizer import load_light
 
@@ -195,4 +197,5 @@ def _template(config: Config) -> tuple[Any, Any]:
     if not (folder / "tokenizer.json").is_file() and resolved.base is not None:
         folder = resolved.base.path
     tokenizer = load_light(folder)
-    return tokenizer, ChatTemplate.load(tokenizer, config.model.template)
+    template = ChatTemplate.load(tokenizer, config.model.template)
+    return tokenizer, template, within_context(config, resolved)

@@ -94,8 +94,11 @@ def plan(
     Raises:
         TuneryError: Whatever is wrong with the request.
     """
+    to = to or Listener()
     checked = check(loaded, to=to, room=False)
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
+    for text in found["warnings"]:
+        to.warn(text)
     config, shape = checked.config, checked.shape
     measured: dict[str, Any] = found.get("measured") or {}
     tokens = _tokens(config, found)

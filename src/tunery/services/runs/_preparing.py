@@ -104,6 +104,8 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
+    from tunery.models.context import lowered, within_context
+
     to = to or Listener()
     rules.check(loaded.config)
     config = with_absolute_paths(loaded.config)
@@ -117,10 +119,14 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     rows, held_out = read_rows(config)
     to.rows(rows.ledger.as_dict())
     warnings += [problem.sentence for problem in rows.warnings]
-    for text in warnings:
-        to.warn(text)
     model = ensure_model(config, to.progress)
     config = _with_found_model(config, model)
+    shorter = within_context(config, model)
+    if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
+        warnings.append(lowered(config, shorter))
+    config = shorter
+    for text in warnings:
+        to.warn(text)
     shape = shape_of(model)
     disk = disk_bytes(config, shape)
     if room:
