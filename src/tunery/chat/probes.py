@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from tunery.chat import refusals
-from tunery.chat.messages import Shape
+from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
 from tunery.types import Conversation
 
 VALUE = "zqvalue"
@@ -90,12 +90,35 @@ class Features:
         """How to hand messages to this template."""
         if "tool_calls" in self.source and self.call_shape is not None:
             return self.call_shape
-        reads, splits = self._thinking
-        return Shape(reads_thinking=reads, splits_thinking=splits)
+        reads, splits, strips, keeps = self._thinking
+        return Shape(
+            reads_thinking=reads, splits_thinking=splits, strips_history=strips, keeps_history=keeps
+        )
 
-    @property
-    def _thinking(self) -> tuple[bool, bool]:
-        return self.reads_thinking, "</think>" in self.source
+    @functools.cached_property
+    def joins_thinking(self) -> bool:
+        """Whether what stands around thinking depends on how it is handed over (DeepSeek R1)."""
+        if "</think>" not in self.source:
+            return False
+        with_thinking = self._with_earlier_thinking() or ""
+        without = self._probe([_USER, {"role": "assistant", "content": "A"}, _USER])
+        changed = "zqmind" not in with_thinking and with_thinking != without
+        return changed or not self.reads_thinking
+
+    @functools.cached_property
+    def _thinking(self) -> tuple[bool, bool, bool, bool]:
+        """As the last fields of a shape."""
+        stripped = "zqmind" not in (self._with_earlier_thinking() or "zqmind")
+        kept = self._with_earlier_thinking(**THINKING_VARIABLES["keep"]) or "zqmind"
+        return self.reads_thinking, "</think>" in self.source, stripped, "zqmind" in kept
+
+    def _with_earlier_thinking(self, **variables: Any) -> str | None:
+        """A rendered conversation in which an earlier answer was thought about."""
+        if self.reads_thinking:
+            answer = {"content": "A", "reasoning_content": "zqmind", "thinking": "zqmind"}
+        else:
+            answer = {"content": thinking_block("zqmind") + "A"}
+        return self._probe([_USER, {"role": "assistant", **answer}, _USER], **variables)
 
     def call_example(self, *, answered: bool = True) -> str | None:
         """A rendered call, with its result or without, or None where the template has no calls."""

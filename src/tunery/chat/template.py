@@ -16,7 +16,7 @@ from typing import Any
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder, is_whole
-from tunery.chat.messages import Thinking, to_dicts, tool_dicts
+from tunery.chat.messages import THINKING_VARIABLES, Thinking, to_dicts, tool_dicts
 from tunery.config.data import LossOn
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -69,6 +69,8 @@ class ChatTemplate:
         told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
         if any(told):
             identity.append(told)
+        if self.features.joins_thinking:
+            identity.append("thinking joined")
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
     @classmethod
@@ -263,7 +265,7 @@ class ChatTemplate:
     ) -> dict[str, Any]:
         return {
             **self._variables,
-            **_THINKING_VARIABLES[thinking],
+            **THINKING_VARIABLES[thinking],
             "messages": to_dicts(messages, self.features.shape, thinking, self.control),
             "tools": tool_dicts(tools, self.control) if tools else None,
             "documents": None,
@@ -302,19 +304,6 @@ class ChatTemplate:
         missing = [name for name in source.needs if name not in known]
         if missing:
             raise refusals.missing_tokens(source.name, missing)
-
-
-_THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
-    "keep": {
-        "enable_thinking": True,
-        "thinking": True,
-        "preserve_thinking": True,
-        "clear_thinking": False,
-    },
-    # Nothing is said, so that the default is what apply_chat_template gives.
-    "strip_history": {},
-    "off": {"enable_thinking": False, "thinking": False},
-}
 
 
 def _own_source(tokenizer: Any) -> str:
