@@ -10,9 +10,11 @@ import torch
 
 from tunery.adapters.base import Adapter
 from tunery.methods.base import Method
+from tunery.models.causal import not_causal
 from tunery.optimizers.base import Optimizer, ParamGroup
 from tunery.parallel.base import Parallel
 from tunery.parallel.solo import Solo
+from tunery.policy.causal import is_causal
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 from tunery.runs.context import RunContext
@@ -67,10 +69,13 @@ def assemble(
 
     Raises:
         ConfigError: The adapter does not fit the model.
+        ModelError: The model is not causal.
         RunError: The checkpoint does not fit the run.
     """
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
+    if not is_causal(base.model, base.known):
+        raise not_causal(base.name or config.model.name)
     seed_step(config.train.seed, 0)
     dtype = next(base.model.parameters()).dtype
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)

@@ -104,6 +104,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
+    from tunery.models.causal import check_config
     from tunery.models.context import lowered, within_context
 
     to = to or Listener()
@@ -120,6 +121,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     to.rows(rows.ledger.as_dict())
     warnings += [problem.sentence for problem in rows.warnings]
     model = ensure_model(config, to.progress)
+    check_config(model.model_folder)
     config = _with_found_model(config, model)
     shorter = within_context(config, model)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
