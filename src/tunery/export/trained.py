@@ -19,7 +19,7 @@ from tunery.errors import ExportError
 from tunery.export import parity
 from tunery.export.order import Order
 from tunery.i18n import t
-from tunery.models.attach import load_adapter, unlike_file
+from tunery.models.attach import load_adapter, unlike_file, vocabulary_rows
 from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
@@ -44,10 +44,10 @@ class Trained:
         self.order = order
         self.device = pick_device(order.device)
         self.dtype = pick_dtype(order.dtype, self.device)
-        self.template = ChatTemplate.load(load_tokenizer(order.folder), order.template)
+        self.template = ChatTemplate.load(load_tokenizer(_tokenizer_folder(order)), order.template)
         self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
         if order.adapter is not None:
-            self.model = load_adapter(self.model, order.adapter).eval()
+            self.model = load_adapter(self.model, order.adapter, resize=True).eval()
         limit = context_length(self.model.config.to_dict()) or UNBOUNDED
         self._most = max(limit - parity.MAX_NEW_TOKENS, 1)
         self.questions = parity.general_prompts()
@@ -107,6 +107,9 @@ class Trained:
             self.order.folder if is_adapter else folder, dtype=self.dtype
         )
         if is_adapter:
+            rows = vocabulary_rows(model, folder / "adapter_model.safetensors")
+            if rows is not None:
+                model.resize_token_embeddings(rows, mean_resizing=False)
             model = PeftModel.from_pretrained(model, str(folder))
             _check_read_back(model, folder)
         return nn.Module.to(model, torch.device(self.device)).eval()
@@ -128,6 +131,13 @@ class Trained:
             )["input_ids"]
             if ids[: self._most] != expected:
                 raise _unequal([f"the chat template gives other tokens for {question.content!r}"])
+
+
+def _tokenizer_folder(order: Order) -> Path:
+    """The adapter's own tokenizer where it brings one (tokens were added), else the base's."""
+    adapter = order.adapter
+    brings = adapter is not None and (adapter / "tokenizer.json").is_file()
+    return adapter if adapter is not None and brings else order.folder
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
-from tunery.models import load
+from tunery.models import files, load, vocabulary
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
 from tunery.train.assemble import Base, assemble
@@ -98,6 +98,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         )  # fmt: skip
         for note, count in tokens.notes.items():
             context.warn("render", note, count)
+        _check_ids(tokens, tokenizer, base)
         lost = statistics.too_long(tokens, config.data.max_length, positions=base.context_length)
         if lost:
             context.warn("too-long", lost)
@@ -129,6 +130,22 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         tokenizer=tokenizer,
         hash=read.hash,
     )
+
+
+def _check_ids(tokens: TokenStore, tokenizer: Any, base: Resolved) -> None:
+    """Refuse rows with a token that the model has no embedding for.
+
+    Raises:
+        ModelError: The largest token of the rows is beyond the embedding.
+    """
+    if base.base is not None and _tokenizer_folder(base) == base.path:
+        return  # tokens were added for the adapter, which may bring their rows
+    size = vocabulary.vocab_size(files.read_json(base.model_folder / files.CONFIG))
+    if size is not None and tokens.max_id >= size:
+        spelling = str(tokenizer.convert_ids_to_tokens(tokens.max_id))
+        raise vocabulary.reaches_beyond(
+            base.model_folder, tokens.max_id, spelling, size, wanted=tokens.max_id + 1
+        )
 
 
 def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:

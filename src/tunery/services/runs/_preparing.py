@@ -122,6 +122,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     warnings += [problem.sentence for problem in rows.warnings]
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
+    _check_vocabulary(config, model)
     config = _with_found_model(config, model)
     shorter = within_context(config, model)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
@@ -234,6 +235,16 @@ def ensure_model(config: Config, progress: Progress) -> Resolved:
     from tunery.models.ensure import ensure
 
     return ensure(config.model.name, progress=progress)
+
+
+def _check_vocabulary(config: Config, model: Resolved) -> None:
+    """Every token needs an embedding, and an adapter to go on from the one it was trained with."""
+    from tunery.models import vocabulary
+
+    if model.base is None or not (model.path / vocabulary.TOKENIZER).is_file():
+        vocabulary.check_folder(model.model_folder)
+    if model.base is not None and config.adapter.writes == "adapter":
+        vocabulary.check_adapter(model.path, model.base.path)
 
 
 def shape_of(model: Resolved) -> ModelShape:
