@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
@@ -41,7 +42,12 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, tokenizer: Any, source: builtin.Source, *, now: datetime.datetime | None = None
+        self,
+        tokenizer: Any,
+        source: builtin.Source,
+        *,
+        now: datetime.datetime | None = None,
+        model: Path | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.name = source.name
@@ -56,7 +62,7 @@ class ChatTemplate:
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
         self.encoder = Encoder(tokenizer, self.control)
         self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
-        found = stops.find(tokenizer, self.control, self._probe, source.stops)
+        found = stops.find(tokenizer, self.control, self._probe, source.stops, model)
         self._after_call = self._token_after_call(found.ids)
         called = () if self._after_call is None else (self._after_call,)
         self.stop_ids = found.ids.union(called)
@@ -75,7 +81,12 @@ class ChatTemplate:
 
     @classmethod
     def load(
-        cls, tokenizer: Any, name: str | None = None, *, now: datetime.datetime | None = None
+        cls,
+        tokenizer: Any,
+        name: str | None = None,
+        *,
+        now: datetime.datetime | None = None,
+        model: Path | None = None,
     ) -> ChatTemplate:
         """Choose and check a template.
 
@@ -85,16 +96,22 @@ class ChatTemplate:
                 and, where it has none, the plain one (``notices`` says so).
             now: Date that templates with a date line write; now by default. Give a run's start
                 to have one date through the whole run.
+            model: Folder of the model where the tokenizer is not its own (an adapter's): its files
+                name tokens that end an answer.
 
         Raises:
             UnknownName: No such template.
             ModelError: The template does not suit the tokenizer, or cannot be rendered.
         """
         if name is not None:
-            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now)
+            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now, model=model)
         if tokenizer.chat_template:
-            return cls(tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now)
-        template = cls(tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now)
+            return cls(
+                tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now, model=model
+            )
+        template = cls(
+            tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now, model=model
+        )
         template.notices = (
             t(
                 "This model brings no chat template. The plain template (alpaca) is used: headings "

@@ -197,7 +197,7 @@ class ServedModel:
         own = load_tokenizer(path)
         if not own.chat_template or len(own) != len(self.tokenizer):
             return None
-        return ChatTemplate.load(own)
+        return ChatTemplate.load(own, model=self.folder)
 
 
 def _tokenizer(folder: Path) -> Any:

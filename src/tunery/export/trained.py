@@ -44,7 +44,9 @@ class Trained:
         self.order = order
         self.device = pick_device(order.device)
         self.dtype = pick_dtype(order.dtype, self.device)
-        self.template = ChatTemplate.load(load_tokenizer(_tokenizer_folder(order)), order.template)
+        self.template = ChatTemplate.load(
+            load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
+        )
         self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
         if order.adapter is not None:
             self.model = load_adapter(self.model, order.adapter, resize=True).eval()

@@ -87,7 +87,9 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         general = _general_examples(config)
     with context.phase("tokenize"):
         tokenizer = load.load_tokenizer(_tokenizer_folder(base))
-        template = ChatTemplate.load(tokenizer, config.model.template, now=_created(context.meta))
+        template = ChatTemplate.load(
+            tokenizer, config.model.template, now=_created(context.meta), model=base.model_folder
+        )
         if config.model.template is not None:
             tokenizer.chat_template = template.source  # kept with the result
         for notice in template.notices:

@@ -197,5 +197,5 @@ def _template(config: Config) -> tuple[Any, Any, Config]:
     if not (folder / "tokenizer.json").is_file() and resolved.base is not None:
         folder = resolved.base.path
     tokenizer = load_light(folder)
-    template = ChatTemplate.load(tokenizer, config.model.template)
+    template = ChatTemplate.load(tokenizer, config.model.template, model=resolved.model_folder)
     return tokenizer, template, within_context(config, resolved)
