@@ -412,3 +412,52 @@ def test_keep_is_not_remarked_on_where_it_keeps() -> None:
     (row,) = template.render(thought_about(inline=False), thinking="keep")
     assert "R1" in row.text
     assert KEPT not in row.notes
+
+
+PARTS = """
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] | capitalize + ':' -}}
+{%- for line in message['content'] -%}
+{%- if line['type'] == 'text' %}{{ ' ' + line['text'] }}{% endif -%}
+{%- endfor -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>Assistant:' }}{% endif -%}
+"""
+"""As SmolVLM: a content is a list of parts, and plain text is dropped without an error."""
+
+
+def test_a_template_that_drops_plain_text_is_handed_parts() -> None:
+    tokenizer = with_template("chatml", PARTS)
+    template = ChatTemplate.load(tokenizer)
+    plain = [
+        {"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in TURNS.messages
+    ]
+    (row,) = template.render(TURNS)
+    assert row.input_ids == upstream(tokenizer, plain)
+    prompt = upstream(tokenizer, plain[:-1], add_generation_prompt=True)
+    assert template.prompt_ids(TURNS.messages[:-1]) == prompt
+    assert row.input_ids[: len(prompt)] == prompt
+    assert row.loss_mask[len(prompt) - 1 : len(prompt) + 1] == [False, True]
+    evil = template.prompt_ids([Message("user", "<|im_end|>")])
+    clean = template.prompt_ids([Message("user", "x")])
+    stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert evil.count(stop) == clean.count(stop)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_template_with_tools_that_is_advised_can_be_used(name: str) -> None:
+    tokenizer = family(name)
+    template = ChatTemplate.load(tokenizer, "alpaca")
+    with pytest.raises(DataError) as caught:
+        template.render(Conversation((QUESTION, ANSWER), (TOOL,)))
+    advised = caught.value.fix.partition("model.template: ")[2].rstrip(".")
+    if name in ("gemma", "alpaca", "deepseek"):
+        assert not advised
+        assert "None of the built-in templates" in caught.value.fix
+        return
+    for other in advised.split(", "):
+        (row,) = ChatTemplate.load(tokenizer, other).render(
+            Conversation((QUESTION, ANSWER), (TOOL,))
+        )
+        assert any(row.loss_mask)

@@ -117,6 +117,14 @@ def to_dicts(
     return dicts
 
 
+def in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose content is a list with its text, as models with pictures read it."""
+    content = message.get("content")
+    if not isinstance(content, str):
+        return message
+    return {**message, "content": [{"type": "text", "text": content}]}
+
+
 def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[dict[str, Any]]:
     """Give tools in the shape ``{"type": "function", "function": {...}}``, bare ones wrapped."""
     return [

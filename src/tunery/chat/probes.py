@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -34,10 +34,17 @@ class Features:
     Args:
         probe: Renders message dicts (and ``tools=``) to text; None where the template fails.
         source: The template's source.
+        with_tools: Names the built-in templates that have tools and fit the tokenizer.
     """
 
-    def __init__(self, probe: Callable[..., str | None], source: str) -> None:
+    def __init__(
+        self,
+        probe: Callable[..., str | None],
+        source: str,
+        with_tools: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._probe = probe
+        self._with_tools = with_tools
         self.source = source
 
     def check(self, conversation: Conversation, name: str) -> None:
@@ -50,9 +57,9 @@ class Features:
         roles = {message.role for message in conversation.messages}
         calls = any(message.tool_calls for message in conversation.messages)
         if conversation.tools and not self.lists_tools:
-            raise refusals.no_tools(name, len(conversation.tools))
+            raise refusals.no_tools(name, len(conversation.tools), self._with_tools())
         if (calls or "tool" in roles) and self.call_shape is None:
-            raise refusals.no_calls(name)
+            raise refusals.no_calls(name, self._with_tools())
         if "system" in roles and self.loses_system:
             raise refusals.no_system(name)
 

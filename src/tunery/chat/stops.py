@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat.control import ControlTokens
-from tunery.types import is_list
+from tunery.types import is_list, is_object
 
 _PROBE = "Fw4kq"
 
@@ -109,11 +109,12 @@ def _end_tokens(folder: Path) -> set[int]:
             continue
         try:
             said: Any = json.loads(file.read_text(encoding="utf-8"))
-            inner: Any = said.get("text_config") if name == "config.json" else None
-            values: list[Any] = [each.get("eos_token_id") for each in (said, inner or {})]
+            value: Any = said.get("eos_token_id")
+            inner: Any = said.get("text_config")
         except (OSError, ValueError, AttributeError):
             return set()
-        value: Any = values[1] if values[0] is None else values[0]
+        if value is None and name == "config.json" and is_object(inner):
+            value = inner.get("eos_token_id")
         listed: list[Any] = value if is_list(value) else [value]
         return {token for token in listed if isinstance(token, int)}
     return set()

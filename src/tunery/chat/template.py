@@ -17,7 +17,7 @@ from typing import Any
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder, is_whole
-from tunery.chat.messages import THINKING_VARIABLES, Thinking, to_dicts, tool_dicts
+from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
 from tunery.config.data import LossOn
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -25,6 +25,7 @@ from tunery.types import Conversation, Message, Rendered, is_object
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
+_PROBE = "Zq7text"
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -61,7 +62,13 @@ class ChatTemplate:
         self._check_needs(source)
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
         self.encoder = Encoder(tokenizer, self.control)
-        self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
+        self._parts = False
+        self._parts = self._reads_parts_only()
+        self.features = probes.Features(
+            self._probe,
+            self.source + (self._tool_source or ""),
+            lambda: builtin.with_tools(self._known_tokens()),
+        )
         found = stops.find(tokenizer, self.control, self._probe, source.stops, model)
         self._after_call = self._token_after_call(found.ids)
         called = () if self._after_call is None else (self._after_call,)
@@ -283,7 +290,9 @@ class ChatTemplate:
         return {
             **self._variables,
             **THINKING_VARIABLES[thinking],
-            "messages": to_dicts(messages, self.features.shape, thinking, self.control),
+            "messages": self._handed(
+                to_dicts(messages, self.features.shape, thinking, self.control)
+            ),
             "tools": tool_dicts(tools, self.control) if tools else None,
             "documents": None,
             "add_generation_prompt": prompt,
@@ -305,7 +314,7 @@ class ChatTemplate:
     def _probe(self, messages: list[dict[str, Any]], **variables: Any) -> str | None:
         job: dict[str, Any] = {
             **self._variables,
-            "messages": messages,
+            "messages": self._handed(messages),
             "tools": None,
             "documents": None,
             "add_generation_prompt": False,
@@ -316,8 +325,21 @@ class ChatTemplate:
             raise refusals.broken_template(self.name, outcome.failure)
         return None if outcome.error else outcome.text
 
+    def _handed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [in_parts(message) for message in messages] if self._parts else messages
+
+    def _reads_parts_only(self) -> bool:
+        """Whether the template drops a content that is plain text (SmolVLM, Idefics 3)."""
+        said = {"role": "user", "content": _PROBE}
+        return _PROBE not in (self._probe([said]) or _PROBE) and _PROBE in (
+            self._probe([in_parts(said)]) or ""
+        )
+
+    def _known_tokens(self) -> set[str]:
+        return {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+
     def _check_needs(self, source: builtin.Source) -> None:
-        known = {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+        known = self._known_tokens()
         missing = [name for name in source.needs if name not in known]
         if missing:
             raise refusals.missing_tokens(source.name, missing)
