@@ -40,6 +40,7 @@ class ChatTemplate:
         hash: Identifies source, special tokens and this renderer.
         stop_ids: Tokens at which generation ends.
         stop_id: The one that stands after an answer in training.
+        reads_parts: The template takes contents as lists of parts only.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class ChatTemplate:
         self._check_needs(source)
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
         self.encoder = Encoder(tokenizer, self.control)
-        self._parts = False
-        self._parts = self._reads_parts_only()
+        self.reads_parts = False
+        self.reads_parts = self._reads_parts_only()
         self.features = probes.Features(
             self._probe,
             self.source + (self._tool_source or ""),
@@ -326,7 +327,7 @@ class ChatTemplate:
         return None if outcome.error else outcome.text
 
     def _handed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [in_parts(message) for message in messages] if self._parts else messages
+        return [in_parts(message) for message in messages] if self.reads_parts else messages
 
     def _reads_parts_only(self) -> bool:
         """Whether the template drops a content that is plain text (SmolVLM, Idefics 3)."""

@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tunery.chat.messages import in_parts
 from tunery.chat.template import ChatTemplate
 from tunery.errors import ExportError
 from tunery.export import parity
@@ -126,8 +127,9 @@ class Trained:
     def _check_prompts(self, tokenizer: Any) -> None:
         """The written tokenizer must turn a question into the tokens that training saw."""
         for question, expected in zip(self.questions, self.witness.prompts, strict=True):
+            asked = {"role": "user", "content": question.content}
             ids = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question.content}],
+                [in_parts(asked) if self.template.reads_parts else asked],
                 add_generation_prompt=True,
                 return_dict=True,
             )["input_ids"]
