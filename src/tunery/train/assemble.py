@@ -10,6 +10,7 @@ import torch
 
 from tunery.adapters.base import Adapter
 from tunery.methods.base import Method
+from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
 from tunery.optimizers.base import Optimizer, ParamGroup
 from tunery.parallel.base import Parallel
@@ -68,7 +69,7 @@ def assemble(
         allowed_drift: Differences from it that the user accepted.
 
     Raises:
-        ConfigError: The adapter does not fit the model.
+        ConfigError: The adapter does not fit the model, or it cannot compute activations again.
         ModelError: The model is not causal.
         RunError: The checkpoint does not fit the run.
     """
@@ -80,6 +81,8 @@ def assemble(
     dtype = next(base.model.parameters()).dtype
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
+        if not base.model.supports_gradient_checkpointing:
+            raise no_checkpointing(base.model.config.model_type)
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model, base.known).why:
         context.warn("slow-path", f"This model is computed a slower way: {why}.")

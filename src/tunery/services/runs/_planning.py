@@ -24,6 +24,7 @@ from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
 from tunery.i18n import t
+from tunery.models.architectures import recomputes
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
@@ -112,7 +113,8 @@ def plan(
     fits_memory, fits_disk = memory["total"] <= available, checked.disk["total"] <= free
     advice, remedy = "", {}
     if not fits_memory:
-        advice, remedy = _advice(config, shape, width, found, available)
+        kind = (checked.model.base or checked.model).architecture
+        advice, remedy = _advice(config, shape, width, found, available, kind)
     return Plan(
         rows={**checked.rows, **found["rows_event"], "replay": found["replay_rows"]},
         tokens=tokens,
@@ -226,13 +228,19 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _advice(
-    config: Config, shape: ModelShape, dtype: str, found: dict[str, Any], available: int
+    config: Config,
+    shape: ModelShape,
+    dtype: str,
+    found: dict[str, Any],
+    available: int,
+    kind: str,
 ) -> tuple[str, dict[str, Any]]:
     """The first smaller setting that fits, least loss first: a sentence, and the settings."""
     longest = max(1, found["longest"])
     shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
     bf16: dict[str, Any] = {"model.dtype": "bf16"}
-    recompute: dict[str, Any] = {"train.gradient_checkpointing": True}
+    can_recompute = recomputes(kind) is not False
+    recompute: dict[str, Any] = {"train.gradient_checkpointing": True} if can_recompute else {}
     tries: list[tuple[dict[str, Any], int]] = [
         (recompute, longest), (bf16, longest), (bf16 | recompute, longest),
     ]  # fmt: skip
@@ -241,6 +249,8 @@ def _advice(
         tries += [(beside, longest), (beside | bf16, longest)]
     tries += [(bf16 | recompute | {"data.max_length": n}, n) for n in shorter]
     for changes, length in tries:
+        if not changes:
+            continue
         recomputed = "train.gradient_checkpointing" in changes
         trained = config.train.model_copy(update={"gradient_checkpointing": recomputed})
         adapter = ADAPTERS[0]() if "adapter.type" in changes else config.adapter

@@ -123,6 +123,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
     _check_vocabulary(config, model)
+    _check_recomputes(config, model)
     config = _with_found_model(config, model)
     shorter = within_context(config, model)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
@@ -245,6 +246,14 @@ def _check_vocabulary(config: Config, model: Resolved) -> None:
         vocabulary.check_folder(model.model_folder)
     if model.base is not None and config.adapter.writes == "adapter":
         vocabulary.check_adapter(model.path, model.base.path)
+
+
+def _check_recomputes(config: Config, model: Resolved) -> None:
+    from tunery.models.architectures import no_checkpointing, recomputes
+
+    kind = (model.base or model).architecture
+    if config.train.gradient_checkpointing and recomputes(kind) is False:
+        raise no_checkpointing(kind)
 
 
 def shape_of(model: Resolved) -> ModelShape:
