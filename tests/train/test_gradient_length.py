@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.train import tiny
+from tests.train.test_resume import StopAt
 from torch import Tensor, nn
 
+from tunery import faults
 from tunery.config.optimizers import OPTIMIZERS
+from tunery.optimizers import adamw
 from tunery.optimizers.base import ParamGroup
-from tunery.optimizers.length import CHUNK, length
+from tunery.optimizers.length import ALONE, CHUNK, length, length_in_one_sum
 
 NUM = 20_000_000
 
@@ -31,7 +36,7 @@ def test_the_length_of_many_numbers_is_that_of_fp64(large: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes", [[1], [CHUNK], [CHUNK - 1, CHUNK + 1], [3, 5 * CHUNK + 7, 64], [2 * CHUNK**2 + 5]]
+    "sizes", [[1], [CHUNK], [ALONE, ALONE + 1], [3, 5 * CHUNK + 7, 64], [2 * CHUNK**2 + 5]]
 )
 def test_every_number_counts_once_whatever_the_sizes(sizes: list[int]) -> None:
     torch.manual_seed(1)
@@ -42,7 +47,7 @@ def test_every_number_counts_once_whatever_the_sizes(sizes: list[int]) -> None:
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 @pytest.mark.parametrize("place", [0, CHUNK, -1])
 def test_one_number_that_is_not_finite_shows(broken: float, place: int) -> None:
-    values = torch.ones(2 * CHUNK + 3)
+    values = torch.ones(3 * CHUNK + 3)
     values[place] = broken
     assert not torch.isfinite(length([values]))
 
@@ -74,3 +79,19 @@ def test_every_optimizer_measures_its_gradient_to_fp32_rounding(
         gradient.normal_(std=1e-2)
     expected = in_fp64(optimizer.gradients)
     assert optimizer.grad_norm().item() == pytest.approx(expected, rel=2e-7)
+
+
+def test_a_run_of_before_goes_on_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny.config(adapter={"type": "full"}, optim={"max_grad_norm": 0.1})
+    with monkeypatch.context() as before:
+        before.setattr(adamw, "length", length_in_one_sum)
+        assert tiny.run(tmp_path / "whole", made) == "finished"
+        stop = StopAt(3, looks=0)
+        before.setattr(faults, "hook", stop.saw)
+        assert tiny.run(tmp_path / "cut", made, stop=stop) == "stopped"
+    assert tiny.run(tmp_path / "cut", made) == "finished"
+    assert tiny.digest(tmp_path / "cut") == tiny.digest(tmp_path / "whole")
+    assert tiny.run(tmp_path / "now", made) == "finished"
+    assert tiny.digest(tmp_path / "now") != tiny.digest(tmp_path / "whole")

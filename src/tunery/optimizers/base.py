@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tunery.config.optimizers import OptimizerKind
 from tunery.errors import RunError
-from tunery.optimizers.length import length
+from tunery.optimizers.length import Length, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Optimizer(Protocol):
     """
 
     num_parameters: int
+    length: Length
+    """How ``grad_norm`` measures."""
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -85,6 +87,7 @@ class TorchOptimizer:
 
     def __init__(self, config: OptimizerKind, groups: Sequence[ParamGroup]) -> None:
         self.config = config
+        self.length: Length = length
         self.masters: dict[str, nn.Parameter] = {}
         self._scales: dict[str, float] = {}
         self.decays: dict[str, float] = {}
@@ -142,7 +145,7 @@ class TorchOptimizer:
 
     def grad_norm(self) -> Tensor:
         """Length of the whole gradient."""
-        return length(self.gradients)
+        return self.length(self.gradients)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
         """Clip and take one step."""

@@ -13,6 +13,7 @@ from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
 from tunery.optimizers.base import Optimizer, ParamGroup
+from tunery.optimizers.length import length, length_in_one_sum
 from tunery.parallel.base import Parallel
 from tunery.parallel.solo import Solo
 from tunery.policy.causal import is_causal
@@ -30,6 +31,9 @@ from tunery.train.state import drift
 from tunery.train.state.checkpoint import Checkpoint, Checkpoints
 from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
+
+LENGTH, EXACT = "gradient_length", "chunks"
+"""In a checkpoint's manifest: how the run measures its gradient; older ones do it in one sum."""
 
 
 @dataclass
@@ -99,6 +103,8 @@ def assemble(
     )
     allowed = allowed_drift or []
     if found is not None:
+        if found.manifest.get(LENGTH) != EXACT:
+            optimizer.length = length_in_one_sum
         state = _resume(context, found, optimizer, parallel, allowed)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
@@ -107,7 +113,7 @@ def assemble(
             context.folder.checkpoints_dir,
             config.checkpoint.keep,
             lambda into: adapter.write(model, data.tokenizer, into),
-            _manifest_facts(context, data, base, allowed),
+            _manifest_facts(context, data, base, allowed, optimizer),
             parallel,
         ),
         config.checkpoint,
@@ -132,9 +138,15 @@ def assemble(
 
 
 def _manifest_facts(
-    context: RunContext, data: RunData, base: Base, allowed_drift: list[str]
+    context: RunContext,
+    data: RunData,
+    base: Base,
+    allowed_drift: list[str],
+    optimizer: Optimizer,
 ) -> dict[str, Any]:
+    exact = {LENGTH: EXACT} if optimizer.length is length else {}
     return {
+        **exact,
         "run": context.folder.name,
         "config_hash": config_hash(context.config),
         "data_hash": data.hash,
