@@ -221,6 +221,7 @@ def _facts(
         "revision": base.revision,
         "dtype": str(dtype).removeprefix("torch."),
         "device": context.device.partition(":")[0],
+        "processor": drift.processor(context.device),
         "world_size": 1,
     }
 
