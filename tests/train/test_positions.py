@@ -106,3 +106,14 @@ def test_answers_of_a_live_model_end_where_its_positions_do() -> None:
     assert (len(answer.ids), answer.ending) == (12, "length")
     with pytest.raises(EngineError, match="32 at most"):
         decoder.answer([[5] * 32], stop_ids=(), max_tokens=1)
+
+
+@pytest.mark.parametrize("kind", ["deepseek_v32", "glm_moe_dsa", "hy_v4"])
+def test_a_plan_says_what_a_sparse_indexer_does_in_long_rows(tmp_path: Path, kind: str) -> None:
+    model = make_chat_model(tmp_path / "model", max_position_embeddings=1024)
+    settings: dict[str, Any] = {"max_position_embeddings": 1024, "index_topk": 400}
+    miniature(kind, **settings).save_pretrained(model)
+    words = [f"--model.name={model}", f"--data.train={data(tmp_path)}"]
+    (said,) = plan(words)["warnings"]
+    assert said.startswith("In rows longer than 400 tokens this model attends to the 400")
+    assert plan([*words, "--data.max_length=400"])["warnings"] == []

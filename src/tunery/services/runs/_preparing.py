@@ -105,7 +105,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
     from tunery.models.causal import check_config
-    from tunery.models.context import lowered, within_context
+    from tunery.models.context import indexed, lowered, within_context
 
     to = to or Listener()
     rules.check(loaded.config)
@@ -129,6 +129,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
         warnings.append(lowered(config, shorter))
     config = shorter
+    warnings += filter(None, [indexed(config, model)])
     for text in warnings:
         to.warn(text)
     shape = shape_of(model)
