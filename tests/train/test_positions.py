@@ -11,6 +11,7 @@ import torch
 from tests.chat_model import make_chat_model
 from tests.train.miniatures import miniature
 
+from tunery.cli.main import main
 from tunery.decode.decoder import Decoder
 from tunery.errors import EngineError
 from tunery.models.facts import context_length
@@ -117,3 +118,19 @@ def test_a_plan_says_what_a_sparse_indexer_does_in_long_rows(tmp_path: Path, kin
     (said,) = plan(words)["warnings"]
     assert said.startswith("In rows longer than 400 tokens this model attends to the 400")
     assert plan([*words, "--data.max_length=400"])["warnings"] == []
+
+
+def test_a_check_with_a_model_says_which_rows_are_longer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_chat_model(tmp_path / "model", max_position_embeddings=64)
+    asked = ["data", "check", str(data(tmp_path)), f"--model.name={model}"]
+    said = "Rows longer than the 64 positions of the model: 1 of 5"
+    assert main(asked) == 0
+    assert said in "".join(capsys.readouterr())
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][0].startswith(said)
+    assert main([*asked, "--data.too_long=fail"]) == 2
+    assert "more than data.max_length=64" in capsys.readouterr().err
+    assert main(asked[:3]) == 0
+    assert said not in "".join(capsys.readouterr())

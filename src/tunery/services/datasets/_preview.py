@@ -152,6 +152,36 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     } | summary
 
 
+def check_with_model(name: str, config: Config) -> list[str]:
+    """Render and tokenize a checked dataset with the model of the settings, as a run would.
+
+    The tokens are kept in the cache that training reads.
+
+    Returns:
+        Sentences about rows that the model cannot take whole.
+
+    Raises:
+        TuneryError: The model is not here, cannot be trained on these rows, or no row is left.
+    """
+    from tunery.data.examples import read
+    from tunery.data.statistics import too_long
+    from tunery.data.tokenize import tokenize_all
+    from tunery.models import vocabulary
+    from tunery.models.resolve import resolve
+
+    found = resolve(config.model.name)
+    if found.base is None:
+        vocabulary.check_folder(found.path)
+    tokenizer, template, limited = _template(config)
+    as_written = config.data.model_copy(update={"accept": [*config.data.accept, "W706"]})
+    rows = tokenize_all(
+        read([name], as_written), template, tokenizer, limited.data,
+        cache=env.cache_dir() / "tokens",
+    )  # fmt: skip
+    lost = too_long(rows, limited.data.max_length, positions=found.context_length)
+    return [*template.notices, *([lost] if lost else [])]
+
+
 def _examples(name: str, config: Config) -> ExampleSet:
     """The dataset's rows; bad ones are left to `tunery data check`, the others can be looked at."""
     from tunery.data.examples import read
