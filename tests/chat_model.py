@@ -38,17 +38,19 @@ def make_chat_model(folder: Path, *, kind: str = "Llama", **settings: Any) -> Pa
     tokenizer.save_pretrained(folder)
     torch.manual_seed(3)
     config = getattr(transformers, f"{kind}Config")(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        **settings,
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 512,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            **settings,
+        }
     )
     getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(folder)
     return folder

@@ -193,7 +193,7 @@ def test_the_ways_that_hold_are_found_out_once(home: Path, monkeypatch: pytest.M
     assert values[0] == values[1] == values[2]  # the packed attention is there too
 
 
-@pytest.mark.parametrize("changed", ["_cpu", "_code"])
+@pytest.mark.parametrize("changed", ["cpu_name", "_code"])
 def test_another_processor_or_other_code_is_another_value(
     asked: list[str], monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:

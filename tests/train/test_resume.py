@@ -204,3 +204,23 @@ def test_another_model_has_another_hash(tmp_path: Path) -> None:
     tiny.model().save_pretrained(tmp_path / "c")
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "c")
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+
+
+def test_another_kind_of_processor_is_named_and_may_be_allowed(tmp_path: Path) -> None:
+    made = tiny.config()
+    now = drift.recorded(made, "d", {"processor": "Newer CPU (AVX512)", "dtype": "float32"})
+    then = {**now, "config": made.model_dump(mode="json")}
+    then["facts"] = {**now["facts"], "processor": "Older CPU (AVX2)"}
+    with pytest.raises(RunError, match=r"Older CPU .* -> 'Newer CPU") as caught:
+        drift.check("mine", then, now, allowed=[])
+    assert "--allow-drift facts.processor" in caught.value.fix
+    assert drift.check("mine", then, now, allowed=["facts.processor"]) == ["facts.processor"]
+    then["facts"] = {"dtype": "float32"}  # of a Tunery that did not record it
+    assert drift.check("mine", then, now, allowed=[]) == []
+
+
+def test_the_processor_is_called_by_its_name_and_its_instructions() -> None:
+    found = drift.processor("cpu")
+    assert torch.backends.cpu.get_cpu_capability() in found
+    assert found == drift.processor("cpu")
+    assert len(drift.cpu_name()) > 1

@@ -143,6 +143,18 @@ def test_end_tokens_of_the_config_count_where_there_are_no_settings_for_generati
     assert not {5, 7} & ChatTemplate.load(both).stop_ids
 
 
+def test_end_tokens_of_the_base_count_for_an_adapter_with_a_tokenizer_of_its_own(tmp_path):
+    saved(tmp_path / "base", config={"eos_token_id": [5, 7]})
+    own = saved(tmp_path / "adapter")
+    assert not {5, 7} & ChatTemplate.load(own).stop_ids
+    assert {5, 7} <= ChatTemplate.load(own, model=tmp_path / "base").stop_ids
+
+
+def test_end_tokens_of_a_text_config_count_where_the_config_names_none(tmp_path):
+    own = saved(tmp_path / "a", config={"text_config": {"eos_token_id": [5, 7]}})
+    assert {5, 7} <= ChatTemplate.load(own).stop_ids
+
+
 def test_an_added_word_is_a_word_and_a_special_token_steers():
     words = copy.deepcopy(family("chatml"))
     words.add_tokens(["newword", "<|fim|>"])

@@ -297,3 +297,167 @@ def test_decode_gives_the_answer_without_its_stop_token() -> None:
     ids = template.tokenizer.encode("A1<|end|>", add_special_tokens=False)
     assert ids[-1] == template.stop_id
     assert template.decode(ids) == "A1"
+
+
+R1 = """
+{{- bos_token or '' }}
+{%- for message in messages -%}
+{%- if message['role'] == 'user' %}{{ '<|im_start|>user\\n' + message['content'] }}{% endif -%}
+{%- if message['role'] == 'assistant' -%}
+{%- set content = message['content'] -%}
+{%- if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif -%}
+{{- '<|im_start|>assistant\\n' + content + '<|im_end|>' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif -%}
+"""
+"""As DeepSeek R1: it cuts the thinking out of the content, and the newlines behind it stay."""
+V31 = """
+{%- for message in messages -%}
+{%- if message['role'] == 'user' %}{{ '<|im_start|>user\\n' + message['content'] }}{% endif -%}
+{%- if message['role'] == 'assistant' -%}
+{%- set content = message['content'] -%}
+{%- if '</think>' in content %}{% set content = content.split('</think>', 1)[1] %}{% endif -%}
+{{- '<|im_start|>assistant\\n</think>' + content + '<|im_end|>' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' + ('<think>' if thinking else '</think>') -}}
+{%- endif -%}
+"""
+"""As DeepSeek V3.1: no newlines around thinking, and a bare end of it where there is none."""
+LINED = """
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' -}}
+{%- if message['role'] == 'assistant' -%}
+{%- set thought = message['reasoning_content'] or '' -%}
+{%- if thought and not loop.last -%}{{- '<think></think>\\n' -}}
+{%- elif thought -%}{{- '<think>\\n' + thought + '\\n</think>\\n' -}}
+{%- else -%}{{- '<think></think>' -}}{%- endif -%}
+{%- endif -%}
+{{- message['content'] + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif -%}
+"""
+"""As Nemotron 3: what it writes for earlier thinking depends on whether there was any."""
+
+
+def thought_about(*, inline: bool) -> Conversation:
+    def answer(number: int) -> Message:
+        thought, text = f"R{number}", f"A{number}"
+        if inline:
+            return Message("assistant", f"<think>\n{thought}\n</think>\n\n{text}")
+        return Message("assistant", text, thinking=thought)
+
+    return Conversation((Message("user", "U1"), answer(1), Message("user", "U2"), answer(2)))
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["field", "inline"])
+@pytest.mark.parametrize("thinking", ["keep", "strip_history"])
+def test_an_answer_behind_opened_thinking_is_apart_by_one_blank_line(
+    inline: bool, thinking: Any
+) -> None:
+    tokenizer = with_template("qwen3", R1)
+    template = ChatTemplate.load(tokenizer)
+    asked = thought_about(inline=inline)
+    first, second = template.render(asked, thinking=thinking)
+    assert first.text.endswith("<think>\nR1\n</think>\n\nA1<|im_end|>")
+    assert second.text.endswith("<think>\nR2\n</think>\n\nA2<|im_end|>")
+    plain = [{"role": m.role, "content": m.content} for m in thought_about(inline=False).messages]
+    history = upstream(tokenizer, plain[:3], add_generation_prompt=True)
+    assert second.input_ids[: len(history)] == history
+    assert template.prompt_ids(asked.messages[:3], thinking=thinking) == history
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["field", "inline"])
+def test_a_template_with_its_own_end_of_thinking_gets_no_second_one(inline: bool) -> None:
+    template = ChatTemplate.load(with_template("qwen3", V31))
+    *_, row = template.render(thought_about(inline=inline), thinking="keep")
+    assert row.text.endswith("</think>A1<|im_end|><|im_start|>user\nU2<|im_start|>assistant\n"
+                             "<think>R2</think>A2<|im_end|>")  # fmt: skip
+
+
+def test_earlier_thinking_is_left_to_a_template_that_leaves_it_out_itself() -> None:
+    tokenizer = with_template("qwen3", LINED)
+    template = ChatTemplate.load(tokenizer)
+    asked = thought_about(inline=False)
+    plain = [
+        {"role": m.role, "content": m.content, "reasoning_content": m.thinking}
+        for m in asked.messages
+    ]
+    assert template.render(asked)[-1].input_ids == upstream(tokenizer, plain)
+    (off,) = template.render(asked, thinking="off")
+    assert off.text.count("<think></think>A") == 2
+
+
+KEPT = "the template leaves out earlier thinking: data.thinking=keep does not change that"
+
+
+@pytest.mark.parametrize("source", [R1, V31, LINED], ids=["r1", "v3.1", "lined"])
+@pytest.mark.parametrize("inline", [False, True], ids=["field", "inline"])
+def test_keep_is_said_to_do_nothing_where_a_template_leaves_earlier_thinking_out(
+    source: str, inline: bool
+) -> None:
+    template = ChatTemplate.load(with_template("qwen3", source))
+    first, second = template.render(thought_about(inline=inline), thinking="keep")
+    assert "R1" not in second.text
+    assert KEPT not in first.notes
+    assert KEPT in second.notes
+    assert all(KEPT not in row.notes for row in template.render(thought_about(inline=inline)))
+
+
+def test_keep_is_not_remarked_on_where_it_keeps() -> None:
+    source = LINED.replace("thought and not loop.last", "false")
+    template = ChatTemplate.load(with_template("qwen3", source))
+    (row,) = template.render(thought_about(inline=False), thinking="keep")
+    assert "R1" in row.text
+    assert KEPT not in row.notes
+
+
+PARTS = """
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] | capitalize + ':' -}}
+{%- for line in message['content'] -%}
+{%- if line['type'] == 'text' %}{{ ' ' + line['text'] }}{% endif -%}
+{%- endfor -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>Assistant:' }}{% endif -%}
+"""
+"""As SmolVLM: a content is a list of parts, and plain text is dropped without an error."""
+
+
+def test_a_template_that_drops_plain_text_is_handed_parts() -> None:
+    tokenizer = with_template("chatml", PARTS)
+    template = ChatTemplate.load(tokenizer)
+    plain = [
+        {"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in TURNS.messages
+    ]
+    (row,) = template.render(TURNS)
+    assert row.input_ids == upstream(tokenizer, plain)
+    prompt = upstream(tokenizer, plain[:-1], add_generation_prompt=True)
+    assert template.prompt_ids(TURNS.messages[:-1]) == prompt
+    assert row.input_ids[: len(prompt)] == prompt
+    assert row.loss_mask[len(prompt) - 1 : len(prompt) + 1] == [False, True]
+    evil = template.prompt_ids([Message("user", "<|im_end|>")])
+    clean = template.prompt_ids([Message("user", "x")])
+    stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert evil.count(stop) == clean.count(stop)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_template_with_tools_that_is_advised_can_be_used(name: str) -> None:
+    tokenizer = family(name)
+    template = ChatTemplate.load(tokenizer, "alpaca")
+    with pytest.raises(DataError) as caught:
+        template.render(Conversation((QUESTION, ANSWER), (TOOL,)))
+    advised = caught.value.fix.partition("model.template: ")[2].rstrip(".")
+    if name in ("gemma", "alpaca", "deepseek"):
+        assert not advised
+        assert "None of the built-in templates" in caught.value.fix
+        return
+    for other in advised.split(", "):
+        (row,) = ChatTemplate.load(tokenizer, other).render(
+            Conversation((QUESTION, ANSWER), (TOOL,))
+        )
+        assert any(row.loss_mask)

@@ -46,7 +46,7 @@ def merged(model: Any, adapter: Path | None) -> Any:
     """The model with an adapter folder's change added to its weights, or as it is."""
     if adapter is None:
         return model
-    return load_adapter(model, adapter).merge_and_unload()  # type: ignore[operator]
+    return load_adapter(model, adapter, resize=True).merge_and_unload()  # type: ignore[operator]
 
 
 def write_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,7 +49,10 @@ class Lora:
                 target_parameters=self._parameters(model),
                 task_type="CAUSAL_LM",
             )
-            lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+            with warnings.catch_warnings():
+                # PEFT's own table for experts names layers that all-linear does not take.
+                warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
+                lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
         lora.peft_config[NAME].base_model_name_or_path = base_name
         for param in lora.parameters():
             if param.requires_grad:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,9 @@ ALIASES = {
     "smollm2": "chatml",
     "plain": "alpaca",
 }
+
+TOOL_TOKENS = {"mistral": ("[TOOL_CALLS]", "[TOOL_RESULTS]")}
+"""What calls need where a template needs no tokens without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,16 @@ def find(name: str) -> Source:
     if chosen not in known:
         raise unknown_name("template", name, [*known, *ALIASES])
     return _builtin(chosen)
+
+
+def with_tools(tokens: Collection[str]) -> list[str]:
+    """Names of the built-in templates that write tool calls, for a tokenizer with these tokens."""
+    return [
+        source.name
+        for source in map(_builtin, names())
+        if "tool_calls" in source.text
+        and all(token in tokens for token in TOOL_TOKENS.get(source.name, source.needs))
+    ]
 
 
 @functools.cache

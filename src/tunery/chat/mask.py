@@ -16,10 +16,11 @@ from typing import Any
 
 from tunery.chat import refusals
 from tunery.chat.control import Marked, unmark
-from tunery.chat.messages import Thinking, split_thinking
+from tunery.chat.messages import Shape, Thinking, split_thinking
 from tunery.chat.remarks import (
     LOST_THINKING,
     NO_TRAINED_TOKEN,
+    NOT_KEPT,
     ONLY_STOP,
     OPENED_THINKING,
     REWRITES_HISTORY,
@@ -140,10 +141,8 @@ def _rows(plan: Plan, whole: View, pairs: list[View], template: Any) -> list[Ren
 def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) -> _Turn:
     """Find one answer: from the end of its prompt to the stop token."""
     prompt, turn, whole = seen
-    message = plan.conversation.messages[index]
-    thought = (
-        split_thinking(message, template.features.shape)[0] if plan.thinking != "off" else None
-    )
+    message, shape = plan.conversation.messages[index], template.features.shape
+    thought = split_thinking(message, shape)[0] if plan.thinking != "off" else None
     notes: tuple[str, ...] = ()
     start, text = len(prompt.ids), turn.marked.text
     if turn.marked.starts_with(prompt.marked):
@@ -160,12 +159,24 @@ def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) 
         text, notes = prompt.marked.text + answer.text, (OPENED_THINKING,)
     if thought and thought.strip() not in text[len(prompt.marked.text) :]:
         notes = (*notes, LOST_THINKING)
+    if plan.thinking == "keep" and not shape.keeps_history and _thought_before(plan, index, shape):
+        notes = (*notes, NOT_KEPT)
     end = _stop_after(ids, start, template)
     if end is None:
         closing = _closing(message, ids, whole, template)
         end, ids = len(ids) + 1, [*ids, closing]
         text += template.tokenizer.convert_ids_to_tokens(closing)
     return _Turn(index, text, ids, start, end, notes)
+
+
+def _thought_before(plan: Plan, index: int, shape: Shape) -> bool:
+    """Whether an answer before the question of this one holds thinking."""
+    before = plan.conversation.messages[:index]
+    last_user = max((i for i, m in enumerate(before) if m.role == "user"), default=0)
+    return any(
+        message.role == "assistant" and bool(split_thinking(message, shape)[0])
+        for message in before[:last_user]
+    )
 
 
 def _closing(message: Message, ids: list[int], whole: View, template: Any) -> int:
@@ -202,8 +213,14 @@ def _after_opened_thinking(
         body = after.text[after.text.index("<think>") + len("<think>") :]
         return after.slice(len(after.text) - len(body.lstrip("\n")))
     thinking = unmark(template.control.mark((thought or "").strip("\n"), assistant=True))
-    between = "" if prompt.text.endswith("\n") and not thinking.text else "\n"
-    lead = f"{thinking.text}{between}</think>\n\n"
+    own_end = after.text.startswith("</think>")  # of no thinking (DeepSeek V3.1)
+    if own_end:
+        after = after.slice(len("</think>"))
+    # The newlines that a block taken out of the content left behind; ours stand in their place.
+    after = after.slice(len(after.text) - len(after.text.lstrip("\n")))
+    lines = prompt.text.endswith("\n") or not own_end
+    between = "\n" if lines and (thinking.text or not prompt.text.endswith("\n")) else ""
+    lead = f"{thinking.text}{between}</think>" + ("" if own_end else "\n\n")
     moved = tuple((a + len(lead), b + len(lead)) for a, b in after.literal)
     return Marked(lead + after.text, (*thinking.literal, *moved))
 

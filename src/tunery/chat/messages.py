@@ -13,6 +13,19 @@ from tunery.types import Message
 
 Thinking = Literal["keep", "strip_history", "off"]
 
+THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
+    "keep": {
+        "enable_thinking": True,
+        "thinking": True,
+        "preserve_thinking": True,
+        "clear_thinking": False,
+    },
+    # Nothing is said, so that the default is what apply_chat_template gives.
+    "strip_history": {},
+    "off": {"enable_thinking": False, "thinking": False},
+}
+"""What templates are told, by the setting."""
+
 _TO_CLOSING = re.compile(r"(?:\s*<think>)?\n?(.*?)\n?</think>\n*", re.DOTALL)
 _INLINE = re.compile(r"\s*<think>\n?(.*?)\n?</think>\n*", re.DOTALL)
 
@@ -29,6 +42,8 @@ class Shape:
             the content, between think tags.
         splits_thinking: The template takes thinking out of the content by its closing tag, the
             opening one present or not.
+        strips_history: The template itself leaves out the thinking of earlier turns.
+        keeps_history: It writes the thinking of earlier turns where ``keep`` asks for it.
     """
 
     arguments_as_text: bool = False
@@ -36,6 +51,18 @@ class Shape:
     call_ids: bool = False
     reads_thinking: bool = False
     splits_thinking: bool = False
+    strips_history: bool = False
+    keeps_history: bool = True
+
+    def shows_history(self, thinking: Thinking) -> bool:
+        """Whether the template is handed the thinking of earlier turns.
+
+        One that reads it as a field and leaves it out itself is, and writes what it always writes
+        in its place. In the content a block that is left out would leave its newlines behind.
+        """
+        if thinking == "keep":
+            return self.reads_thinking or self.keeps_history
+        return thinking == "strip_history" and self.reads_thinking and self.strips_history
 
 
 def split_thinking(message: Message, shape: Shape) -> tuple[str | None, str]:
@@ -59,8 +86,8 @@ def to_dicts(
     Args:
         messages: The conversation, from its start.
         shape: What the template wants.
-        thinking: ``keep`` leaves it everywhere; ``strip_history`` leaves it in the turn after the
-            last user message only; ``off`` takes it out.
+        thinking: ``keep`` leaves it wherever the template writes it; ``strip_history`` leaves it
+            in the turn after the last user message only; ``off`` takes it out.
         control: The tokenizer's control tokens.
     """
     last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
@@ -68,7 +95,7 @@ def to_dicts(
     dicts: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
         if message.role == "assistant":
-            keep = thinking == "keep" or (thinking == "strip_history" and index > last_user)
+            keep = shape.shows_history(thinking) if index < last_user else thinking != "off"
             item = _assistant(message, shape, control, keep_thinking=keep)
             if message.tool_calls:
                 calls = [
@@ -88,6 +115,14 @@ def to_dicts(
             item["name"] = control.mark(message.name)
         dicts.append(item)
     return dicts
+
+
+def in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose content is a list with its text, as models with pictures read it."""
+    content = message.get("content")
+    if not isinstance(content, str):
+        return message
+    return {**message, "content": [{"type": "text", "text": content}]}
 
 
 def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[dict[str, Any]]:
@@ -112,7 +147,7 @@ def _assistant(
         elif message.thinking is None and not shape.splits_thinking:
             content = message.content  # inline, to the letter
         else:
-            content = _block(thought) + rest
+            content = thinking_block(thought) + rest
     item["content"] = control.mark(content, assistant=True)
     if message.tool_calls and not content:
         if shape.empty_content is None:
@@ -122,7 +157,8 @@ def _assistant(
     return item
 
 
-def _block(thought: str) -> str:
+def thinking_block(thought: str) -> str:
+    """Thinking as part of a content, before the answer."""
     return f"<think>\n{thought}\n</think>\n\n"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
 from tunery.chat import refusals
-from tunery.chat.messages import Shape
+from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
 from tunery.types import Conversation
 
 VALUE = "zqvalue"
@@ -34,10 +34,17 @@ class Features:
     Args:
         probe: Renders message dicts (and ``tools=``) to text; None where the template fails.
         source: The template's source.
+        with_tools: Names the built-in templates that have tools and fit the tokenizer.
     """
 
-    def __init__(self, probe: Callable[..., str | None], source: str) -> None:
+    def __init__(
+        self,
+        probe: Callable[..., str | None],
+        source: str,
+        with_tools: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._probe = probe
+        self._with_tools = with_tools
         self.source = source
 
     def check(self, conversation: Conversation, name: str) -> None:
@@ -50,9 +57,9 @@ class Features:
         roles = {message.role for message in conversation.messages}
         calls = any(message.tool_calls for message in conversation.messages)
         if conversation.tools and not self.lists_tools:
-            raise refusals.no_tools(name, len(conversation.tools))
+            raise refusals.no_tools(name, len(conversation.tools), self._with_tools())
         if (calls or "tool" in roles) and self.call_shape is None:
-            raise refusals.no_calls(name)
+            raise refusals.no_calls(name, self._with_tools())
         if "system" in roles and self.loses_system:
             raise refusals.no_system(name)
 
@@ -90,12 +97,35 @@ class Features:
         """How to hand messages to this template."""
         if "tool_calls" in self.source and self.call_shape is not None:
             return self.call_shape
-        reads, splits = self._thinking
-        return Shape(reads_thinking=reads, splits_thinking=splits)
+        reads, splits, strips, keeps = self._thinking
+        return Shape(
+            reads_thinking=reads, splits_thinking=splits, strips_history=strips, keeps_history=keeps
+        )
 
-    @property
-    def _thinking(self) -> tuple[bool, bool]:
-        return self.reads_thinking, "</think>" in self.source
+    @functools.cached_property
+    def joins_thinking(self) -> bool:
+        """Whether what stands around thinking depends on how it is handed over (DeepSeek R1)."""
+        if "</think>" not in self.source:
+            return False
+        with_thinking = self._with_earlier_thinking() or ""
+        without = self._probe([_USER, {"role": "assistant", "content": "A"}, _USER])
+        changed = "zqmind" not in with_thinking and with_thinking != without
+        return changed or not self.reads_thinking
+
+    @functools.cached_property
+    def _thinking(self) -> tuple[bool, bool, bool, bool]:
+        """As the last fields of a shape."""
+        stripped = "zqmind" not in (self._with_earlier_thinking() or "zqmind")
+        kept = self._with_earlier_thinking(**THINKING_VARIABLES["keep"]) or "zqmind"
+        return self.reads_thinking, "</think>" in self.source, stripped, "zqmind" in kept
+
+    def _with_earlier_thinking(self, **variables: Any) -> str | None:
+        """A rendered conversation in which an earlier answer was thought about."""
+        if self.reads_thinking:
+            answer = {"content": "A", "reasoning_content": "zqmind", "thinking": "zqmind"}
+        else:
+            answer = {"content": thinking_block("zqmind") + "A"}
+        return self._probe([_USER, {"role": "assistant", **answer}, _USER], **variables)
 
     def call_example(self, *, answered: bool = True) -> str | None:
         """A rendered call, with its result or without, or None where the template has no calls."""

@@ -116,27 +116,27 @@ def unreadable(name: str, why: OSError | ValueError, known: Sequence[str]) -> Mo
     )
 
 
-def no_tools(template: str, count: int) -> DataError:
-    """Tools that the template would lose."""
+def no_tools(template: str, count: int, others: Sequence[str]) -> DataError:
+    """Tools that the template would lose; ``others`` are templates that have a place for them."""
     return DataError(
         t(
             "template {template} has no place for tools; the row brings {count}.",
             template=template,
             count=count,
         ),
-        fix=_template_with_tools(),
+        fix=_template_with_tools(others),
         code="E415",
     )
 
 
-def no_calls(template: str) -> DataError:
-    """Tool calls that the template would lose."""
+def no_calls(template: str, others: Sequence[str]) -> DataError:
+    """Tool calls that the template would lose; ``others`` are templates that write them."""
     return DataError(
         t(
             "template {template} has no tool calls; the row holds a call or a tool's answer.",
             template=template,
         ),
-        fix=_template_with_tools(),
+        fix=_template_with_tools(others),
         code="E415",
     )
 
@@ -221,5 +221,12 @@ def _other_template() -> str:
     return t("Choose another template with model.template.")
 
 
-def _template_with_tools() -> str:
-    return t("Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template.")
+def _template_with_tools(others: Sequence[str]) -> str:
+    if others:
+        return t(
+            "Choose a template with tools with model.template: {names}.", names=", ".join(others)
+        )
+    return t(
+        "None of the built-in templates with tools fits this tokenizer. Take the tools and calls "
+        "out of the rows, or train a model whose own template has them (Qwen 3, Llama 3)."
+    )

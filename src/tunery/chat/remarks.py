@@ -10,6 +10,7 @@ from tunery.i18n import t
 REWRITES_HISTORY = "history is written differently from a last turn: one row per answer"
 OPENED_THINKING = "the prompt opens the thinking; the answer is written after it"
 LOST_THINKING = "the template leaves the thinking out: trained without it"
+NOT_KEPT = "the template leaves out earlier thinking: data.thinking=keep does not change that"
 SPELLED_CONTROL = "content spells a control token: encoded as text"
 NO_TRAINED_TOKEN = "no trained token"
 ONLY_STOP = "an answer trains only its stop token"
@@ -33,6 +34,10 @@ def in_words(remark: str) -> str:
             return t("the prompt opens the thinking; the answer is written after it")
         case "the template leaves the thinking out: trained without it":
             return t("the template leaves the thinking out: trained without it")
+        case "the template leaves out earlier thinking: data.thinking=keep does not change that":
+            return t(
+                "the template leaves out earlier thinking: data.thinking=keep does not change that"
+            )
         case "content spells a control token: encoded as text":
             return t("content spells a control token: encoded as text")
         case "no trained token":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat.control import ControlTokens
-from tunery.types import is_list
+from tunery.types import is_list, is_object
 
 _PROBE = "Fw4kq"
 
@@ -30,14 +30,21 @@ class Stops:
     closes: int | None = None
 
 
-def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, ...]) -> Stops:
+def find(
+    tokenizer: Any,
+    control: ControlTokens,
+    render: Any,
+    named: tuple[str, ...],
+    model: Path | None = None,
+) -> Stops:
     """Find the stop tokens by looking at what the template writes after an answer.
 
     Args:
-        tokenizer: A transformers tokenizer; its folder's generation_config.json is read too.
+        tokenizer: A transformers tokenizer.
         control: The tokenizer's control tokens.
         render: Renders a list of message dicts to text, None where the template refuses.
         named: Spellings that the template's header names.
+        model: Folder of the model, whose files name end tokens; the tokenizer's by default.
     """
     asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
     after_last = _token_after(control, render(asked))
@@ -50,7 +57,7 @@ def find(tokenizer: Any, control: ControlTokens, render: Any, named: tuple[str, 
     ends = (after_middle if after_last is None else after_last, eos)
     ids = {token for token in ends if token is not None}
     ids |= {control.by_spelling[name] for name in named if name in control.by_spelling}
-    ids |= _end_tokens(Path(str(tokenizer.name_or_path)))
+    ids |= _end_tokens(model or Path(str(tokenizer.name_or_path)))
     closing = None
     if after_last is None:
         closing = after_middle if after_middle is not None else eos
@@ -101,9 +108,13 @@ def _end_tokens(folder: Path) -> set[int]:
         if not file.is_file():
             continue
         try:
-            value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+            said: Any = json.loads(file.read_text(encoding="utf-8"))
+            value: Any = said.get("eos_token_id")
+            inner: Any = said.get("text_config")
         except (OSError, ValueError, AttributeError):
             return set()
-        listed = value if is_list(value) else [value]
+        if value is None and name == "config.json" and is_object(inner):
+            value = inner.get("eos_token_id")
+        listed: list[Any] = value if is_list(value) else [value]
         return {token for token in listed if isinstance(token, int)}
     return set()

@@ -11,12 +11,13 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder, is_whole
-from tunery.chat.messages import Thinking, to_dicts, tool_dicts
+from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
 from tunery.config.data import LossOn
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -24,6 +25,7 @@ from tunery.types import Conversation, Message, Rendered, is_object
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
+_PROBE = "Zq7text"
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -38,10 +40,16 @@ class ChatTemplate:
         hash: Identifies source, special tokens and this renderer.
         stop_ids: Tokens at which generation ends.
         stop_id: The one that stands after an answer in training.
+        reads_parts: The template takes contents as lists of parts only.
     """
 
     def __init__(
-        self, tokenizer: Any, source: builtin.Source, *, now: datetime.datetime | None = None
+        self,
+        tokenizer: Any,
+        source: builtin.Source,
+        *,
+        now: datetime.datetime | None = None,
+        model: Path | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.name = source.name
@@ -55,8 +63,14 @@ class ChatTemplate:
         self._check_needs(source)
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
         self.encoder = Encoder(tokenizer, self.control)
-        self.features = probes.Features(self._probe, self.source + (self._tool_source or ""))
-        found = stops.find(tokenizer, self.control, self._probe, source.stops)
+        self.reads_parts = False
+        self.reads_parts = self._reads_parts_only()
+        self.features = probes.Features(
+            self._probe,
+            self.source + (self._tool_source or ""),
+            lambda: builtin.with_tools(self._known_tokens()),
+        )
+        found = stops.find(tokenizer, self.control, self._probe, source.stops, model)
         self._after_call = self._token_after_call(found.ids)
         called = () if self._after_call is None else (self._after_call,)
         self.stop_ids = found.ids.union(called)
@@ -69,11 +83,18 @@ class ChatTemplate:
         told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
         if any(told):
             identity.append(told)
+        if self.features.joins_thinking:
+            identity.append("thinking joined")
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
     @classmethod
     def load(
-        cls, tokenizer: Any, name: str | None = None, *, now: datetime.datetime | None = None
+        cls,
+        tokenizer: Any,
+        name: str | None = None,
+        *,
+        now: datetime.datetime | None = None,
+        model: Path | None = None,
     ) -> ChatTemplate:
         """Choose and check a template.
 
@@ -83,16 +104,22 @@ class ChatTemplate:
                 and, where it has none, the plain one (``notices`` says so).
             now: Date that templates with a date line write; now by default. Give a run's start
                 to have one date through the whole run.
+            model: Folder of the model where the tokenizer is not its own (an adapter's): its files
+                name tokens that end an answer.
 
         Raises:
             UnknownName: No such template.
             ModelError: The template does not suit the tokenizer, or cannot be rendered.
         """
         if name is not None:
-            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now)
+            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now, model=model)
         if tokenizer.chat_template:
-            return cls(tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now)
-        template = cls(tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now)
+            return cls(
+                tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now, model=model
+            )
+        template = cls(
+            tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now, model=model
+        )
         template.notices = (
             t(
                 "This model brings no chat template. The plain template (alpaca) is used: headings "
@@ -263,8 +290,10 @@ class ChatTemplate:
     ) -> dict[str, Any]:
         return {
             **self._variables,
-            **_THINKING_VARIABLES[thinking],
-            "messages": to_dicts(messages, self.features.shape, thinking, self.control),
+            **THINKING_VARIABLES[thinking],
+            "messages": self._handed(
+                to_dicts(messages, self.features.shape, thinking, self.control)
+            ),
             "tools": tool_dicts(tools, self.control) if tools else None,
             "documents": None,
             "add_generation_prompt": prompt,
@@ -286,7 +315,7 @@ class ChatTemplate:
     def _probe(self, messages: list[dict[str, Any]], **variables: Any) -> str | None:
         job: dict[str, Any] = {
             **self._variables,
-            "messages": messages,
+            "messages": self._handed(messages),
             "tools": None,
             "documents": None,
             "add_generation_prompt": False,
@@ -297,24 +326,24 @@ class ChatTemplate:
             raise refusals.broken_template(self.name, outcome.failure)
         return None if outcome.error else outcome.text
 
+    def _handed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [in_parts(message) for message in messages] if self.reads_parts else messages
+
+    def _reads_parts_only(self) -> bool:
+        """Whether the template drops a content that is plain text (SmolVLM, Idefics 3)."""
+        said = {"role": "user", "content": _PROBE}
+        return _PROBE not in (self._probe([said]) or _PROBE) and _PROBE in (
+            self._probe([in_parts(said)]) or ""
+        )
+
+    def _known_tokens(self) -> set[str]:
+        return {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+
     def _check_needs(self, source: builtin.Source) -> None:
-        known = {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+        known = self._known_tokens()
         missing = [name for name in source.needs if name not in known]
         if missing:
             raise refusals.missing_tokens(source.name, missing)
-
-
-_THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
-    "keep": {
-        "enable_thinking": True,
-        "thinking": True,
-        "preserve_thinking": True,
-        "clear_thinking": False,
-    },
-    # Nothing is said, so that the default is what apply_chat_template gives.
-    "strip_history": {},
-    "off": {"enable_thinking": False, "thinking": False},
-}
 
 
 def _own_source(tokenizer: Any) -> str:

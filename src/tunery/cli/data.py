@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from tunery.cli.console import err, out, print_json
+from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.data_preview import preview
 from tunery.config.load import Loaded, from_tokens
 from tunery.i18n import t, translated
@@ -87,7 +87,8 @@ def check(
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
     of a run's data section works here, such as --data.records_at data; with --method.type it is
-    also checked that the method can learn from these rows.
+    also checked that the method can learn from these rows, and with --model.name that the model
+    can take them.
 
     Args:
         name: A name, a file, a folder, or hf:owner/name[:subset][@split].
@@ -106,10 +107,14 @@ def check(
         found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
     if report is not None:
         datasets.write_report(found, report)
+    with_model = found.ok and loaded.origins.get("model.name", "default") != "default"
+    notes = datasets.check_with_model(name, loaded.config) if with_model and json else []
     if json:
-        print_json(found.as_dict())
-    else:
-        _show(found)
+        print_json(found.as_dict() | ({"notes": notes} if with_model else {}))
+        return 0 if found.ok else 2
+    _show(found)
+    for note in datasets.check_with_model(name, loaded.config) if with_model else ():
+        print_warning(note)
     return 0 if found.ok else 2
 
 

@@ -90,7 +90,7 @@ class DataConfig(Section):
     """What to put for each {{placeholder}} in the rows."""
 
     max_length: int = Field(default=2048, ge=8, le=4_194_304)
-    """Longest row, in tokens."""
+    """Longest row, in tokens; never more than the model has positions."""
 
     too_long: TooLong = "turns"
     """What to do with a longer row: drop whole early turns, or fail, drop, truncate or split it."""

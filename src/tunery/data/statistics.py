@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tunery.chat.remarks import DROPPED, NO_ROOM
 from tunery.data.packing import pack
 from tunery.data.token_rows import TokenStore
+from tunery.i18n import t
 
 BINS = 12
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -55,6 +57,38 @@ def statistics(store: TokenStore, *, max_length: int, batch_size: int) -> dict[s
         "batch_size": batch_size,
         "steps_per_epoch": math.ceil(len(store) / batch_size),
     }
+
+
+def too_long(store: TokenStore, limit: int, *, positions: int | None = None) -> str:
+    """Say how many examples were cut or left out for their length; empty where none was.
+
+    Args:
+        store: The tokens.
+        limit: ``data.max_length``.
+        positions: Those of the model, where they are known.
+    """
+    dropped = sum(store.filtered.get(reason, 0) for reason in (DROPPED, NO_ROOM))
+    if not store.truncated + dropped:
+        return ""
+    found = {
+        "count": store.truncated + dropped,
+        "total": store.examples,
+        "longest": store.longest_cut,
+        "limit": limit,
+        "cut": store.truncated,
+        "dropped": dropped,
+    }
+    if positions is not None and limit >= positions:
+        return t(
+            "Rows longer than the {limit:,} positions of the model: {count:,} of {total:,}, the "
+            "longest with {longest:,} tokens ({cut:,} cut, {dropped:,} left out).",
+            **found,
+        )
+    return t(
+        "Rows longer than data.max_length={limit}: {count:,} of {total:,}, the longest with "
+        "{longest:,} tokens ({cut:,} cut, {dropped:,} left out).",
+        **found,
+    )
 
 
 def histogram(lengths: np.ndarray) -> list[dict[str, int]]:

@@ -49,6 +49,8 @@ class TokenStore:
         filtered: Examples that gave no row, by reason.
         truncated: Examples of which tokens were cut.
         cut_tokens: Tokens that were cut.
+        longest_cut: Tokens of the longest example that was cut or left out for its length.
+        max_id: The largest token id.
         keeps_99: The ``max_length`` that would leave 99 % of the examples whole.
         hash: SHA-256 over tokens, masks, groups, streams and facts.
     """
@@ -76,6 +78,8 @@ class TokenStore:
         self.filtered: dict[str, int] = meta["filtered"]
         self.truncated: int = meta["truncated"]
         self.cut_tokens: int = meta["cut_tokens"]
+        self.longest_cut: int = meta["longest_cut"]
+        self.max_id: int = meta["max_id"]
         self.keeps_99: int = meta["keeps_99"]
         self.examples: int = meta["examples"]
         self.hash: str = meta["hash"]
@@ -127,6 +131,7 @@ class StoreWriter:
         self._streams: frozenset[str] | None = None
         self._facts: dict[str, int] = {}
         self.groups = self.rows = self.tokens = self.truncated = self.cut_tokens = 0
+        self.longest_cut = self.max_id = 0
         self.notes: Counter[str] = Counter()
         self.filtered: Counter[str] = Counter()
         self.full_lengths: Counter[int] = Counter()
@@ -141,7 +146,9 @@ class StoreWriter:
             full_length: Its longest row before cutting, in tokens.
         """
         self.full_lengths[full_length] += 1
-        self.truncated += any(row.cut for group in groups for row in group.rows)
+        if any(row.cut for group in groups for row in group.rows):
+            self.truncated += 1
+            self.longest_cut = max(self.longest_cut, full_length)
         for group in groups:
             for row in group.rows:
                 self.cut_tokens += row.cut
@@ -170,6 +177,7 @@ class StoreWriter:
             raise ValueError(f"group {self.groups}: it needs rows with the same streams")
         for row in group.rows:
             self.tokens += len(row)
+            self.max_id = max(self.max_id, int(row.input_ids.max(initial=0)))
             self._write("ids.bin", row.input_ids.astype(np.int32, copy=False))
             self._write("mask.bin", row.loss_mask.astype(np.uint8))
             self._write("ends.bin", np.asarray([self.tokens], dtype=np.int64))
@@ -200,6 +208,8 @@ class StoreWriter:
             "filtered": dict(self.filtered),
             "truncated": self.truncated,
             "cut_tokens": self.cut_tokens,
+            "longest_cut": self.longest_cut,
+            "max_id": self.max_id,
             "keeps_99": quantile(self.full_lengths, 0.99),
             "hash": self._hash.hexdigest(),
         }

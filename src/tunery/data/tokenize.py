@@ -14,7 +14,7 @@ from typing import Any
 from tunery.chat.control import ControlTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.refusals import located
-from tunery.chat.remarks import REJECTED, in_words
+from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, LossOn
 from tunery.data.kinds import Tokenized, row_kind
@@ -24,7 +24,7 @@ from tunery.i18n import t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
 
 Progress = Callable[[int, int], None]
 
@@ -137,6 +137,8 @@ def _write_all(
             elif result.dropped_reason:
                 writer.filtered[result.dropped_reason] += 1
                 writer.full_lengths[result.full_length] += 1
+                if result.dropped_reason in (DROPPED, NO_ROOM):
+                    writer.longest_cut = max(writer.longest_cut, result.full_length)
             else:
                 writer.add(result.groups, start + offset, full_length=result.full_length)
         if progress is not None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from tunery.chat.history import too_long
 from tunery.decode.batch import Batch, Job, News
 from tunery.decode.cache import PrefixStore
 from tunery.decode.choose import TokenChooser
@@ -22,6 +23,7 @@ from tunery.decode.fast.model import FastModel, matches, understood
 from tunery.decode.general import GeneralModel
 from tunery.decode.prepack import fits, prepacked
 from tunery.engines.base import GREEDY, Delta, Ended, EndReason, SamplingOptions
+from tunery.models.facts import UNBOUNDED, context_length
 
 MAX_ROWS = 32
 WORN = "worn"
@@ -62,6 +64,7 @@ class Decoder:
         base = _base_of(model)
         self._fast = fast and understood(base)
         self._probed = False
+        self._context: int = context_length(base.config.to_dict()) or UNBOUNDED
 
     def answer(
         self,
@@ -79,7 +82,7 @@ class Decoder:
         Args:
             prompts: Token ids, each at least one.
             stop_ids: An answer ends when it chooses one of these.
-            max_tokens: Most tokens of one answer.
+            max_tokens: Most tokens of one answer; fewer where the model has no more positions.
             sampling: One for all, or one a prompt; without a seed it is 0, so that a run repeats.
             on_token: Told of every token at once; it may raise to give up.
             on_answer: Told how many answers are complete whenever one more is.
@@ -89,6 +92,7 @@ class Decoder:
             One answer a prompt, in the given order.
 
         Raises:
+            EngineError: ``too_long``: a prompt leaves no position for an answer.
             ValueError: A prompt is empty, the model is in training mode, or there are not as many
                 samplings as prompts.
         """
@@ -98,6 +102,9 @@ class Decoder:
             raise ValueError(f"{len(prompts)} prompts need as many samplings, got {len(samplings)}")
         if not all(len(prompt) for prompt in prompts):
             raise ValueError("a prompt must have at least one token")
+        longest = max(map(len, prompts), default=0)
+        if longest >= self._context:
+            raise too_long(longest, self._context)
         if self._model.training:
             raise ValueError("generation needs the model in eval mode")
         work = _Work(len(prompts), on_token, on_answer)
@@ -116,7 +123,8 @@ class Decoder:
                     chooser = TokenChooser(mine, seed=mine.seed or 0, prompt=prompt)
                     batch.join(
                         Job(
-                            prompt, frozenset(stop_ids), max_tokens, (), [chooser],
+                            prompt, frozenset(stop_ids),
+                            min(max_tokens, self._context - len(prompt)), (), [chooser],
                             work.taker(number), live.adapter, text=False,
                         )
                     )  # fmt: skip

@@ -24,6 +24,7 @@ from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
+from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
     load_tokenizer,
@@ -84,7 +85,7 @@ class ServedModel:
         if fast_files.known(self.folder, **where):
             model = fast_files.read(self.folder, **where)
             self.fast = FastModel(model)
-            self._about(model.config)
+            self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
         model = load_model(self.folder, dtype=self.dtype, device=self.device)
@@ -94,13 +95,14 @@ class ServedModel:
 
     def _use(self, model: Any) -> None:
         """Take the whole model for what the fast pass does not read."""
-        self._about(model.config.get_text_config())
+        self._about(model.config.get_text_config().vocab_size)
         self._base = model
         self._switch = AdapterSwitch(model)
 
-    def _about(self, config: Any) -> None:
-        self.context_length = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
-        self.vocab_size = int(config.vocab_size)
+    def _about(self, vocab_size: int) -> None:
+        declared = context_length(files.read_json(self.folder / files.CONFIG))
+        self.context_length = declared or UNBOUNDED
+        self.vocab_size = vocab_size
 
     @property
     def switch(self) -> AdapterSwitch:
@@ -195,7 +197,7 @@ class ServedModel:
         own = load_tokenizer(path)
         if not own.chat_template or len(own) != len(self.tokenizer):
             return None
-        return ChatTemplate.load(own)
+        return ChatTemplate.load(own, model=self.folder)
 
 
 def _tokenizer(folder: Path) -> Any:

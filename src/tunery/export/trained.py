@@ -14,12 +14,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tunery.chat.messages import in_parts
 from tunery.chat.template import ChatTemplate
 from tunery.errors import ExportError
 from tunery.export import parity
 from tunery.export.order import Order
 from tunery.i18n import t
-from tunery.models.attach import load_adapter, unlike_file
+from tunery.models.attach import load_adapter, unlike_file, vocabulary_rows
+from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
     load_tokenizer,
@@ -43,12 +45,14 @@ class Trained:
         self.order = order
         self.device = pick_device(order.device)
         self.dtype = pick_dtype(order.dtype, self.device)
-        self.template = ChatTemplate.load(load_tokenizer(order.folder), order.template)
+        self.template = ChatTemplate.load(
+            load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
+        )
         self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
         if order.adapter is not None:
-            self.model = load_adapter(self.model, order.adapter).eval()
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20)
-        self._most = max(int(limit) - parity.MAX_NEW_TOKENS, 1)
+            self.model = load_adapter(self.model, order.adapter, resize=True).eval()
+        limit = context_length(self.model.config.to_dict()) or UNBOUNDED
+        self._most = max(limit - parity.MAX_NEW_TOKENS, 1)
         self.questions = parity.general_prompts()
         self.witness = parity.witness(
             self.model,
@@ -106,6 +110,9 @@ class Trained:
             self.order.folder if is_adapter else folder, dtype=self.dtype
         )
         if is_adapter:
+            rows = vocabulary_rows(model, folder / "adapter_model.safetensors")
+            if rows is not None:
+                model.resize_token_embeddings(rows, mean_resizing=False)
             model = PeftModel.from_pretrained(model, str(folder))
             _check_read_back(model, folder)
         return nn.Module.to(model, torch.device(self.device)).eval()
@@ -120,13 +127,21 @@ class Trained:
     def _check_prompts(self, tokenizer: Any) -> None:
         """The written tokenizer must turn a question into the tokens that training saw."""
         for question, expected in zip(self.questions, self.witness.prompts, strict=True):
+            asked = {"role": "user", "content": question.content}
             ids = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question.content}],
+                [in_parts(asked) if self.template.reads_parts else asked],
                 add_generation_prompt=True,
                 return_dict=True,
             )["input_ids"]
             if ids[: self._most] != expected:
                 raise _unequal([f"the chat template gives other tokens for {question.content!r}"])
+
+
+def _tokenizer_folder(order: Order) -> Path:
+    """The adapter's own tokenizer where it brings one (tokens were added), else the base's."""
+    adapter = order.adapter
+    brings = adapter is not None and (adapter / "tokenizer.json").is_file()
+    return adapter if adapter is not None and brings else order.folder
 
 
 @torch.inference_mode()

@@ -105,7 +105,8 @@ def tunery_attention(
     Raises:
         EngineError: The mask says packed, and no segments came along.
     """
-    segments = kwargs.pop("segments", None) or _active.get()
+    own = getattr(attention_mask, "segments", None)  # also where a backward pass computes it again
+    segments = kwargs.pop("segments", None) or own or _active.get()
     if attention_mask is None or not _is_marker(attention_mask):
         if segments is not None:
             raise EngineError(
@@ -134,8 +135,9 @@ def tunery_attention(
 def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """The mask transformers asks for: a mark of no size while packed, else SDPA's own mask.
 
-    The mark is an expanded tensor of one element, shape ``[1, 1, window + 1, 0]``: it takes no
-    memory, says that the batch is packed and carries the sliding window (0 for none).
+    The mark is an empty tensor of shape ``[1, 1, window + 1, 0]``: it takes no memory, says that
+    the batch is packed and carries its segments and the sliding window (0 for none). A layer that
+    does not hand its arguments on (Nemotron, StableLM) hands on its mask.
     """
     segments = _active.get()
     if segments is None:
@@ -146,7 +148,9 @@ def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
             fix=t("Set data.packing to false for this model."),
         )
     window = kwargs.get("local_size") or 0
-    return _marker(window if window < segments.longest else 0)
+    mark: Any = _marker(window if window < segments.longest else 0)
+    mark.segments = segments
+    return mark
 
 
 def _marker(window: int) -> Tensor:

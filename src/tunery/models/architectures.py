@@ -13,6 +13,12 @@ import importlib.util
 import re
 from pathlib import Path
 
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+_FOLDERS = {"openai-gpt": "openai"}
+"""Folders of transformers' models that are not named as their type."""
+
 
 @functools.cache
 def transformers_folder() -> Path | None:
@@ -27,6 +33,36 @@ def transformers_folder() -> Path | None:
 def causal_model_types() -> frozenset[str]:
     """Every ``model_type`` that can be loaded as a language model that writes text."""
     return _pairs("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+
+
+@functools.cache
+def recomputes(kind: str) -> bool | None:
+    """Whether a ``model_type`` can compute activations again in the backward pass.
+
+    Returns:
+        True or False as the source of its model says; None where that is not found.
+    """
+    root, name = transformers_folder(), _FOLDERS.get(kind, kind).replace("-", "_")
+    if root is None:
+        return None
+    sources = sorted((root / "models" / name).glob("modeling_*.py"))
+    if not sources:
+        return None
+    said = re.compile(r"^    supports_gradient_checkpointing = True$", re.MULTILINE)
+    return any(said.search(source.read_text(encoding="utf-8")) for source in sources)
+
+
+def no_checkpointing(kind: str) -> ConfigError:
+    """The error for ``train.gradient_checkpointing`` on a model that has none."""
+    return ConfigError(
+        t(
+            "train.gradient_checkpointing: {kind} models cannot compute activations again.",
+            kind=kind,
+        ),
+        fix=t(
+            "Set it to false. To save memory, lower train.micro_batch_tokens or data.max_length."
+        ),
+    )
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import files
 from tunery.models.load import LIBRARY_ERRORS, check_finite, first_lines
+from tunery.models.vocabulary import resized
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -35,6 +36,7 @@ def load_adapter(
     name: str = "default",
     *,
     trainable: bool = False,
+    resize: bool = False,
 ) -> PeftModel:
     """Put an adapter folder (PEFT format) on a loaded base model.
 
@@ -43,6 +45,8 @@ def load_adapter(
         folder: The adapter's folder.
         name: The name by which ``set_adapter`` chooses it.
         trainable: Whether its weights take gradients.
+        resize: Whether the base is given the rows of an adapter that was trained after its
+            vocabulary was resized; else such an adapter is refused. For one adapter alone.
 
     Returns:
         The model with the adapter active when it is the first one.
@@ -55,6 +59,11 @@ def load_adapter(
     path = files.check_adapter(folder)
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
+    rows = vocabulary_rows(model, path)
+    if rows is not None and resize:
+        model.resize_token_embeddings(rows, mean_resizing=False)  # its values are in the file
+    elif rows is not None:
+        raise resized(folder, rows, _embedding_rows(model))
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -84,6 +93,28 @@ def load_adapter(
     return loaded
 
 
+def vocabulary_rows(model: Any, path: Path) -> int | None:
+    """Rows of the embedding in an adapter's file; None where it holds none, or as many as here.
+
+    Args:
+        model: The loaded base, with or without other adapters.
+        path: The adapter's safetensors file.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layer = base.get_input_embeddings()
+    place = next((n for n, m in base.named_modules() if m is layer), None)
+    kinds = ("", ".base_layer", ".modules_to_save", ".original_module")
+    names = {f"base_model.model.{place}{kind}.weight" for kind in kinds}
+    for name, entry in files.read_safetensors_header(path).items():
+        if name in names and entry.shape[:1] != (_embedding_rows(model),):
+            return entry.shape[0]
+    return None
+
+
+def _embedding_rows(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor]:
     """An adapter's tensors in memory, by their names in its file; they share memory."""
     from peft.utils import get_peft_model_state_dict
@@ -93,7 +124,7 @@ def adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor
 
 def unlike_file(model: PeftModel, path: Path, name: str = "default") -> list[str]:
     """Names of tensors whose values in memory are not those of the adapter's file."""
-    tensors = {**_base_tensors(model), **adapter_tensors(model, name)}
+    tensors = {**_base_tensors(model, name), **adapter_tensors(model, name)}
     with safe_open(path, framework="pt") as stored:
         return [
             key
@@ -111,7 +142,7 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
     """
     ours = adapter_tensors(model, name)
     stored = files.read_safetensors_header(path)
-    also_base = _base_tensors(model)
+    also_base = _base_tensors(model, name)
     missing = sorted(set(ours) - set(stored))
     extra = sorted(set(stored) - set(ours) - set(also_base))
     if missing or extra:
@@ -151,7 +182,7 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
     return wrong
 
 
-def _base_tensors(model: Any) -> dict[str, Tensor]:
+def _base_tensors(model: Any, name: str) -> dict[str, Tensor]:
     """Embedding and output weights, which PEFT may have written beside the adapter."""
     base = model.get_base_model()
     modules = {id(m): n for n, m in model.named_modules(remove_duplicate=False)}
@@ -159,11 +190,16 @@ def _base_tensors(model: Any) -> dict[str, Tensor]:
     for layer in (base.get_input_embeddings(), base.get_output_embeddings()):
         if layer is None or id(layer) not in modules:
             continue
+        place = modules[id(layer)]
         inner = getattr(layer, "base_layer", None) or getattr(layer, "original_module", layer)
         for kind, tensor in inner.named_parameters(recurse=False):
-            place = modules[id(layer)]
             found[f"{place}.{kind}"] = tensor
             found[f"{place}.base_layer.{kind}"] = tensor
+            found[f"{place}.original_module.{kind}"] = tensor
+        copies = getattr(layer, "modules_to_save", None)
+        if copies is not None and name in copies:
+            for kind, tensor in copies[name].named_parameters(recurse=False):
+                found[f"{place}.modules_to_save.{kind}"] = tensor
     return found
 
 

@@ -9,7 +9,19 @@ from typing import Any
 from tunery.errors import ModelError
 from tunery.models import files
 
-CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+CONTEXT_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx",
+    "context_length",
+)  # fmt: skip
+COUNTED_FROM_PADDING = frozenset({
+    "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Types whose first token has the position after the padding token's id."""
+UNBOUNDED = 1 << 20
+"""Taken for the context where a model declares none, such as a recurrent one."""
+EXTENDS = ("linear", "dynamic", "yarn")
+"""RoPE scalings whose ``factor`` is on top of the positions that a config declares."""
 SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -29,13 +41,36 @@ class TokenizerFacts:
 
 
 def context_length(config: dict[str, Any]) -> int | None:
-    """The longest context that a ``config.json`` declares."""
+    """The longest row that a model has positions for, by its ``config.json``.
+
+    Returns:
+        Tokens, RoPE scaling included where the config asks for it; None where none are declared.
+    """
     for source in (config, config.get("text_config") or {}):
         for key in CONTEXT_KEYS:
             value = source.get(key)
             if isinstance(value, int) and value > 0:
-                return value
+                return _scaled(source, value - _first_position(source))
     return None
+
+
+def _first_position(config: dict[str, Any]) -> int:
+    if config.get("model_type") not in COUNTED_FROM_PADDING:
+        return 0
+    padding = config.get("pad_token_id")
+    return 1 + (padding if isinstance(padding, int) else 1)
+
+
+def _scaled(config: dict[str, Any], declared: int) -> int:
+    """The positions with RoPE scaling, as vLLM counts them."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling")
+    if not isinstance(rope, dict):
+        return declared
+    kind, factor = rope.get("rope_type") or rope.get("type"), rope.get("factor")
+    if kind not in EXTENDS or not isinstance(factor, (int, float)):
+        return declared
+    original = rope.get("original_max_position_embeddings")
+    return max(declared, int((original if isinstance(original, int) else declared) * factor))
 
 
 def tokenizer_facts(folder: Path) -> TokenizerFacts:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tunery.config.optimizers.adamw import AdamWConfig
 from tunery.optimizers.base import ParamGroup, add_to, check_same
+from tunery.optimizers.length import Length, length
 
 Named = Sequence[tuple[str, nn.Parameter]]
 
@@ -44,6 +45,7 @@ class FlatAdamW:
     """
 
     def __init__(self, config: AdamWConfig, groups: Sequence[ParamGroup]) -> None:
+        self.length: Length = length
         self._max_norm = config.max_grad_norm
         self._groups: list[_Group] = []
         adamw_groups: list[dict[str, object]] = []
@@ -79,8 +81,7 @@ class FlatAdamW:
 
     def grad_norm(self) -> Tensor:
         """Length of the whole gradient, a 0-dim fp32 tensor; non-finite if any part is."""
-        norms = [torch.linalg.vector_norm(group.grad) for group in self._groups]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        return self.length(group.grad for group in self._groups)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
         """Clip by ``grad_norm`` (what ``grad_norm()`` gave) and take one step."""

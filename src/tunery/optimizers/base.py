@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tunery.config.optimizers import OptimizerKind
 from tunery.errors import RunError
+from tunery.optimizers.length import Length, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Optimizer(Protocol):
     """
 
     num_parameters: int
+    length: Length
+    """How ``grad_norm`` measures."""
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -84,6 +87,7 @@ class TorchOptimizer:
 
     def __init__(self, config: OptimizerKind, groups: Sequence[ParamGroup]) -> None:
         self.config = config
+        self.length: Length = length
         self.masters: dict[str, nn.Parameter] = {}
         self._scales: dict[str, float] = {}
         self.decays: dict[str, float] = {}
@@ -140,8 +144,8 @@ class TorchOptimizer:
         torch._foreach_zero_(self.gradients)
 
     def grad_norm(self) -> Tensor:
-        """Length of the whole gradient: the norm of the parameters' norms."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients)))
+        """Length of the whole gradient."""
+        return self.length(self.gradients)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
         """Clip and take one step."""

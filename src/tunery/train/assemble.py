@@ -11,9 +11,13 @@ import torch
 from tunery.adapters.base import Adapter
 from tunery.i18n import t
 from tunery.methods.base import Method
+from tunery.models.architectures import no_checkpointing
+from tunery.models.causal import not_causal
 from tunery.optimizers.base import Optimizer, ParamGroup
+from tunery.optimizers.length import length, length_in_one_sum
 from tunery.parallel.base import Parallel
 from tunery.parallel.solo import Solo
+from tunery.policy.causal import is_causal
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 from tunery.runs.context import RunContext
@@ -28,6 +32,9 @@ from tunery.train.state import drift
 from tunery.train.state.checkpoint import Checkpoint, Checkpoints
 from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
+
+LENGTH, EXACT = "gradient_length", "chunks"
+"""In a checkpoint's manifest: how the run measures its gradient; older ones do it in one sum."""
 
 
 @dataclass
@@ -67,17 +74,22 @@ def assemble(
         allowed_drift: Differences from it that the user accepted.
 
     Raises:
-        ConfigError: The adapter does not fit the model.
+        ConfigError: The adapter does not fit the model, or it cannot compute activations again.
+        ModelError: The model is not causal.
         RunError: The checkpoint does not fit the run.
     """
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
+    if not is_causal(base.model, base.known):
+        raise not_causal(base.name or config.model.name)
     seed_step(config.train.seed, 0)
     dtype = next(base.model.parameters()).dtype
     for remark in adapter.remarks(base.model):
         context.warn("adapter", remark)
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     if config.train.gradient_checkpointing:
+        if not base.model.supports_gradient_checkpointing:
+            raise no_checkpointing(base.model.config.model_type)
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model, base.known).why:
         context.warn("slow-path", t("This model is computed a slower way: {why}.", why=why))
@@ -94,6 +106,8 @@ def assemble(
     )
     allowed = allowed_drift or []
     if found is not None:
+        if found.manifest.get(LENGTH) != EXACT:
+            optimizer.length = length_in_one_sum
         state = _resume(context, found, optimizer, parallel, allowed)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
@@ -102,7 +116,7 @@ def assemble(
             context.folder.checkpoints_dir,
             config.checkpoint.keep,
             lambda into: adapter.write(model, data.tokenizer, into),
-            _manifest_facts(context, data, base, allowed),
+            _manifest_facts(context, data, base, allowed, optimizer),
             parallel,
         ),
         config.checkpoint,
@@ -127,9 +141,15 @@ def assemble(
 
 
 def _manifest_facts(
-    context: RunContext, data: RunData, base: Base, allowed_drift: list[str]
+    context: RunContext,
+    data: RunData,
+    base: Base,
+    allowed_drift: list[str],
+    optimizer: Optimizer,
 ) -> dict[str, Any]:
+    exact = {LENGTH: EXACT} if optimizer.length is length else {}
     return {
+        **exact,
         "run": context.folder.name,
         "config_hash": config_hash(context.config),
         "data_hash": data.hash,

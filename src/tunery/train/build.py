@@ -19,13 +19,13 @@ from tunery.adapters.base import Adapter
 from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
-from tunery.data import examples
+from tunery.data import examples, statistics
 from tunery.data.groups import TokenRow
 from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
-from tunery.models import bases, load
+from tunery.models import bases, files, load, vocabulary
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
 from tunery.train.assemble import Base, assemble
@@ -101,7 +101,9 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         general = _general_examples(config)
     with context.phase("tokenize"):
         tokenizer = load.load_tokenizer(_tokenizer_folder(base))
-        template = ChatTemplate.load(tokenizer, config.model.template, now=_created(context.meta))
+        template = ChatTemplate.load(
+            tokenizer, config.model.template, now=_created(context.meta), model=base.model_folder
+        )
         if config.model.template is not None:
             tokenizer.chat_template = template.source  # kept with the result
         for notice in template.notices:
@@ -112,6 +114,10 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         )  # fmt: skip
         for note, count in tokens.notes.items():
             context.warn("render", note, count)
+        _check_ids(tokens, tokenizer, base)
+        lost = statistics.too_long(tokens, config.data.max_length, positions=base.context_length)
+        if lost:
+            context.warn("too-long", lost)
         if config.evaluate.datasets:
             numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
         else:
@@ -140,6 +146,22 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         tokenizer=tokenizer,
         hash=read.hash,
     )
+
+
+def _check_ids(tokens: TokenStore, tokenizer: Any, base: Resolved) -> None:
+    """Refuse rows with a token that the model has no embedding for.
+
+    Raises:
+        ModelError: The largest token of the rows is beyond the embedding.
+    """
+    if base.base is not None and _tokenizer_folder(base) == base.path:
+        return  # tokens were added for the adapter, which may bring their rows
+    size = vocabulary.vocab_size(files.read_json(base.model_folder / files.CONFIG))
+    if size is not None and tokens.max_id >= size:
+        spelling = str(tokenizer.convert_ids_to_tokens(tokens.max_id))
+        raise vocabulary.reaches_beyond(
+            base.model_folder, tokens.max_id, spelling, size, wanted=tokens.max_id + 1
+        )
 
 
 def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet) -> Rows:
@@ -213,6 +235,7 @@ def _facts(
         "revision": base.revision,
         "dtype": str(dtype).removeprefix("torch."),
         "device": context.device.partition(":")[0],
+        "processor": drift.processor(context.device),
         "world_size": 1,
     }
 

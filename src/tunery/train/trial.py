@@ -21,7 +21,6 @@ from tunery.config.config import Config
 from tunery.config.load import read_frozen
 from tunery.data.rows import Rows
 from tunery.errors import TuneryError
-from tunery.i18n import phrase_of
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
 from tunery.runs.context import RunContext
@@ -74,7 +73,8 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
-        **_weights(config, resolve(config.model.name)),
+        "parameters": _weights(context, resolve(config.model.name)),
+        "warnings": _warnings(folder),
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
@@ -82,23 +82,22 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     return found
 
 
-def _weights(config: Config, base: Resolved) -> dict[str, Any]:
-    """How many numbers there are and are trained, and what is left out, without their values.
+def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
+    """How many numbers there are and are trained, without their values; warns of what is left out.
 
     Raises:
         ConfigError: The adapter names modules that the model does not have.
     """
+    config = context.config
     adapter: Adapter = config.adapter.make()
     model = load.skeleton(base.model_folder)
-    notes = adapter.remarks(model)
+    for remark in adapter.remarks(model):
+        context.warn("adapter", remark)
     count = sum(param.numel() for param in model.parameters())
     if base.base is not None and config.adapter.writes == "adapter":
-        return {"parameters": {"trained": base.num_parameters, "all": count}, "notes": []}
+        return {"trained": base.num_parameters, "all": count}
     trained = adapter.attach(model, adapter=None, base_name="").parameters()
-    return {
-        "parameters": {"trained": sum(p.numel() for p in trained if p.requires_grad), "all": count},
-        "notes": [phrase.stored() for note in notes if (phrase := phrase_of(note))],
-    }
+    return {"trained": sum(p.numel() for p in trained if p.requires_grad), "all": count}
 
 
 def _quiet(config: Config) -> Config:
@@ -154,6 +153,13 @@ def _steps(job: Job, order: Order, count: int) -> None:
             take_step(job, feed)
     finally:
         feed.close()
+
+
+def _warnings(folder: RunFolder) -> list[dict[str, Any]]:
+    """What else than the rows, which were checked before, there is to warn of."""
+    said = ("template", "too-long", "adapter")
+    events = read_events(folder.events_file)[0]
+    return [e for e in events if e["type"] == "warning" and e["code"] in said]
 
 
 def _last(folder: RunFolder, kind: str) -> dict[str, Any]:

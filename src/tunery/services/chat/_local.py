@@ -139,7 +139,7 @@ class Room:
         from tunery.chat.template import ChatTemplate
 
         own = self.template or (config.model.template if config else None)
-        template = ChatTemplate.load(tokenizer_of(found), own)
+        template = ChatTemplate.load(tokenizer_of(found), own, model=found.model_folder)
         for notice in (*found.notes, *template.notices):
             self.told(notice)
         return Speaker(

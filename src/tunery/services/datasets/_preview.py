@@ -74,7 +74,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
     example = examples[index]
-    tokenizer, template = _template(config)
+    tokenizer, template, config = _template(config)
     ref = examples.ref(index)
     return ShownRow(
         preview_example(example, template, tokenizer, config.data),
@@ -137,7 +137,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     from tunery.data.tokenize import tokenize_all
 
     examples = _examples(name, config)
-    tokenizer, template = _template(config)
+    tokenizer, template, config = _template(config)
     rows = tokenize_all(
         examples,
         template,
@@ -152,6 +152,36 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
         "template": template.name,
         "ledger": examples.ledger.as_dict(),
     } | summary
+
+
+def check_with_model(name: str, config: Config) -> list[str]:
+    """Render and tokenize a checked dataset with the model of the settings, as a run would.
+
+    The tokens are kept in the cache that training reads.
+
+    Returns:
+        Sentences about rows that the model cannot take whole.
+
+    Raises:
+        TuneryError: The model is not here, cannot be trained on these rows, or no row is left.
+    """
+    from tunery.data.examples import read
+    from tunery.data.statistics import too_long
+    from tunery.data.tokenize import tokenize_all
+    from tunery.models import vocabulary
+    from tunery.models.resolve import resolve
+
+    found = resolve(config.model.name)
+    if found.base is None:
+        vocabulary.check_folder(found.path)
+    tokenizer, template, limited = _template(config)
+    as_written = config.data.model_copy(update={"accept": [*config.data.accept, "W706"]})
+    rows = tokenize_all(
+        read([name], as_written), template, tokenizer, limited.data,
+        cache=env.cache_dir() / "tokens",
+    )  # fmt: skip
+    lost = too_long(rows, limited.data.max_length, positions=found.context_length)
+    return [*template.notices, *([lost] if lost else [])]
 
 
 def _examples(name: str, config: Config) -> ExampleSet:
@@ -187,8 +217,10 @@ def _index(examples: ExampleSet, row: int) -> int | None:
     )
 
 
-def _template(config: Config) -> tuple[Any, Any]:
+def _template(config: Config) -> tuple[Any, Any, Config]:
+    """Tokenizer, template, and the settings with no more tokens than the model has positions."""
     from tunery.chat.template import ChatTemplate
+    from tunery.models.context import within_context
     from tunery.models.ensure import ensure
     from tunery.models.tokenizer import load_light
 
@@ -197,4 +229,5 @@ def _template(config: Config) -> tuple[Any, Any]:
     if not (folder / "tokenizer.json").is_file() and resolved.base is not None:
         folder = resolved.base.path
     tokenizer = load_light(folder)
-    return tokenizer, ChatTemplate.load(tokenizer, config.model.template)
+    template = ChatTemplate.load(tokenizer, config.model.template, model=resolved.model_folder)
+    return tokenizer, template, within_context(config, resolved)

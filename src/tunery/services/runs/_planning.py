@@ -23,7 +23,8 @@ from tunery.config.base import tag
 from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
-from tunery.i18n import Phrase, t
+from tunery.i18n import retold, t
+from tunery.models.architectures import recomputes
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
@@ -94,12 +95,13 @@ def plan(
     Raises:
         TuneryError: Whatever is wrong with the request.
     """
+    to = to or Listener()
     checked = check(loaded, to=to, room=False)
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
     config, counted = checked.config, found["parameters"]
     shape = replace(checked.shape, total_parameters=counted["all"], trained=counted["trained"])
-    for text in (*(Phrase.of(note).local() for note in found["notes"]), *_rough(shape)):
-        (to or Listener()).warn(text)
+    for text in (*(retold(event, "text") for event in found["warnings"]), *_rough(shape)):
+        to.warn(text)
     measured: dict[str, Any] = found.get("measured") or {}
     tokens = _tokens(config, found)
     available = int(found["available_bytes"] * USABLE_SHARE)
@@ -112,7 +114,8 @@ def plan(
     fits_memory, fits_disk = memory["total"] <= available, checked.disk["total"] <= free
     advice, remedy = "", {}
     if not fits_memory:
-        advice, remedy = _advice(config, shape, width, found, available)
+        kind = (checked.model.base or checked.model).architecture
+        advice, remedy = _advice(config, shape, width, found, available, kind)
     return Plan(
         rows={**checked.rows, **found["rows_event"], "replay": found["replay_rows"]},
         tokens=tokens,
@@ -233,13 +236,19 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _advice(
-    config: Config, shape: ModelShape, dtype: str, found: dict[str, Any], available: int
+    config: Config,
+    shape: ModelShape,
+    dtype: str,
+    found: dict[str, Any],
+    available: int,
+    kind: str,
 ) -> tuple[str, dict[str, Any]]:
     """The first smaller setting that fits, least loss first: a sentence, and the settings."""
     longest = max(1, found["longest"])
     shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
     bf16: dict[str, Any] = {"model.dtype": "bf16"}
-    recompute: dict[str, Any] = {"train.gradient_checkpointing": True}
+    can_recompute = recomputes(kind) is not False
+    recompute: dict[str, Any] = {"train.gradient_checkpointing": True} if can_recompute else {}
     tries: list[tuple[dict[str, Any], int]] = [
         (recompute, longest), (bf16, longest), (bf16 | recompute, longest),
     ]  # fmt: skip
@@ -248,6 +257,8 @@ def _advice(
         tries += [(beside, longest), (beside | bf16, longest)]
     tries += [(bf16 | recompute | {"data.max_length": n}, n) for n in shorter]
     for changes, length in tries:
+        if not changes:
+            continue
         recomputed = "train.gradient_checkpointing" in changes
         trained = config.train.model_copy(update={"gradient_checkpointing": recomputed})
         other = "adapter.type" in changes

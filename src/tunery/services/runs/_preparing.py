@@ -104,6 +104,9 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
+    from tunery.models.causal import check_config
+    from tunery.models.context import indexed, lowered, within_context
+
     to = to or Listener()
     rules.check(loaded.config)
     config = with_absolute_paths(loaded.config)
@@ -117,10 +120,18 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     rows, held_out = read_rows(config)
     to.rows(rows.ledger.as_dict())
     warnings += [problem.sentence for problem in rows.warnings]
+    model = ensure_model(config, to.progress)
+    check_config(model.model_folder)
+    _check_vocabulary(config, model)
+    _check_recomputes(config, model)
+    config = _with_found_model(config, model)
+    shorter = within_context(config, model)
+    if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
+        warnings.append(lowered(config, shorter))
+    config = shorter
+    warnings += filter(None, [indexed(config, model)])
     for text in warnings:
         to.warn(text)
-    model = ensure_model(config, to.progress)
-    config = _with_found_model(config, model)
     shape = shape_of(model)
     disk = disk_bytes(config, shape)
     if room:
@@ -229,6 +240,24 @@ def ensure_model(config: Config, progress: Progress) -> Resolved:
     from tunery.models.ensure import ensure
 
     return ensure(config.model.name, progress=progress)
+
+
+def _check_vocabulary(config: Config, model: Resolved) -> None:
+    """Every token needs an embedding, and an adapter to go on from the one it was trained with."""
+    from tunery.models import vocabulary
+
+    if model.base is None or not (model.path / vocabulary.TOKENIZER).is_file():
+        vocabulary.check_folder(model.model_folder)
+    if model.base is not None and config.adapter.writes == "adapter":
+        vocabulary.check_adapter(model.path, model.base.path)
+
+
+def _check_recomputes(config: Config, model: Resolved) -> None:
+    from tunery.models.architectures import no_checkpointing, recomputes
+
+    kind = (model.base or model).architecture
+    if config.train.gradient_checkpointing and recomputes(kind) is False:
+        raise no_checkpointing(kind)
 
 
 def shape_of(model: Resolved) -> ModelShape:

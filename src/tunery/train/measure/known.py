@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import logging
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 
 import tunery
 from tunery import env
-from tunery.train.state.drift import versions
+from tunery.train.state.drift import cpu_name, versions
 from tunery.workers.folder import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -74,18 +73,10 @@ def _processor() -> list[str]:
     """What computes: sums come out otherwise on another kind of processor or accelerator."""
     accelerators = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return [
-        _cpu(),
+        cpu_name(),
         torch.backends.cpu.get_cpu_capability(),
         *(torch.cuda.get_device_name(number) for number in accelerators),
     ]
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return next((line for line in lines if line.startswith("model name")), platform.machine())
 
 
 @functools.cache

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import platform
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from tunery.config.config import Config
 from tunery.config.frozen import completed
@@ -22,6 +26,30 @@ def versions() -> dict[str, str]:
 def tokenizer_hash(tokenizer: Any) -> str:
     """Identify a tokenizer by its whole definition: vocabulary, merges, special tokens."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def processor(device: str) -> str:
+    """What computes a run's numbers: on another kind their last bits differ.
+
+    Args:
+        device: As ``pick_device`` gives it.
+
+    Returns:
+        The accelerator's name; on a CPU its name and the widest instructions that torch uses.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
 
 
 def recorded(config: Config, data_hash: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -48,8 +76,13 @@ def check(
     before = {
         **completed(manifest["config"]),
         "data_hash": manifest["data_hash"],
-        "facts": manifest["facts"],
+        "facts": {**_since(manifest["facts"], now["facts"]), **manifest["facts"]},
         "versions": manifest["versions"],
     }
     found: list[Difference] = differences(before, now)
     return refuse(run, found, allowed=allowed)
+
+
+def _since(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Facts that an older Tunery did not record: nothing can be said of them."""
+    return {name: now[name] for name in ("processor",) if name in now and name not in before}

@@ -1,0 +1,62 @@
+"""Models that read what comes after a token, by their ``config.json``.
+
+Trained on the next token they would learn to copy it. What a config does not tell is found by
+``policy.causal`` when the model is loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tunery.errors import ModelError
+from tunery.i18n import t
+from tunery.models import files
+
+DECODERS_BY_FLAG = frozenset({
+    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie",
+    "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Encoders that are causal where ``is_decoder`` is true."""
+NEVER = frozenset({"cpmant", "prophetnet"})
+FLAG = "use_bidirectional_attention"
+
+
+def check_config(folder: Path) -> None:
+    """Refuse a model whose config says that it reads what follows.
+
+    Raises:
+        ModelError: It does.
+    """
+    if reads_ahead(files.read_json(folder / files.CONFIG)):
+        raise not_causal(folder)
+
+
+def reads_ahead(config: dict[str, Any]) -> bool:
+    """Whether a config says that a token sees those after it."""
+    kind = config.get("model_type")
+    if kind in DECODERS_BY_FLAG:
+        return not config.get("is_decoder")
+    if kind == "xlm":
+        return not config.get("causal")
+    if kind == "xlnet":
+        return config.get("attn_type", "bi") != "uni"
+    texts = (config, config.get("text_config") or {})
+    return kind in NEVER or any(text.get(FLAG) in (True, "all") for text in texts)
+
+
+def not_causal(model: Path | str) -> ModelError:
+    """The error for a model that reads what follows."""
+    return ModelError(
+        t(
+            "{model}: this model is not causal: what it says about a token depends on the tokens "
+            "after it, so it would learn to copy them.",
+            model=model,
+        ),
+        fix=t(
+            "Take a model that writes text from left to right. If this one can, its config.json "
+            "says so (is_decoder: true for BERT and RoBERTa)."
+        ),
+        code="not_causal",
+    )

@@ -1,0 +1,94 @@
+"""Whether a model is causal, tried once on a few made-up tokens.
+
+Two trials, because either alone misses something: in bf16 a small effect of a dropped token is
+rounding, and a way that no gradient takes (the length of a row) shows only when a token is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunery.kernels.attention import base_model
+from tunery.policy.shortcuts import Memory
+
+NUM_TOKENS = 12
+LEAK = 1e-5
+"""Share of the gradient at the last token above which the others see it; a mask leaves exact 0."""
+DEVIATION = {torch.float32: 1e-3}
+DEVIATION_LOW = 6e-2
+"""Median relative error of the logits with a token less; the rounding of other shapes is below."""
+
+
+def is_causal(model: nn.Module, memory: Memory | None = None) -> bool:
+    """Whether what a model says about a token is independent of the tokens after it.
+
+    A model whose forward pass fails is not judged here; who trains it will say what fails.
+
+    Args:
+        model: A causal language model of transformers, with or without an adapter.
+        memory: Of this very base; asked first, and told.
+    """
+    known = memory.recall(causal=True) if memory is not None else None
+    if known is not None:
+        return bool(known)
+    base: Any = base_model(model)
+    was_training = base.training
+    base.eval()
+    try:
+        found = _tried(base)
+    except RuntimeError:
+        return True
+    finally:
+        base.train(was_training)
+    if memory is not None:
+        memory.keep(found, causal=True)
+    return found
+
+
+def _tried(base: Any) -> bool:
+    embedding = base.get_input_embeddings()
+    vocab_size = base.config.get_text_config(decoder=True).vocab_size
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(0, vocab_size, (1, NUM_TOKENS), generator=generator)
+    ids_BT = ids_BT.to(next(embedding.parameters()).device)
+    with torch.no_grad():
+        whole_TV = base(input_ids=ids_BT, use_cache=False).logits[0, :-1].float()
+        cut_TV = base(input_ids=ids_BT[:, :-1], use_cache=False).logits[0].float()
+    error_T = (whole_TV - cut_TV).norm(dim=-1) / cut_TV.norm(dim=-1).clamp_min(1e-12)
+    dtype = next(base.parameters()).dtype
+    if float(error_T.median()) > DEVIATION.get(dtype, DEVIATION_LOW):
+        return False
+    share = _gradient_share(base, embedding, ids_BT)
+    return share is None or share <= LEAK
+
+
+def _gradient_share(base: Any, embedding: nn.Module, ids_BT: Tensor) -> float | None:
+    """How much of the gradient of all logits but the last falls on the last token.
+
+    Returns:
+        A share of the whole; None where the model cannot be differentiated this way.
+    """
+    seen: list[Tensor] = []
+
+    def watch(_module: nn.Module, _given: Any, out: Tensor) -> Tensor:
+        seen.append(out.detach().requires_grad_(True))
+        return seen[-1].clone()  # some models change it in place
+
+    handle = embedding.register_forward_hook(watch)
+    try:
+        with torch.enable_grad():
+            logits_TV = base(input_ids=ids_BT, use_cache=False).logits[0, :-1]
+            found = torch.autograd.grad(logits_TV.float().square().sum(), seen, allow_unused=True)
+    except (RuntimeError, TypeError, AttributeError):  # a kernel without a backward pass
+        return None
+    finally:
+        handle.remove()
+    shares = [
+        float(grad[..., -1, :].float().norm() / grad.float().norm().clamp_min(1e-30))
+        for grad in found
+        if grad is not None and grad.dim() >= 2
+    ]
+    return max(shares, default=None)
