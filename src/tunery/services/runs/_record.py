@@ -90,9 +90,10 @@ def first_batch(name: str) -> dict[str, Any]:
         RunError: There is no such run.
     """
     found = read_json(open_run(name).first_batch_file)
-    ids, mask = found.get("input_ids") or [], found.get("loss_mask") or []
-    texts = found.get("tokens") or [str(token) for token in ids]
-    special = found.get("special") or [False] * len(ids)
+    ids: list[int] = found.get("input_ids") or []
+    mask: list[int] = found.get("loss_mask") or []
+    texts: list[str] = found.get("tokens") or [str(token) for token in ids]
+    special: list[bool] = found.get("special") or [False] * len(ids)
     tokens = list(zip(ids, texts, mask, special, strict=False))
     return {**found, "pieces": grouped(tokens, start=0)} if found else {}
 

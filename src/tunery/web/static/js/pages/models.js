@@ -51,11 +51,16 @@ function actionButton({ action, target }) {
   }
 }
 
+const FETCHES = ["download", "import", "resume"];
+/** What Add would fetch. */
+const wanted = () => found?.actions.find((/** @type {any} */ a) => FETCHES.includes(a.action));
+/** Whether the text is the path of a whole model here, which Add keeps in the list. */
+const isFolder = () => Boolean(found?.ok && found.path && /^[/~]/.test(box.value.trim()));
+
 /** @param {any} answer */
 function show(answer) {
   found = answer;
-  const fetches = answer.actions.some((/** @type {any} */ a) => ["download", "import", "resume"].includes(a.action));
-  button.disabled = !fetches;
+  button.disabled = !wanted() && !isFolder();
   $("#token-form").hidden = true;
   if (answer.kind === "empty") return place.replaceChildren();
   const parts = [];
@@ -116,8 +121,9 @@ async function fetchModel(name) {
 
 $("#add-form").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
-  const wanted = found?.actions.find((/** @type {any} */ a) => ["download", "import", "resume"].includes(a.action));
-  if (wanted) busy(button, fetchModel(wanted.target)).then(() => (button.disabled = true)).catch(showProblem);
+  const fetched = wanted();
+  if (fetched) busy(button, fetchModel(fetched.target)).then(() => (button.disabled = true)).catch(showProblem);
+  else if (isFolder()) busy(button, post("/api/v1/models/folders", { name: box.value.trim() })).then(() => location.assign(url("/models")), showProblem);
 });
 for (const each of $$("[data-get]")) each.addEventListener("click", () => busy(each, fetchModel(each.dataset.get)).catch(showProblem));
 
@@ -239,6 +245,10 @@ subscribe("jobs", "", (message) => {
   for (const job of message.items ?? []) if (message.kind === "changed" || job.status !== "done") draw(job);
   for (const id of message.removed ?? []) document.getElementById(`job-${id}`)?.remove();
 });
+
+for (const each of $$("[data-forget]")) {
+  each.addEventListener("click", () => busy(each, post("/api/v1/models/folders/forget", { name: each.dataset.forget })).then(() => each.closest("tr").remove(), showProblem));
+}
 
 // --- removal ------------------------------------------------------------------------------
 
