@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.looking import problems
+from tests.chat_model import make_chat_model
+from tests.train import tiny
 
 
 @pytest.fixture
@@ -129,3 +131,25 @@ def test_a_name_that_no_run_can_have_is_refused_while_it_is_typed(
         expect(page.locator('[data-field="run-name"] .err')).to_contain_text("small letters")
     name.fill("my-run.2")
     expect(name).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_measuring_tells_how_far_it_is_and_can_be_cancelled(
+    home: Path, server, page: Page, shot
+) -> None:
+    tiny_model = make_chat_model(home / "mine" / "tiny")
+    data = tiny.chats(home / "mine" / "chats.jsonl")
+    page.goto(f"{server.url}/train?model={tiny_model}&dataset={data}")
+    measure = page.get_by_role("button", name="Measure", exact=True)
+    expect(measure).to_be_enabled()
+    measure.click()
+    cancel = page.get_by_role("button", name="Cancel: Measuring")
+    expect(cancel).to_be_visible()
+    expect(measure).to_be_disabled()
+    cancel.click()
+    expect(cancel).to_have_count(0)
+    expect(measure).to_be_enabled()
+    measure.click()
+    expect(page.locator("#measuring")).to_contain_text("of 5")
+    shot("train-measuring")
+    expect(page.locator("#measured")).to_have_text("Measured.")
+    expect(page.locator("#measuring")).to_be_empty()

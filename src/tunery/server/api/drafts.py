@@ -128,6 +128,12 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
         return {"superseded": True}
 
 
+@router.post("/{name}/measure", status_code=202)
+def measure(name: str) -> dict[str, Any]:
+    """Start the job that takes a few real steps; its result is ``plan``, ``remarks``, ``hints``."""
+    return settings.start_measuring(name).as_dict()
+
+
 def _keep_model(checked: settings.CheckedDraft) -> None:
     """A model folder that was typed or pasted stays in the lists, to be chosen again."""
     name = str(checked.draft.fields.get("model.name", ""))

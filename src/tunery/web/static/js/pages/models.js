@@ -168,7 +168,7 @@ function said(job) {
   switch (p.phase) {
     case "waiting": return t("waiting for the network; next try in {n} s", { n: Math.max(0, Math.round(p.retry_at - Date.now() / 1000)) });
     case "verifying": return `${t("checking")} ${p.text}`;
-    case "converting": return t("converting, about half a minute");
+    case "converting": return t("converting for {time}, about half a minute in all", { time: duration(p.seconds ?? 0) });
     case "fetching": return t("{file} · {done} of {n} files", { file: p.text, done: p.files_done ?? 0, n: p.num_files ?? 0 });
     default: return t("starting…");
   }
@@ -177,7 +177,7 @@ function said(job) {
 /** @param {any} job */
 function figures(job) {
   const p = job.progress;
-  if (!p.total) return "";
+  if (!p.total || (p.phase === "converting" && !p.done)) return "";
   const parts = [t("{done} of {total}", { done: bytes(p.done), total: bytes(p.total) })];
   if (job.status === "running" && p.rate) parts.push(t("{rate}/s", { rate: bytes(p.rate) }));
   if (job.status === "running" && p.eta_seconds) parts.push(t("{time} left", { time: duration(p.eta_seconds) }));
@@ -220,7 +220,7 @@ function draw(job) {
     el("button", { type: "button", class: "btn sm", "aria-label": `${t("Cancel")}: ${job.title}`, onclick: (/** @type {any} */ e) => giveUp(job, e.currentTarget).catch(showProblem) }, t("Cancel")),
   ].filter(Boolean);
   const progress = bar(job.progress.done ?? null, job.progress.total ?? 1, t("Progress of {name}", { name: job.title }));
-  if (live && !job.progress.total) progress.removeAttribute("value");
+  if (live && (!job.progress.total || (job.progress.phase === "converting" && !job.progress.done))) progress.removeAttribute("value");
   const page = /^https?:\/\//.test(job.error?.page ?? "") ? el("a", { href: job.error.page, target: "_blank", rel: "noreferrer" }, t("Accept the licence")) : null;
   const gated = job.error?.code === "gated" ? el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Give a token")) : null;
   const card = el("section", { class: "card", id, "aria-label": job.title },

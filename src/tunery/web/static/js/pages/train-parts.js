@@ -1,6 +1,6 @@
 // @ts-check
-/** Pieces of the Train page that know nothing of the draft: notes, the changes, the run's name. */
-import { $, el, fieldError } from "../dom.js";
+/** Pieces of the Train page that know nothing of the draft: notes, the changes, the search, the run's name. */
+import { $, $$, debounce, el, fieldError } from "../dom.js";
 import { t } from "../words.js";
 
 /** A sentence beside the plan, with the buttons that mend it. @param {string} kind @param {string} text @param {any[]} remedies @param {(remedy: any) => void} mend */
@@ -27,3 +27,20 @@ export const runName = () => $("#f-run-name").value.trim();
 
 /** Whether a run can have the name; an empty one is made of day, data and method. */
 export const nameFits = () => !runName() || NAME.test(runName());
+
+/** Shows the settings that match the words of the search box. */
+export const search = debounce(80, () => {
+  const words = $("#find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let any = false;
+  for (const part of $$(".part")) {
+    let here = false;
+    for (const setting of $$(".setting", part)) {
+      const found = words.every((/** @type {string} */ word) => setting.dataset.words.includes(word));
+      setting.classList.toggle("missed", !found);
+      here ||= found && !setting.hidden;
+    }
+    part.classList.toggle("missed", !here);
+    any ||= here && !part.hidden;
+  }
+  $("#none-found").hidden = any;
+});

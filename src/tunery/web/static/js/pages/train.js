@@ -8,7 +8,7 @@ import { del, post, problemOf, put } from "../api.js";
 import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
-import { checkName, drawDiff, nameFits, note, runName } from "./train-parts.js";
+import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the last answer of the server */
@@ -63,7 +63,7 @@ async function save(yaml) {
     if (yaml !== undefined && !answer.yaml_error) draft = { preset: answer.draft.preset, fields: { ...answer.draft.fields } };
     $("#yaml-error").textContent = answer.yaml_error ? answer.yaml_error.message : "";
     apply(answer, yaml !== undefined);
-    if (answer.planning) plan(false);
+    if (answer.planning) plan();
   } catch (error) {
     const problem = problemOf(error);
     saving = false;
@@ -73,26 +73,20 @@ async function save(yaml) {
   }
 }
 
-/** @param {boolean} measure */
-async function plan(measure) {
+async function plan() {
   const mine = version;
   planError = null;
   stale = Boolean(planned);
   draw();
   try {
-    const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, { measure });
+    const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, {});
     if (mine !== version || answer.superseded) return;
     planned = answer.plan ? answer : null;
   } catch (error) {
     const problem = problemOf(error);
     if (mine !== version) return;
-    if (measure) {
-      stale = false;
-      draw();
-      return showProblem(problem);
-    }
     if (problem.code === "offline") {
-      setTimeout(() => plan(false), 2000);
+      setTimeout(plan, 2000);
       return;
     }
     planError = problem;
@@ -101,6 +95,20 @@ async function plan(measure) {
   stale = false;
   state.planning = false;
   draw();
+}
+
+/** Takes a few real steps, in a job of its own: as long as they need, and to be cancelled. */
+async function measure() {
+  if (dirty) await save();
+  const mine = version;
+  const place = $("#measuring");
+  const job = await post(`/api/v1/drafts/${encodeURIComponent(name)}/measure`);
+  await followJob(place, job.id, t("Measuring"), (result) => {
+    place.replaceChildren();
+    if (mine !== version) return;
+    planned = result;
+    draw();
+  });
 }
 
 // --- drawing ------------------------------------------------------------------------------
@@ -155,7 +163,7 @@ function draw() {
   meter.classList.toggle("warn", Boolean(plan) && !plan.fits);
   put("time", plan && (plan.seconds === null ? t("unknown") : t("≈ {time}", { time: duration(plan.seconds) })));
   $("#measured").textContent = !plan ? "" : plan.memory.measured ? t("Measured.") : plan.speed.from ? t("as in run {run}", { run: plan.speed.from }) : "";
-  $("#measure").disabled = !plan || stale;
+  $("#measure").disabled = !plan || stale || $("#measure").hasAttribute("aria-busy");
   for (const setting of $$(".setting")) {
     const help = $(".help", setting);
     help.dataset.text ??= help.textContent;
@@ -303,22 +311,6 @@ async function start() {
   }
 }
 
-const search = debounce(80, () => {
-  const words = $("#find").value.toLowerCase().split(/\s+/).filter(Boolean);
-  let any = false;
-  for (const part of $$(".part")) {
-    let here = false;
-    for (const setting of $$(".setting", part)) {
-      const found = words.every((/** @type {string} */ word) => setting.dataset.words.includes(word));
-      setting.classList.toggle("missed", !found);
-      here ||= found && !setting.hidden;
-    }
-    part.classList.toggle("missed", !here);
-    any ||= here && !part.hidden;
-  }
-  $("#none-found").hidden = any;
-});
-
 $("#settings").addEventListener("input", (/** @type {any} */ event) => {
   const target = event.target;
   if (target.dataset.path) set(target.dataset.path, read(target));
@@ -351,7 +343,7 @@ $("#f-run-name").addEventListener("input", () => {
   drawStart();
 });
 $("#start").addEventListener("click", start);
-$("#measure").addEventListener("click", () => busy($("#measure"), plan(true)));
+$("#measure").addEventListener("click", () => busy($("#measure"), measure()).catch(showProblem));
 $("#yaml").addEventListener("input", debounce(600, () => {
   version += 1;
   dirty = true;
@@ -396,4 +388,4 @@ const unsent = recall(memory);
 if (unsent) draft = unsent;
 apply(state);
 if (unsent) changed();
-else if (state.can_plan) plan(false);
+else if (state.can_plan) plan();
