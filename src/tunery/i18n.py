@@ -18,6 +18,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class Phrase:
 
     def __str__(self) -> str:
         values = {name: english(value) for name, value in self.values.items()}
-        return self.template.format(**values) if values else self.template
+        return agreed(self.template, values).format(**values) if values else self.template
 
     def local(self) -> str:
         """The sentence in the language in force, with the phrases inside it."""
@@ -161,7 +162,45 @@ def say(template: str, /, **values: Any) -> Phrase:
 
 def translated(english: str, /, **values: Any) -> str:
     """Translate text that is no literal here, such as a command's docstring or a phrase."""
-    text = _chinese().get(english, english) if language() == "zh" else english
+    return _filled(english, values)
+
+
+COUNTED = (
+    "answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "dimensions",
+    "duplicates", "fields", "files", "groups", "items", "keys", "letters", "levels", "lines",
+    "members", "messages", "minutes", "models", "ones", "parameters", "places", "problems",
+    "prompts", "questions", "records", "remarks", "requests", "rows", "runs", "seconds",
+    "sequences", "shards", "steps", "tags", "tensors", "times", "tokens", "topics", "updates",
+    "values", "weights",
+)  # fmt: skip
+"""What English sentences count; the page's words.js has the same ones."""
+
+_COUNT = re.compile(
+    r"\{(\w+)(?::[^}]*)?\} (?:(?!of |in |and |to |or |at |for |the )[a-z]+ )?"
+    rf"(?:{'|'.join(COUNTED)})\b(?: (?:are|were|have|wait)\b)?"
+)
+_ONE = {"are": "is", "were": "was", "have": "has", "wait": "waits"}
+
+
+def agreed(english: str, values: Mapping[str, Any]) -> str:
+    """Put what is counted into the singular where it is one: ``1 run deleted``."""
+
+    def one(found: re.Match[str]) -> str:
+        if str(values.get(found[1])) not in ("1", "1.0"):
+            return found[0]
+        *before, last = found[0].split(" ")
+        if last in _ONE:
+            return " ".join([*before[:-1], before[-1].removesuffix("s"), _ONE[last]])
+        return " ".join([*before, last.removesuffix("s")])
+
+    return _COUNT.sub(one, english)
+
+
+def _filled(english: str, values: Mapping[str, Any]) -> str:
+    if language() == "zh":
+        text = _chinese().get(english, english)
+    else:
+        text = agreed(english, values)
     wording = _wording.get()
     if wording is not None:
         with worded(None):

@@ -26,13 +26,13 @@ WORDS: dict[str, dict[str, str]] = {
         "share": "Validation share", "start": "Start training",
         "compare": "Compare before and after",
         "done": "Done", "ask": "Who are you?", "send": "Send", "export": "Export",
-        "checked": "Checked: equal to what was trained", "serve": "Serve it",
+        "checked": "greedy answers are the same, token for token", "serve": "Serve it",
     },
     "zh": {
         "cache": "快照", "identity": "身份", "lr": "学习率", "epochs": "训练轮数",
         "share": "验证集比例", "start": "开始训练", "compare": "对比训练前后",
         "done": "已完成", "ask": "你是谁？", "send": "发送", "export": "导出",
-        "checked": "已检查：与训练结果一致", "serve": "开始服务",
+        "checked": "个逐 token 相同", "serve": "开始服务",
     },
 }  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.looking import problems
+from tests.chat_model import make_chat_model
+from tests.train import tiny
 
 
 @pytest.fixture
@@ -68,3 +71,85 @@ def test_only_the_settings_of_the_chosen_method_are_shown(model: Path, server, p
     page.get_by_label("Search settings").fill("warm-up share")
     expect(page.get_by_label("Warm-up share", exact=True)).to_be_visible()
     expect(page.get_by_label("Seed", exact=True)).to_be_hidden()
+
+
+def test_a_field_is_validated_at_once_while_the_plan_takes_its_time(
+    model: Path, server, page: Page
+) -> None:
+    page.route("**/api/v1/drafts/*/plan", lambda route: None)  # never answered
+    page.goto(f"{server.url}/train")
+    page.get_by_role("button", name="Identity", exact=True).click()
+    page.get_by_label("{{name}}").fill("Tuna")
+    page.get_by_label("{{author}}").fill("Reef")
+    rate = page.get_by_label("Learning rate", exact=True)
+    rate.fill("abc")
+    expect(rate).to_have_attribute("aria-invalid", "true")
+    with page.expect_response(lambda answer: answer.request.method == "PUT") as told:
+        rate.fill("1e-4")
+    assert told.value.json()["plan"] is None
+    expect(rate).not_to_have_attribute("aria-invalid", "true", timeout=2000)
+    expect(page.locator("#p-updates")).to_have_text("…")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_a_preset_keeps_the_dataset_and_a_pasted_model_folder(
+    model: Path, demo_model: Path, server, page: Page
+) -> None:
+    folder = model / "my-model"
+    shutil.copytree(demo_model, folder, symlinks=True)
+    own = model / "mine" / "own.jsonl"
+    own.parent.mkdir()
+    own.write_text('{"instruction": "q", "output": "a"}\n' * 30)
+    page.goto(f"{server.url}/train?dataset={own}")
+    page.get_by_label("Base model", exact=True).select_option(label="Another name or folder…")
+    page.get_by_label("Base model", exact=True).fill(str(folder))
+    expect(page.locator("#draft-state")).to_have_text("Draft saved")
+    for name in ("Identity", "LoRA"):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_attribute(
+            "aria-pressed", "true"
+        )
+        expect(page.locator("#draft-state")).to_have_text("Draft saved")
+        expect(page.locator(".names").first).to_contain_text("own.jsonl")
+        expect(page.get_by_label("Base model", exact=True)).to_have_value(str(folder))
+    page.reload()
+    page.get_by_label("Base model", exact=True).select_option("demo")
+    expect(page.locator("#draft-state")).to_have_text("Draft saved")
+    page.reload()
+    page.get_by_label("Base model", exact=True).select_option(str(folder))
+    expect(page.locator("#draft-state")).to_have_text("Draft saved")
+
+
+def test_a_name_that_no_run_can_have_is_refused_while_it_is_typed(
+    model: Path, server, page: Page
+) -> None:
+    page.goto(f"{server.url}/train?preset=identity")
+    name = page.get_by_label("Name of the run")
+    for wrong in ("My Run", "Tuna", "a b", "中文"):
+        name.fill(wrong)
+        expect(name).to_have_attribute("aria-invalid", "true")
+        expect(page.locator('[data-field="run-name"] .err')).to_contain_text("small letters")
+    name.fill("my-run.2")
+    expect(name).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_measuring_tells_how_far_it_is_and_can_be_cancelled(
+    home: Path, server, page: Page, shot
+) -> None:
+    tiny_model = make_chat_model(home / "mine" / "tiny")
+    data = tiny.chats(home / "mine" / "chats.jsonl")
+    page.goto(f"{server.url}/train?model={tiny_model}&dataset={data}")
+    measure = page.get_by_role("button", name="Measure", exact=True)
+    expect(measure).to_be_enabled()
+    measure.click()
+    cancel = page.get_by_role("button", name="Cancel: Measuring")
+    expect(cancel).to_be_visible()
+    expect(measure).to_be_disabled()
+    cancel.click()
+    expect(cancel).to_have_count(0)
+    expect(measure).to_be_enabled()
+    measure.click()
+    expect(page.locator("#measuring")).to_contain_text("of 5")
+    shot("train-measuring")
+    expect(page.locator("#measured")).to_have_text("Measured.")
+    expect(page.locator("#measuring")).to_be_empty()

@@ -10,8 +10,8 @@ import pytest
 import transformers  # noqa: F401 - before any preview, so that this process keeps torch
 
 from tunery.cli.main import main
+from tunery.data.letters import grouped
 from tunery.services.datasets import answer_preview
-from tunery.services.datasets._tokens import grouped
 
 LONG = "one two three four five six seven eight nine ten " * 4
 

@@ -18,7 +18,7 @@ from tunery.cli import token_view
 from tunery.cli.main import main
 from tunery.config.data import DataConfig
 from tunery.data.examples import read
-from tunery.data.preview import token_texts
+from tunery.data.letters import token_texts
 from tunery.data.tokenize import tokenize
 from tunery.models.load import load_tokenizer
 from tunery.models.tokenizer import load_light
@@ -241,3 +241,19 @@ def test_statistics_count_pairs_and_their_rows(
     assert (found["groups"], found["rows"]) == (60, 120)
     assert main(["data", "preview", "preferences", "--stats"]) == 0
     assert "120 in 60 groups" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("boundaries", [False, True])
+def test_a_terminal_shows_whole_chinese_characters(
+    demo_home: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, boundaries: bool
+) -> None:
+    file = tmp_path / "zh.jsonl"
+    said = "龘靐齉，蒹葭苍苍。🦙"
+    row = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": said}]}
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    words = ["data", "preview", str(file), "--model.name", "demo"]
+    assert main([*words, *(["--boundaries"] if boundaries else [])]) == 0
+    shown = capsys.readouterr().out
+    assert "<0x" not in shown
+    assert "\ufffd" not in shown
+    assert shown.replace("│", "").count(said) == 2

@@ -6,7 +6,11 @@ import pytest
 from tests.web.test_runs_api import write_run
 
 from tunery.errors import RunError
+from tunery.runs.folder import open_run
+from tunery.runs.status import derive
 from tunery.services import runs
+from tunery.train.tell import report
+from tunery.workers.log import read_events
 
 
 def test_the_page_puts_runs_beside_each_other(client) -> None:
@@ -42,3 +46,16 @@ def test_a_run_that_is_gone_is_named(client) -> None:
     write_run("a")
     with pytest.raises(RunError, match="no such run"):
         runs.compare(["a", "gone"])
+
+
+def test_loss_and_time_are_those_of_the_run_s_page_and_its_report(client) -> None:
+    for name in ("a", "b"):
+        write_run(name, steps=10)
+    found = runs.compare(["a", "b"])
+    line = {line.key: line for line in found.results}
+    state = derive(open_run("a"))
+    assert (state.loss, state.at_step("loss")) == (0.2, 0.2)
+    assert line["loss"].values[0] == state.loss  # not a mean of the last steps
+    assert line["seconds"].values[0] == state.duration_seconds  # not the steps' alone
+    events, _ = read_events(open_run("a").events_file)
+    assert "<dt>Loss</dt><dd>0.2" in report.render("a", open_run("a").path, events)

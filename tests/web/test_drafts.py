@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.web.toy import toys  # noqa: F401
 
 from tunery.config.config import Config
 from tunery.runs.folder import RunFolder, create, names
-from tunery.services import runs
+from tunery.services import runs, settings
+from tunery.services.first_steps import first_steps
 from tunery.workers import local, warm
 
 BLANKS = {"data.variables": {"name": "Tuna", "author": "Reef"}}
@@ -136,9 +138,9 @@ def test_training_with_a_dataset_chooses_a_method_that_learns_from_its_rows(clie
     for name in ("preferences", "feedback", "instructions", "nope"):
         there = client.get("/train", params={"dataset": name}, follow_redirects=False)
         draft = there.headers["location"].rsplit("=", 1)[1]
-        fields = client.get(f"/api/v1/drafts/{draft}").json()["draft"]["fields"]
-        assert fields["data.train"] == [name]
-        chosen[name] = fields["method.type"]
+        found = client.get(f"/api/v1/drafts/{draft}").json()
+        assert found["draft"]["fields"]["data.train"] == [name]
+        chosen[name] = found["values"]["method.type"]["value"]
     assert chosen == {
         "preferences": "dpo", "feedback": "kto", "instructions": "sft", "nope": "sft",
     }  # fmt: skip
@@ -206,3 +208,72 @@ def test_a_start_that_cannot_be_says_why_and_what_mends_it(
     assert bad.json()["detail"]
     assert launched == []
     assert names() == []
+
+
+def test_a_change_is_answered_without_waiting_for_a_plan(
+    demo_home: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the plan was waited for")
+
+    monkeypatch.setattr(settings, "plan_draft", never)
+    answer = put(client, IDENTITY | {"plan": False})
+    assert answer["planning"] is True
+    assert answer["plan"] is None
+
+
+def test_a_model_folder_that_was_pasted_can_be_chosen_again(
+    demo_home: Path, demo_model: Path, client: TestClient
+) -> None:
+    folder = demo_home / "my-model"
+    shutil.copytree(demo_model, folder, symlinks=True)
+    put(client, {"fields": {"model.name": str(folder)}})
+    put(client, {"fields": {"model.name": "demo"}})
+    page = client.get("/train").text
+    assert f'<option value="{folder}">' in page
+    listed = {each["name"]: each for each in client.get("/api/v1/models").json()["models"]}
+    assert listed[str(folder)]["kind"] == "folder"
+    assert listed[str(folder)]["ok"] is True
+    client.post("/api/v1/models/folders/forget", json={"name": str(folder)})
+    assert f'<option value="{folder}">' not in client.get("/train").text
+    assert (folder / "config.json").is_file()
+
+
+def test_a_folder_that_is_no_model_is_not_kept(demo_home: Path, client: TestClient) -> None:
+    (demo_home / "nothing").mkdir()
+    put(client, {"fields": {"model.name": str(demo_home / "nothing")}})
+    assert str(demo_home / "nothing") not in client.get("/train").text.split("f-model-name")[0]
+    assert (
+        client.post("/api/v1/models/folders", json={"name": str(demo_home / "nothing")}).status_code
+        == 422
+    )
+    names = [each["name"] for each in client.get("/api/v1/models").json()["models"]]
+    assert str(demo_home / "nothing") not in names
+
+
+def test_a_dataset_brings_the_recipe_that_fits_to_a_draft_without_one(
+    demo_home: Path, client: TestClient
+) -> None:
+    own = demo_home / "mine" / "own.jsonl"
+    own.parent.mkdir()
+    own.write_text('{"instruction": "q", "output": "a"}\n' * 3)
+    client.get("/train", params={"dataset": str(own)})
+    draft = client.get("/api/v1/drafts/draft").json()
+    assert draft["draft"]["preset"] == "lora"
+    assert draft["values"]["evaluate.split"]["value"] == "0.05"
+    chosen = {"preset": "lora", "fields": {"train.num_epochs": "7", "data.train": [str(own)]}}
+    put(client, chosen)
+    client.get("/train", params={"preset": "identity", "dataset": "identity"})
+    kept = client.get("/api/v1/drafts/draft").json()["draft"]
+    assert kept["preset"] == "lora"  # somebody's own settings are not thrown away
+    assert kept["fields"] == {"train.num_epochs": "7", "data.train": ["identity"]}
+
+
+def test_step_four_of_start_trains_with_the_suggested_settings(
+    demo_home: Path, client: TestClient
+) -> None:
+    step = next(each for each in first_steps() if each.key == "train")
+    assert client.get(step.path).status_code == 200
+    draft = client.get("/api/v1/drafts/draft").json()["draft"]
+    assert draft["preset"] == "identity"
+    assert draft["fields"]["data.train"] == ["identity"]

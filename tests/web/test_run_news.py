@@ -13,6 +13,7 @@ from tunery.runs.folder import RunFolder, create
 from tunery.server import runs_topic
 from tunery.services import runs
 from tunery.services.runs import _list
+from tunery.workers.folder import write_json
 
 
 def steps(writer: EventWriter, first: int, last: int, loss: float = 1.0) -> None:
@@ -129,6 +130,19 @@ def test_a_death_without_a_last_word_is_news(run) -> None:
     with EventWriter(run.events_file) as writer:
         writer.write("status", status="finished")
     assert page.read().status == "finished"
+
+
+def test_a_cause_that_is_known_only_after_the_death_is_news(run) -> None:
+    page = Page()
+    page.read()
+    quiet = page.messages
+    page.read()
+    assert page.messages == quiet
+    write_json(run.exit_file, {"signal": 9, "oom_kills": 1})
+    messages, page.cursor = runs.RunTopic().read("mine", page.cursor)
+    assert [m["run"]["status"] for m in messages] == ["interrupted"]
+    assert "out of memory" in messages[0]["run"]["reason"]
+    assert page.read().messages == quiet
 
 
 def test_the_list_tells_changes_and_runs_made_elsewhere(home, monkeypatch) -> None:

@@ -56,6 +56,7 @@ class _Drawing:
     def __init__(self) -> None:
         self._bars: Bars | None = None
         self._task = TaskID(0)
+        self._converting = False
 
     def take(self, event: ProgressEvent) -> None:
         match event.kind:
@@ -66,7 +67,9 @@ class _Drawing:
             case "convert":
                 text = t("converting {model} (once, about half a minute)", model=event.model)
                 columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-                self._start(text, columns)
+                if not self._converting:  # told again while it goes on
+                    self._start(text, columns)
+                self._converting = True
             case "plan" if event.done_bytes == event.total_bytes:
                 self.end()
             case "plan":

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out
+from tunery.data.letters import grouped
 from tunery.i18n import t
 
 if TYPE_CHECKING:
     from tunery.data.preview import ExamplePreview, RowPreview
 
 WIDE = 100
-BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-BYTES_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 
 
 def show_row(row: RowPreview, *, boundaries: bool) -> None:
@@ -63,14 +61,15 @@ def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | Non
 
     Args:
         row: The row.
-        boundaries: Draw a line between tokens.
+        boundaries: Draw a line between tokens; those that spell one character stay together.
         start: The first token that is shown.
         end: The first token behind those that are shown.
     """
     text, plain = Text(), not out.is_terminal or out.no_color
-    before = 0
-    pieces = list(zip(row.tokens, row.loss_mask, row.special, strict=True))[start:end]
-    for token, trained, special in pieces if boundaries else _whole_letters(pieces):
+    before = False
+    tokens = list(zip(row.input_ids, row.tokens, row.loss_mask, row.special, strict=True))
+    for piece in grouped(tokens[start:end], start=start):
+        trained, special = piece["trained"], piece["special"]
         if plain and trained != before:
             text.append("⟦" if trained else "⟧")
         elif boundaries and text:
@@ -79,29 +78,10 @@ def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | Non
         style = "green underline" if trained else ""
         if special:
             style = "bold green on grey23" if trained else "bold white on grey23"
-        text.append(_visible(token), style=style)
+        text.append(_visible(piece["text"]), style=style)
     if plain and before:
         text.append("⟧")
     return text
-
-
-def _whole_letters(pieces: list[tuple[str, int, bool]]) -> list[tuple[str, int, bool]]:
-    """Join tokens that hold pieces of one letter, so that the letter can be read."""
-    joined: list[tuple[str, int, bool]] = []
-    for token, trained, special in pieces:
-        if joined and joined[-1][1:] == (trained, special) and BYTES_AT_END.search(joined[-1][0]):
-            joined[-1] = (joined[-1][0] + token, trained, special)
-        else:
-            joined.append((token, trained, special))
-    return [(BYTES.sub(_letters, token), trained, special) for token, trained, special in joined]
-
-
-def _letters(run: re.Match[str]) -> str:
-    data = bytes.fromhex("".join(re.findall(r"<0x(..)>", run.group())))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return run.group()
 
 
 def _visible(token: str) -> str:

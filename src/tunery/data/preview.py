@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data.kinds import row_kind
+from tunery.data.letters import token_texts
 from tunery.data.problems import Phrase
 from tunery.data.tokenize import Tokenized, tokenize
 from tunery.errors import DataError
@@ -123,21 +123,6 @@ def preview_example(
     )
 
 
-def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Give each token as readable text.
-
-    Byte-level pieces are turned back into letters; a piece that holds only part of a letter is
-    written as its bytes, ``<0xE4>``. Where no letter is split, the texts joined are the whole.
-    """
-    raw: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
-    added = tokenizer.added_tokens_decoder
-    byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
-    return [
-        piece if token in added else _readable(piece, byte_level=byte_level)
-        for piece, token in zip(raw, ids, strict=True)
-    ]
-
-
 def _whole(
     example: Example,
     template: ChatTemplate | None,
@@ -178,44 +163,6 @@ def _row(
         len(row.input_ids) if cut_all else row.cut,
         row.notes,
     )
-
-
-def _byte_letters() -> dict[str, int]:
-    """GPT-2's table: the letter that stands for each byte in a byte-level vocabulary."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    letters = {chr(byte): byte for byte in plain}
-    return letters | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTES = _byte_letters()
-_ASCII_BYTE = re.compile(r"<0x[0-7][0-9A-F]>")
-
-
-def _readable(piece: str, *, byte_level: bool) -> str:
-    if not byte_level:
-        if _ASCII_BYTE.fullmatch(piece):
-            return chr(int(piece[3:5], 16))
-        return piece.replace("▁", " ")
-    try:
-        data = bytes(_BYTES[letter] for letter in piece)
-    except KeyError:
-        return piece  # an added token that is text
-    return _decode(data)
-
-
-def _decode(data: bytes) -> str:
-    """Decode what is whole and write the rest as bytes."""
-    text, place = "", 0
-    while place < len(data):
-        try:
-            return text + data[place:].decode("utf-8")
-        except UnicodeDecodeError as error:
-            text += data[place : place + error.start].decode("utf-8")
-            broken = data[place + error.start : place + error.end]
-            text += "".join(f"<0x{byte:02X}>" for byte in broken)
-            place += error.end
-    return text
 
 
 def no_such_row(name: str, row: int, rows: int) -> DataError:

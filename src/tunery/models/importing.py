@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ PASSED_ENVIRONMENT = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "SYSTEMROOT",
 )  # fmt: skip
 CONVERTED_BYTES_PER_PARAMETER = 2
+TELL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,7 @@ def convert(source: Source, header: GGUFHeader, progress: Progress) -> None:
     staged = root / f".staging-{source.folder.name}-{os.getpid()}"
     staged.mkdir(parents=True)
     try:
-        progress(ProgressEvent("convert", source.name, total_bytes=expected))
-        notes = _run_child(source, staged)
+        notes = _run_child(source, staged, progress, expected)
         _write_record(source, header, staged, notes)
         _sync(staged)
         if source.folder.exists():  # left without a record by something else: not ours to mix with
@@ -197,8 +198,11 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _run_child(source: Source, staged: Path) -> list[str]:
-    """Run the converter; its words are kept and shown only when it fails."""
+def _run_child(source: Source, staged: Path, progress: Progress, expected_bytes: int) -> list[str]:
+    """Run the converter and tell how long it has been at it and how much it has written.
+
+    Its words are kept and shown only when it fails. A progress function that raises ends it.
+    """
     log = staged.with_name(staged.name + ".log")
     argv = [sys.executable, "-P", "-m", "tunery.models.convert", str(source.file), str(staged)]
     try:
@@ -207,7 +211,7 @@ def _run_child(source: Source, staged: Path) -> list[str]:
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment()
             )
             try:
-                status = child.wait()
+                status = _watched(child, source, staged, progress, expected_bytes)
             except BaseException:
                 child.kill()
                 child.wait()
@@ -220,6 +224,38 @@ def _run_child(source: Source, staged: Path) -> list[str]:
     notes = json.loads(result.read_text(encoding="utf-8"))["notes"]
     result.unlink()
     return notes
+
+
+def _watched(
+    child: subprocess.Popen[bytes],
+    source: Source,
+    staged: Path,
+    progress: Progress,
+    expected_bytes: int,
+) -> int:
+    """Wait for the converter; its exit status."""
+    began = time.monotonic()
+    while True:
+        progress(
+            ProgressEvent(
+                "convert",
+                source.name,
+                done_bytes=min(expected_bytes, _written(staged)),
+                total_bytes=expected_bytes,
+                seconds=time.monotonic() - began,
+            )
+        )
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(TELL_SECONDS)
+
+
+def _written(folder: Path) -> int:
+    """Bytes of the files in a folder that somebody is writing."""
+    total = 0
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):  # renamed since
+            total += file.stat().st_size
+    return total
 
 
 def _environment() -> dict[str, str]:

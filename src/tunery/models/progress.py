@@ -28,7 +28,7 @@ class ProgressEvent:
         text: A sentence for people.
         file_bytes: Bytes of ``file`` that are there.
         file_total: Bytes of ``file``.
-        seconds: For ``wait``: until the next try.
+        seconds: For ``wait``: until the next try; for ``convert``: since it began.
     """
 
     kind: Kind

@@ -56,6 +56,7 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
     happened = marks.marked()
     ready = [model for model in models.listing() if model.get("ok")]
     finished = next((run for run in runs if run.status == "finished"), None)
+    filled = _filled_identity()
     return [
         _model(ready),
         Step(
@@ -65,8 +66,8 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
             "chatted" in happened,
             f"/chat?a={ready[0]['name']}" if ready else "/chat",
         ),
-        _identity(),
-        _train(runs, finished),
+        _identity(filled),
+        _train(runs, finished, filled),
         Step(
             "compare",
             t("Compare before and after"),
@@ -99,9 +100,13 @@ def _model(ready: Sequence[dict[str, Any]]) -> Step:
     return Step("model", t("Get a model"), text, bool(ready), "/models")
 
 
-def _identity() -> Step:
+def _filled_identity() -> str | None:
+    """A dataset of one's own without blanks."""
     own = [found.name for found in catalog.list_datasets() if found.source == "added"]
-    filled = next((name for name in own if not _has_blanks(name)), None)
+    return next((name for name in own if not _has_blanks(name)), None)
+
+
+def _identity(filled: str | None) -> Step:
     text = t("Two blanks: the name of the assistant and who made it.")
     if filled:
         text = t("{name} has no blanks left.", name=filled)
@@ -110,10 +115,12 @@ def _identity() -> Step:
     )
 
 
-def _train(runs: Sequence[RunStatus], finished: RunStatus | None) -> Step:
+def _train(runs: Sequence[RunStatus], finished: RunStatus | None, filled: str | None) -> Step:
     live = next((run for run in runs if run.is_live), None)
     text = t("About 2 minutes on this machine with the suggested settings.")
-    path = "/train"
+    path = f"/train?dataset={filled or 'identity'}"
+    if filled is None or filled.startswith("identity"):
+        path += "&preset=identity"
     if finished:
         text = t("{name} is done.", name=finished.name)
     elif live:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunery.config.load import Loaded, from_tokens
 from tunery.runs.folder import RunFolder
-from tunery.services.runs import Listener
+from tunery.services.runs import Listener, Trial
 from tunery.services.runs import plan as plan_run
 from tunery.services.runs import prepare as prepare_run
 
@@ -30,12 +30,13 @@ QUESTIONS: dict[str, str] = {
 }
 
 
-def plan(words: list[str], *, measure: bool = False) -> dict[str, Any]:
+def plan(words: list[str], *, measure: bool = False, trial: Trial | None = None) -> dict[str, Any]:
     """Find out what a run with these settings would be; fetch nothing.
 
     Args:
         words: The settings as the words of a command line.
         measure: Take a few real steps for memory and time; refused while the device is in use.
+        trial: Counts and measures the throw-away run folder; by default here.
 
     Returns:
         The plan, with the ``warnings`` said on the way.
@@ -48,7 +49,7 @@ def plan(words: list[str], *, measure: bool = False) -> dict[str, Any]:
         _device_is_free(loaded)
     warnings: list[str] = []
     listener = Listener(warn=warnings.append)
-    made = plan_run(loaded, measure=measure, to=listener, trial=_here)
+    made = plan_run(loaded, measure=measure, to=listener, trial=trial or _here)
     return made.as_dict() | {"warnings": warnings}
 
 

@@ -38,6 +38,7 @@ from tunery.train.data import RunData
 from tunery.train.feed.feed import Feed, StepBatches
 from tunery.train.feed.order import Order
 from tunery.train.measure.measure import Measurements
+from tunery.train.pace import Pace
 from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
 from tunery.train.tell import anomaly, first_batch
@@ -80,7 +81,7 @@ class Job:
     saver: Saver
     parallel: Parallel
     resumed: bool = False
-    seconds_a_step: float | None = field(default=None, repr=False)
+    pace: Pace = field(default_factory=Pace, repr=False)
 
     @property
     def config(self) -> Config:
@@ -148,7 +149,7 @@ def take_step(job: Job, feed: Feed) -> None:
     state.trained_tokens += batches.trained
     state.elapsed_seconds += seconds
     state.non_finite_in_row = 0 if taken else state.non_finite_in_row + 1
-    job.seconds_a_step = _smooth(job.seconds_a_step, seconds)
+    job.pace.add(seconds)
     job.context.events.write(
         "step",
         step=step,
@@ -162,7 +163,7 @@ def take_step(job: Job, feed: Feed) -> None:
         trained_tokens=batches.trained,
         tokens_per_second=round(batches.tokens / max(seconds, 1e-9), 1),
         seconds=round(seconds, 5),
-        eta_seconds=round(job.seconds_a_step * (job.num_steps - step), 2),
+        eta_seconds=round(job.pace.left(job.num_steps - step), 2),
         memory_bytes=memory_bytes(job.parallel.world.device),
     )
     if not taken:
@@ -290,10 +291,6 @@ def _tell_of_anomaly(
     )
     if job.state.non_finite_in_row >= job.config.train.max_non_finite:
         raise anomaly.give_up(step, job.state.non_finite_in_row, file)
-
-
-def _smooth(mean: float | None, value: float) -> float:
-    return value if mean is None else 0.9 * mean + 0.1 * value
 
 
 def memory_bytes(device: str) -> int:

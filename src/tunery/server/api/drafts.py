@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from tunery.errors import TuneryError
 from tunery.server.api.named import RunName
-from tunery.services import settings
+from tunery.services import models, settings
 from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
@@ -88,6 +88,7 @@ def change(name: str, given: Change) -> dict[str, Any]:
         fields = {path: _typed(value) for path, value in given.fields.items() if value is not None}
         draft = settings.put_draft(settings.Draft(name, given.preset, fields))
     checked = settings.check_draft(draft)
+    _keep_model(checked)
     answer = checked.as_dict() | {"plan": None, "planning": checked.can_plan}
     if wrong is not None:
         answer |= {"yaml_error": {"message": wrong.message, "fix": wrong.fix}}
@@ -125,6 +126,19 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
         return settings.plan_draft(checked, measure=how.measure)
     except warm.Superseded:
         return {"superseded": True}
+
+
+@router.post("/{name}/measure", status_code=202)
+def measure(name: str) -> dict[str, Any]:
+    """Start the job that takes a few real steps; its result is ``plan``, ``remarks``, ``hints``."""
+    return settings.start_measuring(name).as_dict()
+
+
+def _keep_model(checked: settings.CheckedDraft) -> None:
+    """A model folder that was typed or pasted stays in the lists, to be chosen again."""
+    name = str(checked.draft.fields.get("model.name", ""))
+    if name.startswith(("/", "~")) and "model.name" not in checked.filled.errors:
+        models.keep_folder(name)
 
 
 def _quick_plan(checked: settings.CheckedDraft) -> dict[str, Any]:

@@ -57,6 +57,19 @@ def listing() -> dict[str, Any]:
     }
 
 
+@router.post("/models/folders", status_code=201)
+def keep(given: Named) -> dict[str, str]:
+    """Keep a model folder in the lists; its files stay where they are."""
+    return {"name": models.keep_folder(given.name)}
+
+
+@router.post("/models/folders/forget")
+def forget(given: Named) -> dict[str, str]:
+    """Leave a model folder out of the lists; nothing is deleted."""
+    models.forget_folder(given.name)
+    return {"forgotten": given.name}
+
+
 @router.get("/models/browse")
 def browse(path: Place = "") -> dict[str, Any]:
     """The folders in a folder, under those that may be opened."""

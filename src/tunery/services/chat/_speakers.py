@@ -21,7 +21,7 @@ class SpeakerGroup:
 
 def speakers() -> list[SpeakerGroup]:
     """Everything that can answer, in groups, the newest run first."""
-    here = [entry["name"] for entry in models.listing() if entry["here"] and entry["ok"]]
+    here = [entry["name"] for entry in models.known() if entry["here"] and entry["ok"]]
     whole = SpeakerGroup(t("Models"), [(name, name) for name in here])
     return [*([whole] if here else []), *trained_speakers()]
 

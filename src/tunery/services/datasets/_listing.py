@@ -140,7 +140,7 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
 
 def model_names() -> list[str]:
     """Models here that have a name and are whole, the demo model first."""
-    return [each["name"] for each in models.listing() if each["ok"]] or ["demo"]
+    return [each["name"] for each in models.known() if each["ok"]] or ["demo"]
 
 
 def method_for(name: str, current: str) -> str:

@@ -7,13 +7,13 @@ the web process asks the warm one (``preview_row``, ``statistics``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunery.chat.remarks import in_words
 from tunery.config.config import Config
 from tunery.config.load import from_tokens
+from tunery.data.letters import Token, grouped
 from tunery.data.problems import Phrase
 from tunery.services.datasets import _preview
 from tunery.services.datasets._preview import ShownRow
@@ -21,9 +21,6 @@ from tunery.services.datasets._preview import ShownRow
 if TYPE_CHECKING:
     from tunery.data.preview import RowPreview
 
-BYTES = re.compile(r"<0x([0-9A-F]{2})>")
-BYTES_ONLY = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-BROKEN_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 UNLIMITED = 4_194_304
 
 
@@ -90,7 +87,6 @@ def _config(words: list[str]) -> Config:
     return config.model_copy(update={"data": data})
 
 
-Token = tuple[int, str, int, bool]
 Place = tuple[str, Config, int, int]
 """A row of a dataset: its name, the settings, the row's number, the index of its part."""
 
@@ -108,66 +104,6 @@ def _side(row: RowPreview, pieces: list[dict[str, Any]], name: Phrase) -> dict[s
 
 def _tokens(row: RowPreview) -> list[Token]:
     return list(zip(row.input_ids, row.tokens, row.loss_mask, row.special, strict=True))
-
-
-def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
-    """Join tokens that spell one character together.
-
-    Args:
-        tokens: Id, text (pieces of a character as ``<0xE4>``), trained, special.
-        start: Position of the first one in its row.
-
-    Returns:
-        ``{"text", "ids", "position", "trained", "special"}`` each; every token is in exactly one.
-    """
-    groups: list[list[Token]] = []
-    for token in tokens:
-        last = groups[-1] if groups else None
-        if last is not None and _continues(last, token):
-            last.append(token)
-        else:
-            groups.append([token])
-    found: list[dict[str, Any]] = []
-    position = start
-    for group in groups:
-        text = "".join(token[1] for token in group)
-        found.append(
-            {
-                "text": text if group[0][3] else _letters(text),
-                "ids": [token[0] for token in group],
-                "position": position,
-                "trained": bool(group[0][2]),
-                "special": group[0][3],
-            }
-        )
-        position += len(group)
-    return found
-
-
-def _continues(group: list[Token], token: Token) -> bool:
-    """Whether the group ends inside a character that the token goes on with."""
-    _, _, trained, special = group[0]
-    if special or token[3] or bool(token[2]) != bool(trained):
-        return False
-    text = "".join(each[1] for each in group)
-    return bool(BROKEN_AT_END.search(text)) and not _is_whole(text) and bool(BYTES.match(token[1]))
-
-
-def _is_whole(text: str) -> bool:
-    """Whether the bytes at the end of a text are whole characters."""
-    tail = re.search(r"(?:<0x[0-9A-F]{2}>)+$", text)
-    try:
-        bytes.fromhex("".join(BYTES.findall(tail.group() if tail else ""))).decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.reason != "unexpected end of data"
-    return True
-
-
-def _letters(text: str) -> str:
-    def decode(run: re.Match[str]) -> str:
-        return bytes.fromhex("".join(BYTES.findall(run.group()))).decode("utf-8", "replace")
-
-    return BYTES_ONLY.sub(decode, text)
 
 
 def _whole(name: str, config: Config, row: int, at: int) -> list[Token]:

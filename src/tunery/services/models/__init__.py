@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         downloads,
         start_download,
     )
+    from tunery.services.models._folders import forget_folder, keep_folder, known
     from tunery.services.models._listing import Suggestion, memory_bytes, overview, suggestions
     from tunery.services.models._local import (
         CodeToAllow,
@@ -32,7 +33,8 @@ else:
 
 __all__ = [
     "CodeToAllow", "HubSource", "Suggestion", "allow_code", "browse", "cancel_download",
-    "code_to_allow", "describe", "download_job", "downloads", "listing", "look_up", "memory_bytes",
+    "code_to_allow", "describe", "download_job", "downloads",
+    "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes",
     "overview", "pull", "remove", "revoke_code", "save_token", "sources", "start_download",
     "suggestions", "to_remove",
 ]  # fmt: skip

@@ -132,7 +132,8 @@ class _Teller:
                 retry_at = round(time.time() + event.seconds, 1)
                 self._tell(replace(self._last, file=event.file), "waiting", retry_at=retry_at)
             case "convert":
-                self._tell(event, "converting")
+                self._samples.clear()  # no bytes arrive any more
+                self._tell(event, "converting", seconds=round(event.seconds))
             case "note":
                 self._handle.say(event.text)
             case "done":

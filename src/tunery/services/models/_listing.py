@@ -15,7 +15,7 @@ from tunery.models.memory import estimate
 from tunery.models.resolve import resolve
 from tunery.runs.folder import RunFolder, names
 from tunery.services import machine
-from tunery.services.models import _local
+from tunery.services.models import _folders
 from tunery.shape import ModelShape
 
 FIT_TOKENS = 1024
@@ -63,7 +63,7 @@ def overview() -> list[dict[str, Any]]:
             "runs": sorted({*by_model.get(entry["name"], ()), *by_model.get(entry["path"], ())}),
             "fetch_bytes": demo.WHEEL_BYTES if entry["kind"] == "demo" else 0,
         }
-        for entry in _local.listing()
+        for entry in _folders.known()
     ]
 
 

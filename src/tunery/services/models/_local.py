@@ -68,17 +68,17 @@ class CodeToAllow:
 
 def listing() -> list[dict[str, Any]]:
     """Every model that has a name on this machine, and what is wrong with the broken ones."""
-    found = [_entry(demo.NAME, "demo", demo.demo_folder())]
+    found = [entry(demo.NAME, "demo", demo.demo_folder())]
     for folder in sorted(env.models_dir().glob("[!.]*")):
         record = importing.read_record(folder)
         if record is None or folder.name == demo.NAME:
             continue
         if record["source"]["kind"] == "modelscope":
-            found.append(_entry(str(record["source"]["repo"]), "modelscope", folder))
+            found.append(entry(str(record["source"]["repo"]), "modelscope", folder))
         else:
-            found.append(_entry(folder.name, "gguf", folder))
+            found.append(entry(folder.name, "gguf", folder))
     for folder in hubcache.cached_repos():
-        found.append(_entry(hubcache.repo_of(folder), "hub", folder))
+        found.append(entry(hubcache.repo_of(folder), "hub", folder))
     return found
 
 
@@ -223,8 +223,9 @@ def revoke_code(name: str) -> int:
     return consent.revoke(folder)
 
 
-def _entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {
+def entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
+    """One model as the lists have it, with what is wrong with it."""
+    found: dict[str, Any] = {
         "name": name,
         "kind": kind,
         "path": str(folder),
@@ -238,12 +239,11 @@ def _entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
         "revision": None,
     }
     try:
-        found = resolve(name)
+        described = resolve(name).as_dict()
     except ModelError as error:
-        return {**entry, "problem": error.message}
+        return {**found, "problem": error.message}
     kept = ("architecture", "num_parameters", "context_length", "revision", "path")
-    described = found.as_dict()
-    return {**entry, "ok": True, **{key: described[key] for key in kept}}
+    return {**found, "ok": True, **{key: described[key] for key in kept}}
 
 
 def _template_preview(folder: Path) -> str | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tunery.services.runs._log import event_lines, log_lines
     from tunery.services.runs._marks import change_marks
     from tunery.services.runs._metrics import MAX_POINTS, events_from, metrics, run_log
-    from tunery.services.runs._planning import Plan, plan
+    from tunery.services.runs._planning import Plan, Trial, plan
     from tunery.services.runs._preparing import Listener, prepare, quiet
     from tunery.services.runs._record import Made, failure_report, first_batch, made
     from tunery.services.runs._starting import start_once
@@ -39,7 +39,8 @@ else:
 
 __all__ = [
     "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
-    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "ask_to_stop", "change_marks",
+    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "Trial", "ask_to_stop",
+    "change_marks",
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
     "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",

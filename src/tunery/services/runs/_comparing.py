@@ -194,8 +194,7 @@ def _values(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
     with told.lock:
         curves = told.curves
         for name in (measure.name for measure in told.declared.measures):
-            last = [v for v in curves.values[name][-10:] if math.isfinite(v)]
-            values[name] = sum(last) / len(last) if last else None
+            values[name] = row.state.at_step(name)  # that of the run's page and its report
             held_out = [v for e in evals if (v := measured(e, name)) is not None]
             values[f"val_{name}"] = held_out[-1] if held_out else None
         values[f"best_{told.declared.best.name}"] = row.facts.best_value
@@ -208,7 +207,7 @@ def _values(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
         "forgetting": forgetting[-1] if forgetting else None,
         "steps": row.state.step or None,
         "tokens": tokens,
-        "seconds": seconds,
+        "seconds": row.state.duration_seconds,
         "speed": tokens / seconds if tokens and seconds else None,
         "memory": max(memory) if memory else None,
     }

@@ -9,6 +9,7 @@ from typing import Any
 from tunery.config import settings
 from tunery.config.config import Config
 from tunery.config.load import dump, read_frozen, read_frozen_meta
+from tunery.data.letters import grouped
 from tunery.redaction import redact
 from tunery.runs.folder import open_run
 from tunery.services.runs._log import log_lines
@@ -83,10 +84,18 @@ def made(name: str) -> Made:
 def first_batch(name: str) -> dict[str, Any]:
     """One row of the first batch as it was trained; empty where the run has not come so far.
 
+    ``pieces`` has its tokens with whole characters, as ``data.letters.grouped`` gives them.
+
     Raises:
         RunError: There is no such run.
     """
-    return read_json(open_run(name).first_batch_file)
+    found = read_json(open_run(name).first_batch_file)
+    ids: list[int] = found.get("input_ids") or []
+    mask: list[int] = found.get("loss_mask") or []
+    texts: list[str] = found.get("tokens") or [str(token) for token in ids]
+    special: list[bool] = found.get("special") or [False] * len(ids)
+    tokens = list(zip(ids, texts, mask, special, strict=False))
+    return {**found, "pieces": grouped(tokens, start=0)} if found else {}
 
 
 def failure_report(name: str) -> str:

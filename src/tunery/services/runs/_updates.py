@@ -8,11 +8,12 @@ client fell behind.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from tunery.errors import TuneryError
 from tunery.runs.folder import open_run
-from tunery.runs.status import derive
+from tunery.runs.status import RunStatus, derive
 from tunery.services import door
 from tunery.services.runs import _metrics
 from tunery.workers.log import Event, plain
@@ -30,7 +31,7 @@ class RunTopic:
     """
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give the messages after a cursor ``SEQ:INODE:STATUS`` and the next one."""
+        """Give the messages after a cursor ``SEQ:INODE:STATE`` and the next one."""
         topic = f"run:{argument}"
         try:
             folder = open_run(door.run(argument))
@@ -47,14 +48,19 @@ class RunTopic:
             end = _tell_events(told, seq, messages)
             now = f"{end}:{told.identity[1]}"
         state = derive(folder)
-        if messages or state.status != status:
+        if messages or told_of(state) != status:
             messages.append({"kind": "state", "run": state.as_dict()})
-        return [{"topic": topic, **message} for message in messages], f"{now}:{state.status}"
+        return [{"topic": topic, **message} for message in messages], f"{now}:{told_of(state)}"
 
 
-def cursor_of(told: _metrics.RunLog, seq: int, status: str = "") -> str:
-    """The cursor of somebody who has seen everything up to an event."""
-    return f"{seq}:{told.identity[1]}:{status}"
+def cursor_of(told: _metrics.RunLog, seq: int, state: RunStatus | None = None) -> str:
+    """The cursor of somebody who has seen all up to an event, and the state if one is given."""
+    return f"{seq}:{told.identity[1]}:{told_of(state) if state else ''}"
+
+
+def told_of(state: RunStatus) -> str:
+    """The status and its reason, short: a reason may come after the status, as that of a death."""
+    return f"{state.status}-{zlib.crc32(f'{state.reason}|{state.fix}'.encode()):08x}"
 
 
 def _tell_events(told: _metrics.RunLog, seq: int, messages: list[dict[str, Any]]) -> int:

@@ -25,6 +25,7 @@ from tunery.services.runs._lifecycle import failure
 from tunery.services.runs._list import RunRow, roll, rows_of
 from tunery.services.runs._log import log_lines
 from tunery.services.runs._tracking import Tracked, tracked
+from tunery.services.runs._updates import cursor_of
 from tunery.workers.log import Event, number
 
 DIAGNOSED = 4000
@@ -223,7 +224,7 @@ def view(name: str) -> RunView:
         rows=_fields(told.last("rows")),
         result=_fields(told.last("result")) if state.status == "finished" else {},
         has_weights=folder.adapter_dir.is_dir() or folder.model_dir.is_dir(),
-        cursor=f"{told.seq}:{told.identity[1]}:{state.status}",
+        cursor=cursor_of(told, told.seq, state),
         trackers=tracked(folder),
         worst=_worst(told),
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from tunery.services.settings._filled import fields_of_values, fill_form
     from tunery.services.settings._forms import Field, Form, Option, form, label_of
+    from tunery.services.settings._measuring import measure_job, start_measuring
+    from tunery.services.settings._recipes import has_recipe, preset_of
     from tunery.services.settings._remedies import with_remedies
     from tunery.services.settings._showing import diff, flat, listed, presets, rows, written
     from tunery.services.settings._wording import for_the_page, named
@@ -34,7 +36,7 @@ else:
 __all__ = [
     "CheckedDraft", "Draft", "Field", "Form", "Option", "check_draft", "checked_draft_name",
     "delete_draft", "diff", "fields_of_values", "fill_form", "flat", "for_the_page", "form",
-    "get_draft", "label_of", "last_draft", "list_drafts", "listed", "make_draft", "named",
-    "no_such_draft", "plan_draft", "presets", "put_draft", "put_draft_yaml", "rename_draft", "rows",
-    "with_remedies", "written",
+    "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed", "make_draft",
+    "measure_job", "named", "no_such_draft", "plan_draft", "preset_of", "presets", "put_draft",
+    "put_draft_yaml", "rename_draft", "rows", "start_measuring", "with_remedies", "written",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import contextlib
 from typing import Any
 
 from tunery.data.collate import Batch
+from tunery.data.letters import token_texts
 from tunery.data.rows import Rows
 from tunery.runs.folder import RunFolder
 from tunery.train.feed.feed import StepBatches
@@ -24,7 +25,7 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
         folder: The run.
         rows: Training rows.
         batches: The first step.
-        tokenizer: Gives the text of each token; None leaves it out.
+        tokenizer: Gives the text of each token, parts of a character as bytes; None leaves it out.
     """
     if folder.first_batch_file.exists():
         return
@@ -32,6 +33,7 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
     group = rows.group(number)
     row = group.rows[0]
     ids = [int(token) for token in row.input_ids]
+    special = set() if tokenizer is None else set(tokenizer.all_special_ids)
     facts = {
         "step": 1,
         "row": number,
@@ -43,7 +45,8 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
         "input_ids": ids,
         "loss_mask": [bool(flag) for flag in row.loss_mask],
         "trained_ids": _trained(batches.batches[part], place),
-        "tokens": None if tokenizer is None else [tokenizer.decode([token]) for token in ids],
+        "tokens": None if tokenizer is None else token_texts(tokenizer, ids),
+        "special": None if tokenizer is None else [token in special for token in ids],
     }
     # A full disk pauses a run at its first save; this file is not worth more than that.
     with contextlib.suppress(OSError):

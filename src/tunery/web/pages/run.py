@@ -37,13 +37,6 @@ class PageView:
     told: dict[str, str]
     countdown: notify.Countdown | None
 
-    @property
-    def token_rows(self) -> list[tuple[str, int, bool]]:
-        """Text, id and whether it is trained, of each token of the first batch's row."""
-        ids, mask = self.first.get("input_ids") or [], self.first.get("loss_mask") or []
-        texts = self.first.get("tokens") or [str(token) for token in ids]
-        return list(zip(texts, ids, mask, strict=False))
-
 
 @router.get("/runs/{name}")
 def run(request: Request, name: RunName, tab: str = "charts") -> HTMLResponse:

@@ -102,12 +102,17 @@ class TrainView:
 
 @router.get("/train")
 def train(
-    request: Request, draft: str = "", model: ModelName = "", dataset: DatasetName = ""
+    request: Request,
+    draft: str = "",
+    model: ModelName = "",
+    dataset: DatasetName = "",
+    preset: str = "",
 ) -> Response:
     """Draw the page; ``?from=RUN`` makes a draft of a run's settings first.
 
     ``model`` and ``dataset`` are chosen in the draft that was changed last, with a method that can
-    learn from the dataset's rows.
+    learn from the dataset's rows. A draft without settings of its own gets the preset for that
+    method; ``preset`` names another.
     """
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
@@ -121,11 +126,16 @@ def train(
     )
     found = found or settings.last_draft()
     chosen: dict[str, Any] = {"model.name": model} if model else {}
+    if preset in settings.presets() and not settings.has_recipe(found.fields):
+        found = settings.Draft(found.name, preset, found.fields)
     if dataset:
         chosen["data.train"] = [dataset]
         method = datasets.method_for(dataset, str(found.fields.get("method.type") or ""))
-        chosen |= {"method.type": method} if method else {}
-    if chosen:
+        if found.preset is None and not settings.has_recipe(found.fields):
+            found = settings.Draft(found.name, settings.preset_of(method), found.fields)
+        else:
+            chosen |= {"method.type": method} if method else {}
+    if chosen or preset:
         found = settings.put_draft(
             settings.Draft(found.name, found.preset, {**found.fields, **chosen})
         )
@@ -150,7 +160,7 @@ def page(request: Request, draft: settings.Draft) -> HTMLResponse:
 
 def _sources() -> dict[str, list[Option]]:
     return {
-        "models": [Option(each["name"], each["name"]) for each in models.listing() if each["ok"]],
+        "models": [Option(each["name"], each["name"]) for each in models.known() if each["ok"]],
         "datasets": [Option(each["name"], each["name"]) for each in datasets.listing()],
         "templates": [Option(name, name) for name in builtin.names()],
         "formats": [Option(name, name) for name in FORMATS],

@@ -80,8 +80,8 @@ export function icon(name) {
   return svg;
 }
 
-/** @param {string} status @param {string} text */
-export const badge = (status, text) => el("span", { class: `badge ${status}` }, text);
+/** @param {string} status @param {string} text @param {string} [title] */
+export const badge = (status, text, title) => el("span", { class: `badge ${status}`, title: title || null }, text);
 
 /** @param {number | null} value null: under way, how far is not known @param {number} total @param {string} label */
 export const bar = (value, total, label) =>

@@ -2,10 +2,12 @@
 /**
  * A job of the server drawn where it was asked for.
  *
- *   followJob(place, id, title, (result) => …)    draws a bar; calls back when it is done
+ *   followJob(place, id, title, (result) => …)    draws a bar and Cancel; calls back when it is done
  */
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { bar, el } from "./dom.js";
+import { busy, showProblem } from "./shell.js";
+import { t } from "./words.js";
 
 const LOOK_MS = 700;
 
@@ -14,7 +16,8 @@ export async function followJob(place, id, title, done) {
   const progress = bar(null, 1, title);
   progress.removeAttribute("value");
   const said = el("span", { class: "small muted" });
-  place.replaceChildren(el("div", { class: "row" }, el("span", { class: "wrap" }, title), said), progress);
+  const cancel = el("button", { type: "button", class: "btn sm", "aria-label": `${t("Cancel")}: ${title}`, onclick: () => busy(cancel, post(`/api/v1/jobs/${id}/stop`)).catch(showProblem) }, t("Cancel"));
+  place.replaceChildren(el("div", { class: "row" }, el("span", { class: "wrap" }, title), said, el("span", { class: "push" }, cancel)), progress);
   for (;;) {
     await new Promise((next) => setTimeout(next, LOOK_MS));
     const job = await get(`/api/v1/jobs/${id}`).catch((problem) => {
@@ -26,9 +29,10 @@ export async function followJob(place, id, title, done) {
       progress.max = told.total;
       progress.value = told.done;
     }
-    said.textContent = told.text ?? "";
+    said.textContent = told.text || job.said || "";
     if (job.status === "done") return done(job.result ?? {});
-    if (["failed", "stopped", "interrupted"].includes(job.status)) {
+    if (job.status === "stopped") return place.replaceChildren();
+    if (["failed", "interrupted"].includes(job.status)) {
       place.replaceChildren(el("div", { class: "note bad", role: "alert" }, [title, job.reason, job.fix].filter(Boolean).join(" ")));
       return;
     }

@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Pieces of a page that the server draws anew: elements with data-part and an id. Those that differ
- * take the place of the old ones, unless somebody is at work in one (focus, an open menu).
+ * take the place of the old ones. One in which somebody is at work (focus, an open menu) waits for its
+ * end, unless its data-status changed: a menu of a run that has ended offers what cannot be done.
  *
  *   moveParts()                       at the start: from #parts to their places
  *   const refresh = partsOf(path)     fetches and swaps, at most once a second, only while visible
@@ -14,14 +15,19 @@ import { t } from "./words.js";
 
 const EVERY_MS = 1000;
 
-/** @param {ParentNode} from @returns {boolean} whether anything changed */
+/** @param {ParentNode} from @returns {{changed: boolean, waits: boolean}} whether anything changed, and whether a part must wait */
 function swap(from) {
   let changed = false;
+  let waits = false;
   for (const part of $$("[data-part]", from)) {
     const old = /** @type {HTMLElement | null} */ (document.querySelector(`[data-part]#${part.id}`));
     if (!old || old === part) continue;
     const busy = old.querySelector("details[open], .ask") || (old.contains(document.activeElement) && old.querySelector("input, [data-busy]"));
-    if (busy || old.innerHTML === part.innerHTML) continue;
+    if (old.innerHTML === part.innerHTML) continue;
+    if (busy && old.dataset.status === part.dataset.status) {
+      waits = true;
+      continue;
+    }
     const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button")].indexOf(/** @type {any} */ (document.activeElement)) : -1;
     // The element stays: others hold on to it (a list to its table's body).
     old.hidden = !part.firstElementChild;
@@ -30,7 +36,7 @@ function swap(from) {
     if (focused >= 0) $$("a, button", old)[focused]?.focus();
     changed = true;
   }
-  return changed;
+  return { changed, waits };
 }
 
 export function moveParts() {
@@ -51,9 +57,11 @@ export function partsOf(path, after = () => {}) {
     wanted = false;
     last = Date.now();
     const answer = await fetch(url(path), { credentials: "same-origin" }).catch(() => null);
-    if (!answer?.ok) return;
-    const made = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (swap(made)) after();
+    // A deleted run has nothing to draw; a server that is away or busy is asked again.
+    if (!answer?.ok) return answer && answer.status < 500 ? undefined : refresh();
+    const { changed, waits } = swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    if (changed) after();
+    if (waits) refresh();
   }
   document.addEventListener("visibilitychange", () => wanted && refresh());
   function refresh() {

@@ -21,8 +21,27 @@ for (const block of document.querySelectorAll("script[data-words]")) {
  * @param {Record<string, unknown>} [values]
  */
 export function t(sentence, values = {}) {
-  return (table[sentence] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) =>
+  const known = table[sentence] ?? sentence;
+  return (known === sentence ? agreed(sentence, values) : known).replace(/\{(\w+)\}/g, (whole, name) =>
     name in values ? String(values[name]) : whole);
+}
+
+const COUNTED = ["answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "dimensions", "duplicates", "fields", "files",
+  "groups", "items", "keys", "letters", "levels", "lines", "members", "messages", "minutes", "models", "ones", "parameters", "places",
+  "problems", "prompts", "questions", "records", "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags",
+  "tensors", "times", "tokens", "topics", "updates", "values", "weights"];
+const COUNT = new RegExp(String.raw`\{(\w+)\} (?:(?!of |in |and |to |or |at |for |the )[a-z]+ )?(?:${COUNTED.join("|")})\b(?: (?:are|were|have|wait)\b)?`, "g");
+/** @type {Record<string, string>} */
+const ONE = { are: "is", were: "was", have: "has", wait: "waits" };
+
+/** What is counted is in the singular where it is one, as in tunery.i18n. @param {string} english @param {Record<string, unknown>} values */
+function agreed(english, values) {
+  return english.replace(COUNT, (found, name) => {
+    if (String(values[name]) !== "1") return found;
+    const [last, ...before] = found.split(" ").reverse();
+    if (ONE[last]) before[0] = before[0].replace(/s$/, "");
+    return [ONE[last] ?? last.replace(/s$/, ""), ...before].reverse().join(" ");
+  });
 }
 
 /** @param {number | null | undefined} value @param {number} [digits] */

@@ -2,9 +2,9 @@
 /** Runs beside each other: one chart of all, across an axis on which they can be compared. */
 import { makeChart, smooth } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
-import { $, data, recall, remember } from "../dom.js";
+import { $, badge, data, recall, remember } from "../dom.js";
 import { subscribe } from "../live.js";
-import { copy, showProblem } from "../shell.js";
+import { copy, showProblem, statusWord } from "../shell.js";
 import { t } from "../words.js";
 
 /** @type {{name: string, title: string, baseline: boolean}[]} */
@@ -50,6 +50,10 @@ Promise.all(all.map((curves) => curves.load(1000))).then(() => {
   all.forEach((curves, i) => {
     let queue = Promise.resolve();
     subscribe(`run:${runs[i].name}`, curves.cursor, (message) => {
+      if (message.kind === "state") {
+        const { status, reason } = message.run;
+        $(`[data-status="${CSS.escape(runs[i].name)}"]`).replaceChildren(...(status === "finished" ? [] : [badge(status, statusWord(status), reason)]));
+      }
       queue = queue.then(async () => { if (await curves.take(message)) draw(); }).catch(showProblem);
     });
   });

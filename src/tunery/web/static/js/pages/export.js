@@ -25,10 +25,12 @@ function card(job) {
 function result(job, report) {
   const { parity } = report;
   const folder = job.result.folder;
-  const facts = [t("{n} of {total} greedy answers agree", { n: parity.num_prompts - parity.other_answers, total: parity.num_prompts }),
-    t("largest difference of a logit {x}", { x: Number(parity.max_logit_difference).toPrecision(2) }), t("divergence {x} nats", { x: Number(parity.mean_kl).toPrecision(2) })];
+  const facts = [t("Opened again by plain transformers: {same} of {total} greedy answers are the same, token for token.", { same: parity.same_answers, total: parity.num_prompts })];
+  if (parity.near_ties) facts.push(t("{n} more part where two tokens are equally likely.", { n: parity.near_ties }));
+  facts.push(t("In {dtype} a logit differs by at most {x}, the distribution of the next token by {kl} nats on average.",
+    { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) }));
   return [
-    el("div", { class: "note ok" }, `✓ ${t("Checked: equal to what was trained")} · ${facts.join(" · ")}`),
+    el("div", { class: "note ok" }, `✓ ${facts.join(" ")}`),
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
     copybox(job.code, t("Use it")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),

@@ -51,11 +51,16 @@ function actionButton({ action, target }) {
   }
 }
 
+const FETCHES = ["download", "import", "resume"];
+/** What Add would fetch. */
+const wanted = () => found?.actions.find((/** @type {any} */ a) => FETCHES.includes(a.action));
+/** Whether the text is the path of a whole model here, which Add keeps in the list. */
+const isFolder = () => Boolean(found?.ok && found.path && /^[/~]/.test(box.value.trim()));
+
 /** @param {any} answer */
 function show(answer) {
   found = answer;
-  const fetches = answer.actions.some((/** @type {any} */ a) => ["download", "import", "resume"].includes(a.action));
-  button.disabled = !fetches;
+  button.disabled = !wanted() && !isFolder();
   $("#token-form").hidden = true;
   if (answer.kind === "empty") return place.replaceChildren();
   const parts = [];
@@ -116,8 +121,9 @@ async function fetchModel(name) {
 
 $("#add-form").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
-  const wanted = found?.actions.find((/** @type {any} */ a) => ["download", "import", "resume"].includes(a.action));
-  if (wanted) busy(button, fetchModel(wanted.target)).then(() => (button.disabled = true)).catch(showProblem);
+  const fetched = wanted();
+  if (fetched) busy(button, fetchModel(fetched.target)).then(() => (button.disabled = true)).catch(showProblem);
+  else if (isFolder()) busy(button, post("/api/v1/models/folders", { name: box.value.trim() })).then(() => location.assign(url("/models")), showProblem);
 });
 for (const each of $$("[data-get]")) each.addEventListener("click", () => busy(each, fetchModel(each.dataset.get)).catch(showProblem));
 
@@ -162,7 +168,7 @@ function said(job) {
   switch (p.phase) {
     case "waiting": return t("waiting for the network; next try in {n} s", { n: Math.max(0, Math.round(p.retry_at - Date.now() / 1000)) });
     case "verifying": return `${t("checking")} ${p.text}`;
-    case "converting": return t("converting, about half a minute");
+    case "converting": return t("converting for {time}, about half a minute in all", { time: duration(p.seconds ?? 0) });
     case "fetching": return t("{file} · {done} of {n} files", { file: p.text, done: p.files_done ?? 0, n: p.num_files ?? 0 });
     default: return t("starting…");
   }
@@ -171,7 +177,7 @@ function said(job) {
 /** @param {any} job */
 function figures(job) {
   const p = job.progress;
-  if (!p.total) return "";
+  if (!p.total || (p.phase === "converting" && !p.done)) return "";
   const parts = [t("{done} of {total}", { done: bytes(p.done), total: bytes(p.total) })];
   if (job.status === "running" && p.rate) parts.push(t("{rate}/s", { rate: bytes(p.rate) }));
   if (job.status === "running" && p.eta_seconds) parts.push(t("{time} left", { time: duration(p.eta_seconds) }));
@@ -214,7 +220,7 @@ function draw(job) {
     el("button", { type: "button", class: "btn sm", "aria-label": `${t("Cancel")}: ${job.title}`, onclick: (/** @type {any} */ e) => giveUp(job, e.currentTarget).catch(showProblem) }, t("Cancel")),
   ].filter(Boolean);
   const progress = bar(job.progress.done ?? null, job.progress.total ?? 1, t("Progress of {name}", { name: job.title }));
-  if (live && !job.progress.total) progress.removeAttribute("value");
+  if (live && (!job.progress.total || (job.progress.phase === "converting" && !job.progress.done))) progress.removeAttribute("value");
   const page = /^https?:\/\//.test(job.error?.page ?? "") ? el("a", { href: job.error.page, target: "_blank", rel: "noreferrer" }, t("Accept the licence")) : null;
   const gated = job.error?.code === "gated" ? el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Give a token")) : null;
   const card = el("section", { class: "card", id, "aria-label": job.title },
@@ -239,6 +245,10 @@ subscribe("jobs", "", (message) => {
   for (const job of message.items ?? []) if (message.kind === "changed" || job.status !== "done") draw(job);
   for (const id of message.removed ?? []) document.getElementById(`job-${id}`)?.remove();
 });
+
+for (const each of $$("[data-forget]")) {
+  each.addEventListener("click", () => busy(each, post("/api/v1/models/folders/forget", { name: each.dataset.forget })).then(() => each.closest("tr").remove(), showProblem));
+}
 
 // --- removal ------------------------------------------------------------------------------
 

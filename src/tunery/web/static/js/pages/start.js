@@ -47,7 +47,7 @@ subscribe("runs", "", (message) => {
   for (const run of message.items ?? []) {
     const row = document.querySelector(`tr[data-run="${CSS.escape(run.name)}"]`);
     if (!row) continue;
-    $("[data-status]", row).replaceChildren(badge(run.status, statusWord(run.status)));
+    $("[data-status]", row).replaceChildren(badge(run.status, statusWord(run.status), run.reason));
     $("[data-loss]", row).textContent = number(run.loss, 3);
     $("[data-time]", row).textContent = duration(run.duration_seconds);
   }

@@ -8,6 +8,7 @@ import { del, post, problemOf, put } from "../api.js";
 import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
+import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the last answer of the server */
@@ -19,6 +20,8 @@ const memory = `draft:${name}`;
 let draft = { preset: state.draft.preset, fields: { ...state.draft.fields } };
 /** @type {any} */
 let planned = null;
+/** Whether a newer plan is under way: the figures stay, in grey. */
+let stale = false;
 /** @type {any} */
 let planError = null;
 let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
@@ -52,7 +55,7 @@ async function save(yaml) {
   saving = true;
   const mine = version;
   try {
-    const answer = await put(`/api/v1/drafts/${encodeURIComponent(name)}`, yaml === undefined ? draft : { yaml });
+    const answer = await put(`/api/v1/drafts/${encodeURIComponent(name)}`, { ...(yaml === undefined ? draft : { yaml }), plan: false });
     saving = false;
     if (mine !== version) return save();
     dirty = false;
@@ -60,7 +63,7 @@ async function save(yaml) {
     if (yaml !== undefined && !answer.yaml_error) draft = { preset: answer.draft.preset, fields: { ...answer.draft.fields } };
     $("#yaml-error").textContent = answer.yaml_error ? answer.yaml_error.message : "";
     apply(answer, yaml !== undefined);
-    if (answer.planning) plan(false);
+    if (answer.planning) plan();
   } catch (error) {
     const problem = problemOf(error);
     saving = false;
@@ -70,28 +73,42 @@ async function save(yaml) {
   }
 }
 
-/** @param {boolean} measure */
-async function plan(measure) {
+async function plan() {
   const mine = version;
   planError = null;
-  if (!measure) planned = null;
+  stale = Boolean(planned);
   draw();
   try {
-    const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, { measure });
+    const answer = await post(`/api/v1/drafts/${encodeURIComponent(name)}/plan`, {});
     if (mine !== version || answer.superseded) return;
-    if (answer.plan) planned = answer;
+    planned = answer.plan ? answer : null;
   } catch (error) {
     const problem = problemOf(error);
     if (mine !== version) return;
-    if (measure) return showProblem(problem);
     if (problem.code === "offline") {
-      setTimeout(() => plan(false), 2000);
+      setTimeout(plan, 2000);
       return;
     }
     planError = problem;
+    planned = null;
   }
+  stale = false;
   state.planning = false;
   draw();
+}
+
+/** Takes a few real steps, in a job of its own: as long as they need, and to be cancelled. */
+async function measure() {
+  if (dirty) await save();
+  const mine = version;
+  const place = $("#measuring");
+  const job = await post(`/api/v1/drafts/${encodeURIComponent(name)}/measure`);
+  await followJob(place, job.id, t("Measuring"), (result) => {
+    place.replaceChildren();
+    if (mine !== version) return;
+    planned = result;
+    draw();
+  });
 }
 
 // --- drawing ------------------------------------------------------------------------------
@@ -99,7 +116,8 @@ async function plan(measure) {
 /** @param {any} answer @param {boolean} [typing] in the YAML editor, which is left alone */
 function apply(answer, typing = false) {
   state = answer;
-  planned = answer.plan ? answer : null;
+  if (answer.plan || !answer.can_plan) planned = answer.plan ? answer : null;
+  stale = Boolean(planned) && !answer.plan;
   planError = answer.plan_error ? { detail: answer.plan_error.message, fix: answer.plan_error.fix, remedies: answer.plan_error.remedies ?? [] } : null;
   showVariants(state.values);
   for (const [path, shown] of Object.entries(state.values)) fillControl(path, shown, reset, t("Set by the preset."));
@@ -108,7 +126,7 @@ function apply(answer, typing = false) {
   $("#preset-about").textContent = presets[draft.preset ?? ""] ?? "";
   drawBlanks();
   if (!typing) $("#yaml").value = state.yaml;
-  drawDiff();
+  drawDiff(state.diff);
   drawCommand();
   draw();
 }
@@ -128,7 +146,7 @@ function draw() {
   const plan = planned?.plan;
   const waits = state.planning && !plan && !planError;
   const blank = waits ? "…" : "–";
-  for (const list of $$(".stick dl.kv")) list.classList.toggle("waiting", !plan);
+  for (const list of $$(".stick dl.kv")) list.classList.toggle("waiting", !plan || stale);
   /** @param {string} id @param {string} text */
   const put = (id, text) => ($(`#p-${id}`).textContent = plan ? text : blank);
   const rows = plan?.rows ?? {};
@@ -145,7 +163,7 @@ function draw() {
   meter.classList.toggle("warn", Boolean(plan) && !plan.fits);
   put("time", plan && (plan.seconds === null ? t("unknown") : t("≈ {time}", { time: duration(plan.seconds) })));
   $("#measured").textContent = !plan ? "" : plan.memory.measured ? t("Measured.") : plan.speed.from ? t("as in run {run}", { run: plan.speed.from }) : "";
-  $("#measure").disabled = !plan;
+  $("#measure").disabled = !plan || stale || $("#measure").hasAttribute("aria-busy");
   for (const setting of $$(".setting")) {
     const help = $(".help", setting);
     help.dataset.text ??= help.textContent;
@@ -156,24 +174,21 @@ function draw() {
   drawStart();
 }
 
+/** @param {string} kind @param {string} text @param {any[]} remedies */
+const noteOf = (kind, text, remedies) => note(kind, text, remedies, mend);
+
 function drawNotes() {
   const notes = [];
   const general = state.errors[""];
-  if (general) notes.push(note("bad", [general.message, general.fix].join(" "), []));
+  if (general) notes.push(noteOf("bad", [general.message, general.fix].join(" "), []));
   if (state.empty.length) {
     const dataset = state.blanks.find((/** @type {any} */ b) => !b.value)?.dataset ?? "";
-    notes.push(note("warn", t("The rows of {dataset} have blanks", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
+    notes.push(noteOf("warn", t("The rows of {dataset} have blanks", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
-  if (planError) notes.push(note("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
-  for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(note("bad", wrong.message, wrong.remedies));
-  for (const remark of planned?.remarks ?? []) notes.push(note(remark.kind, remark.text, remark.remedies));
+  if (planError) notes.push(noteOf("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
+  for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
+  for (const remark of (stale ? null : planned?.remarks) ?? []) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   $("#notes").replaceChildren(...notes);
-}
-
-/** @param {string} kind @param {string} text @param {any[]} remedies */
-function note(kind, text, remedies) {
-  const buttons = remedies.map((remedy) => el("button", { type: "button", class: "btn sm", onclick: () => mend(remedy) }, remedy.label));
-  return el("div", { class: `note ${kind}` }, text, buttons.length > 0 && el("div", { class: "actions" }, ...buttons));
 }
 
 /** @param {any} remedy */
@@ -209,6 +224,7 @@ function missing() {
   if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
   if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
   if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
+  if (!nameFits()) return [t("1 field to fix"), () => $("#f-run-name").focus()];
   if (fetching) return [t("Fetching {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
   if (state.fetch) return [t("Fetch {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
   if (planError) return [t("See the note above"), () => $("#notes").scrollIntoView({ block: "center" })];
@@ -259,17 +275,8 @@ function fillBlanks() {
   set("data.variables", filled.length ? Object.fromEntries(filled) : undefined);
 }
 
-function drawDiff() {
-  if (!state.diff.length) return $("#diff").replaceChildren(el("p", { class: "muted" }, t("No changes: all defaults.")));
-  const rows = state.diff.map((/** @type {any} */ row) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, row.path)), el("td", { class: "muted" }, row.left), el("td", {}, row.right)));
-  const head = el("tr", {}, ...["Setting", "Default", "Here"].map((text) => el("th", { scope: "col" }, t(text))));
-  $("#diff").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
-}
-
-const runName = () => $("#f-run-name").value.trim();
-
 function drawCommand() {
-  const called = /^[a-z0-9][a-z0-9._-]*$/.test(runName()) ? ` --name ${runName()}` : "";
+  const called = nameFits() && runName() ? ` --name ${runName()}` : "";
   $(".copybox pre").textContent = state.command + called;
 }
 
@@ -304,22 +311,6 @@ async function start() {
   }
 }
 
-const search = debounce(80, () => {
-  const words = $("#find").value.toLowerCase().split(/\s+/).filter(Boolean);
-  let any = false;
-  for (const part of $$(".part")) {
-    let here = false;
-    for (const setting of $$(".setting", part)) {
-      const found = words.every((/** @type {string} */ word) => setting.dataset.words.includes(word));
-      setting.classList.toggle("missed", !found);
-      here ||= found && !setting.hidden;
-    }
-    part.classList.toggle("missed", !here);
-    any ||= here && !part.hidden;
-  }
-  $("#none-found").hidden = any;
-});
-
 $("#settings").addEventListener("input", (/** @type {any} */ event) => {
   const target = event.target;
   if (target.dataset.path) set(target.dataset.path, read(target));
@@ -329,7 +320,7 @@ $("#settings").addEventListener("submit", (/** @type {Event} */ event) => event.
 $("#settings").addEventListener("click", (/** @type {any} */ event) => {
   const chip = event.target.closest("[data-preset]");
   if (chip) {
-    draft = { preset: chip.dataset.preset || null, fields: keptBy(chip.dataset.preset) };
+    draft = { preset: chip.dataset.preset || null, fields: keptBy() };
     changed();
   }
   const back = event.target.closest("[data-reset]");
@@ -337,10 +328,9 @@ $("#settings").addEventListener("click", (/** @type {any} */ event) => {
   if (path) reset(path);
 });
 
-/** What a new preset leaves as it is: the model, the datasets and the blanks. @param {string} preset */
-function keptBy(preset) {
-  const kept = preset === "identity" ? ["model.name", "data.variables"] : ["model.name", "data.train", "data.variables"];
-  return Object.fromEntries(Object.entries(draft.fields).filter(([path]) => kept.includes(path)));
+/** What a new preset leaves as it is: the model, the datasets and how they are read. */
+function keptBy() {
+  return Object.fromEntries(Object.entries(draft.fields).filter(([path]) => /^(model|data)\.(?!replay\.)/.test(path)));
 }
 
 $("#find").addEventListener("input", search);
@@ -348,11 +338,12 @@ $("#f-run-name").value ||= recall(`name:${name}`) ?? "";
 $("#f-run-name").addEventListener("input", () => {
   remember(`name:${name}`, $("#f-run-name").value);
   key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // another run, so another request
-  fieldError("run-name", "");
+  checkName();
   drawCommand();
+  drawStart();
 });
 $("#start").addEventListener("click", start);
-$("#measure").addEventListener("click", () => busy($("#measure"), plan(true)));
+$("#measure").addEventListener("click", () => busy($("#measure"), measure()).catch(showProblem));
 $("#yaml").addEventListener("input", debounce(600, () => {
   version += 1;
   dirty = true;
@@ -397,4 +388,4 @@ const unsent = recall(memory);
 if (unsent) draft = unsent;
 apply(state);
 if (unsent) changed();
-else if (state.can_plan) plan(false);
+else if (state.can_plan) plan();

@@ -1,0 +1,88 @@
+"""Measuring a draft's run as a job: real steps take as long as they take, and can be cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunery.config.load import from_tokens
+from tunery.i18n import t
+from tunery.jobs import start as jobs
+from tunery.jobs.folder import Job
+from tunery.jobs.process import Handle
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import RunFolder
+from tunery.services import questions
+from tunery.services.settings import _advice, _drafts
+from tunery.workers.log import Event
+
+KIND = "measure"
+
+
+def start_measuring(name: str) -> Job:
+    """Start measuring what the run of a draft needs.
+
+    Raises:
+        UnknownName: There is no such draft.
+        LaunchError: Its process could not be started.
+    """
+    found = _drafts.get_draft(name)
+    if found is None:
+        raise _drafts.no_such_draft(name)
+    words = _drafts.check_draft(found).filled.words
+    return jobs.start(KIND, {"words": words}, t("Measuring {name}", name=name))
+
+
+def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
+    """Do the work of the job.
+
+    Returns:
+        ``plan``, ``remarks`` and ``hints``, as ``plan_draft`` gives them.
+
+    Raises:
+        TuneryError: The settings, the rows or the model cannot be used, or the device is taken.
+    """
+    words: list[str] = list(arguments["words"])
+    handle.say(t("reading the rows"))
+
+    def trial(folder: RunFolder, measure: bool) -> dict[str, Any]:
+        from tunery.train import trial as trials
+
+        with _Telling(folder, handle, trials.LONG_STEPS + trials.USUAL_STEPS) as events:
+            return trials.try_out(folder, events, measure=measure)
+
+    with handle.interruptible():
+        made = questions.plan(words, measure=True, trial=trial)
+    config = from_tokens(words).config
+    return {
+        "plan": made,
+        "remarks": [remark.as_dict() for remark in _advice.remarks(config, made)],
+        "hints": _advice.hints(config, made),
+    }
+
+
+class _Telling(EventWriter):
+    """The log of the trial run, which tells the job's watchers how far it is."""
+
+    def __init__(self, folder: RunFolder, handle: Handle, steps: int) -> None:
+        super().__init__(folder.events_file)
+        self._handle, self._steps, self._done = handle, steps, 0
+
+    def write(self, type: str, /, **fields: Any) -> Event:
+        event = super().write(type, **fields)
+        if type == "phase" and fields.get("state") != "end" and not self._done:
+            self._handle.progress(0, self._steps, "steps", _phase(str(fields.get("phase"))))
+        elif type == "step":
+            self._done += 1
+            said = t("step {step} of {total}", step=self._done, total=self._steps)
+            self._handle.progress(self._done, self._steps, "steps", said)
+        return event
+
+
+def _phase(key: str) -> str:
+    match key:
+        case "model":
+            return t("loading the model")
+        case "data" | "tokenize":
+            return t("reading the rows")
+        case _:
+            return t("preparing")
