@@ -17,6 +17,7 @@ from tests.train.architectures import (
     relative_error,
     tiny,
 )
+from tests.train.miniatures import miniature
 from torch import nn
 
 from tunery.data.collate import collate
@@ -251,6 +252,47 @@ def test_a_trained_norm_keeps_autograds_backward():
     found = gradients(model)
     assert any("norm" in name for name in found)
     assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gemma4_text", "gemma3n_text", "gemma4_unified_text"])
+def test_norms_of_one_class_are_chosen_one_by_one(name):
+    model = miniature(name)
+    plain = sum(getattr(m, "weight", None) is None and _is_norm(m) for m in model.modules())
+    weighted = sum(getattr(m, "weight", None) is not None and _is_norm(m) for m in model.modules())
+    assert plain > 0
+    for param in model.parameters():
+        param.requires_grad_(False)
+    assert norm.install(model) == weighted
+    rows = random_rows()
+    model.get_input_embeddings().weight.requires_grad_(True)
+    loss, _ = losses(model, collate(of(rows)))
+    loss.backward()
+    found = gradients(model)
+    norm.uninstall(model)
+    expected = plain_loss(model, rows)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert relative_error(found, gradients(model)) <= 1e-4
+
+
+def _is_norm(module):
+    return type(module).__name__.endswith("RMSNorm")
+
+
+def test_a_model_may_change_the_output_of_our_functions_in_place():
+    torch.manual_seed(0)
+    x = torch.randn(3, 8, requires_grad=True)
+    weight, a, b = torch.randn(6, 8), torch.randn(2, 8, requires_grad=True), torch.randn(6, 2)
+    out = lora.lora_linear(x[None], weight, a, b, 0.5)
+    out += 1.0
+    out.sum().backward()
+    expected = (weight + 0.5 * b @ a).sum(0).detach()
+    torch.testing.assert_close(x.grad, expected.expand(3, 8))
+
+    inputs = attention_inputs(6)
+    segments = Segments((4, 2), (-1, -1), torch.device("cpu"))
+    attend(*inputs, segments, Score(0.5)).mul_(2.0).sum().backward()
+    assert all(tensor.grad is not None for tensor in inputs)
 
 
 @pytest.mark.gpu

@@ -2,7 +2,8 @@
 
 The forward pass is the model's own, to the bit. Autograd would go back through its casts and
 powers in ten passes over fp32 copies; here it is the closed form in three. ``install`` takes a
-norm's class only after the closed form agreed with autograd on made-up numbers.
+norm only after the closed form agreed with autograd on made-up numbers; norms of one class may
+differ (some of Gemma 4's have no weight), so each is asked with its own marks.
 
 With y = w * x / rms(x), rms(x)^2 = mean(x^2) + eps and h = w * dy:
 dx = (h - x * mean(h * x) / rms^2) / rms  (Zhang and Sennrich 2019).
@@ -23,10 +24,12 @@ def install(model: nn.Module) -> int:
         if isinstance(module, FastNorm):
             count += 1
             continue
-        kind = type(module)
-        if kind not in _fast:
-            _fast[kind] = _fast_class(module)
-        fast = _fast[kind]
+        if not _looks_fit(module):
+            continue
+        marks = _marks(module)
+        if marks not in _fast:
+            _fast[marks] = _fast_class(module)
+        fast = _fast[marks]
         if fast is not None:
             module.__class__ = fast
             count += 1
@@ -54,7 +57,8 @@ class FastNorm(nn.Module):
         return _Norm.apply(x, self)  # pyright: ignore[reportReturnType]
 
 
-_fast: dict[type[nn.Module], type[FastNorm] | None] = {}
+Marks = tuple[type[nn.Module], tuple[tuple[str, object], ...]]
+_fast: dict[Marks, type[FastNorm] | None] = {}
 
 
 class _Norm(torch.autograd.Function):
@@ -86,17 +90,26 @@ def _epsilon(module: nn.Module) -> float:
     return float(epsilon if epsilon is not None else getattr(module, "eps", 0.0))
 
 
-def _fast_class(module: nn.Module) -> type[FastNorm] | None:
-    """The fast class of a norm, or None if it is none or follows another formula."""
-    kind = type(module)
+def _looks_fit(module: nn.Module) -> bool:
+    """Whether this is an RMSNorm with one weight and nothing else."""
     weight = getattr(module, "weight", None)
-    if (
-        not kind.__name__.endswith("RMSNorm")
-        or not isinstance(weight, nn.Parameter)
-        or [name for name, _ in module.named_parameters()] != ["weight"]
-        or weight.dim() != 1
-    ):
-        return None
+    return (
+        type(module).__name__.endswith("RMSNorm")
+        and isinstance(weight, nn.Parameter)
+        and weight.dim() == 1
+        and [name for name, _ in module.named_parameters()] == ["weight"]
+    )
+
+
+def _marks(module: nn.Module) -> Marks:
+    """What the formula may depend on: the class, and the instance's switches."""
+    switches = ((k, v) for k, v in vars(module).items() if isinstance(v, bool | str | None))
+    return type(module), tuple(sorted((k, str(v)) for k, v in switches if k != "training"))
+
+
+def _fast_class(module: nn.Module) -> type[FastNorm] | None:
+    """The fast class of a norm, or None if it follows another formula."""
+    kind = type(module)
     for offset in (0.0, 1.0):  # Gemma stores the weight less one
         fast = type(kind.__name__, (FastNorm, kind), {"plain_class": kind, "weight_offset": offset})
         if _agrees(module, fast):

@@ -128,7 +128,8 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(*joined, *kept)
         ctx.segments, ctx.scale, ctx.window, ctx.heads = segments, scale, window, heads
         out = _join(outs).index_select(0, layout.query_back)
-        return out.view(len(query_NHD), heads[0], -1)
+        # Not a view, so that a model may change it in place.
+        return torch.ops.aten._unsafe_view(out, (len(query_NHD), heads[0], out.shape[-1]))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
