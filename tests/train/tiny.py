@@ -205,7 +205,7 @@ def chats(path: Path, count: int = 24) -> Path:
     return path
 
 
-def prepared(name: str, model: Path, data: Path, **sections: Any) -> RunFolder:
+def prepared(name: str, model: Path, data: Path, /, **sections: Any) -> RunFolder:
     """A run folder under TUNERY_HOME, ready for the worker."""
     from tunery.runs.folder import create
 

@@ -8,7 +8,7 @@ up, so a new architecture gets what holds for it and never a wrong number.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from tunery.data.collate import Batch, collate
 from tunery.data.groups import TokenRow
-from tunery.errors import EngineError
+from tunery.errors import ModelError
 from tunery.i18n import language, t
 from tunery.kernels import attention, lora, norm
 from tunery.kernels.attention import base_model
 from tunery.kernels.loss import Head
 from tunery.kernels.segments import Segments
+from tunery.memory import is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,11 @@ def prepare(model: nn.Module, memory: Memory | None = None) -> Ways:
 
 
 def shortcuts(model: nn.Module, memory: Memory | None = None) -> Ways:
-    """Find out, once for a model's lifetime, what holds; installs the packed attention."""
+    """Find out, once for a model's lifetime, what holds; installs the packed attention.
+
+    Raises:
+        ModelError: The model's own forward pass fails.
+    """
     base = base_model(model)
     kept = memory.recall(ways=language()) if memory is not None and base not in _known else None
     if kept is not None:
@@ -103,7 +108,7 @@ def shortcuts(model: nn.Module, memory: Memory | None = None) -> Ways:
 
 def decode(base: Any, batch: Batch, *, packed: bool) -> Tensor:
     """Last hidden states ``[N, D]``, after the final norm and before the vocabulary projection."""
-    decoder = base.get_decoder()
+    decoder = _decoder(base)
     out = decoder(use_cache=False, **inputs(batch)) if not packed else None
     if out is None:
         segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
@@ -112,6 +117,12 @@ def decode(base: Any, batch: Batch, *, packed: bool) -> Tensor:
             out = decoder(use_cache=False, segments=segments, **inputs(batch, packed=True))
     # A model without a decoder of its own gives logits: good enough to compare rows by.
     return (out.last_hidden_state if hasattr(out, "last_hidden_state") else out.logits)[0]
+
+
+def _decoder(base: Any) -> Any:
+    found = base.get_decoder()
+    # transformers looks for an attribute named decoder, which some types call their projection
+    return base.base_model if found is base.get_output_embeddings() else found
 
 
 def inputs(batch: Batch, *, packed: bool = False) -> dict[str, Tensor]:
@@ -131,6 +142,37 @@ def project(base: Any, hidden_KD: Tensor, head: Head) -> Tensor:
     return logits_KV
 
 
+@torch.no_grad()
+def check_runs(model: nn.Module) -> None:
+    """Compute a few tokens, as the model itself does.
+
+    Raises:
+        ModelError: It cannot, in the dtype of its weights.
+    """
+    base: Any = base_model(model)
+    config = base.config.get_text_config(decoder=True)
+    batch = _probe_batch(config.vocab_size).to(base.get_input_embeddings().weight.device)
+    _own_forward(base, batch.one_by_one()[0])
+
+
+def _own_forward(base: Any, single: Batch) -> Tensor:
+    """The logits of the model's own forward pass. Shape ``[N, V]``."""
+    try:
+        return base(use_cache=False, **inputs(single)).logits[0]
+    except Exception as error:  # the code of any architecture: whatever it raises is named
+        if is_out_of_memory(error):
+            raise
+        dtype = str(base.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        raise ModelError(
+            t("The model's own forward pass fails in {dtype}: {why}", dtype=dtype,
+              why=_in_a_line(error)),
+            fix=t("Set model.dtype to fp32.")
+            if dtype != "float32"
+            else t("Compare its config.json with the original's, or take another model."),
+            dtype=dtype,
+        ) from error  # fmt: skip
+
+
 def _probe(base: Any) -> Ways:
     why: list[str] = []
     packed = attention.install(base)
@@ -138,22 +180,31 @@ def _probe(base: Any) -> Ways:
     batch = _probe_batch(config.vocab_size).to(base.get_input_embeddings().weight.device)
     singles = batch.one_by_one()
     if packed:
-        together = _rows(_try_packed(base, batch), batch)
-        packed = _close(together, _decode_each(base, singles))
+        together, failed = _tried(lambda: _rows(decode(base, batch, packed=True), batch))
+        each, _ = _tried(lambda: _decode_each(base, singles))
+        packed = together is not None and each is not None and _close(together, each)
+    else:
+        failed = ""
     if not packed:
         attention.uninstall(base)
         why.append(
             t("rows of this architecture cannot be packed, so one row is computed at a time")
+            + (f" ({failed})" if failed else "")
         )
     limit = _rope_limit(config)
-    if base.get_decoder() is base or base.get_output_embeddings() is None:
+    logits = _own_forward(base, singles[0])
+    if _decoder(base) is base or base.get_output_embeddings() is None:
         why.append(t("its decoder cannot be called apart from its head"))
         return Ways(packed, None, tuple(why), limit)
-    head = _head(config)
-    own = project(base, decode(base, singles[0], packed=False), head)
-    if not _close(own, base(use_cache=False, **inputs(singles[0])).logits[0]):
+    known = _head(config)
+    own, failed = _tried(lambda: project(base, decode(base, singles[0], packed=False), known))
+    head: Head | None = known
+    if own is None or not _close(own, logits):
         head = None
-        why.append(t("its logits are not a plain projection of the last hidden state"))
+        why.append(
+            t("its logits are not a plain projection of the last hidden state")
+            + (f" ({failed})" if failed else "")
+        )
     return Ways(packed, head, tuple(why), limit)
 
 
@@ -164,16 +215,26 @@ def _probe_batch(vocab_size: int) -> Batch:
     return collate([TokenRow(row, np.ones(len(row), dtype=bool)) for row in rows], trim=False)
 
 
-def _try_packed(base: Any, batch: Batch) -> Tensor | None:
+def _tried(compute: Callable[[], Tensor]) -> tuple[Tensor | None, str]:
+    """What a fast way gives, or None and why it cannot be taken.
+
+    A way that is not made for an architecture fails in that architecture's own code, in any manner;
+    the exact way is left then, and the reason is said. Only want of memory is not that.
+    """
     try:
-        return decode(base, batch, packed=True)
-    except (EngineError, TypeError):  # a mask of its own; a forward without these arguments
-        return None
+        return compute(), ""
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return None, _in_a_line(error)
 
 
-def _rows(hidden_ND: Tensor | None, batch: Batch) -> Tensor | None:
-    if hidden_ND is None:
-        return None
+def _in_a_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else '?'}"
+
+
+def _rows(hidden_ND: Tensor, batch: Batch) -> Tensor:
     return hidden_ND[torch.from_numpy(np.concatenate(batch.places)).to(hidden_ND.device)]
 
 
@@ -181,9 +242,9 @@ def _decode_each(base: Any, singles: list[Batch]) -> Tensor:
     return torch.cat([decode(base, single, packed=False) for single in singles])
 
 
-def _close(found: Tensor | None, expected: Tensor) -> bool:
+def _close(found: Tensor, expected: Tensor) -> bool:
     """Equal up to the dtype's rounding, for nearly all tokens: a router may flip on one."""
-    if found is None or found.shape != expected.shape:
+    if found.shape != expected.shape:
         return False
     tolerance = 1e-3 if expected.dtype == torch.float32 else 6e-2
     found, expected = found.float(), expected.float()

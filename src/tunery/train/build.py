@@ -25,8 +25,11 @@ from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
+from tunery.errors import ModelError
+from tunery.i18n import t
 from tunery.models import bases, files, load, vocabulary
 from tunery.models.resolve import Resolved, resolve
+from tunery.policy.shortcuts import check_runs
 from tunery.runs.context import RunContext
 from tunery.train.assemble import Base, assemble
 from tunery.train.data import RunData
@@ -55,15 +58,19 @@ def build(context: RunContext) -> Job:
     data = read_data(context, base)
     template = data.template
     assert template is not None
+    recorded = found.manifest.get("facts", {}).get("dtype") if found else None
+    model: Any = None
+    if dtype == torch.bfloat16 and config.model.dtype == "auto" and recorded == "float32":
+        model, dtype = _load(context, base, dtype)  # perhaps as it was when the run began
     facts = _facts(context, data, template, base, dtype)
     allowed: list[str] = []
     if found is not None:
         now = drift.recorded(config, data.hash, facts)
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
     bases.record(context.folder.path, base.model_folder)
-    with context.phase("model"):
-        check_adapter(config, base)
-        model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
+    if model is None:
+        model, dtype = _load(context, base, dtype)
+        facts = _facts(context, data, template, base, dtype)
     known = Known(facts)
     replayed, data.probe = _general(context, data, template, model, known)
     if replayed:
@@ -81,6 +88,34 @@ def check_adapter(config: Config, base: Resolved) -> None:
     if config.adapter.names_modules:
         adapter: Adapter = config.adapter.make()
         adapter.attach(load.skeleton(base.model_folder), adapter=None, base_name="")
+
+
+def _load(context: RunContext, base: Resolved, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
+    """Load the base; where ``model.dtype`` is auto, in a dtype that it can be computed in.
+
+    Raises:
+        ModelError: It cannot be loaded, or cannot be computed in fp32 either.
+    """
+    with context.phase("model"):
+        check_adapter(context.config, base)
+        model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
+        if dtype == torch.float32 or context.config.model.dtype != "auto":
+            return model, dtype
+        try:
+            check_runs(model)
+        except ModelError as error:
+            why = error.message
+        else:
+            return model, dtype
+        del model
+        model = load.load_model(base.model_folder, dtype=torch.float32, device=context.device)
+        check_runs(model)
+    context.warn(
+        "dtype",
+        t("This model cannot be computed in bfloat16, so it is trained in float32, which takes "
+          "twice the memory ({why})", why=why),
+    )  # fmt: skip
+    return model, torch.float32
 
 
 def read_data(context: RunContext, base: Resolved) -> RunData:
