@@ -372,3 +372,16 @@ def test_a_built_in_name_says_so_where_the_folder_has_its_own(
     fix = str(find("identity").problems[0].fix)
     assert "./identity.json" in fix
     assert len(read(["./identity.json"], DataConfig())) == 1
+
+
+def test_the_list_says_how_to_look_at_an_entry_that_cannot_be_read(
+    registry: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunery.cli.main import main
+
+    folder = registry({"one": {"file_name": "x.json", "column": {}}})
+    monkeypatch.chdir(folder.parent)
+    assert main(["data", "list", "--catalog", "lf"]) == 0
+    assert "data check one --catalog lf" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", "check", "one", "--catalog", "lf"]) == 2
+    assert "E173" in capsys.readouterr().out

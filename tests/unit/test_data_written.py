@@ -136,3 +136,26 @@ def test_messages_with_roles_beside_functions_stay_openai(tmp_path: Path) -> Non
     ]
     path.write_text(json.dumps({"messages": turns, "functions": [{"name": "f"}]}) + "\n")
     assert checked(path).format == "openai"
+
+
+@pytest.mark.parametrize(("written", "how"), [(json.dumps, "json"), (repr, "python")])
+@pytest.mark.parametrize("answers", [["completion"], ["chosen", "rejected"]])
+def test_messages_written_into_a_cell_are_not_trained_as_they_are_spelled(
+    answers: list[str], written: Callable[[Any], str], how: str, tmp_path: Path
+) -> None:
+    row = {"prompt": "q"}
+    for i, name in enumerate(answers):
+        row[name] = written([{"role": "assistant", "content": f"a{i}"}])
+    path = table(tmp_path / "a.csv", [row])
+    words: list[str] = []
+    for name in answers:
+        report = checked(path, *words)
+        assert [problem.code for problem in report.problems()] == ["E407"]
+        words += advised(report)
+        assert words[-2:] == [f"--data.parse.{name}", how]
+    assert checked(path, *words).ok
+
+
+def test_a_list_that_holds_no_messages_stays_a_text(tmp_path: Path) -> None:
+    row = {"prompt": "[{] is it JSON?", "completion": '[{"a": 1}]'}
+    assert checked(table(tmp_path / "a.csv", [row])).ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,10 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         rows = f"{each['rows']:,}" if each["rows"] is not None else ""
         what = translated(each["description"])
         if not each["ok"]:
-            what = t("cannot be trained on here; see: tunery data check {name}", name=each["name"])
+            named = each["name"]
+            if catalog is not None and each["source"] == "catalog":
+                named = f"{shlex.quote(named)} --catalog {shlex.quote(str(catalog))}"
+            what = t("cannot be trained on here; see: tunery data check {name}", name=named)
         source = sources.get(each["source"], each["source"])
         table.add_row(Text(each["name"]), source, each["format"] or "", rows, Text(what))
     out.print(table)

@@ -59,8 +59,9 @@ ROLE_TAGS = {
 class _Refused(Exception):
     """An entry that cannot be read, and what to do."""
 
-    def __init__(self, found: Phrase, fix: Phrase) -> None:
-        super().__init__(str(found))
+    def __init__(self, code: str, found: Phrase, fix: Phrase) -> None:
+        super().__init__(code, str(found))
+        self.code = code
         self.found = found
         self.fix = fix
 
@@ -140,7 +141,7 @@ def _entry(name: str, entry: Any, file: Path) -> Dataset:
     try:
         return _read(name, entry, file)
     except _Refused as error:
-        problem = Problem("E173", str(file), error.found, error.fix)
+        problem = Problem(error.code, str(file), error.found, error.fix)
         files = _files(entry, file) if is_object(entry) and entry.get("file_name") else ()
         return Dataset(name, "catalog", files, tuple(str(f) for f in files), problems=(problem,))
 
@@ -153,7 +154,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     """
     if not is_object(entry):
         raise _Refused(
-            say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
+            "E173", say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
         )
     _known(entry, KEYS, name)
     columns = _block(entry, "columns", COLUMNS, name)
@@ -161,6 +162,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt", "openai"):
         raise _Refused(
+            "E173",
             say(
                 "{where}: formatting {formatting} is none of alpaca, sharegpt, openai",
                 where=name,
@@ -211,7 +213,9 @@ def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
     for key in keys:
         if key not in known:
             raise _Refused(
-                say("{where}: unknown key {key}", where=where, key=repr(key)), _near(key, known)
+                "E173",
+                say("{where}: unknown key {key}", where=where, key=repr(key)),
+                _near(key, known),
             )
 
 
@@ -220,6 +224,7 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
     value: Any = entry.get(key) or {}
     if not is_object(value):
         raise _Refused(
+            "E173",
             say("{where}: expected an object", where=f"{where}.{key}"),
             say("Write names to names."),
         )
@@ -227,6 +232,7 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
     for name, theirs in value.items():
         if theirs is not None and not isinstance(theirs, str):
             raise _Refused(
+                "E173",
                 say(
                     "{where}: expected a name, got {theirs}",
                     where=f"{where}.{key}.{name}",
@@ -240,6 +246,7 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
 def _count(value: Any, where: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise _Refused(
+            "E173",
             say(
                 "{where}.num_samples: expected a whole number above 0, got {value}",
                 where=where,

@@ -14,6 +14,7 @@ from tunery.data.formats import alpaca
 from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, text
 from tunery.data.formats.messages import listed, merged, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
+from tunery.data.formats.written import no_messages
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Message, Pair, RowRef, is_list, is_object
 
@@ -66,7 +67,7 @@ class Preference(Columns):
 
         def test(row: Row) -> bool:
             for value in (row.get(ask), row.get(good), row.get(bad)):
-                if type(value) is not str or not value or value.isspace():
+                if type(value) is not str or not value or value.isspace() or value[0] == "[":
                     return False
             if any(name in row for name in others):
                 return False
@@ -140,6 +141,7 @@ class Preference(Columns):
         if is_object(value):
             value = [value]
         if not is_list(value):
+            no_messages(value, column)
             return [Message("assistant", text(value, column, options))]
         side = read_any(listed(value, column), column, options)
         side = merged(side) if options.merge_same_role else side
@@ -172,6 +174,7 @@ class Preference(Columns):
                 value = raw[column]
                 if is_list(value):
                     return self._messages(value, column, options), tools
+                no_messages(value, column)
                 return [Message("user", text(value, column, options, asks=True))], tools
         return [], tools
 

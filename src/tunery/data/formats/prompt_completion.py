@@ -9,6 +9,7 @@ from typing import Any
 from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text, with_usual
 from tunery.data.formats.messages import listed, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
+from tunery.data.formats.written import no_messages
 from tunery.types import Conversation, Message, Role, RowRef
 
 
@@ -27,7 +28,9 @@ class PromptCompletion(Columns):
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Whether both are texts with something in them."""
         others = (options.column("system"), options.column("tools"))
-        return both_texts(options.column("prompt"), options.column("completion"), others)
+        prompt, completion = options.column("prompt"), options.column("completion")
+        texts = both_texts(prompt, completion, others)
+        return lambda row: texts(row) and row[prompt][:1] != "[" != row[completion][:1]
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation: user, assistant."""
@@ -49,4 +52,5 @@ class PromptCompletion(Columns):
             value = [value]
         if isinstance(value, list):
             return read_any(listed(value, column), column, options)
+        no_messages(value, column)
         return [Message(role, text(value, column, options, asks=role == "user"))]

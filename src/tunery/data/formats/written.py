@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from tunery.data.formats.base import Row, RowOptions
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
-from tunery.types import is_object
+from tunery.types import is_list, is_object
 
+STARTS = re.compile(r"\s*\[\s*\{")
 NUMPY = re.compile(r"\}\s+\{|^array\(")
 """How NumPy prints objects: without commas, so that nothing reads it back."""
 
@@ -50,6 +51,20 @@ def parsed(value: Any, column: str, options: RowOptions) -> Any:
         say("field {field}: expected a list, found {what}", field=column, what=show(value)),
         NOTHING,
     )
+
+
+def no_messages(value: Any, column: str) -> None:
+    """Check that a text is not a list of messages, which would be trained as it is spelled.
+
+    Raises:
+        RowProblem: E407 it is one.
+    """
+    if not isinstance(value, str) or not STARTS.match(value):
+        return
+    turns = _json(value) or _python(value)
+    first: Any = turns[0] if is_list(turns) and turns else None
+    if is_object(first) and {"role", "from"} & first.keys():
+        raise RowProblem("E407", column, *_advice(value, column))
 
 
 def _advice(value: str, column: str) -> tuple[Phrase, Phrase]:

@@ -114,7 +114,7 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
                 excerpt=excerpt if len(excerpt) < 4_000 else None,
             )
         ) from None
-    if (table := rows_of(value)) is not None:
+    if (table := rows_of(value, name)) is not None:
         return HeldRows(name, found.path, *table)
     lists = [
         key

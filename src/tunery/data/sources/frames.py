@@ -6,15 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunery.data.problems import Phrase, Problem, say
+from tunery.data.problems import Problem, say
 from tunery.data.sources.base import Batch
 from tunery.types import is_list, is_object
 
 BATCH_ROWS = 2_000
 
 
-def rows_of(value: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Phrase] | None:
-    """The rows of an object that holds a table, and how it holds them.
+def rows_of(value: Mapping[str, Any], name: str) -> tuple[list[dict[str, Any]], Problem] | None:
+    """The rows of an object that holds a table, and how it holds them (N120).
+
+    Args:
+        value: The object.
+        name: The file as messages name it.
 
     Returns:
         None where it is something else.
@@ -26,20 +30,27 @@ def rows_of(value: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Phrase] | N
         names, rows = value["columns"], value["data"]
         if all(is_list(row) and len(row) == len(names) for row in rows):
             made = [dict(zip(map(str, names), row, strict=True)) for row in rows]
-            return made, say("a table as pandas writes it with orient split, read as rows")
+            return made, Problem(
+                "N120", name, say("a table as pandas writes it with orient split, read as rows")
+            )
     objects = [part for part in parts if is_object(part)]
     if len(objects) == len(parts):
         if all(key.isdigit() for key in value):
-            return objects, say("an object of rows by their number, read as rows")
+            return objects, Problem(
+                "N120", name, say("an object of rows by their number, read as rows")
+            )
         keys = objects[0].keys()
         if keys and all(key.isdigit() for key in keys) and all(o.keys() == keys for o in objects):
-            made = [{name: column[key] for name, column in value.items()} for key in keys]
-            return made, say("an object of columns by row number, read as rows")
+            made = [{title: column[key] for title, column in value.items()} for key in keys]
+            return made, Problem(
+                "N120", name, say("an object of columns by row number, read as rows")
+            )
     lists = [part for part in parts if is_list(part)]
     alike = len(lists) == len(parts) > 1 and len({len(part) for part in lists}) == 1
     if alike and lists[0] and all(isinstance(item, str) for part in lists for item in part):
         made = [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
-        return made, say("an object of columns, read as rows")
+        said = say("an object of columns, read as rows")
+        return made, Problem("N120", name, said)
     return None
 
 
@@ -50,17 +61,19 @@ class HeldRows:
         name: The file as messages name it.
         path: The file they are from.
         rows: All of them.
-        said: How the file holds them.
+        note: How the file holds them.
     """
 
     columns: tuple[str, ...] | None = None
     is_table = True
 
-    def __init__(self, name: str, path: Path, rows: Sequence[dict[str, Any]], said: Phrase) -> None:
+    def __init__(
+        self, name: str, path: Path, rows: Sequence[dict[str, Any]], note: Problem
+    ) -> None:
         self.name = name
         self.path = path
         self.rows = rows
-        self.notes: tuple[Problem, ...] = (Problem("N120", name, said),)
+        self.notes: tuple[Problem, ...] = (note,)
 
     def batches(self) -> Iterator[Batch]:
         """Give the rows."""
