@@ -80,19 +80,8 @@ def assemble(
     """
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
-    if not is_causal(base.model, base.known):
-        raise not_causal(base.name or config.model.name)
-    seed_step(config.train.seed, 0)
     dtype = next(base.model.parameters()).dtype
-    for remark in adapter.remarks(base.model):
-        context.warn("adapter", remark)
-    model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
-    if config.train.gradient_checkpointing:
-        if not base.model.supports_gradient_checkpointing:
-            raise no_checkpointing(base.model.config.model_type)
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    for why in prepare(model, base.known).why:
-        context.warn("slow-path", t("This model is computed a slower way: {why}.", why=why))
+    model = _attached(context, base, adapter)
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)
     method: Method = config.method.make()
@@ -138,6 +127,24 @@ def assemble(
     )  # fmt: skip
     _tell_plan(job, dtype)
     return job
+
+
+def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
+    """The model to be trained, on the fastest ways that are exact for it; tells what is slower."""
+    config = context.config
+    if not is_causal(base.model, base.known):
+        raise not_causal(base.name or config.model.name)
+    seed_step(config.train.seed, 0)
+    for remark in adapter.remarks(base.model):
+        context.warn("adapter", remark)
+    model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
+    if config.train.gradient_checkpointing:
+        if not base.model.supports_gradient_checkpointing:
+            raise no_checkpointing(base.model.config.model_type)
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    for why in prepare(model, base.known).why:
+        context.warn("slow-path", t("This model is computed a slower way: {why}.", why=why))
+    return model
 
 
 def _manifest_facts(
