@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.heterogeneity.configuration_utils import (
     AmbiguousGlobalPerLayerAttributeError,
 )
@@ -49,16 +49,47 @@ GEMMA4 = {
     "layer_types": ["sliding_attention", "full_attention"],
 }
 BERT = {"is_decoder": True}
+BART = {
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 96),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+}
+NARROW = {"head_dim": 16}
 OWN: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("bart", "mbart", "mvp", "marian", "pegasus", "plbart"), BART),
+    **dict.fromkeys(("bigbird_pegasus", "blenderbot", "blenderbot-small", "whisper"), BART),
+    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), NARROW),
+    "axk1": {"num_key_value_heads": 4, "v_head_dim": 16},
     "bert": BERT,
+    "cohere_compass_text": {
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("sliding_attention", "full_attention")
+        }
+    },
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+             "ffn_config": {"ffn_hidden_size": 96, "moe_num_experts": 4, "moe_top_k": 2}},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {"num_key_value_heads": 4, "n_routed_experts": 4, "n_shared_experts": 1,
+              "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_d_ssm": 128},
     "gemma4_text": GEMMA4,
     "gemma4_unified_text": GEMMA4,
+    "git": {"vision_config": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+                              "num_attention_heads": 2, "image_size": 32}},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "inkling2_text": {"swa_num_key_value_heads": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 16},
     "nemotron": {"num_key_value_heads": 4},
     "nemotron_h": {"layers_block_type": ["linear_attention", "full_attention"]},
+    "prophetnet": {"num_encoder_layers": 2, "num_decoder_layers": 2, "encoder_ffn_dim": 96,
+                   "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4},
+    "reformer": {"is_decoder": True, "axial_pos_embds": False, "attn_layers": ["local", "lsh"],
+                 "num_buckets": 4},
     "roberta": BERT,
-}
+    "zaya": {"num_experts_per_tok": 1, "num_attention_heads": 4, "num_key_value_heads": 2},
+}  # fmt: skip
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -73,7 +104,12 @@ def miniature(
 
 def settings(kind: str, **changes: Any) -> Any:
     """The config of a type in miniature."""
-    usual = CONFIG_MAPPING[kind]()
+    return CONFIG_MAPPING[kind](
+        **{**_small(CONFIG_MAPPING[kind]()), **IDS, **OWN.get(kind, {}), **changes}
+    )
+
+
+def _small(usual: Any) -> dict[str, Any]:
     small = {
         usual.attribute_map.get(name, name): value
         for name, value in SMALL.items()
@@ -81,12 +117,24 @@ def settings(kind: str, **changes: Any) -> Any:
     }
     if "kv_lora_rank" in small:
         small |= SHARED_KEYS
+        small.pop("head_dim", None)  # that of the rotated part
     for name in ("layer_types", "mlp_layer_types", "layers_block_type"):
+        name = usual.attribute_map.get(name, name)
         kinds = getattr(usual, name, None) if _said(usual, name) else None
         if isinstance(kinds, list) and kinds:
             distinct = list(dict.fromkeys(kinds))
-            small[usual.attribute_map.get(name, name)] = (distinct * 2)[:2]
-    return CONFIG_MAPPING[kind](**{**small, **IDS, **OWN.get(kind, {}), **changes})
+            small[name] = (distinct * 2)[:2]
+    for part in usual.sub_configs:
+        inner = getattr(usual, part, None)
+        if isinstance(inner, PreTrainedConfig):
+            ids = IDS if "text" in part else {}
+            small[part] = {
+                "model_type": inner.model_type,
+                **_small(inner),
+                **ids,
+                **OWN.get(inner.model_type, {}),
+            }
+    return small
 
 
 def _said(usual: Any, name: str) -> bool:

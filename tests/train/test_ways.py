@@ -46,7 +46,7 @@ def test_where_the_fast_way_fails_the_exact_one_is_taken(kind):
 
 
 def test_a_model_that_cannot_be_computed_in_bf16_says_so_and_what_helps():
-    model = miniature("xlnet", dtype=torch.bfloat16)
+    model = miniature("mamba", dtype=torch.bfloat16)
     with pytest.raises(
         ModelError, match=r"fails in bfloat16: RuntimeError: expected scalar type"
     ) as raised:
@@ -63,7 +63,7 @@ def half_machine(monkeypatch, tmp_path):
     words = family("chatml")
     words.chat_template = find("chatml").text
     base = tmp_path / "base"
-    miniature("xlnet", vocab_size=len(words)).save_pretrained(base)
+    miniature("mamba", vocab_size=len(words)).save_pretrained(base)
     words.save_pretrained(base)
     return base, tiny.chats(tmp_path / "chats.jsonl", 8)
 

@@ -38,10 +38,10 @@ class Adapter(Protocol):
         ...
 
     def remarks(self, model: nn.Module) -> list[str]:
-        """What a person should know of what will not be trained, in sentences.
+        """What is not trained though a reader of the settings may expect it, in sentences.
 
         Args:
-            model: The base before ``attach``; it may be on the meta device.
+            model: What ``attach`` gave; it may be on the meta device.
         """
         ...
 

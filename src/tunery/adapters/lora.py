@@ -15,7 +15,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tunery.adapters.base import no_such_module
-from tunery.adapters.linear import experts, linear_layers, remarks
+from tunery.adapters.targets import (
+    LINEAR,
+    LeftOut,
+    frozen_experts,
+    kinds_of,
+    left_out,
+    stacked_experts,
+)
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -23,6 +30,7 @@ from tunery.models.attach import load_adapter
 from tunery.storage import write_tensors
 
 NAME = "default"
+NOTHING_LEFT_OUT = LeftOut((), (), ())
 
 
 class Lora:
@@ -31,6 +39,7 @@ class Lora:
     def __init__(self, config: LoraConfig) -> None:
         self.config = config
         self._new = True
+        self._left_out = NOTHING_LEFT_OUT
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
         """Add new matrices, or go on with those of an adapter folder of the same shape."""
@@ -41,12 +50,14 @@ class Lora:
             lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
             self._same_shape(lora.peft_config[NAME], adapter)
         else:
+            self._left_out = self._all_linear_leaves_out(model)
             settings = PeftLora(
                 r=self.config.rank,
                 lora_alpha=self.config.alpha,  # type: ignore[arg-type] # peft takes any number
                 lora_dropout=self.config.dropout,
                 target_modules=self._targets(model),
-                target_parameters=self._parameters(model),
+                target_parameters=self._parameters(model) or None,
+                exclude_modules=list(self._left_out.exclude) or None,
                 task_type="CAUSAL_LM",
             )
             with warnings.catch_warnings():
@@ -54,14 +65,11 @@ class Lora:
                 warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
                 lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
         lora.peft_config[NAME].base_model_name_or_path = base_name
-        for param in lora.parameters():
-            if param.requires_grad:
+        for name, param in lora.named_parameters():
+            # Modules trained in full keep the model's dtype; the optimizer has them in fp32.
+            if param.requires_grad and ".modules_to_save." not in name:
                 param.data = param.data.float()
         return lora
-
-    def remarks(self, model: nn.Module) -> list[str]:
-        """What all-linear leaves without an adapter."""
-        return remarks(model, self.config)
 
     def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
         """Without its matrices, the model is the base; that is where a new adapter began."""
@@ -79,45 +87,80 @@ class Lora:
         settings.inference_mode = True
         settings.save_pretrained(str(folder))
 
+    def remarks(self, model: nn.Module) -> list[str]:
+        """What is not trained though a reader of the settings may expect it, in sentences."""
+        told: list[str] = []
+        if self._left_out.own_forward:
+            told.append(
+                t("all-linear leaves out {layers}: they compute more than a matrix product.",
+                  layers=kinds_of(self._left_out.own_forward))
+            )  # fmt: skip
+        if self._left_out.weight_only:
+            told.append(
+                t("all-linear leaves out {layers}: the model reads their weights directly, so an "
+                  "adapter there would have no effect.",
+                  layers=kinds_of(self._left_out.weight_only))
+            )  # fmt: skip
+        frozen = frozen_experts(model)
+        if frozen:
+            whole = sum(p.numel() for p in model.parameters())
+            told.append(
+                t("The experts are not trained: {count} stacked weights with {numbers:,} of the "
+                  "model's {all:,} parameters stay as they are. To train them too: "
+                  "--adapter.target_parameters all-experts",
+                  count=len(frozen), numbers=sum(frozen.values()), all=whole)
+            )  # fmt: skip
+        return told
+
+    def _all_linear_leaves_out(self, model: nn.Module) -> LeftOut:
+        everything = self.config.target_modules == "all-linear"
+        return left_out(model) if everything else NOTHING_LEFT_OUT
+
+    def _parameters(self, model: nn.Module) -> list[str]:
+        wanted = self.config.target_parameters
+        if wanted == "all-experts":
+            found = stacked_experts(model)
+            if not found:
+                raise ConfigError(
+                    t("adapter.target_parameters is all-experts; this model has no stacked "
+                      "experts."),
+                    fix=t("Leave adapter.target_parameters out."),
+                )  # fmt: skip
+            return found
+        names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+        known = [name for name, _ in model.named_parameters()]
+        for name in names:
+            if not any(own == name or own.endswith(f".{name}") for own in known):
+                raise no_such_module("adapter.target_parameters", name, stacked_experts(model))
+        return names
+
     def _targets(self, model: nn.Module) -> str | list[str]:
         wanted = self.config.target_modules
-        able, unable = linear_layers(model)
         if wanted == "all-linear":
-            return able if unable else wanted
+            return wanted
         names = wanted.split(",") if isinstance(wanted, str) else wanted
+        linear = [n for n, module in model.named_modules() if isinstance(module, LINEAR)]
+        unable = {*(left := left_out(model)).own_forward, *left.weight_only}
         for name in names:
-            if _ending(unable, name) and not _ending(able, name):
+            meant = [known for known in linear if known == name or known.endswith(f".{name}")]
+            if not meant:
+                known = {n.rsplit(".", 1)[-1] for n in linear if n not in unable}
+                raise no_such_module("adapter.target_modules", name, known)
+            if unable.issuperset(meant):
                 raise ConfigError(
                     t("adapter.target_modules: {name!r} cannot carry an adapter.", name=name),
-                    fix=t("Leave it out. Layers that can: {names}.", names=_last(able)),
-                )
-            if not _ending(able, name):
-                known = {n.rsplit(".", 1)[-1] for n in able}
-                raise no_such_module("adapter.target_modules", name, known)
-        return [*names]
-
-    def _parameters(self, model: nn.Module) -> list[str] | None:
-        wanted = self.config.target_parameters
-        stacked = experts(model)
-        for name in wanted:
-            if not _ending([*stacked], name):
-                raise no_such_module("adapter.target_parameters", name, stacked)
-        return wanted or None
+                    fix=t("Leave it out. Layers that can: {names}.",
+                          names=kinds_of(set(linear) - unable)),
+                )  # fmt: skip
+        return list(names)
 
     def _same_shape(self, found: Any, adapter: Path) -> None:
         own = {"rank": self.config.rank, "alpha": self.config.alpha}
         for name, theirs in (("rank", found.r), ("alpha", found.lora_alpha)):
             if own[name] != theirs:
                 raise ConfigError(
-                    f"adapter.{name} is {own[name]:g}, but {adapter}, from which this run goes on, "
-                    f"has {theirs:g}.",
-                    fix=f"Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
-                )
-
-
-def _ending(names: list[str], wanted: str) -> list[str]:
-    return [name for name in names if name == wanted or name.endswith(f".{wanted}")]
-
-
-def _last(names: list[str]) -> str:
-    return ", ".join(sorted({name.rpartition(".")[2] for name in names}))
+                    t("adapter.{name} is {own:g}, but {adapter}, from which this run goes on, has "
+                      "{theirs:g}.", name=name, own=own[name], adapter=adapter, theirs=theirs),
+                    fix=t("Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
+                          name=name, theirs=theirs),
+                )  # fmt: skip

@@ -135,9 +135,9 @@ def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
     if not is_causal(base.model, base.known):
         raise not_causal(base.name or config.model.name)
     seed_step(config.train.seed, 0)
-    for remark in adapter.remarks(base.model):
-        context.warn("adapter", remark)
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
+    for remark in adapter.remarks(model):
+        context.warn("adapter", remark)
     if config.train.gradient_checkpointing:
         if not base.model.supports_gradient_checkpointing:
             raise no_checkpointing(base.model.config.model_type)

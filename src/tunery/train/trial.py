@@ -91,13 +91,14 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
     config = context.config
     adapter: Adapter = config.adapter.make()
     model = load.skeleton(base.model_folder)
-    for remark in adapter.remarks(model):
-        context.warn("adapter", remark)
     count = sum(param.numel() for param in model.parameters())
     if base.base is not None and config.adapter.writes == "adapter":
         return {"trained": base.num_parameters, "all": count}
-    trained = adapter.attach(model, adapter=None, base_name="").parameters()
-    return {"trained": sum(p.numel() for p in trained if p.requires_grad), "all": count}
+    attached = adapter.attach(model, adapter=None, base_name="")
+    for remark in adapter.remarks(attached):
+        context.warn("adapter", remark)
+    trained = sum(param.numel() for param in attached.parameters() if param.requires_grad)
+    return {"trained": trained, "all": count}
 
 
 def _quiet(config: Config) -> Config:

@@ -35,8 +35,8 @@ class LoraConfig(AdapterKind):
     target_modules: str | list[str] = "all-linear"
     """Linear layers that get an adapter: all-linear, or names such as [q_proj, v_proj]."""
 
-    target_parameters: list[str] = Field(default_factory=list)
-    """Stacked expert weights that get an adapter too, such as mlp.experts.gate_up_proj."""
+    target_parameters: str | list[str] = Field(default_factory=list)
+    """Stacked weights that get an adapter too: all-experts, or names like experts.down_proj."""
 
     @property
     def names_modules(self) -> bool:
@@ -55,8 +55,8 @@ class LoraConfig(AdapterKind):
         return len(shape.linear_shapes()) * self.rank * width
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """An adapter on nothing."""
-        if not self.target_modules:
+        """An adapter on nothing, and one that PEFT cannot make."""
+        if not self.target_modules and not self.target_parameters:
             yield (
                 "adapter.target_modules",
                 t("adapter.target_modules is empty: no weight would be trained."),
@@ -64,7 +64,8 @@ class LoraConfig(AdapterKind):
             )
         if self.target_parameters and self.dropout:
             yield (
-                "adapter.dropout",
-                t("adapter.dropout and adapter.target_parameters exclude each other."),
-                t("Set adapter.dropout to 0."),
-            )
+                "adapter.target_parameters",
+                t("adapter.target_parameters cannot be combined with adapter.dropout: the input of "
+                  "a stacked weight is not its own."),
+                t("Set adapter.dropout to 0, or leave adapter.target_parameters out."),
+            )  # fmt: skip
