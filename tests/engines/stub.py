@@ -77,7 +77,7 @@ class StubEngine:
         ended = 0
         try:
             prompt = render(request)
-            yield Started(len(prompt.split()), "" if request.prompt_ids else prompt)
+            yield Started(len(prompt.split()), prompt)
             rows = [_Row(self, request, i, len(prompt.split())) for i in range(request.num_answers)]
             while any(row.reason is None for row in rows):
                 if self.tokens_per_second:

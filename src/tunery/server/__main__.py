@@ -38,6 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public-url", action="append", default=[])
+    parser.add_argument("--cors-origin", action="append", default=[])
     parser.add_argument("--requests-per-minute", type=int, default=-1)
     parser.add_argument("--unload-after-minutes", type=float, default=0.0)
     parser.add_argument("--json", action="store_true")
@@ -73,6 +74,7 @@ def _serve(given: argparse.Namespace) -> int:
         port=given.port,
         root_path=given.root_path,
         public_urls=tuple(given.public_url),
+        cors_origins=tuple(given.cors_origin),
         api_keys=keys or (_kept_key(),),
     )
     _check_keys(keys, settings)

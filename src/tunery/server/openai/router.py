@@ -19,6 +19,7 @@ from tunery.chat.tool_calls import FORCED, Syntax, syntax_of
 from tunery.engines.base import Delta, Ended, Engine, EngineEvent, GenerateRequest, Started
 from tunery.errors import TuneryError
 from tunery.server.openai import limits, prompts
+from tunery.server.openai.answer_schema import forces_call
 from tunery.server.openai.choices import ChatChoice, Choice, Head, TextChoice, Usage, in_thinking
 from tunery.server.openai.errors import Refused, of_tunery
 from tunery.server.openai.metrics import CONTENT_TYPE, Metrics
@@ -138,9 +139,10 @@ async def chat_completions(request: Request) -> Response:
     wanted = await _read(request, ChatRequest)
     target = await _target(request, wanted.model)
     source = await run_in_threadpool(chat.template_source, target.resolved)
-    asked = prompts.of_chat(wanted, Reader(target.adapter, target.context_length, target.template))
+    syntax = FORCED if forces_call(wanted) else syntax_of(source)
+    reader = Reader(target.adapter, target.context_length, target.template)
+    asked = prompts.of_chat(wanted, reader, syntax)
     prompts.check_tools(asked, source)
-    syntax = FORCED if prompts.forces_call(wanted) else syntax_of(source)
 
     def make(begun: Started, prompt: int, index: int) -> Choice:
         return ChatChoice(index, _reader(begun, asked, syntax), with_logprobs=wanted.logprobs)
@@ -157,7 +159,10 @@ async def completions(request: Request) -> Response:
     asked = prompts.of_completion(wanted, Reader(target.adapter, target.context_length))
 
     def make(begun: Started, prompt: int, index: int) -> Choice:
-        echo = asked[prompt].prompt or "" if wanted.echo else ""
+        echo = ""
+        if wanted.echo:
+            given = asked[prompt].prompt
+            echo = begun.prompt_text if given is None else given
         place = prompt * wanted.n + index
         return TextChoice(place, echo, with_logprobs=wanted.logprobs is not None)
 

@@ -25,7 +25,6 @@ REFUSED = {
     "chat_template": "a request brings no template of its own",
     "suffix": "text is only continued here, not filled in",
     "verbosity": "no model here reads it",
-    "min_p": "use top_p or top_k",
     "guided_json": "use response_format",
     "structured_outputs": "use response_format",
 }
@@ -114,6 +113,20 @@ class NamedTool(_Strict):
     function: NamedFunction
 
 
+class AllowedToolsList(_Strict):
+    """Which of the tools may be called, and whether one must be."""
+
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=limits.MAX_TOOLS)]
+
+
+class AllowedTools(_Strict):
+    """A tool_choice of some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedToolsList
+
+
 class _Request(BaseModel):
     """What both kinds of completions read."""
 
@@ -129,6 +142,7 @@ class _Request(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
@@ -164,12 +178,13 @@ class ChatRequest(_Request):
     top_logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=limits.MAX_TOOLS)] = []
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=32)] = {}
     enable_thinking: bool | None = None
     continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
     modalities: list[str] = ["text"]
 
     @model_validator(mode="after")
@@ -187,6 +202,10 @@ class ChatRequest(_Request):
         if isinstance(self.tool_choice, NamedTool):
             if self.tool_choice.function.name not in names:
                 raise ValueError("tool_choice names a function that is not among tools")
+        elif isinstance(self.tool_choice, AllowedTools):
+            allowed = self.tool_choice.allowed_tools.tools
+            if foreign := [t.function.name for t in allowed if t.function.name not in names]:
+                raise ValueError(f"tool_choice allows {foreign[0]}, which is not among tools")
         elif self.tool_choice in ("auto", "required") and not names:
             raise ValueError("tool_choice stands only beside tools")
         return self
@@ -195,7 +214,7 @@ class ChatRequest(_Request):
 class CompletionRequest(_Request):
     """``POST /v1/completions``, the older kind: text is continued."""
 
-    prompt: str | list[str]
+    prompt: list[str | list[int]]
     logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
     echo: bool = False
     best_of: Annotated[int, Field(ge=1)] | None = None
@@ -203,13 +222,13 @@ class CompletionRequest(_Request):
     @field_validator("prompt", mode="before")
     @classmethod
     def _prompt_is_text(cls, value: Any) -> Any:
-        prompts: Any = [value] if isinstance(value, str) else value
+        prompts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(prompts) or not prompts:
-            raise ValueError("it must be text, or a list of texts")
+            raise ValueError("it must be text, a list of token ids, or a list of either")
         if len(prompts) > limits.MAX_PROMPTS:
             raise ValueError(f"at most {limits.MAX_PROMPTS} prompts at once")
-        if not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError("it must be text; token ids are not taken")
+        if not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts):
+            raise ValueError("each must be text, or a list of token ids (0 or more)")
         return prompts
 
     @model_validator(mode="after")
@@ -219,3 +238,9 @@ class CompletionRequest(_Request):
         if self.best_of is not None and self.best_of != self.n:
             raise ValueError("best_of is not supported; leave it out, or make it equal to n")
         return self
+
+
+def _are_ids(value: Any) -> bool:
+    return (
+        is_list(value) and bool(value) and all(type(token) is int and token >= 0 for token in value)
+    )

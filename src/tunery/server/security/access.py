@@ -159,6 +159,8 @@ class Access:
         return principal
 
     def _by_cookie(self, scope: Scope, address: str) -> Principal | None:
+        if scope["state"].get("cors"):
+            return None  # a page of somebody else acts with a key, never with a person's session
         cookie = cookies(scope).get(self.token.cookie_name())
         if cookie is None:
             return None
