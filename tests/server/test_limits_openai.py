@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE_SECONDS, until
 from engines.stub import StubEngine
 from tunery.server.openai import limits, stream
 from tunery.server.openai.limits import Rate
-from tunery.server.openai.router import State
+from tunery.server.openai.route import State
 
 HI = [{"role": "user", "content": "hello"}]
 KEY = "tunery-test-key-0123456789abcdef"

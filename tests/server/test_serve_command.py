@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -210,3 +212,27 @@ def test_what_is_switched_on_stays_on(demo_home):
     assert [each.name for each in _serving.served()] == ["other"]
     with pytest.raises(Exception, match="Did you mean other"):
         _serving.find_served("othr")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/v1/chat/completions", "shutting_down"), ("/v1/messages", None)]
+)
+def test_sigterm_ends_an_answer_that_is_not_streamed_with_a_503(serve, path, code):
+    child = serve("demo", "--json", TUNERY_API_KEY="k" * 24)
+    child.lines("ready")
+    body = {"model": "demo", "max_tokens": 400, "messages": [{"role": "user", "content": "hello"}]}
+    url, headers = f"http://127.0.0.1:{child.port}{path}", {"x-api-key": "k" * 24}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, url, json=body, headers=headers, timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        metrics = f"http://127.0.0.1:{child.port}/metrics"
+        bearer = {"Authorization": f"Bearer {'k' * 24}"}
+        while "tunery_open_requests 1.0" not in httpx.get(metrics, headers=bearer).text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        child.process.send_signal(signal.SIGTERM)
+        answer = asked.result()
+    assert answer.status_code == 503
+    error = answer.json()["error"]
+    assert "shutting down" in error["message"]
+    assert error.get("code") == code

@@ -187,6 +187,7 @@ class Ended:
         seconds: From the request's arrival to its end.
         token_ids: Tokens drawn that are in no ``Delta``: the stop token, or those of a stop text.
         logprobs: One a token of these, where they were asked for.
+        stop: The stop text that ended it; empty where something else did.
     """
 
     index: int
@@ -196,6 +197,7 @@ class Ended:
     seconds: float
     token_ids: Sequence[int] = ()
     logprobs: Sequence[TokenLogprob] = ()
+    stop: str = ""
 
 
 EngineEvent = Started | Delta | Ended

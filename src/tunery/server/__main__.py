@@ -60,8 +60,9 @@ def _serve(given: argparse.Namespace) -> int:
     from tunery.redaction import remember
     from tunery.server import run
     from tunery.server.app import create_app
-    from tunery.server.openai import router as openai
     from tunery.server.openai.limits import Rate
+    from tunery.server.openai.route import State
+    from tunery.server.openai.routes import V1_ROUTERS
     from tunery.server.settings import ServerSettings
     from tunery.services import chat
 
@@ -83,12 +84,12 @@ def _serve(given: argparse.Namespace) -> int:
     loader = _Loader(served, settings, own_key=not keys, as_json=given.json)
     app = create_app(
         settings,
-        api=(openai.router, openai.figures),
+        api=V1_ROUTERS,
         routers=(APIRouter(lifespan=loader.lifespan),),
     )
     app.state.unload_after_minutes = given.unload_after_minutes
     if given.requests_per_minute >= 0:
-        app.state.openai = openai.State(rate=Rate(given.requests_per_minute))
+        app.state.openai = State(rate=Rate(given.requests_per_minute))
     listener = run.listen(settings)  # a taken port is told before anything is loaded
     run.set_up_log()
     loader.app, loader.server = app, run.make_server(app)

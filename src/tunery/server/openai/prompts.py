@@ -246,7 +246,7 @@ def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
         values["enable_thinking"] = False
     if request.reasoning_effort not in (None, "none"):
         values |= {"reasoning_effort": request.reasoning_effort, "enable_thinking": not forced}
-    if request.enable_thinking is not None:
+    if request.enable_thinking is not None and not forced:
         values["enable_thinking"] = request.enable_thinking
     return values | request.chat_template_kwargs
 

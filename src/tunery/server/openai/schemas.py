@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -35,11 +36,13 @@ Stops = list[Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LETTE
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """An object inside a request: its types are exact, what is unknown in it is not read."""
+
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 
 
-class Function(_Strict):
+class Function(Strict):
     """A function that the model may call."""
 
     name: FunctionName
@@ -47,21 +50,21 @@ class Function(_Strict):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(_Strict):
+class Tool(Strict):
     """A tool: always a function."""
 
     type: Literal["function"]
     function: Function
 
 
-class CalledFunction(_Strict):
+class CalledFunction(Strict):
     """What was called, with the arguments as JSON text."""
 
     name: FunctionName
     arguments: str = "{}"
 
 
-class Call(_Strict):
+class Call(Strict):
     """A call that the assistant made earlier."""
 
     id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)]
@@ -69,7 +72,7 @@ class Call(_Strict):
     function: CalledFunction
 
 
-class Message(_Strict):
+class Message(Strict):
     """One message; ``content`` is text, or parts that hold text."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -80,57 +83,66 @@ class Message(_Strict):
     tool_call_id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
 
 
-class SchemaFormat(_Strict):
+class SchemaFormat(Strict):
     """The schema of a ``json_schema`` format."""
 
     name: str = ""
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Strict):
     """Text, any JSON object, or JSON that follows a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaFormat | None = None
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream tells beside the answer."""
 
     include_usage: bool = False
 
 
-class NamedFunction(_Strict):
+class NamedFunction(Strict):
     """The name in a tool_choice."""
 
     name: FunctionName
 
 
-class NamedTool(_Strict):
+class NamedTool(Strict):
     """A tool_choice of one function."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-class AllowedToolsList(_Strict):
+class AllowedToolsList(Strict):
     """Which of the tools may be called, and whether one must be."""
 
     mode: Literal["auto", "required"] = "auto"
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=limits.MAX_TOOLS)]
 
 
-class AllowedTools(_Strict):
+class AllowedTools(Strict):
     """A tool_choice of some of the tools."""
 
     type: Literal["allowed_tools"]
     allowed_tools: AllowedToolsList
 
 
-class _Request(BaseModel):
-    """What both kinds of completions read."""
+class Body(BaseModel):
+    """The body of a request: fields outside the schema are refused, but for those in ``ignored``.
+
+    ``refused`` says of some of them what to do in their place.
+    """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+    ignored: ClassVar[frozenset[str]] = IGNORED
+    refused: ClassVar[Mapping[str, str]] = REFUSED
+
+
+class _Request(Body):
+    """What both kinds of completions read."""
 
     model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
     n: Annotated[int, Field(ge=1, le=limits.MAX_ANSWERS)] = 1
