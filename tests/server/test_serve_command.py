@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,10 +34,12 @@ def free_port() -> int:
 class Serve:
     """One child and what it printed."""
 
+    before: Sequence[str] = ()
+
     def __init__(self, *words: str, **variables: str) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), "--port", str(self.port), *words],
+            [*self.before, sys.executable, str(CHILD), "--port", str(self.port), *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | variables,
         )  # fmt: skip
 
@@ -236,3 +239,22 @@ def test_sigterm_ends_an_answer_that_is_not_streamed_with_a_503(serve, path, cod
     error = answer.json()["error"]
     assert "shutting down" in error["message"]
     assert error.get("code") == code
+
+
+def test_too_many_connections_for_the_limit_of_files_are_one_line_of_the_log(serve, monkeypatch):
+    monkeypatch.setattr(Serve, "before", ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+    child = serve("demo", "--json", TUNERY_API_KEY="k" * 24)
+    child.lines("ready")
+    held = [socket.create_connection(("127.0.0.1", child.port)) for _ in range(120)]
+    time.sleep(3)
+    for each in held:
+        each.close()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"http://127.0.0.1:{child.port}/health").status_code == 200:
+                break
+        assert time.monotonic() < deadline
+    _, _, err = child.end()
+    assert [line for line in err.splitlines() if "refused" in line] == err.splitlines()
+    assert len(err.splitlines()) == 1

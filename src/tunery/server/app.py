@@ -97,6 +97,7 @@ def create_app(
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.token.token()
+    asyncio.get_running_loop().set_exception_handler(app.state.connections.quiet)
     yield
     app.state.ending.set()
 

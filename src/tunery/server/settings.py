@@ -37,7 +37,7 @@ class Limits:
     header_seconds: float = 10.0
     body_seconds: float = 60.0
     idle_seconds: float = 60.0
-    stall_seconds: float = 60.0
+    stall_seconds: float = 30.0
     connections: int = 512
     per_address: int = 64
     failures: int = 10
