@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict
 from starlette.concurrency import run_in_threadpool
 
+from tunery.server.openai import quota
 from tunery.server.openai.errors import invalid
 from tunery.server.openai.route import ApiRoute, read_body
 from tunery.server.openai.schemas import Body
@@ -35,8 +36,10 @@ async def embeddings(request: Request) -> None:
         Refused: Always.
     """
     wanted = await read_body(request, EmbeddingRequest)
+    quota.check_model(request, wanted.model)
     found = await run_in_threadpool(chat.find_served, wanted.model)
-    names = [each.name for each in chat.served()]
+    allowed = quota.limits_of(request).models
+    names = [each.name for each in chat.served() if not allowed or each.name in allowed]
     told = ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
     raise invalid(
         "model",

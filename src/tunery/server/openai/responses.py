@@ -45,9 +45,9 @@ async def create(request: Request) -> Response:
     return await respond(request, work, stream=wanted.stream)
 
 
-@router.api_route("/responses/{id_}", methods=["GET", "DELETE"])
-@router.get("/responses/{id_}/input_items")
-@router.post("/responses/{id_}/cancel")
+@router.api_route("/responses/{id_}", methods=["GET", "DELETE"], include_in_schema=False)
+@router.get("/responses/{id_}/input_items", include_in_schema=False)
+@router.post("/responses/{id_}/cancel", include_in_schema=False)
 def stored(id_: str) -> Response:
     """Say that nothing is stored.
 

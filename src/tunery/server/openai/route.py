@@ -13,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tunery.errors import TuneryError
-from tunery.server.openai import limits
+from tunery.server.openai import limits, quota
 from tunery.server.openai.errors import Refused, of_tunery
 from tunery.server.openai.metrics import Metrics
+from tunery.server.openai.quota import Quotas
 from tunery.server.openai.reading import read
 from tunery.server.openai.schemas import Body
 from tunery.server.openai.stream import ClientGone, while_connected
@@ -34,12 +35,14 @@ class State:
     Args:
         metrics: Its figures.
         rate: Requests of each key.
+        quotas: What keys with limits have used.
         num_open: Requests being answered now.
         targets: Who answers for a model, and until when that is believed.
     """
 
     metrics: Metrics = field(default_factory=Metrics)
     rate: limits.Rate = field(default_factory=limits.Rate)
+    quotas: Quotas = field(default_factory=Quotas)
     num_open: int = 0
     targets: dict[str, tuple[Target, float]] = field(
         default_factory=dict[str, tuple[Target, float]]
@@ -62,6 +65,7 @@ class ApiRoute(APIRoute):
             state = state_of(request)
             try:
                 _check_rate(request, state)
+                quota.check(request, state.quotas)
                 response = await inner(request)
             except Refused as refused:
                 if refused.code == "engine_gone":
@@ -106,6 +110,7 @@ async def find_target(request: Request, name: str) -> Target:
         UnknownName: Nothing is served under it.
         Refused: The server shuts down.
     """
+    quota.check_model(request, name)
     found = await run_in_threadpool(chat.find_served, name)
     request.state.served_name = found.name
     state = state_of(request)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from tunery.engines.base import Started
-from tunery.server.openai import prompts
+from tunery.server.openai import prompts, quota
 from tunery.server.openai.choices import ChatChoice, Choice, Head, TextChoice
 from tunery.server.openai.metrics import CONTENT_TYPE
 from tunery.server.openai.prompts import Reader
@@ -42,14 +42,17 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/models")
-def models() -> dict[str, Any]:
-    """Every served name."""
-    return {"object": "list", "data": [_model(each) for each in chat.served()]}
+def models(request: Request) -> dict[str, Any]:
+    """Every served name that the key may use."""
+    allowed = quota.limits_of(request).models
+    found = [each for each in chat.served() if not allowed or each.name in allowed]
+    return {"object": "list", "data": [_model(each) for each in found]}
 
 
 @router.get("/models/{name:path}")
-def model(name: str) -> dict[str, Any]:
+def model(request: Request, name: str) -> dict[str, Any]:
     """One served name."""
+    quota.check_model(request, name)
     return _model(chat.find_served(name))
 
 

@@ -15,12 +15,13 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from tunery.engines.base import Delta, Ended, Engine, EngineEvent, GenerateRequest, Started
-from tunery.server.openai import limits
+from tunery.server.openai import limits, quota
 from tunery.server.openai.choices import Choice, Usage
 from tunery.server.openai.errors import Refused
 from tunery.server.openai.metrics import Metrics
 from tunery.server.openai.route import State, state_of
 from tunery.server.openai.stream import EventStream, generated, started, while_connected
+from tunery.server.security.key_limits import Use
 
 
 class Shape(Protocol):
@@ -45,6 +46,10 @@ class Shape(Protocol):
         ...
 
 
+def _unlimited(num_tokens: int) -> None:
+    """Count nothing: the key has no limits."""
+
+
 @dataclass(slots=True)
 class Work:
     """One request on its way: what is asked of the engine, and what the answers become.
@@ -53,6 +58,7 @@ class Work:
         head: Of every object of the response.
         engine: Who answers.
         asked: One engine request a prompt.
+        spend: Told how many tokens were read or written, as they are.
         make: Makes the choice of a prompt's answer: the prompt's start, its place, the answer's.
     """
 
@@ -60,6 +66,7 @@ class Work:
     engine: Engine
     asked: Sequence[GenerateRequest]
     make: Callable[[Started, int, int], Choice]
+    spend: Callable[[int], None] = _unlimited
     usage: Usage = field(default_factory=Usage)
     choices: dict[tuple[int, int], Choice] = field(default_factory=dict[tuple[int, int], Choice])
     sources: list[AsyncGenerator[EngineEvent]] = field(
@@ -76,6 +83,7 @@ class Work:
             raise
         for prompt, first in enumerate(firsts):
             self.usage.prompt += first.num_prompt_tokens
+            self.spend(first.num_prompt_tokens)
             for index in range(self.asked[prompt].num_answers):
                 self.choices[prompt, index] = self.make(first, prompt, index)
 
@@ -93,6 +101,8 @@ class Work:
                 yield chunk
         async with contextlib.aclosing(_merged(self.sources)) as events:
             async for prompt, event in events:
+                if isinstance(event, Delta | Ended):  # as they come: a client may go at any time
+                    self.spend(len(event.token_ids))
                 if isinstance(event, Delta):
                     for chunk in self.choices[prompt, event.index].take(event):
                         yield chunk
@@ -119,7 +129,10 @@ async def respond(request: Request, work: Work, *, stream: bool) -> Response:
         raise Refused(
             429, "All places are taken now. Try again soon.", headers={"Retry-After": "1"}
         )
-    place = _Place(state)
+    use = quota.enter(request, state.quotas)
+    place = _Place(state, use)
+    if use is not None:
+        work.spend = use.spend
     try:
         await while_connected(request, work.begin())
         if stream:
@@ -138,8 +151,9 @@ async def respond(request: Request, work: Work, *, stream: bool) -> Response:
 class _Place:
     """One of the places for requests being answered; left once."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, use: Use | None) -> None:
         self.state = state
+        self.use = use
         self._taken = True
         state.num_open += 1
         state.metrics.open.inc()
@@ -149,6 +163,8 @@ class _Place:
         if self._taken:
             self._taken = False
             self.state.num_open -= 1
+            if self.use is not None:
+                self.use.num_open -= 1
             self.state.metrics.open.dec()
 
 

@@ -16,6 +16,7 @@ from tunery.models import accounts, hub, modelscope
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
 from tunery.services import datasets, machine, notify
+from tunery.web import formats
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -59,6 +60,20 @@ class SettingsView:
     upload_bytes: int
     upload_variable: str
     components: tuple[machine.Component, ...]
+
+    def limits_of(self, key: tokens.Key) -> list[str]:
+        """What bounds a key, in words."""
+        limits = key.limits
+        told = [", ".join(limits.models)] if limits.models else []
+        if limits.requests_per_minute:
+            told.append(t("{n} requests per minute", n=f"{limits.requests_per_minute:,}"))
+        if limits.tokens_per_minute:
+            told.append(t("{n} tokens per minute", n=f"{limits.tokens_per_minute:,}"))
+        if limits.parallel:
+            told.append(t("{n} answers at once", n=f"{limits.parallel:,}"))
+        if limits.expires is not None:
+            told.append(t("until {moment}", moment=formats.moment(limits.expires)))
+        return told
 
 
 @router.get("/settings")
