@@ -88,6 +88,21 @@ def from_json(text: str) -> KeyLimits:
     return KeyLimits(**values)
 
 
+def describe_limits(limits: KeyLimits) -> list[str]:
+    """What bounds a key, in words; nothing where nothing does."""
+    told = [", ".join(limits.models)] if limits.models else []
+    if limits.requests_per_minute:
+        told.append(t("{n} requests per minute", n=f"{limits.requests_per_minute:,}"))
+    if limits.tokens_per_minute:
+        told.append(t("{n} tokens per minute", n=f"{limits.tokens_per_minute:,}"))
+    if limits.parallel:
+        told.append(t("{n} answers at once", n=f"{limits.parallel:,}"))
+    if limits.expires is not None:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(limits.expires))
+        told.append(t("until {moment}", moment=until))
+    return told
+
+
 @dataclass(slots=True)
 class Use:
     """What one key has used within the last minute.

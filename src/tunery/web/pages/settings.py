@@ -14,9 +14,9 @@ from tunery import env
 from tunery.i18n import t
 from tunery.models import accounts, hub, modelscope
 from tunery.server.security import tokens
+from tunery.server.security.key_limits import describe_limits
 from tunery.server.settings import ServerSettings
 from tunery.services import datasets, machine, notify
-from tunery.web import formats
 from tunery.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -63,17 +63,7 @@ class SettingsView:
 
     def limits_of(self, key: tokens.Key) -> list[str]:
         """What bounds a key, in words."""
-        limits = key.limits
-        told = [", ".join(limits.models)] if limits.models else []
-        if limits.requests_per_minute:
-            told.append(t("{n} requests per minute", n=f"{limits.requests_per_minute:,}"))
-        if limits.tokens_per_minute:
-            told.append(t("{n} tokens per minute", n=f"{limits.tokens_per_minute:,}"))
-        if limits.parallel:
-            told.append(t("{n} answers at once", n=f"{limits.parallel:,}"))
-        if limits.expires is not None:
-            told.append(t("until {moment}", moment=formats.moment(limits.expires)))
-        return told
+        return describe_limits(key.limits)
 
 
 @router.get("/settings")
