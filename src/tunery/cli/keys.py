@@ -40,7 +40,7 @@ def create(
         requests_per_minute: Most requests in a minute; 0 is no limit.
         tokens_per_minute: Most tokens of prompts and answers in a minute; 0 is no limit.
         parallel: Most answers at once; 0 is no limit.
-        json: Answer in JSON.
+        json: Print JSON.
     """
     from dataclasses import asdict
 
@@ -64,7 +64,7 @@ def list_(*, json: Json = False) -> None:
     """List the keys that open something, without the keys themselves.
 
     Args:
-        json: Answer in JSON.
+        json: Print JSON.
     """
     from dataclasses import asdict
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tunery.server.openai import limits
 from tunery.server.openai.errors import invalid
@@ -16,6 +16,10 @@ from tunery.types import is_list, is_object
 
 LOGPROBS = "message.output_text.logprobs"
 _NOTHING_KEPT = "nothing is stored here; send the whole conversation in input"
+
+
+def _not_kept(value: Any) -> Any:
+    raise ValueError(f"not supported; {_NOTHING_KEPT}")
 
 
 class ResponseTool(Strict):
@@ -73,7 +77,6 @@ class ResponsesRequest(Body):
     )  # fmt: skip
     refused: ClassVar[Mapping[str, str]] = {
         "previous_response_id": _NOTHING_KEPT,
-        "conversation": _NOTHING_KEPT,
         "prompt": "prompts are not stored here; send instructions and input",
         "context_management": "shorten the input yourself",
         "moderation": "no moderation model is served here",
@@ -94,6 +97,7 @@ class ResponsesRequest(Body):
     reasoning: Reasoning | None = None
     stream: bool = False
     background: bool = False
+    conversation: Annotated[Any, BeforeValidator(_not_kept)] = None
     truncation: Literal["auto", "disabled"] = "disabled"
 
     @model_validator(mode="after")
