@@ -77,7 +77,7 @@ class StubEngine:
         ended = 0
         try:
             prompt = render(request)
-            yield Started(len(prompt.split()), "" if request.prompt_ids else prompt)
+            yield Started(len(prompt.split()), prompt)
             rows = [_Row(self, request, i, len(prompt.split())) for i in range(request.num_answers)]
             while any(row.reason is None for row in rows):
                 if self.tokens_per_second:
@@ -97,7 +97,7 @@ class StubEngine:
                         ended += 1
                         yield Ended(
                             row.index, row.reason, row.count, row.first,
-                            time.perf_counter() - began, *row.rest(),
+                            time.perf_counter() - began, *row.rest(), row.stop,
                         )  # fmt: skip
         finally:
             self.open_requests -= 1
@@ -158,6 +158,7 @@ class _Row:
         self.count = 0
         self.first = 0.0
         self.reason: EndReason | None = None
+        self.stop = ""
         self._request = request
         room = engine.context_length - prompt_words
         self._limit = min(request.max_tokens or room, room)
@@ -176,10 +177,11 @@ class _Row:
             self.reason = "stop"
             return self._say(len(self._text))
         self._text += word
-        cuts = [at for at in (self._text.find(s) for s in self._request.stop if s) if at >= 0]
+        cuts = [(at, s) for s in self._request.stop if s and (at := self._text.find(s)) >= 0]
         if cuts:
             self.reason = "stop"
-            return self._say(min(cuts))
+            place, self.stop = min(cuts)
+            return self._say(place)
         if self.count >= self._limit:
             self.reason = "length"
             return self._say(len(self._text))

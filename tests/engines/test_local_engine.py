@@ -15,6 +15,8 @@ from tests.engines.test_process_engine import make_lora
 
 from tunery.decode.fast import files
 from tunery.decode.local import LocalEngine
+from tunery.engines.base import SamplingOptions
+from tunery.errors import EngineError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,3 +92,25 @@ def test_a_changed_file_is_not_known(base: Path, whole: LocalEngine, tmp_path: P
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes())
     assert not files.known(copy, **where)
+
+
+def test_an_answer_may_begin_otherwise_than_its_schema(whole: LocalEngine):
+    """Bias towards the mark of a call: it is taken with ``schema_unless`` and not without."""
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    (mark,) = whole.model.tokenizer.encode("x", add_special_tokens=False)[:1]
+    asked = replace(
+        SHORT, json_schema=schema, max_tokens=4, sampling=SamplingOptions(logit_bias={mark: 100})
+    )
+    text = text_of(asyncio.run(collect(whole, asked)))
+    assert '{"a": '.startswith(text[:1])
+    free = replace(asked, schema_unless=["x"])
+    assert text_of(asyncio.run(collect(whole, free))) == "xxxx"
+
+
+def test_a_token_outside_the_vocabulary_is_the_caller_s_fault(whole: LocalEngine):
+    foreign = replace(SHORT, messages=None, prompt_ids=[1, 10**8])
+    biased = replace(SHORT, sampling=SamplingOptions(logit_bias={10**8: 1}))
+    for request in (foreign, biased):
+        with pytest.raises(EngineError) as told:
+            asyncio.run(collect(whole, request))
+        assert told.value.code == "bad_request"

@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 from engines.stub import StubEngine
 from tunery.server.app import create_app
-from tunery.server.openai.router import figures, router
+from tunery.server.openai.routes import V1_ROUTERS
 from tunery.server.run import make_server
 from tunery.server.settings import ServerSettings
 from tunery.services.chat import Served, _engines, _serving
@@ -105,7 +105,7 @@ def run(app: FastAPI, pool: StubPool) -> Running:
 def running(home: Path) -> Iterator[Running]:
     """The API alone, as ``tunery serve`` runs it, with one stub engine at full speed."""
     pool = StubPool({"stub": StubEngine(tokens_per_second=0)})
-    app = create_app(ServerSettings(api_keys=(KEY,)), api=(router, figures))
+    app = create_app(ServerSettings(api_keys=(KEY,)), api=V1_ROUTERS)
     _engines.use_pool(cast(Any, pool))
     _serving._fixed = (Served("stub", "stub", 1_700_000_000),)
     server = run(app, pool)

@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE_SECONDS, until
 from engines.stub import StubEngine
 from tunery.server.openai import limits, stream
 from tunery.server.openai.limits import Rate
-from tunery.server.openai.router import State
+from tunery.server.openai.route import State
 
 HI = [{"role": "user", "content": "hello"}]
 KEY = "tunery-test-key-0123456789abcdef"
@@ -282,3 +282,20 @@ def test_health_needs_no_key_and_metrics_do(running):
     assert 'tunery_engine_memory_bytes{engine="0"}' in text
     assert "secret-name" not in text
     assert "/stub" not in text
+
+
+def test_a_client_that_does_not_read_frees_its_slot(running):
+    """Little is written ahead of it, so that the 30 seconds begin while it stops reading."""
+    assert running.app.state.settings.limits.stall_seconds == limits.SEND_SECONDS == 30
+    engine = slow(running, tokens_per_second=0, words=100_000)
+    engine.context_length = 10**6
+    with posted(running, chat(stream=True)) as client:
+        assert client.recv(10).startswith(b"HTTP/1.1 2")
+        until(lambda: engine.num_tokens > 50)
+        stalled = 0
+        while stalled != engine.num_tokens:  # it waits for the client
+            stalled = engine.num_tokens
+            time.sleep(1)
+        assert stalled < 3000  # it was 18,000 with the kernel's own buffer
+        assert running.app.state.openai.num_open == 1
+    until(lambda: running.app.state.openai.num_open == 0)

@@ -190,8 +190,6 @@ def test_an_answer_can_be_continued(client, running):
     messages = [*HI, {"role": "assistant", "content": "Once"}]
     say(client, messages=messages, extra_body={"continue_final_message": True})
     assert running.engine.requests[-1].continue_last
-    with pytest.raises(openai.BadRequestError, match="continue_final_message"):
-        say(client, messages=messages)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +209,39 @@ def test_what_is_no_text_is_refused_and_nothing_is_fetched(client, running, part
     assert told.value.code == "unsupported_content"
     assert told.value.param == "messages[0].content[1]"
     assert running.engine.requests == []
+
+
+def test_a_conversation_may_end_with_the_assistant(client, running):
+    messages = [*HI, {"role": "assistant", "content": "Well"}]
+    assert say(client, messages=messages).choices[0].finish_reason == "stop"
+    asked = running.engine.requests[-1]
+    assert [message["role"] for message in asked.messages] == ["user", "assistant"]
+    assert not asked.continue_last
+    say(client, messages=messages, extra_body={
+        "continue_final_message": True, "add_generation_prompt": False})  # fmt: skip
+    assert running.engine.requests[-1].continue_last
+    with pytest.raises(openai.BadRequestError, match="add_generation_prompt"):
+        say(client, messages=messages, extra_body={
+            "continue_final_message": True, "add_generation_prompt": True})  # fmt: skip
+
+
+def test_a_conversation_may_be_the_system_s_alone(client, running):
+    system = {"role": "system", "content": "Say hello."}
+    answer = say(client, messages=[system, system | {"role": "developer"}], temperature=0)
+    assert answer.choices[0].message.content.startswith("echo: Say hello.")
+    assert running.engine.requests[-1].messages == [
+        {"role": "system", "content": "Say hello.\n\nSay hello."}
+    ]
+
+
+def test_min_p_reaches_the_engine(client, running):
+    say(client, extra_body={"min_p": 0.25})
+    assert running.engine.requests[-1].sampling.min_p == 0.25
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "UTF8", '"utf-8"'])
+def test_the_charset_may_be_spelled_in_every_usual_way(running, charset):
+    body = b'{"model": "stub", "messages": [{"role": "user", "content": "hello"}]}'
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    answer = running.raw().post("/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 200

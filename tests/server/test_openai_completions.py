@@ -69,8 +69,10 @@ def test_logprobs_have_the_older_shape(client):
         ({"suffix": "end"}, "suffix: not supported"),
         ({"best_of": 3}, "best_of"),
         ({"echo": True, "logprobs": 1}, "echoed"),
-        ({"prompt": [1, 2, 3]}, "token ids are not taken"),
-        ({"prompt": [[1, 2]]}, "token ids are not taken"),
+        ({"prompt": [1, -2, 3]}, "a list of token ids"),
+        ({"prompt": [[1, True]]}, "a list of token ids"),
+        ({"prompt": [[]]}, "a list of token ids"),
+        ({"prompt": [1, "x"]}, "a list of token ids"),
         ({"prompt": []}, "prompt"),
         ({"prompt": ["x"] * 17}, "at most 16"),
     ],
@@ -78,6 +80,20 @@ def test_logprobs_have_the_older_shape(client):
 def test_what_is_not_supported_is_refused(client, fields, words):
     with pytest.raises(openai.BadRequestError, match=words):
         go_on(client, extra_body=fields)
+
+
+def test_a_prompt_may_be_token_ids(client, running):
+    answer = go_on(client, prompt=[5, 9, 30], temperature=0)
+    assert answer.choices[0].text == "echo:  1 2 3 4 5 6 7 8"
+    assert answer.usage.prompt_tokens == 3
+    (asked,) = running.engine.requests
+    assert (asked.prompt_ids, asked.prompt) == ([5, 9, 30], None)
+
+
+def test_lists_of_token_ids_are_several_prompts(client, running):
+    answer = go_on(client, prompt=[[5, 9], [7]], temperature=0, echo=True)
+    assert [choice.text[:9] for choice in answer.choices] == ["5 9echo: ", "7echo:  1"]
+    assert [asked.prompt_ids for asked in running.engine.requests] == [[5, 9], [7]]
 
 
 def test_models_are_listed_by_their_names(client, running, monkeypatch):

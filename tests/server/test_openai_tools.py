@@ -157,7 +157,9 @@ def test_a_tools_answer_goes_back_to_the_model(client, hermes):
          "not among tools"),
         ({"tools": [WEATHER, WEATHER]}, "the same name"),
         ({"tools": [tool("two words")]}, r"tools\[0\].function.name"),
-        ({"tools": [WEATHER], "response_format": {"type": "json_object"}}, "free to call tools"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "allowed_tools": {
+            "mode": "auto", "tools": [{"type": "function", "function": {"name": "x"}}]}}},
+         "allows x, which is not among tools"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "tool_call_id"),
         ({"messages": [*ASK, {"role": "assistant", "tool_calls": [
             {"id": "a", "type": "function", "function": {"name": "x", "arguments": "[1"}}]}]},

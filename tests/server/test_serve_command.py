@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -31,10 +34,12 @@ def free_port() -> int:
 class Serve:
     """One child and what it printed."""
 
+    before: Sequence[str] = ()
+
     def __init__(self, *words: str, **variables: str) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), "--port", str(self.port), *words],
+            [*self.before, sys.executable, str(CHILD), "--port", str(self.port), *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | variables,
         )  # fmt: skip
 
@@ -210,3 +215,46 @@ def test_what_is_switched_on_stays_on(demo_home):
     assert [each.name for each in _serving.served()] == ["other"]
     with pytest.raises(Exception, match="Did you mean other"):
         _serving.find_served("othr")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/v1/chat/completions", "shutting_down"), ("/v1/messages", None)]
+)
+def test_sigterm_ends_an_answer_that_is_not_streamed_with_a_503(serve, path, code):
+    child = serve("demo", "--json", TUNERY_API_KEY="k" * 24)
+    child.lines("ready")
+    body = {"model": "demo", "max_tokens": 400, "messages": [{"role": "user", "content": "hello"}]}
+    url, headers = f"http://127.0.0.1:{child.port}{path}", {"x-api-key": "k" * 24}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, url, json=body, headers=headers, timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        metrics = f"http://127.0.0.1:{child.port}/metrics"
+        bearer = {"Authorization": f"Bearer {'k' * 24}"}
+        while "tunery_open_requests 1.0" not in httpx.get(metrics, headers=bearer).text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        child.process.send_signal(signal.SIGTERM)
+        answer = asked.result()
+    assert answer.status_code == 503
+    error = answer.json()["error"]
+    assert "shutting down" in error["message"]
+    assert error.get("code") == code
+
+
+def test_too_many_connections_for_the_limit_of_files_are_one_line_of_the_log(serve, monkeypatch):
+    monkeypatch.setattr(Serve, "before", ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+    child = serve("demo", "--json", TUNERY_API_KEY="k" * 24)
+    child.lines("ready")
+    held = [socket.create_connection(("127.0.0.1", child.port)) for _ in range(120)]
+    time.sleep(3)
+    for each in held:
+        each.close()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"http://127.0.0.1:{child.port}/health").status_code == 200:
+                break
+        assert time.monotonic() < deadline
+    _, _, err = child.end()
+    assert [line for line in err.splitlines() if "refused" in line] == err.splitlines()
+    assert len(err.splitlines()) == 1

@@ -103,3 +103,13 @@ def test_values_out_of_bounds_are_refused_with_a_sentence(wrong):
         choose_sampling(**wrong)
     assert caught.value.message
     assert caught.value.fix
+
+
+def test_min_p_keeps_what_is_likely_enough_after_the_temperature():
+    """Half as likely as the best is kept at 0.4 and not at 0.6; temperature 2 keeps more."""
+    scores = torch.log(torch.tensor([0.5, 0.25, 0.125, 0.125]))
+    for min_p, temperature, kept in ((0.4, 1, {0, 1}), (0.6, 1, {0}), (0.4, 2, {0, 1, 2, 3})):
+        options = SamplingOptions(temperature=temperature, min_p=min_p)
+        assert {draw(scores, options, u / 100)[0] for u in range(100)} == kept
+    both = SamplingOptions(temperature=1, min_p=0.4, top_k=3, top_p=0.5)
+    assert {draw(scores, both, u / 100)[0] for u in range(100)} == {0}

@@ -134,7 +134,8 @@ def test_every_text_field_of_every_route_is_known_to_these_tests(app):
         kept = at in ("name", "model", "dataset", "source", "folder", "folders[]")
         if at not in FREE and not named and not kept:
             unknown.add((method, path, at))
-    assert unknown == set()
+    # names that are compared with what is served, and never resolved
+    assert unknown == {("POST", "/api/v1/keys", "models[]")}
 
 
 def variants(body: Any, way: str) -> Iterator[Any]:

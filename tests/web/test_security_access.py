@@ -79,8 +79,9 @@ def test_each_scope_opens_what_its_name_says_and_nothing_else(app, key):
                 method, filled(path, "nothere"), headers={**headers, "Content-Type": kind}
             )
             told = answer.json() if answer.status_code == 403 else {}
-            codes = {told.get("code"), told.get("error", {}).get("code")}
-            let_in = not codes & {"forbidden", "insufficient_scope"}
+            error = told.get("error", {})
+            codes = {told.get("code"), error.get("code"), error.get("type")}
+            let_in = not codes & {"forbidden", "insufficient_scope", "permission_error"}
             right = {
                 "admin": True,
                 "jobs": path.startswith("/api/v1/") and _is_of_jobs(method, path),

@@ -118,3 +118,20 @@ def test_a_key_is_listed_without_itself_until_it_is_revoked(client: TestClient):
     assert "&lt;b&gt;editor&lt;/b&gt;" in text
     client.delete(f"/api/v1/keys/{made['id']}")
     assert "editor&lt;" not in client.get("/settings").text
+
+
+def test_limits_of_a_key_are_given_and_shown(client: TestClient):
+    body = {"name": "shared", "models": ["demo"], "expires_in_days": 30, "requests_per_minute": 60,
+            "tokens_per_minute": 5000, "parallel": 2}  # fmt: skip
+    made = client.post("/api/v1/keys", json=body)
+    assert made.status_code == 201
+    limits = client.get("/api/v1/keys").json()[0]["limits"]
+    assert limits["models"] == ["demo"]
+    assert 29 < (limits["expires"] - made.json()["created"]) / 86_400 < 31
+    assert (limits["requests_per_minute"], limits["parallel"]) == (60, 2)
+    text = client.get("/settings").text
+    for told in ("demo", "60 requests", "5,000 tokens", "2 answers at once"):
+        assert told in text
+    wrong = client.post("/api/v1/keys", json=body | {"scopes": ["admin"]})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_limit")
+    assert client.post("/api/v1/keys", json=body | {"parallel": -1}).status_code == 422

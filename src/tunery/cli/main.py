@@ -71,6 +71,7 @@ def commands() -> dict[str, str]:
         "runs": t("List, follow, stop, resume, verify and delete runs."),
         "chat": t("Talk to a model or a run, or to two side by side."),
         "serve": t("Serve models and runs to OpenAI's clients."),
+        "keys": t("Make, list and revoke API keys."),
         "export": t("Write a run's result as an adapter or a merged model."),
         "data": t("List, check, preview, add and remove datasets."),
         "models": t("Get, list, resolve and remove models."),

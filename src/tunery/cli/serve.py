@@ -24,6 +24,7 @@ def serve(
     api_key: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
     root_path: str = "",
     public_url: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
+    cors_origin: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
     requests_per_minute: int | None = None,
     unload_after_minutes: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 0,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -37,6 +38,8 @@ def serve(
         api_key: Key that callers send, in place of the kept one; or set TUNERY_API_KEY.
         root_path: Prefix under which a proxy shows it, such as /proxy/8000.
         public_url: Address that callers use when a proxy stands before it.
+        cors_origin: Origin of a web page that may call it with a key, such as
+            https://app.example.net; * is every page. Without it none may.
         requests_per_minute: Most requests of one key in a minute; 0 is no limit.
         unload_after_minutes: Unload a model that nobody asked for so long; 0 keeps it loaded.
         json: Print one line of JSON when it is ready.
@@ -51,6 +54,7 @@ def serve(
     words = ["--host", host, "--port", str(port)]
     words += ["--root-path", root_path] if root_path else []
     words += [word for url in public_url or () for word in ("--public-url", url)]
+    words += [word for origin in cors_origin or () for word in ("--cors-origin", origin)]
     if requests_per_minute is not None:
         words += ["--requests-per-minute", str(requests_per_minute)]
     words += ["--unload-after-minutes", str(unload_after_minutes)]

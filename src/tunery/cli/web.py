@@ -20,6 +20,7 @@ def web(
     port: int = 7860,
     root_path: str = "",
     public_url: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
+    cors_origin: Annotated[list[str] | None, Parameter(negative_iterable="")] = None,
     open: bool | None = None,
     new_token: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -30,12 +31,15 @@ def web(
         port: Port to listen on; a taken one is an error, never another one.
         root_path: Prefix under which a proxy shows the page, such as /proxy/7860.
         public_url: Address that the browser shows when a proxy stands before the page.
+        cors_origin: Origin of a web page that may call /v1 with a key, such as
+            https://app.example.net; * is every page. Without it none may.
         open: Open the browser; by default where there is a screen.
         new_token: Make a new access token first; every session ends.
     """
     words = ["--host", host, "--port", str(port)]
     words += ["--root-path", root_path] if root_path else []
     words += [word for url in public_url or () for word in ("--public-url", url)]
+    words += [word for origin in cors_origin or () for word in ("--cors-origin", origin)]
     words += ["--open"] if (_has_screen() if open is None else open) else []
     words += ["--new-token"] if new_token else []
     sys.stdout.flush()

@@ -241,7 +241,7 @@ class Batch:
             news.append(
                 Ended(
                     answer.index, answer.reason, answer.count, answer.first_seconds, seconds,
-                    ids, said,
+                    ids, said, answer.text.stopped_by if answer.text else "",
                 )
             )  # fmt: skip
 

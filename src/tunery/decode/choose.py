@@ -6,6 +6,7 @@ answer whoever shares its batch. Shapes: V vocabulary.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class TokenChooser:
         if self.options.logit_bias:
             index = torch.tensor(list(self.options.logit_bias), device=scores_V.device)
             values = list(self.options.logit_bias.values())
-            scores_V = scores_V.index_add(0, index, torch.tensor(values, device=scores_V.device))
+            scores_V = scores_V.index_add(0, index, torch.tensor(values).to(scores_V))
         if self.grammar is not None:
             scores_V = self.grammar.mask(scores_V)
         if self.options.greedy:
@@ -124,7 +125,7 @@ def penalized(logits_V: Tensor, seen: set[int], penalty: float) -> Tensor:
 
 
 def draw(logits_V: Tensor, sampling: SamplingOptions, uniform: float) -> tuple[int, float]:
-    """Draw one token: temperature, then top_k, then top_p, then the inverse of the distribution.
+    """Draw one token: temperature, min_p, top_k, top_p, then the inverse of the distribution.
 
     Args:
         logits_V: Scores, float32.
@@ -136,6 +137,9 @@ def draw(logits_V: Tensor, sampling: SamplingOptions, uniform: float) -> tuple[i
     """
     # Shifted first: a tiny temperature must not turn the best score into infinity.
     scores_V = (logits_V - logits_V.max()) / sampling.temperature
+    if sampling.min_p:  # the likeliest has score 0
+        unlikely = scores_V < math.log(sampling.min_p)
+        scores_V = scores_V.masked_fill(unlikely, -torch.inf)
     if sampling.top_k == 0 and sampling.top_p == 1:
         return _invert(scores_V.softmax(dim=-1), uniform)
     kept = min(sampling.top_k or len(scores_V), len(scores_V))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import llguidance.hf
@@ -27,18 +27,27 @@ class Grammars:
     """
 
     def __init__(self, tokenizer: Any, stop_id: int) -> None:
+        self._added: dict[str, int] = tokenizer.get_added_vocab()
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, eos_token=stop_id)
         self._shift = torch.arange(BITS, dtype=torch.int32)
 
-    def follow(self, schema: Mapping[str, Any]) -> Grammar:
+    def follow(self, schema: Mapping[str, Any], *, unless: Sequence[str] = ()) -> Grammar:
         """Start following a schema.
+
+        Args:
+            schema: A JSON schema.
+            unless: Texts that may begin the answer in its place; what follows them is free.
 
         Raises:
             EngineError: ``bad_schema``, with what llguidance says of it.
         """
         try:
-            source = LLMatcher.grammar_from_json_schema(
-                json.dumps(schema), defaults=cast(Any, FORM)
+            source = (
+                LLMatcher.grammar_from_lark(self._either(schema, unless))
+                if unless
+                else LLMatcher.grammar_from_json_schema(
+                    json.dumps(schema), defaults=cast(Any, FORM)
+                )
             )
         except ValueError as error:
             raise _bad_schema(str(error)) from error
@@ -46,6 +55,23 @@ class Grammars:
         if problem:
             raise _bad_schema(problem)
         return Grammar(LLMatcher(self._tokenizer, source), self._shift)
+
+    def _either(self, schema: Mapping[str, Any], unless: Sequence[str]) -> str:
+        """A grammar of llguidance: the schema, or one of the texts and then anything."""
+        begins: list[str] = []
+        for text in unless:
+            begins.append(json.dumps(text))
+            if text in self._added:  # one token, which no spelled-out text matches
+                begins.append(f"<[{self._added[text]}]>")
+        follows = json.dumps({**schema, "x-guidance": FORM})
+        return "\n".join(
+            [
+                "start: answer | free",
+                f"answer: %json {follows}",
+                f"free: ({' | '.join(begins)}) REST",
+                r"REST: /(.|\n)*/",
+            ]
+        )
 
 
 class Grammar:

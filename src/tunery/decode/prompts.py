@@ -39,7 +39,8 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
     if request.prompt_ids is not None:
         ids = list(request.prompt_ids)
         _check_ids(model, ids)
-        return Prompt(ids, "", stop_ids)
+        text = template.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return Prompt(ids, text, stop_ids)
     if model.surely_too_long(_all_text(request)):
         raise EngineError(
             t("The prompt is longer than the {limit} tokens that the model reads.",
@@ -81,6 +82,7 @@ def _check_ids(model: ServedModel, ids: list[int], *, room: int = 1) -> None:
         raise EngineError(
             t("The prompt has token {token}; the tokens of this model are 0 to {last}.",
               token=foreign[0], last=model.vocab_size - 1),
+            code="bad_request",
         )  # fmt: skip
 
 

@@ -182,12 +182,15 @@ class Scheduler:
             raise EngineError(
                 t("logit_bias names token {token}; the tokens of this model are 0 to {last}.",
                   token=foreign[0], last=self.model.vocab_size - 1),
+                code="bad_request",
             )  # fmt: skip
         seed = options.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(6), "big")
         schema = request.json_schema
-        grammar = self.model.grammars().follow(schema) if schema is not None else None
+        grammar = None
+        if schema is not None:
+            grammar = self.model.grammars().follow(schema, unless=request.schema_unless)
         return [
             TokenChooser(
                 options,

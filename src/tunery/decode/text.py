@@ -27,7 +27,12 @@ class TextStream:
         self._shown_to = 0
         self._held = ""
         self._pieces: list[str] = []
-        self.stopped = False
+        self.stopped_by = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return bool(self.stopped_by)
 
     @property
     def text(self) -> str:
@@ -69,10 +74,10 @@ class TextStream:
 
     def _release(self, text: str) -> str:
         text = self._held + text
-        found = [at for at in (text.find(stop) for stop in self._stop_strings) if at >= 0]
+        found = [(at, stop) for stop in self._stop_strings if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped = True
-            text, self._held = text[: min(found)], ""
+            place, self.stopped_by = min(found)
+            text, self._held = text[:place], ""
         else:
             keep = max((_overlap(text, stop) for stop in self._stop_strings), default=0)
             text, self._held = text[: len(text) - keep], text[len(text) - keep :]

@@ -31,6 +31,8 @@ class SamplingOptions:
         temperature: Divides the logits; at least 0.
         top_p: Keeps the smallest set of tokens with this probability; in (0, 1].
         top_k: Keeps this many tokens; 0 keeps all.
+        min_p: Keeps tokens at least this share as likely as the likeliest; in [0, 1]. Applied after
+            the temperature and before top_k and top_p, as vLLM does.
         frequency_penalty: Taken off a logit for each time its token is in the answer so far.
         presence_penalty: Taken off a logit once its token is in the answer so far.
         repetition_penalty: Divides positive and multiplies negative logits of tokens seen in the
@@ -46,6 +48,7 @@ class SamplingOptions:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
@@ -57,6 +60,7 @@ class SamplingOptions:
             "temperature": (0 <= self.temperature <= 100, t("from 0 to 100")),
             "top_p": (0 < self.top_p <= 1, t("above 0 and at most 1")),
             "top_k": (self.top_k >= 0, t("0 or more")),
+            "min_p": (0 <= self.min_p <= 1, t("from 0 to 1")),
             "repetition_penalty": (0 < self.repetition_penalty <= 100, t("above 0, at most 100")),
         }
         for name, (fits, wanted) in bounds.items():
@@ -96,6 +100,8 @@ class GenerateRequest:
         top_logprobs: How many alternatives to report for each token, 0 the token's own
             log-probabilities alone; None reports no logprobs.
         json_schema: A JSON schema that the answer must follow.
+        schema_unless: Texts with which the answer may begin in place of the schema's JSON, such as
+            the mark of a tool call; what follows them is free.
         template: Name of a chat template in place of the model's own.
         template_values: More for the chat template, such as ``{"enable_thinking": False}``.
         continue_last: The last message is the beginning of the answer.
@@ -113,6 +119,7 @@ class GenerateRequest:
     num_answers: int = 1
     top_logprobs: int | None = None
     json_schema: Mapping[str, Any] | None = None
+    schema_unless: Sequence[str] = ()
     template: str | None = None
     template_values: Mapping[str, Any] = field(default_factory=dict)
     continue_last: bool = False
@@ -124,8 +131,7 @@ class Started:
 
     Args:
         num_prompt_tokens: Tokens of the prompt.
-        prompt_text: Exactly what the model reads, control tokens spelled out; empty where the
-            prompt came as token ids.
+        prompt_text: Exactly what the model reads, control tokens spelled out.
     """
 
     num_prompt_tokens: int
@@ -181,6 +187,7 @@ class Ended:
         seconds: From the request's arrival to its end.
         token_ids: Tokens drawn that are in no ``Delta``: the stop token, or those of a stop text.
         logprobs: One a token of these, where they were asked for.
+        stop: The stop text that ended it; empty where something else did.
     """
 
     index: int
@@ -190,6 +197,7 @@ class Ended:
     seconds: float
     token_ids: Sequence[int] = ()
     logprobs: Sequence[TokenLogprob] = ()
+    stop: str = ""
 
 
 EngineEvent = Started | Delta | Ended

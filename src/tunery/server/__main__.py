@@ -38,6 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public-url", action="append", default=[])
+    parser.add_argument("--cors-origin", action="append", default=[])
     parser.add_argument("--requests-per-minute", type=int, default=-1)
     parser.add_argument("--unload-after-minutes", type=float, default=0.0)
     parser.add_argument("--json", action="store_true")
@@ -59,8 +60,9 @@ def _serve(given: argparse.Namespace) -> int:
     from tunery.redaction import remember
     from tunery.server import run
     from tunery.server.app import create_app
-    from tunery.server.openai import router as openai
     from tunery.server.openai.limits import Rate
+    from tunery.server.openai.route import State
+    from tunery.server.openai.routes import V1_ROUTERS
     from tunery.server.settings import ServerSettings
     from tunery.services import chat
 
@@ -73,6 +75,7 @@ def _serve(given: argparse.Namespace) -> int:
         port=given.port,
         root_path=given.root_path,
         public_urls=tuple(given.public_url),
+        cors_origins=tuple(given.cors_origin),
         api_keys=keys or (_kept_key(),),
     )
     _check_keys(keys, settings)
@@ -81,12 +84,12 @@ def _serve(given: argparse.Namespace) -> int:
     loader = _Loader(served, settings, own_key=not keys, as_json=given.json)
     app = create_app(
         settings,
-        api=(openai.router, openai.figures),
+        api=V1_ROUTERS,
         routers=(APIRouter(lifespan=loader.lifespan),),
     )
     app.state.unload_after_minutes = given.unload_after_minutes
     if given.requests_per_minute >= 0:
-        app.state.openai = openai.State(rate=Rate(given.requests_per_minute))
+        app.state.openai = State(rate=Rate(given.requests_per_minute))
     listener = run.listen(settings)  # a taken port is told before anything is loaded
     run.set_up_log()
     loader.app, loader.server = app, run.make_server(app)

@@ -1,8 +1,8 @@
 """One server as an ASGI application: the controls in their order, the routers, the errors.
 
-A request passes ``Context`` (number, language, prefix), ``Audit``, ``Hosts``, ``Access``,
-``Origins`` and ``Sizes``, then its route. Each is one small ASGI class; none of them is a
-``BaseHTTPMiddleware``, which would buffer streams.
+A request passes ``Context`` (number, language, prefix), ``Audit``, ``Hosts``, ``Cors``,
+``Access``, ``Origins`` and ``Sizes``, then its route. Each is one small ASGI class; none of them
+is a ``BaseHTTPMiddleware``, which would buffer streams.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tunery.server.security import access
 from tunery.server.security.access import Access, Failures
 from tunery.server.security.audit import Audit
 from tunery.server.security.context import SECURITY_HEADERS, Context
+from tunery.server.security.cors import Cors
 from tunery.server.security.limits import Sizes
 from tunery.server.security.origin import Hosts, Origins
 from tunery.server.security.protocol import Connections
@@ -71,6 +72,7 @@ def create_app(
             Middleware(Context, settings=settings),
             Middleware(Audit),
             Middleware(Hosts, settings=settings),
+            Middleware(Cors, settings=settings),
             Middleware(Access, settings=settings, token=token, failures=failures),
             Middleware(Origins, settings=settings),
             Middleware(Sizes, limits=settings.limits),
@@ -95,6 +97,7 @@ def create_app(
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.token.token()
+    asyncio.get_running_loop().set_exception_handler(app.state.connections.quiet)
     yield
     app.state.ending.set()
 

@@ -83,11 +83,15 @@ def answer(scope: Scope, problem: Problem) -> Response:
     """Write a problem in the shape that the path's clients read."""
     path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
     if path.startswith("/v1/"):
-        from tunery.server.openai import errors  # the shape is that router's own
+        from tunery.server.anthropic import errors as anthropic  # the shape is those routers' own
+        from tunery.server.openai import errors
 
+        told = redact(f"{problem.detail} {problem.fix}".strip())
+        if anthropic.is_ours(path):
+            return anthropic.answer(problem.status, told, headers=dict(problem.headers))
         return errors.answer(
             problem.status,
-            redact(f"{problem.detail} {problem.fix}".strip()),
+            told,
             code=problem.code,
             headers=dict(problem.headers),
         )

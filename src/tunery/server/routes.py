@@ -25,7 +25,7 @@ from tunery.server.api import (
     serving,
     settings,
 )
-from tunery.server.openai import router as openai
+from tunery.server.openai.routes import V1_ROUTERS
 
 API_ROUTERS: list[APIRouter] = [
     exports.router,
@@ -43,8 +43,7 @@ API_ROUTERS: list[APIRouter] = [
     runs.router,
     queue.router,
     notify.router,
-    openai.router,
-    openai.figures,
+    *V1_ROUTERS,
     settings.router,
     config.router,
     drafts.router,

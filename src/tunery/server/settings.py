@@ -37,7 +37,7 @@ class Limits:
     header_seconds: float = 10.0
     body_seconds: float = 60.0
     idle_seconds: float = 60.0
-    stall_seconds: float = 60.0
+    stall_seconds: float = 30.0
     connections: int = 512
     per_address: int = 64
     failures: int = 10
@@ -54,6 +54,7 @@ class ServerSettings:
         public_urls: Addresses under which people reach it through a proxy or a public port.
         token_file: Where the access token is kept.
         api_keys: More bearer keys, with the scope ``chat`` only (``tunery serve --api-key``).
+        cors_origins: Web pages of other origins that may use ``/v1`` with a key; ``*`` is all.
         limits: What a client may ask for.
     """
 
@@ -63,6 +64,7 @@ class ServerSettings:
     public_urls: tuple[str, ...] = ()
     token_file: Path = field(default_factory=lambda: env.home() / "token")
     api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -76,6 +78,9 @@ class ServerSettings:
                     t("--public-url {address}: this is no web address.", address=address),
                     fix=t("Give one like https://pod-7860.proxy.example.net"),
                 )
+
+        origins = tuple(_origin(given) for given in self.cors_origins)
+        object.__setattr__(self, "cors_origins", origins)
 
     def use_port(self, port: int) -> None:
         """Take the port that the system gave where 0 was asked for: what is printed must be it."""
@@ -101,3 +106,19 @@ class ServerSettings:
     def behind_proxy(self) -> bool:
         """Whether a proxy was announced, so that what it forwards is believed from loopback."""
         return bool(self.root_path or self.public_urls)
+
+
+def _origin(given: str) -> str:
+    """An origin as browsers write it: lower case, without a path.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    parts = urlsplit(given)
+    bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    if given != "*" and not (parts.scheme and parts.netloc and bare):
+        raise ConfigError(
+            t("--cors-origin {origin}: this is no origin of a web page.", origin=given),
+            fix=t("Give one like https://app.example.net, without a path; * is every page."),
+        )
+    return given.lower().rstrip("/")

@@ -50,7 +50,8 @@ TABLES: tuple[str, ...] = (
         scopes TEXT NOT NULL, -- words, separated by spaces
         created REAL NOT NULL,
         last_used REAL,
-        revoked REAL
+        revoked REAL,
+        limits TEXT NOT NULL DEFAULT '{}' -- JSON: models, expires, requests, tokens, parallel
     )""",
     """CREATE TABLE IF NOT EXISTS idempotency (
         key TEXT NOT NULL,

@@ -23,6 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public-url", action="append", default=[])
+    parser.add_argument("--cors-origin", action="append", default=[])
     parser.add_argument("--open", action="store_true")
     parser.add_argument("--new-token", action="store_true")
     given = parser.parse_args(words)
@@ -47,6 +48,7 @@ def _start(given: argparse.Namespace) -> None:
             port=given.port,
             root_path=given.root_path,
             public_urls=tuple(given.public_url),
+            cors_origins=tuple(given.cors_origin),
         )
     )
     if given.new_token:

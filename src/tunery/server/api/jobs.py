@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 
 from tunery.jobs import folder as jobs
 from tunery.jobs import start as launch
+from tunery.server.api.named import Behind
 from tunery.server.security.access import needs
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
@@ -27,7 +28,7 @@ def show(job_id: str) -> dict[str, Any]:
 
 
 @router.get("/{job_id}/events")
-def events(job_id: str, after: int = 0) -> dict[str, Any]:
+def events(job_id: str, after: Behind = 0) -> dict[str, Any]:
     """What a job wrote after an event, its latest lines."""
     story, _ = jobs.read_story(jobs.open_job(job_id))
     return {"events": [event for event in story if event["seq"] > after][-STORY_EVENTS:]}

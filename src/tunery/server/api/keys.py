@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tunery.server.security import tokens
+from tunery.server.security.key_limits import MOST, MOST_MODELS, KeyLimits
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
@@ -18,6 +20,22 @@ class NewKey(BaseModel):
 
     name: Annotated[str, Field(max_length=80)]
     scopes: list[Literal["chat", "jobs", "admin"]] = ["chat"]
+    models: Annotated[list[str], Field(max_length=MOST_MODELS)] = []
+    expires_in_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
+    requests_per_minute: Annotated[int, Field(ge=0, le=MOST)] = 0
+    tokens_per_minute: Annotated[int, Field(ge=0, le=MOST)] = 0
+    parallel: Annotated[int, Field(ge=0, le=MOST)] = 0
+
+    def limits(self) -> KeyLimits:
+        """Its limits; 0 and none named are no limit."""
+        days = self.expires_in_days
+        return KeyLimits(
+            tuple(dict.fromkeys(self.models)),
+            None if days is None else time.time() + days * 86_400,
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            self.parallel,
+        )
 
 
 @router.get("")
@@ -29,7 +47,7 @@ def listing() -> list[dict[str, Any]]:
 @router.post("", status_code=201)
 def create(new: NewKey) -> dict[str, Any]:
     """Make a key; ``key`` in this answer is the only time that it is shown."""
-    made, secret = tokens.create_key(new.name, new.scopes)
+    made, secret = tokens.create_key(new.name, new.scopes, new.limits())
     return {**asdict(made), "key": secret}
 
 

@@ -39,6 +39,9 @@ RunName = Annotated[str, AfterValidator(door.run)]
 Place = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.place)]
 """A file or a folder on this machine; empty where none is named."""
 
+Behind = Annotated[int, Field(ge=0, le=2**40)]
+"""A step, an event or a byte to go on behind: no file is as long as its bound."""
+
 ChatSettings = Annotated[dict[str, Any], AfterValidator(_chat_settings)]
 """Settings of a chat; its columns are models."""
 

@@ -13,7 +13,7 @@ from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
-from tunery.server.api.named import RunName
+from tunery.server.api.named import Behind, RunName
 from tunery.server.security.access import needs
 from tunery.services import door, runs
 from tunery.workers.log import plain
@@ -122,7 +122,7 @@ def delete(name: Name) -> dict[str, Any]:
 @router.get("/{name}/metrics")
 def curves(
     name: RunName,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Behind = 0,
     max_points: Annotated[int, Query(ge=4, le=20_000)] = runs.MAX_POINTS,
     keys: str = "",
 ) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def curves(
 @router.get("/{name}/events")
 def events(
     name: RunName,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Behind = 0,
     limit_bytes: Annotated[int, Query(ge=1024, le=2**22)] = MOST_EVENTS_BYTES,
 ) -> dict[str, Any]:
     """Events as the worker wrote them, from a cursor on: every one once, none missing.
@@ -152,9 +152,9 @@ def events(
 @router.get("/{name}/log")
 def log(
     name: RunName,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Behind = 0,
     tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
-    story_after: Annotated[int, Query(ge=0)] = 0,
+    story_after: Behind = 0,
 ) -> dict[str, Any]:
     """Lines of worker.log, from a byte on or the last ones; and the run's events in words."""
     folder = open_run(name)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from tunery.chat.answers import AnswerReader, Content, Piece, Thought
 from tunery.chat.tool_calls import CallArguments, CallBegun
 from tunery.engines.base import Delta, Ended, Started, TokenLogprob
+from tunery.server.openai.errors import Refused
+from tunery.server.openai.stream import DONE, framed
 
 
 @dataclass(slots=True)
@@ -45,11 +47,13 @@ class Head:
         object: ``chat.completion`` or ``text_completion``.
         model: The served name.
         chunk: The object's name in a stream.
+        with_usage: A stream tells the usage in a chunk of its own, after the answers.
     """
 
     object: str
     model: str
     chunk: str
+    with_usage: bool = False
     id: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -60,6 +64,20 @@ class Head:
     def whole(self, choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
         """The complete response."""
         return {**self._head(self.object), "choices": choices, "usage": usage.as_dict()}
+
+    def frame(self, chunk: dict[str, Any]) -> bytes:
+        """A choice chunk as an event of the stream."""
+        more: dict[str, Any] = {"usage": None} if self.with_usage else {}
+        return framed(self.part([chunk], **more))
+
+    def last(self, usage: Usage) -> bytes:
+        """What ends a complete stream."""
+        told = framed(self.part([], usage=usage.as_dict())) if self.with_usage else b""
+        return told + DONE
+
+    def broken(self, refused: Refused) -> bytes:
+        """What ends a stream early."""
+        return framed(refused.body()) + DONE
 
     def part(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """One chunk of a stream."""
@@ -84,7 +102,7 @@ class Choice(Protocol):
         """The last chunks, with the reason of the end."""
         ...
 
-    def whole(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """The complete choice."""
         ...
 
@@ -126,7 +144,7 @@ class ChatChoice:
         if before or any(isinstance(piece, Thought) for piece in pieces):
             self.num_reasoning += len(delta.token_ids)
         if self._with_logprobs:
-            new = [_chat_logprob(each) for each in delta.logprobs]
+            new = [chat_logprob(each) for each in delta.logprobs]
             self._logprobs += new
             self._waiting += new
         return self._chunks(pieces)
@@ -137,7 +155,7 @@ class ChatChoice:
         self._reason = _finish_reason(ended, called=self._reader.num_calls > 0)
         return [*chunks, self._chunk({}, self._reason)]
 
-    def whole(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """The complete choice."""
         content = "".join(self._content)
         message: dict[str, Any] = {
@@ -222,7 +240,7 @@ class TextChoice:
         self._reason = _finish_reason(ended, called=False)
         return [self._chunk("", _no_text_logprobs(), self._reason)]
 
-    def whole(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """The complete choice."""
         return self._chunk("".join(self._text), self._logprobs, self._reason)
 
@@ -257,7 +275,8 @@ def _finish_reason(ended: Ended, *, called: bool) -> str:
     return "tool_calls" if called and ended.reason == "stop" else ended.reason
 
 
-def _chat_logprob(told: TokenLogprob) -> dict[str, Any]:
+def chat_logprob(told: TokenLogprob) -> dict[str, Any]:
+    """Log-probabilities of one token as the chat tells them, in nats."""
     return {
         **_token(told.token, told.logprob),
         "top_logprobs": [_token(token, logprob) for token, _, logprob in told.top],

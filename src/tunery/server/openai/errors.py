@@ -67,6 +67,19 @@ class Refused(Exception):
         return JSONResponse(self.body(), self.status, self.headers)
 
 
+def renamed(refused: Refused, names: Mapping[str, str]) -> Refused:
+    """The same refusal where the API asked has other names for the fields of a chat request."""
+    param, message = refused.param or "", refused.message
+    for ours, theirs in names.items():
+        if param == ours or param.startswith((f"{ours}[", f"{ours}.")):
+            if message.startswith(param):  # places in messages are not those of the request
+                message = theirs + message.removeprefix(param)
+            return Refused(
+                refused.status, message, param=theirs, code=refused.code, headers=refused.headers
+            )
+    return refused
+
+
 def invalid(param: str | None, message: str, *, code: str = "invalid_value") -> Refused:
     """A field holds what cannot be taken."""
     return Refused(400, message, param=param, code=code)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunery.chat.tool_calls import HERMES, Syntax
 from tunery.engines.base import GenerateRequest, SamplingOptions
 from tunery.server.openai import limits
+from tunery.server.openai.answer_schema import allowed_tools, schema_of
 from tunery.server.openai.errors import Refused, invalid
 from tunery.server.openai.schemas import (
     Call,
     ChatRequest,
     CompletionRequest,
     Message,
-    NamedTool,
 )
 from tunery.types import is_list, is_object
 
@@ -39,17 +40,22 @@ class Reader:
     template: str | None = None
 
 
-def of_chat(request: ChatRequest, reader: Reader) -> GenerateRequest:
+def of_chat(request: ChatRequest, reader: Reader, syntax: Syntax = HERMES) -> GenerateRequest:
     """Turn a chat request into the engine's.
+
+    Args:
+        request: As it was read.
+        reader: The model that will answer.
+        syntax: How that model writes calls of tools.
 
     Raises:
         Refused: A message, schema or setting cannot be used, or it is too long.
     """
     messages = [_message(m, f"messages[{i}]") for i, m in enumerate(request.messages)]
     _check_order(request, messages)
-    tools = [] if request.tool_choice == "none" else _tools(request)
+    tools = allowed_tools(request)
     _check_length([*map(_letters, messages), _letters(tools)], reader, "messages")
-    schema = _schema(request)
+    schema, unless = schema_of(request, tools, syntax)
     return GenerateRequest(
         messages=_one_system(messages),
         tools=tools or None,
@@ -60,6 +66,7 @@ def of_chat(request: ChatRequest, reader: Reader) -> GenerateRequest:
         num_answers=request.n,
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         json_schema=schema,
+        schema_unless=unless,
         template=reader.template,
         template_values=_template_values(request, forced=schema is not None),
         continue_last=request.continue_final_message,
@@ -72,12 +79,14 @@ def of_completion(request: CompletionRequest, reader: Reader) -> list[GenerateRe
     Raises:
         Refused: A prompt is too long.
     """
-    _check_length([len(prompt) for prompt in request.prompt], reader, "prompt", each=True)
+    texts = [prompt for prompt in request.prompt if isinstance(prompt, str)]
+    _check_length([len(text) for text in texts] or [0], reader, "prompt", each=True)
     default = 16  # OpenAI's
     most = _max_tokens(default if request.max_tokens is None else request.max_tokens, reader)
     return [
         GenerateRequest(
-            prompt=prompt,
+            prompt=prompt if isinstance(prompt, str) else None,
+            prompt_ids=None if isinstance(prompt, str) else prompt,
             adapter=reader.adapter,
             max_tokens=most,
             stop=tuple(request.stop),
@@ -110,17 +119,13 @@ def sampling(request: ChatRequest | CompletionRequest) -> SamplingOptions:
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=max(0, request.top_k),
+        min_p=request.min_p,
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
         repetition_penalty=request.repetition_penalty,
         logit_bias={int(key): value for key, value in request.logit_bias.items()},
         seed=None if request.seed is None else request.seed % limits.SEEDS,
     )
-
-
-def forces_call(request: ChatRequest) -> bool:
-    """Whether the answer can be nothing but calls."""
-    return request.tool_choice == "required" or isinstance(request.tool_choice, NamedTool)
 
 
 def _message(message: Message, place: str) -> dict[str, Any]:
@@ -198,8 +203,6 @@ def _call(call: Call, place: str) -> dict[str, Any]:
 
 
 def _check_order(request: ChatRequest, messages: Sequence[Mapping[str, Any]]) -> None:
-    if all(message["role"] == "system" for message in messages):
-        raise invalid("messages", "messages: someone besides the system must have spoken.")
     last = messages[-1]["role"]
     if request.continue_final_message:
         if last != "assistant" or messages[-1].get("tool_calls"):
@@ -207,123 +210,27 @@ def _check_order(request: ChatRequest, messages: Sequence[Mapping[str, Any]]) ->
                 "continue_final_message",
                 "continue_final_message: the last message must be the assistant's text.",
             )
-    elif last == "assistant":
+        if request.add_generation_prompt:
+            raise invalid(
+                "add_generation_prompt",
+                "add_generation_prompt: a message that is continued has none. Leave it out, or "
+                "send false.",
+            )
+    elif request.add_generation_prompt is False:
         raise invalid(
-            "messages",
-            "messages: the last one is the assistant's. Send continue_final_message=true to have "
-            "it continued.",
+            "add_generation_prompt",
+            "add_generation_prompt: false is taken with continue_final_message=true only.",
         )
 
 
 def _one_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """System and developer messages at the start become one: templates take one."""
-    first = next(i for i, message in enumerate(messages) if message["role"] != "system")
+    others = (i for i, message in enumerate(messages) if message["role"] != "system")
+    first = next(others, len(messages))
     if first < 2:
         return messages
     text = "\n\n".join(message["content"] for message in messages[:first])
     return [{"role": "system", "content": text}, *messages[first:]]
-
-
-def _tools(request: ChatRequest) -> list[dict[str, Any]]:
-    chosen = request.tool_choice
-    only = chosen.function.name if isinstance(chosen, NamedTool) else None
-    return [
-        tool.model_dump(exclude_none=True)
-        for tool in request.tools
-        if only is None or tool.function.name == only
-    ]
-
-
-def _schema(request: ChatRequest) -> dict[str, Any] | None:
-    if forces_call(request):
-        schema = _call_schema(request)
-    else:
-        schema = _answer_schema(request)
-    if schema is not None:
-        _check_schema(schema)
-    return schema
-
-
-def _answer_schema(request: ChatRequest) -> dict[str, Any] | None:
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if request.tools and request.tool_choice != "none":
-        raise invalid(
-            "response_format",
-            "response_format: an answer cannot follow a schema and be free to call tools. Leave "
-            "out tools, or send tool_choice=none.",
-        )
-    if wanted.type == "json_object":
-        return {"type": "object"}
-    if wanted.json_schema is None or wanted.json_schema.schema_ is None:
-        where = "response_format.json_schema.schema"
-        raise invalid(where, f"{where}: it is missing.")
-    return wanted.json_schema.schema_
-
-
-def _call_schema(request: ChatRequest) -> dict[str, Any]:
-    """A schema of calls: one, or a list of at least one."""
-    definitions: dict[str, Any] = {}
-    calls = [_one_call(tool["function"], definitions) for tool in _tools(request)]
-    one = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    schema = one
-    if request.parallel_tool_calls and request.tool_choice == "required":
-        schema = {"type": "array", "items": one, "minItems": 1, "maxItems": 8}
-    return {**schema, "$defs": definitions} if definitions else schema
-
-
-def _one_call(function: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"type": "object", **(function.get("parameters") or {})}
-    if '"$ref"' in json.dumps(arguments):  # its references begin at its own root
-        place = f"tool{len(definitions)}"
-        definitions[place] = _moved(arguments, f"#/$defs/{place}")
-        arguments = {"$ref": f"#/$defs/{place}"}
-    return {
-        "type": "object",
-        "properties": {"name": {"enum": [function["name"]]}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-def _moved(value: Any, root: str) -> Any:
-    if is_object(value):
-        return {
-            key: root + inner[1:]
-            if key == "$ref" and isinstance(inner, str) and inner.startswith("#")
-            else _moved(inner, root)
-            for key, inner in value.items()
-        }
-    return [_moved(item, root) for item in value] if is_list(value) else value
-
-
-def _check_schema(schema: Mapping[str, Any]) -> None:
-    size = len(json.dumps(schema))
-    if size > limits.MAX_SCHEMA_LETTERS:
-        raise invalid(
-            "response_format",
-            f"The JSON schema has {size} letters; at most {limits.MAX_SCHEMA_LETTERS} are taken.",
-            code="bad_schema",
-        )
-    for reference in _references(schema):
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise invalid(
-                "response_format",
-                "The JSON schema refers to something outside itself; nothing is fetched.",
-                code="bad_schema",
-            )
-
-
-def _references(value: Any) -> Iterable[Any]:
-    if is_object(value):
-        for key, inner in value.items():
-            if key in ("$ref", "$dynamicRef", "$recursiveRef") and not isinstance(inner, dict):
-                yield inner
-            yield from _references(inner)
-    elif is_list(value):
-        for inner in value:
-            yield from _references(inner)
 
 
 def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
@@ -339,7 +246,7 @@ def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
         values["enable_thinking"] = False
     if request.reasoning_effort not in (None, "none"):
         values |= {"reasoning_effort": request.reasoning_effort, "enable_thinking": not forced}
-    if request.enable_thinking is not None:
+    if request.enable_thinking is not None and not forced:
         values["enable_thinking"] = request.enable_thinking
     return values | request.chat_template_kwargs
 

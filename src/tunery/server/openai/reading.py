@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tunery.errors import did_you_mean
 from tunery.server.openai import limits
 from tunery.server.openai.errors import Refused, invalid
-from tunery.server.openai.schemas import IGNORED, REFUSED
+from tunery.server.openai.schemas import Body
 from tunery.types import is_list, is_object
 
-R = TypeVar("R", bound=BaseModel)
+R = TypeVar("R", bound=Body)
 _SHOWN = 80
 
 
@@ -26,12 +26,21 @@ def read(kind: type[R], body: bytes) -> R:
     values = _object(body)
     given = {key: value for key, value in values.items() if value is not None}
     _check_lists(given)
-    try:
-        request = kind.model_validate(given)
-    except ValidationError as error:
-        raise _explained(error) from None
+    request = checked(kind, given)
     _check_unknown(request, set(kind.model_fields))
     return request
+
+
+def checked(kind: type[R], values: dict[str, Any]) -> R:
+    """Make a request of values that are JSON.
+
+    Raises:
+        Refused: They hold what cannot be taken.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -82,18 +91,22 @@ def _has_half_letters(values: dict[str, Any]) -> bool:
 
 def _check_lists(values: dict[str, Any]) -> None:
     """Long lists are refused by their length, before what they hold is looked at."""
-    for key, most in (("messages", limits.MAX_MESSAGES), ("tools", limits.MAX_TOOLS)):
+    for key, most in (
+        ("messages", limits.MAX_MESSAGES),
+        ("input", limits.MAX_MESSAGES),
+        ("tools", limits.MAX_TOOLS),
+    ):
         if is_list(found := values.get(key)) and len(found) > most:
             raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
 
 
-def _check_unknown(request: BaseModel, known: set[str]) -> None:
+def _check_unknown(request: Body, known: set[str]) -> None:
     for key in request.model_extra or {}:
-        if key in IGNORED:
+        if key in request.ignored:
             continue
-        if key in REFUSED:
+        if key in request.refused:
             raise invalid(
-                key, f"{key}: not supported; {REFUSED[key]}.", code="unsupported_parameter"
+                key, f"{key}: not supported; {request.refused[key]}.", code="unsupported_parameter"
             )
         near = did_you_mean(key[:_SHOWN], known)
         raise invalid(

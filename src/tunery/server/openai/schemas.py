@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -25,7 +26,6 @@ REFUSED = {
     "chat_template": "a request brings no template of its own",
     "suffix": "text is only continued here, not filled in",
     "verbosity": "no model here reads it",
-    "min_p": "use top_p or top_k",
     "guided_json": "use response_format",
     "structured_outputs": "use response_format",
 }
@@ -36,11 +36,13 @@ Stops = list[Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LETTE
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """An object inside a request: its types are exact, what is unknown in it is not read."""
+
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 
 
-class Function(_Strict):
+class Function(Strict):
     """A function that the model may call."""
 
     name: FunctionName
@@ -48,21 +50,21 @@ class Function(_Strict):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(_Strict):
+class Tool(Strict):
     """A tool: always a function."""
 
     type: Literal["function"]
     function: Function
 
 
-class CalledFunction(_Strict):
+class CalledFunction(Strict):
     """What was called, with the arguments as JSON text."""
 
     name: FunctionName
     arguments: str = "{}"
 
 
-class Call(_Strict):
+class Call(Strict):
     """A call that the assistant made earlier."""
 
     id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)]
@@ -70,7 +72,7 @@ class Call(_Strict):
     function: CalledFunction
 
 
-class Message(_Strict):
+class Message(Strict):
     """One message; ``content`` is text, or parts that hold text."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -81,43 +83,66 @@ class Message(_Strict):
     tool_call_id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
 
 
-class SchemaFormat(_Strict):
+class SchemaFormat(Strict):
     """The schema of a ``json_schema`` format."""
 
     name: str = ""
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Strict):
     """Text, any JSON object, or JSON that follows a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaFormat | None = None
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream tells beside the answer."""
 
     include_usage: bool = False
 
 
-class NamedFunction(_Strict):
+class NamedFunction(Strict):
     """The name in a tool_choice."""
 
     name: FunctionName
 
 
-class NamedTool(_Strict):
+class NamedTool(Strict):
     """A tool_choice of one function."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-class _Request(BaseModel):
-    """What both kinds of completions read."""
+class AllowedToolsList(Strict):
+    """Which of the tools may be called, and whether one must be."""
+
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=limits.MAX_TOOLS)]
+
+
+class AllowedTools(Strict):
+    """A tool_choice of some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedToolsList
+
+
+class Body(BaseModel):
+    """The body of a request: fields outside the schema are refused, but for those in ``ignored``.
+
+    ``refused`` says of some of them what to do in their place.
+    """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+    ignored: ClassVar[frozenset[str]] = IGNORED
+    refused: ClassVar[Mapping[str, str]] = REFUSED
+
+
+class _Request(Body):
+    """What both kinds of completions read."""
 
     model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
     n: Annotated[int, Field(ge=1, le=limits.MAX_ANSWERS)] = 1
@@ -129,6 +154,7 @@ class _Request(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
@@ -164,12 +190,13 @@ class ChatRequest(_Request):
     top_logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=limits.MAX_TOOLS)] = []
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=32)] = {}
     enable_thinking: bool | None = None
     continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
     modalities: list[str] = ["text"]
 
     @model_validator(mode="after")
@@ -187,6 +214,10 @@ class ChatRequest(_Request):
         if isinstance(self.tool_choice, NamedTool):
             if self.tool_choice.function.name not in names:
                 raise ValueError("tool_choice names a function that is not among tools")
+        elif isinstance(self.tool_choice, AllowedTools):
+            allowed = self.tool_choice.allowed_tools.tools
+            if foreign := [t.function.name for t in allowed if t.function.name not in names]:
+                raise ValueError(f"tool_choice allows {foreign[0]}, which is not among tools")
         elif self.tool_choice in ("auto", "required") and not names:
             raise ValueError("tool_choice stands only beside tools")
         return self
@@ -195,7 +226,7 @@ class ChatRequest(_Request):
 class CompletionRequest(_Request):
     """``POST /v1/completions``, the older kind: text is continued."""
 
-    prompt: str | list[str]
+    prompt: list[str | list[int]]
     logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None
     echo: bool = False
     best_of: Annotated[int, Field(ge=1)] | None = None
@@ -203,13 +234,13 @@ class CompletionRequest(_Request):
     @field_validator("prompt", mode="before")
     @classmethod
     def _prompt_is_text(cls, value: Any) -> Any:
-        prompts: Any = [value] if isinstance(value, str) else value
+        prompts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(prompts) or not prompts:
-            raise ValueError("it must be text, or a list of texts")
+            raise ValueError("it must be text, a list of token ids, or a list of either")
         if len(prompts) > limits.MAX_PROMPTS:
             raise ValueError(f"at most {limits.MAX_PROMPTS} prompts at once")
-        if not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError("it must be text; token ids are not taken")
+        if not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts):
+            raise ValueError("each must be text, or a list of token ids (0 or more)")
         return prompts
 
     @model_validator(mode="after")
@@ -219,3 +250,9 @@ class CompletionRequest(_Request):
         if self.best_of is not None and self.best_of != self.n:
             raise ValueError("best_of is not supported; leave it out, or make it equal to n")
         return self
+
+
+def _are_ids(value: Any) -> bool:
+    return (
+        is_list(value) and bool(value) and all(type(token) is int and token >= 0 for token in value)
+    )

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tunery.engines.base import Delta, Ended, Engine, EngineEvent, GenerateRequest, Started
 from tunery.errors import TuneryError
 from tunery.server.openai import limits
-from tunery.server.openai.errors import Refused, body, of_tunery
+from tunery.server.openai.errors import Refused, of_tunery
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -37,6 +37,7 @@ class EventStream(Response):
     Args:
         lines: The events, framed. Its errors end the stream with an error event.
         ending: Set when the server shuts down; the stream then says so and ends.
+        broken: Frames what ends a stream early, in the shape of the API that was asked.
         close: Called at the end, however it came.
     """
 
@@ -44,12 +45,14 @@ class EventStream(Response):
         self,
         lines: AsyncGenerator[bytes],
         ending: asyncio.Event | None,
+        broken: Callable[[Refused], bytes],
         close: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._lines = lines
         self._ending = ending
+        self._broken = broken
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,8 +87,7 @@ class EventStream(Response):
                     coming = asyncio.ensure_future(anext(self._lines))
                     await _send(send, line)
                 elif ending.done():
-                    told = body(503, "The server is shutting down.", code="shutting_down")
-                    await _send(send, framed(told) + DONE)
+                    await _send(send, self._broken(shutting_down()))
                     break
                 else:
                     await _send(send, b": beat\n\n")
@@ -95,20 +97,29 @@ class EventStream(Response):
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Wait for something, unless the client goes first; then it is cancelled.
+    """Wait for something, unless the client goes or the server ends first; then it is cancelled.
 
     Raises:
         ClientGone: The client went.
+        Refused: The server shuts down.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request.receive))
+    ending = asyncio.ensure_future(_until(getattr(request.app.state, "ending", None)))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ClientGone
+        if leaving.done():
+            raise ClientGone
+        raise shutting_down()
     finally:
-        await _cancelled(working, leaving)
+        await _cancelled(working, leaving, ending)
+
+
+def shutting_down() -> Refused:
+    """What is told to whoever still waits when the server ends."""
+    return Refused(503, "The server is shutting down.", code="shutting_down")
 
 
 async def generated(
@@ -159,10 +170,11 @@ async def started(
     return first
 
 
-def framed(value: Any) -> bytes:
-    """One event."""
+def framed(value: Any, event: str = "") -> bytes:
+    """One event, with its name where the API names its events."""
+    name = b"event: " + event.encode() + b"\n" if event else b""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return b"data: " + text.encode(errors="replace") + b"\n\n"
+    return name + b"data: " + text.encode(errors="replace") + b"\n\n"
 
 
 async def _send(send: Send, data: bytes) -> None:

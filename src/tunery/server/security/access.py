@@ -159,9 +159,11 @@ class Access:
             self.failures.add(address, key)
             audit.failed_login(scope, "bearer")
             return _unauthorized()
-        return principal
+        return _expired() if principal.has_expired else principal
 
     def _by_cookie(self, scope: Scope, address: str) -> Principal | None:
+        if scope["state"].get("cors"):
+            return None  # a page of somebody else acts with a key, never with a person's session
         cookie = cookies(scope).get(self.token.cookie_name())
         if cookie is None:
             return None
@@ -229,6 +231,16 @@ def _is_page(scope: Scope, path: str) -> bool:
     api = path.startswith(("/api/", "/v1/")) or path == "/metrics"
     accepts = header(scope, b"accept") or "*/*"
     return scope["method"] in ("GET", "HEAD") and not api and "text/html" in accepts
+
+
+def _expired() -> Problem:
+    return Problem(
+        401,
+        t("This key has expired."),
+        fix=t("Make a new one in Settings."),
+        code="expired_key",
+        headers={"WWW-Authenticate": 'Bearer realm="tunery"'},
+    )
 
 
 def _unauthorized() -> Problem:

@@ -2,7 +2,7 @@
 
 ``Hosts`` stops DNS rebinding: a Host that is neither loopback, nor the address listened on, nor a
 ``--public-url`` gets 421. ``Origins`` stops other web pages: a write needs JSON, an own Origin and,
-with a cookie, the header ``X-Tunery``. There is no CORS.
+with a cookie, the header ``X-Tunery``. ``cors.py`` names the pages that may use ``/v1`` with a key.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Origins:
         if method not in _METHODS:
             return Problem(405, t("This address does not take that method."), code="method")
         origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
+        if scope["state"].get("cors"):
+            return None if method in SAFE_METHODS else self._wrong_type(scope)
         if origin is not None and not self._is_own(scope, origin):
             return _foreign()
         if method in SAFE_METHODS:
@@ -130,10 +132,7 @@ class Origins:
         if raw_limit(scope["method"], path_of(scope)) is not None:
             right = kind == "application/octet-stream"
         elif kind:
-            right = name.strip() == "application/json" and parameters.strip() in (
-                "",
-                "charset=utf-8",
-            )
+            right = name.strip() == "application/json" and _is_utf8(parameters)
         else:
             has_body = header(scope, b"transfer-encoding") is not None
             right = not has_body and header(scope, b"content-length") in (None, "0")
@@ -155,6 +154,11 @@ class Origins:
             return True
         own = (urlsplit(address.lower()) for address in self.settings.public_urls)
         return any((p.scheme, p.netloc) == (parts.scheme, parts.netloc) for p in own)
+
+
+def _is_utf8(parameters: str) -> bool:
+    name, _, value = parameters.strip().partition("=")
+    return not name or (name.strip() == "charset" and value.strip(' "') in ("utf-8", "utf8"))
 
 
 def _foreign() -> Problem:

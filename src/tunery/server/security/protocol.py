@@ -8,19 +8,49 @@ drip of bytes does not move, and an address has a number of connections.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import ipaddress
+import logging
+import math
+import socket
+import sys
+import time
 from collections import Counter
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tunery.server.settings import Limits
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 BYTES_A_SECOND = 1024
 """A body that comes faster than this may take as long as it needs."""
 
 CHECK_SECONDS = 1.0
 """How often a connection's deadlines are looked at, at most."""
+
+UNSENT_BYTES = 16 * 1024
+"""Most bytes that wait here and in the kernel for a client that does not read, each.
+
+The kernel's own buffer grows to megabytes, minutes of a stream that nobody reads. Only what is not
+sent yet is bounded, so that a fast client on a long line is not slowed down.
+"""
+
+WANTED_FILES = 4096
+KEPT_FILES = 32
+"""Open files that are no connections: logs, databases, the loop's own, workers' pipes."""
+
+TOLD_SECONDS = 60.0
+_NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_log = logging.getLogger("tunery.server")
+
+_UNSENT_OPTION = {"linux": 25, "darwin": 0x201}  # TCP_NOTSENT_LOWAT
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n"
@@ -38,16 +68,39 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.most = min(limits.connections, room_for_connections())
         self._open: Counter[str] = Counter()
+        self._told = -math.inf
 
     def enter(self, address: str) -> bool:
         """Count one more, if there is room."""
-        if self._open.total() >= self.limits.connections:
+        if self._open.total() >= self.most:
+            self.tell()
             return False
         if not _is_loopback(address) and self._open[address] >= self.limits.per_address:
             return False
         self._open[address] += 1
         return True
+
+    def tell(self) -> None:
+        """Log that connections are refused, once a minute however many there are."""
+        now = time.monotonic()
+        if now - self._told >= TOLD_SECONDS:
+            self._told = now
+            _log.warning(
+                "connections are refused: %d are open, at most %d are taken (ulimit -n: %d)",
+                self.total(), self.most, _files(),
+            )  # fmt: skip
+
+    def quiet(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle a loop's exceptions: a system without a file left is told as above.
+
+        asyncio tries for every connection that waits, and logs a traceback each time.
+        """
+        if isinstance(error := context.get("exception"), OSError) and error.errno in _NONE_LEFT:
+            self.tell()
+        else:
+            loop.default_exception_handler(context)
 
     def total(self) -> int:
         """How many are open."""
@@ -63,8 +116,8 @@ class Connections:
 class LimitedProtocol(H11Protocol):
     """HTTP/1.1 with an end to every wait. ``limits`` and ``open`` are set before the start."""
 
-    limits = Limits()
-    open = Connections(limits)
+    limits: Limits
+    open: Connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it where there is no room."""
@@ -81,6 +134,8 @@ class LimitedProtocol(H11Protocol):
             transport.write(_FULL)
             transport.close()
             return
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
+        bound_unsent(transport.get_extra_info("socket"))
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,6 +189,36 @@ class LimitedProtocol(H11Protocol):
             self.transport.abort()
             return
         self._timer = self.loop.call_later(self._pause, self._watch)
+
+
+def room_for_connections() -> int:
+    """How many connections the limit of open files leaves room for.
+
+    Each may open a second one, to an engine. Where the limit is soft it is raised first.
+    """
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max((_files() - KEPT_FILES) // 2, 1)
+
+
+def _files() -> int:
+    """Most open files of this process."""
+    if resource is None:
+        return WANTED_FILES
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return WANTED_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def bound_unsent(sock: socket.socket | None) -> None:
+    """Let the kernel take no more than ``UNSENT_BYTES`` that it cannot send yet."""
+    option = _UNSENT_OPTION.get(sys.platform)
+    if sock is not None and option is not None:
+        with contextlib.suppress(OSError):  # no TCP, or a kernel without it: its buffer is larger
+            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 
 def _is_loopback(address: str) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from tunery.errors import ConfigError, TuneryError
 from tunery.i18n import t
 from tunery.redaction import remember
+from tunery.server.security.key_limits import NO_LIMITS, KeyLimits, from_json
 from tunery.state import database
 
 SCOPES = ("chat", "jobs", "admin")
@@ -35,10 +36,17 @@ class Principal:
     Args:
         id: ``page``, ``token``, ``key:ID`` or ``serve``.
         scopes: What it may do; ``admin`` holds the others.
+        limits: Of its key.
     """
 
     id: str
     scopes: frozenset[str]
+    limits: KeyLimits = NO_LIMITS
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the key was good once and opens nothing any more."""
+        return self.limits.expires is not None and self.limits.expires <= time.time()
 
     @property
     def is_person(self) -> bool:
@@ -134,16 +142,17 @@ class Key:
     created: float
     last_used: float | None
     revoked: float | None
+    limits: KeyLimits = NO_LIMITS
 
 
-def create_key(name: str, scopes: Sequence[str]) -> tuple[Key, str]:
+def create_key(name: str, scopes: Sequence[str], limits: KeyLimits = NO_LIMITS) -> tuple[Key, str]:
     """Make an API key.
 
     Returns:
         What is kept of it, and the key itself, which nobody can show again.
 
     Raises:
-        ConfigError: The name is empty or too long, or a scope is unknown.
+        ConfigError: The name is empty or too long, a scope is unknown, or a limit cannot hold.
     """
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
@@ -155,16 +164,17 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[Key, str]:
             fix=t("Known: {names}.", names=", ".join(SCOPES)),
             code="bad_scope",
         )
+    limits.check(scopes)
     words = tuple(scope for scope in SCOPES if scope in scopes)
     id_ = secrets.token_hex(4)
     secret = f"tunery-{id_}-{secrets.token_urlsafe(32)}"
     made = time.time()
     with database().write() as db:
         db.execute(
-            "INSERT INTO keys (id, name, hash, scopes, created) VALUES (?, ?, ?, ?, ?)",
-            (id_, name, _hash(secret), " ".join(words), made),
+            "INSERT INTO keys (id, name, hash, scopes, created, limits) VALUES (?, ?, ?, ?, ?, ?)",
+            (id_, name, _hash(secret), " ".join(words), made, limits.as_json()),
         )
-    return Key(id_, name, words, made, None, None), secret
+    return Key(id_, name, words, made, None, None, limits), secret
 
 
 def list_keys() -> list[Key]:
@@ -173,7 +183,7 @@ def list_keys() -> list[Key]:
     return [
         Key(
             row["id"], row["name"], tuple(row["scopes"].split()),
-            row["created"], row["last_used"], row["revoked"],
+            row["created"], row["last_used"], row["revoked"], from_json(row["limits"]),
         )
         for row in rows
     ]  # fmt: skip
@@ -194,18 +204,20 @@ def revoke_key(id_: str) -> None:
 
 
 def find_key(given: str) -> Principal | None:
-    """Who shows this key; None if it opens nothing."""
+    """Who shows this key; None if there is none. It may have expired: see ``has_expired``."""
     parts = given.split("-", 2)
     if len(parts) != 3 or parts[0] != "tunery":
         return None
     rows = database().read("SELECT * FROM keys WHERE id = ? AND revoked IS NULL", (parts[1],))
     if not rows or not hmac.compare_digest(rows[0]["hash"], _hash(given)):
         return None
+    scopes, limits = frozenset(rows[0]["scopes"].split()), from_json(rows[0]["limits"])
+    principal = Principal(f"key:{parts[1]}", scopes, limits)
     now = time.time()
-    if now - (rows[0]["last_used"] or 0) > USED_SECONDS:
+    if not principal.has_expired and now - (rows[0]["last_used"] or 0) > USED_SECONDS:
         with contextlib.suppress(TuneryError), database().write() as db:
             db.execute("UPDATE keys SET last_used = ? WHERE id = ?", (now, parts[1]))
-    return Principal(f"key:{parts[1]}", frozenset(rows[0]["scopes"].split()))
+    return principal
 
 
 def same(given: str, known: str) -> bool:

@@ -28,9 +28,13 @@ def cookies(scope: Scope) -> dict[str, str]:
 
 
 def bearer(scope: Scope) -> str | None:
-    """The key in the Authorization header; None without one."""
+    """The key in the Authorization header, or below /v1 in Anthropic's x-api-key; None without."""
     scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    if path_of(scope).startswith("/v1/"):
+        return (header(scope, b"x-api-key") or "").strip() or None
+    return None
 
 
 def client(scope: Scope) -> str:

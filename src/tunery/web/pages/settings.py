@@ -14,6 +14,7 @@ from tunery import env
 from tunery.i18n import t
 from tunery.models import accounts, hub, modelscope
 from tunery.server.security import tokens
+from tunery.server.security.key_limits import describe_limits
 from tunery.server.settings import ServerSettings
 from tunery.services import datasets, machine, notify
 from tunery.web.render import render
@@ -59,6 +60,10 @@ class SettingsView:
     upload_bytes: int
     upload_variable: str
     components: tuple[machine.Component, ...]
+
+    def limits_of(self, key: tokens.Key) -> list[str]:
+        """What bounds a key, in words."""
+        return describe_limits(key.limits)
 
 
 @router.get("/settings")

@@ -99,8 +99,20 @@ onSubmit("#key-form", async () => {
     fieldError("key-name", t("Give the key a name."));
     return;
   }
+  /** @type {Record<string, number>} */
+  const limits = {};
+  for (const [field, key] of [["requests", "requests_per_minute"], ["tokens", "tokens_per_minute"], ["parallel", "parallel"]]) {
+    const text = $(`#f-key-${field}`).value.trim();
+    if (!/^[0-9]{0,9}$/.test(text)) {
+      fieldError(`key-${field}`, t("Enter a whole number, or leave it empty."));
+      return;
+    }
+    if (text) limits[key] = Number(text);
+  }
+  const models = $("#f-key-models").value.split(",").map((/** @type {string} */ word) => word.trim()).filter(Boolean);
+  const days = $("#f-key-days").value;
   await save("key-name", async () => {
-    const made = await post("/api/v1/keys", { name, scopes: SCOPES[scope] });
+    const made = await post("/api/v1/keys", { name, scopes: SCOPES[scope], models, expires_in_days: days ? Number(days) : null, ...limits });
     await reloadKeys();
     $("#f-key-name").value = "";
     show("#new-key", made.key);

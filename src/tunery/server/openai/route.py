@@ -1,0 +1,132 @@
+"""What every request to ``/v1`` goes through: counting, limits, the model it names, errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from tunery.errors import TuneryError
+from tunery.server.openai import limits, quota
+from tunery.server.openai.errors import Refused, of_tunery
+from tunery.server.openai.metrics import Metrics
+from tunery.server.openai.quota import Quotas
+from tunery.server.openai.reading import read
+from tunery.server.openai.schemas import Body
+from tunery.server.openai.stream import ClientGone, while_connected
+from tunery.services import chat
+from tunery.services.chat import Target
+
+R = TypeVar("R", bound=Body)
+CLIENT_GONE = 499  # nginx's number for it; nobody reads this answer
+TARGET_SECONDS = 5.0  # to resolve a name for each request would read its files each time
+
+
+@dataclass(slots=True)
+class State:
+    """What the routes of one server share.
+
+    Args:
+        metrics: Its figures.
+        rate: Requests of each key.
+        quotas: What keys with limits have used.
+        num_open: Requests being answered now.
+        targets: Who answers for a model, and until when that is believed.
+    """
+
+    metrics: Metrics = field(default_factory=Metrics)
+    rate: limits.Rate = field(default_factory=limits.Rate)
+    quotas: Quotas = field(default_factory=Quotas)
+    num_open: int = 0
+    targets: dict[str, tuple[Target, float]] = field(
+        default_factory=dict[str, tuple[Target, float]]
+    )
+
+
+class ApiRoute(APIRoute):
+    """A route whose errors have its API's shape, whose requests are counted and bounded."""
+
+    def refused(self, refused: Refused) -> Response:
+        """The answer to a request that gets an error; here in OpenAI's shape."""
+        return refused.response()
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler."""
+        inner = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            """Answer, or say why not."""
+            state = state_of(request)
+            try:
+                _check_rate(request, state)
+                quota.check(request, state.quotas)
+                response = await inner(request)
+            except Refused as refused:
+                if refused.code == "engine_gone":
+                    state.targets.clear()
+                response = self.refused(refused)
+            except TuneryError as error:
+                response = self.refused(of_tunery(error))
+            except ClientGone:
+                state.metrics.cancelled()
+                response = Response(status_code=CLIENT_GONE)
+            model = getattr(request.state, "served_name", "")
+            state.metrics.answered(self.path, model, response.status_code)
+            return response
+
+        return handler
+
+
+def state_of(request: Request) -> State:
+    """The shared state of this server; made at its first request."""
+    state = getattr(request.app.state, "openai", None)
+    if state is None:
+        state = request.app.state.openai = State()
+    return state
+
+
+async def read_body(request: Request, kind: type[R]) -> R:
+    """Read a request's body as ``kind``.
+
+    Raises:
+        Refused: It is not JSON, or holds what cannot be taken.
+    """
+    body = await request.body()
+    if len(body) > 65_536:  # a long body keeps the loop from everybody else
+        return await run_in_threadpool(read, kind, body)
+    return read(kind, body)
+
+
+async def find_target(request: Request, name: str) -> Target:
+    """Find who answers under a served name, loading it where it is not loaded.
+
+    Raises:
+        UnknownName: Nothing is served under it.
+        Refused: The server shuts down.
+    """
+    quota.check_model(request, name)
+    found = await run_in_threadpool(chat.find_served, name)
+    request.state.served_name = found.name
+    state = state_of(request)
+    target, until = state.targets.get(found.model, (None, 0.0))
+    if target is None or until < time.monotonic():
+        target = await while_connected(request, chat.engine_pool().ready(found.model))
+        state.targets[found.model] = target, time.monotonic() + TARGET_SECONDS
+    return target
+
+
+def _check_rate(request: Request, state: State) -> None:
+    principal = getattr(request.state, "principal", None)
+    seconds = state.rate.wait_seconds(principal.id if principal else "")
+    if seconds:
+        raise Refused(
+            429,
+            "This key sends more requests than it may. Wait a moment.",
+            headers={"Retry-After": str(max(1, round(seconds + 0.5)))},
+        )

@@ -1,0 +1,146 @@
+"""What an API key may use beyond its scope: models, time, requests, tokens, answers at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from tunery.errors import ConfigError
+from tunery.i18n import t
+
+MOST_MODELS = 100
+MOST = 1_000_000_000
+WINDOW_SECONDS = 60
+clock = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """The limits of one key; the default is none.
+
+    Args:
+        models: Served names it may use; none named is every one.
+        expires: When it opens nothing more, in seconds of the epoch; None is never.
+        requests_per_minute: Most requests to ``/v1`` within 60 seconds; 0 is no limit.
+        tokens_per_minute: A request begins only while fewer tokens, of prompts and answers, were
+            used within 60 seconds; 0 is no limit.
+        parallel: Most answers at once; 0 is no limit.
+
+    Raises:
+        ConfigError: A number is out of its bounds, or it would have expired already.
+    """
+
+    models: tuple[str, ...] = ()
+    expires: float | None = None
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    parallel: int = 0
+
+    @property
+    def bounds_chat(self) -> bool:
+        """Whether it holds what only ``/v1`` obeys."""
+        return bool(
+            self.models or self.requests_per_minute or self.tokens_per_minute or self.parallel
+        )
+
+    def check(self, scopes: Sequence[str]) -> None:
+        """Refuse what cannot be obeyed for a new key.
+
+        Raises:
+            ConfigError: A value is out of its bounds, or the scopes reach past these limits.
+        """
+        numbers = (self.requests_per_minute, self.tokens_per_minute, self.parallel)
+        if not all(0 <= number <= MOST for number in numbers):
+            raise ConfigError(
+                t("A limit of a key is a number from 0 to {most}; 0 is no limit.", most=MOST),
+                code="bad_limit",
+            )
+        if len(self.models) > MOST_MODELS or not all(1 <= len(n) <= 200 for n in self.models):
+            raise ConfigError(
+                t("A key names at most {most} models, each by its served name.", most=MOST_MODELS),
+                code="bad_limit",
+            )
+        if self.expires is not None and not time.time() < self.expires < 1e11:
+            raise ConfigError(t("A key must expire in the future."), code="bad_limit")
+        if self.bounds_chat and set(scopes) != {"chat"}:
+            raise ConfigError(
+                t("Models, requests, tokens and answers at once limit a key for chat only."),
+                fix=t("Give the key the scope chat alone, or only a date on which it expires."),
+                code="bad_limit",
+            )
+
+    def as_json(self) -> str:
+        """As state.db keeps it."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+NO_LIMITS = KeyLimits()
+
+
+def from_json(text: str) -> KeyLimits:
+    """The limits that ``as_json`` wrote."""
+    known = {each.name for each in fields(KeyLimits)}
+    values: dict[str, Any] = {n: value for n, value in json.loads(text).items() if n in known}
+    values["models"] = tuple(values.get("models", ()))
+    return KeyLimits(**values)
+
+
+def describe_limits(limits: KeyLimits) -> list[str]:
+    """What bounds a key, in words; nothing where nothing does."""
+    told = [", ".join(limits.models)] if limits.models else []
+    if limits.requests_per_minute:
+        told.append(t("{n} requests per minute", n=f"{limits.requests_per_minute:,}"))
+    if limits.tokens_per_minute:
+        told.append(t("{n} tokens per minute", n=f"{limits.tokens_per_minute:,}"))
+    if limits.parallel:
+        told.append(t("{n} answers at once", n=f"{limits.parallel:,}"))
+    if limits.expires is not None:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(limits.expires))
+        told.append(t("until {moment}", moment=until))
+    return told
+
+
+@dataclass(slots=True)
+class Use:
+    """What one key has used within the last minute.
+
+    Args:
+        requests: When each came.
+        tokens: How many in each second.
+        num_open: Answers being written now.
+    """
+
+    requests: list[float] = field(default_factory=list[float])
+    tokens: dict[int, int] = field(default_factory=dict[int, int])
+    num_open: int = 0
+
+    def request_wait(self, most: int) -> float:
+        """Count a request: 0 when it may go on, else how many seconds to wait."""
+        now = clock()
+        self.requests = [when for when in self.requests if now - when < WINDOW_SECONDS]
+        if len(self.requests) >= most:
+            return self.requests[-most] + WINDOW_SECONDS - now
+        self.requests.append(now)
+        return 0.0
+
+    def token_wait(self, most: int) -> float:
+        """How many seconds until fewer than ``most`` tokens were used within a minute."""
+        now = clock()
+        self.tokens = {s: n for s, n in self.tokens.items() if now - s < WINDOW_SECONDS}
+        left = sum(self.tokens.values())
+        for second, number in sorted(self.tokens.items()):
+            if left < most:
+                break
+            left -= number
+            wait = second + WINDOW_SECONDS - now
+            if left < most:
+                return max(wait, 0.1)
+        return 0.0
+
+    def spend(self, number: int) -> None:
+        """Count tokens that were read or written."""
+        second = int(clock())
+        self.tokens[second] = self.tokens.get(second, 0) + number

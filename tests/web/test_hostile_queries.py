@@ -1,0 +1,63 @@
+"""Every read of the API with values that fit no question: a 4xx or an answer, never a 500."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from tests.web.routes_of import filled
+from tests.web.test_runs_api import write_run
+
+VALUES = [
+    "\x00",
+    "a\x00b",
+    str(10**20),
+    str(-(10**20)),
+    "1e400",
+    "é" * 5000,
+    "../../etc",
+    "[",
+    "~x/y",
+]
+SLOW = {"/api/v1/events"}  # a stream; /poll asks the same
+
+
+def reads(app):
+    """Path and names of query parameters of every GET, but for streams."""
+    for context in iter_route_contexts(app.routes):
+        if "GET" in (context.methods or ()) and context.path not in SLOW:
+            route = context.original_route
+            if isinstance(route, APIRoute):
+                yield str(context.path), [p.alias for p in route.dependant.query_params]
+
+
+def test_no_value_of_a_query_or_a_path_breaks_a_read(app, quiet):
+    write_run("x")
+    asked, broken = 0, []
+    for path, names in reads(app):
+        for value in VALUES:
+            questions = [(filled(path), {name: value}) for name in names]
+            if "{" in path and "/" not in value:
+                questions.append((filled(path, quote(value)), {}))
+            for where, query in questions:
+                answer = quiet.get(where, params=query)
+                asked += 1
+                if answer.status_code >= 500:
+                    broken.append((path, list(query), value[:12], answer.status_code))
+    assert asked > 300
+    assert broken == []
+
+
+@pytest.mark.parametrize("what", ["events", "log", "metrics"])
+def test_what_comes_after_the_end_is_nothing_or_refused(quiet, what):
+    write_run("x")
+    for after, status in ((10**20, 422), (2**40, 200), (-1, 422)):
+        answer = quiet.get(f"/api/v1/runs/x/{what}", params={"after": after})
+        assert answer.status_code == status
+    assert quiet.get("/api/v1/jobs/none/events", params={"after": 10**20}).status_code == 422
+
+
+def test_a_path_with_a_nul_is_no_path(quiet):
+    answer = quiet.get("/api/v1/models/browse?path=%00")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_path")
