@@ -36,6 +36,8 @@ class RunStatus:
     folder: Path
     status: str
     reason: str = ""
+    starting: bool = False
+    """Queued behind nothing: its worker is just coming up."""
     fix: str = ""
     phase: str | None = None
     step: int = 0
@@ -134,6 +136,7 @@ def _last_status(events: list[Event]) -> Event | None:
 def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
     if said is None:
         run.status = "running" if run.step else "queued"
+        run.starting = not run.step
         run.reason = "" if run.step else t("its worker is starting")
     else:
         run.status, run.reason = said["status"], why(said)

@@ -18,7 +18,7 @@ KINDS: Registry[JobFunction] = Registry("job")
 KINDS.add("download", "tunery.services.models:download_job")
 KINDS.add("check", "tunery.services.datasets:check_job")
 KINDS.add("import", "tunery.services.datasets:import_job")
-KINDS.add("measure", "tunery.services.settings:measure_job")
+KINDS.add("measure", "tunery.services.measuring:measure_job")
 KINDS.add("export", "tunery.services.export:export_job")
 KINDS.add("evaluate", "tunery.services.evaluate:evaluate_job")
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from tunery.errors import TuneryError
 from tunery.server.api.named import RunName
-from tunery.services import models, settings
+from tunery.services import measuring, models, settings
 from tunery.workers import warm
 
 router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
@@ -131,7 +131,7 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
 @router.post("/{name}/measure", status_code=202)
 def measure(name: str) -> dict[str, Any]:
     """Start the job that takes a few real steps; its result is ``plan``, ``remarks``, ``hints``."""
-    return settings.start_measuring(name).as_dict()
+    return measuring.start_measuring(name).as_dict()
 
 
 def _keep_model(checked: settings.CheckedDraft) -> None:

@@ -249,7 +249,7 @@ def phases(told: _metrics.RunLog, state: RunStatus) -> list[Phase]:
     for key, label, parts in _phases():
         times = [spent[part] for part in parts if part in spent]
         if key == "queue":
-            if waited is None and state.status != "queued":
+            if waited is None and (state.starting or state.status != "queued"):
                 continue
             now = "on" if state.status == "queued" else "done"
             listed.append(Phase(key, label, now, waited))

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
         make_draft,
         no_such_draft,
         plan_draft,
+        plan_in_words,
         put_draft,
         put_draft_yaml,
         rename_draft,
     )
     from tunery.services.settings._filled import fields_of_values, fill_form
     from tunery.services.settings._forms import Field, Form, Option, form, label_of
-    from tunery.services.settings._measuring import measure_job, start_measuring
     from tunery.services.settings._recipes import has_recipe, preset_of
     from tunery.services.settings._remedies import with_remedies
     from tunery.services.settings._showing import diff, flat, listed, presets, rows, written
@@ -37,6 +37,6 @@ __all__ = [
     "CheckedDraft", "Draft", "Field", "Form", "Option", "check_draft", "checked_draft_name",
     "delete_draft", "diff", "fields_of_values", "fill_form", "flat", "for_the_page", "form",
     "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed", "make_draft",
-    "measure_job", "named", "no_such_draft", "plan_draft", "preset_of", "presets", "put_draft",
-    "put_draft_yaml", "rename_draft", "rows", "start_measuring", "with_remedies", "written",
+    "named", "no_such_draft", "plan_draft", "plan_in_words", "preset_of", "presets", "put_draft",
+    "put_draft_yaml", "rename_draft", "rows", "with_remedies", "written",
 ]  # fmt: skip

@@ -272,6 +272,11 @@ def plan_draft(
         raise
     except TuneryError as error:
         raise _remedies.with_remedies(error) from error
+    return plan_in_words(config, made)
+
+
+def plan_in_words(config: Config, made: dict[str, Any]) -> dict[str, Any]:
+    """A plan with what it means for a person: ``plan``, ``remarks`` and ``hints``."""
     return {
         "plan": made,
         "remarks": [remark.as_dict() for remark in _advice.remarks(config, made)],

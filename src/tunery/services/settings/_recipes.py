@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunery.config import layers
+from tunery.config.adapters import ADAPTERS
 from tunery.config.base import tag
 from tunery.config.methods import METHODS
 
-FIRST = "lora"
+FIRST = tag(ADAPTERS[0])
 """The preset for conversations, and for a method that has none of its own."""
 
 

@@ -223,9 +223,12 @@ function sayProgress(before, run) {
   }
 }
 
+/** What is shown as the status: a run that waits for nobody is starting. @param {any} run */
+export const shownStatus = (run) => (run.starting ? "starting" : run.status);
+
 /** @param {string} status */
 export function statusWord(status) {
-  const table = { running: "Running", queued: "Queued", paused: "Paused", stopping: "Stopping", done: "Done", finished: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
+  const table = { running: "Running", queued: "Queued", starting: "Starting", paused: "Paused", stopping: "Stopping", done: "Done", finished: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
   return t(table[/** @type {keyof typeof table} */ (status)] ?? status);
 }
 
@@ -254,7 +257,7 @@ function drawJobs() {
   const text = run.num_steps ? t("{step} of {total} steps", { step: number(run.step), total: number(run.num_steps) }) : t("starting…");
   box.replaceChildren(
     el("a", { class: "jobbox", href: url(`/runs/${encodeURIComponent(run.name)}`) },
-      el("span", { class: "row" }, badge(run.status, statusWord(run.status)), more > 0 && el("span", { class: "muted push" }, t("{n} waiting", { n: more }))),
+      el("span", { class: "row" }, badge(shownStatus(run), statusWord(shownStatus(run))), more > 0 && el("span", { class: "muted push" }, t("{n} waiting", { n: more }))),
       el("span", { class: "cut", title: run.name }, run.name),
       el("span", { class: "muted num" }, text),
       bar(run.num_steps ? run.step : null, run.num_steps ?? 1, run.name)),

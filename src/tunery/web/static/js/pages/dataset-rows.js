@@ -1,7 +1,7 @@
 // @ts-check
 /** The rows of a dataset: pages, search, and edits that go into a copy. */
 import { patch } from "../api.js";
-import { $, data, el, url } from "../dom.js";
+import { $, data, debounce, el, url } from "../dom.js";
 import { cell, leaves, page } from "../rows.js";
 import { ask, busy, showProblem, toast } from "../shell.js";
 import { number, t } from "../words.js";
@@ -17,9 +17,15 @@ if (!q) before[0] -= before[0] % SIZE;
 let shown = null;
 $("[name=q]").value = q;
 
+/** Counts what was asked for: the answer to an older search comes too late. */
+let round = 0;
+
 async function show() {
   const offset = before.at(-1) ?? 0;
-  shown = await page(one.name, offset, SIZE, q);
+  const mine = ++round;
+  const found = await page(one.name, offset, SIZE, q);
+  if (mine !== round) return;
+  shown = found;
   const note = shown.problem ? [el("div", { class: "note bad", role: "alert" }, shown.problem)] : [];
   $("#rows-problem").replaceChildren(...note);
   $("#rows thead").replaceChildren(el("tr", {}, el("th", { scope: "col" }, "#"), ...shown.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name)),
@@ -108,11 +114,17 @@ async function send(button, changes, undo, said = t("Saved.")) {
   }
 }
 
-$("#search").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
-  event.preventDefault();
-  q = $("[name=q]").value.trim();
+function seek() {
+  const wanted = $("[name=q]").value.trim();
+  if (wanted === q) return;
+  q = wanted;
   before.splice(0, before.length, 0);
   show().catch(showProblem);
+}
+$("#search").addEventListener("input", debounce(250, seek));
+$("#search").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  seek();
 });
 $("#next").addEventListener("click", () => {
   before.push(shown.next);

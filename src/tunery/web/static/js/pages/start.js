@@ -3,7 +3,7 @@
 import { get, put } from "../api.js";
 import { $, badge, el, url } from "../dom.js";
 import { subscribe } from "../live.js";
-import { busy, copy, showProblem, statusWord } from "../shell.js";
+import { busy, copy, showProblem, shownStatus, statusWord } from "../shell.js";
 import { duration, number, t } from "../words.js";
 
 const hub = document.getElementById("hub");
@@ -47,7 +47,7 @@ subscribe("runs", "", (message) => {
   for (const run of message.items ?? []) {
     const row = document.querySelector(`tr[data-run="${CSS.escape(run.name)}"]`);
     if (!row) continue;
-    $("[data-status]", row).replaceChildren(badge(run.status, statusWord(run.status), run.reason));
+    $("[data-status]", row).replaceChildren(badge(shownStatus(run), statusWord(shownStatus(run)), run.reason));
     $("[data-loss]", row).textContent = number(run.loss, 3);
     $("[data-time]", row).textContent = duration(run.duration_seconds);
   }

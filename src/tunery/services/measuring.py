@@ -11,8 +11,7 @@ from tunery.jobs.folder import Job
 from tunery.jobs.process import Handle
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
-from tunery.services import questions
-from tunery.services.settings import _advice, _drafts
+from tunery.services import questions, settings
 from tunery.workers.log import Event
 
 KIND = "measure"
@@ -25,10 +24,10 @@ def start_measuring(name: str) -> Job:
         UnknownName: There is no such draft.
         LaunchError: Its process could not be started.
     """
-    found = _drafts.get_draft(name)
+    found = settings.get_draft(name)
     if found is None:
-        raise _drafts.no_such_draft(name)
-    words = _drafts.check_draft(found).filled.words
+        raise settings.no_such_draft(name)
+    words = settings.check_draft(found).filled.words
     return jobs.start(KIND, {"words": words}, t("Measuring {name}", name=name))
 
 
@@ -52,12 +51,7 @@ def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
 
     with handle.interruptible():
         made = questions.plan(words, measure=True, trial=trial)
-    config = from_tokens(words).config
-    return {
-        "plan": made,
-        "remarks": [remark.as_dict() for remark in _advice.remarks(config, made)],
-        "hints": _advice.hints(config, made),
-    }
+    return settings.plan_in_words(from_tokens(words).config, made)
 
 
 class _Telling(EventWriter):
