@@ -110,7 +110,7 @@ def check(
         print_json(found.as_dict())
     else:
         _show(found)
-    return 0 if found.ok else 2
+    return 2 if found.refusal else 0
 
 
 @app.command

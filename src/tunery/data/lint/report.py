@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunery.data.kinds import Finding, row_kind_named
 from tunery.data.problems import Problem
 
 MAX_EXAMPLES = 5
@@ -62,6 +63,20 @@ class Report:
         return not self.stops
 
     @property
+    def refusal(self) -> str:
+        """The code with which a run of these rows alone is refused; empty where it can start."""
+        if not self.ok:
+            return self.stops[0].code
+        if self.unfilled:
+            return "W706"
+        return lacks.code if (lacks := self.lacks) is not None else ""
+
+    @property
+    def lacks(self) -> Finding | None:
+        """What a run needs beside these rows, such as rows with the other label."""
+        return row_kind_named(self.kind).lacks(self.tags) if self.kind is not None else None
+
+    @property
     def good(self) -> int:
         """Rows that can be used."""
         return self.rows - self.bad - self.duplicates
@@ -100,6 +115,7 @@ class Report:
             "files": self.files,
             "rows": self.rows,
             "ok": self.ok,
+            "can_start": not self.refusal,
             "rows_ok": self.good,
             "rows_bad": self.bad,
             "rows_duplicate": self.duplicates,

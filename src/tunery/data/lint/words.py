@@ -90,6 +90,11 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
         words = {"dataset": visible(report.dataset), "rows": rows, "format": report.format}
         if report.unfilled:
             yield t("{dataset}: {rows} rows, format {format}: fine once they are filled.", **words)
+        elif report.lacks is not None:
+            yield t(
+                "{dataset}: {rows} rows, format {format}: these rows alone cannot start a run.",
+                **words,
+            )
         elif flags := _flags(report):
             yield t(
                 "{dataset}: {rows} rows, format {format}: a run with {flags} can start.",
