@@ -24,7 +24,7 @@ from tunery.i18n import t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Progress = Callable[[int, int], None]
 
