@@ -87,7 +87,8 @@ def check(
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
     of a run's data section works here, such as --data.records_at data; with --method.type it is
-    also checked that the method can learn from these rows.
+    also checked that the method can learn from these rows, with --model.name that the model's chat
+    template can write each of them.
 
     Args:
         name: A name, a file, a folder, or hf:owner/name[:subset][@split].
@@ -100,10 +101,12 @@ def check(
     from tunery.services import datasets
 
     loaded = _loaded(settings, format, columns, catalog)
-    asked = any(path.startswith("method") and o != "default" for path, o in loaded.origins.items())
-    wanted = loaded.config.method.rows if asked else None
+    wanted = loaded.config.method.rows if _asked(loaded, "method") else None
     with _progress(not json) as progress:
-        found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
+        if _asked(loaded, "model"):
+            found = datasets.check_with_model(name, loaded.config, wanted=wanted, progress=progress)
+        else:
+            found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
     if report is not None:
         datasets.write_report(found, report)
     if json:
@@ -174,6 +177,14 @@ def remove(name: str, /, *, json: Json = False) -> None:
         else t("{name} is removed; {path} stays as it is.", name=name, path=gone["path"])
     )
     out.print(Text(line), soft_wrap=True)
+
+
+def _asked(loaded: Loaded, section: str) -> bool:
+    """Whether a setting of a section was given."""
+    return any(
+        path.partition(".")[0] == section and origin != "default"
+        for path, origin in loaded.origins.items()
+    )
 
 
 def _config(

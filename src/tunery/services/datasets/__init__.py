@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         show_row,
         statistics,
     )
+    from tunery.services.datasets._rendering import check_with_model
     from tunery.services.datasets._rows import MAX_PAGE, answer_rows, rows_page
     from tunery.services.datasets._tokens import answer_preview, answer_statistics
     from tunery.services.datasets._trash import move_to_trash, restore
@@ -66,8 +67,8 @@ __all__ = [
     "MAX_PAGE", "ROWS_FILE", "UPLOAD_CHUNK_BYTES", "UPLOAD_LIMIT_VARIABLE", "UPLOAD_PREFIX",
     "Looking", "ShownRow", "Upload", "add", "add_source", "answer_preview", "answer_rows",
     "answer_statistics", "ask_statistics", "ask_tokens", "begin_upload", "check", "check_job",
-    "describe", "discard_upload", "edit_rows", "fetch_model", "fetch_source", "fill_in",
-    "import_entries", "import_job", "is_free", "known_check", "listing", "method_for",
+    "check_with_model", "describe", "discard_upload", "edit_rows", "fetch_model", "fetch_source",
+    "fill_in", "import_entries", "import_job", "is_free", "known_check", "listing", "method_for",
     "model_names", "move_to_trash", "named", "overview", "own_folder", "part_as_dict",
     "paste_upload", "pick_part", "propose_columns", "receive_upload", "remove", "restore",
     "rewrite", "rows_page", "set_upload_limit", "show_row", "show_upload", "skip_bad",

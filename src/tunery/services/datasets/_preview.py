@@ -72,7 +72,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
     example = examples[index]
-    tokenizer, template = _template(config)
+    tokenizer, template = template_of(config)
     ref = examples.ref(index)
     return ShownRow(
         preview_example(example, template, tokenizer, config.data),
@@ -135,7 +135,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     from tunery.data.tokenize import tokenize_all
 
     examples = _examples(name, config)
-    tokenizer, template = _template(config)
+    tokenizer, template = template_of(config)
     rows = tokenize_all(
         examples,
         template,
@@ -185,7 +185,8 @@ def _index(examples: ExampleSet, row: int) -> int | None:
     )
 
 
-def _template(config: Config) -> tuple[Any, Any]:
+def template_of(config: Config) -> tuple[Any, Any]:
+    """The tokenizer of a model that is here, and the chat template that a run would use."""
     from tunery.chat.template import ChatTemplate
     from tunery.models.ensure import ensure
     from tunery.models.tokenizer import load_light
