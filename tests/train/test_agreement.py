@@ -83,7 +83,7 @@ class Doors:
         """What each of them says: a code, or RUNS."""
         return {
             "check": self.check(),
-            "plan": _code(lambda: runs.plan(self.loaded, trial=_trial)),
+            "plan": _code(lambda: runs.plan(self.loaded, trial=run_in_process)),
             "run": self.run(),
             "unchecked run": self.work(self.unchecked()),
         }
@@ -130,7 +130,7 @@ def _code(act: Callable[[], Any]) -> str:
     return RUNS
 
 
-def _trial(folder: RunFolder, measure: bool) -> dict[str, Any]:
+def run_in_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
     with EventWriter(folder.events_file) as events:
         return trial.try_out(folder, events, measure=measure)
 

@@ -153,10 +153,12 @@ def _misfit(
     if other and other != name:
         fix = say("Did you mean --data.format {format}?", format=other)
     else:
-        fix = say(
-            "Say which column is meant: --data.columns.{column} THEIRS.",
-            column=settled.format.required[0],
+        absent = (
+            ours
+            for ours in settled.format.required
+            if all(settled.options.column(ours) not in row for row in sample)
         )
+        fix = say("Say which column is meant: --data.columns.{column} THEIRS.", column=next(absent))
     return Problem("E201", source.name, found, fix)
 
 

@@ -157,13 +157,7 @@ def _examples(name: str, config: Config) -> ExampleSet:
     from tunery.data.examples import read
 
     data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
-    examples = read([name], data)
-    if not len(examples):
-        raise DataError(
-            t("{name}: no row can be used.", name=name),
-            fix=t("See what is wrong with: tunery data check {name}", name=name),
-        )
-    return examples
+    return read([name], data)
 
 
 def _index(examples: ExampleSet, row: int) -> int | None:
