@@ -20,8 +20,8 @@ from tests.train.test_agreement import run_in_process
 
 from tunery.cli.main import main
 from tunery.config.load import Loaded, from_tokens
-from tunery.errors import TuneryError
-from tunery.i18n import Phrase, phrase_of
+from tunery.errors import DataError, TuneryError
+from tunery.i18n import Phrase, Sentence, phrase_of
 from tunery.services import datasets, runs, settings
 
 BASE = (
@@ -212,6 +212,14 @@ Try it in a terminal, where nothing hurries it: tunery plan
 Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}
 """
 """Sentences that need a network, a second process, a damaged disk or a person; not tried yet."""
+
+
+def test_no_button_puts_a_stand_in_into_a_setting() -> None:
+    for sentence in advice.sentences():
+        error = DataError("wrong", fix=Sentence(sentence, Phrase(sentence)))
+        for remedy in settings.with_remedies(error).fields.get("remedies", ()):
+            for value in remedy["set"].values():
+                assert value not in ("THEIRS", "ROLE", "NAME", "..."), sentence
 
 
 def test_every_sentence_that_names_a_setting_or_a_command_is_tried_here_or_listed() -> None:
