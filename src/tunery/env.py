@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 
@@ -57,6 +58,12 @@ def existing_parent(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def human_percent(share: float) -> str:
+    """Write a share of 1 as a percentage, without its sign: ``1.8``, ``0.02``, ``100``."""
+    percent = 100 * share
+    return f"{percent:.0f}" if percent >= 9.95 else f"{Decimal(f'{percent:.2g}'):f}"
 
 
 def human_bytes(count: float) -> str:

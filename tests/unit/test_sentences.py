@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunery import i18n
+from tunery.env import human_percent
 from tunery.errors import ConfigError, rebuilt
 from tunery.i18n import joined, retold, say, speaking, t
 from tunery.runs.events import EventWriter
@@ -72,3 +73,11 @@ def test_an_error_of_another_process_is_said_in_this_ones_language():
     assert (again.message, again.fix) == (STEP, "磁盘已满")
     assert again.fields == {"path": "x"}
     assert isinstance(again, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(1.0, "100"), (0.4567, "46"), (0.0996, "10"), (0.01816, "1.8"), (2e-7, "0.00002")],
+)
+def test_a_share_is_said_without_powers_of_ten(share: float, said: str) -> None:
+    assert human_percent(share) == said

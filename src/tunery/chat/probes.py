@@ -69,6 +69,11 @@ class Features:
         return "zq_tool" in (self._probe([_USER], tools=[_TOOL]) or "")
 
     @functools.cached_property
+    def begins_empty(self) -> bool:
+        """Whether no messages give no text: no system message of the template's own, no BOS."""
+        return self._probe([]) == ""
+
+    @functools.cached_property
     def loses_system(self) -> bool:
         """Whether a system message vanishes without a word."""
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])

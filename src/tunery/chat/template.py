@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunery.chat import builtin, mask, probes, refusals, sandbox, stops
+from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder, is_whole
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
@@ -78,6 +78,7 @@ class ChatTemplate:
             raise refusals.no_stop_token(self.name)
         self.stop_id = found.main
         self._closing = found.closing
+        self._begins: dict[Thinking, str] = {}
         identity: list[Any] = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
         # Said only where there is something to say, so that the hash of most templates stays.
         told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
@@ -171,6 +172,7 @@ class ChatTemplate:
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
+        firsts: list[bool] = []  # renderings of what comes before the first message
         for conversation in conversations:
             try:
                 self.features.check(conversation, self.name)
@@ -180,15 +182,26 @@ class ChatTemplate:
             plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
             for end, prompt in dict.fromkeys(plan.views):  # the last turn often is the whole
+                first = end == 0 and (prompt or not self.features.begins_empty)
                 messages = conversation.messages[:end]
-                jobs.append(self._job(messages, conversation.tools, thinking, prompt=prompt))
+                if first:
+                    messages = opening.stand_in(conversation)
+                job = self._job(messages, conversation.tools, thinking, prompt=prompt and not first)
+                jobs.append(job)
                 sources.append(self._source_for(conversation.tools))
+                firsts.append(first)
         outcomes = self._render_jobs(jobs, sources)
         texts = [
             refusals.not_rendered(self.name, outcome.failure)
             if outcome.error
             else unmark(outcome.text, outcome.spans)
             for outcome in outcomes
+        ]
+        texts = [
+            opening.before(text, self._generation_prompt(thinking))
+            if first and isinstance(text, Marked)
+            else text
+            for text, first in zip(texts, firsts, strict=True)
         ]
         whole = [text for text in texts if isinstance(text, Marked) and is_whole(text)]
         ids = iter(self.encoder.encode_many(whole))
@@ -279,6 +292,16 @@ class ChatTemplate:
         if whole is None:
             return None
         return stops.after_call(self.control, whole, ending, probes.VALUE, known)
+
+    def _generation_prompt(self, thinking: Thinking) -> str:
+        """What the template writes for an answer to begin, alone; empty where that is not known."""
+        if thinking not in self._begins:
+            asked = (Message("user", "Hi"),)
+            jobs = [self._job(asked, (), thinking, prompt=prompt) for prompt in (False, True)]
+            plain, whole = sandbox.render(self.source, jobs, now=self._now)
+            known = not (plain.error or whole.error) and whole.text.startswith(plain.text)
+            self._begins[thinking] = whole.text[len(plain.text) :] if known else ""
+        return self._begins[thinking]
 
     def _job(
         self,

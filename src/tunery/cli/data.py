@@ -91,8 +91,8 @@ def check(
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
     of a run's data section works here, such as --data.records_at data; with --method.type it is
-    also checked that the method can learn from these rows, and with --model.name that the model
-    can take them.
+    also checked that the method can learn from these rows, and with --model.name that the model's
+    chat template can write each of them and that they are not too long for it.
 
     Args:
         name: A name, a file, a folder, or hf:owner/name[:subset][@split].
@@ -105,21 +105,23 @@ def check(
     from tunery.services import datasets
 
     loaded = _loaded(settings, format, columns, catalog)
-    asked = any(path.startswith("method") and o != "default" for path, o in loaded.origins.items())
-    wanted = loaded.config.method.rows if asked else None
+    wanted = loaded.config.method.rows if _asked(loaded, "method") else None
     with _progress(not json) as progress:
-        found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
+        if _asked(loaded, "model"):
+            found = datasets.check_with_model(name, loaded.config, wanted=wanted, progress=progress)
+        else:
+            found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
     if report is not None:
         datasets.write_report(found, report)
-    with_model = found.ok and loaded.origins.get("model.name", "default") != "default"
-    notes = datasets.check_with_model(name, loaded.config) if with_model and json else []
+    with_model = found.ok and _asked(loaded, "model")
+    notes = datasets.notes_with_model(name, loaded.config) if with_model else []
     if json:
         print_json(found.as_dict() | ({"notes": notes} if with_model else {}))
-        return 0 if found.ok else 2
+        return 2 if found.refusal else 0
     _show(found)
-    for note in datasets.check_with_model(name, loaded.config) if with_model else ():
+    for note in notes:
         print_warning(note)
-    return 0 if found.ok else 2
+    return 2 if found.refusal else 0
 
 
 @app.command
@@ -183,6 +185,14 @@ def remove(name: str, /, *, json: Json = False) -> None:
         else t("{name} is removed; {path} stays as it is.", name=name, path=gone["path"])
     )
     out.print(Text(line), soft_wrap=True)
+
+
+def _asked(loaded: Loaded, section: str) -> bool:
+    """Whether a setting of a section was given."""
+    return any(
+        path.partition(".")[0] == section and origin != "default"
+        for path, origin in loaded.origins.items()
+    )
 
 
 def _config(

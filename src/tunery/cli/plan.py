@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out, print_warning
-from tunery.env import human_bytes
+from tunery.env import human_bytes, human_percent
 from tunery.i18n import t
 from tunery.services import words
 from tunery.services.runs import Plan
@@ -26,7 +26,7 @@ def show(plan: Plan) -> None:
 
 def _lines(plan: Plan) -> list[tuple[str, str]]:
     tokens, steps, share = plan.tokens, plan.steps, plan.parameters
-    percent = 100 * share["trained"] / max(1, share["all"])
+    percent = human_percent(share["trained"] / max(1, share["all"]))
     lines = [
         (t("rows"), words.rows_line(plan.rows)),
         (
@@ -44,7 +44,7 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         (
             t("parameters"),
-            t("{trained:,} of {all:,} are trained ({percent:.2g} %)",
+            t("{trained:,} of {all:,} are trained ({percent} %)",
               trained=share["trained"], all=share["all"], percent=percent),
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),

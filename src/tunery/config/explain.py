@@ -138,6 +138,12 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
         )
     message = t("{path}: no such setting.", path=path)
     near = _near(path)
+    if path in Config.model_fields:
+        first = next(name for name in settings.by_path() if name.startswith(f"{path}."))
+        fix = t("Set one of them, such as {name}: tunery config help {path}", name=first, path=path)
+        if near and near.partition(".")[0] != path:
+            fix = t("Did you mean {name}?", name=near)
+        return Problem(path, t("{path}: this is a group of settings.", path=path), fix, place)
     if parts[-1] in FOREIGN:
         return Problem(path, message, FOREIGN[parts[-1]](), place)
     if not near and _SECRET_NAME.search(parts[-1]):
@@ -270,7 +276,10 @@ def _near(path: str) -> str:
     }
     sections = {name: name for name in Config.model_fields}
     close = difflib.get_close_matches(last, [*names, *sections], n=1, cutoff=0.75)
-    return {**names, **sections}[close[0]] if close else ""
+    if not close:
+        return ""
+    kind = f"{close[0]}.type"  # of a section that is chosen by its type, the setting is meant
+    return kind if kind in known else {**names, **sections}[close[0]]
 
 
 def _texts(value: Any, path: str = "") -> Iterable[tuple[str, str]]:

@@ -26,8 +26,20 @@ def _precision() -> str:
     return t("Set model.dtype: auto, fp32 or bf16.")
 
 
-def _always() -> str:
-    return t("This is always on here; take it out.")
+def _trains() -> str:
+    return t("`tunery train` trains; take it out.")
+
+
+def _logs() -> str:
+    return t("Every step is logged and drawn; take it out.")
+
+
+def _trackers() -> str:
+    return t("A tracker is switched on by a section of its own: tunery config help track")
+
+
+def _parallel() -> str:
+    return t("Rows are tokenized on all cores without a setting; take it out.")
 
 
 FOREIGN: dict[str, Callable[[], str]] = {
@@ -85,8 +97,9 @@ FOREIGN: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
     ),
-    **dict.fromkeys(
-        ["do_train", "logging_steps", "plot_loss", "report_to", "preprocessing_num_workers"],
-        _always,
-    ),
+    "do_train": _trains,
+    "logging_steps": _logs,
+    "plot_loss": _logs,
+    "report_to": _trackers,
+    "preprocessing_num_workers": _parallel,
 }

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tunery.i18n import t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 Progress = Callable[[int, int], None]
 
@@ -86,6 +86,38 @@ def tokenize_all(
         writer.abandon()
         raise
     return writer.finish()
+
+
+def refused(
+    examples: Sequence[Example], template: ChatTemplate | None, tokenizer: Any, data: DataConfig
+) -> Iterator[DataError]:
+    """Give what a run on these examples would be refused for, row by row; nothing is kept.
+
+    Args:
+        examples: The examples.
+        template: For conversations.
+        tokenizer: The tokenizer.
+        data: The settings.
+
+    Yields:
+        For each example that cannot be rendered, its error; at last E719 where the others leave
+        nothing to train on.
+    """
+    tools = _Tools(template, tokenizer, data)
+    filtered: Counter[str] = Counter()
+    trains = False
+    for start in range(0, len(examples), CHUNK):
+        chunk = [examples[index] for index in range(start, min(start + CHUNK, len(examples)))]
+        for result in _tokenize_chunk(chunk, tools):
+            if isinstance(result, DataError):
+                filtered[REJECTED] += 1
+                yield result
+            elif result.dropped_reason:
+                filtered[result.dropped_reason] += 1
+            else:
+                trains = True
+    if not trains and not filtered[REJECTED]:
+        yield _nothing_left(filtered, len(examples))
 
 
 def text_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
@@ -168,14 +200,16 @@ def _judge(
             rows=bad,
         )
     if writer.groups == 0:
-        reasons = "; ".join(
-            f"{count} {in_words(reason)}" for reason, count in writer.filtered.items()
-        )
-        raise DataError(
-            t("No row is left to train on: {total} read. {reasons}", total=total, reasons=reasons),
-            fix=t("Give other data, or change data.loss_on, data.max_length or data.too_long."),
-            code="E719",
-        )
+        raise _nothing_left(writer.filtered, total)
+
+
+def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
+    reasons = "; ".join(f"{count} {in_words(reason)}" for reason, count in filtered.items())
+    return DataError(
+        t("No row is left to train on: {total} read. {reasons}", total=total, reasons=reasons),
+        fix=t("Give other data, or change data.loss_on, data.max_length or data.too_long."),
+        code="E719",
+    )
 
 
 class _Tools:

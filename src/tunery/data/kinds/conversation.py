@@ -74,7 +74,7 @@ class ConversationKind:
             yield Finding(
                 "W712",
                 say("the conversation begins with the assistant"),
-                say("Some templates need a user message first; add one if yours does."),
+                say("Some templates need a user message first. To check yours, add --model.name."),
             )
 
     def tag(self, example: Conversation) -> str:

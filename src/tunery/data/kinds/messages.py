@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunery.types import Message, ToolCall, is_list, is_object
+from tunery.types import Conversation, Message, ToolCall, is_list, is_object
 
 Change = Callable[[str], str]
 
@@ -48,6 +48,16 @@ def shown(messages: Iterable[Message], most: int) -> list[dict[str, Any]]:
         }
         for message in messages
     ]
+
+
+def depends_on_template(conversation: Conversation) -> bool:
+    """Whether a conversation holds what many chat templates have no place for."""
+    spoken = [message for message in conversation.messages if message.role != "system"]
+    return (
+        bool(conversation.tools)
+        or any(message.tool_calls or message.role == "tool" for message in spoken)
+        or (bool(spoken) and spoken[0].role == "assistant")
+    )
 
 
 def last_answer(messages: Sequence[Message]) -> int | None:

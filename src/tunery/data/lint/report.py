@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunery.data.kinds import Finding, row_kind_named
 from tunery.data.problems import Problem
 
 MAX_EXAMPLES = 5
@@ -34,6 +35,9 @@ class Report:
         files: How many files were read.
         broken_files: Files that could not be read to their end.
         unfilled: Rows hold ``{{...}}`` that no variable fills.
+        tolerated: The share of unusable rows that a run sets aside; None where one stops it.
+        by_template: Rows hold what not every chat template can write.
+        rendered_for: The model whose template wrote every usable row; empty where none was asked.
         tags: Usable rows by what their kind counts, such as their label.
     """
 
@@ -46,6 +50,9 @@ class Report:
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
     broken_files: int = 0
     unfilled: bool = False
+    tolerated: float | None = None
+    by_template: bool = False
+    rendered_for: str = ""
     tags: dict[str, int] = field(default_factory=dict[str, int])
     kind: str | None = None
 
@@ -60,6 +67,26 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing stops a run."""
         return not self.stops
+
+    @property
+    def refusal(self) -> str:
+        """The code with which a run of these rows alone is refused; empty where it can start."""
+        if not self.ok and not self.sets_aside:
+            return self.stops[0].code
+        if self.unfilled:
+            return "W706"
+        return lacks.code if (lacks := self.lacks) is not None else ""
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether there are unusable rows and a run goes on without them."""
+        allowed = self.tolerated is not None and self.bad <= self.tolerated * self.rows
+        return not self.ok and allowed and self.only_rows
+
+    @property
+    def lacks(self) -> Finding | None:
+        """What a run needs beside these rows, such as rows with the other label."""
+        return row_kind_named(self.kind).lacks(self.tags) if self.kind is not None else None
 
     @property
     def good(self) -> int:
@@ -100,6 +127,8 @@ class Report:
             "files": self.files,
             "rows": self.rows,
             "ok": self.ok,
+            "can_start": not self.refusal,
+            "rendered_for": self.rendered_for or None,
             "rows_ok": self.good,
             "rows_bad": self.bad,
             "rows_duplicate": self.duplicates,

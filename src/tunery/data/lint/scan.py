@@ -13,7 +13,7 @@ from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
 from tunery.data.formats.beside import TELLING, convert
 from tunery.data.index import FileRows
-from tunery.data.kinds import row_kind, row_kind_named, row_kind_of
+from tunery.data.kinds import messages, row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
@@ -185,6 +185,8 @@ class _Scanner:
                 self._bad(problem, view.raw(i))
                 return False
             self._add(problem)
+        for conversation in kind.conversations(example):
+            self.report.by_template |= messages.depends_on_template(conversation)
         if tag := kind.tag(example):
             self.report.tags[tag] = self.report.tags.get(tag, 0) + 1
         return True

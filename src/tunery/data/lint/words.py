@@ -90,6 +90,23 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
         words = {"dataset": visible(report.dataset), "rows": rows, "format": report.format}
         if report.unfilled:
             yield t("{dataset}: {rows} rows, format {format}: fine once they are filled.", **words)
+        elif report.lacks is not None:
+            yield t(
+                "{dataset}: {rows} rows, format {format}: these rows alone cannot start a run.",
+                **words,
+            )
+        elif report.rendered_for:
+            yield t(
+                "{dataset}: {rows} rows, format {format}: a run on {model} can start.",
+                model=visible(report.rendered_for),
+                **words,
+            )
+        elif report.by_template:
+            yield t(
+                "{dataset}: {rows} rows, format {format}: a run can start where the model's chat "
+                "template can write these rows. To check yours, add --model.name.",
+                **words,
+            )
         elif flags := _flags(report):
             yield t(
                 "{dataset}: {rows} rows, format {format}: a run with {flags} can start.",
@@ -98,7 +115,9 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
             )
         else:
             yield t("{dataset}: {rows} rows, format {format}: a run can start.", **words)
-    if report.bad and report.only_rows:
+    if report.sets_aside:
+        yield t("A run can start; it sets the others aside.")
+    elif report.bad and report.only_rows:
         # The share is rounded up, so that the flag as it is printed lets the rows through.
         share = math.ceil(report.bad / report.rows * 100) / 100
         flag = f" --data.max_bad_share {share:g}" if share > DEFAULT_BAD_SHARE else ""

@@ -72,7 +72,9 @@ def check(
         DataError: It cannot be fetched.
     """
     dataset = fetch(_found(name, config))
-    return lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
+    report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
+    report.tolerated = config.max_bad_share if config.on_bad_rows == "quarantine" else None
+    return report
 
 
 def write_report(report: Report, file: Path) -> None:

@@ -74,7 +74,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
     example = examples[index]
-    tokenizer, template, config = _template(config)
+    tokenizer, template, config = template_of(config)
     ref = examples.ref(index)
     return ShownRow(
         preview_example(example, template, tokenizer, config.data),
@@ -137,7 +137,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     from tunery.data.tokenize import tokenize_all
 
     examples = _examples(name, config)
-    tokenizer, template, config = _template(config)
+    tokenizer, template, config = template_of(config)
     rows = tokenize_all(
         examples,
         template,
@@ -154,7 +154,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     } | summary
 
 
-def check_with_model(name: str, config: Config) -> list[str]:
+def notes_with_model(name: str, config: Config) -> list[str]:
     """Render and tokenize a checked dataset with the model of the settings, as a run would.
 
     The tokens are kept in the cache that training reads.
@@ -174,7 +174,7 @@ def check_with_model(name: str, config: Config) -> list[str]:
     found = resolve(config.model.name)
     if found.base is None:
         vocabulary.check_folder(found.path)
-    tokenizer, template, limited = _template(config)
+    tokenizer, template, limited = template_of(config)
     as_written = config.data.model_copy(update={"accept": [*config.data.accept, "W706"]})
     rows = tokenize_all(
         read([name], as_written), template, tokenizer, limited.data,
@@ -189,13 +189,7 @@ def _examples(name: str, config: Config) -> ExampleSet:
     from tunery.data.examples import read
 
     data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
-    examples = read([name], data)
-    if not len(examples):
-        raise DataError(
-            t("{name}: no row can be used.", name=name),
-            fix=t("See what is wrong with: tunery data check {name}", name=name),
-        )
-    return examples
+    return read([name], data)
 
 
 def _index(examples: ExampleSet, row: int) -> int | None:
@@ -217,7 +211,7 @@ def _index(examples: ExampleSet, row: int) -> int | None:
     )
 
 
-def _template(config: Config) -> tuple[Any, Any, Config]:
+def template_of(config: Config) -> tuple[Any, Any, Config]:
     """Tokenizer, template, and the settings with no more tokens than the model has positions."""
     from tunery.chat.template import ChatTemplate
     from tunery.models.context import within_context

@@ -7,6 +7,7 @@ from what it was filled in with, whatever the language it was said in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from tunery.i18n import Phrase, english, phrase_of, t
 from tunery.services.settings import _forms, _wording
 
 MOST = 3
+_STAND_IN = re.compile(r"[A-Z]{3,}|\.\.\.")
+"""What a sentence writes where a person puts a word: THEIRS, ROLE, "..."."""
 
 
 def with_remedies(error: TuneryError) -> TuneryError:
@@ -41,6 +44,8 @@ def of_sentence(fix: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path, value in _changes(phrase_of(fix) or Phrase(fix)):
         change = setting({path: value})
+        if _STAND_IN.fullmatch(value):
+            continue
         if change not in found and _is_accepted(path, value):
             found.append(change)
     return found[:MOST]

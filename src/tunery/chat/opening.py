@@ -1,0 +1,34 @@
+"""What a template writes before the first message of a conversation.
+
+Where a conversation begins with an answer there is no prompt to render, and templates that look at
+the first message fail on none. The first message is rendered with a stand-in for its text; what
+comes before the stand-in is the template's own beginning and the first message's header.
+"""
+
+from __future__ import annotations
+
+from tunery.chat.control import Marked
+from tunery.chat.probes import VALUE
+from tunery.types import Conversation, Message
+
+
+def stand_in(conversation: Conversation) -> tuple[Message, ...]:
+    """The first message alone, its text replaced."""
+    return (Message(conversation.messages[0].role, VALUE),)
+
+
+def before(rendered: Marked, generation_prompt: str) -> Marked:
+    """Cut a rendered stand-in where the first message's text begins.
+
+    Args:
+        rendered: The rendering of :func:`stand_in`.
+        generation_prompt: What the template writes for an answer to begin. What it writes after
+            that (an empty think block) belongs to the answer.
+    """
+    lead = rendered.slice(0, max(0, rendered.text.find(VALUE)))
+    # A template that opens a think block for the model writes none into the turns it renders.
+    for begun in (generation_prompt, generation_prompt.rstrip().removesuffix("<think>")):
+        at = lead.text.rfind(begun) if begun else -1
+        if at >= 0:
+            return Marked(lead.text[:at] + generation_prompt, lead.slice(0, at).literal)
+    return lead

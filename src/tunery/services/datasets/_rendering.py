@@ -1,0 +1,69 @@
+"""Whether a model's chat template can write every row: what a check with a model says beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunery.config.config import Config
+from tunery.data.lint.report import Report
+from tunery.data.problems import Phrase, Problem
+from tunery.errors import DataError
+from tunery.i18n import phrase_of
+from tunery.services.datasets import _named, _preview
+
+Progress = Callable[[int, int, int], None]
+
+
+def check_with_model(
+    name: str,
+    config: Config,
+    *,
+    wanted: str | None = None,
+    progress: Progress | None = None,
+    fetching: _preview.Fetching | None = None,
+) -> Report:
+    """Check one dataset as a run would: its rows, then each row through the model's template.
+
+    Args:
+        name: Any name of a dataset.
+        config: With the model, its template and the ``data`` section.
+        wanted: The row kind that the run's method learns from; None accepts any.
+        progress: Called with (rows, bytes, bytes in all) while the rows are read.
+        fetching: Told of the model's download, where it is not here yet.
+
+    Raises:
+        UnknownName: No such dataset, model or template.
+        TuneryError: The dataset or the model cannot be had, or the template does not suit it.
+    """
+    from tunery.data.examples import read
+    from tunery.data.tokenize import refused
+
+    report = _named.check(name, config.data, wanted=wanted, progress=progress)
+    if report.unfilled or not report.good or not (report.ok or report.only_rows):
+        return report
+    _preview.fetch_model(config, fetching or (lambda event: None))
+    tokenizer, template, config = _preview.template_of(config)
+    data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
+    for error in refused(read([name], data, wanted=wanted), template, tokenizer, config.data):
+        if "record" in error.fields:
+            report.bad += 1
+        report.add(_problem(error, name))
+    # Rendering has settled what the check of the rows alone could only wonder about.
+    report.groups.pop("W712", None)
+    report.rendered_for = config.model.name
+    return report
+
+
+def _problem(error: DataError, name: str) -> Problem:
+    found = phrase_of(error.message) or Phrase("{text}", {"text": error.message})
+    record = error.fields.get("record")
+    if record is not None and (inner := phrase_of(found.values.get("what"))) is not None:
+        found = inner  # the place is said apart
+    return Problem(
+        error.code,
+        str(error.fields.get("file") or name),
+        found,
+        phrase_of(error.fix) or Phrase("{text}", {"text": error.fix}),
+        line=error.fields.get("line"),
+        record=record,
+    )

@@ -1,0 +1,228 @@
+"""Advice works: a sentence that names a setting is applied to the input that caused it.
+
+It leads to a run, or to another sentence. Which sentences of the code are applied here and which
+are not is part of the test, so that a new one is applied or listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import advice
+from tests.golden.bad_data_cases import alpaca, jsonl
+from tests.train import tiny
+from tests.train.fix_cases import CASES_OF_ADVICE, Case
+from tests.train.test_agreement import run_in_process
+
+from tunery.cli.main import main
+from tunery.config.load import Loaded, from_tokens
+from tunery.errors import DataError, TuneryError
+from tunery.i18n import Phrase, Sentence, phrase_of
+from tunery.services import datasets, runs, settings
+
+BASE = (
+    *("--model.dtype", "fp32", "--model.device", "cpu", "--train.max_steps", "1"),
+    *("--train.num_threads", "1", "--evaluate.every", "never", "--checkpoint.every", "never"),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def flags(changes: dict[str, Any]) -> list[str]:
+    """Settings as a person types them."""
+    found: list[str] = []
+    for path, value in changes.items():
+        if isinstance(value, dict):
+            found += flags({f"{path}.{key}": inner for key, inner in value.items()})
+        else:
+            found += [f"--{path}", settings_text(value)]
+    return found
+
+
+def settings_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def told(loaded: Loaded) -> Iterator[Phrase]:
+    """Everything that check and plan say, and whatever is filled in there."""
+    config = loaded.config
+    try:
+        report = datasets.check_with_model(config.data.train[0], config, wanted=config.method.rows)
+        for problem in report.problems():
+            yield from _inside(problem.fix)
+        runs.plan(loaded, trial=run_in_process)
+    except TuneryError as error:
+        yield from _inside(error.fix)
+
+
+def _inside(value: Any) -> Iterator[Phrase]:
+    phrase = phrase_of(value)
+    if phrase is not None:
+        yield phrase
+        for inner in phrase.values.values():
+            yield from _inside(inner)
+
+
+def advised(case: Case, phrase: Phrase) -> dict[str, Any]:
+    """The settings that the sentence names, filled in; a person's own words for the open ones."""
+    values = {name: str(value) for name, value in phrase.values.items()}
+    found: dict[str, Any] = {}
+    text = str(phrase)
+    for named in settings.named(phrase.template) or settings.named(text):
+        path = named.path.format(**values)
+        if case.only and path not in case.only:
+            continue
+        if named.value is not None and path not in case.answers:
+            found[path] = named.value.format(**values)
+    for path, value in case.answers.items():
+        owners = {n.owner.path for n in settings.named(text)} | {
+            n.path for n in settings.named(text)
+        }
+        owners |= {"data.train"} if text.startswith("Name one of them") else set()
+        assert any(path == owner or path.startswith(f"{owner}.") for owner in owners), (path, text)
+        found[path] = value
+    return found
+
+
+@pytest.mark.parametrize("case", CASES_OF_ADVICE, ids=lambda case: case.id)
+def test_advice_leads_to_a_run_or_to_another_sentence(
+    case: Case, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / case.file
+    if isinstance(case.content, bytes):
+        path.write_bytes(case.content)
+    else:
+        case.content(path)
+    request = ["--model.name", str(model), "--data.train", str(path), *BASE, *flags(case.given)]
+    before = list(told(from_tokens(request)))
+    phrase = next((p for p in before if p.template == case.sentence), None)
+    assert phrase is not None, [p.template for p in before]
+    changes = advised(case, phrase)
+    assert changes
+    if case.edited is not None:
+        path.write_bytes(case.edited)
+    if "data.train" in changes:
+        request[request.index("--data.train") + 1] = changes.pop("data.train")
+    after = [str(p) for p in told(from_tokens([*request, *flags(changes)]))]
+    assert str(phrase) not in after
+
+
+COMMAND = re.compile(r"tunery ((?:[a-z]+ )+[^\s,.:;]+(?: --?[\w-]+)*|[a-z]+ [a-z]+)")
+COMMANDS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
+    ("Name a dataset: tunery data list", (("data", "check", ""),)),
+    ("List them with: tunery runs list", (("runs", "delete", "nothing"),)),
+    ("Trackers are chosen before a run: tunery config help track", (("runs", "track", "taken"),)),
+    ("See what is here: tunery models list", (("models", "remove", "owner/nothing"),)),
+    ("All settings: tunery config help", (("plan", "--qqq.zzz", "1"),)),
+    ("Presets: {names}. Runs: tunery runs list", (("config", "diff", "nothing", "nothing"),)),
+    (
+        "Choose another name, or first: tunery data remove {name}",
+        (("data", "add", "mine", "good.jsonl"), ("data", "add", "mine", "good.jsonl")),
+    ),
+    (
+        "Put it back, or: tunery data remove {name}",
+        (("data", "add", "mine", "gone.jsonl"), ("gone",), ("data", "check", "mine")),
+    ),
+    (
+        "Name a run, RUN@step-00000100, or an adapter folder: tunery runs list",
+        (("export", "MODEL", "--to", "merged", "out"),),
+    ),
+    (
+        "Choose another name, go on with it: tunery runs resume {name}, or remove it: "
+        "tunery runs delete {name}",
+        (("train", "--name", "taken", "--data.train", "good.jsonl"),),
+    ),
+)
+
+
+@pytest.mark.parametrize(("sentence", "steps"), COMMANDS, ids=[c[0] for c in COMMANDS])
+def test_a_command_that_advice_names_does_what_it_says(
+    sentence: str,
+    steps: tuple[tuple[str, ...], ...],
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    for name in ("good", "gone"):
+        Path(f"{name}.jsonl").write_bytes(jsonl(alpaca(1)))
+    tiny.prepared("taken", model, Path("good.jsonl"))
+    status, said = 0, ""
+    for words in steps:
+        if words == ("gone",):
+            Path("gone.jsonl").unlink()
+            continue
+        words = tuple(str(model) if word == "MODEL" else word for word in words)
+        status = main(list(words))
+        said = "".join(capsys.readouterr())
+    assert status == 2
+    fixed = re.sub(r"\\{\w+\\}", "(.+?)", re.escape(sentence))
+    assert re.search(fixed, said), said
+    fix = said[said.rindex(sentence.partition("{")[0]) :]
+    command = COMMAND.findall(fix)[-1].split()
+    told = main(command)
+    after = "".join(capsys.readouterr())
+    assert (told, "Traceback" in after, said in after) == (0, False, False)
+
+
+UNTRIED = """
+A run does it at its start; or: tunery data preview {name} --stats
+Delete it with: tunery runs delete {name}
+Fetch it (93 MB): tunery models pull demo
+Free some space, lower checkpoint.keep, or set TUNERY_HOME to a larger disk.
+If that is meant: tunery data remove {name}, then add it again.
+Import it once: tunery models pull {path}
+It is in the address that tunery web printed, behind #token=.
+Keep one assistant message per answer, or choose another model.template.
+Look at what it is: tunery models show {folder}
+Make a new one: tunery web --new-token
+Merge that one first: tunery export {base} --to merged FOLDER
+Name a dataset with rows: tunery data list
+Name a settings file (.yaml); settings are flags: --data.train NAME.
+Name one of its datasets and add --data.catalog {parent}
+Open the address that tunery web printed, or send Authorization: Bearer KEY.
+Put it back, or accept the change: tunery runs resume {run} {flags}
+Read the code, then allow exactly it: tunery models allow-code {folder}
+Run git lfs pull in that folder, or: tunery models pull OWNER/NAME
+See what is wrong with: tunery data check
+See where it is: tunery runs show {run}
+Set data.packing to false for this model.
+Set it at the command line: tunery runs notify --email "mail -s {subject} me"
+Set it at the command line: tunery runs notify --power-off "shutdown -h now"
+Some templates need a user message first. To check yours, add --model.name.
+Stop it first: tunery runs stop {run}
+Take train out of this message, or choose another template with model.template.
+Train further from its result: tunery train {config} --model.name {run}
+Train with evaluate.split above 0, or choose a dataset.
+Try it in a terminal, where nothing hurries it: tunery plan
+Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}
+"""
+"""Sentences that need a network, a second process, a damaged disk or a person; not tried yet."""
+
+
+def test_no_button_puts_a_stand_in_into_a_setting() -> None:
+    for sentence in advice.sentences():
+        error = DataError("wrong", fix=Sentence(sentence, Phrase(sentence)))
+        for remedy in settings.with_remedies(error).fields.get("remedies", ()):
+            for value in remedy["set"].values():
+                assert value not in ("THEIRS", "ROLE", "NAME", "..."), sentence
+
+
+def test_every_sentence_that_names_a_setting_or_a_command_is_tried_here_or_listed() -> None:
+    tried = {case.sentence for case in CASES_OF_ADVICE} | {sentence for sentence, _ in COMMANDS}
+    listed = set(UNTRIED.strip().splitlines())
+    assert advice.sentences() - tried == listed
