@@ -11,7 +11,7 @@ from typing import Any
 from tests.golden.bad_data_cases import CASES, alpaca, chat, jsonl
 
 OTHER_TEMPLATE = "Choose another template with model.template."
-TOOLS = "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template."
+TOOLS = "Choose a template with tools with model.template: {names}."
 BEGINNING = (
     "Change the messages (roles, their order, the system message), or choose another template with "
     "model.template."
@@ -25,14 +25,11 @@ EMPTY_PROMPT = (
     "{column}."
 )
 ENCODING = "Save it as UTF-8, or set --data.encoding {codec}."
-HEADER = (
-    "Name the columns: --data.format alpaca --data.columns.instruction THEIRS "
-    "--data.columns.output THEIRS. If the file has no header: --data.header false, and THEIRS are "
-    "1, 2, 3."
-)
+HEADER = "{fix} If the file has no header: --data.header false; its columns are 1, 2, 3."
 FORMAT = (
-    "Name the format and its columns, such as: --data.format alpaca --data.columns.instruction "
-    "THEIRS --data.columns.output THEIRS."
+    "Name the format and its columns: --data.format alpaca --data.columns.instruction THEIRS "
+    "--data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train every word of a "
+    "column: --data.format text --data.columns.text THEIRS."
 )
 BLANKS = 'Fill them: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
 BLANKS_RUN = (
@@ -43,7 +40,10 @@ LABEL = (
     "If the column says something else, rename it."
 )
 NOTHING_LEFT = "Give other data, or change data.loss_on, data.max_length or data.too_long."
-TOO_LONG = "Set data.max_length to {length} or more, or choose another data.too_long."
+TOO_LONG = (
+    "Set data.max_length to {length} or more, if the model has so many positions, or choose "
+    "another data.too_long."
+)
 MISSING = (
     "They are trained as text. Leave the cells empty; or, where the word is meant, --data.accept "
     "W714."
@@ -105,7 +105,7 @@ def of(id_: str, sentence: str, **more: Any) -> Case:
 
 TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
 WITH_TOOLS = jsonl({**chat(("user", "q"), ("assistant", "a")), "tools": [TOOL]})
-LONG = jsonl(chat(("user", "q " * 400), ("assistant", "a")))
+LONG = jsonl(chat(("user", "q " * 60), ("assistant", "a")))
 ASKED = {"role": "user", "content": "q"}
 UNTRAINED = jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "train": False}]})
 RANKED = jsonl(*({"prompt": f"p {i}", "chosen": "c", "rejected": "r"} for i in range(3)))
@@ -143,10 +143,10 @@ def _registry(path: Path) -> None:
 CASES_OF_ADVICE: tuple[Case, ...] = (
     of("C11", ENCODING),
     of("C12", ENCODING),
-    of("C13", "Save the file as UTF-8, or set --data.encoding latin-1."),
+    of("C13", "Save the file as UTF-8, or set --data.encoding {encoding}."),
     of(
         "F15",
-        "Set --data.encoding to the encoding the file is in.",
+        "The file is UTF-8: leave --data.encoding out.",
         given={"data.encoding": "utf-32"},
         answers={"data.encoding": "utf-8"},
     ),
@@ -171,7 +171,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         only=("data.format",),
     ),
     Case(
-        "Say which column is meant: --data.columns.{column} THEIRS.",
+        "Say which column is meant: {flags}. There are: {columns}.",
         jsonl({"instruction": "q", "antwort": "a"}, {"instruction": "r", "antwort": "b"}),
         {"data.format": "alpaca"},
         {"data.columns.output": "antwort"},
@@ -182,9 +182,9 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         jsonl({"messages": [{**ASKED, "content": ""}, {"role": "assistant", "content": "a"}]}),
     ),
     of("M02", "Join them with a blank line: --data.merge_same_role true; or correct the row."),
-    of("M06", "Set --data.role_map.{role} {ours}."),
+    of("M06", "Set {flag}."),
     Case(
-        "Correct it, or say what it means: --data.role_map.{role} ROLE.",
+        "Correct it, or say what it means: {flag}.",
         jsonl(
             {"messages": [{"role": "bot", "content": "a"}, ASKED, {"role": "bot", "content": "b"}]}
         ),

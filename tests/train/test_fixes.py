@@ -181,31 +181,48 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 UNTRIED = """
 A run does it at its start; or: tunery data preview {name} --stats
+Check that it is a table of texts; if it is, set --data.max_columns {count}.
 Delete it with: tunery runs delete {name}
+Divide it into smaller records, or set --data.max_record_mb {needed}.
 Fetch it (93 MB): tunery models pull demo
+For the one that {file} lists: --data.catalog .
 Free some space, lower checkpoint.keep, or set TUNERY_HOME to a larger disk.
 If that is meant: tunery data remove {name}, then add it again.
+If the base model is elsewhere, say where: tunery models base {name} MODEL
 Import it once: tunery models pull {path}
 It is in the address that tunery web printed, behind #token=.
 Keep one assistant message per answer, or choose another model.template.
+Leave adapter.target_parameters out.
 Look at what it is: tunery models show {folder}
 Make a new one: tunery web --new-token
+Make one model of both and use that: tunery export {folder} --to merged NEW-MODEL
 Merge that one first: tunery export {base} --to merged FOLDER
 Name a dataset with rows: tunery data list
+Name a run (tunery runs list) or a folder with adapter_config.json.
 Name a settings file (.yaml); settings are flags: --data.train NAME.
+Name it: tunery models base {name} MODEL
 Name one of its datasets and add --data.catalog {parent}
 Open the address that tunery web printed, or send Authorization: Bearer KEY.
 Put it back, or accept the change: tunery runs resume {run} {flags}
+Put the weights back, or name the folder that has them: tunery models base {name} FOLDER. Naming {base} itself means that these weights are wanted.
 Read the code, then allow exactly it: tunery models allow-code {folder}
 Run git lfs pull in that folder, or: tunery models pull OWNER/NAME
+Save the file as UTF-8, or set --data.encoding to the encoding it was written in.
+Save the file as UTF-8, or set --data.encoding to the one that reads right: {names}.
 See what is wrong with: tunery data check
 See where it is: tunery runs show {run}
+Set --data.encoding to the encoding the file is in.
+Set --data.encoding to the one that it is in, likely {names}.
+Set --data.format sharegpt, which reads from and value.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"
+Set it to false. To save memory, lower train.micro_batch_tokens or data.max_length.
+Set model.dtype to fp32.
 Some templates need a user message first. To check yours, add --model.name.
 Stop it first: tunery runs stop {run}
 Take train out of this message, or choose another template with model.template.
+To evaluate on {split}: --evaluate.datasets {own}:{split}. To read every file: {own}:all
 Train further from its result: tunery train {config} --model.name {run}
 Train with evaluate.split above 0, or choose a dataset.
 Try it in a terminal, where nothing hurries it: tunery plan

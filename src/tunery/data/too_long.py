@@ -27,7 +27,8 @@ def fail(row: Rendered, max_length: int) -> DataError:
             limit=max_length,
         ),
         fix=t(
-            "Set data.max_length to {length} or more, or choose another data.too_long.",
+            "Set data.max_length to {length} or more, if the model has so many positions, or "
+            "choose another data.too_long.",
             length=length,
         ),
         code="E703",

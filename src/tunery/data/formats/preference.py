@@ -94,7 +94,7 @@ class Preference(Columns):
             way += _flags(raw, options, ("system", "tools"))
         else:
             return NOTHING
-        return say("To learn the chosen answers alone, set {way}.", way=way)
+        return say("To learn the chosen answers alone, set {way}.", way=Phrase(way))
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
         """The other ways to write a prompt, and scores beside a margin."""

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from tunery.data.formats.base import RowOptions
-from tunery.data.problems import RowProblem, say, show, visible
+from tunery.data.problems import Phrase, RowProblem, say, show, visible
 from tunery.types import Role
 
 ROLES: dict[str, Role] = {
@@ -40,7 +40,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
             "E405",
             where,
             say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
-            say("Set {flag}.", flag=_mapping(value, ours)),
+            say("Set {flag}.", flag=Phrase(_mapping(value, ours))),
         )
     if not isinstance(value, str):
         raise RowProblem(
@@ -63,7 +63,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
         )
     fix = say("Write system, user, assistant or tool.")
     if value.isprintable() and value.strip() and len(value) <= 40:
-        fix = say("Correct it, or say what it means: {flag}.", flag=_mapping(value, "ROLE"))
+        fix = say("Correct it, or say what it means: {flag}.", flag=Phrase(_mapping(value, "ROLE")))
     raise RowProblem(
         "E405",
         where,

@@ -46,5 +46,5 @@ def _remedy(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase) -> Phras
     if not flags:
         return instead
     if instead is NOTHING:
-        return say("Train it with {flags}.", flags=flags)
-    return say("Train it with {flags}. {instead}", flags=flags, instead=instead)
+        return say("Train it with {flags}.", flags=Phrase(flags))
+    return say("Train it with {flags}. {instead}", flags=Phrase(flags), instead=instead)

@@ -45,9 +45,9 @@ def settings_for(rows: Rows, format: str | None = None) -> str:
 def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
     """What to do where a format was named and its columns are not there."""
     if same := settings_for(rows, format):
-        return say("Name the columns: {flags}.", flags=same)
+        return say("Name the columns: {flags}.", flags=Phrase(same))
     if other := settings_for(rows):
-        return say("Did you mean {flags}?", flags=other)
+        return say("Did you mean {flags}?", flags=Phrase(other))
     missing = [
         ours
         for ours in FORMATS.get(format).required
@@ -55,7 +55,7 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
     ]
     return say(
         "Say which column is meant: {flags}. There are: {columns}.",
-        flags=" ".join(f"--data.columns.{ours} THEIRS" for ours in missing),
+        flags=Phrase(" ".join(f"--data.columns.{ours} THEIRS" for ours in missing)),
         columns=_columns(rows),
     )
 
@@ -65,7 +65,7 @@ def fix_without_format(rows: Rows) -> Phrase:
     if path := "" if _answers(rows) else records_at(rows):
         return say("The rows are in a list inside: set --data.records_at {path}.", path=path)
     if flags := settings_for(rows):
-        return say("Name the format and its columns, likely: {flags}.", flags=flags)
+        return say("Name the format and its columns, likely: {flags}.", flags=Phrase(flags))
     if not any(isinstance(value, str) for row in rows for value in row.values()):
         return say("No column holds texts: name a file of texts, or of messages.")
     return say(

@@ -17,7 +17,7 @@ from tunery.services.settings import _forms
 
 _COMMAND = r"(?P<command>\btunery [a-z](?:[^,;:.()，；：。（）]|\.(?!\s|$))*)"
 _NAMED = re.compile(
-    _COMMAND + r"|(?<![\w./-])(?P<dashes>--)?(?P<path>[a-z_]+(?:\.(?:[a-z_]+|\{\w+\}))+)"
+    _COMMAND + r"|(?<![\w./-])(?P<dashes>--)?(?P<path>[a-z_]+(?:\.(?:\w+|\{\w+\}))+)"
     r"(?:(?P<sign>=| to |[ ])"
     r"(?P<value>\{[^{}]*\}|\"[^\"]*\"|[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*))?"
 )
