@@ -34,4 +34,4 @@ def test_what_was_printed_and_registered_is_kept_and_nothing_is_taken_apart() ->
 
 def test_every_worker_that_loads_a_model_ends_so() -> None:
     for module in (worker, trial, job_kinds):
-        assert "    end_at_once(" in Path(module.__file__).read_text(encoding="utf-8")
+        assert "    end_at_once(" in Path(str(module.__file__)).read_text(encoding="utf-8")

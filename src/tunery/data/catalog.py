@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset
 from tunery.data.problems import Problem, say
 from tunery.data.registered import registered
@@ -105,7 +106,7 @@ def _find(name: str, catalog: Path | None) -> Dataset:
     entry = registered().get(name)
     if entry is not None:
         return _added(name, entry)
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     try:
         exists = os.path.lexists(path)
     except ValueError:
@@ -251,7 +252,7 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
     near = did_you_mean(name, known)
     looks_like_path = "/" in name or _suffix(Path(name)) in SUFFIXES
     if looks_like_path and not near:
-        parent = Path(name).expanduser().parent
+        parent = env.expanded(name).parent
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
         near = did_you_mean(Path(name).name, here)
         return UnknownName(

@@ -19,7 +19,7 @@ def end_at_once(status: int) -> NoReturn:
     Args:
         status: The exit status of the process.
     """
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  (it has no public name)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a full disk: only the log is shorter
             stream.flush()
