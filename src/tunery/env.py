@@ -14,7 +14,24 @@ from pathlib import Path
 
 def home() -> Path:
     """Return TUNERY_HOME (default ``~/.tunery``); it may not exist yet."""
-    return Path(os.environ.get("TUNERY_HOME") or Path.home() / ".tunery").expanduser().absolute()
+    return expanded(os.environ.get("TUNERY_HOME") or "~/.tunery").absolute()
+
+
+def user_home() -> Path | None:
+    """The user's home folder; None where HOME is unset and the system does not know the user."""
+    found = Path(os.path.expanduser("~"))  # noqa: PTH111  (pathlib raises where there is none)
+    return found if found.is_absolute() else None
+
+
+def user_cache() -> Path:
+    """Where programs keep what can be fetched again: XDG_CACHE_HOME, else ``~/.cache``."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    return expanded(named) if named else (user_home() or home()) / ".cache"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` at its begin replaced; kept as it is where unknown."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def models_dir() -> Path:

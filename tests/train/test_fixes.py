@@ -204,7 +204,7 @@ Name it: tunery models base {name} MODEL
 Name one of its datasets and add --data.catalog {parent}
 Open the address that tunery web printed, or send Authorization: Bearer KEY.
 Put it back, or accept the change: tunery runs resume {run} {flags}
-Put the weights back, or name the folder that has them: tunery models base {name} FOLDER. Naming {base} itself means that these weights are wanted.
+Put the weights back, or name the model to use: tunery models base {name} MODEL
 Read the code, then allow exactly it: tunery models allow-code {folder}
 Run git lfs pull in that folder, or: tunery models pull OWNER/NAME
 Save the file as UTF-8, or set --data.encoding to the encoding it was written in.

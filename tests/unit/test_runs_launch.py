@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import RunStatus, derive
+from tunery.services import runs as lifecycle
 from tunery.workers import local
 from tunery.workers.environment import worker_env
 from tunery.workers.folder import write_json
@@ -242,6 +244,28 @@ def test_a_worker_that_does_not_hear_is_killed_with_all_its_children(started) ->
     state = derive(run)
     assert state.status == "interrupted"
     assert "did not save within the grace" in state.reason
+
+
+@pytest.mark.parametrize("taken", ["deleted", "moved"])
+def test_a_worker_whose_folder_is_gone_ends_with_its_children_and_frees_the_device(
+    started, taken, tmp_path
+) -> None:
+    run = prepared("gone")
+    pid = begin(run, "deaf", "1")
+    until(run, lambda s: s.step == 1)
+    waiting.until(lambda: len(session_members(pid)) == 2)
+    if taken == "deleted":
+        shutil.rmtree(run.path)
+    else:
+        run.path.rename(tmp_path / "elsewhere")
+    waiting.until(lambda: not session_members(pid))
+    with DeviceLock("cpu", run="next"):
+        pass
+    assert not run.path.exists()
+    error = lifecycle.failure(lifecycle.outcome(run).state)
+    assert error is not None
+    assert "its folder was deleted or moved" in error.message
+    assert str(run.path) in error.fix
 
 
 def test_a_second_attempt_does_not_inherit_the_end_of_the_first(started) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from tunery import env
 from tunery.chat import refusals
 from tunery.errors import unknown_name
 
@@ -67,7 +68,7 @@ def find(name: str) -> Source:
     """
     if name.endswith((".jinja", ".jinja2", ".j2")) or "/" in name:
         try:
-            text = Path(name).expanduser().read_text(encoding="utf-8")
+            text = env.expanded(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise refusals.unreadable(name, error, names()) from error
         return _with_header(Path(name).name, text)

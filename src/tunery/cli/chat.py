@@ -68,7 +68,7 @@ def chat(
     /,
     *,
     against: str | None = None,
-    prompt: str | None = None,
+    prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     system: str | None = None,
     drawing: Drawing = Drawing(),
     template: str | None = None,
@@ -123,7 +123,7 @@ def _question(prompt: str | None) -> str | None:
     if prompt is not None and prompt != "-":
         question = prompt
     elif prompt == "-" or not sys.stdin.isatty():
-        question = sys.stdin.read().strip()
+        question = _from_stdin().strip()
     else:
         return None
     if not question.strip():
@@ -132,6 +132,16 @@ def _question(prompt: str | None) -> str | None:
             fix=t("Give one with --prompt, or on stdin."),
         )
     return question
+
+
+def _from_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise EngineError(
+            t("The text on stdin is not {encoding}.", encoding=error.encoding.upper()),
+            fix=t("Convert it, for example: iconv -f GBK -t UTF-8"),
+        ) from error
 
 
 def _open(session: Chat) -> None:

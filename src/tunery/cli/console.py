@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.text import Text
 
+from tunery.cli.streams import writes_all_signs
 from tunery.i18n import t
 
 
@@ -28,9 +29,15 @@ out = PipeConsole(highlight=False)
 err = PipeConsole(stderr=True, highlight=False)
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that stdout can write as it is: other characters are escaped where it lacks them."""
+    plain = not writes_all_signs(sys.stdout)
+    return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
+
+
 def print_json(value: Any) -> None:
     """Write one JSON value to stdout, readable by people too."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
     sys.stdout.flush()
 
 

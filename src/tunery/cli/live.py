@@ -5,7 +5,6 @@ A view gets the run's events and nothing else, so every terminal that follows a 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tunery.cli.console import json_text
 from tunery.i18n import t
 from tunery.measures import Declared
 from tunery.runs.status import why
@@ -62,7 +62,7 @@ class JsonView:
 
 def print_line(value: Any) -> None:
     """Write one JSON value on one line of stdout, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 

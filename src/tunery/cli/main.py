@@ -7,13 +7,13 @@ and a command's module is imported when that command is called.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunery import __version__, i18n
+from tunery import __version__, env, i18n
+from tunery.cli import streams
 from tunery.errors import TuneryError, did_you_mean, disk_error
 from tunery.i18n import t
 
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     as_json = "--json" in words
+    streams.settle()
     try:
         words = _take_global_options(words)
         if words in (["--version"], ["-V"]):
@@ -121,6 +122,7 @@ def _run(words: list[str]) -> int:
     if words[0] == "help":
         words = [*words[1:], "--help"]
     _check_command(words[0])
+    _find_a_home()
     app = build_app()
     try:
         result = app(words)
@@ -130,6 +132,24 @@ def _run(words: list[str]) -> int:
         print()
         cli_help.print_settings()
     return result if isinstance(result, int) else 0
+
+
+def _find_a_home() -> None:
+    """Give the libraries beneath a home folder where this user has none (some containers).
+
+    Raises:
+        TuneryError: TUNERY_HOME names none either.
+    """
+    if env.user_home() is not None:
+        return
+    if not os.environ.get("TUNERY_HOME"):
+        raise TuneryError(
+            t("This user has no home folder: HOME is not set, and the system does not know the "
+              "user."),
+            fix=t("Set TUNERY_HOME to a folder where this user may write."),
+        )  # fmt: skip
+    os.environ["HOME"] = str(env.home())
+    os.environ.setdefault("USER", "tunery")  # torch asks for a name
 
 
 def _take_global_options(words: Sequence[str]) -> list[str]:
@@ -168,11 +188,11 @@ def _check_command(name: str) -> None:
 
 
 def _report(error: TuneryError, as_json: bool) -> None:
-    from tunery.cli.console import print_error
+    from tunery.cli.console import json_text, print_error
 
     with contextlib.suppress(BrokenPipeError):
         if as_json:
-            print(json.dumps(error.as_dict(), ensure_ascii=False), flush=True)  # one line of JSONL
+            print(json_text(error.as_dict()), flush=True)  # one line of JSONL
         print_error(error.message, error.fix)
 
 

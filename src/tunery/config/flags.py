@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.config import annotations, explain, read, settings
 from tunery.config.explain import Problem
 from tunery.config.layers import SHORT
@@ -51,7 +52,7 @@ def parse(words: Sequence[str]) -> Flags:
     while rest:
         word = rest.pop(0)
         if word == "--":
-            found.files += [Path(each).expanduser() for each in rest]
+            found.files += [env.expanded(each) for each in rest]
             break
         if word.startswith("--") and len(word) > 2:
             _flag(word, rest, found)
@@ -61,7 +62,7 @@ def parse(words: Sequence[str]) -> Flags:
                 Problem(word, message, t("Settings have two dashes: --data.train"))
             )
         else:
-            found.files.append(Path(word).expanduser())
+            found.files.append(env.expanded(word))
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
 from tunery.data.folders import folder, located
 from tunery.data.problems import Problem, say
@@ -257,7 +258,7 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
             fix=t("A dataset of the Hugging Face hub is written hf:{name}.", name=name),
         )
     if looks_like_path and not near:
-        parent = Path(name).expanduser().parent
+        parent = env.expanded(name).parent
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
         near = did_you_mean(Path(name).name, here)
         return UnknownName(

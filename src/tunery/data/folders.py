@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset, kind_of, suffix_of
 from tunery.data.llamafactory import is_registry
 from tunery.data.splits import chosen_splits, divided, said
@@ -33,13 +34,13 @@ def located(name: str) -> tuple[Path, str | None] | None:
     Returns:
         None where there is no such path.
     """
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     try:
         if os.path.lexists(path):
             return path, None
         head, colon, split = name.rpartition(":")
-        if colon and head and split and "/" not in split and Path(head).expanduser().is_dir():
-            return Path(head).expanduser(), split
+        if colon and head and split and "/" not in split and env.expanded(head).is_dir():
+            return env.expanded(head), split
     except (OSError, ValueError):
         pass
     return None

@@ -93,9 +93,8 @@ def check(owner: Path, shown: str, base: Path) -> None:
     raise ModelError(
         t("{name}: its base model {base} has other weights than it was trained on.",
           name=shown, base=base),
-        fix=t("Put the weights back, or name the folder that has them: tunery models base {name} "
-              "FOLDER. Naming {base} itself means that these weights are wanted.",
-              name=shown, base=base),
+        fix=t("Put the weights back, or name the model to use: tunery models base {name} MODEL",
+              name=shown),
         code="other_base",
         path=base,
     )  # fmt: skip

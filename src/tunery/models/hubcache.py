@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunery import env
+
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -30,16 +32,15 @@ def hub_dir() -> Path:
     """The cache's folder: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return Path(named).expanduser().absolute()
+        return env.expanded(named).absolute()
     return hf_home() / "hub"
 
 
 def hf_home() -> Path:
     """HF_HOME, else ``huggingface`` under XDG_CACHE_HOME or ~/.cache."""
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (Path(cache) / "huggingface").expanduser().absolute()
+        return env.expanded(home).absolute()
+    return (env.user_cache() / "huggingface").absolute()
 
 
 def parse(name: str) -> HubName | None:

@@ -38,7 +38,7 @@ def unknown(name: str) -> ModelError:
 def not_downloaded(name: str, hub: HubName) -> ModelError:
     """Make the error for a hub id that the cache does not hold."""
     near = did_you_mean(hub.repo, [hubcache.repo_of(path) for path in hubcache.cached_repos()])
-    local = Path(name).expanduser()
+    local = env.expanded(name)
     beside = (
         t("The folder {folder} exists, but there is no model in it.", folder=local)
         if local.is_dir()

@@ -49,7 +49,7 @@ def fetch(
     """
     if name == demo.NAME:
         return demo.ensure_demo(progress)
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if name.endswith(".gguf") and path.is_file():
         return import_gguf(path, name=name, progress=progress)
     found = hubcache.parse(name)

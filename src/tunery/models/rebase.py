@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -26,7 +24,7 @@ def name_base(name: str, base: str) -> Resolved:
     Raises:
         ModelError: There is no such adapter, or the base is none.
     """
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if not says_path(name) and name in run_folder.names():
         path = env.runs_dir() / name
     elif not (path / files.ADAPTER_CONFIG).is_file():

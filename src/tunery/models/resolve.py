@@ -42,7 +42,7 @@ def resolve(name: str) -> Resolved:
         )
     if name == DEMO:
         return _demo()
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if says_path(name) or _is_model_like(path):
         return _path(name, path.absolute())
     run, _, step = name.partition("@")

@@ -281,7 +281,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
     if NAME.fullmatch(text):
         folder = RunFolder(env.runs_dir() / text)
     else:
-        folder = RunFolder(Path(text).expanduser().absolute())
+        folder = RunFolder(env.expanded(text).absolute())
     if folder.config_file.is_file():
         return folder
     known = names()

@@ -157,6 +157,10 @@ def why(event: Event) -> str:
 
 def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | None) -> None:
     """The process is gone and its last word was not a final one."""
+    if not folder.path.is_dir():
+        run.status, run.reason = "interrupted", t("its folder was deleted or moved")
+        run.fix = t("Move {folder} back and resume the run, or start it anew.", folder=folder.path)
+        return
     end = read_json(folder.exit_file)
     if end.get("pid") != who.get("pid"):
         end = {}

@@ -13,6 +13,7 @@ from tunery.jobs import process
 from tunery.jobs.folder import JobFolder
 from tunery.jobs.process import JobFunction
 from tunery.registry import Registry
+from tunery.workers.quick_end import end_at_once
 
 KINDS: Registry[JobFunction] = Registry("job")
 KINDS.add("download", "tunery.services.models:download_job")
@@ -23,4 +24,4 @@ KINDS.add("export", "tunery.services.export:export_job")
 KINDS.add("evaluate", "tunery.services.evaluate:evaluate_job")
 
 if __name__ == "__main__":
-    sys.exit(process.main(JobFolder(Path(sys.argv[1])), KINDS))
+    end_at_once(process.main(JobFolder(Path(sys.argv[1])), KINDS))

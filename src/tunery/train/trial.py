@@ -35,6 +35,7 @@ from tunery.train.measure import replay
 from tunery.train.memory import free_memory_bytes
 from tunery.workers.log import read_events
 from tunery.workers.process import Control
+from tunery.workers.quick_end import end_at_once
 
 LONG_STEPS, USUAL_STEPS = 2, 3
 
@@ -170,4 +171,4 @@ def _last(folder: RunFolder, kind: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_at_once(main(sys.argv[1:]))

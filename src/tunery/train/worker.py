@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError
@@ -26,6 +25,7 @@ from tunery.runs.folder import RunFolder
 from tunery.runs.signals import Stopped, StopRequests
 from tunery.workers.local import already_running
 from tunery.workers.process import Control, Heartbeat, WorkerFile, try_lock
+from tunery.workers.quick_end import end_at_once
 from tunery.workers.spinning import SLEEP, settle, settle_by_load
 
 LOCK_SECONDS = 10.0
@@ -164,7 +164,7 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     )  # fmt: skip
 
 
-def _entry() -> Any:
+def _entry() -> int:
     try:
         return main(sys.argv[1:])
     except RunError as error:
@@ -173,4 +173,4 @@ def _entry() -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(_entry())
+    end_at_once(_entry())

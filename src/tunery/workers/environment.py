@@ -31,6 +31,7 @@ def worker_env(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUTF8": "1",  # logs hold every sign, whatever the locale
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
     }

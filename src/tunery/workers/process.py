@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ import psutil
 
 from tunery.workers.folder import WorkFolder, read_json, write_json
 
+LOOK_SECONDS = 0.5
+LOOKS_UNTIL_GONE = 2  # in a row: some network disks hide a file while it is replaced
+FOLDER_GONE_STATUS = 1
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -90,6 +95,16 @@ class WorkerFile:
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path)
 
+    def is_gone(self) -> bool:
+        """Whether the file, and so its folder, was deleted; False where one cannot know."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a network disk that does not answer
+            return False
+        return False
+
     def heartbeat_age_seconds(self) -> float | None:
         """Seconds since the last beat by the wall clock, for display; None without a file."""
         try:
@@ -159,6 +174,9 @@ def try_lock(path: Path) -> int | None:
 class Heartbeat:
     """Beats from a thread while its ``with`` block runs; the thread dies with the process.
 
+    It also ends the process where its folder was deleted or moved away: nobody can see, stop or
+    use such work any more, and it must not hold the device. Nothing is left that could be saved.
+
     Args:
         worker_file: What is touched.
         interval: Seconds between beats.
@@ -179,9 +197,27 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(self._interval):
-            with contextlib.suppress(OSError):
-                self._file.beat()
+        beaten, missed = time.monotonic(), 0
+        while not self._over.wait(min(self._interval, LOOK_SECONDS)):
+            missed = missed + 1 if self._file.is_gone() else 0
+            if missed >= LOOKS_UNTIL_GONE:
+                end_with_folder(self._file.path.parent)
+            if time.monotonic() - beaten >= self._interval:
+                beaten = time.monotonic()
+                with contextlib.suppress(OSError):
+                    self._file.beat()
+
+
+def end_with_folder(folder: Path) -> None:
+    """End this process and its children by force, because its folder is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{folder}: the folder was deleted or moved; this process ends.", file=sys.stderr)
+    if os.getsid(0) == os.getpid():  # a worker begins its own session
+        for pid in session_members(os.getpid()):
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    os._exit(FOLDER_GONE_STATUS)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from tunery import env
 from tunery.config.base import Kind
 
 
@@ -14,5 +15,5 @@ class TrackerKind(Kind):
     def with_absolute_paths(self) -> Self:
         """Write its files and folders out in full."""
         paths = {name: value for name, value in self if isinstance(value, Path)}
-        changed = {name: path.expanduser().absolute() for name, path in paths.items()}
+        changed = {name: env.expanded(path).absolute() for name, path in paths.items()}
         return self.model_copy(update=changed)

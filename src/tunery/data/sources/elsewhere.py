@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from tunery import env
 from tunery.data.dataset import REGISTRY, Dataset
 from tunery.data.problems import Problem, say
 from tunery.data.splits import canonical
@@ -66,7 +67,7 @@ def prepared(dataset: Dataset) -> Dataset | None:
     if dataset.revision or dataset.folder:
         return None
     home = os.environ.get("HF_DATASETS_CACHE")
-    cache = Path(home).expanduser() if home else hubcache.hf_home() / "datasets"
+    cache = env.expanded(home) if home else hubcache.hf_home() / "datasets"
     top = cache / str(dataset.origin).replace("/", "___")
     wanted = canonical(dataset.split or "train")
     described = sorted(top.glob(f"*/*/*/{REGISTRY}"), key=lambda path: -path.stat().st_mtime_ns)

@@ -105,9 +105,8 @@ def cache_folder() -> Path:
     """The cache that all programs share: HF_HUB_CACHE, else HF_HOME/hub."""
     named = os.environ.get("HF_HUB_CACHE")
     if named:
-        return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface").expanduser() / "hub"
+        return env.expanded(named)
+    return env.expanded(os.environ.get("HF_HOME") or env.user_cache() / "huggingface") / "hub"
 
 
 def _fetch(dataset: Dataset) -> Dataset:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tunery import env
 from tunery.errors import EngineError
 from tunery.i18n import t
 from tunery.types import Message
@@ -31,7 +32,7 @@ def save_transcript(
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
-        with path.expanduser().open("w" if force else "x", encoding="utf-8") as file:
+        with env.expanded(path).open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise EngineError(
@@ -47,7 +48,7 @@ def load_transcript(path: Path) -> list[Message]:
         EngineError: The file cannot be read as one.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8").strip()
+        text = env.expanded(path).read_text(encoding="utf-8").strip()
         first = text if text.startswith("{\n") else text.split("\n", 1)[0]
         return [
             Message(row["role"], str(row["content"]), thinking=row.get("reasoning_content"))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.config.data import DataConfig
 from tunery.data.catalog import ELSEWHERE, find, located
 from tunery.data.dataset import REGISTRY, Dataset
@@ -51,7 +52,7 @@ def source_path(source: str) -> str:
         return source
     if not source:
         raise DataError(t("Nothing was named."), fix=t("Name a file or a folder on this machine."))
-    path = Path(source).expanduser()
+    path = env.expanded(source)
     if not path.is_absolute():
         raise DataError(
             t("{path}: the whole path is needed.", path=source),

@@ -136,7 +136,7 @@ def add(
         dataset = replace(dataset, tags={**dataset.tags, **tags})
     report = passed(dataset, config, progress=progress)
     is_local = dataset.origin is None
-    where = str(Path(path).expanduser().absolute()) if is_local else path
+    where = str(env.expanded(path).absolute()) if is_local else path
     if copy and is_local:
         where = _copied(name, where)
         dataset = replace(dataset, files=find(where).files)

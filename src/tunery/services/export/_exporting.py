@@ -88,7 +88,7 @@ def export(
         ExportError: It cannot be written there, or what was written is not what was trained.
     """
     kind = exporter(to)
-    folder = folder.expanduser().resolve()
+    folder = env.expanded(folder).resolve()
     check_target(folder, force=force)
     found = ensure(name, progress=progress)
     order = make_order(found, kind, dtype=dtype, device=device)

@@ -24,7 +24,7 @@ import httpx
 
 from tunery import __version__, env, memory
 from tunery.i18n import t
-from tunery.models import accounts
+from tunery.models import accounts, hubcache
 
 Level = Literal["ok", "note", "problem"]
 
@@ -279,7 +279,7 @@ def mount_type(path: Path) -> str:
 
 
 def _disks() -> Iterator[Finding]:
-    cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = hubcache.hf_home()
     for name, path in (("disk TUNERY_HOME", env.home()), ("disk HF_HOME", cache)):
         place = env.existing_parent(path)
         free = env.free_bytes(path)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tunery import env, memory
@@ -109,7 +108,8 @@ def report() -> str:
     """The text for a bug report: versions and findings, without names and secrets in addresses."""
     lines = [f"{name} {version}" for name, version in _doctor.versions().items()]
     lines += [f"{found.level}: {found.name}: {found.text}" for found in _doctor.examine()]
-    return redact("\n".join(lines)).replace(str(Path.home()), "~")
+    text, home = redact("\n".join(lines)), env.user_home()
+    return text.replace(str(home), "~") if home else text
 
 
 def _cores() -> int:

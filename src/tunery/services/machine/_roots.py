@@ -6,13 +6,13 @@ person may add others on the Settings page. A symbolic link that leads out of th
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from tunery import env
 from tunery.errors import ConfigError, TuneryError
 from tunery.i18n import t
+from tunery.models import hubcache
 from tunery.state import prefs
 
 PREFERENCE = "roots"
@@ -49,7 +49,7 @@ def set_added_roots(folders: list[str]) -> None:
     for folder in folders:
         if not folder.strip():
             continue
-        path = Path(folder.strip()).expanduser()
+        path = env.expanded(folder.strip())
         if not path.is_absolute() or not path.is_dir():
             raise ConfigError(
                 t("{path}: there is no such folder on this machine.", path=folder.strip()),
@@ -85,7 +85,7 @@ def inside_roots(path: Path) -> Path:
         TuneryError: It lies outside (code ``forbidden``), with the folder to allow as a remedy.
     """
     try:
-        real = path.expanduser().resolve()
+        real = env.expanded(path).resolve()
     except (ValueError, RuntimeError, OSError):  # a zero byte; ~nobody; a circle of links
         real = None
     if real and any(_holds(root, real) for root in roots()):
@@ -130,13 +130,10 @@ def _is_folder(path: Path) -> bool:
 
 
 def _user_home() -> Path | None:
-    try:
-        return Path.home().resolve()
-    except RuntimeError:  # no HOME, and this user is in no list
-        return None
+    found = env.user_home()
+    return found.resolve() if found else None
 
 
 def hub_cache() -> Path:
     """The folder of the hub cache; it may not exist yet."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return hubcache.hub_dir()

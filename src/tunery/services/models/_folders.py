@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.errors import TuneryError
 from tunery.models.resolve import resolve
 from tunery.services import machine
@@ -38,7 +39,7 @@ def keep_folder(name: str) -> str:
     found = resolve(name)
     if not _is_folder(name):
         return name
-    folder = str(machine.inside_roots(Path(name).expanduser()))
+    folder = str(machine.inside_roots(env.expanded(name)))
     others = [each for each in _kept() if each != folder]
     if not any(str(found.path) == entry["path"] for entry in _local.listing()):
         prefs.set(KEY, [folder, *others][:MOST])
@@ -67,4 +68,4 @@ def _usable(here: set[str]) -> list[str]:
 
 
 def _is_folder(name: str) -> bool:
-    return name.startswith(("/", "~")) and Path(name).expanduser().is_dir()
+    return name.startswith(("/", "~")) and env.expanded(name).is_dir()

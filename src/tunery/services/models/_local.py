@@ -317,7 +317,7 @@ def _not_ours(name: str) -> ModelError:
             fix=t("Delete it with: tunery runs delete {name}", name=name),
             model=name,
         )
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if path.exists():
         return ModelError(
             t("{path}: Tunery did not put it there and does not delete it.", path=name),

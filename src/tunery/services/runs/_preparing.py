@@ -178,7 +178,7 @@ def with_absolute_paths(config: Config) -> Config:
     data = config.data.model_copy(
         update={
             "train": [_absolute(name) for name in config.data.train],
-            "catalog": config.data.catalog and config.data.catalog.expanduser().absolute(),
+            "catalog": config.data.catalog and env.expanded(config.data.catalog).absolute(),
         }
     )
     evaluate = config.evaluate.model_copy(
@@ -212,12 +212,12 @@ def _absolute(name: str) -> str:
     if star and times.isdigit():
         return f"{_absolute(head)}*{times}"
     looks_like_path = "/" in name or "\\" in name or name.startswith(("~", "."))
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if (looks_like_path or path.suffix) and path.exists():
         return str(path.absolute())
     folder, colon, split = name.rpartition(":")
-    if colon and Path(folder).expanduser().is_dir():
-        return f"{Path(folder).expanduser().absolute()}:{split}"
+    if colon and env.expanded(folder).is_dir():
+        return f"{env.expanded(folder).absolute()}:{split}"
     return name
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tunery import env
@@ -52,7 +51,7 @@ def named(name: str) -> Config:
         UnknownName: Nothing of that name.
         ConfigError: The file cannot be read as settings.
     """
-    path = Path(name).expanduser()
+    path = env.expanded(name)
     if path.is_dir():
         return load.read_frozen(RunFolder(path).config_file)
     if path.exists() or path.suffix in (".yaml", ".yml", ".json"):

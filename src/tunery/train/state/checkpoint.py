@@ -121,7 +121,7 @@ class Checkpoints:
                 fix="Lower optim.learning_rate, then train again from the last checkpoint's "
                 "settings.",
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)  # never make a deleted run folder anew
         staging = self.folder / f".staging-{state.step}-{os.getpid()}"
         storage.remove_tree(staging)
         faults.point("save.begin", step=state.step)
