@@ -11,11 +11,25 @@ TYPESCRIPT := 5.9.3
 .PHONY: help demo test test-browser test-all check lint types format docs clean
 
 help:
-	@echo "make demo     train a real model on this machine and compare it before and after (NAME=, AUTHOR=)"
-	@echo "make test     the everyday tests"
-	@echo "make test-browser  the page in a real browser (apt-get install chromium nginx-light openssh-server)"
-	@echo "make test-all the slow ones too"
-	@echo "make check    what CI runs: lint, types, tests"
+	@echo "Usage: make TARGET [VARIABLE=value]"
+	@echo
+	@echo "Start:"
+	@echo "  demo          Install Tunery into .venv, train the demo model and compare it before and after"
+	@echo "  test          Install the development packages and run the everyday tests"
+	@echo
+	@echo "Develop:"
+	@echo "  test-browser  Test the page in Chromium (needs: apt-get install chromium nginx-light openssh-server)"
+	@echo "  test-all      Run all tests except those that need a GPU, the slow ones too"
+	@echo "  lint          Check style and layers"
+	@echo "  types         Check types (Python, and the page's scripts where node is installed)"
+	@echo "  format        Format the code"
+	@echo "  docs          Write the generated pages of docs/ again"
+	@echo "  check         Run lint, types, test and test-browser, as CI does"
+	@echo "  clean         Delete .venv, build and dist"
+	@echo
+	@echo "Variables:"
+	@echo "  PYTHON        Python 3.11 or newer to make .venv with (now: $(PYTHON))"
+	@echo "  NAME, AUTHOR  The name and the author that demo teaches (now: $(NAME), $(AUTHOR))"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tunery.cli.main import commands as known_commands
 from tunery.config import load
 from tunery.config.settings import walk
 from tunery.errors import TuneryError
+from tunery.services.machine._doctor import RENTED_MARKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -78,3 +81,71 @@ def test_a_yaml_block_in_the_documents_loads(tmp_path: Path) -> None:
             if not any("block.yaml" in origin for origin in origins.values()):
                 problems.append(f"{page}: sets nothing")
     assert problems == []
+
+
+def test_make_help_lists_every_target_and_the_documents_name_no_other() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split()) - {"help"}
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert {t for t in targets if re.search(rf"^  {t}  ", shown, re.MULTILINE)} == targets
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = [line for _, block in FENCE.findall(text) for line in block.splitlines()]
+        lines += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+        named = {m[1] for line in lines if (m := re.match(r"make ([a-z-]+)", line))}
+        assert named <= targets | {"help"}, page
+
+
+def test_a_file_that_a_document_links_or_runs_exists() -> None:
+    missing = []
+    for page in PAGES:
+        text = FENCE.sub("", page.read_text(encoding="utf-8"))
+        linked = re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", text)
+        missing += [f"{page.name}: {link}" for link in linked if not (page.parent / link).exists()]
+        run = re.findall(r"\b((?:benchmarks|tests)/[\w/]+\.py)", text)
+        missing += [f"{page.name}: {name}" for name in run if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_a_figure_of_the_readme_stands_in_the_log_with_its_command() -> None:
+    log = (ROOT / "docs" / "log.md").read_text(encoding="utf-8")
+    rows = []
+    for name in ("README.md", "README.zh.md"):
+        readme = (ROOT / name).read_text(encoding="utf-8")
+        rows += [line for line in readme.splitlines() if "benchmarks/" in line]
+    assert len(rows) == 8
+    for row in rows:
+        _, _, ours, beside, _, command, _ = row.split("|")
+        assert command.strip(" `") in log, command
+        figures = re.findall(r"\d[\d,.]*\d", f"{ours} {beside}")
+        assert figures
+        for figure in figures:
+            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d])", log), figure
+
+
+def test_a_message_that_troubleshooting_quotes_is_one_of_the_product() -> None:
+    parts = ROOT / "src" / "tunery" / "locales" / "parts"
+    words = {
+        k: v for f in parts.glob("*.json") for k, v in json.loads(f.read_text("utf-8")).items()
+    }
+    for page, said in (("troubleshooting.md", words), ("troubleshooting.zh.md", words.values())):
+        known = [re.sub(r"\{[^}]*\}", "…", sentence) for sentence in said]
+        known += [sentence.replace("…", "torchvision", 1) for sentence in known]
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        inline = re.findall(r"`([^`]+)`", FENCE.sub("", text))
+        quoted = [each for each in inline if each != "…" and ("…" in each or each[-1] in ".。")]
+        assert len(quoted) >= 3
+        assert [each for each in quoted if not any(k.startswith(each) for k in known)] == []
+
+
+def test_the_disks_of_rented_machines_are_those_that_the_doctor_knows() -> None:
+    known = {(provider, folder) for folder, provider in RENTED_MARKS.values()}
+    for page in ("boxes.md", "boxes.zh.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert set(re.findall(r"^\| ([\w.]+) \| `(/[^`]+)` \|$", text, re.MULTILINE)) == known

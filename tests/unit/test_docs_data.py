@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
+from tunery.config import load
 from tunery.config.data import DataConfig
 from tunery.config.methods import METHODS
 from tunery.data.examples import read
+from tunery.data.formats import FORMATS
 from tunery.data.kinds import row_kind
-from tunery.types import Labelled, Pair
+from tunery.types import Conversation, Labelled, Pair, Text
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
-SECTIONS = {"Pairs": Pair, "Labelled rows": Labelled}
+SECTIONS = {
+    "Conversations": Conversation,
+    "Texts": Text,
+    "Pairs": Pair,
+    "Labelled rows": Labelled,
+}
+FILES = {"jsonl": Conversation, "jsonc": Conversation, "csv": Conversation, "txt": Text}
 
 
 def shown() -> list[tuple[str, str]]:
@@ -27,7 +35,7 @@ def shown() -> list[tuple[str, str]]:
     return found
 
 
-def test_the_page_shows_rows_of_both_kinds() -> None:
+def test_the_page_shows_rows_of_every_kind() -> None:
     assert {title for title, _ in shown()} == set(SECTIONS)
 
 
@@ -52,3 +60,38 @@ def test_the_methods_of_the_page_learn_from_these_rows() -> None:
         ("labelled rows", "labelled"),
     ):
         assert rows[named[words]] == kind
+
+
+def files() -> list[tuple[str, str]]:
+    page = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"```([\w-]+)\n(.*?)```", page, re.DOTALL)
+    return [(kind, block) for kind, block in blocks if kind not in ("json", "yaml")]
+
+
+def test_the_page_shows_a_file_of_each_sort() -> None:
+    assert [kind for kind, _ in files()] == list(FILES)
+
+
+@pytest.mark.parametrize(("kind", "block"), files())
+def test_a_file_of_the_page_is_read(tmp_path: Path, kind: str, block: str) -> None:
+    file = tmp_path / f"rows.{kind if kind != 'jsonc' else 'json'}"
+    file.write_text(block, encoding="utf-8")
+    examples = read([str(file)], DataConfig())
+    assert [type(example) for example in examples] == [FILES[kind]] * 2
+
+
+def test_the_renamed_columns_of_the_page_are_read(tmp_path: Path) -> None:
+    block = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    config = tmp_path / "train.yaml"
+    config.write_text(block, encoding="utf-8")
+    rows = tmp_path / "my.jsonl"
+    rows.write_text('{"question": "Name a colour.", "answer": "Blue."}\n', encoding="utf-8")
+    example = read([str(rows)], load.load([config]).config.data)[0]
+    assert isinstance(example, Conversation)
+    assert [message.content for message in example.messages] == ["Name a colour.", "Blue."]
+
+
+def test_the_formats_of_the_page_are_all_there_are() -> None:
+    named = set(re.findall(r"`--data\.format (\w+)`", PAGE.read_text(encoding="utf-8")))
+    assert named <= set(FORMATS)
+    assert {"alpaca", "sharegpt", "openai", "prompt_completion", "text"} <= named

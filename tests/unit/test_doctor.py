@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -46,3 +47,23 @@ def test_an_unwritable_home_is_a_problem_with_its_fix(monkeypatch: pytest.Monkey
     finding = next(f for f in _doctor._disks() if f.name == "disk TUNERY_HOME")
     assert finding.level == "problem"
     assert "TUNERY_HOME" in finding.fix
+
+
+def test_a_torchvision_built_for_another_torch_is_a_problem_with_its_fix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    about = tmp_path / "torchvision-0.20.0.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.20.0\n")
+    package = tmp_path / "torchvision" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    found = [f for f in _doctor.examine() if f.name == "package torchvision"]
+    assert [f.level for f in found] == ["problem"]
+    assert "torchvision 0.20.0" in found[0].text
+    assert "operator torchvision::nms does not exist" in found[0].text
+    assert "pip uninstall torchvision" in found[0].fix
+    package.write_text("")
+    assert [f for f in _doctor.examine() if f.name == "package torchvision"] == []

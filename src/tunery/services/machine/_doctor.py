@@ -29,6 +29,8 @@ from tunery.models import accounts, hubcache
 Level = Literal["ok", "note", "problem"]
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "huggingface_hub", "pyarrow")
+COMPANIONS = ("torchvision", "torchaudio")
+"""Compiled for one build of torch. Tunery uses neither; transformers imports them if found."""
 HUB = "https://huggingface.co"
 MIRROR = "https://hf-mirror.com"
 HUB_TIMEOUT_SECONDS = 3.0
@@ -107,6 +109,7 @@ def examine() -> Iterator[Finding]:
     yield _python()
     yield from _requirements()
     yield _torch()
+    yield from _companions()
     yield _cores()
     yield _memory()
     yield from _disks()
@@ -209,6 +212,44 @@ def _torch() -> Finding:
     return Finding(
         "device", "note", t("No GPU found. Small models still train on the CPU."), data=data
     )
+
+
+def _companions() -> Iterator[Finding]:
+    """Import what was compiled for one build of torch; a mismatch breaks transformers' imports."""
+    torch = installed("torch")
+    for name in COMPANIONS:
+        found = installed(name)
+        if torch is None or found is None:
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", f"import torch, {name}"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode == 0:
+            continue
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        yield Finding(
+            f"package {name}",
+            "problem",
+            t(
+                "{name} {found} does not work with torch {torch}, so models cannot be loaded: "
+                "{reason}",
+                name=name,
+                found=found,
+                torch=torch,
+                reason=last[:200],
+            ),
+            t(
+                "Tunery does not need it: pip uninstall {name}. To keep it, install the version "
+                "built for torch {torch}.",
+                name=name,
+                torch=torch,
+            ),
+            {"version": found, "torch": torch},
+        )
 
 
 def _cores() -> Finding:
