@@ -105,6 +105,8 @@ def train(job: Job) -> Ending:
     state, context, feed = job.state, job.context, job.feed()
     job.policy.model.train()
     try:
+        if not job.saver.prove(job.optimizer):
+            return "stopped"
         while True:
             if job.measure.due(state):
                 job.measure.at_step(state)

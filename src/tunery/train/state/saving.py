@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunery.config.checkpoint import CheckpointConfig
@@ -16,7 +17,7 @@ from tunery.optimizers.base import Optimizer
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
 from tunery.storage import full_disk
-from tunery.train.state.checkpoint import Checkpoints
+from tunery.train.state.checkpoint import Checkpoints, Saved
 from tunery.train.state.state import State
 
 RETRY_SECONDS = 30.0
@@ -48,7 +49,8 @@ class Saver:
         if state.step == self.saved_step:
             return False
         every = self.steps_per_epoch if self.config.every == "epoch" else self.config.every
-        if self.saved_step < 0 or self.stop.save():
+        first = self.saved_step < 0 and self.config.every != "never"
+        if first or self.stop.save():
             return True
         if isinstance(every, int) and state.step % every == 0:
             return True
@@ -69,20 +71,10 @@ class Saver:
         """
         if state.step == self.saved_step:
             return True
-        paused = False
-        while True:
-            try:
-                saved = self.checkpoints.save(state, optimizer)
-                break
-            except OSError as error:
-                if full_disk(error) is None:
-                    raise
-                self.pause(error, t("step {step} waits to be saved", step=state.step))
-                paused = True
-            if not self.wait():
-                return False
-        if paused:
-            self.events.write("status", status="running", reason=t("the disk has room again"))
+        what = t("step {step} waits to be saved", step=state.step)
+        saved = self._with_room(lambda: self.checkpoints.save(state, optimizer), what)
+        if saved is None:
+            return False
         self.saved_step, self._saved_at = state.step, time.monotonic()
         self.stop.saved()
         self.events.write(
@@ -94,6 +86,40 @@ class Saver:
             best=state.best_step == state.step,
         )
         return True
+
+    def prove(self, optimizer: Optimizer) -> bool:
+        """Where nothing is saved at the start, make sure that the disk has room for a save.
+
+        Returns:
+            False if a stop was asked for while there was no room.
+
+        Raises:
+            OSError: The disk, for a reason that does not pass.
+        """
+        if self.config.every != "never" or self.saved_step >= 0:
+            return True
+        state = sum(tensor.nbytes for tensor in optimizer.state().values())
+        weights = state // 3  # two moments and the weights themselves
+        what = t("there is no room for a checkpoint")
+        return self._with_room(lambda: self.checkpoints.prove(state + weights), what) is not None
+
+    def _with_room(self, write: Callable[[], Saved], what: str) -> Saved | None:
+        """Write, again and again while the disk is full; None if a stop was asked for meanwhile."""
+        paused = False
+        while True:
+            try:
+                saved = write()
+                break
+            except OSError as error:
+                if full_disk(error) is None:
+                    raise
+                self.pause(error, what)
+                paused = True
+            if not self.wait():
+                return None
+        if paused:
+            self.events.write("status", status="running", reason=t("the disk has room again"))
+        return saved
 
     def pause(self, error: OSError, what: str) -> None:
         """Tell that the run waits for the disk."""
