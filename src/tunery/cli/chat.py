@@ -30,12 +30,12 @@ class Drawing:
     """How answers are drawn.
 
     Args:
-        max_new_tokens: Most tokens of one answer.
-        temperature: 0 is greedy; 1 draws from the model's own distribution.
-        top_p: Draw from the fewest likely tokens whose probabilities reach this sum.
-        top_k: Draw from this many most likely tokens; 0 from all.
-        repetition_penalty: Above 1 makes tokens that were there already less likely.
-        seed: Seed of the random numbers; the same seed gives the same answer.
+        max_new_tokens: Maximum number of tokens per answer.
+        temperature: 0 is greedy; 1 samples from the model's own distribution.
+        top_p: Sample from the fewest tokens whose probabilities add up to this.
+        top_k: Sample from this many of the most likely tokens; 0 means all.
+        repetition_penalty: Above 1, tokens that already occurred become less likely.
+        seed: Random seed; the same seed gives the same answer.
         greedy: Always take the most likely token.
         stop: Text that ends an answer; may be given more than once.
     """
@@ -84,7 +84,7 @@ def chat(
     Args:
         model: A model, a run, or RUN@step-00000100 for a checkpoint.
         against: A second model or run that answers the same, or base for the model's own base.
-        prompt: Answer this and end; - reads it from stdin.
+        prompt: Answer this prompt and exit; - reads it from stdin.
         system: System message.
         drawing: How answers are drawn.
         template: Chat template in place of the model's own: a built-in name or a .jinja file.

@@ -87,7 +87,7 @@ def check(
     report: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Read every row of a dataset and say everything that is wrong with it.
+    """Read every row of a dataset and report every problem.
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
     of a run's data section works here, such as --data.records_at data; with --method.type it is
@@ -141,7 +141,7 @@ def add(
     The path is remembered, with the settings that read it and a hash of its content.
 
     Args:
-        name: What it will be called.
+        name: Name of the dataset.
         path: A file, a folder, or hf:owner/name.
         format: Format of the rows; by default found from the first rows.
         columns: Names of columns, as ours=theirs,ours=theirs.

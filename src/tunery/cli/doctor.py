@@ -11,7 +11,7 @@ from tunery.cli.console import out, print_json
 from tunery.i18n import t
 from tunery.services.machine import Finding, examine
 
-app = App(name="doctor", help=t("Look at this machine: packages, device, memory, disks, hub."))
+app = App(name="doctor", help=t("Check this machine: packages, device, memory, disks, hub."))
 
 MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "problem": ("✗", "red")}
 

@@ -38,10 +38,10 @@ def export(
 
     Args:
         run: A run, RUN@step-00000100, a checkpoint, or an adapter folder.
-        folder: Where to; absent or empty.
+        folder: Target folder; new or empty.
         to: adapter (PEFT) or merged (a whole model).
         force: Replace an earlier export in that folder.
-        dtype: Numbers of a merged model: fp32 or bf16; auto takes those of the training.
+        dtype: Number format of a merged model: fp32, bf16, or auto as in training.
         device: Device for the comparison: auto, cpu, cuda or cuda:N.
         json: Print what was written and how it compared as JSON.
     """

@@ -67,17 +67,17 @@ def commands() -> dict[str, str]:
     """Every command with its help in the language in force, in the order of a first session."""
     return {
         "web": t("Open the page: everything here, in the browser."),
-        "train": t("Train a model, and see before and after."),
+        "train": t("Train a model and compare it before and after."),
         "plan": t("Show what a run would do and need, without starting it."),
         "runs": t("List, follow, stop, resume, verify and delete runs."),
         "chat": t("Talk to a model or a run, or to two side by side."),
-        "serve": t("Serve models and runs to OpenAI's clients."),
+        "serve": t("Serve models and runs through an OpenAI-compatible API."),
         "keys": t("Make, list and revoke API keys."),
         "export": t("Write a run's result as an adapter or a merged model."),
         "data": t("List, check, preview, add and remove datasets."),
         "models": t("Get, list, resolve and remove models."),
         "config": t("Show, explain and compare settings."),
-        "doctor": t("Look at this machine: packages, device, memory, disks, hub."),
+        "doctor": t("Check this machine: packages, device, memory, disks, hub."),
         "version": t("Show the version of Tunery, Python, torch and the rest."),
     }
 

@@ -32,15 +32,15 @@ def pull(
     source: Literal["hf", "modelscope"] = "hf",
     json: Json = False,
 ) -> int:
-    """Fetch a model, or import a .gguf file. Run it again after a cut: it goes on where it was.
+    """Download a model or import a .gguf file. Run it again to resume an interrupted download.
 
     HF_ENDPOINT names a mirror, HF_HOME the cache, HF_TOKEN the token.
 
     Args:
         name: Hub id (owner/name, owner/name@revision), a .gguf file, or demo.
         revision: Branch, tag or commit.
-        source: Where to fetch from: hf (or a mirror of it) or modelscope.
-        json: Print progress and the result as one JSON object a line.
+        source: Where to download from: hf (or a mirror of it) or modelscope.
+        json: Print progress and the result as one JSON object per line.
     """
     from tunery.cli.live import print_line
     from tunery.cli.progress import model_progress
@@ -64,7 +64,7 @@ def pull(
 
 @app.command(name="list")
 def list_(*, json: Json = False) -> None:
-    """List the models of this machine, the whole ones and the broken ones.
+    """List the models on this machine, complete and incomplete.
 
     Args:
         json: Print JSON.
@@ -122,7 +122,7 @@ def show(name: str, *, json: Json = False) -> None:
 
 @app.command
 def resolve(name: str, *, json: Json = False) -> None:
-    """Say which folder a name stands for, and why; or what is missing.
+    """Show which folder a name resolves to and why, or what is missing.
 
     Args:
         name: Any name of a model: hub id, folder, hub-cache folder, .gguf file, adapter, run, demo.
@@ -194,7 +194,7 @@ def allow_code(
     revoke: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Allow or forbid the code that a model brings along. Read it first: it runs as you.
+    """Allow or forbid code that comes with a model. Read it first: it runs as you.
 
     The consent is for exactly these files at this commit; a changed file needs a new one.
 

@@ -76,7 +76,7 @@ def show(name: str, *, json: Json = False) -> None:
 
 @app.command
 def follow(name: str, *, json: Json = False) -> int:
-    """Watch a run from here; Ctrl-C ends the watching, not the run.
+    """Follow a run; Ctrl-C stops following, not the run.
 
     Args:
         name: The run.
@@ -97,7 +97,7 @@ def stop(
     grace: Annotated[float | None, Parameter(name="--grace")] = None,
     json: Json = False,
 ) -> int:
-    """Ask a run to save and stop; after the grace it is ended by force.
+    """Save and stop a run; it is killed if the grace period runs out.
 
     Args:
         name: The run.
@@ -124,13 +124,13 @@ def resume(
     detach: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Continue a run from its newest valid checkpoint, exactly.
+    """Resume a run exactly from its newest valid checkpoint.
 
     Args:
         name: The run.
-        allow_drift: A setting or fact that changed and may; once for each.
+        allow_drift: A change to accept, such as data_hash; repeat for each.
         detach: Continue in the background and return at once.
-        json: Print the events as JSON lines, and the outcome as the last one.
+        json: Print the events as JSON lines; the last one is the outcome.
     """
     resumed = run_service.resume(name, allow_drift=allow_drift or ())
     folder = resumed.folder
@@ -183,7 +183,7 @@ def track(name: str, *, json: Json = False) -> None:
 
 @app.command(name="keep-on")
 def keep_on(*, json: Json = False) -> None:
-    """Cancel the power-off that a run's end has begun.
+    """Cancel a power-off that is counting down.
 
     Args:
         json: Print one JSON object.
@@ -205,7 +205,7 @@ def set_notify(
     off: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Show or set what happens when a run ends; nothing does until you set it.
+    """Show or set what happens when a run ends; by default, nothing.
 
     Args:
         webhook: Address that gets a JSON message; an empty one turns it off.
@@ -245,7 +245,7 @@ def set_notify(
 def verify(name: str, *, json: Json = False) -> int:
     """Check a run's folder: checkpoints whole, rows accounted for, nothing left running.
 
-    Exits with 1 if something does not hold.
+    Exits with 1 if a check fails.
 
     Args:
         name: The run.

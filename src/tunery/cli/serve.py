@@ -13,7 +13,7 @@ from cyclopts import App, Parameter, validators
 
 from tunery.i18n import t
 
-app = App(name="serve", help=t("Serve models and runs to OpenAI's clients."))
+app = App(name="serve", help=t("Serve models and runs through an OpenAI-compatible API."))
 
 
 @app.default
@@ -34,14 +34,14 @@ def serve(
     Args:
         models: Models, runs, checkpoints or adapters; NAME=MODEL chooses the name for callers.
         host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
-        port: Port to listen on; a taken one is an error, never another one.
-        api_key: Key that callers send, in place of the kept one; or set TUNERY_API_KEY.
+        port: Port to listen on. If it is in use, the command fails.
+        api_key: API key to use instead of the saved one; or set TUNERY_API_KEY.
         root_path: Prefix under which a proxy shows it, such as /proxy/8000.
-        public_url: Address that callers use when a proxy stands before it.
+        public_url: Address that clients use when the server is behind a proxy.
         cors_origin: Origin of a web page that may call it with a key, such as
             https://app.example.net; * is every page. Without it none may.
-        requests_per_minute: Most requests of one key in a minute; 0 is no limit.
-        unload_after_minutes: Unload a model that nobody asked for so long; 0 keeps it loaded.
+        requests_per_minute: Maximum requests per key per minute; 0 means no limit.
+        unload_after_minutes: Unload a model without requests for this long; 0 keeps it loaded.
         json: Print one line of JSON when it is ready.
     """
     from tunery.cli.progress import model_progress

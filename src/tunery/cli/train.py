@@ -22,7 +22,7 @@ from tunery.services.runs import Listener, quiet
 
 app = App(
     name="train",
-    help=t("Train a model, and see before and after."),
+    help=t("Train a model and compare it before and after."),
     usage="tunery train [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...] [OPTIONS]",
 )
 plan_app = App(
@@ -44,7 +44,7 @@ def train(
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a model, and see before and after.
+    """Train a model and compare it before and after.
 
     Ctrl-C saves and stops; a second Ctrl-C leaves the run to itself in the background.
 
@@ -52,8 +52,8 @@ def train(
         tokens: Settings files and settings.
         name: Name of the run; by default made of the day, the subject and the method.
         detach: Start in the background and return at once.
-        dry_run: Show the settings and the plan, and start nothing.
-        json: Print the events as JSON lines, and the outcome as the last one.
+        dry_run: Show the settings and the plan without starting.
+        json: Print the events as JSON lines; the last one is the outcome.
     """
     loaded = from_tokens(tokens, options=TRAIN_OPTIONS)
     if dry_run:
@@ -84,7 +84,7 @@ def plan(
 
     Args:
         tokens: Settings files and settings, as for tunery train.
-        measure: Take a few real steps on the longest rows to know memory and time.
+        measure: Take a few real steps on the longest rows to measure memory and time.
         json: Print one JSON object.
     """
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)

@@ -28,13 +28,13 @@ def web(
 
     Args:
         host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
-        port: Port to listen on; a taken one is an error, never another one.
+        port: Port to listen on. If it is in use, the command fails.
         root_path: Prefix under which a proxy shows the page, such as /proxy/7860.
-        public_url: Address that the browser shows when a proxy stands before the page.
+        public_url: Address that the browser shows when the page is behind a proxy.
         cors_origin: Origin of a web page that may call /v1 with a key, such as
             https://app.example.net; * is every page. Without it none may.
         open: Open the browser; by default where there is a screen.
-        new_token: Make a new access token first; every session ends.
+        new_token: Create a new access token and end all sessions.
     """
     words = ["--host", host, "--port", str(port)]
     words += ["--root-path", root_path] if root_path else []

@@ -128,7 +128,7 @@ def _python() -> Finding:
             "python",
             "note",
             text,
-            t("Other tools share this Python; a venv keeps versions apart: python -m venv .venv"),
+            t("Other programs use this Python; use a virtual environment: python -m venv .venv"),
             data,
         )
     return Finding("python", "ok", text, data=data)
@@ -163,7 +163,7 @@ def _requirements() -> Iterator[Finding]:
         yield Finding(
             "packages",
             "problem",
-            t("For training these packages are missing: {names}", names=", ".join(missing)),
+            t("Packages needed for training are missing: {names}", names=", ".join(missing)),
             'pip install "tunery[train]"',
             {"missing": missing},
         )
@@ -188,7 +188,7 @@ def _torch() -> Finding:
         return Finding(
             "device",
             "problem",
-            t("torch does not start: {reason}", reason=last[:200]),
+            t("torch cannot be imported: {reason}", reason=last[:200]),
             "pip install --force-reinstall torch",
         )
     data = json.loads(done.stdout.strip().splitlines()[-1])
@@ -293,7 +293,7 @@ def survives(path: Path) -> tuple[bool | None, str]:
                 "on {provider} only {folder} survives the box", provider=provider, folder=folder
             )
     if mount_type(path) in ("overlay", "tmpfs"):
-        return False, t("it lies on {kind}, which a restart may empty", kind=mount_type(path))
+        return False, t("it is on {kind}, which a restart may empty", kind=mount_type(path))
     return None, ""
 
 
@@ -348,7 +348,10 @@ def hub() -> Finding:
     data: dict[str, Any] = {"endpoint": endpoint, "reachable": False}
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Finding(
-            "hub", "note", t("Offline by HF_HUB_OFFLINE; models in the cache work."), data=data
+            "hub",
+            "note",
+            t("Offline, because HF_HUB_OFFLINE is set; cached models work."),
+            data=data,
         )
     start = time.monotonic()
     try:
@@ -360,12 +363,12 @@ def hub() -> Finding:
         )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = type(error).__name__
-        fix = t("For a mirror: export HF_ENDPOINT={mirror}", mirror=MIRROR)
+        fix = t("To use a mirror: export HF_ENDPOINT={mirror}", mirror=MIRROR)
         return Finding(
             "hub",
             "note",
             t(
-                "{endpoint} did not answer ({reason}); models already here still work.",
+                "{endpoint} did not answer ({reason}); downloaded models still work.",
                 endpoint=endpoint,
                 reason=reason,
             ),
