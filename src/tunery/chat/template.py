@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
-from tunery.chat.control import ControlTokens, Marked, unmark
+from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder, is_whole
 from tunery.chat.messages import Thinking, to_dicts, tool_dicts
-from tunery.config.data import LossOn
+from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered, is_object
@@ -109,6 +109,7 @@ class ChatTemplate:
         *,
         loss_on: LossOn = "assistant",
         thinking: Thinking = "strip_history",
+        special_tokens: SpecialTokens = "text",
     ) -> list[Rendered]:
         """Render one conversation to training rows.
 
@@ -117,6 +118,8 @@ class ChatTemplate:
             loss_on: ``assistant`` trains every answer, ``last`` the last one, ``all`` every
                 token; a message's own ``train`` goes before it.
             thinking: What becomes of thinking; prompts of :meth:`prompt_ids` agree with it.
+            special_tokens: ``text`` writes the control tokens that messages spell letter by
+                letter, ``tokens`` takes them for the tokens.
 
         Returns:
             One row, or one row per trained answer where the template writes history differently
@@ -125,7 +128,9 @@ class ChatTemplate:
         Raises:
             DataError: The template rejects the conversation or has no place for part of it.
         """
-        (result,) = self.render_many([conversation], loss_on=loss_on, thinking=thinking)
+        (result,) = self.render_many(
+            [conversation], loss_on=loss_on, thinking=thinking, special_tokens=special_tokens
+        )
         if isinstance(result, DataError):
             raise result
         return result
@@ -136,12 +141,14 @@ class ChatTemplate:
         *,
         loss_on: LossOn = "assistant",
         thinking: Thinking = "strip_history",
+        special_tokens: SpecialTokens = "text",
     ) -> Iterator[list[Rendered] | DataError]:
         """Render a batch: one call to the sandbox and one threaded call to the tokenizer.
 
         Yields:
             For each conversation, in order, its rows, or the error that says why it has none.
         """
+        control = self.control if special_tokens == "text" else SpelledTokens()
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
@@ -159,8 +166,10 @@ class ChatTemplate:
                 messages = conversation.messages[:end]
                 if first:
                     messages = opening.stand_in(conversation)
-                job = self._job(messages, conversation.tools, thinking, prompt=prompt and not first)
-                jobs.append(job)
+                asks = prompt and not first
+                jobs.append(
+                    self._job(messages, conversation.tools, thinking, prompt=asks, control=control)
+                )
                 sources.append(self._source_for(conversation.tools))
                 firsts.append(first)
         outcomes = self._render_jobs(jobs, sources)
@@ -283,12 +292,14 @@ class ChatTemplate:
         thinking: Thinking,
         *,
         prompt: bool,
+        control: Marker | None = None,
     ) -> dict[str, Any]:
+        marks: Marker = control or self.control
         return {
             **self._variables,
             **_THINKING_VARIABLES[thinking],
-            "messages": to_dicts(messages, self.features.shape, thinking, self.control),
-            "tools": tool_dicts(tools, self.control) if tools else None,
+            "messages": to_dicts(messages, self.features.shape, thinking, marks),
+            "tools": tool_dicts(tools, marks) if tools else None,
             "documents": None,
             "add_generation_prompt": prompt,
         }
