@@ -11,7 +11,10 @@ from typing import Any
 from tests.golden.bad_data_cases import CASES, alpaca, chat, jsonl
 
 OTHER_TEMPLATE = "Choose another template with model.template."
-TOOLS = "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template."
+TOOLS = (
+    "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template, or have them "
+    "written as text into the model's own: --model.template own+hermes"
+)
 BEGINNING = (
     "Change the messages (roles, their order, the system message), or choose another template with "
     "model.template."
@@ -258,6 +261,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         file="dataset_info.json",
     ),
     Case(TOOLS, WITH_TOOLS, answers={"model.template": "qwen2.5"}),
+    Case(TOOLS, WITH_TOOLS),
     Case(
         TOO_LONG, LONG, {"data.max_length": 64, "data.too_long": "fail"}, only=("data.max_length",)
     ),

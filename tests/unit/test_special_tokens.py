@@ -35,6 +35,7 @@ def test_a_text_of_another_tool_is_the_tokens_that_it_was_with_one_end(words: An
     as_tokens = ids(Text(RENDERED), words, TOKENS)
     assert as_tokens == words.encode(RENDERED, add_special_tokens=False)
     assert as_tokens[-1] == words.eos_token_id
+    assert ids(Text(RENDERED + "\n"), words, TOKENS) == words.encode(RENDERED + "\n")
     as_text = ids(Text(RENDERED), words, DataConfig())
     assert words.convert_tokens_to_ids("<|im_start|>") not in as_text
     assert len(as_text) > len(as_tokens) + 20

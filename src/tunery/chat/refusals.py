@@ -83,6 +83,14 @@ def broken_template(template: str, failure: Failure) -> ModelError:
     )
 
 
+def no_own_template(name: str) -> ModelError:
+    """Tools were to be written into a template that is not there."""
+    return ModelError(
+        t("template {name}: this model brings no chat template of its own.", name=name),
+        fix=_template_with_tools(),
+    )
+
+
 def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
     """The tokenizer lacks control tokens that the template writes."""
     return ModelError(
@@ -222,4 +230,7 @@ def _other_template() -> str:
 
 
 def _template_with_tools() -> str:
-    return t("Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template.")
+    return t(
+        "Choose a template with tools (qwen2.5, qwen3, llama3 ...) with model.template, or have "
+        "them written as text into the model's own: --model.template own+hermes"
+    )

@@ -80,7 +80,8 @@ class ChatTemplate:
 
         Args:
             tokenizer: A transformers fast tokenizer.
-            name: A built-in name or a ``.jinja`` file; None takes the tokenizer's own template
+            name: A built-in name, a ``.jinja`` file, or ``own+hermes`` for the tokenizer's own
+                template with tools written into texts; None takes the tokenizer's own template
                 and, where it has none, the plain one (``notices`` says so).
             now: Date that templates with a date line write; now by default. Give a run's start
                 to have one date through the whole run.
@@ -89,6 +90,17 @@ class ChatTemplate:
             UnknownName: No such template.
             ModelError: The template does not suit the tokenizer, or cannot be rendered.
         """
+        if name == builtin.OWN_WITH_TOOLS and tokenizer.chat_template:
+            lead, own = builtin.find(name).text, _own_source(tokenizer)
+            text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
+            template = cls(tokenizer, builtin.Source(name, text), now=now)
+            template.notices = (
+                t("Tools, calls and their results are written as text (hermes) into the model's "
+                  "own chat template."),
+            )  # fmt: skip
+            return template
+        if name == builtin.OWN_WITH_TOOLS:
+            raise refusals.no_own_template(name)
         if name is not None:
             return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now)
         if tokenizer.chat_template:

@@ -149,8 +149,8 @@ def text_encoder(
     def encode_spelled(text: str) -> list[int]:
         ids = encoder.encode(Marked(text))
         begin = front if ids[: len(front)] != front else []
-        end = [tokenizer.eos_token_id]
-        return [*begin, *ids, *(end if ids[-1:] != end else [])]
+        ended = text.rstrip().endswith(tokenizer.eos_token)
+        return [*begin, *ids, *([] if ended else [tokenizer.eos_token_id])]
 
     return encode if special_tokens == "text" else encode_spelled
 

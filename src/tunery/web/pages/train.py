@@ -152,6 +152,6 @@ def _sources() -> dict[str, list[Option]]:
     return {
         "models": [Option(each["name"], each["name"]) for each in models.listing() if each["ok"]],
         "datasets": [Option(each["name"], each["name"]) for each in datasets.listing()],
-        "templates": [Option(name, name) for name in builtin.names()],
+        "templates": [Option(name, name) for name in builtin.choices()],
         "formats": [Option(name, name) for name in FORMATS],
     }
