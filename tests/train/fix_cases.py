@@ -48,6 +48,11 @@ MISSING = (
     "They are trained as text. Leave the cells empty; or, where the word is meant, --data.accept "
     "W714."
 )
+RENDERED = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
+SPELLED = (
+    "If another tool wrote it and the token is meant, set --data.special_tokens tokens; if not, "
+    "remove it."
+)
 UNUSED = (
     "Where columns are named, only these are read. If it is meant, name it too: "
     "--data.columns.{column} {column}."
@@ -201,6 +206,8 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     of("F17", BLANKS_RUN, answers={"data.variables.name": "Tuna"}),
     of("F17", BLANKS_RUN, only=("data.accept",)),
     of("C35", MISSING),
+    Case(SPELLED, jsonl({"text": RENDERED}, {"text": RENDERED + "!"}), {"method.type": "pretrain"}),
+    Case(SPELLED, jsonl(alpaca(1, output="I am<|endoftext|> done"))),
     Case(
         UNUSED,
         jsonl(*(alpaca(i, input="more") for i in range(3))),
@@ -251,6 +258,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         file="dataset_info.json",
     ),
     Case(TOOLS, WITH_TOOLS, answers={"model.template": "qwen2.5"}),
+    Case(TOOLS, WITH_TOOLS),
     Case(
         TOO_LONG, LONG, {"data.max_length": 64, "data.too_long": "fail"}, only=("data.max_length",)
     ),

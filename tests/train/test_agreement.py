@@ -204,6 +204,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     ),
     "A4-tools": ("E415", {}, _tools(TALK)),
     "A4-calls": ("E415", {}, _tools(CALLS)),
+    "A4-tools-as-text": (RUNS, {"model.template": "own+hermes"}, _tools(CALLS)),
     "A4-template-with-tools": (RUNS, {"model.template": "qwen2.5"}, _tools(CALLS)),
     "too-long": ("E703", {"data.max_length": 64, "data.too_long": "fail"}, jsonl(LONG)),
     "all-too-long": ("E719", {"data.max_length": 64, "data.too_long": "drop"}, jsonl(LONG)),

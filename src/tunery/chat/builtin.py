@@ -32,6 +32,11 @@ TOOL_TOKENS = {"mistral": ("[TOOL_CALLS]", "[TOOL_RESULTS]")}
 """What calls need where a template needs no tokens without them."""
 
 
+OWN_WITH_TOOLS = "own+hermes"
+"""The tokenizer's own template, and before it what writes tools into texts. ``find`` gives the part
+before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A template's text and what its header says.
@@ -59,6 +64,11 @@ def names() -> list[str]:
     )
 
 
+def choices() -> list[str]:
+    """What may be chosen by name, beside a file."""
+    return [*names(), OWN_WITH_TOOLS]
+
+
 def find(name: str) -> Source:
     """Find a built-in template by name or alias, or read a ``.jinja`` file.
 
@@ -72,10 +82,12 @@ def find(name: str) -> Source:
         except (OSError, UnicodeDecodeError) as error:
             raise refusals.unreadable(name, error, names()) from error
         return _with_header(Path(name).name, text)
+    if name == OWN_WITH_TOOLS:
+        return _builtin("tools/hermes")
     known = names()
     chosen = ALIASES.get(name, name)
     if chosen not in known:
-        raise unknown_name("template", name, [*known, *ALIASES])
+        raise unknown_name("template", name, [*known, *ALIASES, OWN_WITH_TOOLS])
     return _builtin(chosen)
 
 

@@ -144,6 +144,17 @@ class ControlTokens:
         return pattern.sub(f"{_OPEN}\\g<0>{_CLOSE}", text)
 
 
+class SpelledTokens:
+    """Stands for :class:`ControlTokens` where spellings in content are the tokens themselves."""
+
+    def mark(self, value: Any, *, assistant: bool = False) -> Any:
+        """Mark nothing."""
+        return value
+
+
+Marker = ControlTokens | SpelledTokens
+
+
 def hide_tags(text: str) -> str:
     """Put markers for thinking tags in what is no thinking; they come back as text."""
     for tag, marker in _HIDDEN.items():

@@ -25,6 +25,7 @@ from tunery.chat.remarks import (
     OPENED_THINKING,
     REWRITES_HISTORY,
     SPELLED_CONTROL,
+    STOPS_INSIDE,
 )
 from tunery.config.data import LossOn
 from tunery.types import Conversation, Message, Rendered
@@ -166,6 +167,8 @@ def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) 
         closing = _closing(message, ids, whole, template)
         end, ids = len(ids) + 1, [*ids, closing]
         text += template.tokenizer.convert_ids_to_tokens(closing)
+    elif _stop_after(ids, end, template) is not None:
+        notes = (*notes, STOPS_INSIDE)
     return _Turn(index, text, ids, start, end, notes)
 
 

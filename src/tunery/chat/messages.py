@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunery.chat.control import ControlTokens, hide_tags
+from tunery.chat.control import Marker, hide_tags
 from tunery.types import Message
 
 Thinking = Literal["keep", "strip_history", "off"]
@@ -79,7 +79,10 @@ def split_thinking(message: Message, shape: Shape) -> tuple[str | None, str]:
 
 
 def to_dicts(
-    messages: Sequence[Message], shape: Shape, thinking: Thinking, control: ControlTokens
+    messages: Sequence[Message],
+    shape: Shape,
+    thinking: Thinking,
+    control: Marker,
 ) -> list[dict[str, Any]]:
     """Give the messages as a template sees them, control-token spellings marked.
 
@@ -125,7 +128,7 @@ def in_parts(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [{"type": "text", "text": content}]}
 
 
-def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[dict[str, Any]]:
+def tool_dicts(tools: Sequence[dict[str, Any]], control: Marker) -> list[dict[str, Any]]:
     """Give tools in the shape ``{"type": "function", "function": {...}}``, bare ones wrapped."""
     return [
         control.mark(tool if "function" in tool else {"type": "function", "function": tool})
@@ -134,7 +137,7 @@ def tool_dicts(tools: Sequence[dict[str, Any]], control: ControlTokens) -> list[
 
 
 def _assistant(
-    message: Message, shape: Shape, control: ControlTokens, *, keep_thinking: bool
+    message: Message, shape: Shape, control: Marker, *, keep_thinking: bool
 ) -> dict[str, Any]:
     thought, rest = split_thinking(message, shape)
     if shape.splits_thinking:
@@ -162,7 +165,7 @@ def thinking_block(thought: str) -> str:
     return f"<think>\n{thought}\n</think>\n\n"
 
 
-def _call(call: Any, shape: Shape, made_up_id: str, control: ControlTokens) -> dict[str, Any]:
+def _call(call: Any, shape: Shape, made_up_id: str, control: Marker) -> dict[str, Any]:
     arguments = control.mark(call.arguments, assistant=True)
     if shape.arguments_as_text:
         arguments = json.dumps(arguments, ensure_ascii=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunery.errors import DataError, ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.types import RowRef
 
 
@@ -80,6 +80,14 @@ def broken_template(template: str, failure: Failure) -> ModelError:
     return ModelError(
         t("template {template}: {why}", template=template, why=failure.in_words()),
         fix=t("Correct the Jinja source, or choose another template with model.template."),
+    )
+
+
+def no_own_template(name: str) -> ModelError:
+    """Tools were to be written into a template that is not there."""
+    return ModelError(
+        t("template {name}: this model brings no chat template of its own.", name=name),
+        fix=_other_template(),
     )
 
 
@@ -222,11 +230,15 @@ def _other_template() -> str:
 
 
 def _template_with_tools(others: Sequence[str]) -> str:
-    if others:
-        return t(
-            "Choose a template with tools with model.template: {names}.", names=", ".join(others)
-        )
-    return t(
-        "None of the built-in templates with tools fits this tokenizer. Take the tools and calls "
-        "out of the rows, or train a model whose own template has them (Qwen 3, Llama 3)."
+    as_text = t("To write them as text into the model's own: --model.template own+hermes.")
+    if not others:
+        return joined(
+            t("None of the built-in templates with tools fits this tokenizer. Take the tools and "
+              "calls out of the rows, or train a model whose own template has them (Qwen 3, "
+              "Llama 3)."),
+            as_text,
+        )  # fmt: skip
+    names = ", ".join(others)
+    return joined(
+        as_text, t("Choose a template with tools with model.template: {names}.", names=names)
     )

@@ -12,6 +12,7 @@ OPENED_THINKING = "the prompt opens the thinking; the answer is written after it
 LOST_THINKING = "the template leaves the thinking out: trained without it"
 NOT_KEPT = "the template leaves out earlier thinking: data.thinking=keep does not change that"
 SPELLED_CONTROL = "content spells a control token: encoded as text"
+STOPS_INSIDE = "an answer spells its stop token: what follows it is not trained"
 NO_TRAINED_TOKEN = "no trained token"
 ONLY_STOP = "an answer trains only its stop token"
 DROPPED = "longer than max_length"
@@ -40,6 +41,8 @@ def in_words(remark: str) -> str:
             )
         case "content spells a control token: encoded as text":
             return t("content spells a control token: encoded as text")
+        case "an answer spells its stop token: what follows it is not trained":
+            return t("an answer spells its stop token: what follows it is not trained")
         case "no trained token":
             return t("no trained token")
         case "an answer trains only its stop token":

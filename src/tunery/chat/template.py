@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
-from tunery.chat.control import ControlTokens, Marked, unmark
+from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder, is_whole
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
-from tunery.config.data import LossOn
+from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered, is_object
@@ -101,7 +101,8 @@ class ChatTemplate:
 
         Args:
             tokenizer: A transformers fast tokenizer.
-            name: A built-in name or a ``.jinja`` file; None takes the tokenizer's own template
+            name: A built-in name, a ``.jinja`` file, or ``own+hermes`` for the tokenizer's own
+                template with tools written into texts; None takes the tokenizer's own template
                 and, where it has none, the plain one (``notices`` says so).
             now: Date that templates with a date line write; now by default. Give a run's start
                 to have one date through the whole run.
@@ -112,6 +113,17 @@ class ChatTemplate:
             UnknownName: No such template.
             ModelError: The template does not suit the tokenizer, or cannot be rendered.
         """
+        if name == builtin.OWN_WITH_TOOLS and tokenizer.chat_template:
+            lead, own = builtin.find(name).text, _own_source(tokenizer)
+            text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
+            template = cls(tokenizer, builtin.Source(name, text), now=now)
+            template.notices = (
+                t("Tools, calls and their results are written as text (hermes) into the model's "
+                  "own chat template."),
+            )  # fmt: skip
+            return template
+        if name == builtin.OWN_WITH_TOOLS:
+            raise refusals.no_own_template(name)
         if name is not None:
             return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now, model=model)
         if tokenizer.chat_template:
@@ -136,6 +148,7 @@ class ChatTemplate:
         *,
         loss_on: LossOn = "assistant",
         thinking: Thinking = "strip_history",
+        special_tokens: SpecialTokens = "text",
     ) -> list[Rendered]:
         """Render one conversation to training rows.
 
@@ -144,6 +157,8 @@ class ChatTemplate:
             loss_on: ``assistant`` trains every answer, ``last`` the last one, ``all`` every
                 token; a message's own ``train`` goes before it.
             thinking: What becomes of thinking; prompts of :meth:`prompt_ids` agree with it.
+            special_tokens: ``text`` writes the control tokens that messages spell letter by
+                letter, ``tokens`` takes them for the tokens.
 
         Returns:
             One row, or one row per trained answer where the template writes history differently
@@ -152,7 +167,9 @@ class ChatTemplate:
         Raises:
             DataError: The template rejects the conversation or has no place for part of it.
         """
-        (result,) = self.render_many([conversation], loss_on=loss_on, thinking=thinking)
+        (result,) = self.render_many(
+            [conversation], loss_on=loss_on, thinking=thinking, special_tokens=special_tokens
+        )
         if isinstance(result, DataError):
             raise result
         return result
@@ -163,12 +180,14 @@ class ChatTemplate:
         *,
         loss_on: LossOn = "assistant",
         thinking: Thinking = "strip_history",
+        special_tokens: SpecialTokens = "text",
     ) -> Iterator[list[Rendered] | DataError]:
         """Render a batch: one call to the sandbox and one threaded call to the tokenizer.
 
         Yields:
             For each conversation, in order, its rows, or the error that says why it has none.
         """
+        control = self.control if special_tokens == "text" else SpelledTokens()
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
@@ -186,8 +205,10 @@ class ChatTemplate:
                 messages = conversation.messages[:end]
                 if first:
                     messages = opening.stand_in(conversation)
-                job = self._job(messages, conversation.tools, thinking, prompt=prompt and not first)
-                jobs.append(job)
+                asks = prompt and not first
+                jobs.append(
+                    self._job(messages, conversation.tools, thinking, prompt=asks, control=control)
+                )
                 sources.append(self._source_for(conversation.tools))
                 firsts.append(first)
         outcomes = self._render_jobs(jobs, sources)
@@ -310,14 +331,14 @@ class ChatTemplate:
         thinking: Thinking,
         *,
         prompt: bool,
+        control: Marker | None = None,
     ) -> dict[str, Any]:
+        marks: Marker = control or self.control
         return {
             **self._variables,
             **THINKING_VARIABLES[thinking],
-            "messages": self._handed(
-                to_dicts(messages, self.features.shape, thinking, self.control)
-            ),
-            "tools": tool_dicts(tools, self.control) if tools else None,
+            "messages": self._handed(to_dicts(messages, self.features.shape, thinking, marks)),
+            "tools": tool_dicts(tools, marks) if tools else None,
             "documents": None,
             "add_generation_prompt": prompt,
         }

@@ -12,6 +12,7 @@ from tunery.config.base import Section
 LossOn = Literal["assistant", "last", "all"]
 TooLong = Literal["turns", "fail", "drop", "truncate_left", "truncate_right", "split"]
 Thinking = Literal["keep", "strip_history", "off"]
+SpecialTokens = Literal["text", "tokens"]
 
 
 class ReplayConfig(Section):
@@ -103,6 +104,9 @@ class DataConfig(Section):
 
     thinking: Thinking = "strip_history"
     """What happens to <think> text: keep it, strip it from earlier turns, or turn it off."""
+
+    special_tokens: SpecialTokens = "text"
+    """What <|im_end|> and its like are where rows spell them: text, letter by letter, or tokens."""
 
     on_bad_rows: Literal["stop", "quarantine"] = "stop"
     """A row that cannot be used stops the run, or is set aside in quarantine.jsonl and counted."""

@@ -22,4 +22,4 @@ class ModelConfig(Section):
     """Device to run on: auto, cpu, cuda or cuda:N."""
 
     template: str | None = None
-    """Chat template to use in place of the tokenizer's own: a built-in name or a .jinja file."""
+    """Chat template to use: a built-in name, a .jinja file, or own+hermes (tools as text)."""

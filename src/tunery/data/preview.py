@@ -138,7 +138,9 @@ def _whole(
         return [
             row
             for each in asked
-            for row in template.render(each, loss_on=loss_on, thinking=data.thinking)
+            for row in template.render(
+                each, loss_on=loss_on, thinking=data.thinking, special_tokens=data.special_tokens
+            )
         ]
     unlimited = data.model_copy(update={"max_length": max(result.full_length, 8)})
     return tokenize(example, template, tokenizer, unlimited).rows

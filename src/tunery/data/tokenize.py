@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunery.chat.control import ControlTokens, unmark
+from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.refusals import located
 from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
 from tunery.chat.template import ChatTemplate
-from tunery.config.data import DataConfig, LossOn
+from tunery.config.data import DataConfig, LossOn, SpecialTokens
 from tunery.data.kinds import Tokenized, row_kind
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
@@ -120,8 +120,12 @@ def refused(
         yield _nothing_left(filtered, len(examples))
 
 
-def text_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
+def text_encoder(
+    tokenizer: Any, special_tokens: SpecialTokens = "text"
+) -> Callable[[str], list[int]]:
     """Return a function that encodes plain text: BOS where the tokenizer adds one, then EOS.
+
+    With special tokens spelled in the text, neither is written twice.
 
     Raises:
         ModelError: The tokenizer has no EOS to end a text with.
@@ -142,7 +146,13 @@ def text_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
     def encode(text: str) -> list[int]:
         return [*front, *encoder.encode(unmark(control.mark(text))), tokenizer.eos_token_id]
 
-    return encode
+    def encode_spelled(text: str) -> list[int]:
+        ids = encoder.encode(Marked(text))
+        begin = front if ids[: len(front)] != front else []
+        ended = text.rstrip().endswith(tokenizer.eos_token)
+        return [*begin, *ids, *([] if ended else [tokenizer.eos_token_id])]
+
+    return encode if special_tokens == "text" else encode_spelled
 
 
 def _write_all(
@@ -227,13 +237,19 @@ class _Tools:
 
     @functools.cached_property
     def _encoder(self) -> Callable[[str], list[int]]:
-        return text_encoder(self._tokenizer)
+        return text_encoder(self._tokenizer, self.data.special_tokens)
 
     def encode_text(self, text: str) -> list[int]:
         return self._encoder(text)
 
     def render(self, conversation: Conversation, loss_on: LossOn) -> list[Rendered]:
-        return self.template.render(conversation, loss_on=loss_on, thinking=self.data.thinking)
+        data = self.data
+        return self.template.render(
+            conversation,
+            loss_on=loss_on,
+            thinking=data.thinking,
+            special_tokens=data.special_tokens,
+        )
 
 
 def _tokenize_chunk(chunk: Sequence[Example], tools: _Tools) -> Iterator[Tokenized | DataError]:
@@ -243,7 +259,9 @@ def _tokenize_chunk(chunk: Sequence[Example], tools: _Tools) -> Iterator[Tokeniz
     for _, kind, conversations in planned:
         wanted.setdefault(kind.loss_on or data.loss_on, []).extend(conversations)
     rendered = {
-        loss_on: tools.template.render_many(many, loss_on=loss_on, thinking=data.thinking)
+        loss_on: tools.template.render_many(
+            many, loss_on=loss_on, thinking=data.thinking, special_tokens=data.special_tokens
+        )
         for loss_on, many in wanted.items()
         if many
     }
@@ -273,7 +291,10 @@ def _key(
 ) -> str:
     """Name everything that decides the tokens."""
     settings = data.model_dump(
-        include={"max_length", "too_long", "loss_on", "thinking", "on_bad_rows", "max_bad_share"}
+        include={
+            *("max_length", "too_long", "loss_on", "thinking", "special_tokens"),
+            *("on_bad_rows", "max_bad_share"),
+        }
     )
     parts = [
         FORMAT_VERSION,

@@ -40,6 +40,7 @@ class CheckOptions:
     coerce: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_empty: tuple[str, ...] = ()
     merge_same_role: bool = False
+    special_tokens: str = "text"
     deduplicate: bool = False
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     accept: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class CheckOptions:
             coerce=config.coerce,
             allow_empty=tuple(config.allow_empty),
             merge_same_role=config.merge_same_role,
+            special_tokens=config.special_tokens,
             deduplicate=config.deduplicate,
             variables=config.variables,
             accept=tuple(config.accept),

@@ -203,7 +203,8 @@ class _Scanner:
                 continue
             codes: set[str] = set()
             for remark in texts.remarks(row, settled.used):
-                if remark.code in codes:
+                meant = remark.code == "W707" and self.options.special_tokens == "tokens"
+                if remark.code in codes or meant:
                     continue
                 codes.add(remark.code)
                 problem = view.problem(remark.code, i, remark.found, remark.fix, field=remark.field)

@@ -154,7 +154,10 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
                 at=special.start() + 1,
                 token=special.group(),
             ),
-            say("Remove it if it came from another tool's export."),
+            say(
+                "If another tool wrote it and the token is meant, set --data.special_tokens "
+                "tokens; if not, remove it."
+            ),
             special.start() + 1,
         )
     secret = SECRETS.search(text)

@@ -136,12 +136,14 @@ def split_served(words: str) -> tuple[str, str]:
 def template_source(found: Resolved) -> str:
     """The source of the chat template that a model answers with."""
     run = _run_of(found)
-    if run is not None and (named := _template_named(run)):
-        return named
+    name = _template_name(run) if run is not None else ""
+    lead = builtin.find(name).text if name else ""
+    if lead and name != builtin.OWN_WITH_TOOLS:
+        return lead
     folders = [found.path, found.model_folder] if found.base else [found.path]
     for folder in folders:
         if source := _template_in(folder, _changed(folder)):
-            return source
+            return lead + source
     return builtin.find("alpaca").text
 
 
@@ -184,10 +186,11 @@ def _run_of(found: Resolved) -> RunFolder | None:
     return None
 
 
-def _template_named(run: RunFolder) -> str:
+def _template_name(run: RunFolder) -> str:
+    """The template of a run's settings, where there still is one of that name."""
     try:
-        name = read_frozen(run.config_file).model.template
-        return builtin.find(name).text if name else ""
+        name = read_frozen(run.config_file).model.template or ""
+        return builtin.find(name).name and name if name else ""
     except TuneryError:
         return ""
 

@@ -49,8 +49,8 @@ class Looking:
         model = self.model.strip()
         if model.startswith(("/", "~", ".")) or "\\" in model:
             model = str(machine.inside_roots(Path(model)))
-        if self.template and self.template not in builtin.names():
-            raise unknown_name("template", self.template, builtin.names())
+        if self.template and self.template not in builtin.choices():
+            raise unknown_name("template", self.template, builtin.choices())
         words = [
             f"--model.name={model}",
             f"--data.max_length={self.max_length}",
@@ -166,7 +166,7 @@ def method_for(name: str, current: str) -> str:
 
 def template_names() -> list[str]:
     """The built-in chat templates."""
-    return builtin.names()
+    return builtin.choices()
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:

@@ -162,6 +162,6 @@ def _sources() -> dict[str, list[Option]]:
     return {
         "models": [Option(each["name"], each["name"]) for each in models.known() if each["ok"]],
         "datasets": [Option(each["name"], each["name"]) for each in datasets.listing()],
-        "templates": [Option(name, name) for name in builtin.names()],
+        "templates": [Option(name, name) for name in builtin.choices()],
         "formats": [Option(name, name) for name in FORMATS],
     }
