@@ -49,7 +49,7 @@ class ChatTemplate:
         own = source.name == "tokenizer"
         self.chat_template: Any = tokenizer.chat_template if own else source.text
         self.notices: tuple[str, ...] = ()
-        self._now = now or datetime.datetime.now()
+        self._fixed = now
         self._tool_source = _tool_source(tokenizer) if own else None
         self._variables = dict(tokenizer.special_tokens_map)
         self._check_needs(source)
@@ -81,7 +81,8 @@ class ChatTemplate:
             tokenizer: A transformers fast tokenizer.
             name: A built-in name or a ``.jinja`` file; None takes the tokenizer's own template
                 and, where it has none, the plain one (``notices`` says so).
-            now: Date that templates with a date line write; now by default. Give a run's start
+            now: Date that templates with a date line write; by default the time of each
+                rendering, as a served model needs it. Give a run's start
                 to have one date through the whole run.
 
         Raises:
@@ -226,7 +227,7 @@ class ChatTemplate:
             for name, value in (values or {}).items()
             if name not in self._variables and name not in _OURS
         }
-        (outcome,) = sandbox.render(self._source_for(tools), [{**job, **more}], now=self._now)
+        (outcome,) = sandbox.render(self._source_for(tools), [{**job, **more}], now=self._now())
         if outcome.error:
             raise refusals.not_rendered(self.name, outcome.failure)
         return unmark(outcome.text)
@@ -243,6 +244,9 @@ class ChatTemplate:
         if message.tool_calls and self._after_call is not None:
             return self._after_call
         return self._closing
+
+    def _now(self) -> datetime.datetime:
+        return self._fixed or datetime.datetime.now()
 
     def _token_after_call(self, known: frozenset[int]) -> int | None:
         """The token at which an answer that is a tool call ends."""
@@ -275,7 +279,7 @@ class ChatTemplate:
         outcomes: list[sandbox.Outcome | None] = [None] * len(jobs)
         for source in dict.fromkeys(sources):
             mine = [index for index, other in enumerate(sources) if other is source]
-            done = sandbox.render(source, [jobs[index] for index in mine], now=self._now)
+            done = sandbox.render(source, [jobs[index] for index in mine], now=self._now())
             for index, outcome in zip(mine, done, strict=True):
                 outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
@@ -292,7 +296,7 @@ class ChatTemplate:
             "add_generation_prompt": False,
             **variables,
         }
-        (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now)
+        (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now())
         if outcome.error in ("time", "memory", "output", "sandbox", "syntax"):
             raise refusals.broken_template(self.name, outcome.failure)
         return None if outcome.error else outcome.text
