@@ -144,6 +144,22 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     return UnknownName(message, fix=f"{near} {listed}".strip())
 
 
+def panic_error(error: BaseException) -> TuneryError | None:
+    """A sentence for a panic of native code (pyo3's ``PanicException``); None for any other error.
+
+    A panic is no ``Exception``, so ``except Exception`` lets it pass.
+    """
+    if type(error).__name__ != "PanicException":
+        return None
+    why = (str(error).strip() or "panic").splitlines()[0].rstrip(".")[:300]
+    return TuneryError(
+        t("A native library stopped: {why}.", why=why),
+        fix=t("Most often tokenizer.json of the model is damaged or holds an empty pattern. "
+              "Download the tokenizer files again, or repair that file."),
+        code="panic",
+    )  # fmt: skip
+
+
 def disk_error(error: OSError) -> TuneryError | None:
     """Say what is wrong with the disk or the permissions; None for any other error."""
     where = str(error.filename or t("the disk"))

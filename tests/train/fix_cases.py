@@ -258,7 +258,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         file="dataset_info.json",
     ),
     Case(TOOLS, WITH_TOOLS, answers={"model.template": "qwen2.5"}),
-    Case(TOOLS, WITH_TOOLS),
+    Case("To write them as text into the model's own: --model.template own+hermes.", WITH_TOOLS),
     Case(
         TOO_LONG, LONG, {"data.max_length": 64, "data.too_long": "fail"}, only=("data.max_length",)
     ),

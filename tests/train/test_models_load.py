@@ -165,8 +165,9 @@ def test_code_of_a_model_runs_only_with_consent(copy: Path, tmp_path: Path) -> N
         json.dumps({"auto_map": {"AutoTokenizer": ["modeling.Tok", None]}})
     )
     assert "which is not run without your consent" in fails(copy)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="the tokenizer is made by the model's own code") as caught:
         load.load_tokenizer(copy)
+    assert f"tunery models allow-code {copy}" in caught.value.fix
     assert not canary.exists()
     consent.allow(copy)
     os.environ["HF_MODULES_CACHE"] = str(tmp_path / "modules")

@@ -286,6 +286,23 @@ def test_a_date_is_the_run_s_and_not_the_day_s() -> None:
     assert template.prompt([QUESTION]).text.startswith("01 Feb 2026")
 
 
+def test_a_served_template_writes_the_time_of_each_rendering(monkeypatch) -> None:
+    source = "{{ strftime_now('%d %b %Y') + messages[0].content + eos_token }}"
+    template = ChatTemplate.load(with_template("alpaca", source))
+
+    class Clock(datetime.datetime):
+        day = 1
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2030, 5, cls.day)
+
+    monkeypatch.setattr(datetime, "datetime", Clock)
+    assert template.prompt([QUESTION]).text.startswith("01 May 2030")
+    Clock.day = 2
+    assert template.prompt([QUESTION]).text.startswith("02 May 2030")
+
+
 def test_half_an_emoji_is_a_sentence() -> None:
     template = ChatTemplate.load(family("chatml"), "chatml")
     with pytest.raises(DataError, match="half of an emoji"):

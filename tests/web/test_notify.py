@@ -98,6 +98,16 @@ def test_a_webhook_that_fails_is_tried_again_and_its_address_is_not_told(home) -
     assert body["text"] == body["content"]["text"]
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_taken_for_sent(home, status) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"location": "https://b.example/y"})
+
+    chosen = notify.Settings(webhook_on=True, webhook="https://a.example/x")
+    told = notify.tell(STATE, chosen, transport=httpx.MockTransport(answer))
+    assert told["webhook"].startswith(f"failed: a.example answered {status}, a redirect")
+
+
 def test_a_refusal_is_not_repeated(home) -> None:
     count = 0
 

@@ -8,10 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from tunery import env
 from tunery.chat import refusals
 from tunery.errors import unknown_name
+from tunery.types import is_object
 
 ALIASES = {
     "qwen": "qwen2.5",
@@ -113,3 +115,23 @@ def _with_header(name: str, text: str) -> Source:
         return tuple(found.group(1).split()) if found else ()
 
     return Source(name, text, listed("needs"), listed("stops"))
+
+
+def own_source(tokenizer: Any) -> str:
+    """The template that a tokenizer brings along."""
+    return tokenizer.get_chat_template()
+
+
+def tool_source(tokenizer: Any) -> str | None:
+    """The template that a tokenizer brings along for rows with tools, if it has one."""
+    sources: Any = tokenizer.chat_template
+    return sources.get("tool_use") if is_object(sources) else None
+
+
+def with_bos(source: Source, tokenizer: Any) -> Source:
+    """Begin with BOS where the tokenizer puts one before every text and the template none."""
+    adds = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer.encode("")
+    if not adds or "bos_token" in source.text:
+        return source
+    text = "{{- bos_token -}}\n" + source.text
+    return Source(source.name, text, source.needs, source.stops)

@@ -118,8 +118,8 @@ def _tojson(
     )
 
 
-def make_environment(now: datetime.datetime) -> jinja2.Environment:
-    """Make the sandbox; ``now`` is what ``strftime_now`` writes, so that a run has one date."""
+def make_environment() -> jinja2.Environment:
+    """Make the sandbox; each request sets what ``strftime_now`` writes."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
@@ -128,7 +128,6 @@ def make_environment(now: datetime.datetime) -> jinja2.Environment:
     untyped.globals.pop("lipsum", None)
     untyped.globals.update(
         raise_exception=_raise_exception,
-        strftime_now=now.strftime,
         dict=SafeDict(),
         namespace=SafeNamespace,
     )
@@ -243,13 +242,13 @@ def main() -> None:
     signal.signal(signal.SIGPROF, _too_slow)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    environments: dict[str, tuple[jinja2.Environment, dict[str, Any]]] = {}
+    environment: Any = make_environment()  # its dictionaries have no types
+    templates: dict[str, Any] = {}
     while (request := read(stdin)) is not None:
-        now = request["now"]
-        if now not in environments:
-            made = make_environment(datetime.datetime.fromisoformat(now))
-            environments[now] = (made, {})
-        write(stdout, answer(request, *environments[now]))
+        # A template asks its environment when it is rendered, so it need not be compiled anew.
+        now = datetime.datetime.fromisoformat(request["now"])
+        environment.globals["strftime_now"] = now.strftime
+        write(stdout, answer(request, environment, templates))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dict
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
-from tunery.types import Conversation, Message, Rendered, is_object
+from tunery.types import Conversation, Message, Rendered
 
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
@@ -57,8 +57,8 @@ class ChatTemplate:
         own = source.name == "tokenizer"
         self.chat_template: Any = tokenizer.chat_template if own else source.text
         self.notices: tuple[str, ...] = ()
-        self._now = now or datetime.datetime.now()
-        self._tool_source = _tool_source(tokenizer) if own else None
+        self._fixed = now
+        self._tool_source = builtin.tool_source(tokenizer) if own else None
         self._variables = dict(tokenizer.special_tokens_map)
         self._check_needs(source)
         self.control = ControlTokens(tokenizer, source.text + (self._tool_source or ""))
@@ -104,7 +104,8 @@ class ChatTemplate:
             name: A built-in name, a ``.jinja`` file, or ``own+hermes`` for the tokenizer's own
                 template with tools written into texts; None takes the tokenizer's own template
                 and, where it has none, the plain one (``notices`` says so).
-            now: Date that templates with a date line write; now by default. Give a run's start
+            now: Date that templates with a date line write; by default the time of each
+                rendering, as a served model needs it. Give a run's start
                 to have one date through the whole run.
             model: Folder of the model where the tokenizer is not its own (an adapter's): its files
                 name tokens that end an answer.
@@ -114,7 +115,7 @@ class ChatTemplate:
             ModelError: The template does not suit the tokenizer, or cannot be rendered.
         """
         if name == builtin.OWN_WITH_TOOLS and tokenizer.chat_template:
-            lead, own = builtin.find(name).text, _own_source(tokenizer)
+            lead, own = builtin.find(name).text, builtin.own_source(tokenizer)
             text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
             template = cls(tokenizer, builtin.Source(name, text), now=now)
             template.notices = (
@@ -125,13 +126,18 @@ class ChatTemplate:
         if name == builtin.OWN_WITH_TOOLS:
             raise refusals.no_own_template(name)
         if name is not None:
-            return cls(tokenizer, _with_bos(builtin.find(name), tokenizer), now=now, model=model)
+            return cls(
+                tokenizer, builtin.with_bos(builtin.find(name), tokenizer), now=now, model=model
+            )
         if tokenizer.chat_template:
             return cls(
-                tokenizer, builtin.Source("tokenizer", _own_source(tokenizer)), now=now, model=model
+                tokenizer,
+                builtin.Source("tokenizer", builtin.own_source(tokenizer)),
+                now=now,
+                model=model,
             )
         template = cls(
-            tokenizer, _with_bos(builtin.find("alpaca"), tokenizer), now=now, model=model
+            tokenizer, builtin.with_bos(builtin.find("alpaca"), tokenizer), now=now, model=model
         )
         template.notices = (
             t(
@@ -287,7 +293,7 @@ class ChatTemplate:
             for name, value in (values or {}).items()
             if name not in self._variables and name not in _OURS
         }
-        (outcome,) = sandbox.render(self._source_for(tools), [{**job, **more}], now=self._now)
+        (outcome,) = sandbox.render(self._source_for(tools), [{**job, **more}], now=self._now())
         if outcome.error:
             raise refusals.not_rendered(self.name, outcome.failure)
         return unmark(outcome.text)
@@ -305,6 +311,9 @@ class ChatTemplate:
             return self._after_call
         return self._closing
 
+    def _now(self) -> datetime.datetime:
+        return self._fixed or datetime.datetime.now()
+
     def _token_after_call(self, known: frozenset[int]) -> int | None:
         """The token at which an answer that is a tool call ends."""
         if "tool_calls" not in self.features.source:
@@ -319,7 +328,7 @@ class ChatTemplate:
         if thinking not in self._begins:
             asked = (Message("user", "Hi"),)
             jobs = [self._job(asked, (), thinking, prompt=prompt) for prompt in (False, True)]
-            plain, whole = sandbox.render(self.source, jobs, now=self._now)
+            plain, whole = sandbox.render(self.source, jobs, now=self._now())
             known = not (plain.error or whole.error) and whole.text.startswith(plain.text)
             self._begins[thinking] = whole.text[len(plain.text) :] if known else ""
         return self._begins[thinking]
@@ -348,7 +357,7 @@ class ChatTemplate:
         outcomes: list[sandbox.Outcome | None] = [None] * len(jobs)
         for source in dict.fromkeys(sources):
             mine = [index for index, other in enumerate(sources) if other is source]
-            done = sandbox.render(source, [jobs[index] for index in mine], now=self._now)
+            done = sandbox.render(source, [jobs[index] for index in mine], now=self._now())
             for index, outcome in zip(mine, done, strict=True):
                 outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
@@ -365,7 +374,7 @@ class ChatTemplate:
             "add_generation_prompt": False,
             **variables,
         }
-        (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now)
+        (outcome,) = sandbox.render(self._source_for(job["tools"] or ()), [job], now=self._now())
         if outcome.error in ("time", "memory", "output", "sandbox", "syntax"):
             raise refusals.broken_template(self.name, outcome.failure)
         return None if outcome.error else outcome.text
@@ -388,21 +397,3 @@ class ChatTemplate:
         missing = [name for name in source.needs if name not in known]
         if missing:
             raise refusals.missing_tokens(source.name, missing)
-
-
-def _own_source(tokenizer: Any) -> str:
-    return tokenizer.get_chat_template()
-
-
-def _tool_source(tokenizer: Any) -> str | None:
-    sources: Any = tokenizer.chat_template
-    return sources.get("tool_use") if is_object(sources) else None
-
-
-def _with_bos(source: builtin.Source, tokenizer: Any) -> builtin.Source:
-    """Begin with BOS where the tokenizer puts one before every text and the template none."""
-    adds = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer.encode("")
-    if not adds or "bos_token" in source.text:
-        return source
-    text = "{{- bos_token -}}\n" + source.text
-    return builtin.Source(source.name, text, source.needs, source.stops)

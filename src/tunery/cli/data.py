@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from rich.table import Table
 from rich.text import Text
 
+from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.data_preview import preview
 from tunery.config.load import Loaded, from_tokens
@@ -45,10 +45,14 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (t("name"), t("from"), t("format"), t("rows"), t("what")):
-        justify = "right" if title == t("rows") else "left"
-        table.add_column(title, justify=justify, overflow="fold")  # a path is never shortened
+    columns = [
+        Column(t("name")),  # a path is never shortened
+        Column(t("from"), gives_way=2),
+        Column(t("format"), gives_way=3),
+        Column(t("rows"), gives_way=1, right=True),
+        Column(t("what"), fills=True),
+    ]
+    lines: list[list[Text]] = []
     sources = {
         "builtin": t("built in"),
         "added": t("added"),
@@ -65,8 +69,9 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
                 named = f"{shlex.quote(named)} --catalog {shlex.quote(str(catalog))}"
             what = t("cannot be trained on here; see: tunery data check {name}", name=named)
         source = sources.get(each["source"], each["source"])
-        table.add_row(Text(each["name"]), source, each["format"] or "", rows, Text(what))
-    out.print(table)
+        cells = (each["name"], source, each["format"] or "", rows, what)
+        lines.append([Text(str(cell)) for cell in cells])
+    out.print(fitted(out, columns, lines), crop=False, soft_wrap=True)
     out.print(
         Text(
             t("Any file or folder of rows works by its path, a hub dataset as hf:owner/name."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunery import __version__, env, i18n
 from tunery.cli import streams
-from tunery.errors import TuneryError, did_you_mean, disk_error
+from tunery.errors import TuneryError, did_you_mean, disk_error, panic_error
 from tunery.i18n import t
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except OSError as error:
         explained = disk_error(error)
+        if debug or explained is None:
+            raise
+        _report(explained, as_json)
+        return TuneryError.exit_status
+    except BaseException as error:
+        explained = panic_error(error)
         if debug or explained is None:
             raise
         _report(explained, as_json)

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.env import human_bytes
 from tunery.errors import ModelError
@@ -75,24 +76,28 @@ def list_(*, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(t("name"), overflow="fold")
-    for title in (t("from"), t("architecture")):
-        table.add_column(title, no_wrap=True)
-    for title in (t("parameters"), t("context"), t("on disk")):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for each in found:
-        table.add_row(
+    columns = [
+        Column(t("name")),
+        Column(t("from"), gives_way=2),
+        Column(t("architecture"), gives_way=5),
+        Column(t("parameters"), gives_way=3, right=True),
+        Column(t("context"), gives_way=4, right=True),
+        Column(t("on disk"), gives_way=1, right=True),
+        Column("", fills=True),
+    ]
+    rows = [
+        [
             Text(each["name"], "" if each["ok"] else "dim"),
-            _origin(each["kind"]),
-            each["architecture"] or "",
-            _count(each["num_parameters"]),
-            f"{each['context_length']:,}" if each["context_length"] else "",
-            human_bytes(each["size_bytes"]) if each["here"] else "",
+            Text(_origin(each["kind"])),
+            Text(each["architecture"] or ""),
+            Text(_count(each["num_parameters"])),
+            Text(f"{each['context_length']:,}" if each["context_length"] else ""),
+            Text(human_bytes(each["size_bytes"]) if each["here"] else ""),
             _state(each),
-        )
-    out.print(table)
+        ]
+        for each in found
+    ]
+    out.print(fitted(out, columns, rows), crop=False, soft_wrap=True)
 
 
 @app.command

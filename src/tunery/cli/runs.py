@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from tunery.cli.columns import Column, fitted
 from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.watch import conclude, state_line, watch
@@ -49,7 +50,7 @@ def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Jso
                   soft_wrap=True)  # fmt: skip
         return
     shown = runs if all else runs[:NUM_RECENT]
-    out.print(_table(shown))
+    out.print(_table(shown), crop=False, soft_wrap=True)
     if len(runs) > len(shown):
         out.print(t("{count} older ones: tunery runs list --all", count=len(runs) - len(shown)))
 
@@ -265,28 +266,30 @@ def verify(name: str, *, json: Json = False) -> int:
 
 
 def _table(runs: list[RunStatus]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(t("run"), no_wrap=True)
-    table.add_column(t("status"), no_wrap=True)
-    table.add_column(t("step"), justify="right", no_wrap=True)
-    table.add_column(t("loss"), justify="right", no_wrap=True)
-    table.add_column(t("validation"), justify="right", no_wrap=True)
-    table.add_column(t("model"), overflow="ellipsis", no_wrap=True)
-    table.add_column(t("started"), no_wrap=True)
-    table.add_column(t("took"), justify="right", no_wrap=True)
-    for run in runs:
-        steps = f"{run.step}/{run.num_steps}" if run.num_steps else ""
-        table.add_row(
+    columns = [
+        Column(t("run")),
+        Column(t("status")),
+        Column(t("step"), right=True),
+        Column(t("loss"), right=True),
+        Column(t("validation"), gives_way=1, right=True),
+        Column(t("model"), gives_way=4, shortens=True),
+        Column(t("started"), gives_way=2),
+        Column(t("took"), gives_way=3, right=True),
+    ]
+    rows = [
+        [
             Text(run.name),
             Text(words.status(run.status), style=words.STATUS_STYLES.get(run.status, "")),
-            steps,
-            LOSS.shown(run.loss),
-            _validation(run),
+            Text(f"{run.step}/{run.num_steps}" if run.num_steps else ""),
+            Text(LOSS.shown(run.loss)),
+            Text(_validation(run)),
             Text(run.model or ""),
-            words.ago(run.started),
-            words.seconds(run.duration_seconds),
-        )
-    return table
+            Text(words.ago(run.started)),
+            Text(words.seconds(run.duration_seconds)),
+        ]
+        for run in runs
+    ]
+    return fitted(out, columns, rows)
 
 
 def _validation(run: RunStatus) -> str:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from tunery import env, i18n
-from tunery.errors import TuneryError
+from tunery.errors import TuneryError, panic_error
 from tunery.i18n import t
 from tunery.jobs.folder import EVENTS, LIVE, STATUSES, JobControl, JobFolder, keep_result
 from tunery.registry import Registry
@@ -172,8 +172,13 @@ def _work(
             raise
         _failed(handle, _disk_full(error))
         return 1
-    except Exception as error:  # noqa: BLE001  (the process ends with it, and says so)
+    except BaseException as error:
         traceback.print_exc()
+        if (panicked := panic_error(error)) is not None:
+            _failed(handle, panicked)
+            return 1
+        if not isinstance(error, Exception):
+            raise
         reason = t("an error that Tunery did not expect: {why}", why=f"{error!r}"[:300])
         log = handle.folder.worker_log
         handle.status("failed", reason=reason, fix=t("See {log}", log=log))

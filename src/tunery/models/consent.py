@@ -93,6 +93,36 @@ def require(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
+def require_for_tokenizer(folder: Path) -> None:
+    """Demand consent for a tokenizer that is made by the model's own code.
+
+    Raises:
+        ModelError: The tokenizer names code, which is in another repo or not consented to.
+    """
+    said = folder / "tokenizer_config.json"
+    mapping = files.read_json(said).get("auto_map") if said.is_file() else None
+    named = mapping.get("AutoTokenizer") if isinstance(mapping, dict) else mapping  # pyright: ignore
+    if not named or code_allowed(folder):
+        return
+    count = len(files.python_files(folder))
+    if "--" in str(named):  # pyright: ignore
+        raise ModelError(
+            t("{folder}: its code lies in another repo ({name}).", folder=folder, name=named),
+            fix=t("Such code is never run. Use a model that transformers knows."),
+            path=folder,
+        )
+    fix = t("Read the code, then allow exactly it: tunery models allow-code {folder}",
+            folder=folder)  # fmt: skip
+    if not count:
+        fix = t("Its .py files are not in this folder: download the whole model again.")
+    raise ModelError(
+        t("{folder}: the tokenizer is made by the model's own code ({count} files), which is not "
+          "run without your consent.", folder=folder, count=count),
+        fix=fix,
+        path=folder,
+    )  # fmt: skip
+
+
 def unknown_architecture(folder: Path, kind: str) -> ModelError:
     """Make the error for an architecture that the installed transformers does not have."""
     return ModelError(

@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from tunery.errors import ModelError
+from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
 from tunery.models import consent, files
@@ -109,7 +109,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
         )
-    except Exception as error:  # tokenizers raises plain Exception for a broken file
+    except BaseException as error:  # tokenizers raises plain Exception, or panics, over a file
+        if not isinstance(error, Exception) and panic_error(error) is None:
+            raise
+        consent.require_for_tokenizer(folder)
         raise ModelError(
             t(
                 "{folder}: the tokenizer cannot be loaded: {why}",

@@ -246,7 +246,10 @@ def _post(
             outcome = f"{host} did not answer ({type(error).__name__})"
             continue
         outcome = f"{host} answered {answer.status_code}"
-        if answer.status_code < 400:
+        if answer.is_redirect:  # the address that was checked is the only one written to
+            outcome += ", a redirect, which is not followed: give the address that it leads to"
+            break
+        if answer.is_success:
             return f"sent: {outcome}"
         if answer.status_code < 500 and answer.status_code != 429:
             break

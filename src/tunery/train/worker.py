@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 from tunery.config.load import read_frozen, read_frozen_meta
-from tunery.errors import RunError, TuneryError
+from tunery.errors import RunError, TuneryError, panic_error
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
 from tunery.memory import is_out_of_memory
@@ -152,6 +152,8 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
             t("The system refused: {reason}.", reason=reason),
             t("See {log}", log=folder.worker_log),
         )
+    if (panicked := panic_error(error)) is not None:
+        return panicked.message, panicked.fix
     if isinstance(error, ImportError):
         return (
             t("A package is missing: {what}.", what=what),

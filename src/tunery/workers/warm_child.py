@@ -147,14 +147,16 @@ class Child:
 def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]:
     """Look into one question: ``{"answer"}``, ``{"error"}`` or ``{"bug"}``."""
     from tunery import i18n
-    from tunery.errors import TuneryError
+    from tunery.errors import TuneryError, panic_error
 
     i18n.set_language(order["language"])
     try:
         return {"answer": _function(questions[order["question"]])(**order["arguments"])}
     except TuneryError as error:
         return {"error": error.stored()}
-    except BaseException:  # noqa: BLE001  (the process ends here; its asker shows the bug)
+    except BaseException as error:  # noqa: BLE001  (the process ends here; its asker shows the bug)
+        if (panicked := panic_error(error)) is not None:
+            return {"error": panicked.stored()}
         return {"bug": traceback.format_exc()}
 
 
