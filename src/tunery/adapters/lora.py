@@ -48,7 +48,7 @@ class Lora:
         self._new = adapter is None
         if adapter is not None:
             lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
-            self._same_shape(lora.peft_config[NAME], adapter)
+            self.config.continued(adapter, ("rank", "alpha"))
         else:
             self._left_out = self._all_linear_leaves_out(model)
             settings = PeftLora(
@@ -153,14 +153,3 @@ class Lora:
                           names=kinds_of(set(linear) - unable)),
                 )  # fmt: skip
         return list(names)
-
-    def _same_shape(self, found: Any, adapter: Path) -> None:
-        own = {"rank": self.config.rank, "alpha": self.config.alpha}
-        for name, theirs in (("rank", found.r), ("alpha", found.lora_alpha)):
-            if own[name] != theirs:
-                raise ConfigError(
-                    t("adapter.{name} is {own:g}, but {adapter}, from which this run goes on, has "
-                      "{theirs:g}.", name=name, own=own[name], adapter=adapter, theirs=theirs),
-                    fix=t("Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
-                          name=name, theirs=theirs),
-                )  # fmt: skip

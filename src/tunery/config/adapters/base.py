@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Collection
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from tunery.config.base import Kind
 from tunery.shape import ModelShape
@@ -25,6 +27,18 @@ class AdapterKind(Kind):
     def names_modules(self) -> bool:
         """Whether modules are named that a model may not have."""
         return False
+
+    def continued(self, folder: Path, chosen: Collection[str]) -> Self:
+        """These settings for going on from an adapter, whose own shape holds.
+
+        Args:
+            folder: The adapter, in PEFT's format.
+            chosen: Names of the settings that somebody chose; the others follow the adapter.
+
+        Raises:
+            ConfigError: A chosen setting contradicts the adapter.
+        """
+        return self
 
     @abstractmethod
     def trained(self, shape: ModelShape) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from tunery.config.adapters.base import AdapterKind
 from tunery.config.base import Finding
+from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.shape import ModelShape
 
@@ -42,6 +45,21 @@ class LoraConfig(AdapterKind):
     def names_modules(self) -> bool:
         """Whether modules are named that a model may not have."""
         return self.target_modules != "all-linear" or bool(self.target_parameters)
+
+    def continued(self, folder: Path, chosen: Collection[str]) -> Self:
+        """With the rank and the scale of the adapter."""
+        stored: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        theirs = {"rank": stored.get("r"), "alpha": stored.get("lora_alpha")}
+        found = {n: value for n, value in theirs.items() if value not in (None, getattr(self, n))}
+        for name in found.keys() & set(chosen):
+            raise ConfigError(
+                t("adapter.{name} is {own:g}, but {adapter}, from which this run goes on, has "
+                  "{theirs:g}.", name=name, own=getattr(self, name), adapter=folder,
+                  theirs=found[name]),
+                fix=t("Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
+                      name=name, theirs=found[name]),
+            )  # fmt: skip
+        return self.model_copy(update=found)
 
     def trained(self, shape: ModelShape) -> int:
         """Two matrices beside each chosen linear layer."""

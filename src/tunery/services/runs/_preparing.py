@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,8 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_vocabulary(config, model)
     _check_recomputes(config, model)
     config = _with_found_model(config, model)
+    if model.base is not None:
+        config = _continued(config, loaded.origins, model.path)
     shorter = within_context(config, model)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
         warnings.append(lowered(config, shorter))
@@ -146,6 +148,16 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         disk=disk,
         warnings=warnings,
     )
+
+
+def _continued(config: Config, origins: Mapping[str, str], adapter: Path) -> Config:
+    """The settings with the shape of the adapter that the run goes on from, where none was set."""
+    chosen = {
+        path.removeprefix("adapter.")
+        for path, origin in origins.items()
+        if path.startswith("adapter.") and origin != "default" and not origin.startswith("preset ")
+    }
+    return config.model_copy(update={"adapter": config.adapter.continued(adapter, chosen)})
 
 
 def meta(checked: Checked) -> dict[str, Any]:
