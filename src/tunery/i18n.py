@@ -166,12 +166,12 @@ def translated(english: str, /, **values: Any) -> str:
 
 
 COUNTED = (
-    "answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "dimensions",
-    "duplicates", "fields", "files", "groups", "items", "keys", "letters", "levels", "lines",
-    "members", "messages", "minutes", "models", "ones", "parameters", "places", "problems",
-    "prompts", "questions", "records", "remarks", "requests", "rows", "runs", "seconds",
-    "sequences", "shards", "steps", "tags", "tensors", "times", "tokens", "topics", "updates",
-    "values", "weights",
+    "answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "days",
+    "dimensions", "duplicates", "evaluations", "fields", "files", "groups", "items", "keys",
+    "letters", "levels", "lines", "members", "messages", "minutes", "models", "ones",
+    "parameters", "places", "problems", "prompts", "questions", "records", "remarks",
+    "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags", "tensors",
+    "times", "tokens", "topics", "updates", "values", "weights",
 )  # fmt: skip
 """What English sentences count; the page's words.js has the same ones."""
 

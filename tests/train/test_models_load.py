@@ -93,7 +93,7 @@ def test_a_weight_that_is_missing_is_not_made_up(copy: Path) -> None:
     del stored["model.layers.1.mlp.up_proj.weight"]
     save_file(stored, copy / "model.safetensors", metadata={"format": "pt"})
     message = fails(copy)
-    assert "1 weights are missing and 0 have another shape" in message
+    assert "1 weight is missing and 0 have another shape" in message
     assert "model.layers.1.mlp.up_proj.weight" in message
 
 
@@ -322,7 +322,9 @@ def test_any_gguf_file_is_imported_once_by_two_processes(tiny: Path, tmp_path: P
     children = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(child.communicate(timeout=PATIENCE_SECONDS)[0] for child in children)
     found = ensure(str(file))
-    assert said == [f"0 {found.path}\n", f"2 {found.path}\n"]
+    counts = [int(line.split(" ", 1)[0]) for line in said]
+    assert {line.split(" ", 1)[1] for line in said} == {f"{found.path}\n"}
+    assert min(counts) == 0 < max(counts)  # one converted and told how far it was
     assert found.kind == "gguf"
     assert found.why == f"imported from {file}"
     assert any("chat template" in note for note in found.notes)

@@ -132,7 +132,7 @@ class TestFolders:
         index["weight_map"]["layer.9.weight"] = "model-00001-of-00002.safetensors"
         files["model.safetensors.index.json"] = json.dumps(index).encode()
         folder = write_files(tmp_path / "m", files)
-        assert "1 tensors that the index names are not in its shards" in refused(folder).message
+        assert "1 tensor that the index names" in refused(folder).message
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
     def test_a_git_lfs_pointer_is_recognised(self, tmp_path: Path, name: str) -> None:
@@ -426,7 +426,7 @@ class TestCode:
 
     def test_code_is_refused_without_consent(self, tmp_path: Path) -> None:
         error = refused(write_files(tmp_path / "m", self.files()))
-        assert "the model brings its own code (1 files), which is not run" in error.message
+        assert "the model brings its own code (1 file), which is not run" in error.message
         assert "tunery models allow-code" in error.fix
 
     def test_consent_is_for_exactly_these_files(self, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_options_change_what_is_shown(preview: Any) -> None:
     [
         (("--row", "0"), "rows are counted from 1", "from 1 to 2"),
         (("--row", "3"), "there is no row 3; it has 2", "from 1 to 2"),
-        (("--part", "2"), "this row becomes 1 training rows", "from 1 to 1"),
+        (("--part", "2"), "this row becomes 1 training row.", "from 1 to 1"),
         (("--template", "chatmll"), "no such template", "Did you mean chatml?"),
         (("--max-length", "2"), "data.max_length", ""),
         (("--model", "no-such-model"), "no-such-model", ""),
@@ -141,7 +141,7 @@ def test_statistics_of_the_dataset(preview: Any) -> None:
     assert found["ledger"]["used"] == 2
     said = preview("--stats")[1]
     assert "█" in said
-    assert "steps of 16 rows" in said
+    assert "1 step of 16 rows" in said
 
 
 def test_preview_never_loads_torch(demo_home: Path, rows: str) -> None:

@@ -329,8 +329,6 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "columns",
         "encoding",
         "header",
-        "delimiter",
-        "max_record_mb",
         "records_at",
         "role_map",
         "parse",
@@ -341,7 +339,12 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "variables",
         "max_samples",
     }
-    return json.dumps([purpose, config.model_dump(mode="json", include=keys)], sort_keys=True)
+    said = config.model_dump(mode="json", include=keys)
+    # Settings that runs of an older Tunery do not have count where they are not the default.
+    newer = config.model_dump(mode="json", include={"delimiter", "max_record_mb"})
+    usual = DataConfig().model_dump(mode="json", include=set(newer))
+    said |= {name: value for name, value in newer.items() if value != usual[name]}
+    return json.dumps([purpose, said], sort_keys=True)
 
 
 __all__ = ["ExampleSet", "example_key", "read", "split", "weight"]

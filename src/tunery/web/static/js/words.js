@@ -26,7 +26,7 @@ export function t(sentence, values = {}) {
     name in values ? String(values[name]) : whole);
 }
 
-const COUNTED = ["answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "dimensions", "duplicates", "fields", "files",
+const COUNTED = ["answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "days", "dimensions", "duplicates", "evaluations", "fields", "files",
   "groups", "items", "keys", "letters", "levels", "lines", "members", "messages", "minutes", "models", "ones", "parameters", "places",
   "problems", "prompts", "questions", "records", "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags",
   "tensors", "times", "tokens", "topics", "updates", "values", "weights"];
