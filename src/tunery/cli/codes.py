@@ -104,6 +104,8 @@ def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node not in inside:
             inside.update(ast.walk(node))
             yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from (each for each in node.body if isinstance(each, ast.Assign))
 
 
 def _calls(scope: ast.AST) -> Iterator[tuple[list[str], list[Said]]]:

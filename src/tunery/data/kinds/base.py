@@ -115,6 +115,11 @@ class RowKind(Protocol[E]):
         ...
 
     @property
+    def otherwise(self) -> Finding | None:
+        """What is said where a method for other rows takes these; None where it refuses them."""
+        ...
+
+    @property
     def sides(self) -> tuple[Phrase, ...]:
         """Names of the rows of a group, where there are several."""
         ...

@@ -27,6 +27,17 @@ class ConversationKind:
     learned = say("single answers")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
+    otherwise = Finding(
+        "W729",
+        say(
+            "these are conversations, and the method is for plain text: their answers are "
+            "trained and not every token"
+        ),
+        say(
+            "For every token, name the column as text: --data.format text "
+            "--data.columns.text THEIRS. If it is meant, --data.accept W729."
+        ),
+    )
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
         """Itself."""

@@ -35,22 +35,7 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
 
 def otherwise(wanted: RowKind[Any], found: RowKind[Any]) -> Finding | None:
     """What is trained of rows that a method takes and that are not what it is for."""
-    if (wanted.name, found.name) == ("text", "conversation"):
-        return Finding(
-            "W729",
-            say("these are conversations, and the method is for plain text: their answers are "
-                "trained and not every token"),
-            say("For every token, name the column as text: --data.format text "
-                "--data.columns.text THEIRS. If it is meant, --data.accept W729."),
-        )  # fmt: skip
-    if (wanted.name, found.name) == ("conversation", "text"):
-        return Finding(
-            "W730",
-            say("this is plain text, and the method is for conversations: every token is trained "
-                "and no chat template is used"),
-            say("If it is meant, --method.type pretrain says so, or --data.accept W730."),
-        )  # fmt: skip
-    return None
+    return None if wanted is found else found.otherwise
 
 
 def flags_for(kind: RowKind[Any]) -> str:

@@ -27,6 +27,7 @@ class LabelledKind:
     learned = say("answers labelled good or bad")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
+    otherwise = None
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
         """The conversation; only what follows the last user message carries loss."""

@@ -25,6 +25,7 @@ class PairKind:
     learned = say("pairs of a chosen and a rejected answer")
     sides = (say("chosen"), say("rejected"))
     loss_on: LossOn | None = answers.LOSS_ON
+    otherwise = None
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
         """Prompt and chosen answer, prompt and rejected answer."""

@@ -26,6 +26,14 @@ class TextKind:
     learned = say("plain text")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
+    otherwise = Finding(
+        "W730",
+        say(
+            "this is plain text, and the method is for conversations: every token is trained "
+            "and no chat template is used"
+        ),
+        say("If it is meant, --method.type pretrain says so, or --data.accept W730."),
+    )
 
     def conversations(self, example: Text) -> Sequence[Conversation]:
         """None: no template is applied."""
