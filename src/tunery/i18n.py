@@ -2,8 +2,8 @@
 
 The English sentence in the code is the key and its only home; the files of ``locales/parts``,
 one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path).
-``t("Run {name} is done.", name=...)`` gives the sentence in the language in force, which is that
-of the request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output
+``t("Run {name} is done.", name=...)`` gives the sentence in the current language: that of the
+request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output
 (``--json``, events, logs) is never translated. A contract test finds every ``t("...")`` in the
 code without a translation.
 
@@ -52,18 +52,13 @@ def worded(by: Callable[[str], str] | None) -> Generator[None]:
     """Say every sentence in other words for a while, in this thread or task and what it starts.
 
     Args:
-        by: Takes a sentence in the language in force, its places not yet filled in.
+        by: Takes a translated sentence, its places not yet filled in.
     """
     before = _wording.set(by)
     try:
         yield
     finally:
         _wording.reset(before)
-
-
-def is_worded() -> bool:
-    """Whether sentences are said in the words of a page, and not of a terminal."""
-    return _wording.get() is not None
 
 
 def language() -> str:
@@ -90,7 +85,7 @@ class Phrase:
         return agreed(self.template, values).format(**values) if values else self.template
 
     def local(self) -> str:
-        """The sentence in the language in force, with the phrases inside it."""
+        """The sentence, translated, with the phrases inside it."""
         return translated(self.template, **{n: _local(v) for n, v in self.values.items()})
 
     def stored(self) -> list[Any]:
@@ -215,7 +210,7 @@ def english(value: Any) -> Any:
 
 
 def retold(said: Mapping[str, Any], name: str) -> str:
-    """A sentence that was kept, in the language in force.
+    """A stored sentence, in the current language.
 
     Args:
         said: What was kept: the English text by name, and under ``phrases`` what says it.

@@ -80,6 +80,22 @@ def write_text(file: Path, text: str) -> None:
         os.fsync(out.fileno())
 
 
+def allocate(file: Path, size: int) -> None:
+    """Take ``size`` bytes of the disk and release them at once.
+
+    Raises:
+        OSError: There are not that many (ENOSPC), or the folder cannot be written.
+    """
+    try:
+        with file.open("xb") as out:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(out.fileno(), 0, max(1, size))
+            elif shutil.disk_usage(file.parent).free < size:  # macOS
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def full_disk(error: BaseException) -> OSError | None:
     """The error as one of the disk that may pass (full, over quota, read-only), else None.
 

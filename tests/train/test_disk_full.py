@@ -169,25 +169,25 @@ def test_another_error_of_the_disk_is_no_pause(tmp_path: Path, no_fault: None) -
         assert tiny.events(tmp_path, "status")[-1]["status"] != "paused"
 
 
-def test_a_run_that_never_saves_begins_without_a_checkpoint_and_its_room_is_proven(
+def test_a_run_that_never_saves_begins_without_a_checkpoint_and_its_room_is_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tiny.config(train={"max_steps": 3}, checkpoint={"every": "never"})
     asked: list[int] = []
-    real = saving.Checkpoints.prove
+    real = saving.Checkpoints.reserve
 
-    def proven(self: saving.Checkpoints, size: int) -> saving.Saved:
+    def reserved(self: saving.Checkpoints, size: int) -> int:
         asked.append(size)
         if len(asked) == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "here")
         return real(self, size)
 
     monkeypatch.setattr(saving, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(saving.Checkpoints, "prove", proven)
+    monkeypatch.setattr(saving.Checkpoints, "reserve", reserved)
     assert tiny.run(tmp_path / "run", settings) == "finished"
     (saved,) = tiny.events(tmp_path / "run", "checkpoint")
     assert saved["step"] == 3
     assert 0.8 < asked[0] / saved["bytes"] < 1.5
     paused = [e for e in tiny.events(tmp_path / "run", "status") if e["status"] == "paused"]
-    assert "no room for a checkpoint" in paused[0]["reason"]
+    assert "not enough disk space for a checkpoint" in paused[0]["reason"]
     assert not list((tmp_path / "run" / "checkpoints").glob(".staging-room*"))

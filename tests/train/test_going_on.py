@@ -23,7 +23,9 @@ def words(home: Path, tmp_path: Path) -> list[str]:
     return ["--model.name", str(folder), "--data.train", str(rows), "--evaluate.every", "never"]
 
 
-@pytest.mark.parametrize("chosen", [[], ["--adapter.rank", "3"], ["--adapter.alpha", "5"]])
+@pytest.mark.parametrize(
+    "chosen", [[], ["--adapter.rank", "3"], ["--adapter.alpha", "5"], ["--adapter.dropout", "0"]]
+)
 def test_the_adapters_own_shape_is_taken_where_nothing_else_is_asked_for(
     words: list[str], chosen: list[str]
 ) -> None:
@@ -37,6 +39,8 @@ def test_the_adapters_own_shape_is_taken_where_nothing_else_is_asked_for(
     [
         (["--adapter.rank", "8"], "adapter.rank is 8, but", "Set adapter.rank to 3, or name"),
         (["--adapter.alpha", "16"], "adapter.alpha is 16, but", "Set adapter.alpha to 5, or name"),
+        (["--adapter.dropout", "0.1"], "adapter.dropout is 0.1, but", "Set adapter.dropout to 0,"),
+        (["--adapter.target_modules", "q_proj"], "adapter.target_modules is set", "Leave adapter."),
     ],
 )
 def test_a_contradiction_is_refused_before_anything_is_loaded(

@@ -219,7 +219,7 @@ def _after_opened_thinking(
     own_end = after.text.startswith("</think>")  # of no thinking (DeepSeek V3.1)
     if own_end:
         after = after.slice(len("</think>"))
-    # The newlines that a block taken out of the content left behind; ours stand in their place.
+    # Removing a block from the content leaves its newlines behind; they are replaced here.
     after = after.slice(len(after.text) - len(after.text.lstrip("\n")))
     lines = prompt.text.endswith("\n") or not own_end
     between = "\n" if lines and (thinking.text or not prompt.text.endswith("\n")) else ""

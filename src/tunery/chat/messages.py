@@ -24,7 +24,7 @@ THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
     "strip_history": {},
     "off": {"enable_thinking": False, "thinking": False},
 }
-"""What templates are told, by the setting."""
+"""Template variables for each value of ``data.thinking``."""
 
 _TO_CLOSING = re.compile(r"(?:\s*<think>)?\n?(.*?)\n?</think>\n*", re.DOTALL)
 _INLINE = re.compile(r"\s*<think>\n?(.*?)\n?</think>\n*", re.DOTALL)

@@ -52,19 +52,19 @@ def codes() -> dict[str, list[Said]]:
 
 
 def page() -> str:
-    """Write the page in the language in force, as Markdown."""
+    """The page as Markdown, translated."""
     lines = [
         f"# {t('Errors and warnings')}",
         "",
         t("This page is generated from the code by `make docs`."),
         t("E: rows or files that cannot be used as they are. W: warnings; a run goes on, and "
           "data.accept takes one as read. Words: everything else, as --json and the REST API "
-          "give it in `code`. In braces stands what is filled in."),
+          "give it in `code`. Braces mark what is filled in."),
         "",
     ]  # fmt: skip
     for name, said in codes().items():
         lines += [f"## {name}", ""]
-        lines += [f"- {_line(each)}" for each in said] or [t("Its sentence tells the case.")]
+        lines += [f"- {_line(each)}" for each in said] or [t("The message says which case it is.")]
         lines.append("")
     return "\n".join(lines)
 

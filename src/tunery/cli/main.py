@@ -55,14 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except OSError as error:
-        explained = disk_error(error)
-        if debug or explained is None:
-            raise
-        _report(explained, as_json)
-        return TuneryError.exit_status
     except BaseException as error:
-        explained = panic_error(error)
+        explained = disk_error(error) if isinstance(error, OSError) else panic_error(error)
         if debug or explained is None:
             raise
         _report(explained, as_json)

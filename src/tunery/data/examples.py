@@ -340,10 +340,9 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "max_samples",
     }
     said = config.model_dump(mode="json", include=keys)
-    # Settings that runs of an older Tunery do not have count where they are not the default.
-    newer = config.model_dump(mode="json", include={"delimiter", "max_record_mb"})
-    usual = DataConfig().model_dump(mode="json", include=set(newer))
-    said |= {name: value for name, value in newer.items() if value != usual[name]}
+    # At their defaults these are left out, as runs before they existed have it.
+    newer = {"delimiter", "max_record_mb"}
+    said |= config.model_dump(mode="json", include=newer, exclude_defaults=True)
     return json.dumps([purpose, said], sort_keys=True)
 
 

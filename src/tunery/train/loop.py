@@ -105,7 +105,7 @@ def train(job: Job) -> Ending:
     state, context, feed = job.state, job.context, job.feed()
     job.policy.model.train()
     try:
-        if not job.saver.prove(job.optimizer):
+        if not job.saver.reserve(job.optimizer):
             return "stopped"
         while True:
             if job.measure.due(state):

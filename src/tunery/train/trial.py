@@ -61,7 +61,8 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     config = read_frozen(folder.config_file)
     device = load.pick_device(config.model.device)
     context = RunContext(folder, config, {}, events, StopRequests(Control(folder)), device)
-    data = read_data(context, resolve(config.model.name))
+    base = resolve(config.model.name)
+    data = read_data(context, base)
     replayed, _ = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     found = _counts(data.rows)
     order = Order(len(data.rows) + len(replayed), config.train.batch_size, config.train.seed)
@@ -74,7 +75,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
-        "parameters": _weights(context, resolve(config.model.name)),
+        "parameters": _weights(context, base),
         "warnings": _warnings(folder),
     }
     if measure:

@@ -47,11 +47,20 @@ class LoraConfig(AdapterKind):
         return self.target_modules != "all-linear" or bool(self.target_parameters)
 
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
-        """With the rank and the scale of the adapter."""
+        """With the adapter's rank, scale and dropout; its layers are those of the adapter."""
         stored: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        theirs = {"rank": stored.get("r"), "alpha": stored.get("lora_alpha")}
+        names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
+        theirs = {ours: stored.get(name) for ours, name in names.items()}
         found = {n: value for n, value in theirs.items() if value not in (None, getattr(self, n))}
-        for name in found.keys() & set(chosen):
+        for name in ("target_modules", "target_parameters"):
+            if name in chosen and _names(getattr(self, name)) != _names(stored.get(name)):
+                raise ConfigError(
+                    t("adapter.{name} is set, but the layers are those of {adapter}, from which "
+                      "this run goes on.", name=name, adapter=folder),
+                    fix=t("Leave adapter.{name} out, or name the base model to start anew.",
+                          name=name),
+                )  # fmt: skip
+        for name in sorted(found.keys() & set(chosen)):
             raise ConfigError(
                 t("adapter.{name} is {own:g}, but {adapter}, from which this run goes on, has "
                   "{theirs:g}.", name=name, own=getattr(self, name), adapter=folder,
@@ -87,3 +96,7 @@ class LoraConfig(AdapterKind):
                   "a stacked weight is not its own."),
                 t("Set adapter.dropout to 0, or leave adapter.target_parameters out."),
             )  # fmt: skip
+
+
+def _names(wanted: Any) -> set[str]:
+    return set(wanted.split(",") if isinstance(wanted, str) else wanted or ())

@@ -191,7 +191,7 @@ def tool_call(value: Any, where: str) -> ToolCall:
 
 
 def legacy_call(message: dict[str, Any], where: str) -> tuple[ToolCall, ...]:
-    """The call of OpenAI's old ``function_call`` field; none where it is absent or null."""
+    """The call in OpenAI's old ``function_call`` field; empty if the field is absent or null."""
     call = message.get("function_call")
     return () if call is None else (tool_call(call, f"{where}.function_call"),)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunery.data.kinds.base import Finding, RenderedGroup, RowKind, Tokenized, Tools
 from tunery.data.kinds.conversation import ConversationKind
-from tunery.data.kinds.fit import fits, flags_for, otherwise
+from tunery.data.kinds.fit import fits, flags_for
 from tunery.data.kinds.labelled import LabelledKind
 from tunery.data.kinds.pair import PairKind
 from tunery.data.kinds.text import TextKind
@@ -45,7 +45,6 @@ __all__ = [
     "Tools",
     "fits",
     "flags_for",
-    "otherwise",
     "row_kind",
     "row_kind_named",
     "row_kind_of",

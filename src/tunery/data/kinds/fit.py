@@ -33,11 +33,6 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
     )
 
 
-def otherwise(wanted: RowKind[Any], found: RowKind[Any]) -> Finding | None:
-    """What is trained of rows that a method takes and that are not what it is for."""
-    return None if wanted is found else found.otherwise
-
-
 def flags_for(kind: RowKind[Any]) -> str:
     """The flags that choose a method for these rows; empty where there is none."""
     names = [each.model_fields["type"].default for each in METHODS if each.rows == kind.name]

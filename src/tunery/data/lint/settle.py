@@ -10,7 +10,7 @@ from tunery.data.dataset import Dataset
 from tunery.data.formats import FORMATS, Format, RowOptions
 from tunery.data.formats.base import UNREAD, read_columns
 from tunery.data.formats.detect import SAMPLE_ROWS, detect
-from tunery.data.kinds import fits, otherwise, row_kind_named, row_kind_of
+from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
 from tunery.data.problems import Problem, enumerated, say
@@ -90,7 +90,7 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
-        elif (other := otherwise(wanted, kind)) and other.code not in check.accept:
+        elif kind is not wanted and (other := kind.otherwise) and other.code not in check.accept:
             settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
     return settled
 

@@ -86,7 +86,7 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
         return (
             "E108",
             at,
-            say("a raw control character stands in a string"),
+            say("a string contains a raw control character"),
             say("Write it escaped, such as \\n or \\t."),
         )
     if "escape" in error.msg:

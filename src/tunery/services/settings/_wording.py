@@ -45,7 +45,7 @@ def for_the_page(sentence: str) -> str:
     """Write the settings of a sentence as their fields are called, and leave its code away.
 
     Args:
-        sentence: In the language in force, its places not filled in.
+        sentence: Translated, its places not filled in.
     """
     return _worded(sentence.removeprefix("{code} "), i18n.language())
 

@@ -103,21 +103,18 @@ class Checkpoints:
     facts: dict[str, Any]
     parallel: Parallel
 
-    def prove(self, size: int) -> Saved:
-        """Take the room of a checkpoint for a moment.
+    def reserve(self, size: int) -> int:
+        """Allocate the bytes of a checkpoint and release them.
+
+        Returns:
+            ``size``.
 
         Raises:
-            OSError: The disk has not so many bytes, or cannot be written.
+            OSError: The disk does not have that many bytes, or cannot be written.
         """
-        started = time.monotonic()
         self.folder.mkdir(exist_ok=True)
-        trial = self.folder / f".staging-room-{os.getpid()}"
-        try:
-            with trial.open("xb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(1, size))
-        finally:
-            trial.unlink(missing_ok=True)
-        return Saved(self.folder, size, time.monotonic() - started)
+        storage.allocate(self.folder / f".staging-room-{os.getpid()}", size)
+        return size
 
     def save(self, state: State, optimizer: Optimizer) -> Saved:
         """Write a checkpoint of ``state`` and drop what need not be kept.

@@ -10,6 +10,7 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tunery.config.checkpoint import CheckpointConfig
 from tunery.i18n import t
@@ -17,9 +18,10 @@ from tunery.optimizers.base import Optimizer
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
 from tunery.storage import full_disk
-from tunery.train.state.checkpoint import Checkpoints, Saved
+from tunery.train.state.checkpoint import Checkpoints
 from tunery.train.state.state import State
 
+T = TypeVar("T")
 RETRY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 
@@ -87,8 +89,8 @@ class Saver:
         )
         return True
 
-    def prove(self, optimizer: Optimizer) -> bool:
-        """Where nothing is saved at the start, make sure that the disk has room for a save.
+    def reserve(self, optimizer: Optimizer) -> bool:
+        """Check that the disk has room for a checkpoint, if none is saved at the start.
 
         Returns:
             False if a stop was asked for while there was no room.
@@ -100,15 +102,15 @@ class Saver:
             return True
         state = sum(tensor.nbytes for tensor in optimizer.state().values())
         weights = state // 3  # two moments and the weights themselves
-        what = t("there is no room for a checkpoint")
-        return self._with_room(lambda: self.checkpoints.prove(state + weights), what) is not None
+        what = t("not enough disk space for a checkpoint")
+        return self._with_room(lambda: self.checkpoints.reserve(state + weights), what) is not None
 
-    def _with_room(self, write: Callable[[], Saved], what: str) -> Saved | None:
-        """Write, again and again while the disk is full; None if a stop was asked for meanwhile."""
+    def _with_room(self, write: Callable[[], T], what: str) -> T | None:
+        """Write, and retry while the disk is full; None if a stop is requested meanwhile."""
         paused = False
         while True:
             try:
-                saved = write()
+                done = write()
                 break
             except OSError as error:
                 if full_disk(error) is None:
@@ -119,7 +121,7 @@ class Saver:
                 return None
         if paused:
             self.events.write("status", status="running", reason=t("the disk has room again"))
-        return saved
+        return done
 
     def pause(self, error: OSError, what: str) -> None:
         """Tell that the run waits for the disk."""
