@@ -146,6 +146,19 @@ def _registry(path: Path) -> None:
 
 
 CASES_OF_ADVICE: tuple[Case, ...] = (
+    Case(
+        "For every token, name the column as text: --data.format text --data.columns.text THEIRS. "
+        "If it is meant, --data.accept W729.",
+        jsonl({**chat(("user", "q"), ("assistant", "a")), "note": "every word of this"}),
+        given={"method.type": "pretrain"},
+        answers={"data.columns.text": "note"},
+        only=("data.format",),
+    ),
+    Case(
+        "If it is meant, --method.type pretrain says so, or --data.accept W730.",
+        jsonl({"text": "every word of this"}, {"text": "and of that"}),
+        only=("method.type",),
+    ),
     of("C11", ENCODING),
     of("C12", ENCODING),
     of("C13", "Save the file as UTF-8, or set --data.encoding {encoding}."),

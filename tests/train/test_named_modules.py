@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.train import tiny
 from tests.train.adapters_made import adapter
 from tests.train.miniatures import miniature
 
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.kernels import lora
+from tunery.models import load
+from tunery.train import worker
 
 IDS = torch.randint(3, 299, (1, 12), generator=torch.Generator().manual_seed(0))
 
@@ -49,6 +52,18 @@ def test_a_name_that_is_none_is_refused_with_those_there_are(
     with pytest.raises(ConfigError) as caught:
         LoraConfig(**settings).make().attach(miniature("llama"), adapter=None, base_name="b")
     assert said in str(caught.value)
+
+
+def test_a_run_refuses_it_before_a_weight_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNERY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(load, "load_model", None)  # a call would be another error
+    adapter = {"type": "lora", "target_modules": ["qproj"]}
+    chats = tiny.chats(tmp_path / "chats.jsonl", 4)
+    run = tiny.prepared("run", tiny.folder(tmp_path / "tiny"), chats, adapter=adapter)
+    assert worker.main([str(run.path)]) == ConfigError.exit_status
+    assert "no module 'qproj'" in tiny.events(run.path, "status")[-1]["reason"]
 
 
 def test_a_router_that_is_named_is_refused_with_the_reason() -> None:
