@@ -59,18 +59,6 @@ def method_of(kind: str | None) -> str:
     return found[0]
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    process = Zygote()
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.folder(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @dataclass
 class Doors:
     """The places where a request may be refused."""

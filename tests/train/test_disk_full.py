@@ -25,13 +25,6 @@ from tunery.workers.log import follow
 from tunery.workers.process import Control
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    process = Zygote()
-    yield process
-    process.close()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB in memory; needs root."""

@@ -30,11 +30,6 @@ BASE = (
 )
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.folder(tmp_path_factory.mktemp("model") / "tiny")
-
-
 def flags(changes: dict[str, Any]) -> list[str]:
     """Settings as a person types them."""
     found: list[str] = []

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.train.zygote import Zygote
 from tests.waiting import PATIENCE_SECONDS, until, until_halted
 
 SEED = int(os.environ.get("FAULT_SEED", "20261124"))
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    process = Zygote()
-    yield process
-    process.close()
 
 
 def _kill_at_random_instants(

@@ -234,20 +234,19 @@ def _is_page(scope: Scope, path: str) -> bool:
 
 
 def _expired() -> Problem:
-    return Problem(
-        401,
-        t("This key has expired."),
-        fix=t("Make a new one in Settings."),
-        code="expired_key",
-        headers={"WWW-Authenticate": 'Bearer realm="tunery"'},
+    return _denied(
+        t("This key has expired."), fix=t("Make a new one in Settings."), code="expired_key"
     )
 
 
 def _unauthorized() -> Problem:
-    return Problem(
-        401,
+    return _denied(
         t("This needs the access token, a session or a key."),
         fix=t("Open the address that tunery web printed, or send Authorization: Bearer KEY."),
         code="unauthorized",
-        headers={"WWW-Authenticate": 'Bearer realm="tunery"'},
     )
+
+
+def _denied(detail: str, *, fix: str, code: str) -> Problem:
+    challenge = {"WWW-Authenticate": 'Bearer realm="tunery"'}
+    return Problem(401, detail, fix=fix, code=code, headers=challenge)

@@ -14,7 +14,7 @@ import secrets
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunery import i18n
-from tunery.server.security.wire import cookies, header
+from tunery.server.security.wire import cookies, header, with_headers
 from tunery.server.settings import ServerSettings
 
 LANGUAGE_COOKIE = "tunery_lang"
@@ -47,11 +47,7 @@ class Context:
             _believe(scope)
         self._set_prefix(scope)
 
-        async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_headers(scope, message)]
-            await send(message)
-
+        secured = with_headers(send, lambda message: _headers(scope, message))
         with i18n.speaking(_language(scope)):
             await self.app(scope, receive, secured)
 

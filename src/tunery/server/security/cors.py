@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tunery.server.security.wire import header, path_of
+from tunery.server.security.wire import header, path_of, with_headers
 from tunery.server.settings import ServerSettings
 
 EVERYBODY = "*"
@@ -41,12 +41,7 @@ class Cors:
         told = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
         told.append((b"access-control-expose-headers", EXPOSED.encode()))
         told.append((b"cross-origin-resource-policy", b"cross-origin"))
-
-        async def shared(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *told]
-            await send(message)
-
+        shared = with_headers(send, lambda _: told)
         if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
             await Response(status_code=204, headers=_preflight(scope))(scope, receive, shared)
             return

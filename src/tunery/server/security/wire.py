@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from starlette.requests import cookie_parser
 from starlette.types import Message, Scope, Send
 
@@ -40,6 +42,22 @@ def bearer(scope: Scope) -> str | None:
 def client(scope: Scope) -> str:
     """The address that the request came from."""
     return scope["client"][0] if scope.get("client") else "unknown"
+
+
+def with_headers(send: Send, extra: Callable[[Message], Iterable[tuple[bytes, bytes]]]) -> Send:
+    """Make a ``send`` that adds headers to the start of an answer.
+
+    Args:
+        send: Sends the answer.
+        extra: Takes the message that starts the answer; returns the headers to add.
+    """
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *extra(message)]
+        await send(message)
+
+    return sent
 
 
 async def refuse(scope: Scope, send: Send, problem: Problem) -> None:
