@@ -34,7 +34,11 @@ SECTIONS = {
     "trackers": ([tag(kind) for kind in TRACKERS], "track"),
 }
 """Tags and heavy package of each section whose light halves are in ``config/SECTION``."""
-ORDINARY = {"text": {"rows", "row_kind", "rows_kind"}, "adapter": {"to", "exporter", "format"}}
+ORDINARY = {
+    "sft": {"type", "method", "kind"},
+    "text": {"rows", "row_kind", "rows_kind"},
+    "adapter": {"to", "exporter", "format"},
+}
 """Tags that are ordinary words, and the names of what holds such a tag."""
 TYPED = re.compile(r"\btype=(\w+)")
 
@@ -54,12 +58,14 @@ def places() -> dict[str, set[str]]:
 
 def measures() -> dict[str, set[str]]:
     """Every measure but the loss with the files that may name it."""
-    return {
-        measure.name: {f"config/methods/{tag(kind)}.py", f"methods/{tag(kind)}.py"}
-        for kind in METHODS
-        for measure in kind.measures
-        if measure != LOSS
-    }
+    found: dict[str, set[str]] = {}
+    for kind in METHODS:
+        owner = next(base for base in kind.__mro__ if "measures" in vars(base))
+        name = owner.__module__.rpartition(".")[2]  # the kind's own file, or that of its family
+        for measure in kind.measures:
+            if measure != LOSS:
+                found[measure.name] = {f"config/methods/{name}.py", f"methods/{name}.py"}
+    return found
 
 
 def test_a_tag_stands_in_its_own_two_files_alone():

@@ -219,7 +219,7 @@ def test_a_wrong_value_says_what_was_expected(words: list[str], said: str):
         ("data: {train: identity}", "data.train must be a list of text"),
         ("data: {train: [{a: 1}]}", "data.train.0 must be text"),
         ("data: {variables: [a]}", "data.variables must be names with text"),
-        ("data: {parse: {a: yaml}}", "data.parse.a must be json, python"),
+        ("data: {parse: {a: yaml}}", "data.parse.a must be one of json, python"),
         ("data: 5", "data must be a group of settings"),
         ("data: {max_length: [1]}", "data.max_length must be a whole number"),
         ("preset: {a: 1}", "preset must be a name"),

@@ -37,6 +37,12 @@ def type_words(annotation: Any) -> str:
     )
 
 
+def item_words(annotation: Any) -> str:
+    """Say in words what one item of a list or dictionary accepts."""
+    found = choices(annotation)
+    return t("one of {choices}", choices=", ".join(found)) if found else type_words(annotation)
+
+
 def choices(annotation: Any) -> tuple[str, ...]:
     """The words that a type accepts, where there is a fixed list."""
     return tuple(

@@ -20,7 +20,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tunery import i18n
-from tunery.config.annotations import alternatives, bounds, choices, optional, type_words
+from tunery.config.annotations import (
+    alternatives,
+    bounds,
+    choices,
+    item_words,
+    optional,
+    type_words,
+)
 from tunery.config.base import WholeText, tag
 from tunery.config.config import Config
 
@@ -91,7 +98,7 @@ class Setting:
     @property
     def item_type(self) -> str:
         """What one item of its list or dictionary takes, in words."""
-        return type_words(get_args(_without_none(self.annotation))[-1])
+        return item_words(get_args(_without_none(self.annotation))[-1])
 
     @property
     def is_dict(self) -> bool:

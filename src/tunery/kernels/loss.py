@@ -80,10 +80,13 @@ def each_cross_entropy(
     bias_V: Tensor | None = None,
     head: Head = PLAIN,
     chunk: int | None = None,
+    collision_K: Tensor | None = None,
 ) -> Tensor:
     """-log p(target) of each trained position.
 
-    Args as in ``linear_cross_entropy``, whose value is the sum of these.
+    Args as in ``linear_cross_entropy``, whose value is the sum of these, and:
+        collision_K: Filled with log(sum of p^2 over the vocabulary) at each position, without a
+            graph. Shape ``[K]``, fp32.
 
     Returns:
         Losses in nats. Shape ``[K]``, fp32. Differentiable in hidden, weight and bias. Where the
@@ -93,7 +96,7 @@ def each_cross_entropy(
     if chunk is None:
         chunk = _chunk(hidden_ND, weight_VD)
     return _EachCrossEntropy.apply(  # pyright: ignore[reportReturnType]
-        hidden_ND, weight_VD, bias_V, target_K, index_K, head, chunk
+        hidden_ND, weight_VD, bias_V, target_K, index_K, head, chunk, collision_K
     )
 
 
@@ -181,6 +184,7 @@ class _EachCrossEntropy(torch.autograd.Function):
         index_K: Tensor,
         head: Head,
         chunk: int,
+        collision_K: Tensor | None,
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         work_VD = weight_VD.to(hidden_ND.dtype)
@@ -190,7 +194,14 @@ class _EachCrossEntropy(torch.autograd.Function):
         grad_KD = torch.empty_like(hidden_KD) if ahead else None
         for part in _parts(target_K.numel(), chunk):
             logits_CV = _logits(hidden_KD[part], work_VD, bias_V)
-            _losses(logits_CV, target_K[part], head, into=loss_K[part], needs_grad=ahead)
+            _losses(
+                logits_CV,
+                target_K[part],
+                head,
+                into=loss_K[part],
+                collision_C=None if collision_K is None else collision_K[part],
+                needs_grad=ahead,
+            )
             if grad_KD is not None:
                 torch.mm(logits_CV, work_VD, out=grad_KD[part])
         again = (hidden_KD, weight_VD, bias_V, target_K) if needs_weight or needs_bias else ()
@@ -211,7 +222,7 @@ class _EachCrossEntropy(torch.autograd.Function):
         if grad_KD is not None:
             hidden = grad_KD.new_zeros(ctx.num_tokens, grad_KD.shape[1])
             hidden.index_add_(0, index_K, grad_KD)
-        return hidden, weight, bias, None, None, None, None
+        return hidden, weight, bias, None, None, None, None, None
 
 
 def _again(
@@ -250,15 +261,32 @@ def _parts(count: int, chunk: int) -> list[slice]:
     return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
+def collision(logprobs_CV: Tensor) -> Tensor:
+    """log(sum of p^2): how sure the model is, in nats; two draws are equal with this chance."""
+    return (2 * logprobs_CV).logsumexp(-1)
+
+
 def _losses(
-    logits_CV: Tensor, target_C: Tensor, head: Head, *, into: Tensor, needs_grad: bool
+    logits_CV: Tensor,
+    target_C: Tensor,
+    head: Head,
+    *,
+    into: Tensor,
+    collision_C: Tensor | None = None,
+    needs_grad: bool,
 ) -> None:
     """Losses of a chunk, a few rows at a time; with ``needs_grad`` its logits become gradients."""
     rows = len(logits_CV)
     if logits_CV.device.type == "cpu":
         rows = max(1, SOFTMAX_BYTES_CPU // (4 * logits_CV.shape[1]))
     for some in _parts(len(logits_CV), max(1, rows)):
-        into[some] = _loss(logits_CV[some], target_C[some], head, needs_grad=needs_grad)
+        into[some] = _loss(
+            logits_CV[some],
+            target_C[some],
+            head,
+            needs_grad=needs_grad,
+            collision_C=None if collision_C is None else collision_C[some],
+        )
 
 
 def _logits(hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
@@ -267,7 +295,14 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tens
     return torch.addmm(bias_V.to(hidden_CD.dtype), hidden_CD, weight_VD.t())
 
 
-def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) -> Tensor:
+def _loss(
+    logits_CV: Tensor,
+    target_C: Tensor,
+    head: Head,
+    *,
+    needs_grad: bool,
+    collision_C: Tensor | None = None,
+) -> Tensor:
     """Loss of each; with ``needs_grad`` the logits become d loss / d logits, in place."""
     shaped_CV = logits_CV.float()
     if head.scale != 1.0:
@@ -279,6 +314,8 @@ def _loss(logits_CV: Tensor, target_C: Tensor, head: Head, *, needs_grad: bool) 
     target_C1 = target_C[:, None]
     logprobs_CV = shaped_CV.log_softmax(-1)
     loss_C = -logprobs_CV.gather(1, target_C1)[:, 0]
+    if collision_C is not None:
+        collision_C.copy_(collision(logprobs_CV))
     if needs_grad:
         grad_CV = logprobs_CV.exp_()
         grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))

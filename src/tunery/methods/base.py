@@ -26,7 +26,8 @@ class Loss:
             how the batch was divided, and adds them up.
         sums: Measures by name, each as a sum and the count that it is a mean over; 0-dim, without
             a graph. The loop adds them over micro batches and ranks and divides.
-        each: The loss of each group, where no gradient is asked for. Shape ``[G]``.
+        each: The mean loss of each group, over its own counts; not a number where it has none.
+            Shape ``[G]``, without a graph.
     """
 
     total: Mapping[str, Tensor]

@@ -60,6 +60,8 @@ class KTO(Plain):
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """The reference of the answers and of the mismatched ones, where it has to be kept."""
+        if self.config.loss_type == "apo_zero_unpaired":
+            return with_reference(policy, rows, context, name=name)
         made, unmatched = _mismatched(rows, context.config.data.max_length)
         if unmatched:
             context.warn(
@@ -83,6 +85,7 @@ class KTO(Plain):
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum over the answers."""
+        # Without mismatched answers (apo_zero_unpaired) both are 0, and so is the KL term.
         kl = (step["kl_sum"] / step["kl_count"].clamp(min=1)).clamp(min=0)
         reference_K = reference_logprobs(policy, batch)
         reward_G = sum_by_row(policy.logprobs(batch) - reference_K, batch)

@@ -29,5 +29,6 @@ class SFT(Plain):
         if torch.is_grad_enabled():
             return Loss({"tokens": policy.nll(batch)})
         nll_K = -policy.logprobs(batch)
-        each_G = sum_by_group(sum_by_row(nll_K.double(), batch), batch)
-        return Loss({"tokens": each_G.sum()}, each=each_G)
+        nll_G = sum_by_group(sum_by_row(nll_K.double(), batch), batch)
+        trained_G = sum_by_group(sum_by_row(torch.ones_like(nll_K), batch), batch)
+        return Loss({"tokens": nll_G.sum()}, each=nll_G / trained_G)

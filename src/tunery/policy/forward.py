@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tunery.data.collate import Batch
 from tunery.kernels import attention
-from tunery.kernels.loss import Head, each_cross_entropy, linear_cross_entropy
+from tunery.kernels.loss import Head, collision, each_cross_entropy, linear_cross_entropy
 from tunery.kernels.segments import Segments
 from tunery.policy.shortcuts import Ways, decode, inputs, project, shortcuts
 
@@ -38,18 +38,25 @@ def sum_losses(base: nn.Module, batch: Batch) -> Tensor:
     return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
-def each_loss(base: nn.Module, batch: Batch) -> Tensor:
+def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = None) -> Tensor:
     """The loss of each trained token of a batch.
 
     Args:
         base: As in ``sum_losses``.
         batch: As in ``sum_losses``.
+        collision_K: Filled with log(sum of p^2 over the vocabulary) of each trained token,
+            without a graph. Shape ``[K]``, fp32.
 
     Returns:
         Nats, row by row. Shape ``[K]``, fp32, differentiable.
     """
     parts, head = _parts(base, batch)
-    return torch.cat([_each(base, part, head) for part in parts])
+    if collision_K is None:
+        return torch.cat([_each(base, part, head) for part in parts])
+    shares = collision_K.split([part.num_trained for part in parts])
+    return torch.cat(
+        [_each(base, part, head, into) for part, into in zip(parts, shares, strict=True)]
+    )
 
 
 def _parts(base: nn.Module, batch: Batch) -> tuple[list[Batch], Head | None]:
@@ -87,10 +94,14 @@ def _sum(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
     return total
 
 
-def _each(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
+def _each(
+    base: nn.Module, batch: Batch, head: Head | None, collision_K: Tensor | None = None
+) -> Tensor:
     packed = len(batch.lengths) > 1
     if head is None:
         logits_KV = _own_logits(base, batch, packed=packed)
+        if collision_K is not None:
+            collision_K.copy_(collision(logits_KV.detach().log_softmax(-1)))
         return nn.functional.cross_entropy(logits_KV, batch.target_ids_K, reduction="none")
     hidden_ND = decode(base, batch, packed=packed)
     layer: Any = base.get_output_embeddings()  # pyright: ignore
@@ -102,16 +113,25 @@ def _each(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
             batch.trained_index_K,
             bias_V=layer.bias,
             head=head,
+            collision_K=collision_K,
         )
-    losses = _projected(base, hidden_ND, batch, head)
+    losses = _projected(base, hidden_ND, batch, head, collision_K)
     return torch.cat(losses) if losses else hidden_ND.sum(dtype=torch.float32)[None][:0]
 
 
-def _projected(base: nn.Module, hidden_ND: Tensor, batch: Batch, head: Head) -> list[Tensor]:
+def _projected(
+    base: nn.Module,
+    hidden_ND: Tensor,
+    batch: Batch,
+    head: Head,
+    collision_K: Tensor | None = None,
+) -> list[Tensor]:
     """The projection has an adapter or is trained apart: its own forward, a chunk at a time."""
 
-    def part_losses(hidden_CD: Tensor, target_C: Tensor) -> Tensor:
+    def part_losses(hidden_CD: Tensor, target_C: Tensor, into: Tensor | None) -> Tensor:
         logits = project(base, hidden_CD, head).float()
+        if into is not None:
+            into.copy_(collision(logits.detach().log_softmax(-1)))
         return nn.functional.cross_entropy(logits, target_C, reduction="none")
 
     hidden_KD = hidden_ND.index_select(0, batch.trained_index_K)
@@ -119,7 +139,8 @@ def _projected(base: nn.Module, hidden_ND: Tensor, batch: Batch, head: Head) -> 
     for start in range(0, batch.num_trained, OWN_HEAD_CHUNK):
         part = slice(start, start + OWN_HEAD_CHUNK)
         target_C = batch.target_ids_K[part]
-        losses.append(checkpoint(part_losses, hidden_KD[part], target_C, use_reentrant=False))
+        into = None if collision_K is None else collision_K[part]
+        losses.append(checkpoint(part_losses, hidden_KD[part], target_C, into, use_reentrant=False))
     return losses
 
 

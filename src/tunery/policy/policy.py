@@ -62,6 +62,17 @@ class Policy:
         """
         return -each_loss(self._base, batch)
 
+    def aligned_logprobs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As ``logprobs``, and how each compares with what the model expects of its own samples.
+
+        Returns:
+            ``logprobs``, and log p(token) - log(sum of p^2), without a graph: about 0 for a token
+            that the model would say itself. Nats, shape ``[K]``, fp32 each.
+        """
+        collision_K = torch.empty(batch.num_trained, device=self.device)
+        logprob_K = -each_loss(self._base, batch, collision_K=collision_K)
+        return logprob_K, logprob_K.detach() - collision_K
+
     @contextmanager
     def reference(self) -> Generator[Policy]:
         """The policy as it was before training, without gradients and without dropout.

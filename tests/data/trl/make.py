@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 HERE = Path(__file__).parent
 VOCAB = 96
@@ -47,6 +49,40 @@ LABELLED = [
     ([14, 15, 16, 17], [60, 61, 62, 63, 64], False),
 ]
 
+SHORT_PAIRS = [([prompt[0]], good, bad) for prompt, good, bad in PAIRS]
+FAMILY: list[dict[str, Any]] = [
+    *({"beta": 0.3, "loss_type": [name]} for name in (
+        "sigmoid_norm", "hinge", "ipo", "nca_pair", "bco_pair", "sppo_hard", "apo_zero",
+        "apo_down", "aot", "aot_unpaired", "discopop",
+    )),
+    *({"beta": 0.3, "loss_type": [name], "label_smoothing": 0.2} for name in (
+        "robust", "exo_pair", "aot", "aot_unpaired",
+    )),
+    {"beta": 0.3, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]},
+    {"beta": 0.3, "loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+    *({"beta": 0.3, "f_divergence_type": name} for name in (
+        "forward_kl", "js_divergence", "alpha_divergence",
+    )),
+    {"beta": 0.3, "loss_type": ["ipo"], "f_divergence_type": "alpha_divergence",
+     "f_alpha_divergence_coef": 0.2},
+    {"beta": 0.3, "ld_alpha": 0.4},
+    {"beta": 0.3, "use_weighting": True},
+    {"beta": 0.3, "use_weighting": True, "loss_type": ["apo_zero"]},
+]  # fmt: skip
+CPO: list[dict[str, Any]] = [
+    {"beta": 0.1, "cpo_alpha": 1.0},
+    {"beta": 0.4, "cpo_alpha": 0.5, "label_smoothing": 0.2},
+    {"beta": 0.4, "cpo_alpha": 1.0, "loss_type": "hinge"},
+    {"beta": 0.4, "cpo_alpha": 0.0, "loss_type": "ipo"},
+]
+SIMPO: list[dict[str, Any]] = [
+    {"beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},
+    {"beta": 2.5, "simpo_gamma": 0.5, "cpo_alpha": 0.5, "label_smoothing": 0.1},
+]
+OURS = {"cpo_alpha": "sft_weight", "simpo_gamma": "gamma"}
+FEW = ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj")
+"""Matrices whose gradients are kept of the cases after the first two."""
+
 
 def main() -> None:
     torch.manual_seed(7)
@@ -65,14 +101,26 @@ def main() -> None:
             "lora": LORA,
             "pairs": PAIRS,
             "labelled": LABELLED,
-            "dpo": [dpo(folder, 0.1), dpo(folder, 0.5)],
-            "kto": [kto(folder, 0.1, 1.0, 1.0), kto(folder, 0.3, 1.5, 0.7)],
+            "dpo": [
+                dpo(folder, beta=0.1),
+                dpo(folder, beta=0.5),
+                *(dpo(folder, **case) for case in FAMILY),
+            ],
+            "orpo": [orpo(folder, beta=0.1), orpo(folder, beta=0.5)],
+            "cpo": [cpo(folder, **case) for case in CPO],
+            "simpo": [cpo(folder, loss_type="simpo", **case) for case in SIMPO],
+            "kto": [
+                kto(folder, 0.1, 1.0, 1.0),
+                kto(folder, 0.3, 1.5, 0.7),
+                kto(folder, 0.3, 1.5, 0.7, loss_type="apo_zero_unpaired"),
+            ],
         }
     kept: dict[str, torch.Tensor] = {}
-    for method in ("dpo", "kto"):
+    for method in ("dpo", "kto", "orpo", "cpo", "simpo"):
         for i, case in enumerate(numbers[method]):
             for name, gradient in case.pop("gradients").items():
-                kept[f"{method}{i}/{name}"] = gradient
+                if (method in ("dpo", "kto") and i < 2) or any(part in name for part in FEW):
+                    kept[f"{method}{i}/{name}"] = gradient
     save_file(kept, HERE / "gradients.safetensors")
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in numbers.items()]
     (HERE / "numbers.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -80,11 +128,11 @@ def main() -> None:
         file.chmod(0o644)
 
 
-def dpo(folder: str, beta: float) -> dict[str, Any]:
+def dpo(folder: str, **settings: Any) -> dict[str, Any]:
     rows = {"prompt": ["w5"] * 4, "chosen": ["w6"] * 4, "rejected": ["w7"] * 4}
     trainer = DPOTrainer(
         model=folder,
-        args=DPOConfig(beta=beta, **common()),
+        args=DPOConfig(**settings, **common()),
         train_dataset=Dataset.from_dict(rows),
         processing_class=words(),
         peft_config=LoraConfig(**LORA),
@@ -94,11 +142,52 @@ def dpo(folder: str, beta: float) -> dict[str, Any]:
     rejected = [(prompt, bad) for prompt, _, bad in PAIRS]
     loss = run(trainer, padded([*chosen, *rejected]))
     shown = {key: value[-1] for key, value in trainer._metrics["train"].items()}
-    return {"beta": beta, "loss": loss, "metrics": shown,
+    return {**settings, "loss": loss, "metrics": shown,
             "gradients": gradients(trainer.model)}  # fmt: skip
 
 
-def kto(folder: str, beta: float, good: float, bad: float) -> dict[str, Any]:
+def orpo(folder: str, **settings: Any) -> dict[str, Any]:
+    """TRL counts the prompt in the SFT term; a prompt of one token adds nothing to it."""
+    args = ORPOConfig(**settings, **common())
+    return reference_free(folder, ORPOTrainer, args, settings, SHORT_PAIRS)
+
+
+def cpo(folder: str, **settings: Any) -> dict[str, Any]:
+    args = CPOConfig(**settings, **common())
+    ours = {OURS.get(name, name): value for name, value in settings.items() if value != "simpo"}
+    return reference_free(folder, CPOTrainer, args, ours, PAIRS)
+
+
+def reference_free(
+    folder: str, kind: Any, args: Any, settings: dict[str, Any], pairs: list[Any]
+) -> dict[str, Any]:
+    rows = {"prompt": ["w5"] * 4, "chosen": ["w6"] * 4, "rejected": ["w7"] * 4}
+    trainer = kind(
+        model=LlamaForCausalLM.from_pretrained(folder),
+        args=args,
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=words(),
+        peft_config=LoraConfig(**LORA),
+    )
+    adapt(trainer.model)
+    batch = {}
+    for side, place in (("chosen", 1), ("rejected", 2)):
+        found = padded([(pair[0], pair[place]) for pair in pairs])
+        batch[f"{side}_input_ids"] = found["input_ids"]
+        batch[f"{side}_attention_mask"] = found["attention_mask"]
+        batch[f"{side}_labels"] = found["input_ids"].masked_fill(
+            found["completion_mask"] == 0, -100
+        )
+    trainer.model.train()
+    trainer.model.zero_grad()
+    loss, shown = trainer.get_batch_loss_metrics(trainer.model, batch, "train")
+    loss.backward()
+    shown = {key: float(value) for key, value in shown.items()}
+    return {**settings, "loss": float(loss), "metrics": shown,
+            "gradients": gradients(trainer.model)}  # fmt: skip
+
+
+def kto(folder: str, beta: float, good: float, bad: float, **settings: Any) -> dict[str, Any]:
     rows = {"prompt": ["w5"] * 4, "completion": ["w6"] * 4, "label": [True, False] * 2}
     trainer = KTOTrainer(
         model=folder,
@@ -107,6 +196,7 @@ def kto(folder: str, beta: float, good: float, bad: float) -> dict[str, Any]:
             desirable_weight=good,
             undesirable_weight=bad,
             train_sampling_strategy="sequential",
+            **settings,
             **common(),
         ),
         train_dataset=Dataset.from_dict(rows),
@@ -123,8 +213,8 @@ def kto(folder: str, beta: float, good: float, bad: float) -> dict[str, Any]:
     batch["label"] = torch.tensor([label for _, _, label in LABELLED])
     loss = run(trainer, batch)
     shown = {key: value[-1] for key, value in trainer._metrics["train"].items()}
-    return {"beta": beta, "desirable_weight": good, "undesirable_weight": bad, "loss": loss,
-            "metrics": shown, "gradients": gradients(trainer.model)}  # fmt: skip
+    return {"beta": beta, "desirable_weight": good, "undesirable_weight": bad, **settings,
+            "loss": loss, "metrics": shown, "gradients": gradients(trainer.model)}  # fmt: skip
 
 
 def common() -> dict[str, Any]:

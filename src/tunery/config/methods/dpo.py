@@ -1,36 +1,106 @@
-"""The light half of direct preference optimization."""
+"""The light half of direct preference optimization and the losses of its family."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunery.config.methods.base import MethodKind
-from tunery.measures import LOSS, Measure
+from tunery.config.base import Finding
+from tunery.config.methods.pairs import PairMethod
+from tunery.i18n import t
 
-REWARDS = (
-    Measure("reward_accuracy", "Reward accuracy", unit="%", better="high"),
-    Measure("reward_margin", "Reward margin", better="high"),
-    Measure("reward_chosen", "Reward of chosen answers"),
-    Measure("reward_rejected", "Reward of rejected answers"),
-    Measure("logprob_chosen", "Log-probability of chosen answers", unit="nats", chart=False),
-    Measure("logprob_rejected", "Log-probability of rejected answers", unit="nats", chart=False),
-)
+DPOLoss = Literal[
+    "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair",
+    "sppo_hard", "apo_zero", "apo_down", "aot", "aot_unpaired", "discopop", "sft",
+]  # fmt: skip
+Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
+
+MARGINS = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop", "sft"}
+"""Losses that look at the difference of two scores, so that the scores may follow a divergence."""
+SMOOTHED = {"sigmoid", "sigmoid_norm", "robust", "exo_pair", "aot", "aot_unpaired"}
+RANKED = {"aot", "aot_unpaired"}
+"""Losses that compare the answers of a whole step with each other."""
 
 
-class DPOConfig(MethodKind):
+class DPOConfig(PairMethod):
     """Direct preference optimization: prefer the better of two answers."""
 
     build = "tunery.methods.dpo:DPO"
-    rows = "pair"
-    reference = True
-    measures = (LOSS, *REWARDS)
-    rate_scale = 0.1
-    unit = "pairs"
+    reference: ClassVar[bool] = True
 
     type: Literal["dpo"] = "dpo"
     """Direct preference optimization (DPO) on pairs of answers."""
 
+    loss_type: list[DPOLoss] = Field(default=["sigmoid"], min_length=1)
+    """Loss of a pair; several are added up, weighted by loss_weights."""
+
+    loss_weights: list[float] = Field(default_factory=list[float])
+    """Weight of each loss in loss_type; empty means 1 each."""
+
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of the pairs that are assumed to be labeled the wrong way round."""
+
+    f_divergence_type: Divergence = "reverse_kl"
+    """Divergence from the reference that turns log ratios into scores."""
+
+    f_alpha_divergence_coef: float = Field(default=0.5, ge=0, le=1)
+    """Alpha of alpha_divergence; 1 is reverse_kl, 0 is forward_kl."""
+
+    ld_alpha: float = Field(default=1.0, ge=0, le=1)
+    """Weight of the tokens by which the longer answer of a pair exceeds the shorter one.
+
+    Below 1 length counts less (LD-DPO)."""
+
+    use_weighting: bool = False
+    """Weight pairs by how likely the model is to produce both answers itself (WPO)."""
+
+    discopop_tau: float = Field(default=0.05, gt=0)
+    """Temperature of the discopop loss."""
+
+    def excludes(self, config: Any) -> Iterator[Finding]:
+        """Losses that cannot be combined with another setting, or need one."""
+        kinds = set(self.loss_type)
+        if self.loss_weights and len(self.loss_weights) != len(self.loss_type):
+            yield (
+                "method.loss_weights",
+                t("method.loss_weights has {weights} values, method.loss_type has {losses}.",
+                  weights=len(self.loss_weights), losses=len(self.loss_type)),
+                t("Give one weight per loss, or leave method.loss_weights out."),
+            )  # fmt: skip
+        if self.f_divergence_type != "reverse_kl" and (others := sorted(kinds - MARGINS)):
+            yield (
+                "method.f_divergence_type",
+                t("method.f_divergence_type={divergence} has no effect on these losses: {losses}.",
+                  divergence=self.f_divergence_type, losses=", ".join(others)),
+                t("Set method.f_divergence_type to reverse_kl, or change method.loss_type."),
+            )  # fmt: skip
+        if self.label_smoothing and not kinds & SMOOTHED:
+            yield (
+                "method.label_smoothing",
+                t("method.label_smoothing has no effect with method.loss_type={losses}.",
+                  losses=",".join(self.loss_type)),
+                t("Set method.label_smoothing to 0, or change method.loss_type."),
+            )  # fmt: skip
+        if "exo_pair" in kinds and not self.label_smoothing:
+            yield (
+                "method.label_smoothing",
+                t("The exo_pair loss needs method.label_smoothing above 0."),
+                t("Set method.label_smoothing to 0.001."),
+            )
+        if self.use_weighting and kinds & RANKED:
+            yield (
+                "method.use_weighting",
+                t("method.use_weighting weights single pairs; aot compares whole batches."),
+                t("Set method.use_weighting to false, or change method.loss_type."),
+            )
+        if kinds == {"sft"}:
+            yield (
+                "method.loss_type",
+                t("method.loss_type=sft alone learns nothing from the rejected answers."),
+                t("Add another loss, such as method.loss_type: [sigmoid, sft]."),
+            )

@@ -28,6 +28,9 @@ class KTOConfig(MethodKind):
     type: Literal["kto"] = "kto"
     """Kahneman-Tversky optimization (KTO) on answers marked good or bad."""
 
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """Loss of an answer; apo_zero_unpaired does without the KL term."""
+
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
 

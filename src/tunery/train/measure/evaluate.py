@@ -168,8 +168,7 @@ def evaluate(
                 before = sums.get(name, (0.0, 0.0))
                 sums[name] = (before[0] + float(pair[0]), before[1] + float(pair[1]))
             if made.each is not None:
-                whole = np.array([sum(count.values()) for count in counts], dtype=float)
-                losses[members] = made.each.cpu().numpy() / np.where(whole, whole, np.nan)
+                losses[members] = made.each.cpu().numpy()
     if not any(units.values()):
         raise ValueError("nothing of these rows can be evaluated")
     return EvalResult(

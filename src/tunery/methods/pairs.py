@@ -1,0 +1,115 @@
+"""What the methods that learn from pairs share.
+
+The even rows of a batch are chosen answers, the odd ones the rejected answers beside them.
+
+Shapes: K trained tokens, B rows, G pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from tunery.data.collate import Batch
+from tunery.data.groups import RowGroup
+from tunery.methods.base import Loss, mean_of, sum_by_row
+
+SFT_UNIT = "chosen_tokens"
+"""The count that divides the SFT term: trained tokens of the chosen answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A number of each chosen answer and of the rejected one beside it. Shape ``[G]`` each."""
+
+    chosen_G: Tensor
+    rejected_G: Tensor
+
+    @classmethod
+    def of(cls, values_B: Tensor) -> Sides:
+        """Take the rows of a batch apart."""
+        return cls(values_B[0::2], values_B[1::2])
+
+    @property
+    def margin_G(self) -> Tensor:
+        """Chosen less rejected."""
+        return self.chosen_G - self.rejected_G
+
+    def times(self, factor: float | Tensor) -> Sides:
+        """Both, multiplied."""
+        return Sides(self.chosen_G * factor, self.rejected_G * factor)
+
+
+def units(group: RowGroup) -> Mapping[str, int]:
+    """A pair is one, however long; the SFT term counts tokens of the chosen answer."""
+    return {"pairs": 1, SFT_UNIT: group.rows[0].num_trained}
+
+
+def counts(batch: Batch) -> Tensor:
+    """Trained tokens of each row, at least 1. Shape ``[B]``, fp32."""
+    return torch.tensor(batch.trained_counts, device=batch.row_K.device).clamp(min=1).float()
+
+
+def mean_by_row(values_K: Tensor, batch: Batch) -> Tensor:
+    """Mean over each row's trained tokens. Shape ``[B]``."""
+    return sum_by_row(values_K, batch) / counts(batch)
+
+
+def smoothed(margin_G: Tensor, smoothing: float) -> Tensor:
+    """The logistic loss of a margin where some labels are the wrong way round.
+
+    Args:
+        margin_G: Reward of the chosen answer less that of the rejected one. Shape ``[G]``.
+        smoothing: Share of wrong labels (conservative DPO, https://ericmitchell.ai/cdpo.pdf).
+
+    Returns:
+        Shape ``[G]``.
+    """
+    loss_G = -logsigmoid(margin_G)
+    if smoothing:
+        return (1 - smoothing) * loss_G - smoothing * logsigmoid(-margin_G)
+    return loss_G
+
+
+def measures(reward: Sides, logprob: Sides) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """What a step and an evaluation report.
+
+    Args:
+        reward: The implicit rewards.
+        logprob: Log-probabilities of the answers, in nats.
+    """
+    return {
+        "reward_accuracy": mean_of((reward.chosen_G > reward.rejected_G).float()),
+        "reward_margin": mean_of(reward.margin_G),
+        "reward_chosen": mean_of(reward.chosen_G),
+        "reward_rejected": mean_of(reward.rejected_G),
+        "logprob_chosen": mean_of(logprob.chosen_G),
+        "logprob_rejected": mean_of(logprob.rejected_G),
+    }
+
+
+def with_sft(
+    loss_G: Tensor, logprob_K: Tensor, batch: Batch, *, reward: Sides, weight: float
+) -> Loss:
+    """The loss of pairs together with the likelihood of the chosen answers.
+
+    Args:
+        loss_G: Of each pair. Shape ``[G]``.
+        logprob_K: Of each trained token, in nats. Shape ``[K]``.
+        batch: What they are of.
+        reward: Implicit rewards, for the measures.
+        weight: Of the SFT term: a mean over the tokens of all chosen answers of the step.
+    """
+    logprob = Sides.of(sum_by_row(logprob_K, batch))
+    total, each_G = {"pairs": loss_G.sum()}, loss_G.detach()
+    if weight:
+        nll_G = -weight * logprob.chosen_G
+        total[SFT_UNIT] = nll_G.sum()
+        each_G = each_G + nll_G.detach() / Sides.of(counts(batch)).chosen_G
+    with torch.no_grad():
+        sums = measures(reward, logprob)
+    return Loss(total, sums, each=each_G)

@@ -1,0 +1,34 @@
+"""Simple preference optimization (Meng et al. 2024, https://arxiv.org/abs/2405.14734)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tunery.config.methods.simpo import SimPOConfig
+from tunery.data.collate import Batch
+from tunery.data.groups import RowGroup
+from tunery.methods import pairs
+from tunery.methods.base import Loss, Plain
+from tunery.methods.pairs import Sides, smoothed
+from tunery.policy.policy import Policy
+
+
+class SimPO(Plain):
+    """Pairs of a chosen and a rejected answer; the reward is the mean log-probability."""
+
+    def __init__(self, config: SimPOConfig) -> None:
+        self.config = config
+
+    def units(self, group: RowGroup) -> Mapping[str, int]:
+        """A pair is one, however long; the SFT term counts tokens."""
+        return pairs.units(group)
+
+    def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
+        """Sum over the pairs, and over the tokens of the SFT term."""
+        config = self.config
+        logprob_K = policy.logprobs(batch)
+        reward = Sides.of(pairs.mean_by_row(logprob_K, batch)).times(config.beta)
+        loss_G = smoothed(reward.margin_G - config.gamma, config.label_smoothing)
+        return pairs.with_sft(loss_G, logprob_K, batch, reward=reward, weight=config.sft_weight)
