@@ -62,7 +62,9 @@ MEDIA = (
     "Choose a dataset of texts. If these texts stand on their own, name the columns that are read "
     "(--data.columns), and remove marks such as <image> from them."
 )
-SPLIT = "Set evaluate.split to at least {value:.2g}, or 0 for none."
+SPLIT = "Set evaluate.split to at least {value}, or 0 for none."
+
+ALIKE = "Set evaluate.split to 0; to measure on other rows, name them with evaluate.datasets."
 
 
 @dataclass(frozen=True)
@@ -305,13 +307,20 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         SPLIT,
         jsonl(*(alpaca(i) for i in range(8))),
         {"evaluate.split": 0.01},
-        {"evaluate.split": 0.13},
+        {"evaluate.split": 0.063},
     ),
     Case(
         SPLIT,
         jsonl(*(alpaca(i) for i in range(8))),
         {"evaluate.split": 0.01},
         {"evaluate.split": 0},
+    ),
+    Case(
+        ALIKE,
+        jsonl(alpaca(1)),
+        {"evaluate.split": 0.1},
+        {"evaluate.split": 0},
+        only=("evaluate.split",),
     ),
     Case(
         "Set evaluate.split lower.",

@@ -107,7 +107,7 @@ def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: 
         ({"num_epochs": 1.25}, 8),
         ({"num_epochs": 0.01}, 1),
         ({"num_epochs": 3, "max_steps": 4}, 4),
-        ({"num_epochs": 1, "max_steps": 40}, 6),
+        ({"num_epochs": 1, "max_steps": 40}, 40),
     ],
 )
 def test_the_number_of_steps(tmp_path: Path, section: dict[str, Any], steps: int) -> None:
