@@ -175,7 +175,6 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
-A settings file is YAML. To train on this file: --data.train {file}
 A run does it at its start; or: tunery data preview {name} --stats
 Check that it is a table of texts; if it is, set --data.max_columns {count}.
 Delete it with: tunery runs delete {name}

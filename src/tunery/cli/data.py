@@ -65,10 +65,12 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         rows = f"{each['rows']:,}" if each["rows"] is not None else ""
         what = translated(each["description"])
         if not each["ok"]:
-            named = each["name"]
+            named = [str(each["name"])]
             if catalog is not None and each["source"] == "catalog":
-                named = f"{shlex.quote(named)} --catalog {shlex.quote(str(catalog))}"
-            what = t("cannot be trained on here; see: tunery data check {name}", name=named)
+                named += ["--catalog", str(catalog)]
+            what = t(
+                "cannot be trained on here; see: tunery data check {name}", name=shlex.join(named)
+            )
         source = sources.get(each["source"], each["source"])
         cells = (each["name"], source, each["format"] or "", rows, what)
         lines.append([Text(str(cell)) for cell in cells])

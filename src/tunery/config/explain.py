@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tunery.commands import quoted
 from tunery.config import annotations, settings
 from tunery.config.config import Config
 from tunery.config.foreign import FOREIGN
@@ -140,7 +141,11 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
     near = _near(path)
     if path in Config.model_fields:
         first = next(name for name in settings.by_path() if name.startswith(f"{path}."))
-        fix = t("Set one of them, such as {name}: tunery config help {path}", name=first, path=path)
+        fix = t(
+            "Set one of them, such as {name}: tunery config help {path}",
+            name=first,
+            path=quoted(path),
+        )
         if near and near.partition(".")[0] != path:
             fix = t("Did you mean {name}?", name=near)
         return Problem(path, t("{path}: this is a group of settings.", path=path), fix, place)

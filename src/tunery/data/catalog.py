@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
 from tunery.data.folders import folder, located
 from tunery.data.problems import Problem, say
@@ -168,7 +169,7 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
             "E191",
             where,
             say("the file that was added as {name} is gone", name=name),
-            say("Put it back, or: tunery data remove {name}", name=name),
+            say("Put it back, or: tunery data remove {name}", name=quoted(name)),
         )
         return Dataset(name, "added", problems=(problem,), description=where)
     return replace(

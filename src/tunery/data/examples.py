@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.content import example_key, file_hash
@@ -268,7 +269,10 @@ def _changed(dataset: Dataset) -> Problem:
         "W713",
         dataset.name,
         say("the content changed since it was added"),
-        say("If that is meant: tunery data remove {name}, then add it again.", name=dataset.name),
+        say(
+            "If that is meant: tunery data remove {name}, then add it again.",
+            name=quoted(dataset.name),
+        ),
     )
 
 

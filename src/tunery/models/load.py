@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tunery.commands import quoted
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
@@ -185,7 +186,7 @@ def load_model(
             t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
             fix=t("Close other programs, or take a smaller model.")
             if is_out_of_memory(error)
-            else t("Look at what it is: tunery models show {folder}", folder=folder),
+            else t("Look at what it is: tunery models show {folder}", folder=quoted(folder)),
             path=folder,
         ) from error
     _check_complete(folder, info, weights)
@@ -211,7 +212,7 @@ def skeleton(folder: Path) -> PreTrainedModel:
     except LIBRARY_ERRORS as error:
         raise ModelError(
             t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
-            fix=t("Look at what it is: tunery models show {folder}", folder=folder),
+            fix=t("Look at what it is: tunery models show {folder}", folder=quoted(folder)),
             path=folder,
         ) from error
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunery import env
+from tunery.commands import command
 from tunery.errors import ModelError, did_you_mean
 from tunery.i18n import t
 from tunery.models import files, hubcache
@@ -44,7 +45,7 @@ def not_downloaded(name: str, hub: HubName) -> ModelError:
         if local.is_dir()
         else ""
     )
-    fetch = t("Fetch it: {command}", command=f"tunery models pull {hub}")
+    fetch = t("Fetch it: {command}", command=command("models", "pull", hub))
     return ModelError(
         t("{name}: not on this machine (looked in {folder}).", name=hub, folder=hubcache.hub_dir()),
         fix=" ".join(part for part in (near, beside, fetch) if part),

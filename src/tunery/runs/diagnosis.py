@@ -105,7 +105,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
         [loss for loss in losses if loss is not None],
         [(step, value) for step, value in evals if value is not None],
         frozenset(int(e["step"]) for e in events if e["type"] == "checkpoint"),
-        next((e["step"] for e in reversed(events) if e["type"] == "result"), None),
+        next((e.get("step") for e in reversed(events) if e["type"] == "result"), None),
     )
     forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
     forgetting = forgotten[-1] if forgotten else None

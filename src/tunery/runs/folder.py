@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.errors import RunError, did_you_mean
 from tunery.i18n import t
 from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
@@ -249,7 +250,7 @@ def taken(name: str) -> RunError:
         fix=t(
             "Choose another name, go on with it: tunery runs resume {name}, "
             "or remove it: tunery runs delete {name}",
-            name=name,
+            name=quoted(name),
         ),
         code="exists",
         run=name,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data import lint
 from tunery.data.catalog import BUILTIN, find, list_datasets, located
@@ -215,7 +216,7 @@ def _free(name: str, entries: Mapping[str, Any]) -> None:
     if name in entries:
         raise DataError(
             t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
-            fix=t("Choose another name, or first: tunery data remove {name}", name=name),
+            fix=t("Choose another name, or first: tunery data remove {name}", name=quoted(name)),
             code="exists",
         )
 
