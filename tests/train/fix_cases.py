@@ -210,6 +210,11 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         ),
         answers={"data.role_map.bot": "assistant"},
     ),
+    Case(
+        "Correct them, or say what they mean: {flags}.",
+        jsonl({"messages": [{"role": "Kunde", "content": "a"}, {"role": "bot", "content": "b"}]}),
+        answers={"data.role_map.Kunde": "user", "data.role_map.bot": "assistant"},
+    ),
     of("M12", "Set --data.parse.{column} json."),
     of("F15", "Keep all, or set --data.deduplicate true."),
     of(
