@@ -338,6 +338,20 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         jsonl(alpaca(1)),
         {"adapter.type": "lora", "adapter.target_modules": ["all"]},
     ),
+    Case(
+        "Set adapter.num_layers to at most {count}.",
+        jsonl(alpaca(1)),
+        {"adapter.type": "freeze", "adapter.num_layers": 99},
+        {"adapter.num_layers": 1},
+    ),
+    Case(
+        "Set data.replay.num_prompts to at most {count}, or name a larger set in "
+        "data.replay.prompts.",
+        jsonl(alpaca(1)),
+        {"data.replay.num_prompts": 5000},
+        {"data.replay.num_prompts": 2},
+        only=("data.replay.num_prompts",),
+    ),
     of("P06", "Train it with {flags}. {instead}", answers={"method.type": "dpo"}),
     of("P06", "To learn the chosen answers alone, set {way}."),
     Case(

@@ -183,7 +183,7 @@ def _check_command(name: str) -> None:
     near = did_you_mean(name, known)
     raise TuneryError(
         t("{name!r}: no such command.", name=name),
-        fix=f"{near} {t('Commands: {names}.', names=', '.join(known))}".strip(),
+        fix=i18n.joined(near, t("Commands: {names}.", names=", ".join(known))),
     )
 
 

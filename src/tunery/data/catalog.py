@@ -21,7 +21,7 @@ from tunery.data.problems import Problem, say
 from tunery.data.registered import registered
 from tunery.data.splits import ALL, SPLITS, canonical
 from tunery.errors import ConfigError, DataError, UnknownName, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 BUILTIN: dict[str, tuple[str, str]] = {
@@ -269,9 +269,7 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
     listed = t(
         "Known: {names}; or name a file, a folder, hf:owner/name.", names=", ".join(known[:30])
     )
-    return UnknownName(
-        t("dataset {name!r}: no such dataset.", name=name), fix=f"{near} {listed}".strip()
-    )
+    return UnknownName(t("dataset {name!r}: no such dataset.", name=name), fix=joined(near, listed))
 
 
 def _listable(folder: Path) -> bool:

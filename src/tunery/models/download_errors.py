@@ -6,7 +6,7 @@ import httpx
 
 from tunery import env
 from tunery.errors import ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 
 class Later(Exception):
@@ -64,4 +64,4 @@ def gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
                 "{host}: the connection was cut again and again at {file}.", host=host, file=what
             )
     fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
-    return ModelError(why, fix=f"{kept} {fix}".strip(), code="no_answer")
+    return ModelError(why, fix=joined(kept, fix), code="no_answer")

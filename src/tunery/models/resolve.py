@@ -11,7 +11,7 @@ from pathlib import Path
 from tunery import env
 from tunery.commands import command, quoted
 from tunery.errors import ModelError, RunError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import bases, facts, files, hubcache, lookalike
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
@@ -331,7 +331,7 @@ def _adapter(
         path=path,
         base=base,
         revision=revision,
-        why=f"{why}; {t('its base is {base}', base=base.name)}",
+        why=joined(why, t("its base is {base}", base=base.name), between="; "),
         architecture=base.architecture,
         num_parameters=sum(entry.num_elements for entry in entries.values()),
         size_bytes=weights.stat().st_size,

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from tunery.commands import quoted
 from tunery.errors import RunError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 FREE = (
     "preset",
@@ -68,11 +68,14 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
     """
     open_ones = [d for d in found if not _allowed(d.field, allowed)]
     if open_ones:
-        listed = "\n".join(f"  {difference}" for difference in open_ones)
+        listed = [f"  {difference}" for difference in open_ones]
         flags = [word for each in open_ones for word in ("--allow-drift", each.field)]
         raise RunError(
-            t("Run {run} cannot be continued: this changed since its last checkpoint.", run=run)
-            + f"\n{listed}",
+            joined(
+                t("Run {run} cannot be continued: this changed since its last checkpoint.",
+                  run=run),
+                *listed, between="\n",
+            ),
             fix=t("Put it back, or accept the change: tunery runs resume {run} {flags}",
                   run=quoted(run), flags=shlex.join(flags)),
             run=run,
