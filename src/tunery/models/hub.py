@@ -23,6 +23,7 @@ from tunery.errors import ModelError
 from tunery.i18n import joined, t
 from tunery.models import accounts, hubcache
 from tunery.models.download import Downloader, Policy, Wanted
+from tunery.models.download_errors import check_address
 from tunery.models.hubcache import HubName
 
 DEFAULT = "https://huggingface.co"
@@ -113,7 +114,7 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
     if not hubcache.COMMIT.fullmatch(commit):
         raise ModelError(
             t("{host}: the answer names no commit; this is not a model hub.", host=downloader.host),
-            fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+            fix=check_address("hf"),
         )
     card = answer.get("cardData")
     licence = card.get("license") if isinstance(card, dict) else ""
