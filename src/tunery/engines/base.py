@@ -149,6 +149,8 @@ class TokenLogprob:
         top: The most likely tokens by the model alone: spelling, id, log-probability.
         sampling_logprob: In the distribution it was drawn from, after penalties, bias, schema,
             temperature, top-k and top-p. 0 for a greedy choice.
+        spelled: Bytes of the tokens above, by id, where their spelling is not these: part of a
+            character, or a space that the spelling leaves out.
     """
 
     token: str
@@ -156,6 +158,7 @@ class TokenLogprob:
     logprob: float
     top: Sequence[tuple[str, int, float]] = ()
     sampling_logprob: float = 0.0
+    spelled: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
