@@ -105,6 +105,11 @@ class ServedModel:
         self.vocab_size = vocab_size
 
     @property
+    def has_whole(self) -> bool:
+        """Whether the whole model is loaded, beside what the fast pass reads."""
+        return self._switch is not None
+
+    @property
     def switch(self) -> AdapterSwitch:
         """The whole model, loaded when it is first needed; on the thread that generates."""
         if self._switch is None:

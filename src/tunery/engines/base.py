@@ -18,8 +18,8 @@ from tunery.i18n import t
 
 EndReason = Literal["stop", "length", "interrupted"]
 """By a stop token, a stop text or a complete schema; cut by a limit; ended from outside."""
-Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias"]
-"""What an engine may lack; callers ask before they send."""
+Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias", "embed"]
+"""What an engine may lack; callers ask before they send. For ``embed`` see ``engines.embed``."""
 EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
 
 
