@@ -214,6 +214,7 @@ See where it is: tunery runs show {run}
 Set --data.encoding to the encoding the file is in.
 Set --data.encoding to the one that it is in, likely {names}.
 Set --data.format sharegpt, which reads from and value.
+Set adapter.dropout to 0.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"

@@ -23,6 +23,7 @@ from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
 from tunery.models.resolve import Resolved, resolve
+from tunery.models.router import router_loss
 from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
@@ -94,6 +95,8 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
     adapter: Adapter = config.adapter.make()
     model = load.skeleton(base.model_folder)
     count = sum(param.numel() for param in model.parameters())
+    if remark := router_loss(model.config):
+        context.warn("router", remark)
     if base.base is not None and config.adapter.writes == "adapter":
         return {"trained": base.num_parameters, "all": count}
     attached = adapter.attach(model, adapter=None, base_name="")
@@ -160,7 +163,7 @@ def _steps(job: Job, order: Order, count: int) -> None:
 
 def _warnings(folder: RunFolder) -> list[dict[str, Any]]:
     """What else than the rows, which were checked before, there is to warn of."""
-    said = ("template", "too-long", "adapter")
+    said = ("template", "too-long", "adapter", "router")
     events = read_events(folder.events_file)[0]
     return [e for e in events if e["type"] == "warning" and e["code"] in said]
 
