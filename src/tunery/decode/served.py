@@ -24,6 +24,7 @@ from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
+from tunery.models.computes import load_computing
 from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
@@ -60,6 +61,7 @@ class ServedModel:
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        self._asked_dtype = dtype
         self._switch: AdapterSwitch | None = None
         self.fast: FastModel | None = None
         with ThreadPoolExecutor(1) as beside:
@@ -88,7 +90,7 @@ class ServedModel:
             self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
-        model = load_model(self.folder, dtype=self.dtype, device=self.device)
+        model, self.dtype = load_computing(self.folder, dtype=self._asked_dtype, device=self.device)
         if fast and understood(model):
             self.fast = self._compared(model)
         self._use(model)

@@ -190,8 +190,12 @@ def load_model(
     return model.eval()
 
 
-def skeleton(folder: Path) -> PreTrainedModel:
+def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a model's layers without their weights, on torch's meta device: names and shapes.
+
+    Args:
+        folder: A whole model folder.
+        dtype: Of the weights that are not there.
 
     Raises:
         ModelError: The architecture is unknown, needs code, or its config does not hold together.
@@ -204,7 +208,9 @@ def skeleton(folder: Path) -> PreTrainedModel:
             str(folder), local_files_only=True, trust_remote_code=code
         )
         with torch.device("meta"):
-            made: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
+            made: Any = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, trust_remote_code=code
+            )
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     return made

@@ -22,6 +22,7 @@ from tunery.config.load import read_frozen
 from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
+from tunery.models.computes import expected_dtype
 from tunery.models.resolve import Resolved, resolve
 from tunery.models.router import router_loss
 from tunery.runs.context import RunContext
@@ -73,7 +74,9 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
         "steps_per_epoch": order.steps_per_epoch,
         "device": device,
-        "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
+        "dtype": str(
+            expected_dtype(base.model_folder, dtype=config.model.dtype, device=device)
+        ).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
         "parameters": _weights(context, base),
