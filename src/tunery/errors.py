@@ -23,7 +23,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from tunery.i18n import english, phrase_of, retold, t
+from tunery.i18n import english, joined, phrase_of, retold, t
 
 
 class TuneryError(Exception):
@@ -141,7 +141,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     near = did_you_mean(name, names)
     listed = fix or (t("Known: {names}.", names=", ".join(names[:30])) if names else "")
     message = t("{kind} {name!r}: no such {kind}.", kind=_kind(kind), name=name)
-    return UnknownName(message, fix=f"{near} {listed}".strip())
+    return UnknownName(message, fix=joined(near, listed))
 
 
 def panic_error(error: BaseException) -> TuneryError | None:

@@ -140,11 +140,19 @@ def t(text: str, /, **values: Any) -> str:
     return Sentence(phrase.local(), phrase)
 
 
-def joined(*sentences: str | Phrase) -> Sentence:
-    """Sentences in a row, with a blank between; empty ones are left out."""
+def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
+    """Sentences in a row; empty ones are left out.
+
+    An f-string or ``str.join`` would make plain text of them, in the language in force then; this
+    remembers what each says, so that another process or a reader of another day says it again.
+
+    Args:
+        sentences: In order.
+        between: What stands between two of them.
+    """
     parts = [part for part in sentences if str(part)]
     phrase = Phrase(
-        " ".join(f"{{part{number}}}" for number in range(len(parts))),
+        between.join(f"{{part{number}}}" for number in range(len(parts))),
         {f"part{number}": part for number, part in enumerate(parts)},
     )
     return Sentence(phrase.local(), phrase)

@@ -13,7 +13,7 @@ from tunery.cli.main import commands as known_commands
 from tunery.config import load
 from tunery.config.settings import walk
 from tunery.errors import TuneryError
-from tunery.services.machine._doctor import RENTED_MARKS
+from tunery.services.machine import _rented
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -145,7 +145,8 @@ def test_a_message_that_troubleshooting_quotes_is_one_of_the_product() -> None:
 
 
 def test_the_disks_of_rented_machines_are_those_that_the_doctor_knows() -> None:
-    known = {(provider, folder) for folder, provider in RENTED_MARKS.values()}
+    known = {(provider, folder) for folder, provider in _rented.MARKS.values()}
+    known.add((_rented.AUTODL, str(_rented.AUTODL_DATA)))
     for page in ("boxes.md", "boxes.zh.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         assert set(re.findall(r"^\| ([\w.]+) \| `(/[^`]+)` \|$", text, re.MULTILINE)) == known

@@ -27,6 +27,7 @@ from tunery.engines.base import (
     Started,
     TokenLogprob,
 )
+from tunery.engines.embed import Embedded
 from tunery.errors import EngineError
 
 
@@ -106,6 +107,14 @@ class StubEngine:
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Words of the rendered prompt."""
         return len(render(request).split())
+
+    async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
+        """The share of each vowel; token ids count as their sum."""
+        if isinstance(text, str) and len(text.split()) > self.context_length:
+            raise EngineError("The text has too many tokens.", code="too_long")
+        counts = [text.count(v) if isinstance(text, str) else sum(text) for v in "aeiou"]
+        length = sum(count * count for count in counts) ** 0.5 or 1.0
+        return Embedded(tuple(count / length for count in counts), len(str(text).split()))
 
     async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
         """Every token alike."""

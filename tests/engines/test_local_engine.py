@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,13 @@ from tests.chat_model import make_chat_model
 from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
 from tests.engines.test_process_engine import make_lora
 
+from tunery.data.letters import byte_letters
 from tunery.decode.fast import files
 from tunery.decode.local import LocalEngine
-from tunery.engines.base import SamplingOptions
+from tunery.engines import wire
+from tunery.engines.base import Delta, SamplingOptions
 from tunery.errors import EngineError
+from tunery.server.openai.choices import chat_logprob
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -114,3 +118,17 @@ def test_a_token_outside_the_vocabulary_is_the_caller_s_fault(whole: LocalEngine
         with pytest.raises(EngineError) as told:
             asyncio.run(collect(whole, request))
         assert told.value.code == "bad_request"
+
+
+def test_logprobs_have_the_bytes_of_parts_of_a_character(known: LocalEngine) -> None:
+    asked = replace(SHORT, top_logprobs=3, max_tokens=24, sampling=SamplingOptions(1.0, seed=5))
+    deltas = [e for e in asyncio.run(collect(known, asked)) if isinstance(e, Delta)]
+    ids = [token for delta in deltas for token in delta.token_ids]
+    told = [chat_logprob(each) for delta in deltas for each in delta.logprobs]
+    letters = byte_letters()
+    pieces = [str(piece) for piece in known.model.tokenizer.convert_ids_to_tokens(ids)]
+    assert any(letters[piece] > 127 for piece in pieces)
+    assert [each["bytes"] for each in told] == [[letters[piece]] for piece in pieces]
+    assert all(len(top["bytes"]) >= 1 for each in told for top in each["top_logprobs"])
+    again = wire.event_from_dict(json.loads(json.dumps(wire.event_to_dict(deltas[0]))))
+    assert again == deltas[0]

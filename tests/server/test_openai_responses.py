@@ -192,10 +192,3 @@ def test_an_engine_that_ends_in_the_middle_fails_the_response(client, running):
     last = list(ask(client, stream=True))[-1]
     assert last.type == "response.failed"
     assert "process has ended" in last.response.error.message
-
-
-def test_embeddings_are_refused_with_what_is_served(client):
-    with pytest.raises(openai.BadRequestError, match=r"stub writes text.*/v1/responses.*: stub\."):
-        client.embeddings.create(model="stub", input="hello")
-    with pytest.raises(openai.NotFoundError):
-        client.embeddings.create(model="none", input="hello")

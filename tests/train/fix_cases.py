@@ -62,7 +62,9 @@ MEDIA = (
     "Choose a dataset of texts. If these texts stand on their own, name the columns that are read "
     "(--data.columns), and remove marks such as <image> from them."
 )
-SPLIT = "Set evaluate.split to at least {value:.2g}, or 0 for none."
+SPLIT = "Set evaluate.split to at least {value}, or 0 for none."
+
+ALIKE = "Set evaluate.split to 0; to measure on other rows, name them with evaluate.datasets."
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,11 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         ),
         answers={"data.role_map.bot": "assistant"},
     ),
+    Case(
+        "Correct them, or say what they mean: {flags}.",
+        jsonl({"messages": [{"role": "Kunde", "content": "a"}, {"role": "bot", "content": "b"}]}),
+        answers={"data.role_map.Kunde": "user", "data.role_map.bot": "assistant"},
+    ),
     of("M12", "Set --data.parse.{column} json."),
     of("F15", "Keep all, or set --data.deduplicate true."),
     of(
@@ -305,13 +312,20 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         SPLIT,
         jsonl(*(alpaca(i) for i in range(8))),
         {"evaluate.split": 0.01},
-        {"evaluate.split": 0.13},
+        {"evaluate.split": 0.063},
     ),
     Case(
         SPLIT,
         jsonl(*(alpaca(i) for i in range(8))),
         {"evaluate.split": 0.01},
         {"evaluate.split": 0},
+    ),
+    Case(
+        ALIKE,
+        jsonl(alpaca(1)),
+        {"evaluate.split": 0.1},
+        {"evaluate.split": 0},
+        only=("evaluate.split",),
     ),
     Case(
         "Set evaluate.split lower.",
@@ -323,6 +337,20 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         "For every linear layer: --adapter.target_modules all-linear.",
         jsonl(alpaca(1)),
         {"adapter.type": "lora", "adapter.target_modules": ["all"]},
+    ),
+    Case(
+        "Set adapter.num_layers to at most {count}.",
+        jsonl(alpaca(1)),
+        {"adapter.type": "freeze", "adapter.num_layers": 99},
+        {"adapter.num_layers": 1},
+    ),
+    Case(
+        "Set data.replay.num_prompts to at most {count}, or name a larger set in "
+        "data.replay.prompts.",
+        jsonl(alpaca(1)),
+        {"data.replay.num_prompts": 5000},
+        {"data.replay.num_prompts": 2},
+        only=("data.replay.num_prompts",),
     ),
     of("P06", "Train it with {flags}. {instead}", answers={"method.type": "dpo"}),
     of("P06", "To learn the chosen answers alone, set {way}."),

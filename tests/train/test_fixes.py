@@ -177,6 +177,7 @@ def test_a_command_that_advice_names_does_what_it_says(
 UNTRIED = """
 A run does it at its start; or: tunery data preview {name} --stats
 Check that it is a table of texts; if it is, set --data.max_columns {count}.
+Continue from an earlier checkpoint with a lower optim.learning_rate.
 Delete it with: tunery runs delete {name}
 Divide it into smaller records, or set --data.max_record_mb {needed}.
 Fetch it (93 MB): tunery models pull demo
@@ -189,6 +190,10 @@ It is in the address that tunery web printed, behind #token=.
 Keep one assistant message per answer, or choose another model.template.
 Leave adapter.target_parameters out.
 Look at what it is: tunery models show {folder}
+Lower adapter.rank.
+Lower data.max_length below {tokens}, or take a smaller model.
+Lower optim.learning_rate, set model.dtype to fp32, or look at the rows.
+Lower optim.learning_rate, then train again from the last checkpoint's settings.
 Make a new one: tunery web --new-token
 Make one model of both and use that: tunery export {folder} --to merged NEW-MODEL
 Merge that one first: tunery export {base} --to merged FOLDER
@@ -209,11 +214,13 @@ See where it is: tunery runs show {run}
 Set --data.encoding to the encoding the file is in.
 Set --data.encoding to the one that it is in, likely {names}.
 Set --data.format sharegpt, which reads from and value.
+Set adapter.dropout to 0.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"
 Set it to false. To save memory, lower train.micro_batch_tokens or data.max_length.
 Set model.dtype to fp32.
+Set train.gradient_checkpointing to true.
 Some templates need a user message first. To check yours, add --model.name.
 Stop it first: tunery runs stop {run}
 Take train out of this message, or choose another template with model.template.

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tunery import faults
 from tunery.data.groups import TokenRow
 from tunery.errors import ConfigError, RunFailed
+from tunery.i18n import phrase_of
 from tunery.train.loop import train
 
 ADAPTERS: list[tuple[dict[str, Any], float]] = [
@@ -107,7 +108,7 @@ def test_an_epoch_shows_every_row_once_and_a_new_one_in_another_order(tmp_path: 
         ({"num_epochs": 1.25}, 8),
         ({"num_epochs": 0.01}, 1),
         ({"num_epochs": 3, "max_steps": 4}, 4),
-        ({"num_epochs": 1, "max_steps": 40}, 6),
+        ({"num_epochs": 1, "max_steps": 40}, 40),
     ],
 )
 def test_the_number_of_steps(tmp_path: Path, section: dict[str, Any], steps: int) -> None:
@@ -319,7 +320,30 @@ def test_one_row_that_does_not_fit_is_named(tmp_path: Path) -> None:
             train(job)
     assert "one row alone does not fit" in failed.value.message
     assert "dataset rows, record" in failed.value.message
-    assert "gradient_checkpointing" in failed.value.fix
+    assert "train.gradient_checkpointing" in failed.value.fix
+    assert "adapter.rank" in failed.value.fix
+
+
+@pytest.mark.parametrize("way", ["already on", "not of this model", "full"])
+def test_the_advice_for_a_row_that_does_not_fit_names_only_what_can_be_set(
+    tmp_path: Path, way: str
+) -> None:
+    more: dict[str, Any] = {"train": {"gradient_checkpointing": way == "already on"}}
+    if way == "full":
+        more["adapter"] = {"type": "full"}
+    place = tiny.context(tmp_path, tiny.config(**more))
+    with place.events:
+        job = tiny.build(place)
+        job.method = NoRoom(30, job.method)
+        if way == "not of this model":
+            inner: Any = job.policy.model
+            inner.base_model.model.supports_gradient_checkpointing = False
+        with pytest.raises(RunFailed) as failed:
+            train(job)
+    assert ("train.gradient_checkpointing" in failed.value.fix) is (way == "full")
+    assert ("adapter.rank" in failed.value.fix) is (way != "full")
+    assert "data.max_length" in failed.value.fix
+    assert phrase_of(failed.value.fix) is not None
 
 
 def test_gradient_checkpointing_gives_the_same_numbers(tmp_path: Path) -> None:

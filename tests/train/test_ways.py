@@ -17,7 +17,9 @@ from tests.train.miniatures import miniature
 
 from tunery.chat.builtin import find
 from tunery.data.collate import collate
+from tunery.decode.served import ServedModel
 from tunery.errors import ModelError
+from tunery.models.computes import expected_dtype, load_computing
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import check_runs, shortcuts
 from tunery.runs.folder import RunFolder
@@ -97,3 +99,22 @@ def test_bf16_that_was_asked_for_fails_with_a_sentence(half_machine):
     assert status != 0
     assert "fails in bfloat16" in events[-1]["reason"]
     assert events[-1]["fix"] == "Set model.dtype to fp32."
+
+
+def test_plan_chat_and_export_take_the_dtype_of_the_run(half_machine):
+    base, _ = half_machine
+    assert expected_dtype(base, dtype="auto", device="cpu") == torch.float32
+    assert expected_dtype(base, dtype="bf16", device="cpu") == torch.bfloat16
+    model, dtype = load_computing(base, dtype="auto", device="cpu")
+    assert (dtype, next(model.parameters()).dtype) == (torch.float32, torch.float32)
+    served = ServedModel(base, dtype="auto", device="cpu")
+    assert served.dtype_name == "fp32"
+    assert next(served.switch.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma4_text", "qwen3_moe", "mamba2", "deepseek_v3"])
+def test_bf16_stays_where_it_can_be_computed(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    miniature(kind).save_pretrained(tmp_path)
+    assert expected_dtype(tmp_path, dtype="auto", device="cpu") == torch.bfloat16
+    assert load_computing(tmp_path, dtype="auto", device="cpu")[1] == torch.bfloat16

@@ -230,3 +230,23 @@ def test_the_language_comes_from_the_environment():
 
 def test_defaults_are_what_config_show_prints_for_nothing(capsys):
     assert run(capsys, "config", "show")[1] == load.dump(Config())
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--system", "s"], ["--device=cpu"], ["--help"]])
+def test_an_option_is_not_taken_for_the_prompt(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chat", "nothing", "--prompt", *words]) == 2
+    said = capsys.readouterr().err
+    assert "--prompt: a value is missing." in said
+    assert "--prompt=VALUE" in said
+
+
+@pytest.mark.parametrize(
+    "words", [["--prompt=--json"], ["--prompt", "-5 degrees"], ["--prompt", "--no option"]]
+)
+def test_a_prompt_may_begin_with_dashes(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chat", "nothing", *words]) == 2
+    assert "no model, run or folder" in capsys.readouterr().err

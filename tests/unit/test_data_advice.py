@@ -129,6 +129,31 @@ def test_an_unknown_role_is_mapped_as_the_advice_says(role: str, tmp_path: Path)
     assert said(path, *words) == ["q", "a"]
 
 
+def test_every_unknown_role_of_a_dataset_is_named_at_once(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [{"role": "Kunde", "content": "q"}, {"role": "my bot", "content": "a"}]},
+        {"messages": [{"role": "client", "content": "r"}, {"role": "Assistant", "content": "b"}]},
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    first, second = checked(path).problems()
+    assert (first.code, second.code, first.count) == ("E405", "E405", 2)
+    fix = str(first.fix)
+    for role, ours in {"Kunde": "user", "my bot": "assistant", "client": "user"}.items():
+        assert re.search(rf"role_map\.{role}'? ROLE", fix), fix
+        fix = re.sub(rf"(role_map\.{role}'?) ROLE", rf"\1 {ours}", fix)
+    assert "--data.role_map.Assistant assistant" in fix
+    words = shlex.split(fix[fix.index("--data") :].rstrip("."))
+    assert checked(path, *words).ok
+
+
+def test_every_unknown_speaker_of_turns_is_named_at_once(tmp_path: Path) -> None:
+    turns = [{"from": "Kunde", "value": "q"}, {"from": "Bot", "value": "a"}]
+    path = write(tmp_path / "a.jsonl", [{"conversations": turns}])
+    fix = str(checked(path).problems()[0].fix)
+    assert "--data.role_map.Kunde ROLE" in fix
+    assert "--data.role_map.Bot ROLE" in fix
+
+
 def test_a_role_that_is_mapped_to_no_role_is_told_so(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "bot", "content": "a"}]
     path = write(tmp_path / "a.jsonl", [{"messages": turns}])

@@ -53,6 +53,45 @@ def test_a_broken_line_is_shown_as_the_design_page_shows_it(
     ]
 
 
+def test_several_datasets_are_checked_one_after_another(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my rows.csv").write_text("instruction,output\nq,a\n")
+    (tmp_path / "bad.jsonl").write_text('{"instruction": "q"}\n')
+    words = ["rows.jsonl", "--data.format", "alpaca", "my rows.csv", "rows.jsonl"]
+    assert main(["data", "check", *words]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "rows.jsonl: 2 rows, format alpaca: a run can start.",
+        "my rows.csv: 1 row, format alpaca: a run can start.",
+    ]
+    assert main(["data", "check", "rows.jsonl", "bad.jsonl", "--report", "all.json"]) == 2
+    assert "rows.jsonl: 2 rows" in capsys.readouterr().out
+    assert main(["data", "check", "rows.jsonl", "bad.jsonl", "--json"]) == 2
+    found = as_json(capsys)["datasets"]
+    assert [(each["dataset"], each["can_start"]) for each in found] == [
+        ("rows.jsonl", True),
+        ("bad.jsonl", False),
+    ]
+    assert json.loads(Path("all.json").read_text())["datasets"] == found
+
+
+def test_settings_in_a_file_still_count_in_a_check(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text("data:\n  format: alpaca\n  max_rows: x\n")
+    assert main(["data", "check", "rows.jsonl", "s.yaml"]) == 2
+    assert "s.yaml line 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["train"], ["plan"], ["data", "preview", "rows.jsonl"]])
+def test_rows_in_place_of_settings_are_told_how_they_are_named(
+    rows: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.rename("my rows.jsonl")
+    assert main([*command, "my rows.jsonl"]) == 2
+    assert "--data.train 'my rows.jsonl'" in capsys.readouterr().err
+
+
 def test_json_of_a_check_has_rows_ok_and_problems_and_nothing_else_is_on_stdout(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

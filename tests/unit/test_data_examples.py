@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -248,8 +249,35 @@ def test_a_split_that_leaves_one_side_empty_is_an_error(tmp_path: Path) -> None:
     assert caught.value.code == "E172"
     assert split(examples, 0.1, seed=0)[1]
     same = read([str(write(tmp_path / "same.jsonl", numbered(1) * 10))], DataConfig())
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="never on both sides"):
         split(same, 0.6, seed=0)
+
+
+def test_a_split_of_one_row_does_not_ask_for_a_share_of_one(tmp_path: Path) -> None:
+    one = read([str(write(tmp_path / "one.jsonl", numbered(1)))], DataConfig())
+    for share in (0.1, 0.9):
+        with pytest.raises(DataError, match="of 1 row ") as caught:
+            split(one, share, seed=0)
+        assert "at least" not in caught.value.fix
+        assert "evaluate.split to 0" in caught.value.fix
+
+
+@pytest.mark.parametrize("counts", [[1] * 8, [9, 1], [1, 9], [60, 30, 10], [1] * 700])
+def test_the_share_that_a_refusal_names_is_allowed_and_divides(
+    tmp_path: Path, counts: list[int]
+) -> None:
+    rows = [
+        row for number, count in enumerate(counts) for row in [numbered(number + 1)[-1]] * count
+    ]
+    examples = read([str(write(tmp_path / "rows.jsonl", rows))], DataConfig())
+    with pytest.raises(DataError) as caught:
+        split(examples, 0.0001, seed=0)
+    found = re.search(r"at least ([0-9.e-]+),", caught.value.fix)
+    assert found is not None
+    assert 0 < float(found[1]) < 1
+    train, held = split(examples, float(found[1]), seed=0)
+    assert train
+    assert held
 
 
 def test_the_hash_tells_changed_rows_variables_and_reading_apart(tmp_path: Path) -> None:

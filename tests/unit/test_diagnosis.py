@@ -31,6 +31,9 @@ FALLING = [3.0 * math.exp(-i / 8) + 0.3 for i in range(60)]
         (steps([3.0 - 0.01 * i for i in range(20)]), "under-fit"),
         (steps([2.0, 2.1, 2.5, 3.5, 6.0, 9.0, 12.0]), "diverging"),
         (steps([*FALLING[:20], math.nan, math.nan]), "diverging"),
+        (steps([10.8, 22.1, 39.7]), "diverging"),
+        (steps([10.8, math.inf]), "diverging"),
+        (steps([0.4, 0.7, 0.9]), "too short"),
     ],
 )
 def test_a_curve_gets_its_name(events: list[dict], kind: str) -> None:
@@ -48,3 +51,22 @@ def test_forgetting_is_said_with_its_remedy() -> None:
     assert finding.forgetting == 0.9
     assert "0.90 nats" in finding.words
     assert "data.replay.num_prompts" in finding.advice
+
+
+def test_a_loss_that_flies_off_in_few_steps_gets_the_remedy_of_a_diverging_run() -> None:
+    finding = diagnose(steps([10.8, 39.7]))
+    assert "from 10.800 to 39.700" in finding.words
+    assert "optim.learning_rate" in finding.advice
+    assert "more epochs" not in finding.advice
+
+
+def test_the_best_checkpoint_is_advised_only_where_it_is_there_and_not_the_result() -> None:
+    rising = steps(FALLING) + evals([1.0, 0.7, 1.1])
+    saved = [{"type": "checkpoint", "step": 20}]
+    assert "Use the best checkpoint" in diagnose(rising + saved).advice
+    assert "checkpoint" not in diagnose(rising).advice
+    taken = diagnose([*rising, *saved, {"type": "result", "step": 20}]).advice
+    assert "best step already" in taken
+    assert "Use" not in taken
+    later = diagnose([*rising, *saved, {"type": "result", "step": 60}]).advice
+    assert "Use the best checkpoint" in later

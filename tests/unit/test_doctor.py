@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunery.services.machine import _doctor
+from tunery.services.machine import _doctor, _rented
 
 
 def test_versions_name_tunery_python_and_torch() -> None:
@@ -40,6 +40,28 @@ def test_a_rented_box_is_told_which_disk_survives(monkeypatch: pytest.MonkeyPatc
     lasting, why = _doctor.survives(Path("/root/.tunery"))
     assert lasting is False
     assert "/workspace" in why
+
+
+def test_autodl_tells_what_a_stop_and_a_release_keep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data, shared = tmp_path / "autodl-tmp", tmp_path / "autodl-fs"
+    monkeypatch.setattr(_rented, "AUTODL_DATA", data)
+    monkeypatch.setattr(_rented, "AUTODL_SHARED", (shared,))
+    assert _doctor.survives(data)[1] == "" or "autodl" not in _doctor.survives(data)[1]
+    data.mkdir()
+    lasting, why = _doctor.survives(data / "tunery")
+    assert lasting is True
+    assert "deleted when it is released; copy results away" in why
+    shared.mkdir()
+    assert f"copy them to {shared}" in _doctor.survives(data / "tunery")[1]
+    assert _doctor.survives(shared / "x") == (
+        True,
+        f"{shared} is kept after the instance is released",
+    )
+    lasting, why = _doctor.survives(Path("/root/.tunery"))
+    assert lasting is True
+    assert f"the system disk is small; {data} is larger" in why
 
 
 def test_an_unwritable_home_is_a_problem_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:

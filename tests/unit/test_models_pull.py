@@ -16,6 +16,7 @@ from tunery import env
 from tunery.errors import ModelError
 from tunery.models import hubcache
 from tunery.models.download import Policy
+from tunery.models.download_errors import wrong_bytes
 from tunery.models.ensure import ensure, pull
 from tunery.models.progress import ProgressEvent
 from tunery.models.resolve import resolve
@@ -287,6 +288,25 @@ def test_a_file_name_that_leads_out_of_the_folder_is_refused(hub: Hub) -> None:
 def test_a_page_in_place_of_a_hub_is_recognised(hub: Hub) -> None:
     hub.fail("/api/models", html=True, times=-1)
     assert "the answer is not JSON; this is not a model hub" in refused("org/tiny").message
+
+
+def test_what_goes_wrong_at_modelscope_names_its_own_setting(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    error = refused("org/tiny", source="modelscope")
+    assert error.message.startswith("127.0.0.1:9: cannot be reached")
+    assert "MODELSCOPE_ENDPOINT" in error.fix
+    assert "--source hf" in error.fix
+    assert "HF_ENDPOINT" not in error.fix
+    made = wrong_bytes("a", "sha256", "host", "modelscope")
+    assert "MODELSCOPE_ENDPOINT" in made.fix
+    assert "HF_ENDPOINT" not in made.fix
+
+
+def test_a_page_in_place_of_modelscope_names_its_setting(hub: Hub) -> None:
+    hub.fail("/api/v1/models", html=True, times=-1)
+    assert "MODELSCOPE_ENDPOINT" in refused("org/tiny", source="modelscope").fix
 
 
 def test_no_network_is_a_sentence(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

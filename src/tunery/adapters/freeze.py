@@ -12,6 +12,7 @@ from tunery.adapters.base import no_such_module
 from tunery.adapters.full import merged, write_model
 from tunery.config.adapters.freeze import FreezeConfig
 from tunery.errors import ConfigError
+from tunery.i18n import t
 
 
 class Freeze:
@@ -26,10 +27,10 @@ class Freeze:
         layers = _layers(model)
         if self.config.num_layers > len(layers):
             raise ConfigError(
-                f"adapter.num_layers is {self.config.num_layers}; this model has "
-                f"{len(layers)} decoder layers.",
-                fix=f"Set adapter.num_layers to at most {len(layers)}.",
-            )
+                t("adapter.num_layers is {found}; this model has {count} decoder layers.",
+                  found=self.config.num_layers, count=len(layers)),
+                fix=t("Set adapter.num_layers to at most {count}.", count=len(layers)),
+            )  # fmt: skip
         for param in model.parameters():
             param.requires_grad_(False)
         chosen = [*layers[-self.config.num_layers :], *self._extra(model)]

@@ -63,7 +63,12 @@ class Lora:
             with warnings.catch_warnings():
                 # PEFT's own table for experts names layers that all-linear does not take.
                 warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
-                lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+                try:
+                    lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+                except ValueError as error:
+                    if "lora_dropout" not in str(error):
+                        raise
+                    raise _no_dropout(self.config.dropout) from error
         lora.peft_config[NAME].base_model_name_or_path = base_name
         for name, param in lora.named_parameters():
             # Modules trained in full keep the model's dtype; the optimizer has them in fp32.
@@ -153,3 +158,13 @@ class Lora:
                           names=kinds_of(set(linear) - unable)),
                 )  # fmt: skip
         return list(names)
+
+
+def _no_dropout(found: float) -> ConfigError:
+    """The error for a mixture whose experts and router are stacked weights, which PEFT adapts."""
+    return ConfigError(
+        t("adapter.dropout is {found}, but the experts and the router of this model are stacked "
+          "weights, which an adapter with dropout cannot change.", found=found),
+        fix=t("Set adapter.dropout to 0."),
+        setting="adapter.dropout",
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from rich.text import Text
 from tunery.cli.chat_view import View, footer, heading, view_for
 from tunery.cli.console import err, out, print_error, print_warning
 from tunery.errors import TuneryError, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.services import chat as chat_service
 from tunery.services.chat import Chat, Said
 
@@ -96,9 +96,8 @@ class Loop:
             near = did_you_mean(word, [*self._commands, *self._also])
             raise TuneryError(
                 t("/{name}: no such command.", name=word),
-                fix=f"{near} {t('/help lists the commands; // begins a text with a slash.')}"
-                .strip(),
-            )  # fmt: skip
+                fix=joined(near, t("/help lists the commands; // begins a text with a slash.")),
+            )
         if word == "save!":
             self._save(rest, force=True)
         else:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.text import Text
@@ -15,6 +15,7 @@ from rich.text import Text
 from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.data_preview import preview
+from tunery.config.flags import names_among
 from tunery.config.load import Loaded, from_tokens
 from tunery.i18n import t, translated
 
@@ -64,10 +65,12 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         rows = f"{each['rows']:,}" if each["rows"] is not None else ""
         what = translated(each["description"])
         if not each["ok"]:
-            named = each["name"]
+            named = [str(each["name"])]
             if catalog is not None and each["source"] == "catalog":
-                named = f"{shlex.quote(named)} --catalog {shlex.quote(str(catalog))}"
-            what = t("cannot be trained on here; see: tunery data check {name}", name=named)
+                named += ["--catalog", str(catalog)]
+            what = t(
+                "cannot be trained on here; see: tunery data check {name}", name=shlex.join(named)
+            )
         source = sources.get(each["source"], each["source"])
         cells = (each["name"], source, each["format"] or "", rows, what)
         lines.append([Text(str(cell)) for cell in cells])
@@ -92,7 +95,7 @@ def check(
     report: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Read every row of a dataset and report every problem.
+    """Read every row of one or more datasets and report every problem.
 
     Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
     of a run's data section works here, such as --data.records_at data; with --method.type it is
@@ -100,7 +103,7 @@ def check(
     chat template can write each of them and that they are not too long for it.
 
     Args:
-        name: A name, a file, a folder, or hf:owner/name[:subset][@split].
+        name: A name, a file, a folder, or hf:owner/name[:subset][@split]; more may follow.
         format: Format of the rows; by default found from the first rows.
         columns: Names of columns, as ours=theirs,ours=theirs.
         catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
@@ -109,24 +112,39 @@ def check(
     """
     from tunery.services import datasets
 
-    loaded = _loaded(settings, format, columns, catalog)
-    wanted = loaded.config.method.rows if _asked(loaded, "method") else None
-    with _progress(not json) as progress:
-        if _asked(loaded, "model"):
-            found = datasets.check_with_model(name, loaded.config, wanted=wanted, progress=progress)
-        else:
-            found = datasets.check(name, loaded.config.data, wanted=wanted, progress=progress)
+    more, settings_ = names_among(settings)
+    names = list(dict.fromkeys([name, *more]))
+    loaded = _loaded(tuple(settings_), format, columns, catalog)
+    several, refused = len(names) > 1, False
+    found: list[Report] = []
+    told: list[dict[str, Any]] = []
+    for each in names:
+        checked, notes = _checked(each, loaded, quiet=json)
+        found.append(checked)
+        told.append(checked.as_dict() | ({"notes": notes} if notes is not None else {}))
+        refused = refused or bool(checked.refusal)
+        if not json:
+            _show(checked)
+            for note in notes or ():
+                print_warning(note)
     if report is not None:
         datasets.write_report(found, report)
-    with_model = found.ok and _asked(loaded, "model")
-    notes = datasets.notes_with_model(name, loaded.config) if with_model else []
     if json:
-        print_json(found.as_dict() | ({"notes": notes} if with_model else {}))
-        return 2 if found.refusal else 0
-    _show(found)
-    for note in notes:
-        print_warning(note)
-    return 2 if found.refusal else 0
+        print_json({"datasets": told} if several else told[0])
+    return 2 if refused else 0
+
+
+def _checked(name: str, loaded: Loaded, *, quiet: bool) -> tuple[Report, list[str] | None]:
+    """Check one dataset; with the model where one is given, and then with notes about it."""
+    from tunery.services import datasets
+
+    config = loaded.config
+    wanted = config.method.rows if _asked(loaded, "method") else None
+    with _progress(not quiet) as progress:
+        if not _asked(loaded, "model"):
+            return datasets.check(name, config.data, wanted=wanted, progress=progress), None
+        found = datasets.check_with_model(name, config, wanted=wanted, progress=progress)
+    return found, datasets.notes_with_model(name, config) if found.ok else None
 
 
 @app.command

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tunery.cli.console import err, out, print_json
 from tunery.cli.progress import model_progress
+from tunery.commands import command
 from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.services import export as export_service
@@ -95,4 +96,4 @@ def _show(done: export_service.Exported) -> None:
         ),
         soft_wrap=True,
     )
-    out.print(Text(f"  tunery chat {done.folder}", style="cyan"), soft_wrap=True)
+    out.print(Text(f"  {command('chat', done.folder)}", style="cyan"), soft_wrap=True)

@@ -117,6 +117,7 @@ def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
     from tunery.cli import help as cli_help
+    from tunery.cli import missing
 
     words = words or ["--help"]
     if words[0] == "help":
@@ -125,6 +126,7 @@ def _run(words: list[str]) -> int:
     _find_a_home()
     app = build_app()
     try:
+        missing.check(app, words)
         result = app(words)
     except CycloptsError as error:
         raise cli_help.explain(error) from error
@@ -183,7 +185,7 @@ def _check_command(name: str) -> None:
     near = did_you_mean(name, known)
     raise TuneryError(
         t("{name!r}: no such command.", name=name),
-        fix=f"{near} {t('Commands: {names}.', names=', '.join(known))}".strip(),
+        fix=i18n.joined(near, t("Commands: {names}.", names=", ".join(known))),
     )
 
 

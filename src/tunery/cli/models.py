@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
+from tunery.commands import quoted
 from tunery.env import human_bytes
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -59,7 +60,7 @@ def pull(
     out.print(Text.assemble(("✓ ", "green"), _line(found)), soft_wrap=True)
     for note in found.notes:
         print_warning(note)
-    _say(t("Talk to it: tunery chat {name}", name=found.name), "dim")
+    _say(t("Talk to it: tunery chat {name}", name=quoted(found.name)), "dim")
     return 0
 
 
@@ -233,7 +234,12 @@ def allow_code(
     if json:
         print_json({"name": name, "allowed": True, "repo": code.repo, "sha256": code.sha256})
     else:
-        _say(t("Allowed. Take it back with: tunery models allow-code {name} --revoke", name=name))
+        _say(
+            t(
+                "Allowed. Take it back with: tunery models allow-code {name} --revoke",
+                name=quoted(name),
+            )
+        )
     return 0
 
 
@@ -345,7 +351,9 @@ def _state(entry: dict[str, Any]) -> Text:
     if entry["ok"]:
         return Text("✓", "green")
     if not entry["here"]:
-        return Text(t("not fetched yet: tunery models pull {name}", name=entry["name"]), "dim")
+        return Text(
+            t("not fetched yet: tunery models pull {name}", name=quoted(entry["name"])), "dim"
+        )
     return Text(str(entry["problem"]).removeprefix(entry["path"]).lstrip(":： "), "yellow")
 
 

@@ -15,6 +15,7 @@ from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.watch import conclude, state_line, watch
 from tunery.cli.watch import show as show_outcome
+from tunery.commands import command
 from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.measures import LOSS
@@ -113,7 +114,9 @@ def stop(
         if state.reason:
             out.print(Text(state.reason, style="dim"), soft_wrap=True)
         if state.status != "finished":
-            out.print(Text(f"  tunery runs resume {state.name}", style="cyan"), soft_wrap=True)
+            out.print(
+                Text(f"  {command('runs', 'resume', state.name)}", style="cyan"), soft_wrap=True
+            )
     return 0 if state.status in ("stopped", "finished") else 1
 
 

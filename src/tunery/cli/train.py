@@ -14,6 +14,7 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.progress import model_progress
 from tunery.cli.watch import watch
+from tunery.commands import command
 from tunery.config.load import Loaded, dump, from_tokens
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
@@ -115,8 +116,8 @@ def _detached(folder: RunFolder, *, as_json: bool) -> int:
         print_json(runs.outcome(folder).state.as_dict())
         return 0
     out.print(Text(folder.name, style="bold"))
-    for command in (f"tunery runs follow {folder.name}", f"tunery runs stop {folder.name}"):
-        err.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+    for act in ("follow", "stop"):
+        err.print(Text(f"  {command('runs', act, folder.name)}", style="cyan"), soft_wrap=True)
     return 0
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tunery.cli.console import out, print_error
 from tunery.cli.live import View, print_line, view_for
+from tunery.commands import quoted
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
@@ -83,7 +84,7 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
         view.show(events)
         if signals.count and not own:
             view.say(t("The run goes on. Watch it again: tunery runs follow {run}",
-                       run=folder.name))  # fmt: skip
+                       run=quoted(folder.name)))  # fmt: skip
             return "left"
         if signals.count and asked is None:
             asked = time.monotonic()
@@ -93,7 +94,7 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
                        "to leave it to itself.", seconds=grace))  # fmt: skip
         if signals.count > 1:
             view.say(t("Left in the background. Watch it: tunery runs follow {run}",
-                       run=folder.name))  # fmt: skip
+                       run=quoted(folder.name)))  # fmt: skip
             return "left"
         if asked is not None and time.monotonic() - asked > runs.grace(folder):
             view.say(t("It did not save in time and is ended by force."))

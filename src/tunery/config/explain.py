@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tunery.commands import quoted
 from tunery.config import annotations, settings
 from tunery.config.config import Config
 from tunery.config.foreign import FOREIGN
 from tunery.errors import ConfigError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 Where = Callable[[str], str]
 MOST_SHOWN = 20
@@ -71,11 +72,11 @@ def fail(problems: Iterable[Problem]) -> None:
         raise ConfigError(
             found[0].sentence, fix=found[0].fix, setting=found[0].path, problems=details
         )
-    lines = [f"{p.sentence} {p.fix}".strip() for p in found[:MOST_SHOWN]]
+    lines: list[str] = [joined(p.sentence, p.fix) for p in found[:MOST_SHOWN]]
     if len(found) > MOST_SHOWN:
         lines.append(t("... and {count} more.", count=len(found) - MOST_SHOWN))
     fix = t("All settings: tunery config help. Those of this request: tunery config show.")
-    raise ConfigError("\n".join(lines), fix=fix, problems=details)
+    raise ConfigError(joined(*lines, between="\n"), fix=fix, problems=details)
 
 
 def nowhere(path: str) -> str:
@@ -140,7 +141,11 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
     near = _near(path)
     if path in Config.model_fields:
         first = next(name for name in settings.by_path() if name.startswith(f"{path}."))
-        fix = t("Set one of them, such as {name}: tunery config help {path}", name=first, path=path)
+        fix = t(
+            "Set one of them, such as {name}: tunery config help {path}",
+            name=first,
+            path=quoted(path),
+        )
         if near and near.partition(".")[0] != path:
             fix = t("Did you mean {name}?", name=near)
         return Problem(path, t("{path}: this is a group of settings.", path=path), fix, place)

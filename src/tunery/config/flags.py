@@ -29,12 +29,14 @@ class Flags:
 
     Args:
         files: Settings files, in order.
+        places: Where each of them is among the words.
         values: The flags' values, nested.
         unknown: Flags that are no setting, as written, without dashes.
         problems: What is wrong with the way they are written.
     """
 
     files: list[Path] = field(default_factory=list)
+    places: list[int] = field(default_factory=list[int])
     values: dict[str, Any] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -52,6 +54,7 @@ def parse(words: Sequence[str]) -> Flags:
     while rest:
         word = rest.pop(0)
         if word == "--":
+            found.places += range(len(words) - len(rest), len(words))
             found.files += [env.expanded(each) for each in rest]
             break
         if word.startswith("--") and len(word) > 2:
@@ -62,8 +65,24 @@ def parse(words: Sequence[str]) -> Flags:
                 Problem(word, message, t("Settings have two dashes: --data.train"))
             )
         else:
+            found.places.append(len(words) - len(rest) - 1)
             found.files.append(env.expanded(word))
     return found
+
+
+def names_among(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide the words of a command into names, such as those of datasets, and settings.
+
+    A word without dashes is a name unless it is the value of a flag or a settings file (.yaml).
+
+    Args:
+        words: Names, settings files and flags, in any order.
+
+    Returns:
+        The names, and the other words.
+    """
+    places = [at for at in parse(words).places if not words[at].lower().endswith((".yaml", ".yml"))]
+    return [words[at] for at in places], [w for at, w in enumerate(words) if at not in places]
 
 
 def unknown_flag(path: str, values: dict[str, Any], options: Sequence[str] = ()) -> Problem:

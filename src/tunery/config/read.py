@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ from typing import Any
 from tunery.errors import ConfigError
 from tunery.i18n import t
 
+ROWS = (
+    ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".json", ".gz", ".zst",
+)  # fmt: skip
+"""Endings of files that hold rows of a dataset."""
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 MAX_VALUES = 100_000  # counted with every alias written out, so that aliases cannot explode
@@ -151,12 +156,16 @@ def _bad_yaml(name: str, error: Any, text: str) -> ConfigError:
     lines = text.splitlines()
     tabs = line <= len(lines) and "\t" in lines[line - 1]
     fix = t("Indent with spaces, not with tabs.") if tabs else ""
+    fix = _not_settings(name) or fix
     fix = fix or t("Look at this line and the one before: a missing quote, colon or bracket.")
     return ConfigError(message, fix=fix, path=name, line=line)
 
 
 def _broken(message: str, name: str, line: int | None = None) -> ConfigError:
-    fix = t("A settings file looks like this: model: demo, then data:, train: [identity] ...")
+    fix = _not_settings(name)
+    fix = fix or t(
+        "A settings file looks like this: model: demo, then data:, train: [identity] ..."
+    )
     return ConfigError(message, fix=fix, path=name, line=line)
 
 
@@ -267,3 +276,11 @@ class _Builder:
 
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
+
+
+def _not_settings(name: str) -> str:
+    """What to do with a file that is rows rather than settings; empty for a settings file."""
+    if not name.lower().endswith(ROWS):
+        return ""
+    return t("A settings file is YAML. To train on this file: --data.train {file}",
+             file=shlex.quote(name))  # fmt: skip

@@ -14,7 +14,7 @@ class TrainConfig(Section):
     """How many times every row is seen."""
 
     max_steps: int | None = Field(default=None, ge=1)
-    """Stop after this many steps, whatever num_epochs says."""
+    """Train for exactly this many steps, whatever num_epochs says; the rows repeat as needed."""
 
     batch_size: int = Field(default=16, ge=1, le=65_536)
     """Rows in one optimizer step, over all devices; the micro batch is derived from memory."""

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
 from tunery.data.folders import folder, located
 from tunery.data.problems import Problem, say
 from tunery.data.registered import registered
 from tunery.data.splits import ALL, SPLITS, canonical
 from tunery.errors import ConfigError, DataError, UnknownName, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 BUILTIN: dict[str, tuple[str, str]] = {
@@ -168,7 +169,7 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
             "E191",
             where,
             say("the file that was added as {name} is gone", name=name),
-            say("Put it back, or: tunery data remove {name}", name=name),
+            say("Put it back, or: tunery data remove {name}", name=quoted(name)),
         )
         return Dataset(name, "added", problems=(problem,), description=where)
     return replace(
@@ -268,9 +269,7 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
     listed = t(
         "Known: {names}; or name a file, a folder, hf:owner/name.", names=", ".join(known[:30])
     )
-    return UnknownName(
-        t("dataset {name!r}: no such dataset.", name=name), fix=f"{near} {listed}".strip()
-    )
+    return UnknownName(t("dataset {name!r}: no such dataset.", name=name), fix=joined(near, listed))
 
 
 def _listable(folder: Path) -> bool:

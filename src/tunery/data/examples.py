@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import random
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.content import example_key, file_hash
@@ -193,25 +195,39 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
             break
         held += same
     if not held or len(held) == len(examples):
-        side = t("0 rows are held out") if not held else t("no row is left to train on")
-        raise DataError(
-            t(
-                "evaluate.split {share} of {count} rows ({distinct} distinct): {side}.",
-                share=share,
-                count=len(examples),
-                distinct=len(set(ranks)),
-                side=side,
-            ),
-            fix=t(
-                "Set evaluate.split to at least {value:.2g}, or 0 for none.",
-                value=1 / max(1, len(examples)),
-            )
-            if not held
-            else t("Set evaluate.split lower."),
-            code="E172",
-        )
+        raise _undivided(share, ranks, held=bool(held))
     outside = set(held)
     return [i for i in range(len(examples)) if i not in outside], sorted(held)
+
+
+def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
+    """E172: one side of a split is empty; with the share that would fill both, where there is one.
+
+    Args:
+        share: The share that was asked for.
+        ranks: The rank of each example; equal examples have the same.
+        held: Whether it is the training rows that are missing.
+    """
+    groups = Counter(ranks)
+    if len(groups) == 1:
+        side = t("rows that are equal are never on both sides")
+        fix = t("Set evaluate.split to 0; to measure on other rows, name them with "
+                "evaluate.datasets.")  # fmt: skip
+    elif held:
+        side, fix = t("no row is left to train on"), t("Set evaluate.split lower.")
+    else:
+        side = t("0 rows are held out")
+        least = groups[min(groups)] / 2 / len(ranks)  # of the group that is held out first
+        value = f"{math.ceil(least * 1000) / 1000:g}" if least >= 0.01 else f"{least * 1.01:.2g}"
+        fix = t("Set evaluate.split to at least {value}, or 0 for none.", value=value)
+    message = t(
+        "evaluate.split {share} of {count} rows ({distinct} distinct): {side}.",
+        share=share,
+        count=len(ranks),
+        distinct=len(groups),
+        side=side,
+    )
+    return DataError(message, fix=fix, code="E172")
 
 
 def _rank(seed: int, example: Example) -> int:
@@ -253,7 +269,10 @@ def _changed(dataset: Dataset) -> Problem:
         "W713",
         dataset.name,
         say("the content changed since it was added"),
-        say("If that is meant: tunery data remove {name}, then add it again.", name=dataset.name),
+        say(
+            "If that is meant: tunery data remove {name}, then add it again.",
+            name=quoted(dataset.name),
+        ),
     )
 
 

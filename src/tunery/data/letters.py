@@ -94,7 +94,7 @@ def _letters(text: str) -> str:
     return BYTES_ONLY.sub(decode, text)
 
 
-def _byte_letters() -> dict[str, int]:
+def byte_letters() -> dict[str, int]:
     """GPT-2's table: the letter that stands for each byte in a byte-level vocabulary."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
@@ -102,7 +102,7 @@ def _byte_letters() -> dict[str, int]:
     return letters | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTES = _byte_letters()
+_BYTES = byte_letters()
 _ASCII_BYTE = re.compile(r"<0x[0-7][0-9A-F]>")
 
 

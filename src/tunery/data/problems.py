@@ -111,6 +111,7 @@ class RowProblem(Exception):
         found: What is there.
         fix: What to do.
         column: 1-based character inside the field's text, where that helps.
+        roles: For E405: every unknown role of the row, with the role it may have meant.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class RowProblem(Exception):
         self.found = found
         self.fix = fix
         self.column = column
+        self.roles: dict[str, str] = {}
 
 
 class FileProblem(Exception):

@@ -20,7 +20,7 @@ from tunery.config.data import DataConfig, LossOn, SpecialTokens
 from tunery.data.kinds import Tokenized, row_kind
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
@@ -199,12 +199,16 @@ def _judge(
     bad = sum(counts.values())
     allowed = data.on_bad_rows == "quarantine" and bad <= data.max_bad_share * total
     if bad and not allowed:
-        shown = "\n".join(f"  {error.message}" for error in refused[:20])
+        shown = [joined("  ", error.message, between="") for error in refused[:20]]
         first = refused[0]
         raise DataError(
             first.message
             if total == 1
-            else t("{bad} of {total} rows cannot be used:", bad=bad, total=total) + f"\n{shown}",
+            else joined(
+                t("{bad} of {total} rows cannot be used:", bad=bad, total=total),
+                *shown,
+                between="\n",
+            ),
             fix=first.fix,
             code=first.code,
             rows=bad,
@@ -214,7 +218,8 @@ def _judge(
 
 
 def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
-    reasons = "; ".join(f"{count} {in_words(reason)}" for reason, count in filtered.items())
+    counted = (joined(str(count), in_words(reason)) for reason, count in filtered.items())
+    reasons = joined(*counted, between="; ")
     return DataError(
         t("No row is left to train on: {total} read. {reasons}", total=total, reasons=reasons),
         fix=t("Give other data, or change data.loss_on, data.max_length or data.too_long."),

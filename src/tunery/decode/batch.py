@@ -21,6 +21,7 @@ from tunery.decode.fast.model import FastModel
 from tunery.decode.fast.spans import Part
 from tunery.decode.general import GeneralModel
 from tunery.decode.text import TextStream
+from tunery.decode.token_bytes import TokenBytes
 from tunery.engines.base import Delta, Ended, EndReason, EngineEvent, TokenLogprob
 
 
@@ -108,6 +109,7 @@ class Batch:
         self.num_tokens = 0
         self._answers: list[_Answer] = []
         self._names: dict[int, str] = {}
+        self._bytes: TokenBytes | None = None
 
     def __len__(self) -> int:
         return len(self._answers) + sum(len(answer.siblings) for answer in self._answers)
@@ -261,7 +263,14 @@ class Batch:
 
     def _spelled(self, entry: Logprob) -> TokenLogprob:
         top = tuple((self._name(token), token, value) for token, value in entry.top)
-        return TokenLogprob(self._name(entry.token), entry.token, entry.logprob, top, entry.drawn)
+        name = self._name(entry.token)
+        self._bytes = self._bytes or TokenBytes(self.model.tokenizer)
+        spelled = {
+            token: data
+            for text, token in ((name, entry.token), *((text, token) for text, token, _ in top))
+            if (data := self._bytes.of(token)) is not None and data != text.encode()
+        }
+        return TokenLogprob(name, entry.token, entry.logprob, top, entry.drawn, spelled)
 
     def _name(self, token: int) -> str:
         if token not in self._names:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from tunery.decode.batch import News, Scored
+from tunery.decode.embedding import Embedder
 from tunery.decode.prompts import Prompt, check_scored, read_prompt
 from tunery.decode.scheduler import Scheduler
 from tunery.decode.served import ServedModel
@@ -28,6 +29,7 @@ from tunery.engines.base import (
     GenerateRequest,
     Started,
 )
+from tunery.engines.embed import Embedded
 from tunery.errors import EngineError
 
 SWITCH_SECONDS = 2e-4
@@ -95,6 +97,16 @@ class LocalEngine:
                         return news.logprobs
         finally:
             self.scheduler.cancel(job)  # harmless where it has ended
+
+    async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
+        """Make the vector of a text or of token ids; see ``engines.embed.Embeds``."""
+        embedder = Embedder(self.model)
+        worn = await asyncio.to_thread(self._attached, adapter)
+        if isinstance(text, str):
+            ids = await asyncio.to_thread(embedder.ids, text, worn)
+        else:
+            ids = embedder.check(text)
+        return await asyncio.to_thread(self.scheduler.call, lambda: embedder.make(ids, worn))
 
     async def status(self) -> EngineStatus:
         """What it says of itself."""

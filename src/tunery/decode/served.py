@@ -24,6 +24,7 @@ from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError, TuneryError
 from tunery.i18n import t
 from tunery.models import files
+from tunery.models.computes import load_computing
 from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
     load_model,
@@ -60,6 +61,7 @@ class ServedModel:
         self.folder = folder
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        self._asked_dtype = dtype
         self._switch: AdapterSwitch | None = None
         self.fast: FastModel | None = None
         with ThreadPoolExecutor(1) as beside:
@@ -88,7 +90,7 @@ class ServedModel:
             self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
-        model = load_model(self.folder, dtype=self.dtype, device=self.device)
+        model, self.dtype = load_computing(self.folder, dtype=self._asked_dtype, device=self.device)
         if fast and understood(model):
             self.fast = self._compared(model)
         self._use(model)
@@ -103,6 +105,11 @@ class ServedModel:
         declared = context_length(files.read_json(self.folder / files.CONFIG))
         self.context_length = declared or UNBOUNDED
         self.vocab_size = vocab_size
+
+    @property
+    def has_whole(self) -> bool:
+        """Whether the whole model is loaded, beside what the fast pass reads."""
+        return self._switch is not None
 
     @property
     def switch(self) -> AdapterSwitch:

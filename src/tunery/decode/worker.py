@@ -80,6 +80,7 @@ class Worker:
             routes=[
                 Route("/generate", self.generate, methods=["POST"]),
                 Route("/score", self.score, methods=["POST"]),
+                Route("/embed", self.embed, methods=["POST"]),
                 Route("/count", self.count, methods=["POST"]),
                 Route("/status", self.status),
                 Route("/close", self.close, methods=["POST"]),
@@ -136,6 +137,13 @@ class Worker:
         engine = await self._ready()
         logprobs = await engine.score(asked.get("ids", ()), adapter=asked.get("adapter"))
         return JSONResponse({"logprobs": logprobs})
+
+    async def embed(self, request: Request) -> Response:
+        """Make the vector of a text."""
+        asked = await self._read(request, dict)
+        engine = await self._ready()
+        found = await engine.embed(asked.get("text", ""), adapter=asked.get("adapter"))
+        return JSONResponse(found.as_dict())
 
     async def status(self, request: Request) -> Response:
         """Say how things are."""

@@ -18,8 +18,8 @@ from tunery.i18n import t
 
 EndReason = Literal["stop", "length", "interrupted"]
 """By a stop token, a stop text or a complete schema; cut by a limit; ended from outside."""
-Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias"]
-"""What an engine may lack; callers ask before they send."""
+Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias", "embed"]
+"""What an engine may lack; callers ask before they send. For ``embed`` see ``engines.embed``."""
 EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
 
 
@@ -149,6 +149,8 @@ class TokenLogprob:
         top: The most likely tokens by the model alone: spelling, id, log-probability.
         sampling_logprob: In the distribution it was drawn from, after penalties, bias, schema,
             temperature, top-k and top-p. 0 for a greedy choice.
+        spelled: Bytes of the tokens above, by id, where their spelling is not these: part of a
+            character, or a space that the spelling leaves out.
     """
 
     token: str
@@ -156,6 +158,7 @@ class TokenLogprob:
     logprob: float
     top: Sequence[tuple[str, int, float]] = ()
     sampling_logprob: float = 0.0
+    spelled: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

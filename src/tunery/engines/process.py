@@ -29,6 +29,7 @@ from tunery.engines.base import (
     EngineStatus,
     GenerateRequest,
 )
+from tunery.engines.embed import Embedded
 from tunery.engines.folder import EngineFolder, folders
 from tunery.errors import EngineError, LaunchError, TuneryError
 from tunery.i18n import language, t
@@ -177,6 +178,11 @@ class ProcessEngine:
         """How likely the model finds given tokens; see ``Engine.score``."""
         answer = await self._ask("POST", "/score", {"ids": list(ids), "adapter": adapter})
         return [float(value) for value in answer["logprobs"]]
+
+    async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
+        """Make the vector of a text or of token ids; see ``engines.embed.Embeds``."""
+        body = {"text": text if isinstance(text, str) else list(text), "adapter": adapter}
+        return Embedded.of(await self._ask("POST", "/embed", body))
 
     async def status(self) -> EngineStatus:
         """What it says of itself; a process that is no more is ``failed``, with the cause."""

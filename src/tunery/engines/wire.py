@@ -99,13 +99,22 @@ def _ended(fields: dict[str, Any]) -> EngineEvent:
 
 
 def _logprob_to_list(entry: TokenLogprob) -> list[Any]:
-    return [entry.token, entry.token_id, entry.logprob, entry.top, entry.sampling_logprob]
+    spelled = {str(token): data.hex() for token, data in entry.spelled.items()}
+    plain = [entry.token, entry.token_id, entry.logprob, entry.top, entry.sampling_logprob]
+    return [*plain, spelled] if spelled else plain
 
 
 def _logprobs(lists: Sequence[Any]) -> tuple[TokenLogprob, ...]:
     return tuple(
-        TokenLogprob(token, number, value, tuple((t, i, p) for t, i, p in top), drawn)
-        for token, number, value, top, drawn in lists
+        TokenLogprob(
+            token,
+            number,
+            value,
+            tuple((t, i, p) for t, i, p in top),
+            drawn,
+            {int(i): bytes.fromhex(data) for i, data in rest[0].items()} if rest else {},
+        )
+        for token, number, value, top, drawn, *rest in lists
     )
 
 

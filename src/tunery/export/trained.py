@@ -21,12 +21,11 @@ from tunery.export import parity
 from tunery.export.order import Order
 from tunery.i18n import t
 from tunery.models.attach import load_adapter, unlike_file, vocabulary_rows
+from tunery.models.computes import load_computing
 from tunery.models.facts import UNBOUNDED, context_length
 from tunery.models.load import (
-    load_model,
     load_tokenizer,
     pick_device,
-    pick_dtype,
 )
 from tunery.types import Message
 
@@ -44,11 +43,12 @@ class Trained:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.device = pick_device(order.device)
-        self.dtype = pick_dtype(order.dtype, self.device)
         self.template = ChatTemplate.load(
             load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
         )
-        self.model: Any = load_model(order.folder, dtype=self.dtype, device=self.device)
+        found = load_computing(order.folder, dtype=order.dtype, device=self.device)
+        self.model: Any = found[0]
+        self.dtype = found[1]
         if order.adapter is not None:
             self.model = load_adapter(self.model, order.adapter, resize=True).eval()
         limit = context_length(self.model.config.to_dict()) or UNBOUNDED

@@ -16,6 +16,7 @@ from tunery.config.methods.kto import KTOConfig
 from tunery.data.collate import Batch
 from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.rows import Rows
+from tunery.i18n import t
 from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
 from tunery.methods.reference import reference_logprobs, with_reference
 from tunery.policy.policy import Policy
@@ -66,10 +67,10 @@ class KTO(Plain):
         if unmatched:
             context.warn(
                 "kl",
-                "The KL term needs answers to other prompts; these rows found none, so it is "
-                "estimated from answers to their own.",
+                t("The KL term needs answers to other prompts; these rows found none, so it is "
+                  "estimated from answers to their own."),
                 unmatched,
-            )
+            )  # fmt: skip
         mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")
         return with_reference(policy, rows, context, name=name).with_beside(mismatched)
 

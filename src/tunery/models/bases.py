@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.types import is_mapping
@@ -94,7 +95,7 @@ def check(owner: Path, shown: str, base: Path) -> None:
         t("{name}: its base model {base} has other weights than it was trained on.",
           name=shown, base=base),
         fix=t("Put the weights back, or name the model to use: tunery models base {name} MODEL",
-              name=shown),
+              name=quoted(shown)),
         code="other_base",
         path=base,
     )  # fmt: skip

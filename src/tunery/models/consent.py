@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import files
@@ -87,7 +88,7 @@ def require(folder: Path, config: dict[str, Any]) -> None:
             ),
             fix=t(
                 "Read the code, then allow exactly it: tunery models allow-code {folder}",
-                folder=folder,
+                folder=quoted(folder),
             ),
             path=folder,
         )
@@ -112,7 +113,7 @@ def require_for_tokenizer(folder: Path) -> None:
             path=folder,
         )
     fix = t("Read the code, then allow exactly it: tunery models allow-code {folder}",
-            folder=folder)  # fmt: skip
+            folder=quoted(folder))  # fmt: skip
     if not count:
         fix = t("Its .py files are not in this folder: download the whole model again.")
     raise ModelError(

@@ -25,7 +25,7 @@ import httpx
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import accounts
-from tunery.models.download_errors import Later, busy, gave_up, wrong_bytes
+from tunery.models.download_errors import Later, busy, check_address, gave_up, wrong_bytes
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REPORT_SECONDS = 0.1
@@ -106,6 +106,7 @@ class Downloader:
         tell: Called with (file, bytes there of it, bytes there of all files) as they arrive.
         checks: Called with a file whose hash is being computed.
         waits: Called with (what, seconds) before a pause after a failure.
+        source: ``hf`` or ``modelscope``; advice names its settings.
     """
 
     host: str
@@ -115,6 +116,7 @@ class Downloader:
     tell: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
     checks: Callable[[Wanted], None] = lambda wanted: None
     waits: Callable[[str, float], None] = lambda what, seconds: None
+    source: str = "hf"
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -143,7 +145,7 @@ class Downloader:
             except ValueError:
                 raise ModelError(
                     t("{host}: the answer is not JSON; this is not a model hub.", host=self.host),
-                    fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+                    fix=check_address(self.source),
                 ) from None
 
         return self._patiently(get, lambda: 0, url)
@@ -216,7 +218,7 @@ class Downloader:
         self._report(wanted, 0)
         if not self._fill(wanted):
             wanted.partial.unlink()
-            raise wrong_bytes(wanted.file, wanted.algorithm, self.host)
+            raise wrong_bytes(wanted.file, wanted.algorithm, self.host, self.source)
 
     def _fill(self, wanted: Wanted) -> bool:
         """Bring the partial file to its full length; False when its hash is wrong then."""
@@ -287,7 +289,7 @@ class Downloader:
             failed = 0 if now > before else failed + 1
             before = now
             if failed >= self.policy.attempts:
-                raise gave_up(self.host, what, now, reason) from reason
+                raise gave_up(self.host, what, now, reason, self.source) from reason
             self.waits(what, delay)
             if self._stop.wait(delay):
                 raise KeyboardInterrupt

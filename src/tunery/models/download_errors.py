@@ -6,7 +6,7 @@ import httpx
 
 from tunery import env
 from tunery.errors import ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 
 class Later(Exception):
@@ -18,8 +18,13 @@ class Later(Exception):
         self.seconds = seconds
 
 
-def wrong_bytes(file: str, algorithm: str, host: str) -> ModelError:
+def wrong_bytes(file: str, algorithm: str, host: str, source: str = "hf") -> ModelError:
     """The error for bytes that are not what the host announced."""
+    other = (
+        t("Try again later, or another source: MODELSCOPE_ENDPOINT, or --source hf.")
+        if source == "modelscope"
+        else t("Try again later, or another source: HF_ENDPOINT, or --source modelscope.")
+    )
     return ModelError(
         t(
             "{file}: {host} sent other bytes than it announces (their {hash} differs); they were "
@@ -28,8 +33,16 @@ def wrong_bytes(file: str, algorithm: str, host: str) -> ModelError:
             host=host,
             hash="SHA-256" if algorithm == "sha256" else "git hash",
         ),
-        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+        fix=other,
         code="checksum",
+    )
+
+
+def check_address(source: str) -> str:
+    """What to do where something that is no model hub answers."""
+    return t(
+        "Check {setting}, and whether a proxy or a login page is in between.",
+        setting="MODELSCOPE_ENDPOINT" if source == "modelscope" else "HF_ENDPOINT",
     )
 
 
@@ -47,8 +60,16 @@ def busy(host: str, error: Later) -> ModelError:
     )
 
 
-def gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
-    """The error for a download that failed again and again; what came is kept."""
+def gave_up(host: str, what: str, have: int, reason: Exception, source: str = "hf") -> ModelError:
+    """The error for a download that failed again and again; what came is kept.
+
+    Args:
+        host: Who was asked.
+        what: The file.
+        have: Bytes of it that are here.
+        reason: The last failure.
+        source: ``hf`` or ``modelscope``, whose setting the advice names.
+    """
     kept = t("What came is kept ({have}).", have=env.human_bytes(have)) if have else ""
     match reason:
         case Later(status=429):
@@ -63,5 +84,10 @@ def gave_up(host: str, what: str, have: int, reason: Exception) -> ModelError:
             why = t(
                 "{host}: the connection was cut again and again at {file}.", host=host, file=what
             )
-    fix = t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
-    return ModelError(why, fix=f"{kept} {fix}".strip(), code="no_answer")
+    fix = (
+        t("Look at the network or set MODELSCOPE_ENDPOINT to an address you can reach, then run it "
+          "again; or take --source hf.")
+        if source == "modelscope"
+        else t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
+    )  # fmt: skip
+    return ModelError(why, fix=joined(kept, fix), code="no_answer")

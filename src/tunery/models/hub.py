@@ -20,9 +20,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from tunery.errors import ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import accounts, hubcache
 from tunery.models.download import Downloader, Policy, Wanted
+from tunery.models.download_errors import check_address
 from tunery.models.hubcache import HubName
 
 DEFAULT = "https://huggingface.co"
@@ -113,7 +114,7 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
     if not hubcache.COMMIT.fullmatch(commit):
         raise ModelError(
             t("{host}: the answer names no commit; this is not a model hub.", host=downloader.host),
-            fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+            fix=check_address("hf"),
         )
     card = answer.get("cardData")
     licence = card.get("license") if isinstance(card, dict) else ""
@@ -178,7 +179,7 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
         )
         return ModelError(
             t("{repo}: gated: its authors ask you to accept their terms first.", repo=hub.repo),
-            fix=f"{licence} {again}",
+            fix=joined(licence, again),
             code="gated",
             model=hub.repo,
             page=page,
@@ -192,14 +193,14 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
             page=f"{page}/tree/main",
         )
     if code == "RepoNotFound" or status == 404 or (status == 401 and not with_token):
-        private = "" if with_token else f" {t('If it is private:')} {login}"
+        private = () if with_token else (t("If it is private:"), login)
         return ModelError(
             t(
                 "{repo}: {host} has no such model, or does not show it to you.",
                 repo=hub.repo,
                 host=host,
             ),
-            fix=t("Check the spelling of owner/name.") + private,
+            fix=joined(t("Check the spelling of owner/name."), *private),
             code="no_repo",
             model=hub.repo,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tunery.commands import quoted
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
@@ -34,6 +36,7 @@ LIBRARY_ERRORS = (
     ValueError, OSError, LookupError, TypeError, AttributeError, ImportError, RuntimeError,
     SafetensorError, StrictDataclassError,
 )  # fmt: skip
+_PIP = re.compile(r"pip install ([A-Za-z0-9_.\-]+)")
 FINITE_CHUNK = 2**24
 """Elements checked at once: the check holds no copy of a large weight."""
 
@@ -181,20 +184,18 @@ def load_model(
         )
         model, info = result
     except LIBRARY_ERRORS as error:
-        raise ModelError(
-            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
-            fix=t("Close other programs, or take a smaller model.")
-            if is_out_of_memory(error)
-            else t("Look at what it is: tunery models show {folder}", folder=folder),
-            path=folder,
-        ) from error
+        raise _unloadable(folder, error) from error
     _check_complete(folder, info, weights)
     check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
 
 
-def skeleton(folder: Path) -> PreTrainedModel:
+def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a model's layers without their weights, on torch's meta device: names and shapes.
+
+    Args:
+        folder: A whole model folder.
+        dtype: Of the weights that are not there.
 
     Raises:
         ModelError: The architecture is unknown, needs code, or its config does not hold together.
@@ -207,14 +208,31 @@ def skeleton(folder: Path) -> PreTrainedModel:
             str(folder), local_files_only=True, trust_remote_code=code
         )
         with torch.device("meta"):
-            made: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
+            made: Any = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, trust_remote_code=code
+            )
     except LIBRARY_ERRORS as error:
-        raise ModelError(
-            t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
-            fix=t("Look at what it is: tunery models show {folder}", folder=folder),
-            path=folder,
-        ) from error
+        raise _unloadable(folder, error) from error
     return made
+
+
+def _unloadable(folder: Path, error: BaseException) -> ModelError:
+    """The error for a model that transformers cannot make, with what helps against it."""
+    package = _PIP.search(str(error)) if isinstance(error, ImportError) else None
+    if package is not None:
+        return ModelError(
+            t("{folder}: this model needs the package {package}, which is not installed.",
+              folder=folder, package=package[1]),
+            fix=t("Install it: {command}", command=f"pip install {package[1]}"),
+            path=folder,
+        )  # fmt: skip
+    return ModelError(
+        t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
+        fix=t("Close other programs, or take a smaller model.")
+        if is_out_of_memory(error)
+        else t("Look at what it is: tunery models show {folder}", folder=quoted(folder)),
+        path=folder,
+    )
 
 
 def check_known(folder: Path) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunery import env
+from tunery.commands import command
 from tunery.errors import ModelError, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import files, hubcache
 from tunery.models.demo import NAME as DEMO
 from tunery.models.hubcache import HubName
@@ -30,7 +31,7 @@ def unknown(name: str) -> ModelError:
     ways = t("A hub id has the form owner/name.")
     return ModelError(
         t("model {name!r}: no model, run or folder of that name.", name=name),
-        fix=" ".join(part for part in (near, listed, ways) if part),
+        fix=joined(near, listed, ways),
         model=name,
     )
 
@@ -44,10 +45,10 @@ def not_downloaded(name: str, hub: HubName) -> ModelError:
         if local.is_dir()
         else ""
     )
-    fetch = t("Fetch it: {command}", command=f"tunery models pull {hub}")
+    fetch = t("Fetch it: {command}", command=command("models", "pull", hub))
     return ModelError(
         t("{name}: not on this machine (looked in {folder}).", name=hub, folder=hubcache.hub_dir()),
-        fix=" ".join(part for part in (near, beside, fetch) if part),
+        fix=joined(near, beside, fetch),
         model=name,
         remedy="pull",
         target=str(hub),
@@ -76,7 +77,7 @@ def no_such_path(name: str, path: Path) -> ModelError:
     )
     return ModelError(
         t("{path}: no such file or folder; {parent} exists.", path=name, parent=parent),
-        fix=f"{near} {holds}".strip(),
+        fix=joined(near, holds),
         path=path,
     )
 

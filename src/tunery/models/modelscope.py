@@ -52,6 +52,7 @@ def connect(hub: HubName, policy: Policy) -> Downloader:
         headers=headers,
         explain=lambda response: explain(response, hub, with_token=bool(token)),
         policy=policy,
+        source="modelscope",
     )
 
 

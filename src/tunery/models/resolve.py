@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunery import env
+from tunery.commands import command, quoted
 from tunery.errors import ModelError, RunError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import bases, facts, files, hubcache, lookalike
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
@@ -147,7 +148,7 @@ def _file(name: str, path: Path) -> Resolved:
                 architecture=header.architecture,
                 type=header.quantization,
             ),
-            fix=t("Import it once: tunery models pull {path}", path=path),
+            fix=t("Import it once: tunery models pull {path}", path=quoted(path)),
             remedy="pull",
             target=str(path),
         )
@@ -251,7 +252,7 @@ def _run(name: str, run: run_folder.RunFolder, step: str) -> Resolved:
                 "Run {run}: it has no weights yet, neither final ones nor a checkpoint.",
                 run=run.name,
             ),
-            fix=t("See where it is: tunery runs show {run}", run=run.name),
+            fix=t("See where it is: tunery runs show {run}", run=quoted(run.name)),
             run=run.name,
         )
     why = t(
@@ -317,7 +318,7 @@ def _adapter(
     if not named:
         raise ModelError(
             t("{path}: adapter_config.json does not name its base model.", path=path),
-            fix=t("Name it: tunery models base {name} MODEL", name=name),
+            fix=t("Name it: tunery models base {name} MODEL", name=quoted(name)),
             path=path,
         )
     revision_of_base = "" if chosen else str(config.get("revision") or "")
@@ -330,7 +331,7 @@ def _adapter(
         path=path,
         base=base,
         revision=revision,
-        why=f"{why}; {t('its base is {base}', base=base.name)}",
+        why=joined(why, t("its base is {base}", base=base.name), between="; "),
         architecture=base.architecture,
         num_parameters=sum(entry.num_elements for entry in entries.values()),
         size_bytes=weights.stat().st_size,
@@ -360,7 +361,7 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             if fields
             else t(
                 "If the base model is elsewhere, say where: tunery models base {name} MODEL",
-                name=name,
+                name=quoted(name),
             ),
             path=adapter,
             **fields,
@@ -368,11 +369,13 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
     if base.base is not None:
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),
-            fix=t("Merge that one first: tunery export {base} --to merged FOLDER", base=named),
+            fix=t(
+                "Merge that one first: tunery export {base} --to merged FOLDER", base=quoted(named)
+            ),
             path=adapter,
         )
     return base
 
 
 def _again(name: str) -> str:
-    return f"tunery models pull {name}"
+    return command("models", "pull", name)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import files
@@ -115,7 +116,7 @@ def resized(folder: Path, rows: int, base_rows: int) -> ModelError:
         ),
         fix=t(
             "Make one model of both and use that: tunery export {folder} --to merged NEW-MODEL",
-            folder=folder,
+            folder=quoted(folder),
         ),
         path=folder,
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tunery.config.optimizers import OptimizerKind
 from tunery.errors import RunError
+from tunery.i18n import t
 from tunery.optimizers.length import Length, length
 
 
@@ -210,13 +211,16 @@ def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """
     if own.keys() != saved.keys():
         odd = sorted(own.keys() ^ saved.keys())[:3]
-        raise RunError(f"The checkpoint trains other parameters than this run: {odd} ...")
+        raise RunError(
+            t("The checkpoint trains other parameters than this run: {names}.",
+              names=", ".join(odd))
+        )  # fmt: skip
     for name, target in own.items():
         if target.shape != saved[name].shape:
             raise RunError(
-                f"The checkpoint's {name} has shape {tuple(saved[name].shape)}, "
-                f"this run's {tuple(target.shape)}."
-            )
+                t("The checkpoint's {name} has shape {saved}, this run's {own}.",
+                  name=name, saved=tuple(saved[name].shape), own=tuple(target.shape))
+            )  # fmt: skip
 
 
 def add_to(grad: Tensor) -> Any:

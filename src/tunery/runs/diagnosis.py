@@ -22,6 +22,10 @@ RISE = 0.02
 """An evaluation this much worse than the best one counts as worse; for the loss, in nats."""
 LOST = 0.1
 """The same as a share of what was gained, for measures of any scale."""
+JUDGED = 5
+"""Fewer steps than these make no curve; they only show whether the loss flew off."""
+FLEW = 1.5
+"""A loss this many times the first one, within so few steps, is no chance of the rows."""
 FORGOT = 0.3
 """Nats a token by which general answers became less likely that call for a remedy."""
 
@@ -57,11 +61,15 @@ class _Seen:
         declared: The run's measures.
         losses: Training loss of each step.
         evals: Step and value of the measure that decides, of each evaluation.
+        saved: Steps of which a checkpoint was written.
+        result: Step whose weights are the result; None while there is none.
     """
 
     declared: Declared
     losses: list[float]
     evals: list[tuple[int, float]]
+    saved: frozenset[int] = frozenset()
+    result: int | None = None
 
     @property
     def best(self) -> tuple[int, float]:
@@ -82,7 +90,7 @@ class _Seen:
 
 
 def diagnose(events: Sequence[Event]) -> Diagnosis:
-    """Judge a run by its plan, step and eval events.
+    """Judge a run by its plan, step, eval, checkpoint and result events.
 
     Args:
         events: All events of the run, in order.
@@ -96,6 +104,8 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
         declared,
         [loss for loss in losses if loss is not None],
         [(step, value) for step, value in evals if value is not None],
+        frozenset(int(e["step"]) for e in events if e["type"] == "checkpoint"),
+        next((e.get("step") for e in reversed(events) if e["type"] == "result"), None),
     )
     forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
     forgetting = forgotten[-1] if forgotten else None
@@ -125,8 +135,8 @@ def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
 
 
 def _kind(seen: _Seen) -> Kind:
-    if len(seen.losses) < 5:
-        return "too short"
+    if len(seen.losses) < JUDGED:
+        return "diverging" if _flew_off(seen.losses) else "too short"
     losses = smooth(seen.losses)
     first, last, lowest = losses[0], losses[-1], min(losses)
     if not all(map(math.isfinite, seen.losses[-3:])) or last > first * 1.1:
@@ -146,13 +156,20 @@ def _kind(seen: _Seen) -> Kind:
     return "healthy"
 
 
+def _flew_off(losses: Sequence[float]) -> bool:
+    """Whether so few losses show that a run diverges."""
+    if not all(map(math.isfinite, losses)):
+        return True
+    return len(losses) > 1 and losses[-1] > max(FLEW * losses[0], losses[0] + 1)
+
+
 def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
     if kind == "too short":
         return (
             t("The run took {n} steps: too few to judge a curve.", n=len(seen.losses)),
             t("Train for more epochs or with a smaller train.batch_size."),
         )
-    head, advice = _finding(kind)
+    head, advice = _finding(kind, seen)
     return " ".join([head, *_figures(seen)]), advice
 
 
@@ -173,7 +190,18 @@ def _figures(seen: _Seen) -> list[str]:
     return told
 
 
-def _finding(kind: Kind) -> tuple[str, str]:
+def _past_best(seen: _Seen) -> str:
+    """What to do about a run whose best evaluation is behind it."""
+    best = seen.best[0]
+    if seen.result == best:
+        return t("The result is the best step already. For a better one, train on more varied rows "
+                 "or with a lower optim.learning_rate.")  # fmt: skip
+    if best in seen.saved:
+        return t("Use the best checkpoint, train for fewer epochs, or add more varied rows.")
+    return t("Train for fewer epochs, or add more varied rows.")
+
+
+def _finding(kind: Kind, seen: _Seen) -> tuple[str, str]:
     match kind:
         case "diverging":
             return (
@@ -188,12 +216,12 @@ def _finding(kind: Kind) -> tuple[str, str]:
         case "over-fit":
             return (
                 t("Over-fit: the validation loss rose again after its lowest point."),
-                t("Use the best checkpoint, train for fewer epochs, or add more varied rows."),
+                _past_best(seen),
             )
         case "past best":
             return (
                 t("Past its best: the evaluations got worse again."),
-                t("Use the best checkpoint, train for fewer epochs, or add more varied rows."),
+                _past_best(seen),
             )
         case "memorising":
             return (

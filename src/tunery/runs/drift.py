@@ -6,12 +6,14 @@ are free; every other difference stops a resume until it is allowed by name.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tunery.commands import quoted
 from tunery.errors import RunError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 FREE = (
     "preset",
@@ -66,13 +68,16 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
     """
     open_ones = [d for d in found if not _allowed(d.field, allowed)]
     if open_ones:
-        listed = "\n".join(f"  {difference}" for difference in open_ones)
-        flags = " ".join(f"--allow-drift {difference.field}" for difference in open_ones)
+        listed = [f"  {difference}" for difference in open_ones]
+        flags = [word for each in open_ones for word in ("--allow-drift", each.field)]
         raise RunError(
-            t("Run {run} cannot be continued: this changed since its last checkpoint.", run=run)
-            + f"\n{listed}",
+            joined(
+                t("Run {run} cannot be continued: this changed since its last checkpoint.",
+                  run=run),
+                *listed, between="\n",
+            ),
             fix=t("Put it back, or accept the change: tunery runs resume {run} {flags}",
-                  run=run, flags=flags),
+                  run=quoted(run), flags=shlex.join(flags)),
             run=run,
             drift=",".join(difference.field for difference in open_ones),
         )  # fmt: skip

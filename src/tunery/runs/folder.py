@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.errors import RunError, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def taken(name: str) -> RunError:
         fix=t(
             "Choose another name, go on with it: tunery runs resume {name}, "
             "or remove it: tunery runs delete {name}",
-            name=name,
+            name=quoted(name),
         ),
         code="exists",
         run=name,
@@ -288,7 +289,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
     near = did_you_mean(text, known)
     raise RunError(
         t("Run {name!r}: no such run in {folder}.", name=text, folder=env.runs_dir()),
-        fix=f"{near} {t('List them with: tunery runs list')}".strip(),
+        fix=joined(near, t("List them with: tunery runs list")),
         code="unknown",
         run=text,
     )

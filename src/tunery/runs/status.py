@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from tunery.commands import quoted
 from tunery.i18n import retold, t
 from tunery.measures import LOSS, LOSS_ALONE, Declared
 from tunery.runs import manifest
@@ -169,7 +170,7 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
         run.status, run.reason = "stopped", t("stopped before the first step")
         return
     run.status = "interrupted"
-    run.fix = t("Continue with: tunery runs resume {run}", run=run.name)
+    run.fix = t("Continue with: tunery runs resume {run}", run=quoted(run.name))
     if control.was_killed():
         run.reason = t("it did not save within the grace after a stop and was ended by force")
     else:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs.folder import NAME, RunFolder, find_taken, names, open_run, taken
@@ -96,7 +97,7 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
             os.close(lock)
         raise RunError(
             t("Run {run} is in use and was not deleted.", run=folder.name),
-            fix=t("Stop it first: tunery runs stop {run}", run=folder.name),
+            fix=t("Stop it first: tunery runs stop {run}", run=quoted(folder.name)),
             code="in_use",
             run=folder.name,
         )

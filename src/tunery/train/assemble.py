@@ -13,6 +13,7 @@ from tunery.i18n import t
 from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
+from tunery.models.router import router_loss
 from tunery.optimizers.base import Optimizer, ParamGroup
 from tunery.optimizers.length import length, length_in_one_sum
 from tunery.parallel.base import Parallel
@@ -138,6 +139,8 @@ def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
     for remark in adapter.remarks(model):
         context.warn("adapter", remark)
+    if remark := router_loss(base.model.config):
+        context.warn("router", remark)
     if config.train.gradient_checkpointing:
         if not base.model.supports_gradient_checkpointing:
             raise no_checkpointing(base.model.config.model_type)

@@ -26,7 +26,6 @@ from tunery import faults
 from tunery.adapters.base import Adapter
 from tunery.config.config import Config
 from tunery.data.rows import Rows
-from tunery.errors import RunFailed
 from tunery.memory import is_out_of_memory
 from tunery.methods.base import Method, combine
 from tunery.optimizers.base import Optimizer
@@ -41,7 +40,7 @@ from tunery.train.measure.measure import Measurements
 from tunery.train.pace import Pace
 from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
-from tunery.train.tell import anomaly, first_batch
+from tunery.train.tell import anomaly, first_batch, no_room
 
 Ending = Literal["finished", "stopped"]
 
@@ -256,13 +255,8 @@ def _halve(job: Job, step: int, batches: StepBatches) -> None:
         row = max(batches.rows, key=lambda number: int(job.rows.lengths[number]))
         place = ", ".join(f"{key} {value}" for key, value in job.rows.origin(row).items())
         tokens = int(job.rows.lengths[row])
-        raise RunFailed(
-            f"Out of memory: one row alone does not fit. The longest of step {step} has {tokens} "
-            f"tokens ({place}).",
-            fix="Set train.gradient_checkpointing to true, lower data.max_length below "
-            f"{tokens}, lower adapter.rank, or take a smaller model.",
-            row=row,
-            step=step,
+        raise no_room.row_too_large(
+            job.config, job.policy.model, row=row, step=step, tokens=tokens, place=place
         )
     old, new = max(sizes), max(1, max(sizes) // 2)
     job.state.micro_batch_tokens = new
@@ -270,8 +264,7 @@ def _halve(job: Job, step: int, batches: StepBatches) -> None:
         "warning",
         code="out-of-memory",
         count=1,
-        text=f"Out of memory at step {step} with {old} tokens at once. From now on at most {new}; "
-        "batch size and gradient stay the same.",
+        text=no_room.halved(step, old, new),
         step=step,
     )
 

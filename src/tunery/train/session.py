@@ -84,10 +84,11 @@ def _write_final(context: RunContext, job: Job) -> Any:
 def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, Any]:
     state = job.state
     events, _ = read_events(context.folder.events_file)
-    finding = diagnosis.diagnose(events)
+    step = state.best_step if best else state.step
+    finding = diagnosis.diagnose([*events, {"type": "result", "step": step}])
     return {
         "path": path,
-        "step": state.best_step if best else state.step,
+        "step": step,
         "best_step": state.best_step,
         "best_value": state.best_value,
         "tokens": state.tokens,

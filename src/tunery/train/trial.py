@@ -22,7 +22,9 @@ from tunery.config.load import read_frozen
 from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
+from tunery.models.computes import expected_dtype
 from tunery.models.resolve import Resolved, resolve
+from tunery.models.router import router_loss
 from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
@@ -72,7 +74,9 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
         "steps_per_epoch": order.steps_per_epoch,
         "device": device,
-        "dtype": str(load.pick_dtype(config.model.dtype, device)).removeprefix("torch."),
+        "dtype": str(
+            expected_dtype(base.model_folder, dtype=config.model.dtype, device=device)
+        ).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
         "parameters": _weights(context, base),
@@ -94,6 +98,8 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
     adapter: Adapter = config.adapter.make()
     model = load.skeleton(base.model_folder)
     count = sum(param.numel() for param in model.parameters())
+    if remark := router_loss(model.config):
+        context.warn("router", remark)
     if base.base is not None and config.adapter.writes == "adapter":
         return {"trained": base.num_parameters, "all": count}
     attached = adapter.attach(model, adapter=None, base_name="")
@@ -160,7 +166,7 @@ def _steps(job: Job, order: Order, count: int) -> None:
 
 def _warnings(folder: RunFolder) -> list[dict[str, Any]]:
     """What else than the rows, which were checked before, there is to warn of."""
-    said = ("template", "too-long", "adapter")
+    said = ("template", "too-long", "adapter", "router")
     events = read_events(folder.events_file)[0]
     return [e for e in events if e["type"] == "warning" and e["code"] in said]
 

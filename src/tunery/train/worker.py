@@ -14,6 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tunery.commands import quoted
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError, panic_error
 from tunery.i18n import t
@@ -162,7 +163,7 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     return (
         t("An error inside Tunery: {what}.", what=what),
         t("The traceback is in {log}; please report it. The last checkpoint is good: "
-          "tunery runs resume {run}", log=folder.worker_log, run=folder.name),
+          "tunery runs resume {run}", log=folder.worker_log, run=quoted(folder.name)),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunery.commands import quoted
 from tunery.errors import LaunchError, RunError
 from tunery.i18n import t
 from tunery.workers import supervisor
@@ -123,7 +124,7 @@ def already_running(folder: WorkFolder) -> RunError:
     return RunError(
         t("Run {run} is running already.", run=folder.name),
         fix=t("Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}",
-              run=folder.name),
+              run=quoted(folder.name)),
         run=folder.name,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from tunery.data.formats.messages import (
     tool_call,
     tool_list,
 )
-from tunery.data.formats.roles import role_of
+from tunery.data.formats.roles import all_roles_told, role_of
 from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, enumerated, say, show
 from tunery.types import Conversation, Message, RowRef, is_list, is_object
@@ -65,7 +65,10 @@ def read_messages(values: list[Any], column: str, options: RowOptions) -> list[M
     Raises:
         RowProblem: A message cannot be read; the field names which.
     """
-    return [_message(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
+    with all_roles_told(values, "role", options):
+        return [
+            _message(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)
+        ]
 
 
 def _message(value: Any, where: str, column: str, options: RowOptions) -> Message:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tunery.data.formats.base import RowOptions
 from tunery.data.problems import Phrase, RowProblem, say, show, visible
-from tunery.types import Role
+from tunery.types import Role, is_object
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -70,6 +72,51 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
         say('role "{role}"; expected system, user, assistant or tool', role=visible(value, 40)),
         fix,
     )
+
+
+@contextmanager
+def all_roles_told(values: Sequence[Any], key: str, options: RowOptions) -> Generator[None]:
+    """Add to E405 every unknown role of the row, not only the one it was raised for.
+
+    Args:
+        values: The row's messages.
+        key: Where each has its role.
+        options: The roles that are mapped already.
+    """
+    try:
+        yield
+    except RowProblem as error:
+        if error.code == "E405":
+            spoken = [value.get(key) for value in values if is_object(value)]
+            known = {options.tags[tag] for tag in options.tags if tag.endswith("_tag")}
+            error.roles = unknown_roles([each for each in spoken if each not in known], options)
+        raise
+
+
+def unknown_roles(spoken: Iterable[Any], options: RowOptions) -> dict[str, str]:
+    """Every role of a row that is none of ours, with ours for it, or ``ROLE`` where that is open.
+
+    Args:
+        spoken: What the row's messages have for a role.
+        options: The roles that are mapped already.
+    """
+    found: dict[str, str] = {}
+    for role in spoken:
+        if isinstance(role, str) and options.role_map.get(role, role) not in ROLES:
+            plain = role.isprintable() and bool(role.strip()) and len(role) <= 40
+            if plain and role not in options.role_map:
+                found[role] = ROLES.get(role.strip().lower(), "ROLE")
+    return found
+
+
+def all_mapped(roles: Mapping[str, str]) -> Phrase:
+    """The advice for several unknown roles: one flag each, or one for all."""
+    flags = " ".join(_mapping(theirs, ours) for theirs, ours in roles.items())
+    if any("=" in theirs for theirs in roles):  # the whole mapping replaces what came before it
+        flags = f"--data.role_map {shlex.quote(json.dumps(roles, ensure_ascii=False))}"
+    if "ROLE" not in roles.values():
+        return say("Set {flag}.", flag=Phrase(flags))
+    return say("Correct them, or say what they mean: {flags}.", flags=Phrase(flags))
 
 
 def _mapping(theirs: str, ours: str) -> str:

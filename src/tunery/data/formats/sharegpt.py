@@ -26,7 +26,7 @@ from tunery.data.formats.messages import (
     tool_list,
 )
 from tunery.data.formats.openai import read_messages
-from tunery.data.formats.roles import role_of
+from tunery.data.formats.roles import all_roles_told, role_of
 from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object
@@ -92,7 +92,8 @@ def read_turns(values: list[Any], column: str, options: RowOptions) -> list[Mess
     Raises:
         RowProblem: A turn cannot be read; the field names which.
     """
-    return [_turn(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
+    with all_roles_told(values, options.tags.get("role_tag", "from"), options):
+        return [_turn(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
 
 
 def read_any(values: list[Any], column: str, options: RowOptions) -> list[Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
 from tunery.data.formats.beside import TELLING, convert
+from tunery.data.formats.roles import all_mapped
 from tunery.data.index import FileRows
 from tunery.data.kinds import messages, row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
@@ -27,6 +28,8 @@ from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
 
+MAX_ROLES = 20
+"""Unknown roles that one advice names; so many are names of people or of something else."""
 Sink = Callable[[Problem, str], None]
 
 
@@ -66,6 +69,7 @@ class _Scanner:
         self.columns: dict[str, None] = {}
         self.keys: dict[str, None] = {}
         self.unread: Counter[str] = Counter()
+        self.roles: dict[str, str] = {}
         self.total = sum(size_of(path) for path in dataset.files)
         self.done = 0
 
@@ -83,6 +87,9 @@ class _Scanner:
                 self.report.add(error.problem)
                 self.report.broken_files += 1
             self.done += size_of(path)
+        if len(self.roles) > 1:  # one advice for the whole dataset
+            unknown = self.report.groups["E405"].examples
+            unknown[0] = replace(unknown[0], fix=all_mapped(self.roles))
         first = self.dataset.names[0] if self.dataset.names else self.dataset.name
         self._unused(first)
         for problem, count in self.tally.problems(first, self.report):
@@ -172,6 +179,8 @@ class _Scanner:
         try:
             example = convert(settled.format, row, settled.options)
         except RowProblem as error:
+            if len(self.roles) < MAX_ROLES:
+                self.roles.update(error.roles)
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
         self.keys.update(dict.fromkeys(foreign_keys(row, settled.used, settled.options)))

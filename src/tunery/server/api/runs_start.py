@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel
 
 from tunery.errors import ConfigError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.server.security.access import needs
 from tunery.services import runs, settings
 
@@ -44,8 +44,12 @@ def _words(wish: Start) -> list[str]:
         raise ConfigError(t("Name a draft, or give the settings as config."))
     found = settings.fill_form(preset, fields)
     if found.loaded is None:
-        lines = [f"{path}: {w.message} {w.fix}".strip(" :") for path, w in found.errors.items()]
+        lines = [
+            joined(f"{path}:" if path else "", w.message, w.fix) for path, w in found.errors.items()
+        ]
         raise settings.with_remedies(
-            ConfigError("\n".join(lines), problems=[{"setting": p} for p in found.errors])
+            ConfigError(
+                joined(*lines, between="\n"), problems=[{"setting": p} for p in found.errors]
+            )
         )
     return found.words

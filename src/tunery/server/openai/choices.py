@@ -278,15 +278,18 @@ def _finish_reason(ended: Ended, *, called: bool) -> str:
 def chat_logprob(told: TokenLogprob) -> dict[str, Any]:
     """Log-probabilities of one token as the chat tells them, in nats."""
     return {
-        **_token(told.token, told.logprob),
-        "top_logprobs": [_token(token, logprob) for token, _, logprob in told.top],
+        **_token(told.token, told.logprob, told.spelled.get(told.token_id)),
+        "top_logprobs": [
+            _token(token, logprob, told.spelled.get(number)) for token, number, logprob in told.top
+        ],
     }
 
 
-def _token(token: str, logprob: float) -> dict[str, Any]:
+def _token(token: str, logprob: float, spelled: bytes | None) -> dict[str, Any]:
     # JSON knows no minus infinity: a token that was banned has the least number there is.
     value = max(logprob, -9999.0)
-    return {"token": token, "logprob": value, "bytes": list(token.encode(errors="replace"))}
+    data = token.encode(errors="replace") if spelled is None else spelled
+    return {"token": token, "logprob": value, "bytes": list(data)}
 
 
 def _no_text_logprobs() -> dict[str, list[Any]]:

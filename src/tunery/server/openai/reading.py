@@ -96,7 +96,7 @@ def _check_lists(values: dict[str, Any]) -> None:
         ("input", limits.MAX_MESSAGES),
         ("tools", limits.MAX_TOOLS),
     ):
-        if is_list(found := values.get(key)) and len(found) > most:
+        if is_list(found := values.get(key)) and len(found) > most and type(found[0]) is not int:
             raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
 
 

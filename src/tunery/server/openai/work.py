@@ -15,13 +15,13 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from tunery.engines.base import Delta, Ended, Engine, EngineEvent, GenerateRequest, Started
-from tunery.server.openai import limits, quota
+from tunery.server.openai import places
 from tunery.server.openai.choices import Choice, Usage
 from tunery.server.openai.errors import Refused
 from tunery.server.openai.metrics import Metrics
-from tunery.server.openai.route import State, state_of
+from tunery.server.openai.places import Place
+from tunery.server.openai.route import state_of
 from tunery.server.openai.stream import EventStream, generated, started, while_connected
-from tunery.server.security.key_limits import Use
 
 
 class Shape(Protocol):
@@ -125,14 +125,9 @@ async def respond(request: Request, work: Work, *, stream: bool) -> Response:
         Refused: The engine refuses, every place is taken, or the server shuts down.
     """
     state = state_of(request)
-    if state.num_open >= limits.MAX_OPEN:
-        raise Refused(
-            429, "All places are taken now. Try again soon.", headers={"Retry-After": "1"}
-        )
-    use = quota.enter(request, state.quotas)
-    place = _Place(state, use)
-    if use is not None:
-        work.spend = use.spend
+    place = places.take(request)
+    if place.use is not None:
+        work.spend = place.use.spend
     try:
         await while_connected(request, work.begin())
         if stream:
@@ -148,27 +143,7 @@ async def respond(request: Request, work: Work, *, stream: bool) -> Response:
     return JSONResponse(work.head.whole(choices, work.usage))
 
 
-class _Place:
-    """One of the places for requests being answered; left once."""
-
-    def __init__(self, state: State, use: Use | None) -> None:
-        self.state = state
-        self.use = use
-        self._taken = True
-        state.num_open += 1
-        state.metrics.open.inc()
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        if self._taken:
-            self._taken = False
-            self.state.num_open -= 1
-            if self.use is not None:
-                self.use.num_open -= 1
-            self.state.metrics.open.dec()
-
-
-async def _leave(work: Work, place: _Place) -> None:
+async def _leave(work: Work, place: Place) -> None:
     await work.close()
     place.leave()
 

@@ -11,7 +11,7 @@ import psutil
 from tunery import env
 from tunery.engines.base import Engine
 from tunery.errors import EngineError, ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import files
 from tunery.runs.device import DeviceLock
 
@@ -72,7 +72,7 @@ def _does_not_fit(name: str, wanted: int, free: int) -> EngineError:
         name=name, wanted=env.human_bytes(wanted), free=env.human_bytes(free),
     )  # fmt: skip
     return EngineError(
-        f"{message} {why}" if training else message,
+        joined(message, why) if training else message,
         fix=t("Unload another model, wait for the run to end, or take a smaller model."),
         code="no_memory",
     )

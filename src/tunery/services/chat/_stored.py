@@ -333,4 +333,6 @@ def _title(text: str) -> str:
 
 
 def _bad(setting: str, why: str) -> EngineError:
-    return EngineError(f"{setting}: {why}.", code="bad_setting", setting=setting)
+    return EngineError(
+        t("{setting}: {why}.", setting=setting, why=why), code="bad_setting", setting=setting
+    )

@@ -118,7 +118,7 @@ def refused(report: Report) -> DataError:
     stops = [group for group in found if group["level"] == "stop"]
     first = stops[0]["examples"][0]
     return DataError(
-        f"{first['place']}: {first['found']}.",
+        t("{place}: {found}.", place=first["place"], found=first["found"]),
         fix=first["fix"],
         code=stops[0]["code"],
         groups=found,

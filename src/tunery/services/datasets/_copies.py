@@ -20,7 +20,7 @@ from tunery.data.problems import FileProblem
 from tunery.data.registered import changing, registered
 from tunery.data.sources.base import Bad
 from tunery.errors import DataError
-from tunery.i18n import t
+from tunery.i18n import joined, say, t
 from tunery.services.datasets import _named
 from tunery.services.datasets._rows import Raw, plain
 
@@ -168,7 +168,8 @@ def _write(file: Path, rows: Rows) -> None:
             os.fsync(out.fileno())
     except FileProblem as error:
         raise DataError(
-            f"{error.problem.place}: {error.problem.found.local()}", code=error.problem.code
+            joined(say("{place}:", place=error.problem.place), error.problem.found),
+            code=error.problem.code,
         ) from error
     except OSError as error:
         raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat import builtin
+from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.config.methods import METHODS
 from tunery.data.catalog import BUILTIN, find
@@ -130,7 +131,10 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
     if size_bytes(located(name, DataConfig())) > 8 * LIGHT_BYTES:
         raise DataError(
             t("{name} is too big to be tokenized while a page waits.", name=name),
-            fix=t("A run does it at its start; or: tunery data preview {name} --stats", name=name),
+            fix=t(
+                "A run does it at its start; or: tunery data preview {name} --stats",
+                name=quoted(name),
+            ),
             code="big",
         )
     found = warm.ask("statistics", name=name, words=looking.words(), lane=f"statistics:{name}")

@@ -8,12 +8,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data import lint
 from tunery.data.catalog import BUILTIN, find, list_datasets, located
@@ -77,18 +78,18 @@ def check(
     return report
 
 
-def write_report(report: Report, file: Path) -> None:
-    """Write the machine-readable report, whole or not at all.
+def write_report(reports: Sequence[Report], file: Path) -> None:
+    """Write the machine-readable report, whole or not at all; of several datasets, a list.
 
     Raises:
         DataError: The file cannot be written.
     """
+    told = [report.as_dict() for report in reports]
+    plain = told[0] if len(told) == 1 else {"datasets": told}
     staging = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_text(
-            json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
+        staging.write_text(json.dumps(plain, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         staging.replace(file)
     except OSError as error:
         raise DataError(
@@ -215,7 +216,7 @@ def _free(name: str, entries: Mapping[str, Any]) -> None:
     if name in entries:
         raise DataError(
             t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
-            fix=t("Choose another name, or first: tunery data remove {name}", name=name),
+            fix=t("Choose another name, or first: tunery data remove {name}", name=quoted(name)),
             code="exists",
         )
 

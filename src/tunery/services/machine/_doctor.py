@@ -25,6 +25,7 @@ import httpx
 from tunery import __version__, env, memory
 from tunery.i18n import t
 from tunery.models import accounts, hubcache
+from tunery.services.machine import _rented
 
 Level = Literal["ok", "note", "problem"]
 
@@ -36,17 +37,6 @@ MIRROR = "https://hf-mirror.com"
 HUB_TIMEOUT_SECONDS = 3.0
 LOW_DISK_BYTES = 10 * 2**30
 LOW_MEMORY_BYTES = 4 * 2**30
-RENTED_MARKS = {
-    "AUTODL_DATA_DIR": ("/root/autodl-tmp", "AutoDL"),
-    "RUNPOD_POD_ID": ("/workspace", "RunPod"),
-    "VAST_CONTAINERLABEL": ("/workspace", "Vast.ai"),
-    "COLAB_RELEASE_TAG": ("/content/drive", "Colab"),
-    "KAGGLE_KERNEL_RUN_TYPE": ("/kaggle/working", "Kaggle"),
-    "PAPERSPACE_FQDN": ("/storage", "Paperspace"),
-    "LIGHTNING_CLOUD_PROJECT_ID": ("/teamspace/studios/this_studio", "Lightning"),
-}
-"""Environment variable that a provider sets -> (folder that survives the box, provider)."""
-
 _PROBE = """
 import json, torch
 devices = []
@@ -285,13 +275,9 @@ def survives(path: Path) -> tuple[bool | None, str]:
     Returns:
         (True, False or None for not known, the reason in words).
     """
-    for variable, (folder, provider) in RENTED_MARKS.items():
-        if os.environ.get(variable) or (provider == "AutoDL" and Path(folder).is_dir()):
-            if path.is_relative_to(folder):
-                return True, t("{folder} survives on {provider}", folder=folder, provider=provider)
-            return False, t(
-                "on {provider} only {folder} survives the box", provider=provider, folder=folder
-            )
+    lasting, why = _rented.survives(path)
+    if lasting is not None:
+        return lasting, why
     if mount_type(path) in ("overlay", "tmpfs"):
         return False, t("it is on {kind}, which a restart may empty", kind=mount_type(path))
     return None, ""

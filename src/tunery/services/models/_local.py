@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.commands import quoted
 from tunery.config.adapters import ADAPTERS
 from tunery.config.base import tag
 from tunery.config.config import Config
@@ -151,7 +152,7 @@ def to_remove(name: str) -> Removable:
     if live:
         raise ModelError(
             t("{name}: run {run} uses it now.", name=name, run=live[0]),
-            fix=t("Stop it first: tunery runs stop {run}", run=live[0]),
+            fix=t("Stop it first: tunery runs stop {run}", run=quoted(live[0])),
             model=name,
         )
     size = _snapshot_bytes(folders[0], commit) if commit else sum(map(_size, folders))
@@ -314,7 +315,7 @@ def _not_ours(name: str) -> ModelError:
     if name in names():
         return ModelError(
             t("{name}: this is a run, not a model.", name=name),
-            fix=t("Delete it with: tunery runs delete {name}", name=name),
+            fix=t("Delete it with: tunery runs delete {name}", name=quoted(name)),
             model=name,
         )
     path = env.expanded(name)

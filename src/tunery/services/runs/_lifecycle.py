@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tunery.commands import command, quoted
 from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
@@ -78,7 +79,7 @@ def resume(
         raise RunError(
             t("Run {run} is finished; there is nothing to continue.", run=folder.name),
             fix=t("Train further from its result: tunery train {config} --model.name {run}",
-                  config=folder.config_file, run=folder.name),
+                  config=quoted(folder.config_file), run=quoted(folder.name)),
             run=folder.name,
         )  # fmt: skip
     checkpoint, rejected = manifest.newest_valid(folder.checkpoints_dir)
@@ -311,10 +312,10 @@ def _next(folder: RunFolder, state: RunStatus) -> list[str]:
     run = folder.name
     if state.status == "finished":
         return [
-            f"tunery chat {run}",
-            f"tunery chat {run} --against {state.model}",
-            f"tunery export {run} --to {DEFAULT} {run}-{DEFAULT}",
+            command("chat", run),
+            command("chat", run, "--against", state.model),
+            command("export", run, "--to", DEFAULT, f"{run}-{DEFAULT}"),
         ]
     if state.is_live:
-        return [f"tunery runs follow {run}", f"tunery runs stop {run}"]
-    return [f"tunery runs resume {run}", f"tunery runs show {run}"]
+        return [command("runs", "follow", run), command("runs", "stop", run)]
+    return [command("runs", "resume", run), command("runs", "show", run)]

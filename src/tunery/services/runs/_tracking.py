@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from tunery.commands import quoted
 from tunery.config.frozen import read_frozen
 from tunery.errors import RunError
 from tunery.i18n import t
@@ -89,13 +90,14 @@ def _warning(folder: RunFolder, name: str, label: str) -> str:
     if state == "failed":
         return t("{tracker} ended with an error, which does not affect the run: {error} (log: "
                  "{log}). Start it again: tunery runs track {run}",
-                 tracker=label, error=said.get("error"), log=log, run=folder.name)  # fmt: skip
+                 tracker=label, error=said.get("error"), log=log,
+                 run=quoted(folder.name))  # fmt: skip
     starting = state == "starting" and _age_seconds(folder, name) < START_SECONDS
     if state == "ended" or starting or is_locked(folder.track_lock(name)):
         return ""
     return t("The process that feeds {tracker} died, which does not affect the run; points may be "
              "missing there (log: {log}). Start it again: tunery runs track {run}",
-             tracker=label, log=log, run=folder.name)  # fmt: skip
+             tracker=label, log=log, run=quoted(folder.name))  # fmt: skip
 
 
 def _age_seconds(folder: RunFolder, name: str) -> float:

@@ -344,8 +344,8 @@ def judged(told: _metrics.RunLog, state: RunStatus) -> Diagnosis | None:
         ]
     if not steps:
         return None
-    plan = told.of_type("plan")[-1:]
-    finding = diagnose([*plan, *steps, *_metrics.evals(told)])
+    beside = [*told.of_type("plan")[-1:], *told.of_type("checkpoint", "result")]
+    finding = diagnose([*beside, *steps, *_metrics.evals(told)])
     alarming = finding.kind in ALARMING
     if state.status == "finished" or (alarming and len(steps) > 20):
         return finding

@@ -10,7 +10,7 @@ from tunery import env
 from tunery.config import layers, load, settings
 from tunery.config.config import Config
 from tunery.errors import UnknownName, did_you_mean
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.runs.folder import RunFolder
 
 
@@ -64,8 +64,10 @@ def named(name: str) -> Config:
         return load.read_frozen(RunFolder(run).config_file)
     raise UnknownName(
         t("{name!r}: no such file, preset or run.", name=name),
-        fix=f"{did_you_mean(name, layers.preset_names())} "
-        + t("Presets: {names}. Runs: tunery runs list", names=", ".join(layers.preset_names())),
+        fix=joined(
+            did_you_mean(name, layers.preset_names()),
+            t("Presets: {names}. Runs: tunery runs list", names=", ".join(layers.preset_names())),
+        ),
     )
 
 

@@ -33,10 +33,14 @@ class Order:
         return math.ceil(self.num_rows / self.batch_size)
 
     def num_steps(self, num_epochs: float, max_steps: int | None) -> int:
-        """Steps of the whole run; a part of an epoch is rounded up to whole steps, at least one."""
+        """Steps of the whole run: ``max_steps``, whatever the epochs; without it, so many epochs.
+
+        A part of an epoch is rounded up to whole steps, at least one.
+        """
+        if max_steps is not None:
+            return max_steps
         # 1e-9: 0.1 * 30 is a little more than 3, and must not cost a step.
-        wanted = max(1, math.ceil(num_epochs * self.steps_per_epoch - 1e-9))
-        return min(wanted, max_steps) if max_steps is not None else wanted
+        return max(1, math.ceil(num_epochs * self.steps_per_epoch - 1e-9))
 
     def epoch(self, step: int) -> float:
         """Epochs done after ``step`` steps."""

@@ -20,6 +20,7 @@ from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
 from tunery.data.groups import TokenRow
 from tunery.errors import DataError
+from tunery.i18n import t
 from tunery.train.measure.evaluate import answer_ids
 from tunery.train.measure.known import Known
 from tunery.types import Conversation, Message
@@ -37,11 +38,11 @@ def choose(
     """
     if config.num_prompts > len(examples):
         raise DataError(
-            f"data.replay.num_prompts is {config.num_prompts}, but {config.prompts} has "
-            f"{len(examples)} prompts.",
-            fix=f"Set data.replay.num_prompts to at most {len(examples)}, or name a larger set in "
-            "data.replay.prompts.",
-        )
+            t("data.replay.num_prompts is {found}, but {name} has {count} prompts.",
+              found=config.num_prompts, name=config.prompts, count=len(examples)),
+            fix=t("Set data.replay.num_prompts to at most {count}, or name a larger set in "
+                  "data.replay.prompts.", count=len(examples)),
+        )  # fmt: skip
     order = np.random.default_rng([seed, 0x5E91A7]).permutation(len(examples))
     chosen = set(order[: config.num_prompts].tolist())
     replayed = [example for i, example in enumerate(examples) if i in chosen]

@@ -20,6 +20,7 @@ from typing import Any
 
 from tunery import faults, storage
 from tunery.errors import RunError, RunFailed
+from tunery.i18n import t
 from tunery.optimizers.base import Optimizer
 from tunery.parallel.base import Parallel
 from tunery.runs import manifest
@@ -129,11 +130,11 @@ class Checkpoints:
             return Saved(final, there, time.monotonic() - started)
         if not optimizer.is_finite():
             raise RunFailed(
-                f"Step {state.step}: a trained weight or an optimizer state is not finite, so "
-                "this state was not saved. Older checkpoints are good.",
-                fix="Lower optim.learning_rate, then train again from the last checkpoint's "
-                "settings.",
-            )
+                t("Step {step}: a trained weight or an optimizer state is not finite, so this "
+                  "state was not saved. Older checkpoints are good.", step=state.step),
+                fix=t("Lower optim.learning_rate, then train again from the last checkpoint's "
+                      "settings."),
+            )  # fmt: skip
         self.folder.mkdir(exist_ok=True)  # never make a deleted run folder anew
         staging = self.folder / f".staging-{state.step}-{os.getpid()}"
         storage.remove_tree(staging)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from tunery import storage
 from tunery.adapters.base import Adapter
 from tunery.errors import RunFailed
+from tunery.i18n import t
 from tunery.runs.folder import RunFolder
 from tunery.workers.folder import fsync_dir
 
@@ -64,10 +65,13 @@ def _check(made: Path) -> None:
                 tensor = tensors.get_tensor(name)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     raise RunFailed(
-                        f"{file.name}: {name} has a value that is not finite.",
-                        fix="Continue from an earlier checkpoint with a lower optim.learning_rate.",
-                    )
+                        t("{file}: {name} has a value that is not finite.",
+                          file=file.name, name=name),
+                        fix=t("Continue from an earlier checkpoint with a lower "
+                              "optim.learning_rate."),
+                    )  # fmt: skip
     if not count:
         raise RunFailed(
-            f"{made}: no weights were written.", fix="Report this: it is an error in Tunery."
+            t("{folder}: no weights were written.", folder=made),
+            fix=t("Report this: it is an error in Tunery."),
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from tunery.data.collate import collate_groups
 from tunery.data.rows import Rows
 from tunery.errors import RunFailed
+from tunery.i18n import t
 from tunery.methods.base import Method, combine
 from tunery.policy.policy import Policy, evaluating
 from tunery.train.feed.feed import StepBatches
@@ -56,9 +57,10 @@ def write(
 def give_up(step: int, count: int, file: Path) -> RunFailed:
     """The error that ends a run after too many such steps in a row."""
     return RunFailed(
-        f"failed: non-finite. {count} steps in a row, up to step {step}, had a loss or a gradient "
-        f"that is not a finite number; their rows are in {file.parent}/anomaly-*.jsonl. No such "
-        "step was taken and the last checkpoint is good.",
-        fix="Lower optim.learning_rate, set model.dtype to fp32, or look at the rows.",
+        t("failed: non-finite. {count} steps in a row, up to step {step}, had a loss or a gradient "
+          "that is not a finite number; their rows are in {files}. No such step was taken and the "
+          "last checkpoint is good.",
+          count=count, step=step, files=file.parent / "anomaly-*.jsonl"),
+        fix=t("Lower optim.learning_rate, set model.dtype to fp32, or look at the rows."),
         step=step,
-    )
+    )  # fmt: skip

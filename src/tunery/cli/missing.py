@@ -1,0 +1,46 @@
+"""An option whose value may begin with a dash does not take the next option for its value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from tunery.errors import TuneryError
+from tunery.i18n import t
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+def check(app: App, words: Sequence[str]) -> None:
+    """Refuse ``--prompt --json``; ``--prompt=--json`` and ``--prompt -5`` are texts.
+
+    Args:
+        app: The command tree.
+        words: The whole command line.
+
+    Raises:
+        TuneryError: An option stands where a value is missing.
+    """
+    chain, apps, rest = app.parse_commands(list(words))
+    run: Any = apps[-1].default_command
+    if not getattr(run, "__module__", "").startswith("tunery."):
+        return  # a group of commands
+    arguments = apps[-1].assemble_argument_collection(parse_docstring=False)
+    options = {name for each in arguments for name in each.names if name.startswith("--")}
+    taking = {
+        name
+        for each in arguments
+        if each.parameter.allow_leading_hyphen
+        for name in each.names
+        if name.startswith("--")
+    }
+    given = rest[: rest.index("--")] if "--" in rest else rest
+    for word, following in pairwise(given):
+        if word in taking and following.partition("=")[0] in {*options, "--help"}:
+            raise TuneryError(
+                t("{name}: a value is missing.", name=word),
+                fix=t("A value that begins with dashes: {name}=VALUE. See: {command} --help",
+                      name=word, command=" ".join(["tunery", *chain])),
+            )  # fmt: skip

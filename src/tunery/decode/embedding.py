@@ -1,0 +1,186 @@
+"""One vector for a text: what the model's last layer holds, pooled and brought to length one.
+
+A model folder of sentence-transformers says how its vectors are pooled, and that is followed. Any
+other model is a decoder, whose last token alone has read the whole text: its state is the vector,
+as in vLLM. Each text is read alone, so that its numbers never depend on what was sent with it.
+Shapes: T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch import Tensor
+
+from tunery.chat.control import unmark
+from tunery.decode.prompts import check_scored
+from tunery.decode.served import ServedModel
+from tunery.engines.embed import Embedded
+from tunery.errors import EngineError, TuneryError
+from tunery.i18n import t
+from tunery.memory import is_out_of_memory
+from tunery.models import files
+
+Pooling = Literal["last", "mean", "first"]
+_FLAGS: dict[str, Pooling] = {
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "first",
+}
+_POOLING_CONFIG = Path("1_Pooling") / "config.json"
+MEMORY_LEFT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Makes vectors with a served model; used on the thread that generates.
+
+    Args:
+        model: The model.
+    """
+
+    model: ServedModel
+
+    def ids(self, text: str, adapter: str | None) -> list[int]:
+        """A text's tokens, with what the tokenizer puts around every text.
+
+        Raises:
+            EngineError: ``too_long``, or it is empty.
+        """
+        model = self.model
+        if model.surely_too_long(text):
+            raise EngineError(
+                t("The text is longer than the {limit} tokens that the model reads.",
+                  limit=model.context_length),
+                fix=t("Shorten it."),
+                code="too_long",
+            )  # fmt: skip
+        template = model.template_for(adapter)
+        before, after = _around(template.tokenizer)
+        inner = template.encoder.encode(unmark(template.control.mark(text)))
+        return self.check([*before, *inner, *after])
+
+    def check(self, ids: Sequence[int]) -> list[int]:
+        """Check token ids.
+
+        Raises:
+            EngineError: ``too_long``, or there is none, or one is not of the vocabulary.
+        """
+        if len(ids) > self.model.context_length:
+            raise EngineError(
+                t("The text has {found} tokens; the model reads {limit} at most.",
+                  found=len(ids), limit=self.model.context_length),
+                fix=t("Shorten it."),
+                code="too_long",
+            )  # fmt: skip
+        return check_scored(self.model, ids)
+
+    def make(self, ids: Sequence[int], adapter: str | None) -> Embedded:
+        """Read the tokens and pool what the last layer holds.
+
+        Raises:
+            EngineError: Memory does not suffice, or this model gives no hidden states.
+        """
+        try:
+            self._check_room()
+            pooling = pooling_of(self.model.folder)
+            states_TH = _states(self.model.switch.wear(adapter), ids)
+        except EngineError:
+            raise
+        except TuneryError as error:  # the whole model cannot be loaded
+            raise EngineError(error.message, fix=error.fix, code="bad_request") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise _no_states(error) from error
+            gc.collect()
+            raise _no_memory() from error
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
+            raise _no_states(error) from error
+        pooled_H = _pool(states_TH.float(), pooling)
+        vector_H = torch.nn.functional.normalize(pooled_H, dim=0)
+        return Embedded(tuple(vector_H.tolist()), len(ids))
+
+    def _check_room(self) -> None:
+        """The whole model is loaded beside the fast pass when it is first needed."""
+        if self.model.has_whole:
+            return
+        wanted = sum(file.stat().st_size for file in self.model.folder.glob("*.safetensors"))
+        if not _check_free(wanted):
+            raise _no_memory()
+
+
+def _check_free(wanted: int) -> bool:
+    """Whether so many bytes are free, and some more."""
+    return wanted + MEMORY_LEFT_BYTES <= psutil.virtual_memory().available
+
+
+def pooling_of(folder: Path) -> Pooling:
+    """How a model's vectors are pooled: as its folder says, else the last token.
+
+    Raises:
+        EngineError: It says a way that is not known here.
+    """
+    if not (folder / _POOLING_CONFIG).is_file():
+        return "last"
+    said = files.read_json(folder / _POOLING_CONFIG)
+    on = [name for name, value in said.items() if name.startswith("pooling_mode_") and value]
+    if len(on) != 1 or on[0] not in _FLAGS:
+        raise EngineError(
+            t("This model's 1_Pooling/config.json asks for {names}, which is not supported.",
+              names=", ".join(on) or "?"),
+            fix=t("Supported: {names}.", names=", ".join(_FLAGS)),
+            code="bad_request",
+        )  # fmt: skip
+    return _FLAGS[on[0]]
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before and after every text, such as BOS or EOS."""
+    whole: list[int] = tokenizer.encode("a")
+    bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return [], []
+
+
+@torch.inference_mode()
+def _states(model: Any, ids: Sequence[int]) -> Tensor:
+    """What the last layer holds after its norm, [T, H]."""
+    decoder = model.base_model  # without the layer that makes logits
+    device = next(model.parameters()).device
+    ids_BT = torch.tensor([list(ids)], device=device)
+    return decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+
+
+def _pool(states_TH: Tensor, pooling: Pooling) -> Tensor:
+    match pooling:
+        case "mean":
+            return states_TH.mean(dim=0)
+        case "first":
+            return states_TH[0]
+        case "last":
+            return states_TH[-1]
+
+
+def _no_memory() -> EngineError:
+    return EngineError(
+        t("There is not enough memory to make embeddings."),
+        fix=t("Shorten the text, end other programs, or serve a smaller model."),
+        code="queue_full",
+    )
+
+
+def _no_states(error: Exception) -> EngineError:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return EngineError(
+        t("This model gives no hidden states to make embeddings of: {why}", why=why),
+        fix=t("Serve another model."),
+        code="bad_request",
+    )

@@ -1,0 +1,62 @@
+"""Which disk of a rented machine keeps its files: when it is stopped, and when it is given back.
+
+AutoDL's disks are as its page says (https://www.autodl.com/docs/env/): the system disk and the data
+disk outlive a stop and go with the instance; the file storage outlives the instance.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunery.i18n import joined, t
+
+AUTODL = "AutoDL"
+AUTODL_DATA = Path("/root/autodl-tmp")
+AUTODL_SHARED = (Path("/root/autodl-fs"), Path("/root/autodl-nas"))
+MARKS = {
+    "RUNPOD_POD_ID": ("/workspace", "RunPod"),
+    "VAST_CONTAINERLABEL": ("/workspace", "Vast.ai"),
+    "COLAB_RELEASE_TAG": ("/content/drive", "Colab"),
+    "KAGGLE_KERNEL_RUN_TYPE": ("/kaggle/working", "Kaggle"),
+    "PAPERSPACE_FQDN": ("/storage", "Paperspace"),
+    "LIGHTNING_CLOUD_PROJECT_ID": ("/teamspace/studios/this_studio", "Lightning"),
+}
+"""Environment variable that a provider sets -> (folder that survives the machine, provider)."""
+
+
+def survives(path: Path) -> tuple[bool | None, str]:
+    """Whether a folder outlives a rented machine, and how that is known.
+
+    Returns:
+        (True, False or None where it is no rented machine that is known, the reason in words).
+    """
+    if os.environ.get("AUTODL_DATA_DIR") or AUTODL_DATA.is_dir():
+        return True, _on_autodl(path)
+    for variable, (folder, provider) in MARKS.items():
+        if os.environ.get(variable):
+            if path.is_relative_to(folder):
+                return True, t("{folder} survives on {provider}", folder=folder, provider=provider)
+            return False, t(
+                "on {provider} only {folder} survives the box", provider=provider, folder=folder
+            )
+    return None, ""
+
+
+def _on_autodl(path: Path) -> str:
+    for shared in AUTODL_SHARED:
+        if path.is_relative_to(shared):
+            return t("{folder} is kept after the instance is released", folder=shared)
+    here = [shared for shared in AUTODL_SHARED if shared.is_dir()]
+    better = (
+        t("to keep files longer, copy them to {folder}", folder=here[0])
+        if here
+        else t("copy results away before that")
+    )
+    if path.is_relative_to(AUTODL_DATA):
+        kept = t("{folder} is kept when the instance stops and deleted when it is released",
+                 folder=AUTODL_DATA)  # fmt: skip
+    else:
+        kept = t("the system disk is small; {folder} is larger; both are kept when the instance "
+                 "stops and deleted when it is released", folder=AUTODL_DATA)  # fmt: skip
+    return joined(kept, better, between="; ")
