@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from tunery.engines import wire
 from tunery.engines.base import (
     EVERYTHING,
     Capability,
+    Ended,
     EngineEvent,
     EngineStatus,
     GenerateRequest,
 )
 from tunery.engines.folder import EngineFolder, folders
+from tunery.engines.lines import Refusal, lines
 from tunery.errors import EngineError, LaunchError, TuneryError
 from tunery.i18n import language, t
 from tunery.workers.entry import command
@@ -150,20 +153,18 @@ class ProcessEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
-        body = wire.request_to_dict(request)
         ended = 0
         try:
-            async with (
-                self._http() as http,
-                http.stream("POST", "/generate", json=body) as answer,
-            ):
-                if answer.status_code != 200:
-                    raise _refusal(await answer.aread())
-                async for line in answer.aiter_lines():
+            async with aclosing(
+                lines(self.folder.socket_file, "/generate", wire.request_to_dict(request))
+            ) as said:
+                async for line in said:
                     event = wire.event_from_dict(json.loads(line))
-                    ended += type(event).__name__ == "Ended"
+                    ended += isinstance(event, Ended)
                     yield event
-        except httpx.HTTPError as error:
+        except Refusal as refusal:
+            raise _refusal(refusal.body) from refusal
+        except (OSError, TimeoutError) as error:
             raise await self._lost() from error
         if ended < request.num_answers:
             raise await self._lost()
