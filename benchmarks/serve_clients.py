@@ -202,6 +202,7 @@ class Bare:
             ).ids
             for text in asked
         ]
+        assert self.model.fast is not None
         began = time.perf_counter()
         generated(self.model.fast, prompts, tokens, places=PLACES)
         seconds = time.perf_counter() - began
