@@ -1,97 +1,315 @@
-"""Clients at once against ``tunery serve``: time to the first token, and tokens a second.
+"""What HTTP costs: the tokens a second of clients beside those of the engine's bare pass, by turns.
 
-    TUNERY_HOME=... python benchmarks/serve_clients.py --model demo --clients 1 16 100 --tokens 32
+    TUNERY_HOME=... python benchmarks/serve_clients.py [--model demo] [--clients 1 16 100]
+        [--tokens N] [--rounds N] [--starts N]
 
-Every client streams one chat completion over HTTP; the clients share this machine's cores with
-the engine. Prints one Markdown row for each number of clients.
+The bare pass (``serve_speed.generated``) reads the same prompts and writes as many tokens in this
+process, under the settings of an engine's process, with as many places as an engine has. Each
+client streams one chat completion over a socket of its own; it only collects bytes and parses them
+afterwards, because clients, server and engine share the cores. First come the starts: seconds until
+``tunery serve`` is ready, and the memory of server and engine when they are (PSS: pages that
+processes share are counted once).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import httpx
+from tunery.workers.spinning import SPIN_SHORTLY, settle
 
-QUESTIONS = ["Who are you?", "Name three rivers.", "What is bread made of?", "Tell me a story."]
-
-
-async def one(client: httpx.AsyncClient, model: str, place: int, tokens: int) -> tuple[float, int]:
-    """One streamed answer: seconds to its first token, and its tokens."""
-    began = time.perf_counter()
-    first, count = 0.0, 0
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": f"{QUESTIONS[place % 4]} ({place})"}],
-        "max_tokens": tokens,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        answer.raise_for_status()
-        async for line in answer.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            chunk = json.loads(line[6:])
-            if chunk["choices"] and chunk["choices"][0]["delta"].get("content") and not first:
-                first = time.perf_counter() - began
-            if chunk.get("usage"):
-                count = chunk["usage"]["completion_tokens"]
-    return first, count
+QUESTIONS = (
+    "Write a long story about a river.", "Explain in detail how bread is made.",
+    "Describe a long journey through the mountains.", "Tell me everything about trees.",
+)  # fmt: skip
+KEY = "bench-key-0123456789"
+PLACES = 32
+"""Answers that an engine writes at once (``scheduler.MAX_ANSWERS``)."""
+MIB = 2**20
 
 
-async def crowd(url: str, key: str, model: str, clients: int, tokens: int) -> str:
-    """All clients at once; one row of the table."""
-    headers = {"Authorization": f"Bearer {key}"}
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=600, limits=limits, trust_env=False
-    ) as client:
-        began = time.perf_counter()
-        got = await asyncio.gather(*(one(client, model, i, tokens) for i in range(clients)))
-        seconds = time.perf_counter() - began
-    firsts = sorted(first for first, _ in got)
-    p95 = firsts[min(len(firsts) - 1, round(0.95 * len(firsts)))]
-    total = sum(count for _, count in got)
-    middle = statistics.median(firsts)
-    return f"| {clients} | {middle:.2f} | {p95:.2f} | {total / seconds:.0f} | {seconds:.1f} |"
+@dataclass(slots=True)
+class Heard:
+    """What one client got.
+
+    Args:
+        first: Seconds to the first bytes of text.
+        prompt_tokens: As the server counted.
+        tokens: As the server counted.
+        reads: How many pieces came.
+    """
+
+    first: float
+    prompt_tokens: int
+    tokens: int
+    reads: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 100])
-    parser.add_argument("--tokens", type=int, default=32)
-    asked = parser.parse_args()
+class Client(asyncio.Protocol):
+    """One request; ``done`` is set when the server has said everything."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.pieces: list[tuple[float, bytes]] = []
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        assert isinstance(transport, asyncio.Transport)
+        self.began = time.perf_counter()
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep it for later."""
+        self.pieces.append((time.perf_counter(), data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def heard(self) -> Heard:
+        """Parse what came."""
+        body = b"".join(data for _, data in self.pieces)
+        if not body.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(body.decode(errors="replace"))
+        usage: dict[str, int] = {}
+        for line in body.splitlines():
+            if line.startswith(b"data: {"):
+                usage = json.loads(line[6:]).get("usage") or usage
+        said = (when for when, data in self.pieces if b'"content":"' in data and _says(data))
+        first = next(said, self.pieces[-1][0])
+        return Heard(
+            first - self.began, usage["prompt_tokens"], usage["completion_tokens"],
+            len(self.pieces),
+        )  # fmt: skip
+
+
+def _says(data: bytes) -> bool:
+    return data.count(b'"content":"') > data.count(b'"content":""')
+
+
+@dataclass(slots=True)
+class Serving:
+    """A running ``tunery serve``.
+
+    Args:
+        port: Where it listens.
+        process: The server.
+        ready_seconds: From the command to its word that it is ready.
+        engines: Processes of its engines.
+    """
+
+    port: int
+    process: subprocess.Popen[bytes]
+    ready_seconds: float
+    engines: list[int] = field(default_factory=list[int])
+
+    def memory(self) -> tuple[float, float]:
+        """PSS of the server and of its engines, in MiB."""
+        return _pss(self.process.pid), sum(map(_pss, self.engines))
+
+    def seconds(self) -> tuple[float, float]:
+        """Processor seconds so far of the server and of its engines."""
+        return _cpu(self.process.pid), sum(map(_cpu, self.engines))
+
+
+@contextlib.contextmanager
+def serving(model: str) -> Generator[Serving]:
+    """Start ``tunery serve`` on a free port, and end it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    key = "bench-key-0123456789"
-    command = [sys.executable, "-m", "tunery", "serve", asked.model, "--port", str(port)]
-    server = subprocess.Popen([*command, "--json", "--api-key", key], stdout=subprocess.PIPE)
+    began = time.perf_counter()
+    words = ["serve", model, "--port", str(port), "--json", "--api-key", KEY]
+    process = subprocess.Popen([sys.executable, "-m", "tunery", *words], stdout=subprocess.PIPE)
     try:
-        assert server.stdout is not None
-        ready = json.loads(server.stdout.readline())
-        print(f"{asked.model}, {asked.tokens} tokens each, ready: {sorted(ready)}")
-        print("| clients | first token, median s | first token, p95 s | tokens/s | seconds |")
-        print("|---|---|---|---|---|")
-        url = f"http://127.0.0.1:{port}"
-        asyncio.run(crowd(url, key, asked.model, 1, 4))  # warm
-        for clients in asked.clients:
-            print(
-                asyncio.run(crowd(url, key, asked.model, clients, asked.tokens)),
-                flush=True,
-            )
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        if not said or json.loads(said).get("type") != "ready":
+            raise SystemExit(f"tunery serve: {said.decode()}")
+        yield Serving(port, process, time.perf_counter() - began, _children(process.pid))
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
+
+
+def request(model: str, question: str, tokens: int) -> bytes:
+    """One streamed chat completion as it stands on the wire."""
+    body = json.dumps({
+        "model": model, "messages": [{"role": "user", "content": question}],
+        "max_tokens": tokens, "temperature": 0, "stream": True,
+        "stream_options": {"include_usage": True},
+    }).encode()  # fmt: skip
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    )
+    return head.encode() + b"\r\n" + body
+
+
+async def crowd(port: int, asked: Sequence[bytes]) -> tuple[float, list[Heard]]:
+    """All clients at once: seconds until the last has its answer, and what each heard."""
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    pairs = [
+        loop.create_connection(lambda each=each: Client(each), "127.0.0.1", port) for each in asked
+    ]
+    clients = [client for _, client in await asyncio.gather(*pairs)]
+    await asyncio.gather(*(client.done for client in clients))
+    seconds = time.perf_counter() - began
+    return seconds, [client.heard() for client in clients]
+
+
+def questions(clients: int) -> list[str]:
+    """A question for each client, no two the same."""
+    return [f"{QUESTIONS[i % len(QUESTIONS)]} ({i})" for i in range(clients)]
+
+
+class Bare:
+    """The engine's pass alone, in this process."""
+
+    def __init__(self, name: str) -> None:
+        from tunery.decode.served import ServedModel
+        from tunery.models.ensure import ensure
+
+        self.model = ServedModel(ensure(name).path)
+        if self.model.fast is None:
+            raise SystemExit(f"{name}: the fast pass does not read it, so there is no bare pass")
+
+    def rate(self, asked: Sequence[str], tokens: int) -> tuple[float, int]:
+        """Tokens a second, and the tokens of all prompts."""
+        from serve_speed import generated  # pyright: ignore[reportMissingImports]
+
+        from tunery.decode.prompts import read_prompt
+        from tunery.engines.base import GenerateRequest
+
+        prompts = [
+            read_prompt(
+                self.model, GenerateRequest(messages=[{"role": "user", "content": text}]), None
+            ).ids
+            for text in asked
+        ]
+        assert self.model.fast is not None
+        began = time.perf_counter()
+        generated(self.model.fast, prompts, tokens, places=PLACES)
+        seconds = time.perf_counter() - began
+        return len(asked) * tokens / seconds, sum(map(len, prompts))
+
+
+def main() -> None:
+    """Print the starts, then a row for each number of clients."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 100])
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=3)
+    asked = parser.parse_args()
+    settle(SPIN_SHORTLY)  # as an engine's process
+    print(
+        f"{asked.model}, {asked.tokens} tokens an answer, {asked.rounds} rounds by turns, "
+        f"{os.cpu_count()} cores, {SPIN_SHORTLY}, load {_load()}"
+    )
+    starts(asked.model, asked.starts)
+    with serving(asked.model) as server:
+        bare = Bare(asked.model)
+        print(
+            "| clients | bare pass, tokens/s | HTTP, tokens/s | ratio (range) | first token, s: "
+            "median, p95 | CPU µs a token: server, engine | load |"
+        )
+        print("|---|---|---|---|---|---|---|")
+        for clients in asked.clients:
+            print(row(server, bare, clients, asked), flush=True)
+        own, theirs = server.memory()
+        print(f"\nmemory afterwards: server {own:.0f} MiB, engine {theirs:.0f} MiB")
+
+
+def starts(model: str, count: int) -> None:
+    """Start it so often and print the medians; one more before, that is not counted."""
+    seconds: list[float] = []
+    owns: list[float] = []
+    theirs: list[float] = []
+    for number in range(count + 1 if count else 0):
+        with serving(model) as server:
+            own, their = server.memory()
+        if number:
+            seconds.append(server.ready_seconds)
+            owns.append(own)
+            theirs.append(their)
+    if seconds:
+        own, their = statistics.median(owns), statistics.median(theirs)
+        both = f"{own + their:.0f} MiB (server {own:.0f}, engine {their:.0f})"
+        each = ", ".join(f"{value:.2f}" for value in seconds)
+        print(f"ready after {statistics.median(seconds):.2f} s ({each}), memory {both}\n")
+
+
+def row(server: Serving, bare: Bare, clients: int, asked: Any) -> str:
+    """One row: the bare pass and the clients by turns; the first turn warms up."""
+    texts = questions(clients)
+    wire = [request(asked.model, text, asked.tokens) for text in texts]
+    engine: list[float] = []
+    http: list[float] = []
+    firsts: list[float] = []
+    spent = [0.0, 0.0]
+    told = 0
+    for number in range(asked.rounds + 1):
+        rate, prompt_tokens = bare.rate(texts, asked.tokens)
+        before = server.seconds()
+        seconds, heard = asyncio.run(crowd(server.port, wire))
+        after = server.seconds()
+        tokens = sum(each.tokens for each in heard)
+        if tokens != clients * asked.tokens or prompt_tokens != sum(h.prompt_tokens for h in heard):
+            raise SystemExit("some answers ended early: the two sides did not do the same work")
+        if number:
+            engine.append(rate)
+            http.append(tokens / seconds)
+            firsts += [each.first for each in heard]
+            told += tokens
+            spent = [s + b - a for s, a, b in zip(spent, before, after, strict=True)]
+    ratios = sorted(theirs / ours for theirs, ours in zip(http, engine, strict=True))
+    firsts.sort()
+    p95 = firsts[min(len(firsts) - 1, round(0.95 * len(firsts)))]
+    own, their = (1e6 * value / told for value in spent)
+    return (
+        f"| {clients} | {statistics.median(engine):.0f} | {statistics.median(http):.0f} "
+        f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
+        f"| {statistics.median(firsts):.2f}, {p95:.2f} | {own:.0f}, {their:.0f} | {_load()} |"
+    )
+
+
+def _children(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")  # of each thread
+    return [int(each) for file in files for each in file.read_text().split()]
+
+
+def _pss(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / MIB
+    return 0.0
+
+
+def _cpu(pid: int) -> float:
+    """Seconds that the threads of a process have run."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -133,3 +133,31 @@ def test_serve_says_how_long_its_engines_stay(
     finally:
         _engines.use_pool(None)
     assert seen == [given]
+
+
+def test_an_engine_is_started_ahead_only_where_none_runs_and_memory_is_free(
+    monkeypatch: pytest.MonkeyPatch, base: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TUNERY_HOME", str(tmp_path / "home"))
+    begun: list[tuple[Path, str, dict[str, Any]]] = []
+
+    def begin(folder: Path, dtype: str, **options: Any) -> None:
+        begun.append((folder, dtype, options))
+
+    monkeypatch.setattr(_engines.spawning, "begin", begin)
+    monkeypatch.setattr(_engines, "_starting", {"held": True, "idle_seconds": None})
+    pool = _engines.Pool(_never, _never)
+    assert pool.start_ahead(str(base))
+    assert begun == [(base.resolve(), "auto", {"held": True, "idle_seconds": None})]
+    monkeypatch.setattr(_engines, "needed_bytes", lambda folder: 1 << 60)
+    assert not pool.start_ahead(str(base))  # room is made for it later
+    monkeypatch.undo()
+    monkeypatch.setenv("TUNERY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(_engines.spawning, "begin", begin)
+    monkeypatch.setattr(_engines.EngineFolder, "alive", lambda self: True)
+    assert not pool.start_ahead(str(base))
+    assert len(begun) == 1
+
+
+async def _never(*_: Any) -> Any:
+    raise AssertionError

@@ -119,7 +119,9 @@ def ask(scheduler: Scheduler, ids: list[int], adapter: str | None, count: int) -
 
     prompt = Prompt(ids, "", frozenset())
     request = GenerateRequest(prompt="", max_tokens=count)
-    scheduler.submit(request, prompt, adapter=adapter, emit=take, failed=lambda error: done.set())
+    scheduler.submit(
+        request, prompt, adapter=adapter, emit=take, failed=lambda error: done.set(), arrived=0.0
+    )
     assert done.wait(PATIENCE_SECONDS)
     return [token for event in events if isinstance(event, Delta) for token in event.token_ids]
 

@@ -83,6 +83,17 @@ def test_a_known_model_says_what_it_said_when_it_was_loaded_whole(
         assert others == pytest.approx(scores, abs=1e-4)
 
 
+def test_weights_that_were_packed_are_not_held_twice(known: LocalEngine) -> None:
+    fast = known.model.fast
+    assert fast is not None
+    assert all(layer.weight.is_meta for each in fast.weights.linears for layer in each.layers)
+    norms = [norm for layer in fast.weights.layers for norm in (layer.norm, layer.norm_mlp)]
+    kept = [fast.weights.embedding, fast.weights.norm, *norms]
+    assert not any(tensor.is_meta for tensor in kept)
+    (own,) = {norm.untyped_storage().nbytes() // norm.nbytes for norm in norms}
+    assert own == 1, "a norm keeps the whole file mapped"
+
+
 def test_a_changed_file_is_not_known(base: Path, whole: LocalEngine, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -25,7 +25,8 @@ from tunery.decode.worker import Worker
 from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
-from tunery.engines.process import ProcessEngine, ended_error, engine_env, spawn, stop
+from tunery.engines.process import ProcessEngine, ended_error, stop
+from tunery.engines.spawning import engine_env, spawn
 from tunery.errors import EngineError, TuneryError
 from tunery.workers.folder import write_json
 

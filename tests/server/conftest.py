@@ -47,6 +47,9 @@ class StubPool:
             resolved=resolved,
         )
 
+    def start_ahead(self, name: str) -> bool:
+        return False
+
     async def statuses(self) -> list[Any]:
         return [asdict(await engine.status()) for engine in self.engines.values()]
 

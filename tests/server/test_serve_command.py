@@ -258,3 +258,43 @@ def test_too_many_connections_for_the_limit_of_files_are_one_line_of_the_log(ser
     _, _, err = child.end()
     assert [line for line in err.splitlines() if "refused" in line] == err.splitlines()
     assert len(err.splitlines()) == 1
+
+
+def test_the_engine_starts_before_the_server_is_imported(home: Path) -> None:
+    """What both import takes as long as the weights: they do it side by side."""
+    code = """
+import json, sys
+from tunery.server.__main__ import main
+from tunery.services.chat import _engines, _serving
+
+class Pool:
+    def start_ahead(self, name):
+        print(json.dumps([name, *sys.modules]), flush=True)
+        raise SystemExit
+
+_serving._described = lambda model, name: _serving.Served(name or model, model, 0)
+_engines.use_pool(Pool())
+main(sys.argv[1:])
+"""
+    words = [sys.executable, "-c", code, "first", "second", "--port", str(free_port())]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    name, *modules = json.loads(said.stdout)
+    assert name == "first"
+    assert not {"fastapi", "uvicorn", "httpx", "torch", "transformers"} & set(modules)
+
+
+def test_the_command_line_of_serve_imports_no_settings(home: Path, tmp_path: Path) -> None:
+    """It is replaced by the server's process as soon as the models are known to be there."""
+    code = """
+import json, os, sys
+from tunery.cli.main import main
+os.execv = lambda path, words: print(json.dumps(list(sys.modules)), flush=True)
+main(["serve", sys.argv[1]])
+"""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    words = [sys.executable, "-c", code, str(tmp_path / "model")]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    modules = json.loads(said.stdout)
+    assert not {"pydantic", "httpx", "torch", "transformers", "fastapi"} & set(modules)

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tunery.decode.batch import News, Scored
+from tunery.decode.batch import Job, News, Scored
 from tunery.decode.embedding import Embedder
 from tunery.decode.prompts import Prompt, check_scored, read_prompt
 from tunery.decode.scheduler import Scheduler
@@ -60,17 +60,11 @@ class LocalEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent]:
         """Answer; see ``Engine.generate``."""
-        arrived = time.perf_counter()
-        self.scheduler.check_room()
-        prompt, adapter = await asyncio.to_thread(self._prompt, request)
         queue = _Queue()
-        job = self.scheduler.submit(
-            request, prompt, adapter=adapter, emit=queue.tell, failed=queue.tell
-        )
-        job.arrived = arrived
+        started, job = await self.begin(request, queue.tell)
         left = len(job.choosers)
         try:
-            yield Started(len(prompt.ids), prompt.text)
+            yield started
             while left:
                 for event in await queue.next():
                     left -= isinstance(event, Ended)
@@ -78,6 +72,27 @@ class LocalEngine:
         finally:
             if left:
                 self.scheduler.cancel(job)
+
+    async def begin(
+        self, request: GenerateRequest, tell: Callable[[list[News] | EngineError], object]
+    ) -> tuple[Started, Job]:
+        """Queue a request.
+
+        Args:
+            request: What is asked.
+            tell: Given what comes after the ``Started``, or the error that ends it, on the
+                generating thread; the first may come before this returns.
+
+        Raises:
+            EngineError: As ``Engine.generate``.
+        """
+        arrived = time.perf_counter()
+        self.scheduler.check_room()
+        prompt, adapter = await asyncio.to_thread(self._prompt, request)
+        job = self.scheduler.submit(
+            request, prompt, adapter=adapter, emit=tell, failed=tell, arrived=arrived
+        )
+        return Started(len(prompt.ids), prompt.text), job
 
     async def count_tokens(self, request: GenerateRequest) -> int:
         """Tokens of the rendered prompt."""

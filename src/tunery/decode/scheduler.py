@@ -114,6 +114,7 @@ class Scheduler:
         adapter: str | None,
         emit: Emit,
         failed: Failed,
+        arrived: float,
     ) -> Job:
         """Queue a request.
 
@@ -123,6 +124,7 @@ class Scheduler:
             adapter: Name of the attached adapter.
             emit: Given the events, on the generating thread.
             failed: Told, on the generating thread, that no more events will come.
+            arrived: When it came, by ``time.perf_counter``.
 
         Raises:
             EngineError: ``full``, ``bad_schema``, or a value of the sampling is out of its bounds.
@@ -143,6 +145,7 @@ class Scheduler:
             choosers=self._choosers(request, prompt),
             emit=emit,
             adapter=adapter,
+            arrived=arrived,
         )
         return self._queue(job, failed)
 

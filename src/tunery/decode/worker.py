@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -17,22 +18,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
+from tunery import memory
+from tunery.decode import door
+from tunery.decode.door import Asked, Handler
 from tunery.engines import wire
-from tunery.engines.base import EngineEvent, EngineStatus
-from tunery.engines.folder import EngineFolder
-from tunery.engines.process import IDLE_SECONDS
+from tunery.engines.base import Ended, EngineStatus
+from tunery.engines.folder import IDLE_SECONDS, EngineFolder
 from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
@@ -40,15 +38,16 @@ from tunery.workers.process import try_lock
 from tunery.workers.spinning import SPIN_SHORTLY, settle
 
 if TYPE_CHECKING:
+    from tunery.decode.batch import Job, News
     from tunery.decode.local import LocalEngine
+    from tunery.engines.base import EngineEvent
 
 log = logging.getLogger("tunery.decode.worker")
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 8 * 2**20
+GRACE_SECONDS = 2.0
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWNET = 0x40000000
-STATUS = {"queue_full": 429, "too_long": 413}
 
 
 class Worker:
@@ -72,24 +71,22 @@ class Worker:
         self.loaded = asyncio.Event()
         self.open_requests = 0
         self.asked = time.monotonic()
-        self.server: uvicorn.Server | None = None
+        self.ending = asyncio.Event()
 
-    def app(self) -> Starlette:
-        """The routes."""
-        return Starlette(
-            routes=[
-                Route("/generate", self.generate, methods=["POST"]),
-                Route("/score", self.score, methods=["POST"]),
-                Route("/embed", self.embed, methods=["POST"]),
-                Route("/count", self.count, methods=["POST"]),
-                Route("/status", self.status),
-                Route("/close", self.close, methods=["POST"]),
-            ],
-            exception_handlers={TuneryError: _refuse},
-        )
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        """What is answered."""
+        return {
+            ("POST", "/generate"): self.generate,
+            ("POST", "/score"): self.score,
+            ("POST", "/embed"): self.embed,
+            ("POST", "/count"): self.count,
+            ("GET", "/status"): self.status,
+            ("POST", "/close"): self.close,
+        }
 
     def load(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the model; runs on a thread of its own."""
+        gc.disable()  # what is imported stays: looking through it again and again takes 0.1 s
         try:
             self.doing = t("importing the libraries")
             from tunery.decode.local import LocalEngine
@@ -98,6 +95,7 @@ class Worker:
             engine = LocalEngine(self.base, dtype=self.dtype, device=self.device)
             model = engine.model
             self.folder.write(device=model.device, fast=model.fast is not None)
+            memory.give_back()
             self.engine = engine
         except TuneryError as error:
             log.warning("%s", error)
@@ -107,6 +105,8 @@ class Worker:
         except BaseException as error:  # a panic of a native library is no Exception
             log.exception("loading failed")
             self._fail(_panicked(error, self.folder))
+        finally:
+            gc.enable()
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.loaded.set)
 
@@ -115,49 +115,72 @@ class Worker:
         self.folder.write(failed=wire.error_to_dict(error))
         self.error = error
 
-    async def generate(self, request: Request) -> Response:
-        """Stream the events of a request."""
-        asked = await self._read(request, wire.request_from_dict)
+    async def generate(self, asked: Asked) -> None:
+        """Stream the events of a request; the thread that generates writes them itself."""
+        request = self._read(asked, wire.request_from_dict)
         engine = await self._ready()
-        events = engine.generate(asked)
-        started = await anext(events)  # a refusal is raised here
+        loop = asyncio.get_running_loop()
+        complete = loop.create_future()
+        left = request.num_answers
+        job: Job | None = None
+
+        def tell(news: list[News] | EngineError) -> None:
+            nonlocal left
+            if isinstance(news, EngineError):
+                left = 0
+                asked.lines.write(_line(wire.error_to_dict(news)))
+            else:
+                left -= sum(isinstance(event, Ended) for event in news)
+                heard = asked.lines.write(b"".join(map(_told, news)))
+                if not heard and job is not None:  # sooner than the loop notices it
+                    engine.scheduler.cancel(job)
+            if left <= 0:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(_settle, complete)
+
+        started, job = await engine.begin(request, tell)
         self.open_requests += 1
-        lines = self._lines(started, events)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        try:
+            asked.lines.open(_line(wire.event_to_dict(started)))
+            await complete
+        finally:
+            if not complete.done():
+                engine.scheduler.cancel(job)
+            self.open_requests -= 1
+            self.asked = time.monotonic()
 
-    async def count(self, request: Request) -> Response:
+    async def count(self, asked: Asked) -> dict[str, Any]:
         """Count a prompt's tokens."""
-        asked = await self._read(request, wire.request_from_dict)
+        request = self._read(asked, wire.request_from_dict)
         engine = await self._ready()
-        return JSONResponse({"num_tokens": await engine.count_tokens(asked)})
+        return {"num_tokens": await engine.count_tokens(request)}
 
-    async def score(self, request: Request) -> Response:
+    async def score(self, asked: Asked) -> dict[str, Any]:
         """Score given tokens."""
-        asked = await self._read(request, dict)
+        said = self._read(asked, dict)
         engine = await self._ready()
-        logprobs = await engine.score(asked.get("ids", ()), adapter=asked.get("adapter"))
-        return JSONResponse({"logprobs": logprobs})
+        logprobs = await engine.score(said.get("ids", ()), adapter=said.get("adapter"))
+        return {"logprobs": logprobs}
 
-    async def embed(self, request: Request) -> Response:
+    async def embed(self, asked: Asked) -> dict[str, Any]:
         """Make the vector of a text."""
-        asked = await self._read(request, dict)
+        said = self._read(asked, dict)
         engine = await self._ready()
-        found = await engine.embed(asked.get("text", ""), adapter=asked.get("adapter"))
-        return JSONResponse(found.as_dict())
+        found = await engine.embed(said.get("text", ""), adapter=said.get("adapter"))
+        return found.as_dict()
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, asked: Asked) -> dict[str, Any]:
         """Say how things are."""
-        return JSONResponse(asdict(await self._status()))
+        return asdict(await self._status())
 
-    async def close(self, request: Request) -> Response:
+    async def close(self, asked: Asked) -> dict[str, Any]:
         """End, once this answer is out."""
         self.end()
-        return JSONResponse({})
+        return {}
 
     def end(self) -> None:
         """Let the server finish."""
-        if self.server is not None:
-            self.server.should_exit = True
+        self.ending.set()
 
     async def watch(self) -> None:
         """End when idle for long, soon where loading failed, and with the server it is for."""
@@ -177,20 +200,6 @@ class Worker:
                 log.info("idle for %.0f s: ending", idle)
                 self.end()
 
-    async def _lines(
-        self, started: EngineEvent, events: AsyncGenerator[EngineEvent]
-    ) -> AsyncIterator[bytes]:
-        try:
-            async with contextlib.aclosing(events):
-                yield _line(wire.event_to_dict(started))
-                async for event in events:
-                    yield _line(wire.event_to_dict(event))
-        except EngineError as error:
-            yield _line(wire.error_to_dict(error))
-        finally:
-            self.open_requests -= 1
-            self.asked = time.monotonic()
-
     async def _ready(self) -> LocalEngine:
         await self.loaded.wait()
         self.asked = time.monotonic()
@@ -199,25 +208,20 @@ class Worker:
         assert self.engine is not None
         return self.engine
 
-    async def _read(self, request: Request, make: Callable[[Any], T]) -> T:
+    def _read(self, asked: Asked, make: Callable[[Any], T]) -> T:
         self.asked = time.monotonic()
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise EngineError(t("The request is larger than 8 MiB."), code="too_long")
         try:
-            return make(json.loads(body))
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            return make(asked.body)
+        except (ValueError, TypeError, AttributeError) as error:
             raise EngineError(t("The request cannot be read: {why}", why=error)) from error
 
     async def _status(self) -> EngineStatus:
         if self.engine is not None:
             return await self.engine.status()
-        memory = psutil.Process().memory_info().rss
+        resident = psutil.Process().memory_info().rss
         if self.error is not None:
-            return EngineStatus(str(self.base), "failed", str(self.error), memory_bytes=memory)
-        return EngineStatus(str(self.base), "loading", self.doing, memory_bytes=memory)
+            return EngineStatus(str(self.base), "failed", str(self.error), memory_bytes=resident)
+        return EngineStatus(str(self.base), "loading", self.doing, memory_bytes=resident)
 
 
 def confine() -> None:
@@ -234,20 +238,31 @@ async def serve(folder: EngineFolder) -> None:
     """Serve until told to end."""
     worker = Worker(folder)
     loop = asyncio.get_running_loop()
-    config = uvicorn.Config(
-        worker.app(), uds=str(folder.socket_file), log_level="warning", lifespan="off",
-        timeout_graceful_shutdown=2, timeout_keep_alive=75,
-    )  # fmt: skip
-    worker.server = uvicorn.Server(config)
+    loop.add_signal_handler(signal.SIGTERM, worker.end)
+    server = await door.listen(folder.socket_file, worker.routes())
     threading.Thread(target=worker.load, args=(loop,), name="load", daemon=True).start()
     watch = asyncio.create_task(worker.watch())
     try:
-        await worker.server.serve()
+        await worker.ending.wait()
     finally:
         watch.cancel()
+        server.close()
         if worker.engine is not None:
             await worker.engine.close()
+        await _settled()
         folder.socket_file.unlink(missing_ok=True)
+
+
+async def _settled() -> None:
+    """Let the answers that are under way say their last words, for a moment."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=GRACE_SECONDS)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def main() -> None:
@@ -290,9 +305,8 @@ def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
     )
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TuneryError)
-    return JSONResponse(wire.error_to_dict(error), status_code=STATUS.get(error.code, 422))
+def _told(news: News) -> bytes:
+    return _line(wire.event_to_dict(cast("EngineEvent", news)))  # nothing is scored here
 
 
 def _line(plain: dict[str, Any]) -> bytes:

@@ -25,6 +25,8 @@ from tunery.workers.folder import read_json, write_json
 from tunery.workers.process import boot_id, is_alive, start_time
 
 MAX_SOCKET_PATH = 100
+IDLE_SECONDS = 1800.0
+"""An engine without requests ends after so long."""
 
 
 def engines_dir() -> Path:

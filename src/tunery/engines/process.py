@@ -12,10 +12,10 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,64 +25,27 @@ from tunery.engines import wire
 from tunery.engines.base import (
     EVERYTHING,
     Capability,
+    Ended,
     EngineEvent,
     EngineStatus,
     GenerateRequest,
 )
 from tunery.engines.embed import Embedded
 from tunery.engines.folder import EngineFolder, folders
-from tunery.errors import EngineError, LaunchError, TuneryError
-from tunery.i18n import language, t
-from tunery.workers.entry import command
-from tunery.workers.environment import worker_env
-from tunery.workers.folder import read_json, write_json
-from tunery.workers.process import boot_id, is_alive, start_time, try_lock
+from tunery.engines.lines import QUIET_SECONDS, Refusal, lines
+from tunery.engines.spawning import begin
+from tunery.errors import EngineError, TuneryError
+from tunery.i18n import t
+from tunery.workers.folder import read_json
+from tunery.workers.process import is_alive
 
-START_SECONDS = 60.0
 STOP_SECONDS = 10.0
-IDLE_SECONDS = 1800.0
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used on a local socket; given so that httpx does not read the certificates each time."""
 STATUS_SECONDS = 2.0
 """Longest wait for an engine to say how it is: one that hangs must not hold up the others."""
 SILENT_SECONDS = 120.0
 """An engine that says nothing for so long is given up by who waits for it."""
-QUIET_SECONDS = 300.0
-"""Longest silence of an engine in the middle of an answer."""
-
-
-def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
-    """Start the engine's process where none runs; it loads while others go on.
-
-    Args:
-        folder: The engine's.
-        base: The base model's folder.
-        settings: ``dtype``, ``device``, ``idle_seconds``, ``held``.
-
-    Raises:
-        LaunchError: The process cannot be started.
-    """
-    try:
-        folder.make()
-        with _starting(folder) as mine:
-            if not mine or folder.alive():
-                return
-            folder.exit_file.unlink(missing_ok=True)
-            folder.write(base=str(base), pid=None, failed=None, **settings)
-            with folder.log_file.open("wb") as log:
-                process = subprocess.Popen(
-                    command("engine", str(folder.path)),
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    env=engine_env(), start_new_session=True,
-                )  # fmt: skip
-            folder.write(**_identity(process.pid))
-    except OSError as error:
-        raise LaunchError(
-            t("The engine of {base} cannot be started: {why}.", base=base, why=error.strerror),
-            fix=t("Look at {path}.", path=folder.path),
-        ) from error
-    waiter = threading.Thread(target=_wait, args=(process, folder), daemon=True)
-    waiter.start()
 
 
 async def start(
@@ -107,16 +70,9 @@ async def start(
         LaunchError: The process cannot be started.
         TuneryError: It cannot be loaded; the loader's own sentence.
     """
-    folder = EngineFolder.of(base, dtype=dtype, device=device)
-    if held:
-        await asyncio.to_thread(folder.hold, keep=idle_seconds is None)
-    settings = {
-        "dtype": dtype,
-        "device": device,
-        "held": held,
-        "idle_seconds": IDLE_SECONDS if idle_seconds is None else idle_seconds,
-    }
-    await asyncio.to_thread(spawn, folder, base.resolve(), **settings)
+    folder = await asyncio.to_thread(
+        begin, base, dtype, device=device, held=held, idle_seconds=idle_seconds
+    )
     engine = ProcessEngine(folder)
     await engine.ready()
     return engine
@@ -126,11 +82,6 @@ async def running() -> dict[Path, ProcessEngine]:
     """The engines whose processes live, by the folder of their base; loading ones too."""
     found = await asyncio.to_thread(folders)
     return {Path(each.read()["base"]): ProcessEngine(each) for each in found if each.alive()}
-
-
-def engine_env() -> dict[str, str]:
-    """The environment of an engine: no secrets, no hub."""
-    return {**worker_env(), "TUNERY_LANG": language()}
 
 
 class ProcessEngine:
@@ -151,20 +102,18 @@ class ProcessEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
-        body = wire.request_to_dict(request)
         ended = 0
         try:
-            async with (
-                self._http() as http,
-                http.stream("POST", "/generate", json=body) as answer,
-            ):
-                if answer.status_code != 200:
-                    raise _refusal(await answer.aread())
-                async for line in answer.aiter_lines():
+            async with aclosing(
+                lines(self.folder.socket_file, "/generate", wire.request_to_dict(request))
+            ) as said:
+                async for line in said:
                     event = wire.event_from_dict(json.loads(line))
-                    ended += type(event).__name__ == "Ended"
+                    ended += isinstance(event, Ended)
                     yield event
-        except httpx.HTTPError as error:
+        except Refusal as refusal:
+            raise _refusal(refusal.body) from refusal
+        except (OSError, TimeoutError) as error:
             raise await self._lost() from error
         if ended < request.num_answers:
             raise await self._lost()
@@ -318,27 +267,6 @@ def _refusal(body: bytes) -> TuneryError:
         return wire.error_from_dict(json.loads(body))
     except ValueError:
         return EngineError(t("The engine refused the request."))
-
-
-@contextlib.contextmanager
-def _starting(folder: EngineFolder) -> Generator[bool]:
-    """Only one at a time starts an engine."""
-    lock = try_lock(folder.path / "start.lock")
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _identity(pid: int) -> dict[str, Any]:
-    return {"pid": pid, "boot_id": boot_id(), "start_time": start_time(pid)}
-
-
-def _wait(process: subprocess.Popen[bytes], folder: EngineFolder) -> None:
-    code = process.wait()
-    with contextlib.suppress(OSError):
-        write_json(folder.exit_file, {"pid": process.pid, "code": code})
 
 
 def _gone_within(who: dict[str, Any], seconds: float) -> bool:

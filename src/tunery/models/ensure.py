@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tunery.errors import ModelError
-from tunery.models.download import Policy
 from tunery.models.progress import Progress, silent
-from tunery.models.pull import Source, fetch
 from tunery.models.resolve import Resolved, resolve
+
+if TYPE_CHECKING:  # an HTTP client takes a while to import, and most models are here
+    from tunery.models.download import Policy
+    from tunery.models.pull import Source
 
 
 def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
@@ -25,6 +29,8 @@ def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
             if error.fields.get("remedy") != "pull" or target in fetched:
                 raise
             fetched.add(target)
+        from tunery.models.pull import fetch
+
         fetch(target, progress=progress or silent)
 
 
@@ -48,6 +54,8 @@ def pull(
     Raises:
         ModelError: It cannot be had; with what to do.
     """
+    from tunery.models.pull import fetch
+
     wanted = name if not revision else f"{name.partition('@')[0]}@{revision}"
     fetch(wanted, source=source, progress=progress or silent, policy=policy)
     return ensure(wanted, progress=progress)

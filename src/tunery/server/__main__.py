@@ -18,6 +18,8 @@ from tunery.i18n import t
 from tunery.types import is_list
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
     from fastapi import FastAPI
 
@@ -55,14 +57,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from fastapi import APIRouter
-
     from tunery.redaction import remember
-    from tunery.server import run
-    from tunery.server.app import create_app
-    from tunery.server.openai.limits import Rate
-    from tunery.server.openai.route import State
-    from tunery.server.openai.routes import V1_ROUTERS
+    from tunery.server import port
     from tunery.server.settings import ServerSettings
     from tunery.services import chat
 
@@ -81,22 +77,36 @@ def _serve(given: argparse.Namespace) -> int:
     _check_keys(keys, settings)
     for key in settings.api_keys:
         remember(key)
-    loader = _Loader(served, settings, own_key=not keys, as_json=given.json)
+    listener = port.listen(settings)  # a taken port is told before anything is loaded
+    ahead = chat.engine_pool().start_ahead(served[0].model)
+    loader = _Loader(served, settings, own_key=not keys, as_json=given.json, ahead=ahead)
+    _run(loader, listener, given)
+    if loader.error is not None:
+        raise loader.error
+    return 0
+
+
+def _run(loader: _Loader, listener: socket.socket, given: argparse.Namespace) -> None:
+    """Make the server and run it; what is imported here is imported while the engine loads."""
+    from fastapi import APIRouter
+
+    from tunery.server import run
+    from tunery.server.app import create_app
+    from tunery.server.openai.limits import Rate
+    from tunery.server.openai.route import State
+    from tunery.server.openai.routes import V1_ROUTERS
+
     app = create_app(
-        settings,
+        loader.settings,
         api=V1_ROUTERS,
         routers=(APIRouter(lifespan=loader.lifespan),),
     )
     app.state.unload_after_minutes = given.unload_after_minutes
     if given.requests_per_minute >= 0:
         app.state.openai = State(rate=Rate(given.requests_per_minute))
-    listener = run.listen(settings)  # a taken port is told before anything is loaded
     run.set_up_log()
     loader.app, loader.server = app, run.make_server(app)
     loader.server.run(sockets=[listener])
-    if loader.error is not None:
-        raise loader.error
-    return 0
 
 
 @dataclass
@@ -108,12 +118,14 @@ class _Loader:
         settings: How the server is reached.
         own_key: The key is Tunery's own and may be shown.
         as_json: Say it in one line of JSON.
+        ahead: The first one's engine was started for this server already.
     """
 
     served: Sequence[Served]
     settings: ServerSettings
     own_key: bool
     as_json: bool
+    ahead: bool = False
     app: FastAPI | None = None
     server: uvicorn.Server | None = None
     error: TuneryError | None = None
@@ -140,7 +152,7 @@ class _Loader:
         from tunery.services import chat
 
         before = {status.get("base") for status in await chat.engine_pool().statuses()}
-        for each in self.served:
+        for place, each in enumerate(self.served):
             if not self.as_json:
                 print(t("Loading {name} …", name=each.name), file=sys.stderr, flush=True)
             task = asyncio.ensure_future(chat.engine_pool().ready(each.model))
@@ -152,7 +164,7 @@ class _Loader:
                     await asyncio.gather(task, return_exceptions=True)
                     return False
             status = await task.result().engine.status()
-            if status.base not in before:
+            if status.base not in before or (self.ahead and place == 0):
                 self.started.append(each)
         return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import getpass
 import logging
 import logging.handlers
@@ -14,23 +13,18 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from types import FrameType
-from typing import Any
 
-import psutil
 import uvicorn
 from fastapi import FastAPI
 
 from tunery import __version__, env
-from tunery.errors import LaunchError
 from tunery.i18n import t
 from tunery.redaction import RedactingFilter
+from tunery.server.port import listen
 from tunery.server.security.protocol import LimitedProtocol
 from tunery.server.settings import Limits, ServerSettings
 
 GRACE_SECONDS = 5
-NEXT_PORTS = 50
-MOST_PORT = 65535
-BACKLOG = 512
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -102,42 +96,6 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def listen(settings: ServerSettings) -> socket.socket:
-    """Take the port; for port 0 a free one, which the settings then name.
-
-    Raises:
-        LaunchError: It is taken (by whom, and which is free), is no port, or may not be used.
-    """
-    host, port = settings.host, settings.port
-    if not 0 <= port <= MOST_PORT:
-        raise LaunchError(
-            t("--port {port}: a port is a number from 1 to 65535.", port=port),
-            fix=t("Take another one: --port {port}", port=7860),
-            code="bad_port",
-        )
-    try:
-        family, address = _resolve(host, port)
-    except socket.gaierror as error:
-        raise LaunchError(
-            t("--host {host}: no such address.", host=host),
-            fix=t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine."),
-        ) from error
-    # With the protocol said, asyncio turns off Nagle's algorithm; else each answer takes 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _refused(settings, error) from error
-    listener.set_inheritable(False)
-    settings.use_port(listener.getsockname()[1])
-    return listener
-
-
 def lines(app: FastAPI) -> list[str]:
     """What is printed at start: the address with its token, the tunnel, who can reach it."""
     settings: ServerSettings = app.state.settings
@@ -190,72 +148,6 @@ def set_up_log() -> None:
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # localhost is 127.0.0.1 first
-    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, address
-
-
-def _refused(settings: ServerSettings, error: OSError) -> LaunchError:
-    host, port = settings.host, settings.port
-    match error.errno:
-        case errno.EADDRINUSE:
-            owner = _owner(port)
-            message = (
-                t(
-                    "Port {port} is taken by {name} (process {pid}).",
-                    port=port,
-                    name=owner[1],
-                    pid=owner[0],
-                )
-                if owner
-                else t("Port {port} is taken by another process.", port=port)
-            )
-            free = _next_free(host, port)
-            fix = t("Take another one: --port {port}", port=free) if free else ""
-        case errno.EACCES:
-            message = t("This user may not listen on port {port}.", port=port)
-            fix = t("Take one above 1023: --port {port}", port=7860)
-        case errno.EADDRNOTAVAIL:
-            message = t("--host {host}: this machine does not have that address.", host=host)
-            fix = t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine.")
-        case _:
-            message = t(
-                "{host}:{port} cannot be listened on: {reason}.",
-                host=host,
-                port=port,
-                reason=error.strerror,
-            )
-            fix = ""
-    return LaunchError(
-        message, fix=fix, code="port_taken" if error.errno == errno.EADDRINUSE else ""
-    )
-
-
-def _owner(port: int) -> tuple[int, str] | None:
-    try:
-        for found in psutil.net_connections("tcp"):
-            here = bool(found.laddr) and found.laddr[1] == port
-            if here and found.status == psutil.CONN_LISTEN and found.pid:
-                return found.pid, psutil.Process(found.pid).name()
-    except (psutil.Error, OSError):
-        return None
-    return None
-
-
-def _next_free(host: str, port: int) -> int | None:
-    for candidate in range(port + 1, min(port + NEXT_PORTS, 65536)):
-        family, address = _resolve(host, candidate)
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            try:
-                trial.bind(address)
-            except OSError:
-                continue
-            return candidate
-    return None
 
 
 def _user() -> str:

@@ -21,10 +21,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from tunery import __version__, env
+from tunery.decode.fast.weights import linears_of
 from tunery.models import files
 
 log = logging.getLogger(__name__)
 
+_EMBEDDING = "model.embed_tokens.weight"
 TYPES = ("llama", "qwen2", "qwen3")
 LIBRARIES = ("torch", "transformers")
 _LAYER = {
@@ -71,15 +73,26 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     config = _config(files.read_json(folder / files.CONFIG))
     tensors = _tensors(folder, dtype, device)
     layers = [_layer(tensors, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
-    embedding = SimpleNamespace(weight=tensors["model.embed_tokens.weight"])
-    head = "lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"
+    # Read apart: the linear layers' mapping of the file goes with them (``let_go``).
+    embedding = SimpleNamespace(weight=_tensors(folder, dtype, device, only=_EMBEDDING)[_EMBEDDING])
+    head = "lm_head.weight" if "lm_head.weight" in tensors else _EMBEDDING
     inner = SimpleNamespace(
         embed_tokens=embedding,
         layers=layers,
-        norm=SimpleNamespace(weight=tensors["model.norm.weight"]),
+        norm=SimpleNamespace(weight=tensors["model.norm.weight"].clone()),
         rotary_emb=_Rope(config.head_dim, config.rope_theta),
     )
     return SimpleNamespace(config=config, model=inner, lm_head=_linear(tensors[head], None))
+
+
+def let_go(model: Any) -> None:
+    """Free the weights of the linear layers of a model that ``read`` gave.
+
+    To be called once the fast pass has its own copies of them, or holds those that it reads.
+    """
+    linears = [layer for each in model.model.layers for layer in linears_of(each)]
+    for linear in (*linears, model.lm_head):
+        linear.weight = nn.Parameter(linear.weight.to("meta"), requires_grad=False)
 
 
 class _Rope:
@@ -113,11 +126,12 @@ def _config(said: dict[str, Any]) -> SimpleNamespace:
     )
 
 
-def _tensors(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+def _tensors(folder: Path, dtype: torch.dtype, device: str, *, only: str = "") -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path in files.check_weights(folder).files:
         with safe_open(path, framework="pt") as opened:
-            found |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            names = [name for name in opened.keys() if only in ("", name)]  # noqa: SIM118
+            found |= {name: opened.get_tensor(name) for name in names}
     return {name: tensor.to(device=device, dtype=dtype) for name, tensor in found.items()}
 
 
@@ -135,11 +149,11 @@ def _layer(tensors: dict[str, Tensor], prefix: str) -> SimpleNamespace:
         for place, names in _LAYER.items()
     }
     for name in _NORMS:
-        parts[name] = SimpleNamespace(weight=tensors[f"{prefix}{name}.weight"])
+        parts[name] = SimpleNamespace(weight=tensors[f"{prefix}{name}.weight"].clone())
     for name in ("q_norm", "k_norm"):
         weight = tensors.get(f"{prefix}self_attn.{name}.weight")
         if weight is not None:
-            setattr(parts["self_attn"], name, SimpleNamespace(weight=weight))
+            setattr(parts["self_attn"], name, SimpleNamespace(weight=weight.clone()))
     return SimpleNamespace(**parts)
 
 

@@ -12,7 +12,7 @@ from tunery.chat.answers import AnswerReader, Content, Piece, Thought
 from tunery.chat.tool_calls import CallArguments, CallBegun
 from tunery.engines.base import Delta, Ended, Started, TokenLogprob
 from tunery.server.openai.errors import Refused
-from tunery.server.openai.stream import DONE, framed
+from tunery.server.openai.stream import DONE, encoded, framed
 
 
 @dataclass(slots=True)
@@ -56,10 +56,15 @@ class Head:
     with_usage: bool = False
     id: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
+    _before: bytes = b""
+    _after: bytes = b""
 
     def __post_init__(self) -> None:
         kind = "chatcmpl" if self.object == "chat.completion" else "cmpl"
         self.id = f"{kind}-{secrets.token_hex(16)}"
+        more: dict[str, Any] = {"usage": None} if self.with_usage else {}
+        before, after = framed(self.part([], **more)).rsplit(b"[]", 1)
+        self._before, self._after = before + b"[", b"]" + after
 
     def whole(self, choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
         """The complete response."""
@@ -67,8 +72,7 @@ class Head:
 
     def frame(self, chunk: dict[str, Any]) -> bytes:
         """A choice chunk as an event of the stream."""
-        more: dict[str, Any] = {"usage": None} if self.with_usage else {}
-        return framed(self.part([chunk], **more))
+        return self._before + encoded(chunk) + self._after
 
     def last(self, usage: Usage) -> bytes:
         """What ends a complete stream."""

@@ -19,6 +19,8 @@ from tunery.server.openai import limits
 from tunery.server.openai.errors import Refused, of_tunery
 
 T = TypeVar("T")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 DONE = b"data: [DONE]\n\n"
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -54,46 +56,68 @@ class EventStream(Response):
         self._ending = ending
         self._broken = broken
         self._close = close
+        self._since = time.monotonic()
+        self._sends = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the events end, the client goes, or the server ends."""
+        """Send until the events end, the client goes, or the server ends.
+
+        Raises:
+            TimeoutError: The client does not read; it keeps no slot.
+        """
         sending = asyncio.ensure_future(self._send_all(send))
         leaving = asyncio.ensure_future(_disconnected(receive))
+        ending = asyncio.ensure_future(_until(self._ending))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
+            while True:
+                await asyncio.wait(
+                    {sending, leaving, ending},
+                    timeout=self._patience(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if sending.done() or leaving.done():
+                    break
+                if ending.done():
+                    await _cancelled(sending)
+                    async with asyncio.timeout(limits.SEND_SECONDS):
+                        await send(_part(self._broken(shutting_down())))
+                        await send(_LAST)
+                    break
+                if not self._sends and self._silence() >= limits.BEAT_SECONDS:
+                    await self._tell(send, b": beat\n\n")
+                elif self._sends and self._silence() >= limits.SEND_SECONDS:
+                    raise TimeoutError
+            if sending.done() and not sending.cancelled():
                 sending.result()
         finally:
-            await _cancelled(sending, leaving)
+            await _cancelled(sending, leaving, ending)
             await self._lines.aclose()
             await self._close()  # lines that never began have no end of their own
 
     async def _send_all(self, send: Send) -> None:
+        """The events in their order, by one task and without a timer each.
+
+        What an event costs here is taken from the cores that the engine computes on.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        ending = asyncio.ensure_future(_until(self._ending))
-        coming: asyncio.Future[bytes] = asyncio.ensure_future(anext(self._lines))
-        try:
-            while True:
-                await asyncio.wait(
-                    {coming, ending},
-                    timeout=limits.BEAT_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if coming.done():
-                    try:
-                        line = coming.result()
-                    except StopAsyncIteration:
-                        break
-                    coming = asyncio.ensure_future(anext(self._lines))
-                    await _send(send, line)
-                elif ending.done():
-                    await _send(send, self._broken(shutting_down()))
-                    break
-                else:
-                    await _send(send, b": beat\n\n")
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            await _cancelled(coming, ending)
+        async for line in self._lines:
+            await self._tell(send, line)
+        await send(_LAST)
+
+    async def _tell(self, send: Send, data: bytes) -> None:
+        self._since, self._sends = time.monotonic(), True
+        await send(_part(data))
+        self._since, self._sends = time.monotonic(), False
+
+    def _silence(self) -> float:
+        """For how long nothing was sent, or something could not be."""
+        return time.monotonic() - self._since
+
+    def _patience(self) -> float:
+        """Until something must be done about a silence; what holds may change meanwhile."""
+        longest = min(limits.BEAT_SECONDS, limits.SEND_SECONDS)
+        wanted = limits.SEND_SECONDS if self._sends else limits.BEAT_SECONDS
+        return max(min(wanted - self._silence(), longest), 0.0)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
@@ -173,14 +197,16 @@ async def started(
 def framed(value: Any, event: str = "") -> bytes:
     """One event, with its name where the API names its events."""
     name = b"event: " + event.encode() + b"\n" if event else b""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return name + b"data: " + text.encode(errors="replace") + b"\n\n"
+    return name + b"data: " + encoded(value) + b"\n\n"
 
 
-async def _send(send: Send, data: bytes) -> None:
-    message: Message = {"type": "http.response.body", "body": data, "more_body": True}
-    async with asyncio.timeout(limits.SEND_SECONDS):  # a client that does not read keeps no slot
-        await send(message)
+def encoded(value: Any) -> bytes:
+    """Compact JSON."""
+    return _ENCODER.encode(value).encode(errors="replace")
+
+
+def _part(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 async def _disconnected(receive: Receive) -> None:

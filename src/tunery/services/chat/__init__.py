@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         Room,
         Said,
         choose_sampling,
-        trained_with,
     )
     from tunery.services.chat._prompt_sets import PROMPT_SETS, prompt_suggestions, prompt_titles
     from tunery.services.chat._rows import add_row
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
         fix_served,
         serve,
         served,
-        split_served,
         template_source,
         unserve,
     )
@@ -45,7 +43,9 @@ if TYPE_CHECKING:
         show_chat,
         store_question,
     )
+    from tunery.services.chat._trained import trained_with
     from tunery.services.chat._transcript import load_transcript, save_transcript
+    from tunery.services.chat._words import split_served
 else:
     __getattr__ = names_of(__file__, __name__)
 

@@ -7,19 +7,22 @@ loaded is asked of them and never remembered, so that a restarted server finds t
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from tunery.engines import spawning
 from tunery.engines.base import Engine
+from tunery.engines.folder import EngineFolder
 from tunery.errors import TuneryError
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
-from tunery.services.chat._engine_memory import make_room
-from tunery.services.chat._local import trained_with
+from tunery.services.chat._engine_memory import make_room, needed_bytes
+from tunery.services.chat._trained import trained_with
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,27 @@ class Pool:
             resolved=found,
         )
 
+    def start_ahead(self, name: str) -> bool:
+        """Let the engine of a name load while this process still imports; ``ready`` finds it then.
+
+        Returns:
+            Whether it was started here: not where it runs, nor where room must be made for it
+            first.
+
+        Raises:
+            ModelError: There is no such model.
+            LaunchError: The process cannot be started.
+        """
+        found = resolve(name)
+        config = trained_with(found)
+        folder, dtype = found.model_folder.resolve(), config.model.dtype if config else "auto"
+        if EngineFolder.of(folder, dtype=dtype).alive():
+            return False
+        if needed_bytes(folder) > psutil.virtual_memory().available:
+            return False
+        spawning.begin(folder, dtype, **_starting)
+        return True
+
     def begin(self, name: str) -> None:
         """Begin to load a name; a failure shows in ``statuses``."""
         running = self._loading.get(name)
@@ -134,10 +158,20 @@ def engine_pool() -> Pool:
     """The pool of this process."""
     global _pool
     if _pool is None:
-        from tunery.engines import process
-
-        _pool = Pool(functools.partial(process.start, **_starting), process.running)
+        _pool = Pool(_start, _running)
     return _pool
+
+
+async def _start(folder: Path, dtype: str) -> Engine:
+    from tunery.engines import process  # its HTTP takes a while to import
+
+    return await process.start(folder, dtype, **_starting)
+
+
+async def _running() -> Mapping[Path, Engine]:
+    from tunery.engines import process
+
+    return await process.running()
 
 
 def hold_engines(idle_seconds: float | None) -> None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tunery.chat import builtin
-from tunery.config.config import Config
-from tunery.config.frozen import read_frozen
 from tunery.engines import find
 from tunery.engines.base import Engine, SamplingOptions
 from tunery.errors import EngineError, ModelError
@@ -23,8 +21,8 @@ from tunery.i18n import t
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
-from tunery.runs.folder import RunFolder
 from tunery.services.chat._speaker import Reply, Settings, Speaker
+from tunery.services.chat._trained import trained_with
 
 BASE = "base"
 Told = Callable[[str], object]
@@ -291,17 +289,6 @@ class Chat:
         """Forget everything but the system message."""
         for speaker in self.speakers:
             speaker.reset()
-
-
-def trained_with(found: Resolved) -> Config | None:
-    """The settings of the run that a resolved name belongs to; None for any other model."""
-    if found.kind not in ("run", "checkpoint"):
-        return None
-    for place in (found.path.parent, found.path.parent.parent.parent):
-        run = RunFolder(place)
-        if run.config_file.is_file():
-            return read_frozen(run.config_file)
-    return None
 
 
 def tokenizer_of(found: Resolved) -> Any:

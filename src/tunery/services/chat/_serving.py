@@ -22,6 +22,7 @@ from tunery.models import facts, files
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
+from tunery.services.chat._words import split_served
 from tunery.state import prefs
 from tunery.types import is_list, is_object
 
@@ -124,13 +125,6 @@ def unfix() -> None:
     """Go back to the preferences."""
     global _fixed
     _fixed = None
-
-
-def split_served(words: str) -> tuple[str, str]:
-    """Take ``NAME=MODEL`` apart; the name is empty where none was given."""
-    name, sign, model = words.partition("=")
-    given = bool(sign) and "/" not in name and not Path(words).exists()
-    return (name, model) if given else ("", words)
 
 
 def template_source(found: Resolved) -> str:
