@@ -255,3 +255,41 @@ def test_an_empty_machine_gets_suggestions(client: TestClient, hub: Hub) -> None
     text = client.get("/models").text
     assert "No models yet" in text
     assert "demo" in text
+
+
+def search(client: TestClient, words: str, **more: str) -> Any:
+    return client.get("/api/v1/models/search", params={"q": words, **more})
+
+
+def test_a_hub_is_searched_by_words(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.add("org/Small-Chat", model_files(), gated=True)
+    hub.add("org/other", model_files())
+    found = search(client, "small").json()["models"]
+    assert [(m["name"], m["downloads"], m["gated"]) for m in found] == [
+        ("org/Small-Chat", 12_345, True)
+    ]
+    assert search(client, "nothing of it").json()["models"] == []
+    assert "search=nothing+of+it" in hub.log[-1].path
+    before = len(hub.log)
+    assert search(client, "  ").json()["models"] == []
+    assert len(hub.log) == before
+
+
+def test_a_search_that_cannot_be_says_why(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE is set" in search(client, "small").json()["detail"]
+    assert hub.log == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.fail("/api/models", status=403)
+    assert "refused the search (HTTP 403)" in search(client, "small").json()["detail"]
+    hub.fail("/api/models", html=True)
+    assert "not a model hub" in search(client, "small").json()["detail"]
+    asked = len(hub.log)
+    told = search(client, "small", source="modelscope").json()
+    assert "cannot be searched" in told["detail"]
+    assert len(hub.log) == asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
@@ -74,6 +74,12 @@ def forget(given: Named) -> dict[str, str]:
 def browse(path: Place = "") -> dict[str, Any]:
     """The folders in a folder, under those that may be opened."""
     return models.browse(path)
+
+
+@router.get("/models/search")
+def search(q: Annotated[str, Query(max_length=200)] = "", source: str = "") -> dict[str, Any]:
+    """Models of a hub whose names hold these words."""
+    return models.search_hub(q, source_id=source)
 
 
 @router.get("/models/code")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         to_remove,
     )
     from tunery.services.models._resolving import browse, look_up
+    from tunery.services.models._searching import search_hub
     from tunery.services.models._sources import HubSource, save_token, sources
 else:
     __getattr__ = names_of(__file__, __name__)
@@ -35,6 +36,7 @@ __all__ = [
     "CodeToAllow", "HubSource", "Suggestion", "allow_code", "browse", "cancel_download",
     "code_to_allow", "describe", "download_job", "downloads",
     "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes",
-    "overview", "pull", "remove", "revoke_code", "save_token", "sources", "start_download",
+    "overview", "pull", "remove", "revoke_code", "save_token", "search_hub", "sources",
+    "start_download",
     "suggestions", "to_remove",
 ]  # fmt: skip
