@@ -30,6 +30,9 @@ from tunery.services.datasets._copies import is_free, next_version
 from tunery.services.datasets._rows import rows_page
 
 PREVIEWED = 3
+SHOWN_RAW = 5
+RAW_CHARACTERS = 200
+TABLES = frozenset({".csv", ".tsv"})
 UPLOAD_PREFIX = "upload:"
 
 
@@ -107,7 +110,25 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
         "rows": shown["total"],
         "problem": shown["problem"],
         "preview": [] if name is None else examples(shown["rows"], name, options),
+        "raw": [_raw(row, shown["columns"]) for row in shown["rows"][:SHOWN_RAW]],
+        "table": _table(dataset, config),
     }
+
+
+def _raw(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """One row as it is in the file: a text per column, or what is wrong with it."""
+    if "values" not in row:
+        return {"row": row["number"], "problem": row["problem"]}
+    cells = [row["values"].get(column) for column in columns]
+    texts = ["" if cell is None else str(cell)[:RAW_CHARACTERS] for cell in cells]
+    return {"row": row["number"], "cells": texts}
+
+
+def _table(dataset: Dataset, config: DataConfig) -> dict[str, Any] | None:
+    """How a csv or tsv file is cut into cells; None for other files."""
+    if not any(file.suffix.lower() in TABLES for file in dataset.files):
+        return None
+    return {"header": config.header, "delimiter": config.delimiter or ""}
 
 
 def detected(rows: Sequence[dict[str, Any]], options: RowOptions) -> tuple[str | None, float]:

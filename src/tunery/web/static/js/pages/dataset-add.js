@@ -8,7 +8,7 @@ import { busy, showProblem } from "../shell.js";
 import { number, percent, t } from "../words.js";
 
 const source = data("source");
-/** @type {{format?: string, columns?: Record<string, string>}} */
+/** @type {{format?: string, columns?: Record<string, string>, delimiter?: string, header?: boolean}} */
 const chosen = {};
 
 async function propose() {
@@ -26,7 +26,17 @@ async function propose() {
   note(found.problem || (found.format ? "" : t("No known format fits. Choose one and say which columns are meant.")));
   drawForm(found);
   $("#preview").replaceChildren(...found.preview.map(drawExample));
-  if (!found.preview.length) $("#preview").append(el("p", { class: "muted" }, t("nothing to show")));
+  if (!found.preview.length) $("#preview").append(el("p", { class: "muted" }, t(found.raw.length ? "Choose a format on the right, then say which column is which." : "nothing to show")));
+  drawRaw(found);
+}
+
+/** The rows before they are understood: what a person needs to name the columns. @param {any} found */
+function drawRaw(found) {
+  $("#raw").hidden = !found.raw.length;
+  if (!found.format) $("#raw").open = true;
+  const head = ["", ...found.columns].map((text) => el("th", { scope: "col" }, text));
+  $("#raw-rows").replaceChildren(el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...found.raw.map((/** @type {any} */ row) => el("tr", {}, el("td", { class: "num" }, number(row.row)),
+    ...(row.cells ? row.cells.map((/** @type {string} */ text) => el("td", { class: "wrap" }, text)) : [el("td", { colspan: found.columns.length || 1 }, row.problem)])))));
 }
 
 /** @param {string} text */
@@ -42,6 +52,7 @@ function drawForm(found) {
   select.replaceChildren(...options);
   $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
     : t("Detected: {format}, {share} sure", { format: found.format, share: percent(found.confidence).replace(".0", "") });
+  $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
   if (!name.value) name.value = found.name;
   $("#columns").replaceChildren(...found.needed.map((/** @type {any} */ each) => {
@@ -127,6 +138,16 @@ $("#import").addEventListener("click", async () => {
     showProblem(problem);
   }
 });
+/** How the file is cut into cells: the columns are others then, so what was chosen of them goes. */
+function cut() {
+  delete chosen.columns;
+  chosen.header = $("[name=header]").checked;
+  const delimiter = $("[name=delimiter]").value;
+  if (delimiter) chosen.delimiter = delimiter;
+  else delete chosen.delimiter;
+  propose().catch(showProblem);
+}
+for (const name of ["delimiter", "header"]) $(`[name=${name}]`).addEventListener("change", cut);
 $("[name=format]").addEventListener("change", () => {
   chosen.columns = {};
   chosen.format = $("[name=format]").value;
