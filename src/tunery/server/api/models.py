@@ -95,6 +95,20 @@ def code(name: ModelName) -> dict[str, Any]:
     return {"needed": True, "sha256": wanted.code.sha256, "repo": wanted.code.repo, "files": shown}
 
 
+class NewBase(BaseModel):
+    """Which base model a run's or an adapter's weights belong to."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: ModelName
+    model: ModelName
+
+
+@router.post("/models/base")
+def name_base(given: NewBase) -> dict[str, Any]:
+    """Say where the base model of a run or an adapter is now."""
+    return models.name_base(given.name, given.model)
+
+
 @router.post("/models/allow-code")
 def allow_code(given: Consent) -> dict[str, Any]:
     """Allow exactly the code that was shown."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         code_to_allow,
         describe,
         listing,
+        name_base,
         pull,
         remove,
         revoke_code,
@@ -35,7 +36,7 @@ else:
 __all__ = [
     "CodeToAllow", "HubSource", "Suggestion", "allow_code", "browse", "cancel_download",
     "code_to_allow", "describe", "download_job", "downloads",
-    "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes",
+    "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes", "name_base",
     "overview", "pull", "remove", "revoke_code", "save_token", "search_hub", "sources",
     "start_download",
     "suggestions", "to_remove",
