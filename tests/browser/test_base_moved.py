@@ -28,7 +28,10 @@ def moved(home: Path) -> Path:
     return now
 
 
-def test_chat_asks_for_a_base_that_was_moved_and_answers(moved: Path, page: Page) -> None:
+def test_chat_asks_for_a_base_that_was_moved_and_answers(
+    moved: Path, page: Page, troubles: Troubles
+) -> None:
+    troubles.allow("models/base")  # a wrong folder is refused
     page.goto("/chat?a=good")
     page.get_by_label("Your message").fill("Who are you?")
     page.get_by_role("button", name="Send").click()
