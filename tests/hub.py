@@ -154,6 +154,8 @@ class Handler(BaseHTTPRequestHandler):
         path, query = unquote(url.path), parse_qs(url.query)
         if self.is_cdn:
             return self._blob(path.rsplit("/", 1)[-1])
+        if path == "/api/models":
+            return self._search(query.get("search", [""])[0])
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
             return self._listing(found[1], found[2])
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -174,6 +176,15 @@ class Handler(BaseHTTPRequestHandler):
             status = 404 if token else 401
             return status, b'{"error":"Repository not found"}', {"X-Error-Code": "RepoNotFound"}
         return None
+
+    def _search(self, words: str) -> tuple[int, bytes, dict[str, str]]:
+        found = [
+            {"id": name, "downloads": 12_345, "likes": 6, "gated": repo.gated,
+             "pipeline_tag": "text-generation"}
+            for name, repo in self.hub.repos.items()
+            if all(word in name.lower() for word in words.lower().split())
+        ]  # fmt: skip
+        return 200, json.dumps(found).encode(), {"Content-Type": "application/json"}
 
     def _listing(self, name: str, revision: str) -> tuple[int, bytes, dict[str, str]]:
         if refusal := self._refusal(name):

@@ -7,10 +7,12 @@ export, training with every setting open, and the door.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.looking import NARROW, WIDE, check_page, dress, problems
@@ -168,6 +170,25 @@ def test_export_and_serve_are_whole(demo_home: Path, home: Path, page: Page) -> 
     check_page(
         page, "/export", ready=lambda tab: expect(tab.locator("#served button")).to_be_visible()
     )
+
+
+def test_a_key_is_made_beside_the_curl_line_and_filled_in(demo_home: Path, page: Page) -> None:
+    chat_service.serve("demo")
+    page.goto("/export")
+    curl = page.get_by_label("curl", exact=True)
+    expect(curl).to_contain_text("Bearer YOUR_KEY")
+    page.get_by_role("button", name="Make a key and fill it in").click()
+    expect(page.locator("#key-made")).to_be_visible()
+    expect(curl).not_to_contain_text("YOUR_KEY")
+    secret = re.search(r"Bearer (\S+)\"", curl.inner_text())
+    assert secret is not None
+    base = page.url.removesuffix("/export")
+    headers = {"Authorization": f"Bearer {secret[1]}"}
+    answer = httpx.get(f"{base}/v1/models", headers=headers, timeout=30, trust_env=False)
+    assert [one["id"] for one in answer.json()["data"]] == ["demo"]
+    expect(page.get_by_label("Python", exact=True)).to_contain_text(secret[1])
+    page.reload()
+    expect(curl).to_contain_text("Bearer YOUR_KEY")  # it is shown only when it is made
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -53,6 +53,26 @@ def test_the_box_resolves_while_one_types(
     expect(add).to_be_enabled()
 
 
+def test_the_hub_is_searched_and_a_result_is_chosen(hub: Hub, page: Page) -> None:
+    hub.add("org/Small-Chat", model_files())
+    hub.add("org/other", model_files())
+    page.goto("/models")
+    page.locator("#hub-search summary").click()
+    words = page.get_by_label("Words in the name")
+    words.fill("small")
+    results = page.locator("#hub-results")
+    expect(results.get_by_role("button")).to_have_text(["org/Small-Chat"])
+    expect(results).to_contain_text("12,345 downloads")
+    words.fill("zzz")
+    expect(results).to_contain_text("knows no model with these words")
+    words.fill("small")
+    results.get_by_role("button", name="org/Small-Chat").click()
+    expect(page.get_by_label("Hub name, link, or a folder on this machine")).to_have_value(
+        "org/Small-Chat"
+    )
+    expect(page.locator("#answer")).to_contain_text("to fetch in 4 files")
+
+
 def test_a_download_pauses_goes_on_and_is_listed(
     hub: Hub, page: Page, shot: Callable[[str], Path]
 ) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -137,3 +138,44 @@ def test_the_seconds_to_a_power_off_go_down(page: Page) -> None:
     until(lambda: left() <= 1000)
     first = left()
     until(lambda: left() <= first - 4)
+
+
+def more(page: Page, name: str) -> None:
+    page.locator("#part-actions summary", has_text="More").click()
+    page.locator("#part-actions .menubox").get_by_text(name, exact=True).click()
+
+
+def test_a_run_is_renamed_downloaded_deleted_and_put_back_from_its_header(page: Page) -> None:
+    folder = write_run("good")
+    page.goto("/runs/good")
+    more(page, "Rename")
+    page.get_by_label("Name of the run").fill("My best run")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="My best run")).to_be_visible()
+    more(page, "Tags and note")
+    expect(page.get_by_label("Tags", exact=True)).to_be_focused()
+    with page.expect_download() as coming:
+        more(page, "Download")
+    assert coming.value.suggested_filename == "good.zip"
+    with zipfile.ZipFile(coming.value.path()) as packed:
+        assert "good/metrics.csv" in packed.namelist()
+    more(page, "Delete")
+    question = page.get_by_role("group", name="Delete My best run?")
+    expect(question).to_be_visible()
+    assert folder.path.is_dir()
+    question.get_by_role("button", name="Delete").click()
+    expect(page).to_have_url(re.compile("/runs$"))
+    assert not folder.path.exists()
+    page.get_by_role("button", name="Undo").click()
+    expect(page).to_have_url(re.compile("/runs/good$"))
+    expect(page.get_by_role("heading", name="My best run")).to_be_visible()
+    assert folder.path.is_dir()
+
+
+def test_a_run_that_goes_on_offers_no_deletion(server: Server, page: Page) -> None:
+    one = started("one", "wait")
+    until(lambda: derive(one).status == "running")
+    page.goto("/runs/one")
+    page.locator("#part-actions summary", has_text="More").click()
+    expect(page.locator("#part-actions .menubox").get_by_text("Rename")).to_be_visible()
+    expect(page.locator("[data-delete]")).to_have_count(0)

@@ -72,6 +72,44 @@ def test_a_run_from_data_to_report(zygote: Zygote, run: RunFolder, home: Path) -
     assert WorkerFile(run).read()["pid"]
 
 
+def test_held_out_rows_are_answered_where_no_prompts_are_named(
+    zygote: Zygote, home: Path, model: Path, data: Path
+) -> None:
+    shown: dict[int, list[tuple[str, str]]] = {}
+    weights: dict[int, bytes] = {}
+    for count in (2, 0):
+        run = tiny.prepared(
+            f"run-{count}", model, data,
+            evaluate={"every": "epoch", "split": 0.2, "samples": count, "max_new_tokens": 4},
+        )  # fmt: skip
+        assert _work(zygote, run, home) == 0, run.worker_log.read_text()
+        shown[count] = [(e["stage"], e["prompt"]) for e in tiny.events(run.path, "sample")]
+        weights[count] = (run.adapter_dir / "adapter_model.safetensors").read_bytes()
+    assert [stage for stage, _ in shown[2]] == ["before"] * 2 + ["eval"] * 2 + ["after"] * 2
+    prompts = [prompt for _, prompt in shown[2]]
+    assert prompts[:2] == prompts[2:4] == prompts[4:]
+    assert len(set(prompts)) == 2
+    asked = [
+        line["messages"][0]["content"] for line in map(json.loads, data.read_text().splitlines())
+    ]
+    assert set(prompts) <= set(asked)
+    assert shown[0] == []
+    assert weights[0] == weights[2]  # answers are no part of learning
+
+
+def test_rows_without_a_prompt_give_no_samples(
+    zygote: Zygote, home: Path, model: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": f"Hello there, {i}"}) + "\n" for i in range(12)))
+    run = tiny.prepared(
+        "run", model, texts, method={"type": "pretrain"},
+        evaluate={"every": "epoch", "split": 0.25},
+    )  # fmt: skip
+    assert _work(zygote, run, home) == 0, run.worker_log.read_text()
+    assert tiny.events(run.path, "sample") == []
+
+
 def run_model(run: RunFolder) -> Path:
     from tunery.config.load import read_frozen
 

@@ -44,6 +44,7 @@ def test_each_setting_that_decides_the_numbers_is_named(flag, value) -> None:
 
 def test_what_only_decides_when_something_is_saved_or_shown_is_free() -> None:
     assert not differences(config(), config("--checkpoint.keep", "5", "--evaluate.prompts", "[Hi]"))
+    assert not differences(config(), config("--evaluate.samples", "0"))
 
 
 def test_one_allowed_difference_does_not_open_the_others() -> None:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.chat_model import make_chat_model
 from tests.hub import Hub, model_files, write_files
+from tests.train.adapters_made import adapter
+from tests.web.test_runs_api import write_run
 
 from tunery.jobs import start as launch
-from tunery.models import hubcache
+from tunery.models import bases, hubcache
 from tunery.models.download import Policy
 from tunery.models.ensure import pull
+from tunery.workers.folder import write_json
 
 FAST = Policy(attempts=2, first_delay_seconds=0.001, max_delay_seconds=0.002)
 COMMIT = "c1899de2" + "0" * 32
@@ -255,3 +259,59 @@ def test_an_empty_machine_gets_suggestions(client: TestClient, hub: Hub) -> None
     text = client.get("/models").text
     assert "No models yet" in text
     assert "demo" in text
+
+
+def search(client: TestClient, words: str, **more: str) -> Any:
+    return client.get("/api/v1/models/search", params={"q": words, **more})
+
+
+def test_a_hub_is_searched_by_words(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.add("org/Small-Chat", model_files(), gated=True)
+    hub.add("org/other", model_files())
+    found = search(client, "small").json()["models"]
+    assert [(m["name"], m["downloads"], m["gated"]) for m in found] == [
+        ("org/Small-Chat", 12_345, True)
+    ]
+    assert search(client, "nothing of it").json()["models"] == []
+    assert "search=nothing+of+it" in hub.log[-1].path
+    before = len(hub.log)
+    assert search(client, "  ").json()["models"] == []
+    assert len(hub.log) == before
+
+
+def test_a_search_that_cannot_be_says_why(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE is set" in search(client, "small").json()["detail"]
+    assert hub.log == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.fail("/api/models", status=403)
+    assert "refused the search (HTTP 403)" in search(client, "small").json()["detail"]
+    hub.fail("/api/models", html=True)
+    assert "not a model hub" in search(client, "small").json()["detail"]
+    asked = len(hub.log)
+    told = search(client, "small", source="modelscope").json()
+    assert "cannot be searched" in told["detail"]
+    assert len(hub.log) == asked
+
+
+def test_the_base_of_a_run_is_asked_for_and_named(client: TestClient, home: Path) -> None:
+    base = make_chat_model(home / "models" / "old")
+    folder = write_run("good")
+    adapter(base, folder.adapter_dir)
+    write_json(folder.card_file, {**folder.card(), "model": str(base)})
+    bases.record(folder.path, base)
+    now = base.rename(home / "models" / "new")
+    told = client.post("/api/v1/serving", json={"model": "good"}).json()
+    assert (told["code"], told["params"]["owner"]) == ("base_missing", "good")
+    wrong = client.post("/api/v1/models/base", json={"name": "good", "model": str(base)})
+    assert wrong.status_code == 422
+    named = client.post("/api/v1/models/base", json={"name": "good", "model": str(now)})
+    assert named.json()["base"] == str(now)
+    assert client.post("/api/v1/serving", json={"model": "good"}).is_success
+    outside = client.post("/api/v1/models/base", json={"name": "good", "model": "/etc"})
+    assert outside.status_code == 403

@@ -24,6 +24,9 @@ class EvaluateConfig(Section):
     prompts: Annotated[list[str], WholeText()] = Field(default_factory=list)
     """Prompts answered greedily before training, at every evaluation, and after."""
 
+    samples: int = Field(default=3, ge=0, le=100)
+    """Held-out rows whose prompts are answered where evaluate.prompts is empty; 0 is off."""
+
     max_new_tokens: int = Field(default=64, ge=1, le=8192)
     """Longest answer to such a prompt, in tokens."""
 

@@ -22,6 +22,10 @@ from tunery.types import is_mapping
 
 _SAMPLES, _SAMPLE_BYTES = 64, 65536
 
+MISSING = "base_missing"
+OTHER = "other_base"
+"""Codes of errors that naming the base mends; their ``owner`` is what to name it for."""
+
 
 def fingerprint(folder: Path) -> str:
     """Identify a model's weights without reading all of them.
@@ -96,8 +100,9 @@ def check(owner: Path, shown: str, base: Path) -> None:
           name=shown, base=base),
         fix=t("Put the weights back, or name the model to use: tunery models base {name} MODEL",
               name=quoted(shown)),
-        code="other_base",
+        code=OTHER,
         path=base,
+        owner=shown,
     )  # fmt: skip
 
 

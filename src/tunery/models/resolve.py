@@ -363,7 +363,9 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
                 "If the base model is elsewhere, say where: tunery models base {name} MODEL",
                 name=quoted(name),
             ),
+            code=bases.MISSING,
             path=adapter,
+            owner=name,
             **fields,
         ) from error
     if base.base is not None:

@@ -20,6 +20,7 @@ FREE = (
     "checkpoint.",
     "evaluate.every",
     "evaluate.prompts",
+    "evaluate.samples",
     "evaluate.max_new_tokens",
     "evaluate.forgetting",
     "evaluate.patience",

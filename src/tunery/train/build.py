@@ -34,7 +34,7 @@ from tunery.runs.context import RunContext
 from tunery.train.assemble import Base, assemble
 from tunery.train.data import RunData
 from tunery.train.loop import Job
-from tunery.train.measure import replay
+from tunery.train.measure import replay, samples
 from tunery.train.measure.evaluate import probe_rows
 from tunery.train.measure.known import Known
 from tunery.train.memory import threads
@@ -154,11 +154,13 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         if lost:
             context.warn("too-long", lost)
         if config.evaluate.datasets:
-            numbers, held = np.arange(len(tokens)), _evaluation_rows(config, template, tokenizer)
+            numbers = np.arange(len(tokens))
+            held, asked = _evaluation_rows(config, template, tokenizer)
         else:
             train, kept = examples.split(read, config.evaluate.split, config.train.seed)
             numbers = _groups_of(tokens, train)
             held = _numbered(tokens, _groups_of(tokens, kept), read)
+            asked = samples.choose(read, sorted(kept), config, template)
     examples.check_kept(
         config.method.rows, read, (tokens.source(int(number)) for number in numbers)
     )
@@ -180,6 +182,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         template=template,
         tokenizer=tokenizer,
         hash=read.hash,
+        samples=asked,
     )
 
 
@@ -219,13 +222,16 @@ def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
     return np.array(groups, dtype=np.int64)
 
 
-def _evaluation_rows(config: Config, template: ChatTemplate, tokenizer: Any) -> Rows:
+def _evaluation_rows(
+    config: Config, template: ChatTemplate, tokenizer: Any
+) -> tuple[Rows, list[Conversation]]:
     read = examples.read(
         config.evaluate.datasets, config.data, purpose="evaluate", wanted=config.method.rows
     )
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
-    return _numbered(tokens, np.arange(len(tokens)), read)
+    asked = samples.choose(read, range(len(read)), config, template)
+    return _numbered(tokens, np.arange(len(tokens)), read), asked
 
 
 def _general_examples(config: Config) -> list[Conversation]:

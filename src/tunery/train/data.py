@@ -24,6 +24,7 @@ class RunData:
         template: How conversations are rendered; None where a model cannot chat.
         tokenizer: The model's, saved beside a whole model.
         hash: Of the training data.
+        samples: Prompts of held-out rows, answered where the settings name no prompts.
     """
 
     rows: Rows
@@ -33,3 +34,4 @@ class RunData:
     template: ChatTemplate | None = None
     tokenizer: Any = None
     hash: str = ""
+    samples: Sequence[Conversation] = ()

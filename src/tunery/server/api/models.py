@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
@@ -76,6 +76,12 @@ def browse(path: Place = "") -> dict[str, Any]:
     return models.browse(path)
 
 
+@router.get("/models/search")
+def search(q: Annotated[str, Query(max_length=200)] = "", source: str = "") -> dict[str, Any]:
+    """Models of a hub whose names hold these words."""
+    return models.search_hub(q, source_id=source)
+
+
 @router.get("/models/code")
 def code(name: ModelName) -> dict[str, Any]:
     """The code that a model would run, to be read before consent."""
@@ -87,6 +93,20 @@ def code(name: ModelName) -> dict[str, Any]:
         for file in wanted.files
     ]
     return {"needed": True, "sha256": wanted.code.sha256, "repo": wanted.code.repo, "files": shown}
+
+
+class NewBase(BaseModel):
+    """Which base model a run's or an adapter's weights belong to."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: ModelName
+    model: ModelName
+
+
+@router.post("/models/base")
+def name_base(given: NewBase) -> dict[str, Any]:
+    """Say where the base model of a run or an adapter is now."""
+    return models.name_base(given.name, given.model)
 
 
 @router.post("/models/allow-code")

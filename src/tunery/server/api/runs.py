@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as FromPath
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from tunery.errors import RunError
 from tunery.i18n import t
@@ -172,6 +172,17 @@ def log_file(name: RunName) -> Response:
         raise RunError(t("Run {run} has no log yet.", run=folder.name), code="unknown")
     return FileResponse(
         folder.worker_log, media_type="text/plain; charset=utf-8", filename=f"{folder.name}.log"
+    )
+
+
+@router.get("/{name}/archive")
+def archive(name: RunName) -> Response:
+    """A zip of the settings, metrics, events, log and report; no weights."""
+    packed = runs.archive(name)
+    return StreamingResponse(
+        runs.chunks(packed),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}.zip"'},
     )
 
 

@@ -93,7 +93,8 @@ async def answer(
             async for event in events:
                 yield event
     except TuneryError as error:
-        yield {"kind": "error", "detail": error.message, "fix": error.fix, "code": error.code}
+        said = {"detail": error.message, "fix": error.fix, "code": error.code}
+        yield {"kind": "error", **said, "owner": error.fields.get("owner", "")}
 
 
 async def _fitting(
@@ -187,6 +188,7 @@ class _Heard:
                 self._thought += event["text"]
             case "error":
                 self._facts |= {"error": event["detail"], "fix": event["fix"], "reason": "error"}
+                self._facts |= {key: event[key] for key in ("code", "owner") if event.get(key)}
             case "forgot":
                 self._facts["forgot"] = event["count"]
             case "started" | "ended":

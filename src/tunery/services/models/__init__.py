@@ -21,12 +21,14 @@ if TYPE_CHECKING:
         code_to_allow,
         describe,
         listing,
+        name_base,
         pull,
         remove,
         revoke_code,
         to_remove,
     )
     from tunery.services.models._resolving import browse, look_up
+    from tunery.services.models._searching import search_hub
     from tunery.services.models._sources import HubSource, save_token, sources
 else:
     __getattr__ = names_of(__file__, __name__)
@@ -34,7 +36,8 @@ else:
 __all__ = [
     "CodeToAllow", "HubSource", "Suggestion", "allow_code", "browse", "cancel_download",
     "code_to_allow", "describe", "download_job", "downloads",
-    "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes",
-    "overview", "pull", "remove", "revoke_code", "save_token", "sources", "start_download",
+    "forget_folder", "keep_folder", "known", "listing", "look_up", "memory_bytes", "name_base",
+    "overview", "pull", "remove", "revoke_code", "save_token", "search_hub", "sources",
+    "start_download",
     "suggestions", "to_remove",
 ]  # fmt: skip

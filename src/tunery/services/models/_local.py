@@ -329,3 +329,15 @@ def _not_ours(name: str) -> ModelError:
         return _not_there(name)
     resolve(name)
     return _not_there(name)
+
+
+def name_base(name: str, model: str) -> dict[str, Any]:
+    """Record where the base model of a run or an adapter is now.
+
+    Raises:
+        ModelError: There is no such adapter, or the model is none.
+    """
+    from tunery.models.rebase import name_base as record
+
+    found = record(name.partition("@")[0], model.strip())
+    return {"name": name, "base": str(found.base.path) if found.base else str(found.path)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
+    from tunery.services.runs._archive import archive, chunks
     from tunery.services.runs._checkpoints import delete_checkpoint
     from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
     from tunery.services.runs._lifecycle import (
@@ -39,8 +40,8 @@ else:
 
 __all__ = [
     "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
-    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "Trial", "ask_to_stop",
-    "change_marks",
+    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "Trial", "archive", "ask_to_stop",
+    "change_marks", "chunks",
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
     "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",

@@ -25,7 +25,7 @@ from tunery.decode import decoder
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.train.measure.known import Known
-from tunery.types import Conversation, Message
+from tunery.types import Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,17 @@ class EvalResult:
 def answer_prompts(
     model: nn.Module,
     template: ChatTemplate,
-    prompts: Sequence[str],
+    prompts: Sequence[Conversation],
     *,
     max_new_tokens: int,
     thinking: Thinking = "strip_history",
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
 ) -> list[Answer]:
-    """Answer each prompt greedily, as one user message, in one batch.
+    """Answer each prompt greedily, in one batch.
 
     Args:
+        prompts: Conversations that the model is to continue; each is named by its last message.
         known: Of this model as it is; asked first, and told.
 
     Returns:
@@ -89,13 +90,17 @@ def answer_prompts(
     if not prompts:
         return []
     encoded = [
-        template.prompt_ids([Message("user", prompt)], thinking=thinking) for prompt in prompts
+        template.prompt_ids(prompt.messages, prompt.tools, thinking=thinking) for prompt in prompts
     ]
     answers = answer_ids(
         model, encoded, template.stop_ids, max_new_tokens, should_stop=should_stop, known=known
     )
     return [
-        Answer(prompt, template.decode(answer.ids).strip(), stopped=answer.ending == "stop")
+        Answer(
+            prompt.messages[-1].content,
+            template.decode(answer.ids).strip(),
+            stopped=answer.ending == "stop",
+        )
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 

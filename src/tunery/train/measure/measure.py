@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from tunery.train.feed.order import Order
 from tunery.train.measure.evaluate import EvalResult, answer_prompts, evaluate, mean_nll
 from tunery.train.measure.known import Known
 from tunery.train.state.state import State
+from tunery.types import Conversation, Message
 
 NUM_WORST = 5
 WORST_CHARACTERS = 300
@@ -97,13 +99,13 @@ class Measurements:
             self._write(state, held_out, forgetting, best=better)
 
     def samples(self, state: State, stage: str) -> None:
-        """Answer the fixed prompts, one event each."""
+        """Answer the prompts of the settings, else those of some held-out rows; one event each."""
         if self.data.template is None or self.context.stop.stop():
             return
         answers = answer_prompts(
             self.policy.model,
             self.data.template,
-            self.context.config.evaluate.prompts,
+            self._prompts(),
             max_new_tokens=self.context.config.evaluate.max_new_tokens,
             thinking=self.context.config.data.thinking,
             should_stop=self.context.stop.stop,
@@ -120,6 +122,12 @@ class Measurements:
                 answer=answer.answer,
                 stopped=answer.stopped,
             )
+
+    def _prompts(self) -> Sequence[Conversation]:
+        named = self.context.config.evaluate.prompts
+        if named:
+            return [Conversation((Message("user", prompt),)) for prompt in named]
+        return self.data.samples
 
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():

@@ -6,6 +6,7 @@
  *   drawTurns(column, turns, name, acts)           everything said in one column
  *   answerText(element, answer, other)             text, or text with differences marked
  */
+import { askBase, baseWanted } from "./base-model.js";
 import { badge, el, icon } from "./dom.js";
 import { marked } from "./diff.js";
 import { number, t } from "./words.js";
@@ -68,7 +69,7 @@ function drawAnswer(turn, name, answer, other, busy, acts) {
   const lines = [];
   if (facts.forgot) lines.push(el("div", { class: "note info" }, t("The {n} oldest messages were left out: the model reads no more.", { n: facts.forgot })));
   if (facts.thought) lines.push(el("details", { class: "thought" }, el("summary", {}, t("Thinking")), el("div", {}, facts.thought)));
-  if (facts.error) lines.push(el("div", { class: "note bad", role: "alert" }, facts.error, facts.fix ? ` ${facts.fix}` : ""));
+  if (facts.error) lines.push(el("div", { class: "note bad", role: "alert" }, facts.error, facts.fix ? ` ${facts.fix}` : "", mendBase(turn, name, facts, acts)));
   else {
     const text = el("div", { class: `theirs${facts.coming ? " coming" : ""}` });
     answerText(text, answer, other);
@@ -106,6 +107,12 @@ function foot(turn, name, answer, busy, acts) {
     facts.error ? null : press(t("Bad answer"), "down-thumb", () => acts.rate(turn.number, name, facts.rating === -1 ? 0 : -1), facts.rating === -1),
     facts.error ? null : press(t("Add as training row"), "plus", () => acts.row(turn.number, name)),
     facts.prompt_text ? press(t("Exactly what was sent"), "info", () => acts.prompt(answer)) : null);
+}
+
+/** A button where the base model was moved: say where it is, then the question is asked again. @param {Turn} turn @param {string} name @param {any} facts @param {Acts} acts */
+function mendBase(turn, name, facts, acts) {
+  const owner = baseWanted({ code: facts.code, params: facts });
+  return owner ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm", onclick: () => askBase(owner, () => acts.again(turn.number, name)) }, t("Choose the base model"))) : null;
 }
 
 /** @param {Turn} turn @param {string} name @param {Acts} acts @param {boolean} [busy] */

@@ -12,6 +12,7 @@
  * From templates alone: ui.confirm fires event "confirmed" on its button; ui.copy copies.
  */
 import { post } from "./api.js";
+import { askBase, baseWanted } from "./base-model.js";
 import { $, $$, announce, badge, bar, el, root, url, version } from "./dom.js";
 import { onState, subscribe } from "./live.js";
 import { bytes, number, t } from "./words.js";
@@ -57,6 +58,8 @@ export function showProblem(problem) {
   const text = problem.code === "offline" ? t("The server did not answer.") : problem.detail;
   const allowed = (problem.remedies ?? []).filter((/** @type {any} */ remedy) => remedy.action === "allow_folder");
   const acts = allowed.map((/** @type {any} */ remedy) => ({ label: remedy.label, act: () => allowFolder(remedy).then(() => toast(t("Allowed. Try again."))) }));
+  const owner = baseWanted(problem);
+  if (owner) acts.push({ label: t("Choose the base model"), act: async () => askBase(owner, () => toast(t("The base model is recorded. Try again."))) });
   toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12, acts });
 }
 

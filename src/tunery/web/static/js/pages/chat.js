@@ -167,7 +167,7 @@ function hear(event, answer, state) {
   if (kind === "text") answer.text += event.text;
   else if (kind === "thought") answer.facts.thought = (answer.facts.thought ?? "") + event.text;
   else if (kind === "forgot") answer.facts.forgot = event.count;
-  else if (kind === "error") Object.assign(answer.facts, { error: event.detail, fix: event.fix, coming: false });
+  else if (kind === "error") Object.assign(answer.facts, { error: event.detail, fix: event.fix, code: event.code, owner: event.owner, coming: false });
   else if (kind !== "loading") Object.assign(answer.facts, facts);
   if (kind === "ended") answer.facts.coming = false;
 }

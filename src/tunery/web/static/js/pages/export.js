@@ -1,8 +1,9 @@
 // @ts-check
 /** Export & Serve: start exports, watch them, switch models on for /v1. */
 import { del, get, post } from "../api.js";
+import { baseWanted } from "../base-model.js";
 import { $, badge, bar, data, el, fieldError, url } from "../dom.js";
-import { showProblem } from "../shell.js";
+import { busy, showProblem } from "../shell.js";
 import { bytes, t } from "../words.js";
 
 const given = data("export-data");
@@ -79,7 +80,8 @@ if (form instanceof HTMLFormElement) {
       watch();
     } catch (problem) {
       const said = /** @type {any} */ (problem);
-      fieldError("folder", `${said.detail} ${said.fix}`);
+      if (baseWanted(said)) showProblem(said);
+      else fieldError("folder", `${said.detail} ${said.fix}`);
     } finally {
       $("#start-export").disabled = false;
     }
@@ -87,6 +89,7 @@ if (form instanceof HTMLFormElement) {
 }
 
 let served = given.served;
+let key = "YOUR_KEY"; // a key is shown only when it is made
 function drawServed() {
   $("#served").replaceChildren(...(served.length ? served.map((/** @type {any} */ one) => el("li", {},
     el("span", { class: "grow" }, el("b", {}, one.name), one.model !== one.name ? el("span", { class: "muted" }, ` · ${one.model}`) : null),
@@ -98,8 +101,8 @@ function drawServed() {
   $("#snippets").hidden = !served.length;
   if (!served.length) return;
   const { name } = served[0];
-  $("#curl").textContent = `curl ${given.base_url}/chat/completions \\\n  -H "Authorization: Bearer YOUR_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": "${name}", "messages": [{"role": "user", "content": "Who are you?"}]}'`;
-  $("#python").textContent = `from openai import OpenAI\n\nclient = OpenAI(base_url="${given.base_url}", api_key="YOUR_KEY")\nanswer = client.chat.completions.create(\n    model="${name}", messages=[{"role": "user", "content": "Who are you?"}])\nprint(answer.choices[0].message.content)`;
+  $("#curl").textContent = `curl ${given.base_url}/chat/completions \\\n  -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" \\\n  -d '{"model": "${name}", "messages": [{"role": "user", "content": "Who are you?"}]}'`;
+  $("#python").textContent = `from openai import OpenAI\n\nclient = OpenAI(base_url="${given.base_url}", api_key="${key}")\nanswer = client.chat.completions.create(\n    model="${name}", messages=[{"role": "user", "content": "Who are you?"}])\nprint(answer.choices[0].message.content)`;
 }
 $("#serve").addEventListener("submit", async (/** @type {Event} */ event) => {
   event.preventDefault();
@@ -111,6 +114,12 @@ $("#serve").addEventListener("submit", async (/** @type {Event} */ event) => {
     showProblem(/** @type {any} */ (problem));
   }
 });
+$("#make-key").addEventListener("click", () => busy($("#make-key"), post("/api/v1/keys", { name: t("for {model}", { model: served[0].name }).slice(0, 80) })).then((made) => {
+  ({ key } = made);
+  $("#key-line").hidden = true;
+  $("#key-made").hidden = false;
+  drawServed();
+}).catch(showProblem));
 draw();
 drawServed();
 watch();

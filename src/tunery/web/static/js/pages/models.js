@@ -6,6 +6,7 @@ import { subscribe } from "../live.js";
 import { ask, busy, showProblem, statusWord, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { bytes, duration, number, t } from "../words.js";
+import { wireSearch } from "./models-search.js";
 
 makeList($("#models"), { search: /** @type {HTMLInputElement | null} */ (document.getElementById("find")) });
 
@@ -93,6 +94,12 @@ box.addEventListener("input", () => {
   lookSoon();
 });
 source.addEventListener("change", look);
+const searchAgain = wireSearch(() => source.value, (name) => {
+  box.value = name;
+  look();
+  box.focus();
+});
+source.addEventListener("change", searchAgain);
 if (box.value) look();
 
 function showToken() {

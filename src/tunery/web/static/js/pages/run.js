@@ -1,6 +1,6 @@
 // @ts-check
 /** One run: charts that follow it, tabs, stop and resume, samples, log. */
-import { del, get, patch, post } from "../api.js";
+import { del, get, post } from "../api.js";
 import { makeChart, shortNumber, smooth } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
 import { marked } from "../diff.js";
@@ -9,6 +9,7 @@ import { subscribe } from "../live.js";
 import { keepOn, moveParts, partsOf } from "../parts.js";
 import { ask, busy, copy, showProblem, strip, toast } from "../shell.js";
 import { bytes, t } from "../words.js";
+import { wireHeader } from "./run-header.js";
 import { wireMarks } from "./run-marks.js";
 
 const run = data("run");
@@ -250,20 +251,6 @@ async function act(button) {
   for (const menu of $$("details.menu[open]")) menu.open = false;
 }
 
-function rename() {
-  const title = $("#title");
-  const box = el("input", { value: title.textContent, "aria-label": t("Name of the run"), maxlength: 120 });
-  const form = el("form", { onsubmit: async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    await patch(api, { title: box.value.trim() === run.name ? "" : box.value }).then(() => location.reload(), showProblem);
-  } }, box, el("button", { class: "btn sm" }, t("Save")));
-  box.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === "Escape") form.replaceWith(title);
-  });
-  title.replaceWith(form);
-  box.select();
-}
-
 // --- start --------------------------------------------------------------------------------
 
 moveParts();
@@ -300,7 +287,7 @@ document.addEventListener("input", (event) => {
   if (scrub) showAnswer(/** @type {HTMLElement} */ (scrub.closest(".sample")));
 });
 $("#mark").addEventListener("change", markSamples);
-$("#title").addEventListener("click", rename);
+wireHeader(api, run.name, openTab);
 $("#only-changed").addEventListener("change", () => {
   for (const row of $$("#settings tr[data-default]")) row.hidden = $("#only-changed").checked;
 });

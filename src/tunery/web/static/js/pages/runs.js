@@ -1,12 +1,15 @@
 // @ts-check
 /** The table of runs: live rows, selection, bulk actions, the order of the queue. */
 import { patch, post } from "../api.js";
-import { $, $$, url } from "../dom.js";
+import { $, $$, recall, remember, url } from "../dom.js";
 import { subscribe } from "../live.js";
 import { keepOn, moveParts, partsOf } from "../parts.js";
 import { ask, busy, showProblem, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { bytes, t } from "../words.js";
+import { DELETED } from "./run-header.js";
+
+const UNDO_MS = 15_000;
 
 const table = /** @type {HTMLTableElement | null} */ (document.querySelector("#runs"));
 /** @type {ReturnType<typeof makeList> | null} */
@@ -79,6 +82,17 @@ async function baseline() {
   await patch(`/api/v1/runs/${name}`, { baseline: !row }).catch(showProblem);
   refresh();
 }
+
+/** A run that was deleted on its own page can be put back here. */
+function offerUndo() {
+  const gone = recall(DELETED);
+  remember(DELETED, null);
+  if (!gone || Date.now() - gone.at > UNDO_MS) return;
+  toast(t("{n} runs deleted ({size}).", { n: 1, size: bytes(gone.bytes) }), {
+    undo: async () => { await post("/api/v1/runs/undo", { tokens: gone.tokens }); location.assign(url(`/runs/${gone.name}`)); },
+  });
+}
+offerUndo();
 
 if (table) {
   $("#compare").addEventListener("click", compare);

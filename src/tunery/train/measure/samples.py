@@ -1,0 +1,79 @@
+"""Which held-out rows are answered before, during and after training.
+
+A run that names no prompts still shows what it learns: the prompts of a few rows that it is not
+trained on, the same ones in every run over the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tunery.chat.template import ChatTemplate
+from tunery.config.config import Config
+from tunery.data.examples import ExampleSet
+from tunery.data.kinds import row_kind
+from tunery.errors import DataError
+from tunery.types import Conversation
+
+MAX_PROMPT_TOKENS = 512
+"""Longer prompts are passed over: samples should cost little and be read at a glance."""
+MAX_TRIED = 20
+"""Rows looked at for each sample that is wanted."""
+
+
+def choose(
+    read: ExampleSet, held_out: Sequence[int], config: Config, template: ChatTemplate
+) -> list[Conversation]:
+    """Choose held-out rows with different prompts, evenly spread over them.
+
+    Args:
+        read: The rows.
+        held_out: Numbers of those that are held out, ascending.
+        config: ``evaluate.samples`` says how many; nothing is chosen where prompts are named or
+            nothing is evaluated.
+        template: Renders them.
+
+    Returns:
+        The messages of each before its last answer; fewer where rows have no prompt (plain text).
+    """
+    settings = config.evaluate
+    if settings.prompts or settings.every == "never" or not settings.samples:
+        return []
+    chosen: dict[str, Conversation] = {}
+    for number in _spread(held_out, settings.samples):
+        prompt = _prompt(read, number)
+        if prompt is not None and _is_short(prompt, config, template):
+            chosen.setdefault(prompt.messages[-1].content, prompt)
+        if len(chosen) == settings.samples:
+            break
+    return list(chosen.values())
+
+
+def _spread(numbers: Sequence[int], wanted: int) -> Iterator[int]:
+    """Evenly spaced ones first, then their neighbours, up to MAX_TRIED for each one wanted."""
+    stride = max(1, len(numbers) // wanted)
+    for offset in range(min(stride, MAX_TRIED)):
+        for start in range(wanted):
+            place = start * stride + offset
+            if place < len(numbers):
+                yield numbers[place]
+
+
+def _prompt(read: ExampleSet, number: int) -> Conversation | None:
+    """The messages before the last answer, where the last of them is a person's."""
+    example = read[number]
+    for whole in row_kind(example).conversations(example)[:1]:
+        answers = [i for i, message in enumerate(whole.messages) if message.role == "assistant"]
+        asked = whole.messages[: answers[-1]] if answers else ()
+        if asked and asked[-1].role == "user" and asked[-1].content.strip():
+            return Conversation(asked, whole.tools)
+    return None
+
+
+def _is_short(prompt: Conversation, config: Config, template: ChatTemplate) -> bool:
+    most = min(MAX_PROMPT_TOKENS, config.data.max_length)
+    try:
+        ids = template.prompt_ids(prompt.messages, prompt.tools, thinking=config.data.thinking)
+    except DataError:  # a template may render whole conversations only; such a row cannot be asked
+        return False
+    return len(ids) <= most
