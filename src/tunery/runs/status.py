@@ -170,7 +170,9 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
         return
     run.status = "interrupted"
     run.fix = t("Continue with: tunery runs resume {run}", run=run.name)
-    if control.was_killed():
+    if control.was_killed_at_once():
+        run.status, run.reason = "stopped", t("stopped at once, as asked, without a save")
+    elif control.was_killed():
         run.reason = t("it did not save within the grace after a stop and was ended by force")
     else:
         run.reason = cause_of_end(who, end, folder)
