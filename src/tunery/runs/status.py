@@ -26,6 +26,8 @@ from tunery.workers.process import Control, WorkerFile, boot_id, is_alive, is_lo
 WINDOW_BYTES = 8 * 1024
 WIDEST_BYTES = 2**20
 SILENT_SECONDS = 600.0
+LIVE = ("queued", "running", "stopping", "paused")
+"""A process works on it, or will when the device is free."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class RunStatus:
     @property
     def is_live(self) -> bool:
         """Whether a process works on it, or will when the device is free."""
-        return self.status in ("queued", "running", "stopping", "paused")
+        return self.status in LIVE
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``; non-finite losses become words."""
