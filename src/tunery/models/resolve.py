@@ -6,13 +6,13 @@ same with permission to fetch, import and convert what the name stands for.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from pathlib import Path
 
 from tunery import env
 from tunery.errors import ModelError, RunError
 from tunery.i18n import t
 from tunery.models import bases, facts, files, hubcache, lookalike
+from tunery.models.base_loops import ON_THE_WAY, LeadsBack, refuse_loop
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
@@ -311,9 +311,7 @@ def _adapter(
     owner: Path | None = None,
 ) -> Resolved:
     """An adapter folder and the base model that its config or a person names."""
-    on_the_way = _on_the_way.get()
-    if path.resolve() in on_the_way:
-        raise _LeadsBack([*on_the_way[on_the_way.index(path.resolve()) :], path.resolve()])
+    refuse_loop(path)
     weights = files.check_adapter(path)
     config = files.read_json(path / files.ADAPTER_CONFIG)
     chosen = bases.named(owner or path)
@@ -344,42 +342,14 @@ def _adapter(
     )
 
 
-class _LeadsBack(Exception):
-    """An adapter's base is, over whatever others, that adapter."""
-
-    def __init__(self, chain: list[Path]) -> None:
-        super().__init__()
-        self.chain = chain
-
-    def told(self, name: str, adapter: Path) -> ModelError:
-        """The sentence for whoever asked for ``name``."""
-        if len(self.chain) == 2:
-            message = t("{path}: adapter_config.json names this adapter itself as its base model.",
-                        path=self.chain[0])  # fmt: skip
-        else:
-            message = t("{path}: the base models named by these adapters form a loop: {chain}.",
-                        path=adapter, chain=" → ".join(map(str, self.chain)))  # fmt: skip
-        return ModelError(
-            message,
-            fix=t("Name the base model that it was trained on: tunery models base {name} MODEL",
-                  name=name),
-            code="base_loop",
-            path=adapter,
-        )  # fmt: skip
-
-
-_on_the_way: ContextVar[tuple[Path, ...]] = ContextVar("on_the_way", default=())
-"""The adapters whose base is being looked for."""
-
-
 def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
     hub = hubcache.parse(named)
     wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
-    before = _on_the_way.set((*_on_the_way.get(), adapter.resolve()))
+    before = ON_THE_WAY.set((*ON_THE_WAY.get(), adapter.resolve()))
     try:
         base = resolve(wanted)
-    except _LeadsBack as error:
-        if len(_on_the_way.get()) > 1:
+    except LeadsBack as error:
+        if len(ON_THE_WAY.get()) > 1:
             raise
         raise error.told(name, adapter) from None
     except ModelError as error:
@@ -403,7 +373,7 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             **fields,
         ) from error
     finally:
-        _on_the_way.reset(before)
+        ON_THE_WAY.reset(before)
     if base.base is not None:
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),
