@@ -17,10 +17,11 @@ A message says **where: what is wrong, what was expected, what to do**. An edge 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from tunery.i18n import english, joined, phrase_of, retold, t
@@ -160,6 +161,17 @@ def panic_error(error: BaseException) -> TuneryError | None:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def disk_errors() -> Generator[None]:
+    """Turn an error of the disk or of permissions within into a TuneryError."""
+    try:
+        yield
+    except OSError as error:
+        if (explained := disk_error(error)) is None:
+            raise
+        raise explained from error
+
+
 def disk_error(error: OSError) -> TuneryError | None:
     """Say what is wrong with the disk or the permissions; None for any other error."""
     where = str(error.filename or t("the disk"))
@@ -175,6 +187,9 @@ def disk_error(error: OSError) -> TuneryError | None:
         case errno.EACCES | errno.EPERM:
             message = t("{path}: this user may not read or write there.", path=where)
             fix = t("Check the owner and the permissions (user id {uid}).", uid=os.getuid())
+        case errno.ENOTDIR:
+            message = t("{path}: a file is in the place of a folder of that path.", path=where)
+            fix = t("Choose another folder, or point TUNERY_HOME at one.")
         case errno.ENAMETOOLONG:
             message = t("That name is too long for a file.")
             fix, code = "", "bad_name"

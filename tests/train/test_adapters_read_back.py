@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.train.miniatures import miniature
 from tunery.adapters.lora import Lora
 from tunery.chat.builtin import find
 from tunery.config.adapters.lora import LoraConfig
-from tunery.errors import ExportError
+from tunery.errors import ExportError, ModelError
 from tunery.models.attach import adapter_tensors, load_adapter, unlike_file
 from tunery.services.export import export
 
@@ -56,6 +57,17 @@ def test_an_adapter_is_loaded_with_every_value_that_was_trained(kind, tmp_path):
     if kind != "deepseek_v4":  # its grouped projection has no forward beside an adapter
         with torch.no_grad():
             assert torch.equal(back(IDS).logits, lora(IDS).logits)
+
+
+@pytest.mark.parametrize("kind", ["MAGIC", None, ["LORA"]])
+def test_a_kind_of_adapter_that_peft_does_not_know_is_refused_by_name(kind, tmp_path):
+    base, _ = trained("llama", tmp_path)
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "peft_type": kind}))
+    with pytest.raises(ModelError, match="which this PEFT does not know") as refused:
+        load_adapter(base, tmp_path / "adapter")
+    assert json.dumps(kind) in refused.value.message
+    assert "LORA" in refused.value.fix
 
 
 @pytest.mark.parametrize("kind", RENAMED_BY_PEFT)

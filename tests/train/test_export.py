@@ -306,7 +306,7 @@ def test_what_a_killed_replacement_set_aside_comes_back(tmp_path):
     (tmp_path / f".out.replaced-{gone}").mkdir()
     (tmp_path / f".out.replaced-{gone}" / "file").write_text("x")
     (tmp_path / f".out.exporting-{gone}").mkdir()
-    _exporting._clean(tmp_path / "out")
+    _exporting.sweep(tmp_path)
     assert left_in(tmp_path) == ["out"]
     assert left_in(tmp_path / "out") == ["file"]
 

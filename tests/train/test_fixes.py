@@ -202,6 +202,7 @@ Name a run (tunery runs list) or a folder with adapter_config.json.
 Name a settings file (.yaml); settings are flags: --data.train NAME.
 Name it: tunery models base {name} MODEL
 Name one of its datasets and add --data.catalog {parent}
+Name the base model that it was trained on: tunery models base {name} MODEL
 Open the address that tunery web printed, or send Authorization: Bearer KEY.
 Put it back, or accept the change: tunery runs resume {run} {flags}
 Put the weights back, or name the model to use: tunery models base {name} MODEL

@@ -11,6 +11,7 @@ from tests.hub import Hub, model_files, safetensors, write_files
 
 from tunery.errors import ModelError
 from tunery.models import consent, hubcache
+from tunery.models.rebase import name_base
 from tunery.models.resolve import resolve
 from tunery.runs import manifest
 
@@ -311,6 +312,27 @@ class TestAdaptersAndRuns:
         below = write_files(tmp_path / "a", adapter_files())
         folder = write_files(tmp_path / "b", adapter_files(str(below)))
         assert "is itself an adapter" in refused(folder).message
+
+    def test_an_adapter_that_names_itself_as_its_base_is_said(self, tmp_path: Path) -> None:
+        folder = write_files(tmp_path / "a", adapter_files(str(tmp_path / "a")))
+        error = refused(folder)
+        assert error.message.endswith("names this adapter itself as its base model.")
+        assert error.fix.endswith(f"tunery models base {folder} MODEL")
+        cached("org/base", model_files())
+        assert name_base(str(folder), "org/base").base is not None  # the advice works
+
+    @pytest.mark.parametrize("asked", ["a", "b"])
+    def test_adapters_whose_bases_form_a_loop_are_said(self, tmp_path: Path, asked: str) -> None:
+        write_files(tmp_path / "a", adapter_files(str(tmp_path / "b")))
+        write_files(tmp_path / "b", adapter_files(str(tmp_path / "a")))
+        error = refused(tmp_path / asked)
+        assert "form a loop" in error.message
+        assert error.message.count(str(tmp_path / asked)) == 3  # where, and both ends
+
+    def test_an_adapter_that_leads_into_a_loop_of_others_is_said(self, tmp_path: Path) -> None:
+        write_files(tmp_path / "a", adapter_files(str(tmp_path / "b")))
+        write_files(tmp_path / "b", adapter_files(str(tmp_path / "b")))
+        assert "names this adapter itself" in refused(tmp_path / "a").message
 
     def test_an_adapter_that_names_nothing_is_said(self, tmp_path: Path) -> None:
         files = adapter_files() | {"adapter_config.json": b'{"peft_type": "LORA"}'}

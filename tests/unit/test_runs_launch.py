@@ -246,6 +246,20 @@ def test_a_worker_that_does_not_hear_is_killed_with_all_its_children(started) ->
     assert "did not save within the grace" in state.reason
 
 
+def test_a_run_that_is_stopped_at_once_says_that_and_no_more(started) -> None:
+    run = prepared()
+    started.append(run)
+    begin(run, "deaf")
+    until(run, lambda s: s.step == 1)
+    assert not local.stop(run, grace_seconds=0.0)
+    state = derive(run)
+    assert state.status == "stopped"
+    assert state.reason == "stopped at once, as asked, without a save"
+    assert state.fix == f"Continue with: tunery runs resume {run.name}"
+    Control(run).clear()  # what a resume does first
+    assert not Control(run).was_killed()
+
+
 @pytest.mark.parametrize("taken", ["deleted", "moved"])
 def test_a_worker_whose_folder_is_gone_ends_with_its_children_and_frees_the_device(
     started, taken, tmp_path

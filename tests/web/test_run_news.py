@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -14,6 +15,7 @@ from tunery.server import runs_topic
 from tunery.services import runs
 from tunery.services.runs import _list
 from tunery.workers.folder import write_json
+from tunery.workers.process import try_lock
 
 
 def steps(writer: EventWriter, first: int, last: int, loss: float = 1.0) -> None:
@@ -165,6 +167,47 @@ def test_the_list_tells_changes_and_runs_made_elsewhere(home, monkeypatch) -> No
     store.put_back(put.token)
     messages, cursor = topic.read("", cursor)
     assert messages[0]["items"][0]["name"] == "terminal"
+
+
+def test_of_many_runs_a_new_reader_gets_the_newest_and_those_at_work(home, monkeypatch) -> None:
+    monkeypatch.setattr(runs_topic, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(runs_topic, "NEWEST", 2)
+    for number, name in enumerate(("a", "b", "c", "d")):
+        folder = create(name, Config(), {})
+        write_json(folder.card_file, {**folder.card(), "created": 1000.0 + number})
+        with EventWriter(folder.events_file) as writer:
+            writer.write("status", status="finished")
+    lock = try_lock(RunFolder(home / "runs" / "a").lock_file)
+    assert lock is not None
+    RunFolder(home / "runs" / "a").events_file.unlink()  # it has said nothing yet: queued
+    (snapshot,), _ = runs_topic.RunsTopic().read("", "")
+    assert sorted(run["name"] for run in snapshot["items"]) == ["a", "c", "d"]
+    os.close(lock)
+
+
+def test_of_many_runs_few_are_looked_at_each_time_and_all_in_turn(home, monkeypatch) -> None:
+    monkeypatch.setattr(_list, "NEWEST", 3)
+    monkeypatch.setattr(_list, "IN_TURN", 5)
+    for number in range(30):
+        folder = create(f"r{number:02}", Config(), {})
+        write_json(folder.card_file, {**folder.card(), "created": 1000.0 + number})
+        with EventWriter(folder.events_file) as writer:
+            writer.write("status", status="finished")
+    roll = _list.Roll(home / "runs")
+    first = roll.look()
+    assert [run.name for run in first] == [f"r{number:02}" for number in reversed(range(30))]
+    looked: list[str] = []
+    real = _list._signature
+    monkeypatch.setattr(_list, "_signature", lambda path: looked.append(path.name) or real(path))
+    assert roll.look() is first  # nothing to compare or to send where nothing changed
+    assert len(looked) <= 8
+    with EventWriter(RunFolder(home / "runs" / "r00").events_file) as writer:
+        writer.write("status", status="failed")
+    looks = [{run.name: run.status for run in roll.look()}["r00"] for _ in range(6)]
+    assert looks[-1] == "failed"
+    assert set(looked) == {f"r{number:02}" for number in range(30)}
+    store.put_away("r07")
+    assert len(roll.look()) == 29
 
 
 def test_the_table_finds_sorts_and_pages(home) -> None:

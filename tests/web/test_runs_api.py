@@ -165,7 +165,7 @@ def test_the_log_is_read_on_by_its_cursor(client) -> None:
 
 
 def test_a_running_run_is_stopped_both_ways(client) -> None:
-    for how, kind, last in (("save", "wait", "stopped"), ("now", "deaf", "interrupted")):
+    for how, kind, last in (("save", "wait", "stopped"), ("now", "deaf", "stopped")):
         run = create(f"run-{how}", Config(), {})
         local.start(run, argv=[sys.executable, str(FAKE), str(run.path), kind])
         until(lambda run=run: derive(run).status == "running")

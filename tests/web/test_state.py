@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tunery.cli.main import main
 from tunery.state import Database, database, mark, marked, prefs, schema, unmark
 from tunery.state.database import StateError
 
@@ -160,3 +161,23 @@ def test_a_full_disk_is_a_sentence(file):
             connection.execute("INSERT INTO marks VALUES (?, 0)", (f"{number}" * 4000,))
     assert caught.value.code == "disk_full"
     assert db.read("SELECT * FROM marks") == []
+
+
+def test_a_file_that_was_set_aside_is_said_everywhere_until_it_is_moved(home, client, capsys):
+    (home / "state.db").write_bytes(b"no database " * 1000)
+    database().close()
+    database().read("SELECT 1")  # set aside here
+    (kept,) = [path for path in home.glob("state.db.damaged-*") if path.suffix != ".lock"]
+    assert kept.read_bytes() == b"no database " * 1000
+    for page in ("/", "/runs", "/settings"):
+        text = client.get(page).text
+        assert "state.db was damaged." in text
+        assert str(kept) in text
+    (notice,) = client.get("/api/v1/machine").json()["notices"]
+    assert notice["code"] == "state_set_aside"
+    assert str(kept) in notice["fix"]
+    assert main(["keys", "list"]) == 0
+    assert "state.db was damaged." in "".join(capsys.readouterr())
+    kept.unlink()
+    assert "state.db was damaged." not in client.get("/").text
+    assert client.get("/api/v1/machine").json()["notices"] == []

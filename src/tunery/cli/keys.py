@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from tunery.cli.console import err, out, print_json
+from tunery.cli.console import err, out, print_json, print_warning
 from tunery.i18n import t
+from tunery.state import set_aside
 
 app = App(name="keys", help=t("Make, list and revoke API keys."))
 
@@ -72,6 +73,8 @@ def list_(*, json: Json = False) -> None:
     from tunery.server.security.key_limits import describe_limits
 
     keys = [key for key in tokens.list_keys() if key.revoked is None]
+    if aside := set_aside():
+        print_warning(f"{aside.message()} {aside.fix()}")
     if json:
         print_json([asdict(key) for key in keys])
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -40,20 +41,19 @@ def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Jso
         all: Show every run, not only the newest 20.
         json: Print a JSON list of all runs.
     """
-    runs = store.list_runs()
     if json:
-        print_json([run.as_dict() for run in runs])
+        print_json([run.as_dict() for run in store.list_runs()])
         return
-    if not runs:
+    shown, total = store.newest_runs(sys.maxsize if all else NUM_RECENT)
+    if not shown:
         out.print(t("No runs yet. A first one takes some minutes:"))
         out.print(Text('  tunery train --preset identity --data.variables.name "Tuna" '
                        '--data.variables.author "Tunery Labs"', style="cyan"),
                   soft_wrap=True)  # fmt: skip
         return
-    shown = runs if all else runs[:NUM_RECENT]
     out.print(_table(shown), crop=False, soft_wrap=True)
-    if len(runs) > len(shown):
-        out.print(t("{count} older ones: tunery runs list --all", count=len(runs) - len(shown)))
+    if total > len(shown):
+        out.print(t("{count} older ones: tunery runs list --all", count=total - len(shown)))
 
 
 @app.command

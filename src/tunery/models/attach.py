@@ -8,6 +8,7 @@ value in memory is compared with the file.
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -24,7 +25,7 @@ from tunery.models.load import LIBRARY_ERRORS, check_finite, first_lines
 from tunery.models.vocabulary import resized
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,10 @@ def load_adapter(
     Raises:
         ModelError: Files are missing or pickles, weights are not finite, or the base is another.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
     path = files.check_adapter(folder)
-    config = PeftConfig.from_pretrained(str(folder))
+    config = _config(folder)
     config.inference_mode = not trainable
     rows = vocabulary_rows(model, path)
     if rows is not None and resize:
@@ -91,6 +92,32 @@ def load_adapter(
         log.debug("%s: peft had left %d tensors out, %s ...", folder, len(moved), moved[0])
     check_finite(folder, adapter_tensors(loaded, name))
     return loaded
+
+
+def _config(folder: Path) -> PeftConfig:
+    """Read an adapter's config; a kind that PEFT does not know is refused by name."""
+    from peft import PeftConfig
+    from peft.utils import PeftType
+
+    kind = files.read_json(folder / files.ADAPTER_CONFIG).get("peft_type")
+    known = sorted(str(each.value) for each in PeftType)
+    if kind not in known:
+        raise ModelError(
+            t("{folder}: adapter_config.json has peft_type {kind}, which this PEFT does not know.",
+              folder=folder, kind=json.dumps(kind, ensure_ascii=False)),
+            fix=t("Known: {names}.", names=", ".join(known)),
+            code="unknown_adapter",
+            path=folder,
+        )  # fmt: skip
+    try:
+        return PeftConfig.from_pretrained(str(folder))
+    except LIBRARY_ERRORS as error:
+        raise ModelError(
+            t("{folder}: adapter_config.json cannot be read: {why}",
+              folder=folder, why=first_lines(error)),
+            fix=t("Copy the adapter's files again from where it was trained."),
+            path=folder,
+        ) from error  # fmt: skip
 
 
 def vocabulary_rows(model: Any, path: Path) -> int | None:

@@ -13,6 +13,7 @@ from tunery.commands import command, quoted
 from tunery.errors import ModelError, RunError
 from tunery.i18n import joined, t
 from tunery.models import bases, facts, files, hubcache, lookalike
+from tunery.models.base_loops import ON_THE_WAY, LeadsBack, refuse_loop
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
@@ -311,6 +312,7 @@ def _adapter(
     owner: Path | None = None,
 ) -> Resolved:
     """An adapter folder and the base model that its config or a person names."""
+    refuse_loop(path)
     weights = files.check_adapter(path)
     config = files.read_json(path / files.ADAPTER_CONFIG)
     chosen = bases.named(owner or path)
@@ -344,8 +346,13 @@ def _adapter(
 def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
     hub = hubcache.parse(named)
     wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
+    before = ON_THE_WAY.set((*ON_THE_WAY.get(), adapter.resolve()))
     try:
         base = resolve(wanted)
+    except LeadsBack as error:
+        if len(ON_THE_WAY.get()) > 1:
+            raise
+        raise error.told(name, adapter) from None
     except ModelError as error:
         if fallback and fallback != named:
             return _base(name, adapter, fallback, "", "")
@@ -368,6 +375,8 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             owner=name,
             **fields,
         ) from error
+    finally:
+        ON_THE_WAY.reset(before)
     if base.base is not None:
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),

@@ -27,6 +27,8 @@ from tunery.workers.process import Control, WorkerFile, boot_id, is_alive, is_lo
 WINDOW_BYTES = 8 * 1024
 WIDEST_BYTES = 2**20
 SILENT_SECONDS = 600.0
+LIVE = ("queued", "running", "stopping", "paused")
+"""A process works on it, or will when the device is free."""
 
 
 @dataclass
@@ -68,7 +70,7 @@ class RunStatus:
     @property
     def is_live(self) -> bool:
         """Whether a process works on it, or will when the device is free."""
-        return self.status in ("queued", "running", "stopping", "paused")
+        return self.status in LIVE
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``; non-finite losses become words."""
@@ -171,7 +173,9 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
         return
     run.status = "interrupted"
     run.fix = t("Continue with: tunery runs resume {run}", run=quoted(run.name))
-    if control.was_killed():
+    if control.was_killed_at_once():
+        run.status, run.reason = "stopped", t("stopped at once, as asked, without a save")
+    elif control.was_killed():
         run.reason = t("it did not save within the grace after a stop and was ended by force")
     else:
         run.reason = cause_of_end(who, end, folder)

@@ -21,6 +21,7 @@ from tunery.i18n import t
 from tunery.runs.folder import NAME, RunFolder, find_taken, names, open_run, taken
 from tunery.runs.status import RunStatus, derive
 from tunery.workers.folder import fsync_dir
+from tunery.workers.log import number
 from tunery.workers.process import WorkerFile, try_lock
 
 UNDO_SECONDS = 30.0
@@ -36,6 +37,13 @@ def list_runs() -> list[RunStatus]:
     """The state of every run, newest first."""
     runs = [derive(RunFolder(env.runs_dir() / name)) for name in names()]
     return sorted(runs, key=lambda run: (run.started or 0.0, run.name), reverse=True)
+
+
+def newest_runs(count: int) -> tuple[list[RunStatus], int]:
+    """The state of the newest runs, and how many runs there are; the others are not looked into."""
+    folders = [RunFolder(env.runs_dir() / name) for name in names()]
+    folders.sort(key=lambda f: (number(f.card().get("created")) or 0.0, f.name), reverse=True)
+    return [derive(folder) for folder in folders[:count]], len(folders)
 
 
 def get(name: str) -> RunStatus:

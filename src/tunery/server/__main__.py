@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tunery import env
-from tunery.errors import ConfigError, LaunchError, TuneryError
+from tunery.errors import ConfigError, LaunchError, TuneryError, disk_errors
 from tunery.i18n import t
 from tunery.types import is_list
 
@@ -46,7 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
     try:
-        return _serve(given)
+        with disk_errors():
+            return _serve(given)
     except TuneryError as error:
         if given.json:
             print(json.dumps(error.as_dict(), ensure_ascii=False), flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 GONE = 200
@@ -16,9 +16,20 @@ class Changes:
 
     A cursor is ``LIFE:NUMBER``: the number of changes seen in this life of the server. A cursor of
     another life, or one that is too old, gives the whole list.
+
+    Args:
+        most: Things that one message holds at most; who would get more gets the list anew.
+        shown: What of the whole list is told; all by default.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        most: int | None = None,
+        shown: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+    ) -> None:
+        self._most = most
+        self._shown = shown
         self._life = secrets.token_hex(3)
         self._lock = threading.Lock()
         self._count = 0
@@ -28,6 +39,10 @@ class Changes:
 
     def update(self, items: Mapping[str, dict[str, Any]]) -> None:
         """Take the list as it is now, by id."""
+        self.change(items, self._items.keys() - items.keys())
+
+    def change(self, items: Mapping[str, dict[str, Any]], removed: Iterable[str]) -> None:
+        """Take what may have changed, and what is gone; the rest is as it was."""
         with self._lock:
             for key, item in items.items():
                 known = self._items.get(key)
@@ -35,7 +50,7 @@ class Changes:
                     self._count += 1
                     self._items[key] = (self._count, item)
                     self._gone.pop(key, None)
-            for key in self._items.keys() - items.keys():
+            for key in self._items.keys() & set(removed):
                 self._count += 1
                 del self._items[key]
                 self._gone[key] = self._count
@@ -54,10 +69,17 @@ class Changes:
             now = f"{self._life}:{self._count}"
             life, _, text = cursor.partition(":")
             seen = int(text) if life == self._life and text.isdecimal() else -1
+            if seen == self._count:
+                return [], now
             if not self._forgotten <= seen <= self._count:
-                every = [item for _, item in self._items.values()]
-                return [{"kind": "snapshot", "items": every}], now
+                return [self._whole()], now
             items = [item for count, item in self._items.values() if count > seen]
+            if self._most is not None and len(items) > self._most:
+                return [self._whole()], now
             removed = [key for key, count in self._gone.items() if count > seen]
             message = {"kind": "changed", "items": items, "removed": removed}
             return ([message] if items or removed else []), now
+
+    def _whole(self) -> dict[str, Any]:
+        every = [item for _, item in self._items.values()]
+        return {"kind": "snapshot", "items": self._shown(every) if self._shown else every}

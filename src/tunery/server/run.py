@@ -42,13 +42,13 @@ def serve(
         LaunchError: The port is taken, or the address is not this machine's.
     """
     settings: ServerSettings = app.state.settings
-    listener = listen(settings)
-    set_up_log()
-    for line in banner or lines(app):
-        print(line, flush=True)
-    if then is not None:
-        threading.Thread(target=then, daemon=True).start()
-    make_server(app).run(sockets=[listener])
+    with contextlib.closing(listen(settings)) as listener:
+        set_up_log()
+        for line in banner or lines(app):
+            print(line, flush=True)
+        if then is not None:
+            threading.Thread(target=then, daemon=True).start()
+        make_server(app).run(sockets=[listener])
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

@@ -1,4 +1,8 @@
-"""The topic ``runs``: the state of every run, of this window or another.
+"""The topic ``runs``: the state of the runs, of this window or another.
+
+Who is new gets those that are worked on and the newest; then every run that changes. The whole
+table is ``GET /api/v1/runs``, a page at a time: ten thousand runs would be 5 MB for each page
+that is opened.
 
 ``services.run_list`` looks at the folders; what did not change is not read again, so a thousand
 finished runs cost their stats.
@@ -10,10 +14,12 @@ import threading
 import time
 from typing import Any
 
+from tunery.runs.status import LIVE, RunStatus
 from tunery.server.changes import Changes
 from tunery.services.runs import Roll, roll
 
 LOOK_SECONDS = 0.5
+NEWEST = 50
 
 
 class RunsTopic:
@@ -34,7 +40,8 @@ class RunsTopic:
 
 class _Looker:
     def __init__(self, runs: Roll) -> None:
-        self.changes = Changes()
+        self.changes = Changes(most=2 * NEWEST, shown=_shown)
+        self._seen: list[RunStatus] = []
         self._runs = runs
         self._looked = 0.0
 
@@ -43,4 +50,16 @@ class _Looker:
         if self._looked and now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        self.changes.update({state.name: state.as_dict() for state in self._runs.look()})
+        states = self._runs.look()
+        if states is self._seen:
+            return
+        known = {state.name: state for state in self._seen}
+        fresh = {s.name: s.as_dict() for s in states if known.get(s.name) is not s}
+        self.changes.change(fresh, known.keys() - {state.name for state in states})
+        self._seen = states
+
+
+def _shown(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are worked on, and the newest."""
+    runs = sorted(runs, key=lambda run: (run["started"] or 0.0, run["name"]), reverse=True)
+    return [run for place, run in enumerate(runs) if place < NEWEST or run["status"] in LIVE]

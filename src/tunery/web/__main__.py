@@ -9,7 +9,7 @@ import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunery.errors import TuneryError
+from tunery.errors import TuneryError, disk_errors
 from tunery.i18n import t
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--new-token", action="store_true")
     given = parser.parse_args(words)
     try:
-        _start(given)
+        with disk_errors():
+            _start(given)
     except TuneryError as error:
         print(error.message, file=sys.stderr)
         if error.fix:

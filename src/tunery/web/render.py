@@ -28,6 +28,7 @@ from starlette.responses import HTMLResponse
 
 from tunery import __version__, env
 from tunery.i18n import language, t, translated
+from tunery.state import set_aside
 from tunery.web import assets, formats
 
 THEME_COOKIE = "tunery_theme"
@@ -151,6 +152,7 @@ def _environment() -> Environment:
         "number": formats.number,
         "percent": formats.percent,
         "duration": formats.duration,
+        "set_aside": set_aside,
         "moment": formats.moment,
     }
     return made

@@ -157,7 +157,7 @@ def stop(folder: WorkFolder, *, grace_seconds: float) -> bool:
     ask_to_stop(folder)
     if wait_until_gone(folder, grace_seconds):
         return True
-    Control(folder).note_killed()
+    Control(folder).note_killed(at_once=grace_seconds <= 0)
     kill_session(who["pid"])
     wait_until_gone(folder, KILL_SECONDS)
     left = session_members(who["pid"])

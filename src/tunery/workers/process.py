@@ -242,6 +242,10 @@ class Control:
     def _killed(self) -> Path:
         return self.folder.control_dir / "killed"
 
+    @property
+    def _killed_at_once(self) -> Path:
+        return self.folder.control_dir / "killed-at-once"
+
     def request_stop(self) -> None:
         """Ask the worker to save and end."""
         self._touch(self._stop)
@@ -250,9 +254,13 @@ class Control:
         """Ask the worker to save and go on."""
         self._touch(self._save)
 
-    def note_killed(self) -> None:
-        """Write down that the worker was ended by force because the grace was over."""
-        self._touch(self._killed)
+    def note_killed(self, *, at_once: bool) -> None:
+        """Write down that the worker is ended by force.
+
+        Args:
+            at_once: Somebody asked for that; else the grace is over.
+        """
+        self._touch(self._killed_at_once if at_once else self._killed)
 
     def stop_requested(self) -> bool:
         """Say whether somebody asked for a stop."""
@@ -264,7 +272,11 @@ class Control:
 
     def was_killed(self) -> bool:
         """Say whether a stop had to be forced."""
-        return self._killed.exists()
+        return self._killed.exists() or self.was_killed_at_once()
+
+    def was_killed_at_once(self) -> bool:
+        """Say whether it was ended by force because somebody wanted no save."""
+        return self._killed_at_once.exists()
 
     def clear_save(self) -> None:
         """Take the save request away."""
@@ -272,7 +284,7 @@ class Control:
 
     def clear(self) -> None:
         """Take every request away, before a worker starts anew."""
-        for path in (self._stop, self._save, self._killed):
+        for path in (self._stop, self._save, self._killed, self._killed_at_once):
             path.unlink(missing_ok=True)
 
     def _touch(self, path: Path) -> None:

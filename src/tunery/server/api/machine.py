@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from tunery.services import first_steps, machine
+from tunery.state import set_aside
 
 router = APIRouter(prefix="/api/v1/machine", tags=["machine"])
 
@@ -21,7 +22,7 @@ class Hidden(BaseModel):
 @router.get("")
 def look() -> dict[str, Any]:
     """Figures of this machine now."""
-    return machine.look().as_dict()
+    return {**machine.look().as_dict(), "notices": _notices()}
 
 
 @router.get("/hub")
@@ -48,3 +49,11 @@ def hide(wish: Hidden) -> dict[str, bool]:
     """Hide the list of first steps, or show it again."""
     first_steps.hide(wish.hidden)
     return {"hidden": first_steps.hidden()}
+
+
+def _notices() -> list[dict[str, str]]:
+    """What a person should know that no other answer says."""
+    aside = set_aside()
+    if aside is None:
+        return []
+    return [{"code": "state_set_aside", "detail": aside.message(), "fix": aside.fix()}]

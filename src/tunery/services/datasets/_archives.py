@@ -17,6 +17,7 @@ from tunery.i18n import t
 MAX_MEMBERS = 10_000
 MAX_BYTES = 20 * 1024**3
 BLOCK_BYTES = 1 << 20
+MAX_NAME_BYTES = 255  # what file systems take
 BAD_NAMES = {"con", "prn", "aux", "nul"}
 
 
@@ -65,6 +66,7 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
               count=f"{len(members):,}", limit=f"{MAX_MEMBERS:,}")
         )  # fmt: skip
     seen: set[str] = set()
+    plain = {_folded(member) for member in members if not member.is_dir()}
     end = 0
     for member in sorted(members, key=lambda each: each.header_offset):
         name = member.filename
@@ -80,7 +82,17 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
         mode = member.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _unsafe(t("member {name} is a link or a device", name=visible(name, 80)))
-        folded = str(path).casefold()
+        if any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in path.parts):
+            raise _unsafe(
+                t("a part of the name {name} is longer than {limit} bytes",
+                  name=visible(name, 80), limit=MAX_NAME_BYTES)
+            )  # fmt: skip
+        if any(str(parent).casefold() in plain for parent in path.parents):
+            raise _unsafe(
+                t("member {name} is inside of another member that is a file",
+                  name=visible(name, 80))
+            )  # fmt: skip
+        folded = _folded(member)
         if folded in seen:
             raise _unsafe(t("member {name} stands in it twice", name=visible(name, 80)))
         seen.add(folded)
@@ -101,6 +113,11 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
             fix=t("Free some space, or set TUNERY_HOME to another disk."),
             code="disk_full",
         )  # fmt: skip
+
+
+def _folded(member: zipfile.ZipInfo) -> str:
+    """The path of a member as a disk without capitals sees it."""
+    return str(PurePosixPath(member.filename.replace("\\", "/"))).casefold()
 
 
 def _is_rows(member: zipfile.ZipInfo) -> bool:

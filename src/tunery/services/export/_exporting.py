@@ -211,7 +211,7 @@ def staged(folder: Path, *, force: bool) -> Generator[Path]:
     """Give a sibling folder's name to write; put it in place if all went well, else remove it.
 
     A kill at any moment leaves ``folder`` whole or absent; what a killed export left beside it is
-    removed by the next one to the same place.
+    removed by the next one to the same parent folder.
 
     Raises:
         ExportError: The place cannot be written, or was filled meanwhile.
@@ -219,7 +219,7 @@ def staged(folder: Path, *, force: bool) -> Generator[Path]:
     staging = folder.with_name(f".{folder.name}.exporting-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _clean(folder)
+        sweep(folder.parent)
         staging.mkdir()  # proves that the place can be written
         staging.rmdir()
     except OSError as error:
@@ -268,15 +268,18 @@ def _place(staging: Path, folder: Path, *, force: bool) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _clean(folder: Path) -> None:
-    """Remove what killed exports left, and put back what one of them had set aside."""
-    pattern = re.compile(re.escape(f".{folder.name}.") + r"(exporting|replaced)-(\d+)")
-    for path in folder.parent.iterdir():
-        found = pattern.fullmatch(path.name)
-        if found is None or _is_alive(int(found[2])):
+_LEFT = re.compile(r"\.(.+)\.(exporting|replaced)-(\d+)")
+
+
+def sweep(parent: Path) -> None:
+    """Remove what killed exports left in a folder, and put back what one of them had set aside."""
+    for path in parent.iterdir():
+        found = _LEFT.fullmatch(path.name)
+        if found is None or path.is_symlink() or _is_alive(int(found[3])):
             continue
-        if found[1] == "replaced" and not folder.exists():
-            path.rename(folder)
+        target = path.with_name(found[1])
+        if found[2] == "replaced" and not target.exists():
+            path.rename(target)
         else:
             shutil.rmtree(path, ignore_errors=True)
 
