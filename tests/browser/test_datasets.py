@@ -214,46 +214,6 @@ def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says
         ("/datasets/identity?tab=checks", ".hist, #lengths .small"),
     ],
 )
-def test_an_odd_table_shows_its_rows_and_its_columns_are_named(
-    server: Any, page: Page, tmp_path: Path
-) -> None:
-    file = tmp_path / "odd.csv"
-    file.write_text("Frage;Antwort;Quelle\nWer bist du?;Ich bin Tuna.;web\nWas ist 2+2?;4;web\n")
-    page.goto("/datasets")
-    page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Rows as they are in the file")
-    expect(raw).to_contain_text("Wer bist du?")
-    expect(raw.get_by_role("columnheader", name="Antwort")).to_be_visible()
-    page.get_by_label("Format", exact=True).select_option("alpaca")
-    page.get_by_label("instruction", exact=True).select_option("Frage")
-    page.get_by_label("output", exact=True).select_option("Antwort")
-    expect(page.locator("#preview .turns").first).to_contain_text("Ich bin Tuna.")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page).to_have_url(re.compile(r"/datasets/odd$"))
-
-
-def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says(
-    server: Any, page: Page, tmp_path: Path
-) -> None:
-    file = tmp_path / "bare.csv"
-    file.write_text("Who are you?|I am Tuna, a fish.\nWhat is 2+2?|4, of course.\n")
-    page.goto("/datasets")
-    page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Rows as they are in the file")
-    expect(raw).to_be_visible()
-    page.get_by_label("Cells are separated by").select_option("|")
-    page.get_by_label("The first line holds the column names").uncheck()
-    expect(raw.get_by_role("columnheader")).to_have_text(["", "1", "2"])
-    page.get_by_label("Format", exact=True).select_option("alpaca")
-    page.get_by_label("instruction", exact=True).select_option("1")
-    page.get_by_label("output", exact=True).select_option("2")
-    expect(page.locator("#preview .turns").first).to_contain_text("I am Tuna, a fish.")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page).to_have_url(re.compile(r"/datasets/bare$"))
-    page.get_by_role("link", name="Rows", exact=True).click()
-    expect(page.locator("#span")).to_have_text("1–2 of 2")
-
-
 def test_each_page_is_whole_in_both_languages_themes_and_widths(
     demo_home: Path, server: Any, page: Page, path: str, ready: str
 ) -> None:

@@ -7,12 +7,12 @@ versions, hashes of the data, hardware. It is written once, whole or not at all.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tunery import atomic
 from tunery.config import explain, read, settings
 from tunery.config.config import Config
 from tunery.errors import ConfigError
@@ -45,20 +45,8 @@ def write_frozen(path: Path, config: Config, meta: Mapping[str, Any]) -> None:
     """
     text = "# Written by Tunery when the run was made; reading it back repeats the run.\n"
     text += dump(config) + to_yaml({META: dict(meta)})
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with staging.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    atomic.write(path, text)
+    atomic.flush_folder(path.parent)
 
 
 def read_frozen(path: Path) -> Config:

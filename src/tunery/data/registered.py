@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import is_object
@@ -72,19 +71,11 @@ def write_registered(entries: dict[str, dict[str, Any]]) -> None:
         DataError: The folder cannot be written.
     """
     file = registry_file()
-    staging = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open("w", encoding="utf-8") as out:
-            json.dump(entries, out, ensure_ascii=False, indent=2)
-            out.flush()
-            os.fsync(out.fileno())
-        staging.replace(file)
+        atomic.write(file, json.dumps(entries, ensure_ascii=False, indent=2))
     except OSError as error:
         raise DataError(
             t("{file} cannot be written: {strerror}.", file=file, strerror=error.strerror),
             fix=t("Set TUNERY_HOME to a folder that can be written, with room on its disk."),
         ) from error
-    finally:
-        if staging.exists():
-            staging.unlink()

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tunery import env
+from tunery import atomic, env
 from tunery.errors import UnknownName
 from tunery.i18n import language, retold, t
 from tunery.workers.ending import cause_of_end
-from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
+from tunery.workers.folder import WorkFolder, read_json, write_json
 from tunery.workers.log import Event, number, read_events
 from tunery.workers.process import Control, WorkerFile, is_alive, is_locked, try_lock
 
@@ -150,7 +150,7 @@ def create(
     }
     write_json(JobFolder(staging).job_file, card)
     staging.rename(final)
-    fsync_dir(final.parent)
+    atomic.flush_folder(final.parent)
     return JobFolder(final)
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -59,7 +58,7 @@ def _fingerprint(stamps: tuple[tuple[str, int, int, int], ...]) -> str:
 def record(run: Path, base: Path) -> None:
     """Keep in a run's folder what its base is."""
     kept = {"path": str(base), "fingerprint": fingerprint(base)}
-    _write(run / "base.json", json.dumps(kept, ensure_ascii=False))
+    atomic.write(run / "base.json", json.dumps(kept, ensure_ascii=False) + "\n")
 
 
 def named(owner: Path) -> str:
@@ -78,7 +77,7 @@ def name(owner: Path, base: str, folder: Path) -> None:
     entries = _read(_file())
     entries[str(owner.resolve())] = {"base": base, "fingerprint": fingerprint(folder)}
     _file().parent.mkdir(parents=True, exist_ok=True)
-    _write(_file(), json.dumps(entries, ensure_ascii=False, indent=1))
+    atomic.write(_file(), json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
 
 
 def check(owner: Path, shown: str, base: Path) -> None:
@@ -118,13 +117,6 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return dict(value) if is_mapping(value) else {}
-
-
-def _write(file: Path, text: str) -> None:
-    """Write whole or not at all."""
-    staged = file.with_name(f".{file.name}-{os.getpid()}")
-    staged.write_text(text + "\n", encoding="utf-8")
-    staged.replace(file)
 
 
 def _file() -> Path:

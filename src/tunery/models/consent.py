@@ -7,16 +7,14 @@ no config, request or environment variable can set it. A changed file needs a ne
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
@@ -181,10 +179,5 @@ def _file() -> Path:
 
 
 def _write(value: list[dict[str, Any]]) -> None:
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{FILE}.{os.getpid()}")
-    staged.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    with contextlib.suppress(OSError):
-        staged.chmod(0o600)
-    staged.replace(path)
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(_file(), json.dumps(value, indent=2) + "\n", private=True)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.errors import RunError, did_you_mean
 from tunery.i18n import joined, t
-from tunery.workers.folder import WorkFolder, fsync_dir, read_json, write_json
+from tunery.workers.folder import WorkFolder, read_json, write_json
 
 if TYPE_CHECKING:
     from tunery.config.config import Config
@@ -234,7 +234,7 @@ def _place(staging: Path, final: Path) -> bool:
         if final.exists():
             return False
         raise
-    fsync_dir(final.parent)
+    atomic.flush_folder(final.parent)
     return True
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunery import atomic
 from tunery.errors import RunError
 from tunery.i18n import t
-from tunery.workers.folder import fsync_dir, read_json, write_json
+from tunery.workers.folder import read_json, write_json
 
 FILE_NAME = "MANIFEST.json"
 PINNED = "PINNED"
@@ -86,9 +87,9 @@ def write_manifest(
     manifest["sha256"] = _own_digest(manifest)
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
-            fsync_dir(path)
+            atomic.flush_folder(path)
     write_json(folder / FILE_NAME, manifest)
-    fsync_dir(folder)
+    atomic.flush_folder(folder)
     return manifest
 
 

@@ -14,13 +14,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunery import env
+from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs.folder import NAME, RunFolder, find_taken, names, open_run, taken
 from tunery.runs.status import RunStatus, derive
-from tunery.workers.folder import fsync_dir
 from tunery.workers.log import number
 from tunery.workers.process import WorkerFile, try_lock
 
@@ -113,7 +112,7 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         size = size_bytes(folder)
         path = folder.path.with_name(f"{as_}{folder.name}-{time.time_ns()}")
         folder.path.rename(path)
-        fsync_dir(path.parent)
+        atomic.flush_folder(path.parent)
     finally:
         os.close(lock)
     return PutAway(folder.name, path, size)
@@ -136,7 +135,7 @@ def put_back(token: str) -> str:
     if find_taken(name):
         raise taken(name)
     path.rename(path.with_name(name))
-    fsync_dir(path.parent)
+    atomic.flush_folder(path.parent)
     return name
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+
+from tunery import atomic
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all (temporary name, fsync, rename)."""
-    staging = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(3).hex()}")
-    data = json.dumps(value, ensure_ascii=False, indent=1).encode()
-    try:
-        with staging.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def fsync_dir(path: Path) -> None:
-    """Make renames and new names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    atomic.write(path, json.dumps(value, ensure_ascii=False, indent=1))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunery import atomic
 from tunery.errors import ConfigError, TuneryError
 from tunery.i18n import t
 from tunery.redaction import remember
@@ -116,20 +116,15 @@ class TokenFile:
 
     def _write(self, token: str, *, new: bool = False) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not new:
+            atomic.write(self.path, token + "\n", private=True)
+            return
+        staging = atomic.staged(self.path, token + "\n", private=True)
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(token + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if new:  # of two first starts, one token counts
-                with contextlib.suppress(FileExistsError):
-                    self.path.hardlink_to(temporary)
-            else:
-                temporary.replace(self.path)
+            with contextlib.suppress(FileExistsError):  # of two first starts, one token counts
+                self.path.hardlink_to(staging)
         finally:
-            temporary.unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

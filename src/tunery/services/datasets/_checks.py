@@ -7,7 +7,6 @@ and pages can show it in either language, with the number of each example's row.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.config.data import DataConfig
 from tunery.data.dataset import Dataset
 from tunery.data.lint.report import ORDER, Report
@@ -225,6 +224,4 @@ def _file(name: str) -> Path:
 def _keep(name: str, kept: Mapping[str, Any]) -> None:
     file = _file(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.{os.getpid()}.{time.monotonic_ns()}")
-    staging.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
-    staging.replace(file)
+    atomic.write(file, json.dumps(kept, ensure_ascii=False))

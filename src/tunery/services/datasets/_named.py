@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunery import env
+from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data import lint
@@ -86,11 +86,9 @@ def write_report(reports: Sequence[Report], file: Path) -> None:
     """
     told = [report.as_dict() for report in reports]
     plain = told[0] if len(told) == 1 else {"datasets": told}
-    staging = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_text(json.dumps(plain, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        staging.replace(file)
+        atomic.write(file, json.dumps(plain, ensure_ascii=False, indent=2) + "\n")
     except OSError as error:
         raise DataError(
             t("{file} cannot be written: {why}.", file=file, why=error.strerror),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunery import __version__, env
+from tunery import __version__, atomic, env
 from tunery.config.base import tag
 from tunery.config.exporters import ExporterKind, exporter
 from tunery.errors import ExportError
@@ -30,7 +30,6 @@ from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
 from tunery.runs import manifest
 from tunery.services.chat import trained_with
-from tunery.workers.folder import fsync_dir
 from tunery.workers.spinning import SPIN_SHORTLY, settle
 
 REPORT = "tunery_export.json"
@@ -264,7 +263,7 @@ def _place(staging: Path, folder: Path, *, force: bool) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             check_target(folder, force=False)
         raise
-    fsync_dir(folder.parent)
+    atomic.flush_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 
+from tunery import atomic
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import manifest
 from tunery.runs.folder import RunFolder, open_run
 from tunery.services.runs import _metrics, _view
-from tunery.workers.folder import fsync_dir
 
 _TRASH = ".trash-"
 """What a killed deletion leaves; the worker's next start removes it."""
@@ -40,7 +40,7 @@ def delete_checkpoint(name: str, step: int) -> int:
     size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
     gone = path.with_name(f"{_TRASH}{path.name}-{time.time_ns()}")
     path.rename(gone)
-    fsync_dir(gone.parent)
+    atomic.flush_folder(gone.parent)
     shutil.rmtree(gone, ignore_errors=True)
     return size
 

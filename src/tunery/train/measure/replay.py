@@ -9,13 +9,13 @@ it never pretends to have ended.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from tunery import atomic
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
 from tunery.data.groups import TokenRow
@@ -101,13 +101,7 @@ def make(
                 "answer_ids": [*ids, template.stop_id] if ended else ids,
             }
         )
-    staging = file.with_name(f".{file.name}.{os.getpid()}")
-    with staging.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    staging.replace(file)
+    atomic.write(file, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
     return read(file)
 
 

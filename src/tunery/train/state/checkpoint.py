@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunery import faults, storage
+from tunery import atomic, faults, storage
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import t
 from tunery.optimizers.base import Optimizer
@@ -26,7 +26,6 @@ from tunery.parallel.base import Parallel
 from tunery.runs import manifest
 from tunery.runs.manifest import Rejected
 from tunery.train.state.state import State
-from tunery.workers.folder import fsync_dir
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
@@ -151,7 +150,7 @@ class Checkpoints:
             storage.remove_tree(staging)
             raise
         staging.rename(final)
-        fsync_dir(self.folder)
+        atomic.flush_folder(self.folder)
         self.retain(state.best_step)
         faults.point("save.end", step=state.step)
         return Saved(final, _size(written), time.monotonic() - started)

@@ -10,12 +10,11 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunery import storage
+from tunery import atomic, storage
 from tunery.adapters.base import Adapter
 from tunery.errors import RunFailed
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
-from tunery.workers.folder import fsync_dir
 
 
 def write(
@@ -44,7 +43,7 @@ def write(
         final = folder.path / adapter.config.writes
         storage.remove_tree(final)
         made.rename(final)
-        fsync_dir(folder.path)
+        atomic.flush_folder(folder.path)
     finally:
         storage.remove_tree(staging)
     return final

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunery import atomic
 from tunery.i18n import language, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.diagnosis import diagnose, smooth
@@ -29,8 +29,8 @@ TEAL, ORANGE, FAINT = "#0a6c6a", "#c2571a", "#9ccfcb"
 def write(folder: RunFolder) -> None:
     """Write ``report.html`` and ``loss.png`` into the run folder, each whole or not at all."""
     events, _ = read_events(folder.events_file)
-    _replace(folder.report_file, render(folder.path.name, folder.path, events).encode())
-    _replace(folder.loss_image_file, loss_png(events))
+    atomic.write(folder.report_file, render(folder.path.name, folder.path, events).encode())
+    atomic.write(folder.loss_image_file, loss_png(events))
 
 
 def render(name: str, path: Path, events: Sequence[Event]) -> str:
@@ -301,12 +301,6 @@ def _warnings(events: Sequence[Event]) -> str:
         return ""
     items = "".join(f"<li>{html.escape(text)}</li>" for text in dict.fromkeys(texts))
     return f"<h2>{html.escape(t('Worth knowing'))}</h2><ul>{items}</ul>"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    staging = file.with_name(f".{file.name}.{os.getpid()}")
-    staging.write_bytes(content)
-    staging.replace(file)
 
 
 _CSS = """
