@@ -50,7 +50,7 @@ def runs_dir() -> Path:
 
 
 def jobs_dir() -> Path:
-    """Folder of long work that is no run: downloads, exports, checks; one sub-folder a job."""
+    """Folder of jobs other than runs (downloads, exports, checks); one subfolder per job."""
     return home() / "jobs"
 
 

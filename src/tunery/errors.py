@@ -64,7 +64,7 @@ class TuneryError(Exception):
         }
 
     def stored(self) -> dict[str, Any]:
-        """The error for another process or another day: English, with the phrases it was said by.
+        """The error in serializable form: English text with the phrases behind it.
 
         ``rebuilt`` says it again in the language of whoever reads it.
         """
@@ -79,7 +79,7 @@ class ConfigError(TuneryError):
 
 
 class DataError(TuneryError):
-    """A dataset cannot be used as asked."""
+    """A dataset cannot be used as requested."""
 
 
 class ModelError(TuneryError):
@@ -91,7 +91,7 @@ class LaunchError(TuneryError):
 
 
 class RunError(TuneryError):
-    """A run cannot be found, resumed, stopped or deleted as asked."""
+    """A run cannot be found, resumed, stopped or deleted as requested."""
 
 
 class RunFailed(RunError):
@@ -101,7 +101,7 @@ class RunFailed(RunError):
 
 
 class EngineError(TuneryError):
-    """Generation cannot go on."""
+    """Generation cannot continue."""
 
 
 class ExportError(TuneryError):
@@ -140,7 +140,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
     """
     names = sorted(known)
     near = did_you_mean(name, names)
-    listed = fix or (t("Known: {names}.", names=", ".join(names[:30])) if names else "")
+    listed = fix or (t("Available: {names}.", names=", ".join(names[:30])) if names else "")
     message = t("{kind} {name!r}: no such {kind}.", kind=_kind(kind), name=name)
     return UnknownName(message, fix=joined(near, listed))
 
@@ -154,9 +154,10 @@ def panic_error(error: BaseException) -> TuneryError | None:
         return None
     why = (str(error).strip() or "panic").splitlines()[0].rstrip(".")[:300]
     return TuneryError(
-        t("A native library stopped: {why}.", why=why),
-        fix=t("Most often tokenizer.json of the model is damaged or holds an empty pattern. "
-              "Download the tokenizer files again, or repair that file."),
+        t("A native library crashed: {why}.", why=why),
+        fix=t(
+            "Usually the model's tokenizer.json is damaged or contains an empty pattern. "
+            "Download the tokenizer files again, or repair that file."),
         code="panic",
     )  # fmt: skip
 
@@ -178,20 +179,20 @@ def disk_error(error: OSError) -> TuneryError | None:
     code = "disk"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            message = t("{path}: no space is left there.", path=where)
-            fix = t("Free some space, or point TUNERY_HOME at another disk.")
+            message = t("{path}: no space left on the disk.", path=where)
+            fix = t("Free some space, or set TUNERY_HOME to a folder on another disk.")
             code = "disk_full"
         case errno.EROFS:
-            message = t("{path}: that disk is read-only.", path=where)
-            fix = t("Choose another folder, or point TUNERY_HOME at a disk that can be written.")
+            message = t("{path}: the disk is read-only.", path=where)
+            fix = t("Choose another folder, or set TUNERY_HOME to a writable disk.")
         case errno.EACCES | errno.EPERM:
-            message = t("{path}: this user may not read or write there.", path=where)
+            message = t("{path}: permission denied.", path=where)
             fix = t("Check the owner and the permissions (user id {uid}).", uid=os.getuid())
         case errno.ENOTDIR:
-            message = t("{path}: a file is in the place of a folder of that path.", path=where)
-            fix = t("Choose another folder, or point TUNERY_HOME at one.")
+            message = t("{path}: expected a folder, found a file.", path=where)
+            fix = t("Choose another folder, or set TUNERY_HOME to one.")
         case errno.ENAMETOOLONG:
-            message = t("That name is too long for a file.")
+            message = t("The name is too long for a file.")
             fix, code = "", "bad_name"
         case _:
             return None

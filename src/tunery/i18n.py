@@ -114,7 +114,7 @@ class Sentence(str):
     phrase: Phrase
 
     def __new__(cls, text: str, phrase: Phrase) -> Sentence:
-        """Make a sentence: its text, and the phrase that the text says."""
+        """Create a sentence from its text and the phrase behind it."""
         made = super().__new__(cls, text)
         made.phrase = phrase
         return made
@@ -164,17 +164,17 @@ def say(template: str, /, **values: Any) -> Phrase:
 
 
 def translated(english: str, /, **values: Any) -> str:
-    """Translate text that is no literal here, such as a command's docstring or a phrase."""
+    """Translate text that is not a literal, such as a command's docstring or a phrase."""
     return _filled(english, values)
 
 
 COUNTED = (
     "answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "days",
-    "dimensions", "duplicates", "evaluations", "fields", "files", "groups", "items", "keys",
-    "letters", "levels", "lines", "members", "messages", "minutes", "models", "ones",
-    "parameters", "places", "problems", "prompts", "questions", "records", "remarks",
-    "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags", "tensors",
-    "times", "tokens", "topics", "updates", "values", "weights",
+    "dimensions", "downloads", "duplicates", "evaluations", "fields", "files", "groups", "items",
+    "keys", "layers", "letters", "levels", "lines", "members", "messages", "minutes", "models",
+    "notes", "ones", "parameters", "placeholders", "places", "problems", "prompts", "questions",
+    "records", "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps",
+    "tags", "tensors", "times", "tokens", "topics", "updates", "values", "warnings", "weights",
 )  # fmt: skip
 """What English sentences count; the page's words.js has the same ones."""
 
@@ -186,7 +186,7 @@ _ONE = {"are": "is", "were": "was", "have": "has", "wait": "waits"}
 
 
 def agreed(english: str, values: Mapping[str, Any]) -> str:
-    """Put what is counted into the singular where it is one: ``1 run deleted``."""
+    """Use the singular where a count is one: ``1 run deleted``."""
 
     def one(found: re.Match[str]) -> str:
         if str(values.get(found[1])) not in ("1", "1.0"):
@@ -233,7 +233,7 @@ def retold(said: Mapping[str, Any], name: str) -> str:
 
 
 def phrase_of(value: Any) -> Phrase | None:
-    """The phrase that a value is or remembers; None where it is plain text or no text."""
+    """The phrase that a value is or carries; None for plain text and other values."""
     if isinstance(value, Phrase):
         return value
     return value.phrase if isinstance(value, Sentence) else None

@@ -1,4 +1,4 @@
-"""What is measured in a run, declared once: every view shows what the list says."""
+"""The measures of a run, declared once: every view shows this list."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Measure:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measure:
-        """Read what an event carries; what a later version added is left out."""
+        """Read a measure from an event; fields added by later versions are ignored."""
         return cls(**{name: data[name] for name in cls.__slots__ if name in data})
 
     def named(self) -> dict[str, Any]:
-        """As a page or a program draws it: with its label in the language in force."""
+        """The measure for display, with its translated label."""
         return {**asdict(self), "label": self.title}
 
     @property
     def title(self) -> str:
-        """Its label in the language in force."""
+        """The label, translated."""
         return translated(self.label)
 
     @property

@@ -71,7 +71,7 @@ def _address_space() -> int | None:
 
 
 def _cgroup_limit() -> int | None:
-    """The limit of this container: version 2, else version 1; None where there is none."""
+    """The memory limit of this container: cgroup v2, else v1; None if there is none."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         limit = _number(CGROUP / name)
         if limit is not None and limit < 1 << 60:  # version 1 writes a huge number for "none"
@@ -80,7 +80,7 @@ def _cgroup_limit() -> int | None:
 
 
 def _cgroup_used() -> int:
-    """What the container uses, less the file cache that the kernel gives back when asked."""
+    """Memory used by the container, minus the file cache that the kernel can reclaim."""
     for usage, statistics in (
         ("memory.current", "memory.stat"),
         ("memory/memory.usage_in_bytes", "memory/memory.stat"),

@@ -99,7 +99,7 @@ GUESSED_HIDDEN = 4096
 
 
 def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The config of the language model first, then the whole, then whatever else lies in it."""
+    """The language model's config first, then the whole config, then its other parts."""
     for name in ("text_config", "decoder"):
         yield from _objects([config.get(name)])
     yield config
@@ -111,7 +111,7 @@ def _objects(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _number(parts: list[dict[str, Any]], name: str) -> int:
-    """A number under any of its names; 0 where no part has it."""
+    """A number under any of its names; 0 if no part has it."""
     for part in parts:
         for each in (name, *NAMES.get(name, ())):
             value = part.get(each)

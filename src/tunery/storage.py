@@ -1,4 +1,4 @@
-"""Tensors to disk and back: the safetensors format, written in pieces and without a second copy.
+"""Save and load tensors in the safetensors format, in pieces and without a second copy.
 
 The library's own writer builds the file's bytes in memory first and reports a full disk as a
 message. This one streams every tensor from where it lies and raises the system's own error, so

@@ -97,7 +97,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One answer, and whether it is wanted.
+    """One answer, and whether it is a good one.
 
     Args:
         conversation: Prompt and answer; the answer is what is judged.

@@ -140,4 +140,4 @@ def test_rows_are_searched_while_one_types(page: Page) -> None:
     page.get_by_label("Search in all rows").press_sequentially("你叫什么")
     expect(rows.first).to_contain_text("你叫什么")  # nobody pressed Enter
     page.get_by_label("Search in all rows").fill("no such words at all")
-    expect(rows).to_have_text(["No row matches."])
+    expect(rows).to_have_text(["No matching rows."])

@@ -24,7 +24,7 @@ def write(file: Path, rows: list[Any]) -> Path:
 def add(page: Page, base: str, file: Path) -> None:
     page.goto(f"{base}/datasets")
     page.get_by_label("Drop a file here").set_input_files(file)
-    expect(page.get_by_role("heading", name="How the first rows are read")).to_be_visible()
+    expect(page.get_by_role("heading", name="Preview of the first rows")).to_be_visible()
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(re.compile(r"\w"))
 
@@ -102,10 +102,10 @@ def test_the_blanks_are_filled_and_what_the_model_sees_is_walked_by_keys(
     expect(page.locator("#tokinfo")).to_contain_text("special token")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#tokinfo")).to_contain_text("position 1")
-    expect(page.get_by_role("link", name="Train with it")).to_be_visible()
+    expect(page.get_by_role("link", name="Train on it")).to_be_visible()
     page.get_by_text("2,048 tokens").click()
-    page.get_by_label("Longest row").fill("30")
-    page.get_by_label("A longer row").select_option("truncate_right")
+    page.get_by_label("Max length").fill("30")
+    page.get_by_label("Longer rows").select_option("truncate_right")
     expect(tokens.locator(".tok.cut").first).to_be_visible(timeout=30_000)
     shot("dataset-cut")
 
@@ -137,14 +137,14 @@ def test_a_pair_shows_its_two_answers_beside_each_other(
     expect(page.locator("#tokinfo")).to_contain_text(f"position {asked['shared_prompt']} · trained")
     shot("dataset-pair")
     page.goto(f"{server.url}/datasets/feedback?row=3")
-    expect(page.locator("#counts .badge")).to_have_text("unwanted answer")
+    expect(page.locator("#counts .badge")).to_have_text("bad answer")
 
 
 def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page) -> None:
     page.goto(f"{server.url}/datasets")
     page.get_by_text("Paste rows").click()
     page.get_by_label("Rows, one JSON object").fill('{"frage": "q", "antwort": "a"}\n' * 3)
-    page.get_by_role("button", name="Look at them").click()
+    page.get_by_role("button", name="Preview rows").click()
     expect(page.get_by_text("No known format fits.")).to_be_visible()
     page.get_by_label("Format", exact=True).select_option("alpaca")
     page.get_by_label("instruction", exact=True).select_option("frage")
@@ -171,7 +171,7 @@ def test_an_odd_table_shows_its_rows_and_its_columns_are_named(
     file.write_text("Frage;Antwort;Quelle\nWer bist du?;Ich bin Tuna.;web\nWas ist 2+2?;4;web\n")
     page.goto("/datasets")
     page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Rows as they are in the file")
+    raw = page.get_by_role("region", name="Raw rows")
     expect(raw).to_contain_text("Wer bist du?")
     expect(raw.get_by_role("columnheader", name="Antwort")).to_be_visible()
     page.get_by_label("Format", exact=True).select_option("alpaca")
@@ -189,10 +189,10 @@ def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says
     file.write_text("Who are you?|I am Tuna, a fish.\nWhat is 2+2?|4, of course.\n")
     page.goto("/datasets")
     page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Rows as they are in the file")
+    raw = page.get_by_role("region", name="Raw rows")
     expect(raw).to_be_visible()
-    page.get_by_label("Cells are separated by").select_option("|")
-    page.get_by_label("The first line holds the column names").uncheck()
+    page.get_by_label("Delimiter").select_option("|")
+    page.get_by_label("The first line has the column names").uncheck()
     expect(raw.get_by_role("columnheader")).to_have_text(["", "1", "2"])
     page.get_by_label("Format", exact=True).select_option("alpaca")
     page.get_by_label("instruction", exact=True).select_option("1")
@@ -260,6 +260,6 @@ def test_an_upload_goes_on_after_the_connection_was_lost(
     )
     page.goto(f"{server.url}/datasets")
     page.get_by_label("Drop a file here").set_input_files(many)
-    expect(page.get_by_role("heading", name="How the first rows are read")).to_be_visible()
+    expect(page.get_by_role("heading", name="Preview of the first rows")).to_be_visible()
     assert len(pieces) == 3
     assert pieces[1] == pieces[2]

@@ -177,7 +177,7 @@ def test_a_key_is_made_beside_the_curl_line_and_filled_in(demo_home: Path, page:
     page.goto("/export")
     curl = page.get_by_label("curl", exact=True)
     expect(curl).to_contain_text("Bearer YOUR_KEY")
-    page.get_by_role("button", name="Make a key and fill it in").click()
+    page.get_by_role("button", name="Create a key and fill it in").click()
     expect(page.locator("#key-made")).to_be_visible()
     expect(curl).not_to_contain_text("YOUR_KEY")
     secret = re.search(r"Bearer (\S+)\"", curl.inner_text())

@@ -78,7 +78,7 @@ def test_a_chat_shows_payloads_as_text(planted: dict[str, str], page: Page) -> N
     page.locator("#differences").check()
     page.locator(".thought summary").first.click()
     expect(page.locator(".thought").first).to_contain_text("<body onload=")
-    page.get_by_role("button", name="Exactly what was sent").first.click()
+    page.get_by_role("button", name="Raw prompt").first.click()
     expect(page.locator("#prompt-text")).to_contain_text("<details open ontoggle")
     page.keyboard.press("Escape")
     page.locator("#open-chats").click()
@@ -141,7 +141,7 @@ def test_runs_and_their_comparison_show_payloads_as_text(page: Page) -> None:
     page.goto("/runs/a")
     expect(page.locator("#title")).to_have_text(PAYLOADS[1])
     expect(page.get_by_role("alert", name="Why it ended")).to_contain_text(PAYLOADS[2])
-    page.get_by_text("Last lines of the log").click()
+    page.get_by_text("End of the log").click()
     expect(page.get_by_label("Note", exact=True)).to_have_value(TEXT)
     for tab, said in (("samples", PAYLOADS[3]), ("log", PAYLOADS[5]), ("settings", "Environment")):
         page.goto(f"/runs/a?tab={tab}")

@@ -40,22 +40,20 @@ def test_a_webhook_is_set_tested_and_never_shown_whole(page: Page, receiver, tro
     expect(card.get_by_label("Run the e-mail command")).to_be_disabled()
     expect(card).to_contain_text("No e-mail command is set.")
     card.get_by_role("button", name="Send a test message").click()
-    expect(page.locator("#notify-answer")).to_have_text(
-        "Nothing is turned on, so nothing was sent."
-    )
+    expect(page.locator("#notify-answer")).to_have_text("Everything is off, so nothing was sent.")
     card.get_by_label("Webhook", exact=True).fill("chat.example/hook")
     card.get_by_role("button", name="Save").click()
     expect(card.get_by_label("Webhook", exact=True)).to_be_focused()
-    expect(card).to_contain_text("The webhook needs a whole http or https address.")
+    expect(card).to_contain_text("The webhook needs a full http or https address.")
     card.get_by_label("Webhook", exact=True).fill(address)
-    card.get_by_text("Send to the webhook").click()
+    card.get_by_text("Send to webhook").click()
     card.get_by_role("button", name="Send a test message").click()
     expect(page.locator("#notify-answer")).to_have_text("Webhook: sent: 127.0.0.1 answered 200")
     assert got[0]["event"] == "run_ended"
     shot("settings-messages")
     assert problems(page) == []
     page.reload()
-    expect(card.get_by_label("Send to the webhook")).to_be_checked()
+    expect(card.get_by_label("Send to webhook")).to_be_checked()
     expect(card.get_by_label("Webhook", exact=True)).to_have_value("http://127.0.0.1/…")
     assert "SECRET" not in page.content()
     card.get_by_role("button", name="Save").click()  # the hidden address is the one there is

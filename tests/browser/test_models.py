@@ -58,7 +58,7 @@ def test_the_hub_is_searched_and_a_result_is_chosen(hub: Hub, page: Page) -> Non
     hub.add("org/other", model_files())
     page.goto("/models")
     page.locator("#hub-search summary").click()
-    words = page.get_by_label("Words in the name")
+    words = page.get_by_label("Search by name")
     words.fill("small")
     results = page.locator("#hub-results")
     expect(results.get_by_role("button")).to_have_text(["org/Small-Chat"])

@@ -269,7 +269,7 @@ def test_the_page_outlives_the_tunnel_that_it_came_through(
         expect(page.get_by_text(LOST)).to_be_visible()
         epochs.fill("7")
         state = page.locator("#draft-state")
-        expect(state).to_have_text("Offline: kept here")
+        expect(state).to_have_text("Offline: saved in this browser")
         make_run(server.home, "meanwhile")
         with tunnel.open():
             expect(page.get_by_text(LOST)).to_be_hidden()

@@ -149,7 +149,7 @@ def test_a_run_is_renamed_downloaded_deleted_and_put_back_from_its_header(page: 
     folder = write_run("good")
     page.goto("/runs/good")
     more(page, "Rename")
-    page.get_by_label("Name of the run").fill("My best run")
+    page.get_by_label("Run name").fill("My best run")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("heading", name="My best run")).to_be_visible()
     more(page, "Tags and note")

@@ -163,7 +163,7 @@ def test_tabs_table_axis_and_rename(page: Page) -> None:
     page.get_by_role("link", name="Log", exact=True).click()
     expect(page.get_by_role("log")).to_contain_text("ValueError: three")
     page.get_by_role("button", name="good").click()
-    page.get_by_label("Name of the run").fill("The good one")
+    page.get_by_label("Run name").fill("The good one")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("heading", name="The good one")).to_be_visible()
 

@@ -16,7 +16,7 @@ from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.workers.process import WorkerFile
 
-LOST = "Connection lost. Training goes on; reconnecting…"
+LOST = "Connection lost. Training continues; reconnecting…"
 
 
 def live(page: Page) -> None:
@@ -70,7 +70,7 @@ def test_a_wrong_token_is_told_at_its_field(
     expect(page).to_have_url(re.compile(r"/login\?next=/train$"))
     page.get_by_label("Access token").fill("wrong")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("This is not the token of this server.")
+    expect(page.get_by_role("alert")).to_have_text("This is not the access token of this server.")
     expect(page.get_by_label("Access token")).to_be_focused()
     assert problems(page) == []
 
@@ -98,7 +98,7 @@ def test_keys_lead_everywhere_and_are_listed(page: Page) -> None:
     page.keyboard.press("g")
     page.keyboard.press("s")
     expect(page).to_have_url(re.compile("/settings$"))
-    page.get_by_label("Name of a new key").fill("g h?")
+    page.get_by_label("Name of the new key").fill("g h?")
     expect(page).to_have_url(re.compile("/settings$"))
     page.keyboard.press("Escape")
     page.keyboard.press("g")
@@ -109,7 +109,7 @@ def test_keys_lead_everywhere_and_are_listed(page: Page) -> None:
 def test_the_first_tab_skips_to_the_content(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
 
@@ -120,7 +120,7 @@ def test_a_killed_server_is_told_and_forgotten_when_it_is_back(
     troubles.allow("ERR_")
     page.goto("/settings")
     live(page)
-    page.get_by_label("Name of a new key").fill("half typed")
+    page.get_by_label("Name of the new key").fill("half typed")
     server.stop(signal.SIGKILL)
     expect(page.get_by_text(LOST)).to_be_visible()
     shot("offline")
@@ -128,7 +128,7 @@ def test_a_killed_server_is_told_and_forgotten_when_it_is_back(
     server.start()
     expect(page.get_by_text(LOST)).to_be_hidden()
     live(page)
-    expect(page.get_by_label("Name of a new key")).to_have_value("half typed")
+    expect(page.get_by_label("Name of the new key")).to_have_value("half typed")
 
 
 def test_a_new_version_asks_to_reload(page: Page, server: Server, troubles: Troubles) -> None:
@@ -151,9 +151,9 @@ def test_an_ended_session_offers_the_door(
     page.goto("/settings")
     live(page)
     (server.home / "token").write_text("x" * 43 + "\n")
-    page.get_by_label("Name of a new key").fill("late")
+    page.get_by_label("Name of the new key").fill("late")
     page.get_by_role("button", name="Make a key").click()
-    expect(page.get_by_text("Your session ended. Log in again.")).to_be_visible()
+    expect(page.get_by_text("Your session has ended. Log in again.")).to_be_visible()
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile(r"/login\?next=(/|%2F)settings$"))
 
@@ -211,7 +211,7 @@ def test_a_proxy_that_buffers_is_polled(page: Page, server: Server) -> None:
 
 def test_a_key_is_made_shown_once_and_revoked_in_place(page: Page) -> None:
     page.goto("/settings")
-    page.get_by_label("Name of a new key").fill("editor")
+    page.get_by_label("Name of the new key").fill("editor")
     page.get_by_role("button", name="Make a key").click()
     shown = page.locator("#new-key pre")
     expect(shown).to_have_text(re.compile(r"^tunery-[0-9a-f]{8}-"))
@@ -228,7 +228,7 @@ def test_a_key_is_made_shown_once_and_revoked_in_place(page: Page) -> None:
     row.get_by_role("button", name="Revoke").click()
     question.get_by_role("button", name="Revoke").click()
     expect(row).to_have_count(0)
-    expect(page.locator("#toasts")).to_contain_text("The key is revoked.")
+    expect(page.locator("#toasts")).to_contain_text("Key revoked.")
 
 
 def test_a_refused_setting_is_told_at_its_field(page: Page, troubles: Troubles) -> None:
@@ -256,7 +256,7 @@ def test_start_and_settings_are_light(page: Page, context: BrowserContext) -> No
     )
     page.goto("/")
     live(page)
-    expect(page.locator("#hub")).to_have_text("offline by your setting")
+    expect(page.locator("#hub")).to_have_text("offline (as configured)")
     assert 10_000 < sum(weights.values()) < 60_000
 
 
@@ -308,7 +308,7 @@ def test_an_address_that_leads_nowhere_is_a_page_like_the_others(
     troubles.allow("404")
     page.goto("/nowhere")
     live(page)
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Page not found")
     assert problems(page) == []
     page.get_by_role("link", name="Go to Start").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Start here")

@@ -35,9 +35,9 @@ def test_blanks_are_filled_errors_shown_and_a_run_started(model: Path, server, p
     shot("train-errors")
     rate.fill("1e-4")
     expect(page.locator("#draft-state")).to_have_text("Draft saved")
-    page.get_by_label("Name of the run").fill("the-tuna-1")
+    page.get_by_label("Run name").fill("the-tuna-1")
     page.reload()
-    expect(page.get_by_label("Name of the run")).to_have_value("the-tuna-1")
+    expect(page.get_by_label("Run name")).to_have_value("the-tuna-1")
     expect(page.get_by_label("Learning rate", exact=True)).to_have_value("1e-4")
     expect(start).to_have_text("Start training")
     page.get_by_text("Command", exact=True).click()
@@ -54,7 +54,7 @@ def test_what_is_typed_offline_is_sent_later(model: Path, server, page: Page, tr
     expect(page.locator("#draft-state")).not_to_be_empty()
     page.context.set_offline(True)
     page.get_by_label("Epochs", exact=True).fill("7")
-    expect(page.locator("#draft-state")).to_have_text("Offline: kept here")
+    expect(page.locator("#draft-state")).to_have_text("Offline: saved in this browser")
     page.context.set_offline(False)
     expect(page.locator("#draft-state")).to_have_text("1 field to fix")
     page.reload()
@@ -124,7 +124,7 @@ def test_a_name_that_no_run_can_have_is_refused_while_it_is_typed(
     model: Path, server, page: Page
 ) -> None:
     page.goto(f"{server.url}/train?preset=identity")
-    name = page.get_by_label("Name of the run")
+    name = page.get_by_label("Run name")
     for wrong in ("My Run", "Tuna", "a b", "中文"):
         name.fill(wrong)
         expect(name).to_have_attribute("aria-invalid", "true")

@@ -36,7 +36,7 @@ def test_settings_come_from_the_run_and_the_name_from_the_person(
     assert problems(page) == []
     troubles.allow("422")
     troubles.allow("409")
-    name = page.get_by_label("Name of the run", exact=True)
+    name = page.get_by_label("Run name", exact=True)
     for wrong, said in (("My Run", "Use small letters"), (first, "exists already")):
         name.fill(wrong)
         page.locator("#start").click()

@@ -137,7 +137,7 @@ class StubEngine:
         if request.prompt_ids is not None and not request.prompt_ids:
             raise EngineError("The prompt is empty.", code="bad_template")
         if self.closed:
-            raise EngineError("The engine has ended.", code="gone")
+            raise EngineError("The engine has stopped.", code="gone")
         if self.open_requests >= self.max_waiting:
             raise EngineError("The queue is full.", fix="Try again soon.", code="queue_full")
         if len(render(request).split()) >= self.context_length:

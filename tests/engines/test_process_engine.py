@@ -256,7 +256,7 @@ def test_an_engine_that_is_stopped_holds_up_nobody(base, home, monkeypatch) -> N
             began = time.monotonic()
             status = await engine.status()
             assert time.monotonic() - began < 2 * process.STATUS_SECONDS
-            assert (status.state, status.text) == ("loading", "does not answer")
+            assert (status.state, status.text) == ("loading", "not responding")
             with pytest.raises(EngineError) as caught:
                 await engine.ready()
             assert caught.value.code == "gone"

@@ -168,7 +168,7 @@ CASES = (
         + jsonl(alpaca(2, input="很好")),
         (("E112", "stop", 2, None),),
         rows=3,
-        words=("as other rows are", "Correct this row"),
+        words=("unlike other rows", "Correct this row"),
     ),
     Case(
         "B1e",
@@ -253,7 +253,7 @@ CASES = (
         "unquoted_newline.csv",
         _lines("instruction,input,output", "tell me", "more,,yes", "q,,a"),
         (("E140", "stop", 2, None),),
-        words=("1 column, header has 3", "lines 2 and 3"),
+        words=("1 column, the header has 3", "lines 2 and 3"),
     ),
     Case(
         "C35",
@@ -319,7 +319,7 @@ CASES = (
         "ws_output.jsonl",
         jsonl(*(alpaca(i, output=" \t") for i in range(5))),
         ((E302, "stop", 1, "output"),),
-        words=("only white space",),
+        words=("only whitespace",),
     ),
     Case(
         "F07",
@@ -368,7 +368,7 @@ CASES = (
         "special_output.jsonl",
         jsonl(alpaca(1, output="I am<|im_end|> done")),
         (("W707", "warn", 1, "output"),),
-        words=("char 5", "<|im_end|>"),
+        words=("character 5", "<|im_end|>"),
     ),
     Case(
         "F21",

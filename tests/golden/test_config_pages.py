@@ -53,7 +53,7 @@ def test_every_code_in_the_source_is_on_the_page_with_what_it_says():
     assert [code for code in used if not listed[code]] == []
     (repeated,) = listed["W704"]
     assert repeated.found == "{count} rows, {distinct} distinct"
-    assert repeated.fixes == ("Keep all, or set --data.deduplicate true.",)
+    assert repeated.fixes == ("Keep them all, or set --data.deduplicate true.",)
 
 
 def test_the_schema_page_is_current():

@@ -78,7 +78,7 @@ def serve(home: Path) -> Iterator:
 
 def test_what_it_prints_works_as_it_stands(serve, home):
     child = serve("my-run", "base=demo")
-    lines = child.lines("Ctrl-C ends it.")
+    lines = child.lines("Ctrl-C stops it.")
     assert lines[0] == "Served: my-run, base"
     assert f"Base URL  http://127.0.0.1:{child.port}/v1" in lines
     text = "\n".join(lines)
@@ -99,7 +99,7 @@ def test_what_it_prints_works_as_it_stands(serve, home):
     assert out.split("\n")[:2] == ["unloaded my-run", "unloaded demo"]
     assert "Traceback" not in err
     again = serve("demo")
-    assert f"API key   {key}" in again.lines("Ctrl-C ends it.")  # the same at the next start
+    assert f"API key   {key}" in again.lines("Ctrl-C stops it.")  # the same at the next start
 
 
 def test_programs_get_one_line(serve):
@@ -122,7 +122,7 @@ def test_programs_get_one_line(serve):
 
 def test_a_key_of_ones_own_is_not_printed(serve):
     child = serve("demo", TUNERY_API_KEY="my-own-secret-key-1, another-secret-key-2")
-    text = "\n".join(child.lines("Ctrl-C ends it."))
+    text = "\n".join(child.lines("Ctrl-C stops it."))
     assert "secret" not in text
     assert "$TUNERY_API_KEY" in text
     for key, status in (("my-own-secret-key-1", 200), ("another-secret-key-2", 200), ("x", 401)):

@@ -21,50 +21,51 @@ EMPTY_ANSWER = (
     "{column}."
 )
 EMPTY_PROMPT = (
-    "Nothing would be asked. Write it, remove the row, or allow it with --data.allow_empty "
-    "{column}."
+    "The prompt would be empty. Fill it in, remove the row, or allow it with "
+    "--data.allow_empty {column}."
 )
 ENCODING = "Save it as UTF-8, or set --data.encoding {codec}."
 HEADER = "{fix} If the file has no header: --data.header false; its columns are 1, 2, 3."
 FORMAT = (
-    "Name the format and its columns: --data.format alpaca --data.columns.instruction THEIRS "
-    "--data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train every word of a "
-    "column: --data.format text --data.columns.text THEIRS."
+    "Set the format and its columns: --data.format alpaca --data.columns.instruction "
+    "THEIRS --data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train "
+    "on all text in a column: --data.format text --data.columns.text THEIRS."
 )
-BLANKS = 'Fill them: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
+BLANKS = 'Fill them in: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
 BLANKS_RUN = (
-    "Set data.variables.{first}, or give: {flags} (to train them as they stand: --data.accept W706)"
+    "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
+    "--data.accept W706)"
 )
 LABEL = (
-    "Remove the row; or learn from both labels with --data.format unpaired and --method.type kto. "
-    "If the column says something else, rename it."
+    "Remove the row; or learn from both labels with --data.format unpaired and "
+    "--method.type kto. If the column means something else, rename it."
 )
-NOTHING_LEFT = "Give other data, or change data.loss_on, data.max_length or data.too_long."
+NOTHING_LEFT = "Use other data, or change data.loss_on, data.max_length or data.too_long."
 TOO_LONG = (
-    "Set data.max_length to {length} or more, if the model has so many positions, or choose "
-    "another data.too_long."
+    "Set data.max_length to {length} or more, if the model supports that length, or "
+    "choose another data.too_long."
 )
 MISSING = (
-    "They are trained as text. Leave the cells empty; or, where the word is meant, --data.accept "
-    "W714."
+    "They are trained on as text. Leave the cells empty; or, if the words are intended, "
+    "--data.accept W714."
 )
 RENDERED = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
 SPELLED = (
-    "If another tool wrote it and the token is meant, set --data.special_tokens tokens; if not, "
-    "remove it."
+    "If another tool wrote it as a real token, set --data.special_tokens tokens; "
+    "otherwise remove it."
 )
 UNUSED = (
-    "Where columns are named, only these are read. If it is meant, name it too: "
+    "Once columns are named, only those are read. If this one is needed, name it too: "
     "--data.columns.{column} {column}."
 )
-UNREAD = "If one is meant, name it with --data.columns; if not, --data.accept W725."
+UNREAD = "If one is needed, name it with --data.columns; otherwise --data.accept W725."
 MEDIA = (
-    "Choose a dataset of texts. If these texts stand on their own, name the columns that are read "
-    "(--data.columns), and remove marks such as <image> from them."
+    "Choose a text dataset. If the text makes sense on its own, name the columns to read "
+    "(--data.columns) and remove marks such as <image>."
 )
 SPLIT = "Set evaluate.split to at least {value}, or 0 for none."
 
-ALIKE = "Set evaluate.split to 0; to measure on other rows, name them with evaluate.datasets."
+ALIKE = "Set evaluate.split to 0; to evaluate on other rows, set evaluate.datasets."
 
 
 @dataclass(frozen=True)
@@ -149,15 +150,15 @@ def _registry(path: Path) -> None:
 
 CASES_OF_ADVICE: tuple[Case, ...] = (
     Case(
-        "For every token, name the column as text: --data.format text --data.columns.text THEIRS. "
-        "If it is meant, --data.accept W729.",
+        "To train on every token, use the column as text: --data.format text "
+        "--data.columns.text THEIRS. If this is intended, --data.accept W729.",
         jsonl({**chat(("user", "q"), ("assistant", "a")), "note": "every word of this"}),
         given={"method.type": "pretrain"},
         answers={"data.columns.text": "note"},
         only=("data.format",),
     ),
     Case(
-        "If it is meant, --method.type pretrain says so, or --data.accept W730.",
+        "If this is intended, set --method.type pretrain, or --data.accept W730.",
         jsonl({"text": "every word of this"}, {"text": "and of that"}),
         only=("method.type",),
     ),
@@ -166,14 +167,14 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     of("C13", "Save the file as UTF-8, or set --data.encoding {encoding}."),
     of(
         "F15",
-        "The file is UTF-8: leave --data.encoding out.",
+        "The file is UTF-8: remove --data.encoding.",
         given={"data.encoding": "utf-32"},
         answers={"data.encoding": "utf-8"},
     ),
     of("C19", "Set --data.records_at {key}."),
     of(
         "C19",
-        "Set --data.records_at to the key under which the list of rows stands.",
+        "Set --data.records_at to the key that holds the list of rows.",
         given={"data.records_at": "nothing"},
         answers={"data.records_at": "data"},
     ),
@@ -191,7 +192,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         only=("data.format",),
     ),
     Case(
-        "Say which column is meant: {flags}. There are: {columns}.",
+        "Choose the column: {flags}. Available: {columns}.",
         jsonl({"instruction": "q", "antwort": "a"}, {"instruction": "r", "antwort": "b"}),
         {"data.format": "alpaca"},
         {"data.columns.output": "antwort"},
@@ -204,19 +205,19 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     of("M02", "Join them with a blank line: --data.merge_same_role true; or correct the row."),
     of("M06", "Set {flag}."),
     Case(
-        "Correct it, or say what it means: {flag}.",
+        "Correct it, or set what it means: {flag}.",
         jsonl(
             {"messages": [{"role": "bot", "content": "a"}, ASKED, {"role": "bot", "content": "b"}]}
         ),
         answers={"data.role_map.bot": "assistant"},
     ),
     Case(
-        "Correct them, or say what they mean: {flags}.",
+        "Correct them, or set what they mean: {flags}.",
         jsonl({"messages": [{"role": "Kunde", "content": "a"}, {"role": "bot", "content": "b"}]}),
         answers={"data.role_map.Kunde": "user", "data.role_map.bot": "assistant"},
     ),
     of("M12", "Set --data.parse.{column} json."),
-    of("F15", "Keep all, or set --data.deduplicate true."),
+    of("F15", "Keep them all, or set --data.deduplicate true."),
     of(
         "F17",
         BLANKS,
@@ -262,23 +263,26 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     by(
         NO_SYSTEM + ASKS,
         jsonl(chat(("system", "s"), ("user", "q"), ("assistant", "a"))),
-        "Put it into the first user message, or choose another template with model.template.",
+        "Move it into the first user message, or choose another template with model.template.",
     ),
     by(LOOP + OTHER_ASKS, FOUR, "Choose a built-in template with model.template."),
     Case(
-        "Leave model.template out to use the model's own, or choose alpaca.",
+        "Remove model.template to use the model's own, or choose alpaca.",
         FOUR,
         {"model.template": "llama3"},
         {"model.template": "alpaca"},
     ),
     Case(
-        "Name one of them and add --data.catalog {parent}",
+        "Use the name of one of them and add --data.catalog {parent}",
         _registry,
         answers={"data.train": "mine"},
         file="dataset_info.json",
     ),
     Case(TOOLS, WITH_TOOLS, answers={"model.template": "qwen2.5"}),
-    Case("To write them as text into the model's own: --model.template own+hermes.", WITH_TOOLS),
+    Case(
+        "To write them as text in the model's own template: --model.template own+hermes.",
+        WITH_TOOLS,
+    ),
     Case(
         TOO_LONG, LONG, {"data.max_length": 64, "data.too_long": "fail"}, only=("data.max_length",)
     ),
@@ -334,7 +338,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"evaluate.split": 0.3},
     ),
     Case(
-        "For every linear layer: --adapter.target_modules all-linear.",
+        "To use every linear layer: --adapter.target_modules all-linear.",
         jsonl(alpaca(1)),
         {"adapter.type": "lora", "adapter.target_modules": ["all"]},
     ),
@@ -345,15 +349,15 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"adapter.num_layers": 1},
     ),
     Case(
-        "Set data.replay.num_prompts to at most {count}, or name a larger set in "
-        "data.replay.prompts.",
+        "Set data.replay.num_prompts to at most {count}, or set data.replay.prompts to a "
+        "larger dataset.",
         jsonl(alpaca(1)),
         {"data.replay.num_prompts": 5000},
         {"data.replay.num_prompts": 2},
         only=("data.replay.num_prompts",),
     ),
-    of("P06", "Train it with {flags}. {instead}", answers={"method.type": "dpo"}),
-    of("P06", "To learn the chosen answers alone, set {way}."),
+    of("P06", "Train with {flags}. {instead}", answers={"method.type": "dpo"}),
+    of("P06", "To learn only from the chosen answers, set {way}."),
     Case(
         "Remove it. What happens to <think> text is set by data.thinking.",
         jsonl(alpaca(1, chat_template_kwargs={"enable_thinking": False})),

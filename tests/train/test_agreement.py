@@ -235,7 +235,7 @@ def test_a_check_says_how_far_its_word_goes(model: Path, tmp_path: Path) -> None
     assert "--data.on_bad_rows quarantine --data.max_bad_share 0.67" in report_text(refused)
     settings = {"data.on_bad_rows": "quarantine", "data.max_bad_share": 0.67}
     left = datasets.check_with_model(str(path), request(model, str(path), settings).config)
-    assert "A run can start; it sets the others aside." in report_text(left)
+    assert "A run can start; it sets the other rows aside." in report_text(left)
     right = request(model, str(path), {"model.template": "qwen2.5"})
     told = report_text(datasets.check_with_model(str(path), right.config))
     assert f"a run on {model} can start" in told

@@ -116,10 +116,13 @@ def test_advice_leads_to_a_run_or_to_another_sentence(
 
 COMMAND = re.compile(r"tunery ((?:[a-z]+ )+[^\s,.:;]+(?: --?[\w-]+)*|[a-z]+ [a-z]+)")
 COMMANDS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("Name a dataset: tunery data list", (("data", "check", ""),)),
+    ("Choose a dataset: tunery data list", (("data", "check", ""),)),
     ("List them with: tunery runs list", (("runs", "delete", "nothing"),)),
-    ("Trackers are chosen before a run: tunery config help track", (("runs", "track", "taken"),)),
-    ("See what is here: tunery models list", (("models", "remove", "owner/nothing"),)),
+    (
+        "Trackers are set before a run starts: tunery config help track",
+        (("runs", "track", "taken"),),
+    ),
+    ("See what is available: tunery models list", (("models", "remove", "owner/nothing"),)),
     ("All settings: tunery config help", (("plan", "--qqq.zzz", "1"),)),
     ("Presets: {names}. Runs: tunery runs list", (("config", "diff", "nothing", "nothing"),)),
     (
@@ -127,16 +130,16 @@ COMMANDS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         (("data", "add", "mine", "good.jsonl"), ("data", "add", "mine", "good.jsonl")),
     ),
     (
-        "Put it back, or: tunery data remove {name}",
+        "Restore the file, or: tunery data remove {name}",
         (("data", "add", "mine", "gone.jsonl"), ("gone",), ("data", "check", "mine")),
     ),
     (
-        "Name a run, RUN@step-00000100, or an adapter folder: tunery runs list",
+        "Use a run, RUN@step-00000100, or an adapter folder: tunery runs list",
         (("export", "MODEL", "--to", "merged", "out"),),
     ),
     (
-        "Choose another name, go on with it: tunery runs resume {name}, or remove it: "
-        "tunery runs delete {name}",
+        "Choose another name, resume it: tunery runs resume {name}, or delete it: tunery "
+        "runs delete {name}",
         (("train", "--name", "taken", "--data.train", "good.jsonl"),),
     ),
 )
@@ -175,46 +178,46 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
-A run does it at its start; or: tunery data preview {name} --stats
-Check that it is a table of texts; if it is, set --data.max_columns {count}.
-Continue from an earlier checkpoint with a lower optim.learning_rate.
+This happens when a run starts; or run: tunery data preview {name} --stats
+Check that it is a table of text; if it is, set --data.max_columns {count}.
+Resume from an earlier checkpoint with a lower optim.learning_rate.
 Delete it with: tunery runs delete {name}
-Divide it into smaller records, or set --data.max_record_mb {needed}.
-Fetch it (93 MB): tunery models pull demo
-For the one that {file} lists: --data.catalog .
+Split it into smaller records, or set --data.max_record_mb {needed}.
+Download it (93 MB): tunery models pull demo
+To use the one listed in {file}, add --data.catalog .
 Free some space, lower checkpoint.keep, or set TUNERY_HOME to a larger disk.
 If that is meant: tunery data remove {name}, then add it again.
-If the base model is elsewhere, say where: tunery models base {name} MODEL
+If the base model is elsewhere, set its location: tunery models base {name} MODEL
 Import it once: tunery models pull {path}
-It is in the address that tunery web printed, behind #token=.
+It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
-Leave adapter.target_parameters out.
-Look at what it is: tunery models show {folder}
+Remove adapter.target_parameters.
+See what it is: tunery models show {folder}
 Lower adapter.rank.
-Lower data.max_length below {tokens}, or take a smaller model.
-Lower optim.learning_rate, set model.dtype to fp32, or look at the rows.
+Lower data.max_length below {tokens}, or use a smaller model.
+Lower optim.learning_rate, set model.dtype to fp32, or check the rows.
 Lower optim.learning_rate, then train again from the last checkpoint's settings.
-Make a new one: tunery web --new-token
-Make one model of both and use that: tunery export {folder} --to merged NEW-MODEL
-Merge that one first: tunery export {base} --to merged FOLDER
-Name a dataset with rows: tunery data list
-Name a run (tunery runs list) or a folder with adapter_config.json.
-Name a settings file (.yaml); settings are flags: --data.train NAME.
-Name it: tunery models base {name} MODEL
-Name one of its datasets and add --data.catalog {parent}
-Name the base model that it was trained on: tunery models base {name} MODEL
+Create a new one: tunery web --new-token
+Merge both into one model and use that: tunery export {folder} --to merged NEW-MODEL
+Merge that adapter first: tunery export {base} --to merged FOLDER
+Choose a dataset that has rows: tunery data list
+Use a run (tunery runs list) or a folder with adapter_config.json.
+Use a settings file (.yaml); pass settings as flags: --data.train NAME.
+Set it: tunery models base {name} MODEL
+Use the name of one of its datasets and add --data.catalog {parent}
+Set the base model it was trained on: tunery models base {name} MODEL
 Open the address that tunery web printed, or send Authorization: Bearer KEY.
-Put it back, or accept the change: tunery runs resume {run} {flags}
-Put the weights back, or name the model to use: tunery models base {name} MODEL
-Read the code, then allow exactly it: tunery models allow-code {folder}
+Undo the change, or accept it: tunery runs resume {run} {flags}
+Restore the weights, or set the model to use: tunery models base {name} MODEL
+Review the code, then allow exactly this version: tunery models allow-code {folder}
 Run git lfs pull in that folder, or: tunery models pull OWNER/NAME
 Save the file as UTF-8, or set --data.encoding to the encoding it was written in.
-Save the file as UTF-8, or set --data.encoding to the one that reads right: {names}.
+Save the file as UTF-8, or set --data.encoding to the one that reads correctly: {names}.
 See what is wrong with: tunery data check
-See where it is: tunery runs show {run}
-Set --data.encoding to the encoding the file is in.
-Set --data.encoding to the one that it is in, likely {names}.
-Set --data.format sharegpt, which reads from and value.
+See its progress: tunery runs show {run}
+Set --data.encoding to the file's encoding.
+Set --data.encoding to the file's encoding, likely {names}.
+Set --data.format sharegpt, which reads the keys from and value.
 Set adapter.dropout to 0.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
@@ -224,11 +227,11 @@ Set model.dtype to fp32.
 Set train.gradient_checkpointing to true.
 Some templates need a user message first. To check yours, add --model.name.
 Stop it first: tunery runs stop {run}
-Take train out of this message, or choose another template with model.template.
-To evaluate on {split}: --evaluate.datasets {own}:{split}. To read every file: {own}:all
-Train further from its result: tunery train {config} --model.name {run}
+Remove train from this message, or choose another template with model.template.
+To evaluate on {split}: --evaluate.datasets {own}:{split}. To use every file: {own}:all
+Continue training from its result: tunery train {config} --model.name {run}
 Train with evaluate.split above 0, or choose a dataset.
-Try it in a terminal, where nothing hurries it: tunery plan
+Run it in a terminal, where there is no time limit: tunery plan
 Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}
 """
 """Sentences that need a network, a second process, a damaged disk or a person; not tried yet."""

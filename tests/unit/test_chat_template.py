@@ -122,7 +122,7 @@ def test_thinking_that_a_template_takes_out_is_counted() -> None:
     template = ChatTemplate.load(with_template("qwen3", source))
     answer = Message("assistant", "A1", thinking="R1")
     (row,) = template.render(Conversation((Message("user", "U1"), answer)))
-    assert row.notes == ("the template leaves the thinking out: trained without it",)
+    assert row.notes == ("the template drops the thinking: trained without it",)
 
 
 def test_an_answer_that_melts_into_the_prompt_is_cut_where_the_model_is_asked() -> None:
@@ -198,7 +198,7 @@ def test_loss_on_all_leaves_out_what_a_message_excludes() -> None:
 
 def test_a_conversation_without_an_answer_trains_nothing_and_says_so() -> None:
     (row,) = ChatTemplate.load(family("chatml"), "chatml").render(Conversation((QUESTION,)))
-    assert row.notes == ("no trained token",)
+    assert row.notes == ("no trained tokens",)
 
 
 def test_calls_get_ids_where_a_template_cannot_do_without() -> None:
@@ -407,7 +407,7 @@ def test_earlier_thinking_is_left_to_a_template_that_leaves_it_out_itself() -> N
     assert off.text.count("<think></think>A") == 2
 
 
-KEPT = "the template leaves out earlier thinking: data.thinking=keep does not change that"
+KEPT = "the template drops earlier thinking: data.thinking=keep does not change that"
 
 
 @pytest.mark.parametrize("source", [R1, V31, LINED], ids=["r1", "v3.1", "lined"])

@@ -170,7 +170,7 @@ def test_a_message_has_the_line_the_bound_and_what_was_found(tmp_path: Path):
             "Set one of them, such as checkpoint.every: tunery config help checkpoint",
         ),
         ("--report_to", "A tracker is switched on by a section of its own"),
-        ("--logging_steps", "Every step is logged and drawn; take it out."),
+        ("--logging_steps", "Every step is logged and plotted; remove it."),
         ("--zzzz", "tunery config help"),
         ("--detatch", "--detatch: no such option. Did you mean --detach?"),
     ],

@@ -64,7 +64,7 @@ def test_aliases_and_merge_keys_work_within_limits():
         ("a: *x\n", "*x points at nothing before it"),
         ("a: &x [*x]\n", "*x points at nothing before it"),
         ("a: 1\n---\nb: 2\n", "a second document"),
-        ("? [a]\n: 2\n", "a name was expected here"),
+        ("? [a]\n: 2\n", "expected a name"),
         ("- a\n- b\n", "expected settings, such as model: demo"),
         ("just text\n", "expected settings"),
         ("# nothing but a remark\n", "holds no settings"),

@@ -231,7 +231,7 @@ def test_a_gated_model_is_explained(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
     error = refused("org/gated")
     assert error.message == "org/gated: gated: its authors ask you to accept their terms first."
     assert f"Accept its terms at {hub.endpoint}/org/gated with your account." in error.fix
-    assert "Give a token" in error.fix
+    assert "Enter a token" in error.fix
     assert not hubcache.repo_dir("org/gated").exists()
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert "the token must belong to that account" in refused("org/gated").fix

@@ -280,7 +280,7 @@ class TestHubCache:
         assert "Did you mean demo?" in error.fix
 
     def test_the_demo_model_says_how_to_get_it(self) -> None:
-        assert refused("demo").fix == "Fetch it (93 MB): tunery models pull demo"
+        assert refused("demo").fix == "Download it (93 MB): tunery models pull demo"
 
     def test_the_cache_follows_the_environment(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -228,7 +228,7 @@ def test_a_labelled_row_shows_its_label(
     demo_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "preview", "feedback", "--row", "3"]) == 0
-    assert "unwanted answer" in capsys.readouterr().out
+    assert "bad answer" in capsys.readouterr().out
     assert main(["data", "preview", "feedback", "--row", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["facts"] == {"label": 0.0}
 

@@ -146,7 +146,7 @@ def test_answers_that_a_template_writes_alike_are_left_out(template: ChatTemplat
     )  # fmt: skip
     done = tokenize(thinking, template, TOKENIZER, DataConfig(thinking="off"))
     assert done.groups == []
-    assert done.dropped_reason == "both answers are the same to the model"
+    assert done.dropped_reason == "both answers are identical for the model"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_answers_that_a_template_writes_alike_are_left_out(template: ChatTemplat
         (
             "truncate_right",
             pair("q", chosen="word " * 60 + "end", rejected="word " * 60 + "stop"),
-            "both answers are the same to the model",
+            "both answers are identical for the model",
         ),
     ],
 )

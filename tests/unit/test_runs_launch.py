@@ -160,7 +160,7 @@ def test_a_reboot_and_a_reused_pid_are_not_mistaken_for_the_worker(started) -> N
     write_json(run.worker_file, {**who, "boot_id": "another boot"})
     state = derive(run)
     assert state.status == "interrupted"
-    assert state.reason == "the machine was restarted while it ran"
+    assert state.reason == "the machine restarted during the run"
     write_json(run.worker_file, {**who, "boot_id": boot_id(), "start_time": 1.0})
     assert derive(run).status == "interrupted"
     write_json(run.worker_file, {**who, "boot_id": boot_id()})
@@ -254,7 +254,7 @@ def test_a_run_that_is_stopped_at_once_says_that_and_no_more(started) -> None:
     assert not local.stop(run, grace_seconds=0.0)
     state = derive(run)
     assert state.status == "stopped"
-    assert state.reason == "stopped at once, as asked, without a save"
+    assert state.reason == "stopped immediately as requested, without saving"
     assert state.fix == f"Continue with: tunery runs resume {run.name}"
     Control(run).clear()  # what a resume does first
     assert not Control(run).was_killed()

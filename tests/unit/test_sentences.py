@@ -19,7 +19,7 @@ STEP = "第 3 步等待保存"
 
 
 def _said() -> str:
-    return t("step {step} waits to be saved", step=3)
+    return t("waiting to save step {step}", step=3)
 
 
 def test_a_sentence_is_text_that_remembers_its_phrase():
@@ -34,7 +34,7 @@ def test_a_sentence_is_text_that_remembers_its_phrase():
 
 def test_sentences_inside_sentences_and_after_one_another_are_said_again_as_well():
     with speaking("zh"):
-        inner = t("{disk}: {what}, tried again every {seconds:g} s",
+        inner = t("{disk}: {what}, retrying every {seconds:g} s",
                   disk=t("disk full"), what=_said(), seconds=30.0)  # fmt: skip
         both = inner + " " + t("stopped on request")
         row = joined(say("null"), "", both)

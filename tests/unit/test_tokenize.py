@@ -51,7 +51,7 @@ def test_early_turns_are_dropped_whole_and_system_and_last_answer_stay(
     assert "first" not in text
     assert text.endswith("second answer<|im_end|>\n")
     assert done.rows[0].cut == len(whole.input_ids) - len(done.rows[0].input_ids)
-    assert "early turns dropped to fit max_length" in done.rows[0].notes
+    assert "earliest turns dropped to fit max_length" in done.rows[0].notes
 
 
 def test_only_as_many_turns_are_dropped_as_needed(template: ChatTemplate) -> None:
@@ -219,7 +219,7 @@ def test_rows_that_train_nothing_are_filtered_and_none_left_is_an_error(
 ) -> None:
     silent = Conversation((Message("user", "q"), Message("assistant", "a", train=False)))
     rows = tokenize_all([silent, LONG], template, TOKENIZER, DataConfig(), cache=None)
-    assert rows.filtered == {"no trained token": 1}
+    assert rows.filtered == {"no trained tokens": 1}
     assert rows.source(0) == 1
     with pytest.raises(DataError, match="No row is left"):
         tokenize_all([silent], template, TOKENIZER, DataConfig(), cache=None)

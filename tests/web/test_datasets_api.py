@@ -243,7 +243,7 @@ def test_pairs_are_proposed_with_both_sides_and_labels_with_a_badge(client: Test
     assert [m["content"] for m in row["rejected"]] == ["b"]
     named = _propose(client, {"kto_tag": False, "prompt": "q", "completion": "a"})
     assert [each["theirs"] for each in named["needed"] if each["ours"] == "label"] == ["kto_tag"]
-    assert named["preview"][0]["said"] == ["unwanted answer"]
+    assert named["preview"][0]["said"] == ["bad answer"]
 
 
 def test_both_sides_of_a_pair_come_with_their_tokens(
@@ -259,7 +259,7 @@ def test_both_sides_of_a_pair_come_with_their_tokens(
     assert found["parts"] == 1
     assert 0 < found["shared_prompt"] < found["drawn"][0]["total"]
     labelled = client.get(f"{BASE}/feedback/tokens", params={"row": 1, "model": "demo"}).json()
-    assert labelled["said"] == ["wanted answer"]
+    assert labelled["said"] == ["good answer"]
     assert labelled["facts"] == {"label": 1.0}
 
 

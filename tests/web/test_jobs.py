@@ -175,7 +175,7 @@ def test_jobs_of_a_kind_wait_for_each_other(hub: Hub) -> None:
     hub.add("org/m3", model_files())
     last = begin("org/m3")
     queued = until(last.id, lambda now: now.reason)
-    assert (queued.status, queued.reason) == ("queued", "waits for others before it")
+    assert (queued.status, queued.reason) == ("queued", "waiting for earlier jobs")
     launch.stop(first[0].id)
     assert over(last).status == "done"
     for job in first[1:]:

@@ -58,7 +58,7 @@ def test_the_steps_can_be_hidden_and_shown_again(client: TestClient):
     assert client.put("/api/v1/machine/first-steps", json={"hidden": True}).json()["hidden"]
     text = client.get("/").text
     assert 'id="steps"' not in text
-    assert "Show the first steps" in text
+    assert "Show first steps" in text
     client.put("/api/v1/machine/first-steps", json={"hidden": False})
     assert 'id="steps"' in client.get("/").text
 

@@ -30,7 +30,7 @@ from tunery.services import settings
          "Go on: tunery train {x} --model.name {run}, or set “Packing = off”", None),
         ("--name {name}: a run of that name", "“{name}”: a run of that name", None),
         ("try --dtype fp32, or", "try “Numbers = fp32”, or", None),
-        ("a.b; --force replaces", "a.b; “Replace an earlier export there” replaces", None),
+        ("a.b; --force replaces", "a.b; “Replace an earlier export” replaces", None),
         ("tunery runs list", "tunery runs list", "tunery runs list"),
     ],
 )  # fmt: skip
@@ -60,13 +60,13 @@ def test_codes_are_for_terminals():
 def test_an_errors_buttons_are_the_same_in_every_language_and_place(language: str, page: bool):
     by = settings.for_the_page if page else None
     with i18n.speaking(language), i18n.worded(by):
-        error = DataError("x", fix=t("Keep all, or set --data.deduplicate true."))
+        error = DataError("x", fix=t("Keep them all, or set --data.deduplicate true."))
         fields = settings.with_remedies(error).fields
     assert [remedy["set"] for remedy in fields["remedies"]] == [{"data.deduplicate": "true"}]
 
 
 def test_a_word_after_a_setting_is_no_value():
-    fix = t("Leave model.template out to use the model's own, or choose alpaca.")
+    fix = t("Remove model.template to use the model's own, or choose alpaca.")
     assert "remedies" not in settings.with_remedies(TuneryError("x", fix=fix)).fields
 
 
@@ -76,7 +76,7 @@ def test_a_failed_run_is_told_in_the_readers_language_in_the_words_of_the_page(
 ) -> None:
     folder = write_run("bad", status="")
     with i18n.speaking("en" if language == "zh" else "zh"), EventWriter(folder.events_file) as log:
-        fix = t("Keep all, or set --data.deduplicate true.")
+        fix = t("Keep them all, or set --data.deduplicate true.")
         log.write("status", status="failed", reason=t("disk full"), fix=fix)
     client.cookies.set("tunery_lang", language)
     page = client.get("/runs/bad").text

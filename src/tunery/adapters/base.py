@@ -26,7 +26,7 @@ class Adapter(Protocol):
 
         Args:
             model: The loaded base; changed in place.
-            adapter: An adapter folder that the run goes on from, None for a plain base.
+            adapter: An adapter folder that the run continues from; None for a plain base.
             base_name: What to write down as the base: a hub id or a folder.
 
         Returns:
@@ -68,10 +68,10 @@ def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-    has = t("It has: {names}.", names=shown) if names else ""
+    has = t("Available: {names}.", names=shown) if names else ""
     meant = t("Did you mean {name}?", name=" / ".join(near)) if near else ""
     if name.replace("_", "-") in ("all", "linear", "all-linear"):
-        meant = t("For every linear layer: --adapter.target_modules all-linear.")
+        meant = t("To use every linear layer: --adapter.target_modules all-linear.")
     return ConfigError(
         t("{setting}: this model has no module {name!r}.", setting=setting, name=name),
         fix=joined(meant, has),

@@ -23,7 +23,7 @@ class Full:
         self.config = config
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
-        """Make every weight trainable; an adapter to go on from is merged in first."""
+        """Make every weight trainable; an adapter to continue from is merged first."""
         model = merged(model, adapter)
         for param in model.parameters():
             param.requires_grad_(True)

@@ -42,7 +42,7 @@ class Lora:
         self._left_out = NOTHING_LEFT_OUT
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
-        """Add new matrices, or go on with those of an adapter folder of the same shape."""
+        """Add new matrices, or continue with those of an adapter folder of the same shape."""
         for param in model.parameters():
             param.requires_grad_(False)
         self._new = adapter is None
@@ -97,22 +97,24 @@ class Lora:
         told: list[str] = []
         if self._left_out.own_forward:
             told.append(
-                t("all-linear leaves out {layers}: they compute more than a matrix product.",
+                t("all-linear skips {layers}: they compute more than a matrix product.",
                   layers=kinds_of(self._left_out.own_forward))
             )  # fmt: skip
         if self._left_out.weight_only:
             told.append(
-                t("all-linear leaves out {layers}: the model reads their weights directly, so an "
-                  "adapter there would have no effect.",
+                t(
+                    "all-linear skips {layers}: the model reads their weights directly, so "
+                    "an adapter there would have no effect.",
                   layers=kinds_of(self._left_out.weight_only))
             )  # fmt: skip
         frozen = frozen_experts(model)
         if frozen:
             whole = sum(p.numel() for p in model.parameters())
             told.append(
-                t("The experts are not trained: {count} stacked weights with {numbers:,} of the "
-                  "model's {all:,} parameters stay as they are. To train them too: "
-                  "--adapter.target_parameters all-experts",
+                t(
+                    "The experts are not trained: {count} stacked weights with {numbers:,} "
+                    "of the model's {all:,} parameters stay unchanged. To train them too: "
+                    "--adapter.target_parameters all-experts",
                   count=len(frozen), numbers=sum(frozen.values()), all=whole)
             )  # fmt: skip
         return told
@@ -129,7 +131,7 @@ class Lora:
                 raise ConfigError(
                     t("adapter.target_parameters is all-experts; this model has no stacked "
                       "experts."),
-                    fix=t("Leave adapter.target_parameters out."),
+                    fix=t("Remove adapter.target_parameters."),
                 )  # fmt: skip
             return found
         names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
@@ -154,7 +156,7 @@ class Lora:
             if unable.issuperset(meant):
                 raise ConfigError(
                     t("adapter.target_modules: {name!r} cannot carry an adapter.", name=name),
-                    fix=t("Leave it out. Layers that can: {names}.",
+                    fix=t("Remove it. Supported layers: {names}.",
                           names=kinds_of(set(linear) - unable)),
                 )  # fmt: skip
         return list(names)
@@ -163,8 +165,9 @@ class Lora:
 def _no_dropout(found: float) -> ConfigError:
     """The error for a mixture whose experts and router are stacked weights, which PEFT adapts."""
     return ConfigError(
-        t("adapter.dropout is {found}, but the experts and the router of this model are stacked "
-          "weights, which an adapter with dropout cannot change.", found=found),
+        t(
+            "adapter.dropout is {found}, but this model's experts and router are stacked "
+            "weights, which adapters with dropout do not support.", found=found),
         fix=t("Set adapter.dropout to 0."),
         setting="adapter.dropout",
     )  # fmt: skip

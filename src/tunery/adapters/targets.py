@@ -1,4 +1,4 @@
-"""Which layers of a model ``all-linear`` means, which it leaves out, and what it does not reach.
+"""Layers that ``all-linear`` selects, those it excludes, and those it cannot reach.
 
 A low-rank term beside a linear layer counts only where the layer's own forward is called and gives
 its product. Left out are layers with a forward of their own (routers that return a tuple, grouped
@@ -45,7 +45,7 @@ class LeftOut:
 
 
 def left_out(model: nn.Module) -> LeftOut:
-    """What ``all-linear`` leaves out of a model without adapters, beside its output projection."""
+    """Layers other than the output projection that ``all-linear`` excludes."""
     modules = dict(model.named_modules())
     own_forward: list[str] = []
     weight_only: list[str] = []

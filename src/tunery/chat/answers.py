@@ -106,7 +106,7 @@ class AnswerReader:
         return _joined(pieces)
 
     def _step(self, pieces: list[Piece]) -> bool:
-        """Go on by one decision; False when more text is needed."""
+        """Advance by one decision; False when more text is needed."""
         match self._state:
             case "start":
                 return self._start()
@@ -189,7 +189,7 @@ class AnswerReader:
         return False
 
     def _after_mark(self, pieces: list[Piece]) -> bool:
-        """Behind the text that begins a call: what its first letter says it is."""
+        """After the text that opens a call: decide its type by the first character."""
         text = self._buffer.lstrip(_BLANK)
         if not text:
             return False

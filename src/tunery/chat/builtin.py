@@ -41,7 +41,7 @@ before it."""
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A template's text and what its header says.
+    """A template's text and the fields of its header.
 
     Args:
         name: Built-in name, file name, or ``tokenizer``.

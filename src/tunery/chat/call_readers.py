@@ -127,7 +127,7 @@ class JsonCall:
         return []
 
     def _take_whole(self) -> list[CallPiece]:
-        """A value that is a text, a list, or an object that is no arguments."""
+        """Read a value that is a string, a list, or an object other than the arguments."""
         value = read_json(self._value)
         if self._key in ARGUMENTS:  # JSON in a text, as some models write it
             inner = read_json(value) if isinstance(value, str) else None
@@ -222,7 +222,7 @@ class JsonCalls:
             self._num_read += 1
 
     def _between(self, text: str, at: int) -> int:
-        """How many characters to go on with outside an object; -1 to wait for more."""
+        """Number of characters to skip outside an object; -1 to wait for more."""
         rest = text[at:]
         if self._close and rest.startswith(self._close):
             self.done = True
@@ -327,7 +327,7 @@ class NamedCall:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text that a model wrote; None where it is none."""
+    """The value of a JSON text that a model wrote; None if it is not valid."""
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):

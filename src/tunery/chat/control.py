@@ -37,7 +37,7 @@ _MARKERS = re.compile("(" + "|".join((_OPEN, _CLOSE, *_SHOWN)) + ")")
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A rendered text that knows which stretches are content spelling a control token.
+    """A rendered text with the spans where content spells a control token.
 
     Args:
         text: The text, without markers.
@@ -145,7 +145,7 @@ class ControlTokens:
 
 
 class SpelledTokens:
-    """Stands for :class:`ControlTokens` where spellings in content are the tokens themselves."""
+    """Replaces :class:`ControlTokens` when spellings in content are the tokens themselves."""
 
     def mark(self, value: Any, *, assistant: bool = False) -> Any:
         """Mark nothing."""
@@ -156,7 +156,7 @@ Marker = ControlTokens | SpelledTokens
 
 
 def hide_tags(text: str) -> str:
-    """Put markers for thinking tags in what is no thinking; they come back as text."""
+    """Replace thinking tags in other text with markers; they are restored as text."""
     for tag, marker in _HIDDEN.items():
         text = text.replace(tag, marker)
     return text
@@ -204,7 +204,7 @@ def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
 
 
 def _shift(place: int, moved: list[tuple[int, int]]) -> int:
-    """Where a place in the marked text lies in the clean text."""
+    """Map a position in the marked text to the clean text."""
     removed = 0
     for after, total in moved:
         if after > place:

@@ -24,7 +24,7 @@ def fitting(
     max_tokens: int,
     thinking: Thinking = "strip_history",
 ) -> tuple[list[Message], list[int]]:
-    """Leave out the oldest turns until prompt and a fair answer fit the context.
+    """Drop the oldest turns until the prompt and a reasonable answer fit the context.
 
     Returns:
         The messages that are kept, and their prompt's token ids.
@@ -44,7 +44,7 @@ def fitting(
             if len(ids) < context_length:
                 return kept, ids
             error = too_long(len(ids), context_length)
-            error.fix = t("Shorten it, or start anew with /reset.")
+            error.fix = t("Shorten it, or start over with /reset.")
             raise error
         kept = shorter
 
@@ -56,7 +56,7 @@ def with_system(messages: Sequence[Message], text: str) -> list[Message]:
 
 
 def without_last_question(messages: Sequence[Message]) -> tuple[list[Message], Message | None]:
-    """Take back the last question and what answered it; None where there is none."""
+    """Remove the last question and its answer; None if there is none."""
     for place in range(len(messages) - 1, -1, -1):
         if messages[place].role == "user":
             return list(messages[:place]), messages[place]
@@ -64,7 +64,7 @@ def without_last_question(messages: Sequence[Message]) -> tuple[list[Message], M
 
 
 def answer_message(text: str) -> Message:
-    """An answer as a message, its thinking apart where it has some."""
+    """An answer as a message, with any thinking in a separate field."""
     thought = _THOUGHT.match(text)
     if thought is None:
         return Message("assistant", text)
@@ -75,7 +75,8 @@ def too_long(num_tokens: int, context_length: int) -> EngineError:
     """The error for a prompt that leaves no room for an answer."""
     return EngineError(
         t(
-            "The prompt has {found} tokens; the model reads {limit} at most, answer included.",
+            "The prompt has {found} tokens; the model supports at most {limit}, "
+            "including the answer.",
             found=num_tokens,
             limit=context_length,
         ),

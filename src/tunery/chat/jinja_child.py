@@ -45,7 +45,7 @@ class TooLong(Exception):
 
 
 class Generation(jinja2.ext.Extension):
-    """``{% generation %} ... {% endgeneration %}``: remembers what the assistant says."""
+    """``{% generation %} ... {% endgeneration %}``: records the assistant's text."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
@@ -56,7 +56,7 @@ class Generation(jinja2.ext.Extension):
         self.spans: list[tuple[int, int]] = []
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        """Turn the block into a call that notes where its text lies."""
+        """Turn the block into a call that records the span of its text."""
         lineno = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         call = jinja2.nodes.CallBlock(self.call_method("note"), [], [], body)

@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A trained answer: its row alone, and where in that row the answer lies."""
+    """A trained answer: its own row, and the span of the answer in that row."""
 
     index: int
     text: str
@@ -266,7 +266,7 @@ def _everything(
 
 
 def _span(index: int, before: View, after: View, whole: View, template: Any) -> tuple[int, int]:
-    """Where a message lies in the whole conversation."""
+    """The span of a message in the whole conversation."""
     start, end = len(before.ids), len(after.ids)
     if whole.ids[:end] != after.ids or after.ids[:start] != before.ids:
         raise refusals.no_span(template.name, index + 1)

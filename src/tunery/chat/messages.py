@@ -36,7 +36,7 @@ class Shape:
 
     Args:
         arguments_as_text: Arguments of a call as JSON text and not as an object.
-        empty_content: What stands for the content of a message that only calls tools.
+        empty_content: The content of a message that only calls tools.
         call_ids: Every call needs an id (mistral: nine letters or digits).
         reads_thinking: The template reads ``reasoning_content``; else thinking is written into
             the content, between think tags.

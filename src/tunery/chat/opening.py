@@ -18,7 +18,7 @@ def stand_in(conversation: Conversation) -> tuple[Message, ...]:
 
 
 def before(rendered: Marked, generation_prompt: str) -> Marked:
-    """Cut a rendered stand-in where the first message's text begins.
+    """Cut a rendered placeholder conversation where the first message's text begins.
 
     Args:
         rendered: The rendering of :func:`stand_in`.

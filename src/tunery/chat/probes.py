@@ -29,7 +29,7 @@ _TOOL = {
 
 
 class Features:
-    """What one template supports; each question is asked once, when it first matters.
+    """The features that a template supports; each is probed once, on first use.
 
     Args:
         probe: Renders message dicts (and ``tools=``) to text; None where the template fails.
@@ -109,7 +109,7 @@ class Features:
 
     @functools.cached_property
     def joins_thinking(self) -> bool:
-        """Whether what stands around thinking depends on how it is handed over (DeepSeek R1)."""
+        """Whether the text around thinking depends on how it is passed (DeepSeek R1)."""
         if "</think>" not in self.source:
             return False
         with_thinking = self._with_earlier_thinking() or ""

@@ -24,16 +24,16 @@ class Failure:
     message: str = ""
 
     def in_words(self) -> str:
-        """Say it in the language in force."""
+        """The failure, translated to the current language."""
         match self.kind:
             case "time":
-                return t("it ran for more than 2 s of CPU time")
+                return t("it used more than 2 s of CPU time")
             case "memory":
-                return t("it needs more than 1 GiB of memory")
+                return t("it used more than 1 GiB of memory")
             case "output":
-                return t("it writes or counts more than a rendering may (16 MiB of text)")
+                return t("it exceeded the limit of a rendering (16 MiB of text)")
             case "sandbox":
-                return t("it tried what the sandbox forbids: {what}", what=self.message)
+                return t("it tried something that the sandbox forbids: {what}", what=self.message)
             case _:
                 return self.message
 
@@ -76,7 +76,7 @@ def not_rendered(template: str, failure: Failure) -> DataError:
 
 
 def broken_template(template: str, failure: Failure) -> ModelError:
-    """The template is no Jinja, or does what it may not."""
+    """The template is not valid Jinja, or does something that is not allowed."""
     return ModelError(
         t("template {template}: {why}", template=template, why=failure.in_words()),
         fix=t("Correct the Jinja source, or choose another template with model.template."),
@@ -86,7 +86,7 @@ def broken_template(template: str, failure: Failure) -> ModelError:
 def no_own_template(name: str) -> ModelError:
     """Tools were to be written into a template that is not there."""
     return ModelError(
-        t("template {name}: this model brings no chat template of its own.", name=name),
+        t("template {name}: this model has no chat template of its own.", name=name),
         fix=_other_template(),
     )
 
@@ -95,12 +95,12 @@ def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
     """The tokenizer lacks control tokens that the template writes."""
     return ModelError(
         t(
-            "template {template}: this tokenizer has no control token {tokens}, so a turn could "
-            "not be ended.",
+            "template {template}: this tokenizer has no control token {tokens}, so a "
+            "turn cannot be ended.",
             template=template,
             tokens=", ".join(missing),
         ),
-        fix=t("Leave model.template out to use the model's own, or choose alpaca."),
+        fix=t("Remove model.template to use the model's own, or choose alpaca."),
     )
 
 
@@ -108,8 +108,8 @@ def no_stop_token(template: str) -> ModelError:
     """Nothing would end an answer."""
     return ModelError(
         t(
-            "template {template}: it writes no stop token after an answer, and the tokenizer has "
-            "no EOS.",
+            "template {template}: no stop token follows an answer, and the tokenizer has "
+            "no EOS token.",
             template=template,
         ),
         fix=_other_template(),
@@ -120,7 +120,7 @@ def unreadable(name: str, why: OSError | ValueError, known: Sequence[str]) -> Mo
     """A template file that cannot be read."""
     return ModelError(
         t("template {name}: the file cannot be read ({why}).", name=name, why=why),
-        fix=t("Give a readable Jinja file, or one of: {names}.", names=", ".join(known)),
+        fix=t("Use a readable Jinja file, or one of: {names}.", names=", ".join(known)),
     )
 
 
@@ -128,7 +128,7 @@ def no_tools(template: str, count: int, others: Sequence[str]) -> DataError:
     """Tools that the template would lose; ``others`` are templates that have a place for them."""
     return DataError(
         t(
-            "template {template} has no place for tools; the row brings {count}.",
+            "template {template} does not support tools; the row has {count}.",
             template=template,
             count=count,
         ),
@@ -141,7 +141,7 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
     """Tool calls that the template would lose; ``others`` are templates that write them."""
     return DataError(
         t(
-            "template {template} has no tool calls; the row holds a call or a tool's answer.",
+            "template {template} does not support tool calls; the row has a call or a tool result.",
             template=template,
         ),
         fix=_template_with_tools(others),
@@ -152,9 +152,9 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
 def no_system(template: str) -> DataError:
     """A system message that the template would lose."""
     return DataError(
-        t("template {template} leaves system messages out; the row has one.", template=template),
+        t("template {template} drops system messages; the row has one.", template=template),
         fix=t(
-            "Put it into the first user message, or choose another template with model.template."
+            "Move it into the first user message, or choose another template with model.template."
         ),
         code="E416",
     )
@@ -164,9 +164,9 @@ def prompt_differs(template: str, prompt: str, turn: str) -> DataError:
     """The template's prompt is not how its own answered turn begins."""
     return DataError(
         t(
-            "template {template}: the prompt for an answer is not what stands before the answer in "
-            "its own rendering, so the model would learn something else than it will be asked. "
-            "The prompt ends with {prompt!r}, the turn reads {turn!r}.",
+            "template {template}: the prompt of an answer differs from the text before "
+            "that answer in a rendered conversation, so training would not match "
+            "inference. The prompt ends with {prompt!r}, the turn is {turn!r}.",
             template=template,
             prompt=prompt[-40:],
             turn=turn[:40],
@@ -177,15 +177,16 @@ def prompt_differs(template: str, prompt: str, turn: str) -> DataError:
 
 
 def no_span(template: str, number: int) -> DataError:
-    """A message whose tokens cannot be told apart, and whose ``train`` asks for that."""
+    """A message with its own ``train`` setting whose tokens cannot be located."""
     return DataError(
         t(
-            "message {number} has its own train setting, but template {template} writes history "
-            "differently from a last turn, so its tokens cannot be told apart.",
+            "message {number} has its own train setting, but template {template} renders "
+            "earlier turns differently from the last one, so its tokens cannot be "
+            "identified.",
             number=number,
             template=template,
         ),
-        fix=t("Take train out of this message, or choose another template with model.template."),
+        fix=t("Remove train from this message, or choose another template with model.template."),
         code="E418",
     )
 
@@ -205,10 +206,10 @@ def half_letter() -> DataError:
     """A lone surrogate."""
     return DataError(
         t(
-            "The text holds half of an emoji (a lone surrogate such as \\ud83d), which cannot be "
-            "turned into tokens."
+            "The text contains half of an emoji (a lone surrogate such as \\ud83d), "
+            "which cannot be tokenized."
         ),
-        fix=t("Correct the text where it comes from."),
+        fix=t("Correct the text at its source."),
         code="E113",
     )
 
@@ -217,11 +218,11 @@ def always_control(text: str) -> DataError:
     """A spelling that the tokenizer turns into its control token come what may."""
     return DataError(
         t(
-            "The text {text!r} cannot be written without its control token: this tokenizer makes "
-            "it out of plain text too.",
+            "The text {text!r} cannot be encoded without its control token: this "
+            "tokenizer also produces it from plain text.",
             text=text,
         ),
-        fix=t("Take it out of the data."),
+        fix=t("Remove it from the data."),
     )
 
 
@@ -230,12 +231,13 @@ def _other_template() -> str:
 
 
 def _template_with_tools(others: Sequence[str]) -> str:
-    as_text = t("To write them as text into the model's own: --model.template own+hermes.")
+    as_text = t("To write them as text in the model's own template: --model.template own+hermes.")
     if not others:
         return joined(
-            t("None of the built-in templates with tools fits this tokenizer. Take the tools and "
-              "calls out of the rows, or train a model whose own template has them (Qwen 3, "
-              "Llama 3)."),
+            t(
+                "No built-in template with tools fits this tokenizer. Remove tools and calls "
+                "from the rows, or train a model whose own template supports them (Qwen 3, "
+                "Llama 3)."),
             as_text,
         )  # fmt: skip
     names = ", ".join(others)

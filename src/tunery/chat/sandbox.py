@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def failure(self) -> Failure:
-        """Why there is no text."""
+        """The reason why there is no text."""
         return Failure(self.error, self.message)
 
 

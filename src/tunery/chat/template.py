@@ -119,8 +119,9 @@ class ChatTemplate:
             text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
             template = cls(tokenizer, builtin.Source(name, text), now=now)
             template.notices = (
-                t("Tools, calls and their results are written as text (hermes) into the model's "
-                  "own chat template."),
+                t(
+                    "Tools, calls and results are written as text (hermes) in the model's "
+                    "own chat template."),
             )  # fmt: skip
             return template
         if name == builtin.OWN_WITH_TOOLS:
@@ -141,9 +142,9 @@ class ChatTemplate:
         )
         template.notices = (
             t(
-                "This model brings no chat template. The plain template (alpaca) is used: headings "
-                "as text and the model's own end token after each answer, so no token is used "
-                "that the model has never seen. Choose another with model.template."
+                "This model has no chat template. The plain alpaca template is used: "
+                "headings as text, and the model's own end token after each answer, so "
+                "no token is new to the model. Choose another one with model.template."
             ),
         )
         return template

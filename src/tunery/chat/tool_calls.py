@@ -103,7 +103,7 @@ _SIGNS = (
 
 
 def syntax_of(template: str) -> Syntax:
-    """Tell the family by a chat template's source; ``HERMES`` where nothing gives it away."""
+    """Detect the family from a chat template's source; ``HERMES`` if nothing identifies it."""
     return next((syntax for sign, syntax in _SIGNS if sign in template), HERMES)
 
 
@@ -114,11 +114,11 @@ def new_id(syntax: Syntax) -> str:
 
 
 class CallReader(Protocol):
-    """Reads one stretch of calls. ``feed`` says how much of the text it took.
+    """Reads one section of calls. ``feed`` returns how much of the text it consumed.
 
     Attributes:
         done: The stretch is over; what ``feed`` did not take is the answer's again.
-        refused: Text that turned out to be no call, to be shown as it stands.
+        refused: Text that turned out not to be a call, to be shown unchanged.
     """
 
     done: bool
@@ -144,7 +144,7 @@ def held_back(text: str, marks: Sequence[str]) -> int:
 
 
 def joined(new: list[CallPiece], before: list[CallPiece]) -> list[CallPiece]:
-    """Put arguments onto the end of ``before`` where they go on with it; give the rest."""
+    """Append arguments to ``before`` if they continue it; return the rest."""
     if (
         len(new) == 1
         and before

@@ -20,14 +20,14 @@ from tunery.errors import EngineError
 from tunery.i18n import t
 from tunery.services.chat import MAX_NEW_TOKENS, Chat, Room, Said, Settings, choose_sampling
 
-app = App(name="chat", help=t("Talk to a model or a run, or to two side by side."))
+app = App(name="chat", help=t("Chat with a model or a run, or with two side by side."))
 EXIT_INTERRUPTED = 130
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Drawing:
-    """How answers are drawn.
+    """How answers are sampled.
 
     Args:
         max_new_tokens: Maximum number of tokens per answer.
@@ -83,10 +83,11 @@ def chat(
 
     Args:
         model: A model, a run, or RUN@step-00000100 for a checkpoint.
-        against: A second model or run that answers the same, or base for the model's own base.
+        against: A second model or run that answers the same prompts, or base for the model's own
+            base.
         prompt: Answer this prompt and exit; - reads it from stdin.
         system: System message.
-        drawing: How answers are drawn.
+        drawing: How answers are sampled.
         template: Chat template in place of the model's own: a built-in name or a .jinja file.
         device: Device to run on: auto, cpu, cuda or cuda:N.
         json: Print the answers as one JSON object; needs --prompt or stdin.
@@ -95,7 +96,7 @@ def chat(
     question = _question(prompt)
     if json and question is None:
         raise EngineError(
-            t("--json: there is no question."), fix=t("Give one with --prompt, or on stdin.")
+            t("--json: the prompt is missing."), fix=t("Pass a prompt with --prompt or on stdin.")
         )
     room = Room(template=template, device=device, told=print_warning)
     session = Chat(room, model, against, settings)
@@ -113,7 +114,7 @@ def _at_least_one(max_new_tokens: int) -> int:
     if max_new_tokens < 1:
         raise EngineError(
             t("--max-new-tokens must be at least 1, got {found}.", found=max_new_tokens),
-            fix=t("Leave it out for the default."),
+            fix=t("Remove it to use the default."),
         )
     return max_new_tokens
 
@@ -128,8 +129,8 @@ def _question(prompt: str | None) -> str | None:
         return None
     if not question.strip():
         raise EngineError(
-            t("There is no question: the prompt is empty."),
-            fix=t("Give one with --prompt, or on stdin."),
+            t("The prompt is empty."),
+            fix=t("Pass a prompt with --prompt or on stdin."),
         )
     return question
 
@@ -171,7 +172,7 @@ def _answer_once(session: Chat, question: str, *, as_json: bool) -> int:
     for answer in said:
         if answer.reply.ending == "length" and not as_json and not out.is_terminal:
             print_warning(
-                t("{model}: the answer was cut at {count} tokens (--max-new-tokens).",
+                t("{model}: the answer was cut off at {count} tokens (--max-new-tokens).",
                   model=answer.label, count=len(answer.reply.ids))
             )  # fmt: skip
     return EXIT_INTERRUPTED if stopped else 0
@@ -211,8 +212,9 @@ def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
     for answer in said:
         if answer.num_forgotten:
             print_warning(
-                t("{model} reads {limit} tokens at most: the oldest {count} messages were "
-                  "dropped.", model=answer.label, count=answer.num_forgotten,
+                t(
+                    "{model} supports at most {limit} tokens: the oldest {count} messages "
+                    "were dropped.", model=answer.label, count=answer.num_forgotten,
                   limit=session.speakers[0].context_length)
             )  # fmt: skip
     return said, was_stopped

@@ -37,23 +37,26 @@ class Loop:
         self._ask = ask
         self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
             "help": ("", t("show this list"), self._help),
-            "system": ("[TEXT]", t("set the system message; no text removes it"), self._system),
-            "reset": ("", t("forget the conversation, keep the system message (also /new)"),
+            "system": ("[TEXT]", t("set the system message; without text, remove it"),
+                       self._system),
+            "reset": ("", t("clear the conversation, keep the system message (also /new)"),
                       self._reset),
-            "undo": ("", t("take back the last question and its answer"), self._undo),
-            "retry": ("", t("ask the last question again, with the next seed"), self._retry),
-            "against": ("NAME|off", t("let a second model answer too; base names the own base"),
+            "undo": ("", t("remove the last prompt and its answer"), self._undo),
+            "retry": ("", t("send the last prompt again with the next seed"), self._retry),
+            "against": ("NAME|off",
+                        t("let a second model answer too; base means the model's own base"),
                         self._against),
             "greedy": ("", t("always take the most likely token"), self._greedy),
-            "temperature": ("X", t("draw answers; 0 is greedy"), self._temperature),
-            "top-p": ("X", t("draw from the likely tokens that make up this share"), self._top_p),
-            "top-k": ("N", t("draw from this many likely tokens"), self._top_k),
-            "penalty": ("X", t("above 1, repeat less"), self._penalty),
-            "seed": ("N", t("seed of the random numbers"), self._seed),
-            "max": ("N", t("most tokens of one answer"), self._max),
-            "settings": ("", t("show what is in force"), self._settings),
-            "save": ("FILE", t("write the conversation as a row of training data"), self._save),
-            "load": ("FILE", t("go on with a saved conversation"), self._load),
+            "temperature": ("X", t("sampling temperature; 0 is greedy"), self._temperature),
+            "top-p": ("X", t("sample from the most likely tokens up to this probability"),
+                      self._top_p),
+            "top-k": ("N", t("sample from this many of the most likely tokens"), self._top_k),
+            "penalty": ("X", t("above 1: fewer repetitions"), self._penalty),
+            "seed": ("N", t("random seed"), self._seed),
+            "max": ("N", t("maximum number of tokens per answer"), self._max),
+            "settings": ("", t("show the current settings"), self._settings),
+            "save": ("FILE", t("save the conversation as a row of training data"), self._save),
+            "load": ("FILE", t("load a saved conversation"), self._load),
             "exit": ("", t("leave (also Ctrl-D)"), self._exit),
         }  # fmt: skip
         self._also = {"new": "reset", "quit": "exit", "bye": "exit", "save!": "save",
@@ -96,7 +99,13 @@ class Loop:
             near = did_you_mean(word, [*self._commands, *self._also])
             raise TuneryError(
                 t("/{name}: no such command.", name=word),
-                fix=joined(near, t("/help lists the commands; // begins a text with a slash.")),
+                fix=joined(
+                    near,
+                    t(
+                        "/help lists the commands; start with // to send text that begins with a "
+                        "slash."
+                    ),
+                ),
             )
         if word == "save!":
             self._save(rest, force=True)
@@ -108,7 +117,7 @@ class Loop:
         said, stopped = self._ask(self.chat, text, view_for(labels))
         out.print(footer(said))
         if stopped and len(said) < len(labels):
-            print_warning(t("Stopped before everyone had answered: the question is taken back."))
+            print_warning(t("Stopped before all models had answered: the prompt was removed."))
 
     def _help(self, rest: str) -> None:
         for name, (value, text, _) in self._commands.items():
@@ -121,28 +130,30 @@ class Loop:
 
     def _reset(self, rest: str) -> None:
         self.chat.reset()
-        self._note(t("The conversation is forgotten."))
+        self._note(t("Conversation cleared."))
 
     def _undo(self, rest: str) -> None:
         question = self.chat.undo()
         if question is None:
-            raise TuneryError(t("There is nothing to take back."))
-        self._note(t("Taken back: {text}", text=_short(question)))
+            raise TuneryError(t("There is nothing to remove."))
+        self._note(t("Removed: {text}", text=_short(question)))
 
     def _retry(self, rest: str) -> None:
         question = self.chat.undo()
         if question is None:
-            raise TuneryError(t("There is nothing to ask again."))
+            raise TuneryError(t("There is no prompt to send again."))
         sampling = self.chat.settings.sampling
         if sampling.greedy:
-            self._note(t("Greedy answers repeat themselves; /temperature 0.8 draws another."))
+            self._note(
+                t("Greedy answers are always the same; use /temperature 0.8 to sample another one.")
+            )
         else:
             self._set(seed=(sampling.seed or 0) + 1)
         self._say(question)
 
     def _against(self, rest: str) -> None:
         if not rest:
-            raise TuneryError(t("/against needs a name, base, or off."))
+            raise TuneryError(t("/against needs a model name, base, or off."))
         name = None if rest == "off" else rest
         with err.status(t("loading {name} ...", name=rest)):
             self.chat.set_against(name)
@@ -168,7 +179,7 @@ class Loop:
     def _seed(self, rest: str) -> None:
         seed = int(_number(rest, "seed", whole=True))
         if self.chat.settings.sampling.greedy:
-            self._note(t("Greedy answers need no seed; /temperature 0.8 draws them."))
+            self._note(t("Greedy answers do not use a seed; use /temperature 0.8 to sample."))
         self._set(seed=seed)
 
     def _max(self, rest: str) -> None:
@@ -182,7 +193,7 @@ class Loop:
 
     def _save(self, rest: str, force: bool = False) -> None:
         if not rest:
-            raise TuneryError(t("/save needs the name of a file."))
+            raise TuneryError(t("/save needs a file name."))
         chat_service.save_transcript(
             Path(rest), [(s.label, s.messages) for s in self.chat.speakers], force=force
         )
@@ -190,7 +201,7 @@ class Loop:
 
     def _load(self, rest: str) -> None:
         if not rest:
-            raise TuneryError(t("/load needs the name of a file."))
+            raise TuneryError(t("/load needs a file name."))
         messages = chat_service.load_transcript(Path(rest))
         for speaker in self.chat.speakers:
             speaker.messages = list(messages)

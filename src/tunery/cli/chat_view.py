@@ -163,7 +163,7 @@ def footer(said: Sequence[Said]) -> Text:
         words = t("{count} tokens, {rate} tokens/s", count=len(reply.ids),
                   rate=f"{reply.tokens_per_second:.1f}")  # fmt: skip
         if reply.ending == "length":
-            words += "; " + t("cut at the limit (/max N for more)")
+            words += "; " + t("cut off at the limit (/max N for more)")
         elif reply.ending == "interrupted":
             words += "; " + t("stopped")
         parts.append(words if len(said) == 1 else f"{answer.label}: {words}")

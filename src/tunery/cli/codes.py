@@ -57,14 +57,15 @@ def page() -> str:
         f"# {t('Errors and warnings')}",
         "",
         t("This page is generated from the code by `make docs`."),
-        t("E: rows or files that cannot be used as they are. W: warnings; a run goes on, and "
-          "data.accept takes one as read. Words: everything else, as --json and the REST API "
-          "give it in `code`. Braces mark what is filled in."),
+        t(
+            "E: rows or files that cannot be used as they are. W: warnings; a run continues, "
+            "and data.accept silences one. Words: all other errors, as --json and the REST "
+            "API return them in `code`. Braces mark placeholders."),
         "",
     ]  # fmt: skip
     for name, said in codes().items():
         lines += [f"## {name}", ""]
-        lines += [f"- {_line(each)}" for each in said] or [t("The message says which case it is.")]
+        lines += [f"- {_line(each)}" for each in said] or [t("The message states the case.")]
         lines.append("")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ class Column:
         title: Its heading.
         gives_way: 0 for one that is always whole; else the order in which it is shortened or left
             out, the highest number first.
-        shortens: Whether it is shortened (with an ellipsis) before it is left out.
+        shortens: Whether it is shortened (with an ellipsis) before it are dropped.
         fills: Whether it takes what is left of the width and is wrapped there.
         right: Whether its values stand at the right.
     """

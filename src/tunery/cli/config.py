@@ -25,11 +25,11 @@ def show(
     origins: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Show every setting that files, flags and a preset give: [FILES] [--section.name VALUE].
+    """Show the settings that result from files, flags and a preset: [FILES] [--section.name VALUE].
 
     Args:
         words: Settings files and flags.
-        origins: Say for each value where it comes from.
+        origins: Show the source of each value.
         json: Print JSON.
     """
     from tunery.config import load
@@ -41,7 +41,7 @@ def show(
         print_json({"config": values, "origins": loaded.origins, "warnings": loaded.warnings})
         return
     if origins:
-        table = Table(t("setting"), t("value"), t("from"), box=None, pad_edge=False)
+        table = Table(t("setting"), t("value"), t("source"), box=None, pad_edge=False)
         for row in settings.rows(loaded):
             style = "dim" if row.origin == "default" else ""
             value = escape(settings.written(row.value))
@@ -55,7 +55,7 @@ def show(
 
 @app.command(name="help")
 def help_(prefix: str = "", /, *, json: Json = False) -> None:
-    """Explain the settings, or those of one section.
+    """Explain all settings or those of one section.
 
     Args:
         prefix: A section or a setting, such as adapter or data.replay.
@@ -84,7 +84,7 @@ def diff(left: str, right: str, /, *, json: Json = False) -> None:
 
     Args:
         left: A settings file, a preset, a run or a run folder.
-        right: Another one.
+        right: Another one to compare with.
         json: Print JSON.
     """
     from tunery.services import settings
@@ -105,7 +105,7 @@ def diff(left: str, right: str, /, *, json: Json = False) -> None:
 
 @app.command
 def presets(*, json: Json = False) -> None:
-    """List the presets: sets of settings to start from.
+    """List the presets, which are sets of settings to start from.
 
     Args:
         json: Print JSON.

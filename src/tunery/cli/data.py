@@ -34,10 +34,10 @@ OPTIONS = ("--json", "--report", "--format", "--columns", "--catalog", "--copy")
 
 @app.command(name="list")
 def list_(*, catalog: Path | None = None, json: Json = False) -> None:
-    """List the datasets that have a name: built in, added, and those of a catalog.
+    """List named datasets: built in, added, and those of a catalog.
 
     Args:
-        catalog: Folder of a LLaMA-Factory dataset_info.json whose datasets are listed too.
+        catalog: Folder with a LLaMA-Factory dataset_info.json whose datasets are listed too.
         json: Print JSON.
     """
     from tunery.services.datasets import listing
@@ -48,7 +48,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         return
     columns = [
         Column(t("name")),  # a path is never shortened
-        Column(t("from"), gives_way=2),
+        Column(t("source"), gives_way=2),
         Column(t("format"), gives_way=3),
         Column(t("rows"), gives_way=1, right=True),
         Column(t("what"), fills=True),
@@ -69,7 +69,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
             if catalog is not None and each["source"] == "catalog":
                 named += ["--catalog", str(catalog)]
             what = t(
-                "cannot be trained on here; see: tunery data check {name}", name=shlex.join(named)
+                "cannot be used for training; see: tunery data check {name}", name=shlex.join(named)
             )
         source = sources.get(each["source"], each["source"])
         cells = (each["name"], source, each["format"] or "", rows, what)
@@ -77,7 +77,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
     out.print(fitted(out, columns, lines), crop=False, soft_wrap=True)
     out.print(
         Text(
-            t("Any file or folder of rows works by its path, a hub dataset as hf:owner/name."),
+            t("Any data file or folder works by its path, a hub dataset as hf:owner/name."),
             "dim",
         ),
         soft_wrap=True,
@@ -97,17 +97,17 @@ def check(
 ) -> int:
     """Read every row of one or more datasets and report every problem.
 
-    Exits with 0 where a run could start, and with 2 where a problem would stop it. Every setting
-    of a run's data section works here, such as --data.records_at data; with --method.type it is
-    also checked that the method can learn from these rows, and with --model.name that the model's
-    chat template can write each of them and that they are not too long for it.
+    Exits with 0 if a run could start and with 2 if a problem would stop it. Every setting of the
+    data section works here, such as --data.records_at data. --method.type also checks that the
+    method can learn from these rows; --model.name also checks that the model's chat template can
+    render each row and that no row is too long.
 
     Args:
-        name: A name, a file, a folder, or hf:owner/name[:subset][@split]; more may follow.
-        format: Format of the rows; by default found from the first rows.
-        columns: Names of columns, as ours=theirs,ours=theirs.
-        catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
-        report: File for the whole report as JSON.
+        name: A name, a file, a folder, or hf:owner/name[:subset][@split]; may be repeated.
+        format: Format of the rows; detected from the first rows by default.
+        columns: Column names, as ours=theirs,ours=theirs.
+        catalog: Folder with a LLaMA-Factory dataset_info.json whose names may be used.
+        report: File for the full report as JSON.
         json: Print JSON.
     """
     from tunery.services import datasets
@@ -159,16 +159,16 @@ def add(
     copy: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Give a file, a folder or a hub dataset a name, after checking it.
+    """Check a file, a folder or a hub dataset and give it a name.
 
-    The path is remembered, with the settings that read it and a hash of its content.
+    The path is stored with its reading settings and a hash of its content.
 
     Args:
         name: Name of the dataset.
         path: A file, a folder, or hf:owner/name.
-        format: Format of the rows; by default found from the first rows.
-        columns: Names of columns, as ours=theirs,ours=theirs.
-        catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
+        format: Format of the rows; detected from the first rows by default.
+        columns: Column names, as ours=theirs,ours=theirs.
+        catalog: Folder with a LLaMA-Factory dataset_info.json whose names may be used.
         copy: Keep a copy under TUNERY_HOME.
         json: Print JSON.
     """
@@ -190,10 +190,10 @@ def add(
 
 @app.command
 def remove(name: str, /, *, json: Json = False) -> None:
-    """Forget a dataset's name. Its files stay, unless they are a copy that `add --copy` made.
+    """Remove a dataset's name. Its files are kept, unless `add --copy` made them.
 
     Args:
-        name: The name given at `add`.
+        name: The name given with `add`.
         json: Print JSON.
     """
     from tunery.services import datasets
@@ -203,9 +203,9 @@ def remove(name: str, /, *, json: Json = False) -> None:
         print_json(gone)
         return
     line = (
-        t("{name} is removed, and its copy deleted.", name=name)
+        t("{name} was removed and its copy deleted.", name=name)
         if gone["deleted"]
-        else t("{name} is removed; {path} stays as it is.", name=name, path=gone["path"])
+        else t("{name} was removed; {path} was not changed.", name=name, path=gone["path"])
     )
     out.print(Text(line), soft_wrap=True)
 

@@ -59,23 +59,22 @@ def preview(
     boundaries: Flag = False,
     json: Flag = False,
 ) -> None:
-    """Show a row of a dataset as a model sees it: text, tokens, and which of them are trained.
+    """Show a row of a dataset as the model sees it: text, tokens, and which tokens are trained on.
 
-    Trained tokens are green and underlined (between ⟦ and ⟧ where there is no color), control
-    tokens have a dark ground. Every setting of a run works here too, such as
-    --data.too_long drop.
+    Trained tokens are green and underlined (between ⟦ and ⟧ without color), control tokens have a
+    dark background. Every training setting works here too, such as --data.too_long drop.
 
     Args:
         name: A dataset: a name, a file, a folder, or hf:owner/name.
-        row: Number of the row, counted from 1.
-        part: Which training row, where one row becomes several; the last by default.
-        model: Whose tokenizer and template are used; demo by default.
-        template: Chat template, a built-in name or a .jinja file; the model's own by default.
-        max_length: Longest row, in tokens.
-        loss_on: Which tokens are trained: assistant, last or all.
-        variables: What to put for a placeholder, as name=Tuna; again for each, or one JSON object.
-        format: Format of the rows; by default found from the first rows.
-        catalog: Folder of a LLaMA-Factory dataset_info.json whose names may be used.
+        row: Row number, starting at 1.
+        part: Which training row to show if one row becomes several; default: the last.
+        model: Model whose tokenizer and template are used; default: demo.
+        template: Chat template: a built-in name or a .jinja file; default: the model's own.
+        max_length: Maximum length of a row in tokens.
+        loss_on: Which tokens are trained on: assistant, last or all.
+        variables: Value of a placeholder, as name=Tuna; may be repeated, or one JSON object.
+        format: Format of the rows; detected from the first rows by default.
+        catalog: Folder with a LLaMA-Factory dataset_info.json whose names may be used.
         stats: Tokenize the whole dataset and show its statistics instead of a row.
         boundaries: Draw a line between tokens.
         json: Print JSON.
@@ -124,14 +123,14 @@ def _variables(given: list[str]) -> list[str]:
             except ValueError as error:
                 raise ConfigError(
                     t("--variables: not a JSON object: {why}.", why=error),
-                    fix=t("Write --variables name=Tuna, again for each one."),
+                    fix=t("Write --variables name=Tuna, once per variable."),
                 ) from error
         else:
             key, equals, value = each.partition("=")
             if not equals:
                 raise ConfigError(
                     t("--variables {text}: expected name=value.", text=each),
-                    fix=t("Write --variables name=Tuna, again for each one."),
+                    fix=t("Write --variables name=Tuna, once per variable."),
                 )
             pairs = {key.strip(): value}
         for key, value in pairs.items():
@@ -156,7 +155,7 @@ def _show_row(
         out.print(
             Text(
                 t(
-                    "This row becomes {parts} training rows; this is number {number} (--part N).",
+                    "This row becomes {parts} training rows; this is row {number} (--part N).",
                     parts=parts,
                     number=number,
                 ),
@@ -178,7 +177,7 @@ def _show_row(
 
 def _dropped(shown: ShownRow, config: Config) -> str:
     return t(
-        "A run would leave this row out: {why} (data.max_length={length}).",
+        "A run would drop this row: {why} (data.max_length={length}).",
         why=in_words(shown.example.dropped),
         length=config.data.max_length,
     )
@@ -201,14 +200,15 @@ def _show_statistics(found: dict[str, Any]) -> None:
         (
             t("length"),
             t(
-                "mean {mean}, half up to {p50}, 95 % up to {p95}, 99 % up to {p99}, longest {max}",
+                "mean {mean}, median {p50}, 95 % up to {p95}, 99 % up to {p99}, longest {max}",
                 **{key: found["length"][key] for key in ("mean", "p50", "p95", "p99", "max")},
             ),
         ),
         (
             f"max_length {found['max_length']:,}",
             t(
-                "{touched} rows touched, {cut} tokens cut; {keeps} would keep 99 % of them whole",
+                "{touched} rows affected, {cut} tokens truncated; {keeps} would keep 99 "
+                "% of the rows complete",
                 touched=f"{found['truncated']:,}",
                 cut=f"{found['cut_tokens']:,}",
                 keeps=f"{found['keeps_99']:,}",
@@ -217,13 +217,13 @@ def _show_statistics(found: dict[str, Any]) -> None:
         (
             t("packing"),
             t(
-                "saves {saved} of the computed tokens; {sequences} full sequences",
+                "avoids {saved} of the padding; {sequences} full sequences",
                 saved=f"{found['packing']['saved_share']:.0%}",
                 sequences=f"{found['packing']['sequences']:,}",
             ),
         ),
         (
-            t("an epoch"),
+            t("per epoch"),
             t(
                 "{steps} steps of {batch} rows",
                 steps=f"{found['steps_per_epoch']:,}",

@@ -17,7 +17,7 @@ from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.services import export as export_service
 
-app = App(name="export", help=t("Write a run's result as an adapter or a merged model."))
+app = App(name="export", help=t("Export the result of a run as an adapter or a merged model."))
 
 
 @app.default
@@ -40,14 +40,14 @@ def export(
     Args:
         run: A run, RUN@step-00000100, a checkpoint, or an adapter folder.
         folder: Target folder; new or empty.
-        to: adapter (PEFT) or merged (a whole model).
+        to: adapter (PEFT) or merged (a full model).
         force: Replace an earlier export in that folder.
         dtype: Number format of a merged model: fp32, bf16, or auto as in training.
         device: Device for the comparison: auto, cpu, cuda or cuda:N.
-        json: Print what was written and how it compared as JSON.
+        json: Print what was written and the result of the comparison as JSON.
     """
     quiet = json or not err.is_terminal
-    status = nullcontext() if quiet else err.status(t("looking at {name} ...", name=run))
+    status = nullcontext() if quiet else err.status(t("checking {name} ...", name=run))
     with model_progress(as_json=False) as progress, status as shown:
 
         def stage(text: str) -> None:
@@ -85,8 +85,9 @@ def _show(done: export_service.Exported) -> None:
     out.print(
         Text(
             t(
-                "Opened again by plain transformers: {same} of {count} greedy answers are equal "
-                "({ties} more part at a tie), logits differ by at most {logit}.",
+                "Reloaded with plain transformers: {same} of {count} greedy answers are "
+                "identical ({ties} more diverge at a tie); logits differ by at most "
+                "{logit}.",
                 same=parity["same_answers"],
                 count=parity["num_prompts"],
                 ties=parity["near_ties"],

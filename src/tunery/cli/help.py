@@ -70,7 +70,7 @@ def explain(error: CycloptsError) -> TuneryError:
         case UnknownCommandError() | UnusedCliTokensError():
             name = (error.unused_tokens or [""])[0]
             known = [n for n in (error.app or App()) if not n.startswith("-")]
-            message = t("{name!r}: not expected here.", name=name)
+            message = t("{name!r}: unexpected argument.", name=name)
             listed = t("Commands: {names}.", names=", ".join(known)) if known else ""
             fix = f"{_near(name, known)} {listed} {help_line}"
         case MissingArgumentError() if error.argument is not None:
@@ -81,7 +81,7 @@ def explain(error: CycloptsError) -> TuneryError:
             fix = help_line
         case CoercionError() if error.token is not None and error.argument is not None:
             message = t(
-                "{name}: {found!r} does not fit; expected {kind}.",
+                "{name}: {found!r} is not valid; expected {kind}.",
                 name=error.token.keyword or error.argument.name,
                 found=error.token.value,
                 kind=_kind(error),

@@ -11,7 +11,7 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.i18n import t
 from tunery.state import set_aside
 
-app = App(name="keys", help=t("Make, list and revoke API keys."))
+app = App(name="keys", help=t("Create, list and revoke API keys."))
 
 Json = Annotated[bool, Parameter(negative="")]
 Limit = Annotated[int, Parameter(validator=validators.Number(gte=0))]
@@ -31,16 +31,16 @@ def create(
     parallel: Limit = 0,
     json: Json = False,
 ) -> None:
-    """Make a key for programs and print it; it is shown once.
+    """Create a key for programs and print it; it is shown only once.
 
     Args:
-        name: What it is for, such as editor.
+        name: Name of the key, such as editor.
         scope: chat (default), jobs or admin; may be repeated.
-        model: Served name that it may use; may be repeated. Without one it may use all.
-        expires_in_days: When it stops working; 0 is never.
-        requests_per_minute: Most requests in a minute; 0 is no limit.
-        tokens_per_minute: Most tokens of prompts and answers in a minute; 0 is no limit.
-        parallel: Most answers at once; 0 is no limit.
+        model: Served model it may use; may be repeated. Default: all.
+        expires_in_days: Days until the key expires; 0 means never.
+        requests_per_minute: Maximum requests per minute; 0 means no limit.
+        tokens_per_minute: Maximum tokens of prompts and answers per minute; 0 means no limit.
+        parallel: Maximum concurrent answers; 0 means no limit.
         json: Print JSON.
     """
     from dataclasses import asdict
@@ -57,12 +57,12 @@ def create(
         print_json({**asdict(made), "key": secret})
         return
     print(secret)
-    err.print(t("Copy this key now; it is not shown again."))
+    err.print(t("Copy this key now; it will not be shown again."))
 
 
 @app.command(name="list")
 def list_(*, json: Json = False) -> None:
-    """List the keys that open something, without the keys themselves.
+    """List valid keys, without showing the keys themselves.
 
     Args:
         json: Print JSON.
@@ -85,12 +85,12 @@ def list_(*, json: Json = False) -> None:
 
 @app.command
 def revoke(id: str) -> None:
-    """Let a key open nothing from now on.
+    """Revoke a key.
 
     Args:
-        id: As the list shows it.
+        id: Key ID, as shown in the list.
     """
     from tunery.server.security import tokens
 
     tokens.revoke_key(id)
-    err.print(t("The key is revoked."))
+    err.print(t("Key revoked."))

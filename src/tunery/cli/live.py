@@ -151,7 +151,7 @@ class LiveView:
             case "status":
                 self._waiting = why(event)
                 if event["status"] == "running":
-                    self._waiting = t("loads its libraries")
+                    self._waiting = t("loading libraries")
             case "plan":
                 self._num_steps, self._declared = event["num_steps"], Declared.of(event)
                 self._print(words.plan_line(event), "dim")

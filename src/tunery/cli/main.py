@@ -66,19 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def commands() -> dict[str, str]:
     """Every command with its help in the language in force, in the order of a first session."""
     return {
-        "web": t("Open the page: everything here, in the browser."),
+        "web": t("Open Tunery in the browser."),
         "train": t("Train a model and compare it before and after."),
-        "plan": t("Show what a run would do and need, without starting it."),
+        "plan": t("Show what a run would do and need without starting it."),
         "runs": t("List, follow, stop, resume, verify and delete runs."),
-        "chat": t("Talk to a model or a run, or to two side by side."),
+        "chat": t("Chat with a model or a run, or with two side by side."),
         "serve": t("Serve models and runs through an OpenAI-compatible API."),
-        "keys": t("Make, list and revoke API keys."),
-        "export": t("Write a run's result as an adapter or a merged model."),
+        "keys": t("Create, list and revoke API keys."),
+        "export": t("Export the result of a run as an adapter or a merged model."),
         "data": t("List, check, preview, add and remove datasets."),
-        "models": t("Get, list, resolve and remove models."),
+        "models": t("Download, list, resolve and remove models."),
         "config": t("Show, explain and compare settings."),
         "doctor": t("Check this machine: packages, device, memory, disks, hub."),
-        "version": t("Show the version of Tunery, Python, torch and the rest."),
+        "version": t("Show the versions of Tunery, Python, torch and other packages."),
     }
 
 
@@ -90,10 +90,10 @@ def build_app() -> App:
 
     app = App(
         name="tunery",
-        help=t("Fine-tune language models: get a model, talk to it, train, compare, export."),
+        help=t("Fine-tune language models: get a model, chat with it, train, compare, export."),
         help_epilogue=t(
-            "Everywhere: --lang en|zh chooses the language, --debug shows the whole error, "
-            "--json answers for machines."
+            "All commands: --lang en|zh sets the language, --debug shows the full error, "
+            "--json prints output for machines."
         ),
         version=__version__,
         version_flags=["--version", "-V"],
@@ -146,9 +146,10 @@ def _find_a_home() -> None:
         return
     if not os.environ.get("TUNERY_HOME"):
         raise TuneryError(
-            t("This user has no home folder: HOME is not set, and the system does not know the "
-              "user."),
-            fix=t("Set TUNERY_HOME to a folder where this user may write."),
+            t(
+                "This user has no home folder: HOME is not set and the user is unknown to "
+                "the system."),
+            fix=t("Set TUNERY_HOME to a folder that this user can write to."),
         )  # fmt: skip
     os.environ["HOME"] = str(env.home())
     os.environ.setdefault("USER", "tunery")  # torch asks for a name
@@ -167,7 +168,7 @@ def _take_global_options(words: Sequence[str]) -> list[str]:
             language = word[7:] if "=" in word else next(remaining, "")
             if language not in i18n.LANGUAGES:
                 raise TuneryError(
-                    t("--lang: {found!r} is not a language here.", found=language),
+                    t("--lang: {found!r} is not supported.", found=language),
                     fix=t("Use --lang en or --lang zh."),
                 )
         else:

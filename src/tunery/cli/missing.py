@@ -41,6 +41,8 @@ def check(app: App, words: Sequence[str]) -> None:
         if word in taking and following.partition("=")[0] in {*options, "--help"}:
             raise TuneryError(
                 t("{name}: a value is missing.", name=word),
-                fix=t("A value that begins with dashes: {name}=VALUE. See: {command} --help",
+                fix=t(
+                    "For a value that begins with dashes, write {name}=VALUE. See: {command} "
+                    "--help",
                       name=word, command=" ".join(["tunery", *chain])),
             )  # fmt: skip

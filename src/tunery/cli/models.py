@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tunery.models.resolve import Resolved
     from tunery.services.models import CodeToAllow
 
-app = App(name="models", help=t("Get, list, resolve and remove models."))
+app = App(name="models", help=t("Download, list, resolve and remove models."))
 
 Json = Annotated[bool, Parameter(negative="")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
@@ -36,7 +36,7 @@ def pull(
 ) -> int:
     """Download a model or import a .gguf file. Run it again to resume an interrupted download.
 
-    HF_ENDPOINT names a mirror, HF_HOME the cache, HF_TOKEN the token.
+    HF_ENDPOINT sets a mirror, HF_HOME the cache, HF_TOKEN the token.
 
     Args:
         name: Hub id (owner/name, owner/name@revision), a .gguf file, or demo.
@@ -52,7 +52,7 @@ def pull(
         with model_progress(as_json=json) as progress:
             found = models.pull(name, revision=revision, source=source, progress=progress)
     except KeyboardInterrupt:
-        print_warning(t("Stopped. What came is kept: run the same command to go on."))
+        print_warning(t("Stopped. The partial download is kept: run the same command to resume."))
         return 130
     if json:
         print_line({"type": "result", **found.as_dict()})
@@ -60,7 +60,7 @@ def pull(
     out.print(Text.assemble(("✓ ", "green"), _line(found)), soft_wrap=True)
     for note in found.notes:
         print_warning(note)
-    _say(t("Talk to it: tunery chat {name}", name=quoted(found.name)), "dim")
+    _say(t("Chat with it: tunery chat {name}", name=quoted(found.name)), "dim")
     return 0
 
 
@@ -79,7 +79,7 @@ def list_(*, json: Json = False) -> None:
         return
     columns = [
         Column(t("name")),
-        Column(t("from"), gives_way=2),
+        Column(t("source"), gives_way=2),
         Column(t("architecture"), gives_way=5),
         Column(t("parameters"), gives_way=3, right=True),
         Column(t("context"), gives_way=4, right=True),
@@ -103,10 +103,10 @@ def list_(*, json: Json = False) -> None:
 
 @app.command
 def show(name: str, *, json: Json = False) -> None:
-    """Describe one model: what it is, its template, the memory that training needs, its runs.
+    """Describe a model: what it is, its template, the memory needed for training, its runs.
 
     Args:
-        name: Any name of a model: hub id, folder, .gguf file, adapter, run, demo.
+        name: A model: hub id, folder, .gguf file, adapter, run, demo.
         json: Print JSON.
     """
     from tunery.services import models
@@ -117,12 +117,12 @@ def show(name: str, *, json: Json = False) -> None:
         return
     _facts(found)
     if found["template_preview"]:
-        _say(f"\n{t('A chat, as the model sees it')}", "bold")
+        _say(f"\n{t('A chat as the model sees it')}", "bold")
         _say(found["template_preview"], "cyan")
     if found["memory"]:
         _print_memory(found["memory"])
     if found["runs"]:
-        _say(f"\n{t('Runs made from it')}", "bold")
+        _say(f"\n{t('Runs that use it')}", "bold")
         _say(", ".join(found["runs"]))
 
 
@@ -131,7 +131,7 @@ def resolve(name: str, *, json: Json = False) -> None:
     """Show which folder a name resolves to and why, or what is missing.
 
     Args:
-        name: Any name of a model: hub id, folder, hub-cache folder, .gguf file, adapter, run, demo.
+        name: A model: hub id, folder, hub cache folder, .gguf file, adapter, run, demo.
         json: Print JSON.
     """
     from tunery.models.resolve import resolve as find
@@ -148,11 +148,11 @@ def resolve(name: str, *, json: Json = False) -> None:
 
 @app.command
 def base(name: str, model: str, *, json: Json = False) -> None:
-    """Say where the base model of a run or an adapter is, when it was moved or replaced.
+    """Set the base model of a run or an adapter after it was moved or replaced.
 
     Args:
-        name: A run, or an adapter's folder.
-        model: The whole model that it belongs to: a hub id, a folder, demo.
+        name: A run or an adapter folder.
+        model: The full model it belongs to: a hub id, a folder, demo.
         json: Print JSON.
     """
     from tunery.models.rebase import name_base
@@ -166,11 +166,11 @@ def base(name: str, model: str, *, json: Json = False) -> None:
 
 @app.command
 def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
-    """Delete a model that was fetched or imported. A folder of your own is never deleted.
+    """Delete a downloaded or imported model. Your own folders are never deleted.
 
     Args:
         name: Name of the model, or owner/name@revision for one revision of it.
-        yes: Do not ask.
+        yes: Do not ask for confirmation.
         json: Print JSON; needs --yes.
     """
     from tunery.services import models
@@ -179,7 +179,7 @@ def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
     size = human_bytes(what.size_bytes)
     if what.runs and not json:
         runs = ", ".join(what.runs)
-        print_warning(t("Runs made from it need it to be used: {runs}.", runs=runs))
+        print_warning(t("These runs need it: {runs}.", runs=runs))
     if not yes and not _agree(t("Delete {name} ({size})?", name=name, size=size), json):
         _say(t("Nothing was deleted."))
         return 0
@@ -188,7 +188,7 @@ def remove(name: str, *, yes: Yes = False, json: Json = False) -> int:
         freed = {"name": name, "removed": True, "freed_bytes": what.size_bytes}
         print_json({**freed, "folders": [str(folder) for folder in what.folders]})
         return 0
-    _say(t("{name} is deleted; {size} are free again.", name=name, size=size))
+    _say(t("{name} was deleted; {size} freed.", name=name, size=size))
     return 0
 
 
@@ -200,14 +200,14 @@ def allow_code(
     revoke: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Allow or forbid code that comes with a model. Read it first: it runs as you.
+    """Allow or revoke code that comes with a model. Review it first: it runs with your permissions.
 
-    The consent is for exactly these files at this commit; a changed file needs a new one.
+    The consent covers exactly these files at this commit; a changed file needs a new one.
 
     Args:
         name: The model.
-        sha256: The hash that was shown, to allow without being asked.
-        revoke: Take the consent back.
+        sha256: The hash that was shown; allows the code without a prompt.
+        revoke: Revoke the consent.
         json: Print JSON.
     """
     from tunery.services import models
@@ -217,14 +217,14 @@ def allow_code(
         if json:
             print_json({"name": name, "revoked": count})
         else:
-            _say(t("{count} consents for {name} were taken back.", count=count, name=name))
+            _say(t("{count} consents for {name} were revoked.", count=count, name=name))
         return 0
     what = models.code_to_allow(name)
     if what is None:
         if json:
             print_json({"name": name, "needed": False})
         else:
-            _say(t("{name} needs no code of its own, or has your consent.", name=name))
+            _say(t("{name} needs no custom code, or already has your consent.", name=name))
         return 0
     if not json:
         _show_code(what)
@@ -236,7 +236,7 @@ def allow_code(
     else:
         _say(
             t(
-                "Allowed. Take it back with: tunery models allow-code {name} --revoke",
+                "Allowed. Revoke with: tunery models allow-code {name} --revoke",
                 name=quoted(name),
             )
         )
@@ -273,7 +273,7 @@ def _facts(found: dict[str, Any]) -> None:
         (t("config"), ", ".join(config)),
         (t("special tokens"), ", ".join(special)),
         (t("chat template"), t("yes") if found["chat_template"] else t("no: set model.template")),
-        (t("own code"), ", ".join(found["code_files"])),
+        (t("custom code"), ", ".join(found["code_files"])),
     ]
     for title, value in [*rows, *((t("note"), note) for note in found["notes"])]:
         if value:
@@ -282,7 +282,7 @@ def _facts(found: dict[str, Any]) -> None:
 
 
 def _print_memory(rows: list[dict[str, Any]]) -> None:
-    _say(f"\n{t('Memory to train it (bf16), by tokens in a micro batch')}", "bold")
+    _say(f"\n{t('Memory to train it (bf16), by tokens per micro batch')}", "bold")
     tokens = sorted({row["tokens"] for row in rows})
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("adapter")
@@ -298,7 +298,7 @@ def _show_code(what: CodeToAllow) -> None:
     from rich.syntax import Syntax
 
     where = f"{what.code.repo} {what.code.revision[:12]}".strip()
-    title = t("{where} brings this code along; it would run with all your rights:", where=where)
+    title = t("{where} comes with this code; it would run with all your permissions:", where=where)
     _say(title, "bold")
     for file in what.files:
         _say(f"\n── {file} ({human_bytes(file.stat().st_size)})", "bold cyan")
@@ -312,13 +312,16 @@ def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
         if len(sha256) >= 12 and what.code.sha256.startswith(sha256):
             return True
         raise ModelError(
-            t("--sha256: the code's hash is another one, {hash}.", hash=what.code.sha256),
-            fix=t("Read the code again before you allow it."),
+            t("--sha256: the hash of the code is different: {hash}.", hash=what.code.sha256),
+            fix=t("Review the code again before you allow it."),
         )
     if json or not sys.stdin.isatty():
         raise ModelError(
-            t("{folder}: nobody is here to be asked.", folder=what.folder),
-            fix=t("After reading the code, add: --sha256 {hash}", hash=what.code.sha256[:16]),
+            t(
+                "{folder}: not running interactively, so consent cannot be requested.",
+                folder=what.folder,
+            ),
+            fix=t("After reviewing the code, add: --sha256 {hash}", hash=what.code.sha256[:16]),
             sha256=what.code.sha256,
         )
     if _agree(t("Run this code on this machine?"), json):
@@ -330,8 +333,11 @@ def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
 def _agree(question: str, json: bool) -> bool:
     if json or not sys.stdin.isatty():
         raise ModelError(
-            t("{question} Nobody is here to be asked.", question=question),
-            fix=t("Add --yes to do it without being asked."),
+            t(
+                "{question} Not running interactively, so this cannot be confirmed.",
+                question=question,
+            ),
+            fix=t("Add --yes to skip the confirmation."),
         )
     err.print(Text(f"{question} [y/N] ", "bold"), end="")
     return input().strip().lower() in ("y", "yes", "是")
@@ -352,7 +358,7 @@ def _state(entry: dict[str, Any]) -> Text:
         return Text("✓", "green")
     if not entry["here"]:
         return Text(
-            t("not fetched yet: tunery models pull {name}", name=quoted(entry["name"])), "dim"
+            t("not downloaded yet: tunery models pull {name}", name=quoted(entry["name"])), "dim"
         )
     return Text(str(entry["problem"]).removeprefix(entry["path"]).lstrip(":： "), "yellow")
 

@@ -19,7 +19,7 @@ def show(plan: Plan) -> None:
         table.add_row(Text(label, style="dim"), Text(value, overflow="fold"))
     out.print(table)
     if plan.fits:
-        out.print(Text(t("It fits this machine."), style="green"))
+        out.print(Text(t("It fits on this machine."), style="green"))
     if plan.advice:
         print_warning(plan.advice)
 
@@ -31,20 +31,23 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         (t("rows"), words.rows_line(plan.rows)),
         (
             t("tokens"),
-            t("{all:,} in all, {trained:,} of them trained; a row has {mean:g} on average, "
-              "{longest:,} at most",
+            t(
+                "{all:,} in total, {trained:,} trained on; {mean:g} per row on average, "
+                "{longest:,} at most",
               all=tokens["all"], trained=tokens["trained"], mean=tokens["mean"],
               longest=tokens["longest"]),
         ),
         (
             t("steps"),
-            t("{all:,} ({epoch:,} an epoch, {batch:,} rows each, {micro:,} tokens at once)",
+            t(
+                "{all:,} ({epoch:,} per epoch, {batch:,} rows each, {micro:,} tokens per "
+                "micro batch)",
               all=steps["all"], epoch=steps["epoch"], batch=steps["batch_size"],
               micro=steps["micro_batch_tokens"]),
         ),
         (
             t("parameters"),
-            t("{trained:,} of {all:,} are trained ({percent} %)",
+            t("{trained:,} of {all:,} trainable ({percent} %)",
               trained=share["trained"], all=share["all"], percent=percent),
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),

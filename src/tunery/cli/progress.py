@@ -73,7 +73,7 @@ class _Drawing:
             case "plan" if event.done_bytes == event.total_bytes:
                 self.end()
             case "plan":
-                text = t("fetching {model}", model=event.model)
+                text = t("downloading {model}", model=event.model)
                 self._start(text, _transfer_columns(), total=event.total_bytes)
                 self._update(event)
             case "file":

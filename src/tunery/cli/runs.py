@@ -46,22 +46,22 @@ def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Jso
         return
     shown, total = store.newest_runs(sys.maxsize if all else NUM_RECENT)
     if not shown:
-        out.print(t("No runs yet. A first one takes some minutes:"))
+        out.print(t("No runs yet. A first run takes a few minutes:"))
         out.print(Text('  tunery train --preset identity --data.variables.name "Tuna" '
                        '--data.variables.author "Tunery Labs"', style="cyan"),
                   soft_wrap=True)  # fmt: skip
         return
     out.print(_table(shown), crop=False, soft_wrap=True)
     if total > len(shown):
-        out.print(t("{count} older ones: tunery runs list --all", count=total - len(shown)))
+        out.print(t("{count} older runs: tunery runs list --all", count=total - len(shown)))
 
 
 @app.command
 def show(name: str, *, json: Json = False) -> None:
-    """Show one run: its state, settings, answers and where everything is.
+    """Show a run: its status, settings, answers and file locations.
 
     Args:
-        name: The run, or the path of its folder.
+        name: A run or the path of its folder.
         json: Print one JSON object.
     """
     folder = open_run(name)
@@ -82,7 +82,7 @@ def follow(name: str, *, json: Json = False) -> int:
 
     Args:
         name: The run.
-        json: Print its events as JSON lines, and the outcome as the last one.
+        json: Print events as JSON lines; the last one is the outcome.
     """
     folder = open_run(name)
     if not json:
@@ -103,7 +103,7 @@ def stop(
 
     Args:
         name: The run.
-        grace: Seconds it may take to save; by default its train.stop_grace_seconds.
+        grace: Seconds allowed for saving; defaults to the run's train.stop_grace_seconds.
         json: Print one JSON object.
     """
     state = run_service.stop(name, grace_seconds=grace)
@@ -132,9 +132,9 @@ def resume(
 
     Args:
         name: The run.
-        allow_drift: A change to accept, such as data_hash; repeat for each.
-        detach: Continue in the background and return at once.
-        json: Print the events as JSON lines; the last one is the outcome.
+        allow_drift: A change to accept, such as data_hash; may be repeated.
+        detach: Resume in the background and return immediately.
+        json: Print events as JSON lines; the last one is the outcome.
     """
     resumed = run_service.resume(name, allow_drift=allow_drift or ())
     folder = resumed.folder
@@ -145,8 +145,8 @@ def resume(
         for bad in resumed.rejected:
             print_warning(bad.reason)
         if resumed.allowed:
-            print_warning(t("Changed and accepted: {fields}", fields=", ".join(resumed.allowed)))
-        out.print(t("{run} continues from step {step}.", run=folder.name, step=resumed.step))
+            print_warning(t("Accepted changes: {fields}", fields=", ".join(resumed.allowed)))
+        out.print(t("{run} resumes from step {step}.", run=folder.name, step=resumed.step))
     if detach:
         if json:
             print_json(derive(folder).as_dict())
@@ -156,7 +156,7 @@ def resume(
 
 @app.command
 def delete(name: str, *, json: Json = False) -> None:
-    """Delete a run with its checkpoints and its result.
+    """Delete a run with its checkpoints and result.
 
     Args:
         name: The run.
@@ -166,12 +166,12 @@ def delete(name: str, *, json: Json = False) -> None:
     if json:
         print_json({"deleted": name, "bytes": size})
     else:
-        out.print(t("{run} is deleted; {size} are free again.", run=name, size=human_bytes(size)))
+        out.print(t("{run} was deleted; {size} freed.", run=name, size=human_bytes(size)))
 
 
 @app.command
 def track(name: str, *, json: Json = False) -> None:
-    """Start the trackers of a run again; each shows it from its first step.
+    """Restart the trackers of a run; each shows the run from its first step.
 
     Args:
         name: The run.
@@ -187,7 +187,7 @@ def track(name: str, *, json: Json = False) -> None:
 
 @app.command(name="keep-on")
 def keep_on(*, json: Json = False) -> None:
-    """Cancel a power-off that is counting down.
+    """Cancel a pending power-off.
 
     Args:
         json: Print one JSON object.
@@ -196,7 +196,7 @@ def keep_on(*, json: Json = False) -> None:
     if json:
         print_json({"run": cancelled.run, "seconds_left": round(cancelled.seconds_left, 1)})
     else:
-        out.print(t("The machine stays on."))
+        out.print(t("Power-off cancelled."))
 
 
 @app.command(name="notify")
@@ -209,14 +209,14 @@ def set_notify(
     off: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Show or set what happens when a run ends; by default, nothing.
+    """Show or set what happens when a run ends; default: nothing.
 
     Args:
-        webhook: Address that gets a JSON message; an empty one turns it off.
-        email: Command that gets the message on its standard input; {subject} is filled in.
-        power_off: Command that turns this machine off once nothing runs or waits.
-        countdown: Seconds in which the power-off can be cancelled.
-        off: Turn all of it off; commands and address are kept.
+        webhook: URL that receives a JSON message; empty turns it off.
+        email: Command that receives the message on standard input; {subject} is filled in.
+        power_off: Command that powers off this machine when no runs are active or queued.
+        countdown: Seconds during which the power-off can be cancelled.
+        off: Turn everything off; commands and URL are kept.
         json: Print one JSON object.
     """
     chosen = notify.read()
@@ -247,7 +247,7 @@ def set_notify(
 
 @app.command
 def verify(name: str, *, json: Json = False) -> int:
-    """Check a run's folder: checkpoints whole, rows accounted for, nothing left running.
+    """Check a run folder: checkpoints complete, rows accounted for, nothing left running.
 
     Exits with 1 if a check fails.
 
@@ -277,7 +277,7 @@ def _table(runs: list[RunStatus]) -> Table:
         Column(t("validation"), gives_way=1, right=True),
         Column(t("model"), gives_way=4, shortens=True),
         Column(t("started"), gives_way=2),
-        Column(t("took"), gives_way=3, right=True),
+        Column(t("duration"), gives_way=3, right=True),
     ]
     rows = [
         [
@@ -314,7 +314,7 @@ def _facts(came: run_service.Outcome) -> None:
         t("step"): f"{state.step}/{state.num_steps or '?'}",
         **dict(words.last_measures(state)),
         t("checkpoint"): "" if state.checkpoint_step is None else str(state.checkpoint_step),
-        t("why"): state.reason,
+        t("reason"): state.reason,
         **{each.label: each.where for each in came.trackers},
     }
     for label, value in facts.items():

@@ -32,17 +32,17 @@ def serve(
     """Serve models and runs to OpenAI's clients until Ctrl-C.
 
     Args:
-        models: Models, runs, checkpoints or adapters; NAME=MODEL chooses the name for callers.
-        host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
+        models: Models, runs, checkpoints or adapters; NAME=MODEL sets the name for clients.
+        host: Address to listen on. 127.0.0.1 allows this machine only, 0.0.0.0 every machine.
         port: Port to listen on. If it is in use, the command fails.
-        api_key: API key to use instead of the saved one; or set TUNERY_API_KEY.
-        root_path: Prefix under which a proxy shows it, such as /proxy/8000.
+        api_key: API key to use instead of the saved one; TUNERY_API_KEY also works.
+        root_path: URL prefix behind a proxy, such as /proxy/8000.
         public_url: Address that clients use when the server is behind a proxy.
-        cors_origin: Origin of a web page that may call it with a key, such as
-            https://app.example.net; * is every page. Without it none may.
+        cors_origin: Origin of a web page that may call the API with a key, such as
+            https://app.example.net; * allows every page. By default none may.
         requests_per_minute: Maximum requests per key per minute; 0 means no limit.
-        unload_after_minutes: Unload a model without requests for this long; 0 keeps it loaded.
-        json: Print one line of JSON when it is ready.
+        unload_after_minutes: Unload a model after this long without requests; 0 keeps it loaded.
+        json: Print one line of JSON when ready.
     """
     from tunery.cli.progress import model_progress
     from tunery.models.ensure import ensure

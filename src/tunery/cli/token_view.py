@@ -53,7 +53,7 @@ def _counts(row: RowPreview) -> str:
         total=f"{total:,}",
         share=f"{trained / max(total, 1):.0%}",
     )
-    return counts + (" " + t("{cut} tokens are cut.", cut=f"{row.cut:,}") if row.cut else "")
+    return counts + (" " + t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else "")
 
 
 def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | None = None) -> Text:

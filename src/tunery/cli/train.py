@@ -28,7 +28,7 @@ app = App(
 )
 plan_app = App(
     name="plan",
-    help=t("Show what a run would do and need, without starting it."),
+    help=t("Show what a run would do and need without starting it."),
     usage="tunery plan [FILE.yaml ...] [--preset NAME] [--section.field VALUE ...] [OPTIONS]",
 )
 
@@ -51,10 +51,10 @@ def train(
 
     Args:
         tokens: Settings files and settings.
-        name: Name of the run; by default made of the day, the subject and the method.
-        detach: Start in the background and return at once.
+        name: Name of the run; built from date, data and method by default.
+        detach: Start in the background and return immediately.
         dry_run: Show the settings and the plan without starting.
-        json: Print the events as JSON lines; the last one is the outcome.
+        json: Print events as JSON lines; the last one is the outcome.
     """
     loaded = from_tokens(tokens, options=TRAIN_OPTIONS)
     if dry_run:
@@ -85,7 +85,7 @@ def plan(
 
     Args:
         tokens: Settings files and settings, as for tunery train.
-        measure: Take a few real steps on the longest rows to measure memory and time.
+        measure: Run a few real steps on the longest rows to measure memory and time.
         json: Print one JSON object.
     """
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)

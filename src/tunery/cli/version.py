@@ -10,7 +10,7 @@ from tunery.cli.console import out, print_json
 from tunery.i18n import t
 from tunery.services.machine import versions
 
-app = App(name="version", help=t("Show the version of Tunery, Python, torch and the rest."))
+app = App(name="version", help=t("Show the versions of Tunery, Python, torch and other packages."))
 
 
 @app.default

@@ -83,21 +83,22 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
     for events in runs.follow_run(folder, offset):
         view.show(events)
         if signals.count and not own:
-            view.say(t("The run goes on. Watch it again: tunery runs follow {run}",
+            view.say(t("The run continues. Watch it again: tunery runs follow {run}",
                        run=quoted(folder.name)))  # fmt: skip
             return "left"
         if signals.count and asked is None:
             asked = time.monotonic()
             grace = runs.grace(folder)
             runs.ask_to_stop(folder)
-            view.say(t("Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
-                       "to leave it to itself.", seconds=grace))  # fmt: skip
+            view.say(t(
+                "Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
+                "to detach.", seconds=grace))  # fmt: skip
         if signals.count > 1:
-            view.say(t("Left in the background. Watch it: tunery runs follow {run}",
+            view.say(t("Running in the background. Watch it: tunery runs follow {run}",
                        run=quoted(folder.name)))  # fmt: skip
             return "left"
         if asked is not None and time.monotonic() - asked > runs.grace(folder):
-            view.say(t("It did not save in time and is ended by force."))
+            view.say(t("It did not save in time and is being killed."))
             runs.end(folder)
     return "ended"
 
@@ -165,7 +166,9 @@ def _answers(answers: list[runs.Answers]) -> None:
 
 
 def _forgetting(value: float) -> Text:
-    text = t("Forgetting: {value:+.3f} nats a token on general answers (0 is none).", value=value)
+    text = t(
+        "Forgetting: {value:+.3f} nats per token on general answers (0 means none).", value=value
+    )
     return Text(text, style="yellow" if value > 0.3 else "")
 
 
@@ -173,7 +176,7 @@ def _places(came: runs.Outcome) -> None:
     labels = {
         "adapter": t("adapter"),
         "model": t("model"),
-        "report": t("report"),
+        "report": t("writing report"),
         "folder": t("folder"),
     }
     table = Table.grid(padding=(0, 2))

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from tunery.i18n import t
 
-app = App(name="web", help=t("Open the page: everything here, in the browser."))
+app = App(name="web", help=t("Open Tunery in the browser."))
 
 
 @app.default
@@ -27,13 +27,13 @@ def web(
     """Serve the page until Ctrl-C; training goes on without it.
 
     Args:
-        host: Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is everybody.
+        host: Address to listen on. 127.0.0.1 allows this machine only, 0.0.0.0 every machine.
         port: Port to listen on. If it is in use, the command fails.
-        root_path: Prefix under which a proxy shows the page, such as /proxy/7860.
-        public_url: Address that the browser shows when the page is behind a proxy.
+        root_path: URL prefix of the page behind a proxy, such as /proxy/7860.
+        public_url: Address shown in the browser when the page is behind a proxy.
         cors_origin: Origin of a web page that may call /v1 with a key, such as
-            https://app.example.net; * is every page. Without it none may.
-        open: Open the browser; by default where there is a screen.
+            https://app.example.net; * allows every page. By default none may.
+        open: Open the browser; by default only if there is a display.
         new_token: Create a new access token and end all sessions.
     """
     words = ["--host", host, "--port", str(port)]

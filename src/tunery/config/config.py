@@ -23,7 +23,7 @@ class Config(Section):
     """Everything that decides a run."""
 
     preset: str | None = None
-    """Named set of settings to start from; the file and the flags win over it."""
+    """Named set of settings to start from; files and flags override it."""
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The base model."""
@@ -32,7 +32,7 @@ class Config(Section):
     """The training rows."""
 
     method: MethodConfig = Field(default_factory=METHODS[0])
-    """What is learned from a row."""
+    """What the model learns from a row."""
 
     adapter: AdapterConfig = Field(default_factory=ADAPTERS[0])
     """Which weights are trained."""

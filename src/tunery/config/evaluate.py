@@ -13,25 +13,25 @@ class EvaluateConfig(Section):
     """Held-out loss, answers to fixed prompts, and what was forgotten."""
 
     split: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the rows held out, chosen by seed; equal rows are never on both sides."""
+    """Share of rows held out for validation, chosen by seed; duplicates are never on both sides."""
 
     datasets: list[str] = Field(default_factory=list)
-    """Datasets to evaluate on, in place of a split."""
+    """Datasets to evaluate on, instead of a split."""
 
     every: Literal["epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
     """When to evaluate: every epoch, never, or every N steps."""
 
     prompts: Annotated[list[str], WholeText()] = Field(default_factory=list)
-    """Prompts answered greedily before training, at every evaluation, and after."""
+    """Prompts answered greedily before training, at every evaluation and at the end."""
 
     samples: int = Field(default=3, ge=0, le=100)
     """Held-out rows whose prompts are answered where evaluate.prompts is empty; 0 is off."""
 
     max_new_tokens: int = Field(default=64, ge=1, le=8192)
-    """Longest answer to such a prompt, in tokens."""
+    """Maximum length of an answer to a sample prompt, in tokens."""
 
     forgetting: bool = True
-    """Measure how much likelier or less likely general answers become (the probe set)."""
+    """Measure how much the likelihood of general answers changes (on the probe set)."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop early after this many evaluations without a lower loss."""
+    """Stop early after this many evaluations without improvement."""

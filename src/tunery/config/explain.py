@@ -75,7 +75,7 @@ def fail(problems: Iterable[Problem]) -> None:
     lines: list[str] = [joined(p.sentence, p.fix) for p in found[:MOST_SHOWN]]
     if len(found) > MOST_SHOWN:
         lines.append(t("... and {count} more.", count=len(found) - MOST_SHOWN))
-    fix = t("All settings: tunery config help. Those of this request: tunery config show.")
+    fix = t("All settings: tunery config help. Settings of this request: tunery config show.")
     raise ConfigError(joined(*lines, between="\n"), fix=fix, problems=details)
 
 
@@ -130,7 +130,7 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
                 tag=current.get("type") if isinstance(current, Mapping) else current,
             ),
             t(
-                "Choose {section}.type={tags}, or take {path} out.",
+                "Choose {section}.type={tags}, or remove {path}.",
                 section=section,
                 tags=tags,
                 path=path,
@@ -153,8 +153,8 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
         return Problem(path, message, FOREIGN[parts[-1]](), place)
     if not near and _SECRET_NAME.search(parts[-1]):
         fix = t(
-            "Secrets belong in the environment (such as HF_TOKEN), never in settings: "
-            "they would be kept in the run folder."
+            "Secrets belong in environment variables (such as HF_TOKEN), never in "
+            "settings: they would be saved in the run folder."
         )
         return Problem(path, message, fix, place)
     fix = t("Did you mean {name}?", name=near) if near else t("All settings: tunery config help")
@@ -304,7 +304,7 @@ def _is_secret(text: str) -> bool:
 
 def _secret_value(path: str, where: Where) -> Problem:
     message = t(
-        "{path}: the value looks like a secret; it would be kept in the run folder.", path=path
+        "{path}: the value looks like a secret; it would be saved in the run folder.", path=path
     )
-    fix = t("Put it in the environment (such as HF_TOKEN) and take it out of the settings.")
+    fix = t("Put it in an environment variable (such as HF_TOKEN) and remove it from the settings.")
     return Problem(path, message, fix, where(path))

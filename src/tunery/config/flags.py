@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> Flags:
         elif word.startswith("-") and len(word) > 1:
             message = t("{word}: no such option.", word=word)
             found.problems.append(
-                Problem(word, message, t("Settings have two dashes: --data.train"))
+                Problem(word, message, t("Settings start with two dashes: --data.train"))
             )
         else:
             found.places.append(len(words) - len(rest) - 1)
@@ -115,9 +115,9 @@ def _flag(word: str, rest: list[str], found: Flags) -> None:
     if value is None:
         if not rest or (rest[0].startswith("--") and len(rest[0]) > 2):
             message = t(
-                "--{name}: a value is missing, {kind} expected.", name=name, kind=setting.type
+                "--{name}: a value is missing; expected {kind}.", name=name, kind=setting.type
             )
-            fix = t("A value that begins with dashes: --{name}=VALUE", name=name)
+            fix = t("For a value that begins with dashes, write --{name}=VALUE", name=name)
             found.problems.append(Problem(path, message, fix if rest else ""))
             return
         value = rest.pop(0)
@@ -149,7 +149,7 @@ def _resolve(name: str) -> tuple[str, bool]:
 
 def _store(values: dict[str, Any], path: str, setting: settings.Setting, text: str) -> None:
     if path != setting.path and not setting.is_dict:
-        raise ConfigError(t("give the whole list: --{name} a,b", name=setting.path))
+        raise ConfigError(t("pass the full list: --{name} a,b", name=setting.path))
     value = _value(text, setting, inside=path != setting.path)
     before = settings.value_at(values, path)
     if setting.is_list and isinstance(before, list) and isinstance(value, list):
@@ -196,13 +196,13 @@ def _flow(text: str, kind: type) -> Any:
         document = read.parse(f"value: {text}", "value")
     except ConfigError as error:
         raise ConfigError(
-            t("{text!r} cannot be read.", text=text[:80]),
+            t("{text!r} cannot be parsed.", text=text[:80]),
             fix=t("Write [a, b] for a list and {example} for names.", example="{name: Tuna}"),
         ) from error
     value = document.values["value"]
     if not isinstance(value, kind):
         wanted = "[a, b]" if kind is list else "{name: Tuna}"
-        raise ConfigError(t("{text!r}: {wanted} was expected.", text=text[:80], wanted=wanted))
+        raise ConfigError(t("{text!r}: expected {wanted}.", text=text[:80], wanted=wanted))
     if isinstance(value, list):
         return [document.raw.get(f"value.{i}", each) for i, each in enumerate(value)]
     return {key: document.raw.get(f"value.{key}", each) for key, each in value.items()}

@@ -8,18 +8,18 @@ from tunery.i18n import t
 
 
 def _ours(name: str) -> Callable[[], str]:
-    return lambda: t("Here it is called {name}.", name=name)
+    return lambda: t("Use {name} instead.", name=name)
 
 
 def _batch() -> str:
     return t(
-        "Set train.batch_size: rows in one optimizer step, over all devices; "
-        "the micro batch and the accumulation are derived from it."
+        "Set train.batch_size: rows per optimizer step, over all devices; micro batch "
+        "size and gradient accumulation follow from it."
     )
 
 
 def _output() -> str:
-    return t("A run has a folder of its own under TUNERY_HOME/runs; name it with --name.")
+    return t("Each run has its own folder under TUNERY_HOME/runs; set its name with --name.")
 
 
 def _precision() -> str:
@@ -27,19 +27,19 @@ def _precision() -> str:
 
 
 def _trains() -> str:
-    return t("`tunery train` trains; take it out.")
+    return t("`tunery train` always trains; remove it.")
 
 
 def _logs() -> str:
-    return t("Every step is logged and drawn; take it out.")
+    return t("Every step is logged and plotted; remove it.")
 
 
 def _trackers() -> str:
-    return t("A tracker is switched on by a section of its own: tunery config help track")
+    return t("Each tracker is enabled by its own section: tunery config help track")
 
 
 def _parallel() -> str:
-    return t("Rows are tokenized on all cores without a setting; take it out.")
+    return t("Rows are always tokenized on all cores; remove it.")
 
 
 FOREIGN: dict[str, Callable[[], str]] = {

@@ -69,7 +69,9 @@ def read_frozen(path: Path) -> Config:
         made = document.values.get(META)
         version = made.get("tunery") if isinstance(made, Mapping) else None
         if version:
-            fix = t("The run was made by Tunery {version}; use that one for it.", version=version)
+            fix = t(
+                "The run was created by Tunery {version}; use that version for it.", version=version
+            )
             problems = [*problems, explain.Problem(META, fix, where=str(path))]
         explain.fail(problems)
     assert config is not None

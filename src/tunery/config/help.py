@@ -17,7 +17,7 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
         prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
     """
     with i18n.speaking(language or i18n.language()):
-        lines = [t("Settings, in a file (section:, below it name: value) or as flags:")]
+        lines = [t("Settings, in a file (section:, then name: value below it) or as flags:")]
         wanted = [s for s in settings.walk() if settings.under(s.path, prefix)]
         heads = {(g.path, g.variant): g for g in settings.groups()}
         last: tuple[str, str | None] | None = None

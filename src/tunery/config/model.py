@@ -16,7 +16,7 @@ class ModelConfig(Section):
     """Hub id (optionally @revision), folder, .gguf file, adapter folder, run name, or demo."""
 
     dtype: Dtype = "auto"
-    """Number format of frozen weights and computation; auto is bf16 where fast, else fp32."""
+    """Number format of frozen weights and computation; auto selects bf16 where fast, else fp32."""
 
     device: str = "auto"
     """Device to run on: auto, cpu, cuda or cuda:N."""

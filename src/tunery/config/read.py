@@ -77,7 +77,7 @@ def parse(text: str, name: str) -> Document:
             t("{file}: not valid YAML: {reason}.", file=name, reason=reason), name
         ) from error
     if values is None:
-        raise _broken(t("{file}: the file holds no settings.", file=name), name)
+        raise _broken(t("{file}: the file contains no settings.", file=name), name)
     if not isinstance(values, dict):
         raise _broken(t("{file} line 1: expected settings, such as model: demo.", file=name), name)
     return Document(values, builder.lines, builder.raw)
@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(
             t("{file}: no such file.", file=path),
-            fix=t("Name a settings file (.yaml); settings are flags: --data.train NAME."),
+            fix=t("Use a settings file (.yaml); pass settings as flags: --data.train NAME."),
             path=path,
         ) from error
     except IsADirectoryError as error:
@@ -117,13 +117,13 @@ def _text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         code = getattr(error, "errno", None)
         if code == errno.EACCES:
-            reason = t("this user may not read it")
+            reason = t("permission denied")
         raise _broken(
             t("{file}: cannot be read: {reason}.", file=path, reason=reason), str(path)
         ) from error
     if len(data) > MAX_BYTES:
         raise _broken(
-            t("{file}: larger than 1 MiB, which no settings file is.", file=path), str(path)
+            t("{file}: larger than 1 MiB, so it is not a settings file.", file=path), str(path)
         )
     if not data.strip():
         raise _broken(t("{file}: the file is empty.", file=path), str(path))
@@ -132,7 +132,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = t(
-            "{file} line {line}: not UTF-8 text, so no settings file.", file=path, line=line
+            "{file} line {line}: not UTF-8 text, so not a settings file.", file=path, line=line
         )
         raise _broken(message, str(path), line) from error
     if "\0" in text:
@@ -157,7 +157,7 @@ def _bad_yaml(name: str, error: Any, text: str) -> ConfigError:
     tabs = line <= len(lines) and "\t" in lines[line - 1]
     fix = t("Indent with spaces, not with tabs.") if tabs else ""
     fix = _not_settings(name) or fix
-    fix = fix or t("Look at this line and the one before: a missing quote, colon or bracket.")
+    fix = fix or t("Check this line and the previous one for a missing quote, colon or bracket.")
     return ConfigError(message, fix=fix, path=name, line=line)
 
 
@@ -189,7 +189,7 @@ class _Builder:
             if kind == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
-                    raise self._error(event, t("a second document (---); one is read"))
+                    raise self._error(event, t("a second document (---); only one is allowed"))
             elif kind not in ("StreamStartEvent", "DocumentEndEvent", "StreamEndEvent"):
                 value = self._value(event, events, "", 1)
         return value
@@ -204,7 +204,7 @@ class _Builder:
             return self._alias(event)
         tag = getattr(event, "tag", None)
         if tag is not None and tag not in ("tag:yaml.org,2002:str", "!"):
-            raise self._error(event, t("the tag {tag} is not read here", tag=str(tag)[:60]))
+            raise self._error(event, t("the tag {tag} is not supported", tag=str(tag)[:60]))
         if depth > MAX_DEPTH:
             raise self._error(event, t("more than {count} levels deep", count=MAX_DEPTH))
         before = self._count
@@ -236,10 +236,10 @@ class _Builder:
         first: dict[str, int] = {}
         while type(event := next(events)).__name__ != "MappingEndEvent":
             if type(event).__name__ != "ScalarEvent":
-                raise self._error(event, t("a name was expected here"))
+                raise self._error(event, t("expected a name"))
             key, line = event.value, event.start_mark.line + 1
             if key in first:
-                reason = t("{key} is already given in line {line}", key=key, line=first[key])
+                reason = t("{key} is already set in line {line}", key=key, line=first[key])
                 raise self._error(event, reason)
             first[key] = line
             value = self._value(next(events), events, _join(path, key), depth + 1)
@@ -255,7 +255,9 @@ class _Builder:
     def _alias(self, event: Any) -> Any:
         self._aliases += 1
         if event.anchor in self._open or event.anchor not in self._anchors:
-            raise self._error(event, t("*{name} points at nothing before it", name=event.anchor))
+            raise self._error(
+                event, t("*{name} has no matching anchor before it", name=event.anchor)
+            )
         value, size = self._anchors[event.anchor]
         self._count += size
         if self._aliases > MAX_ALIASES or self._count > MAX_VALUES:

@@ -48,9 +48,10 @@ def _page() -> Iterator[str]:
     yield ""
     yield t(
         "Write a setting in a YAML file (`section: {name: value}`) or as a flag "
-        "(`--section.name value`). Defaults < preset < files < flags."
+        "(`--section.name value`). Flags override files, files override the preset, the "
+        "preset overrides defaults."
     )
-    yield t("`tunery config show` prints the result, with the origin of each value.")
+    yield t("`tunery config show` prints the result with the source of each value.")
     yield ""
     heads = {(group.path, group.variant): group for group in settings.groups()}
     here: tuple[str, str | None] | None = None
@@ -62,7 +63,7 @@ def _page() -> Iterator[str]:
                 yield ""
             here = place
             yield from _head(heads.get(place), opened)
-            yield f"| {t('setting')} | {t('takes')} | {t('default')} | {t('what it is')} |"
+            yield f"| {t('setting')} | {t('accepts')} | {t('default')} | {t('description')} |"
             yield "|---|---|---|---|"
         default = settings.show(setting.default)
         takes = f"{setting.type}, {setting.bounds}" if setting.bounds else setting.type

@@ -74,7 +74,7 @@ def _missing(config: Config) -> Iterator[Problem]:
         yield Problem(
             "data.train",
             t("data.train is empty: there is nothing to train on."),
-            t("Name a dataset or a file: --data.train identity (all: tunery data list)."),
+            t("Choose a dataset or a file: --data.train identity (list: tunery data list)."),
         )
 
 
@@ -85,27 +85,27 @@ def _data(config: Config) -> Found:
     except (LookupError, ValueError):
         yield (
             "data.encoding",
-            t("data.encoding: no encoding is called {name!r}.", name=data.encoding),
-            t("Usual ones: utf-8, gb18030, big5, shift_jis, cp1252."),
+            t("data.encoding: unknown encoding {name!r}.", name=data.encoding),
+            t("Common encodings: utf-8, gb18030, big5, shift_jis, cp1252."),
         )
     for code in data.accept:
         if not _CODE.fullmatch(code):
             yield (
                 "data.accept",
-                t("data.accept: {code!r} is no code of the checker, such as W703.", code=code),
-                t("The codes of your data: tunery data check NAME"),
+                t("data.accept: {code!r} is not a check code, such as W703.", code=code),
+                t("To see the codes for your data: tunery data check NAME"),
             )
         elif not code.startswith("W"):
             yield (
                 "data.accept",
-                t("data.accept: {code} is no warning; only W codes can be accepted.", code=code),
-                t("Mend the rows, or set data.on_bad_rows=quarantine."),
+                t("data.accept: {code} is not a warning; only W codes can be accepted.", code=code),
+                t("Fix the rows, or set data.on_bad_rows=quarantine."),
             )
 
 
 def _model(config: Config) -> Found:
     if not config.model.name.strip():
-        yield "model.name", t("model.name is empty."), t("Name a model, such as demo.")
+        yield "model.name", t("model.name is empty."), t("Choose a model, such as demo.")
     if not _DEVICE.fullmatch(config.model.device):
         yield (
             "model.device",
@@ -121,7 +121,7 @@ def _method(config: Config) -> Found:
     if config.data.replay.num_prompts and not config.method.replays:
         yield (
             "data.replay.num_prompts",
-            t("data.replay does not go with method.type={kind}.", kind=config.method.type),
+            t("data.replay cannot be combined with method.type={kind}.", kind=config.method.type),
             t("Set data.replay.num_prompts to 0, or choose another method.type."),
         )
 
@@ -131,13 +131,13 @@ def _evaluate(config: Config) -> Found:
     if evaluate.split and evaluate.datasets:
         yield (
             "evaluate.split",
-            t("evaluate.split and evaluate.datasets exclude each other; both are set."),
-            t("Hold rows out with split, or name datasets."),
+            t("evaluate.split and evaluate.datasets are mutually exclusive; both are set."),
+            t("Hold out rows with evaluate.split, or set evaluate.datasets."),
         )
     measured = evaluate.every != "never" and (evaluate.split or evaluate.datasets)
     if evaluate.patience is not None and not measured:
         yield (
             "evaluate.patience",
-            t("evaluate.patience needs an evaluation to wait for; this run has none."),
+            t("evaluate.patience needs evaluations; this run has none."),
             t("Set evaluate.split (such as 0.1) or evaluate.datasets, and evaluate.every."),
         )

@@ -11,28 +11,28 @@ class TrainConfig(Section):
     """How long training lasts and what one step is."""
 
     num_epochs: float = Field(default=3.0, gt=0, le=10_000)
-    """How many times every row is seen."""
+    """Number of passes over the rows."""
 
     max_steps: int | None = Field(default=None, ge=1)
     """Train for exactly this many steps, whatever num_epochs says; the rows repeat as needed."""
 
     batch_size: int = Field(default=16, ge=1, le=65_536)
-    """Rows in one optimizer step, over all devices; the micro batch is derived from memory."""
+    """Rows per optimizer step over all devices; the micro batch is derived from memory."""
 
     micro_batch_tokens: int | None = Field(default=None, ge=8)
-    """Most tokens computed at once on a device; by default derived from memory."""
+    """Maximum tokens per micro batch on a device; derived from memory by default."""
 
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
-    """Seed of everything random in the run: split, order, adapter weights, dropout."""
+    """Random seed for split, order, adapter weights and dropout."""
 
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: slower, much less memory."""
+    """Recompute activations in the backward pass: slower, but needs much less memory."""
 
     num_threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; by default the cores that this process may use."""
+    """CPU threads; default: the cores available to this process."""
 
     max_non_finite: int = Field(default=3, ge=1, le=1000)
-    """Steps in a row with a non-finite loss or gradient after which the run fails."""
+    """Number of consecutive steps with a non-finite loss or gradient before the run fails."""
 
     stop_grace_seconds: float = Field(default=30.0, gt=0, le=3600)
-    """How long a stop may take to save before the process is killed."""
+    """Time allowed for saving when stopping, before the process is killed."""

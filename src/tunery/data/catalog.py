@@ -86,13 +86,13 @@ def list_datasets(catalog: Path | None = None) -> list[Dataset]:
 
 def _find(name: str, catalog: Path | None) -> Dataset:
     if not name.strip():
-        raise DataError(t("A dataset's name is empty."), fix=t("Name a dataset: tunery data list"))
+        raise DataError(t("A dataset name is empty."), fix=t("Choose a dataset: tunery data list"))
     if name.startswith("hf:"):
         return hub(name)
     if name.startswith("ms:"):
         raise DataError(
-            t("{name}: datasets of ModelScope are not fetched.", name=name),
-            fix=t("Download its files and name their folder."),
+            t("{name}: ModelScope datasets are not supported.", name=name),
+            fix=t("Download its files and use their folder."),
         )
     if name.startswith(CLOUD):
         head, _, split = name.rpartition(":")
@@ -101,8 +101,8 @@ def _find(name: str, catalog: Path | None) -> Dataset:
         return Dataset(name, "cloud", origin=name)
     if name.startswith(("http://", "https://")):
         raise DataError(
-            t("{name}: rows are not read from a web address.", name=name),
-            fix=t("Download the file and name it."),
+            t("{name}: reading rows from a web address is not supported.", name=name),
+            fix=t("Download the file and use its path."),
         )
     if catalog is not None:
         from tunery.data.llamafactory import read_registry
@@ -132,21 +132,21 @@ def _not_that_one(dataset: Dataset) -> Dataset:
     try:
         if is_registry(Path()) and any(each.name == name for each in read_registry(Path())):
             other = REGISTRY
-            fix = say("For the one that {file} lists: --data.catalog .", file=REGISTRY)
+            fix = say("To use the one listed in {file}, add --data.catalog .", file=REGISTRY)
     except ConfigError:
         pass  # it can list nothing
     names = (name, *(name + suffix for suffix in SUFFIXES))
     found = next((each for each in names if Path(each).exists()), "")
     if other is None and found:
         other = found
-        fix = say("For the one in this folder, write ./{file}.", file=found)
+        fix = say("To use the one in this folder, write ./{file}.", file=found)
     if other is None or fix is None:
         return dataset
     places = {"name": name, "other": other}
     what = (
-        say("the built-in set {name} is read, not the one of {other} in this folder", **places)
+        say("the built-in dataset {name} is used, not {other} in this folder", **places)
         if dataset.source == "builtin"
-        else say("the added set {name} is read, not the one of {other} in this folder", **places)
+        else say("the added dataset {name} is used, not {other} in this folder", **places)
     )
     return replace(dataset, problems=(*dataset.problems, Problem("W728", name, what, fix)))
 
@@ -168,8 +168,8 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
         problem = Problem(
             "E191",
             where,
-            say("the file that was added as {name} is gone", name=name),
-            say("Put it back, or: tunery data remove {name}", name=quoted(name)),
+            say("the file that was added as {name} no longer exists", name=name),
+            say("Restore the file, or: tunery data remove {name}", name=quoted(name)),
         )
         return Dataset(name, "added", problems=(problem,), description=where)
     return replace(
@@ -202,10 +202,10 @@ def _by_path(name: str, path: Path, split: str | None = None) -> Dataset:
         raise DataError(
             t("{name} is a list of datasets, not a dataset.", name=name)
             if listed
-            else t("{name} describes a dataset and holds no rows.", name=name),
-            fix=t("Name one of them and add --data.catalog {parent}", parent=path.parent)
+            else t("{name} describes a dataset and contains no rows.", name=name),
+            fix=t("Use the name of one of them and add --data.catalog {parent}", parent=path.parent)
             if listed
-            else t("Name its folder: {folder}", folder=path.parent),
+            else t("Use its folder: {folder}", folder=path.parent),
         )
     if not listed:
         return Dataset(name, "file", (path,), (name,))
@@ -215,8 +215,12 @@ def _by_path(name: str, path: Path, split: str | None = None) -> Dataset:
         ignored = Problem(
             "W727",
             name,
-            say("{registry} in its folder is not used: {why}", registry=REGISTRY, why=str(error)),
-            say("Correct it where it says how these rows are read."),
+            say(
+                "{registry} in the same folder is not used: {why}",
+                registry=REGISTRY,
+                why=str(error),
+            ),
+            say("Correct the entry that says how to read these rows."),
         )
         return Dataset(name, "file", (path,), (name,), problems=(ignored,))
     for dataset in entries:
@@ -255,21 +259,22 @@ def _unknown(name: str, catalog: Path | None) -> UnknownName:
     looks_like_path = "/" in name or suffix_of(Path(name)) in SUFFIXES
     if HUB_ID.fullmatch(name) and suffix_of(Path(name)) not in SUFFIXES:
         return UnknownName(
-            t("dataset {name!r}: no such file.", name=name),
-            fix=t("A dataset of the Hugging Face hub is written hf:{name}.", name=name),
+            t("Dataset {name!r}: no such file.", name=name),
+            fix=t("To use a dataset from the Hugging Face Hub, write hf:{name}.", name=name),
         )
     if looks_like_path and not near:
         parent = env.expanded(name).parent
         here = [file.name for file in parent.iterdir()] if _listable(parent) else []
         near = did_you_mean(Path(name).name, here)
         return UnknownName(
-            t("dataset {name!r}: no such file.", name=name),
-            fix=near or t("Check the path; it is taken as it is written."),
+            t("Dataset {name!r}: no such file.", name=name),
+            fix=near or t("Check the path; it is used exactly as written."),
         )
     listed = t(
-        "Known: {names}; or name a file, a folder, hf:owner/name.", names=", ".join(known[:30])
+        "Available: {names}; or use a file, a folder, or hf:owner/name.",
+        names=", ".join(known[:30]),
     )
-    return UnknownName(t("dataset {name!r}: no such dataset.", name=name), fix=joined(near, listed))
+    return UnknownName(t("Dataset {name!r} not found.", name=name), fix=joined(near, listed))
 
 
 def _listable(folder: Path) -> bool:

@@ -181,11 +181,11 @@ def collate(
     trim: bool = True,
     share_prefixes: bool = True,
 ) -> Batch:
-    """Lay rows end to end, each a group of its own.
+    """Concatenate rows, each as its own group.
 
     Args:
         rows: Rows of at least one token, all with the same streams.
-        indices: Numbers to remember the rows by; by default their positions.
+        indices: Indices that identify the rows; their positions by default.
         trim: Leave out what follows a row's last trained token (at least one token stays).
         share_prefixes: Lay down once what several rows begin with.
 

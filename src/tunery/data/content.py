@@ -1,4 +1,4 @@
-"""Hashes: of a file, and of what an example says."""
+"""Hashes of files and of the content of examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def file_hash(path: Path) -> bytes:
 
 
 def example_key(example: Example) -> str:
-    """A hash of what an example says, equal for duplicates wherever they stand."""
+    """A hash of an example's content, equal for duplicates wherever they occur."""
     content = row_kind(example).content(example)
     text = json.dumps(content, ensure_ascii=True, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -91,6 +91,6 @@ def suffix_of(path: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that stands for a file's kind: JSON and JSON Lines are one."""
+    """The suffix that identifies a file's type; JSON and JSON Lines count as one."""
     suffix = suffix_of(path)
     return ".jsonl" if suffix in (".json", ".ndjson") else suffix

@@ -1,4 +1,4 @@
-"""Examples that stay in their files: 8 bytes a row in memory, a row read when it is asked for."""
+"""Examples that stay in their files: 8 bytes per row in memory, each row read on access."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class DatasetRows(Sequence[Example]):
         except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
             raise DataError(
                 t(
-                    "{file} record {record}: the file changed while it is in use.",
+                    "{file} record {record}: the file changed while it was being read.",
                     file=ref.file,
                     record=ref.record,
                 ),
-                fix=t("Put it back as it was when it was checked, or start again."),
+                fix=t("Restore the file as it was when it was checked, or start again."),
                 code="E181",
                 file=ref.file,
             ) from error
@@ -79,7 +79,7 @@ class DatasetRows(Sequence[Example]):
         return self._files[piece].ref(at)
 
     def raw(self, i: int) -> Any:
-        """Row ``i`` as it stands in its file."""
+        """Row ``i`` exactly as stored in its file."""
         piece, at = place(self._ends, i)
         return self._files[piece].load(at)
 
@@ -136,7 +136,7 @@ class ExampleSet(Sequence[Example]):
         return rows.ref(at)
 
     def raw(self, i: int) -> Any:
-        """Example ``i`` as it stands in its file."""
+        """Example ``i`` exactly as stored in its file."""
         rows, at = self._find(i)
         return rows.raw(at)
 

@@ -1,4 +1,4 @@
-"""The rows of a run: checked, counted, and read from their files only when they are asked for."""
+"""The rows of a run: checked, counted, and read from their files only on access."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def read(
         _refuse_lack(wanted, counts, [report.dataset for report in reports])
     if not len(examples):
         raise DataError(
-            t("{names}: 0 rows to train on.", names=", ".join(names) or "data.train"),
-            fix=t("Name a dataset with rows: tunery data list"),
+            t("{names}: no rows to train on.", names=", ".join(names) or "data.train"),
+            fix=t("Choose a dataset that has rows: tunery data list"),
             code="E172",
         )
     return examples
@@ -158,11 +158,11 @@ def weight(name: str) -> tuple[str, int]:
     if not times.strip().isdecimal() or int(times) < 1:
         raise ConfigError(
             t(
-                "{name}: after * a whole number above 0 is expected, got {times!r}.",
+                "{name}: expected a whole number above 0 after *, got {times!r}.",
                 name=name,
                 times=times,
             ),
-            fix=t("Write {base}*2 to give its rows twice an epoch.", base=base),
+            fix=t("Write {base}*2 to use its rows twice per epoch.", base=base),
         )
     return base.strip(), int(times)
 
@@ -210,13 +210,12 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
     """
     groups = Counter(ranks)
     if len(groups) == 1:
-        side = t("rows that are equal are never on both sides")
-        fix = t("Set evaluate.split to 0; to measure on other rows, name them with "
-                "evaluate.datasets.")  # fmt: skip
+        side = t("duplicates are never on both sides")
+        fix = t("Set evaluate.split to 0; to evaluate on other rows, set evaluate.datasets.")
     elif held:
-        side, fix = t("no row is left to train on"), t("Set evaluate.split lower.")
+        side, fix = t("no rows are left to train on"), t("Set evaluate.split lower.")
     else:
-        side = t("0 rows are held out")
+        side = t("no rows are held out")
         least = groups[min(groups)] / 2 / len(ranks)  # of the group that is held out first
         value = f"{math.ceil(least * 1000) / 1000:g}" if least >= 0.01 else f"{least * 1.01:.2g}"
         fix = t("Set evaluate.split to at least {value}, or 0 for none.", value=value)
@@ -231,7 +230,7 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
 
 
 def _rank(seed: int, example: Example) -> int:
-    """A number that only the seed and what the example says decide."""
+    """A number that depends only on the seed and the example's content."""
     digest = hashlib.blake2b(f"{seed}|{example_key(example)}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
@@ -268,7 +267,7 @@ def _changed(dataset: Dataset) -> Problem:
     return Problem(
         "W713",
         dataset.name,
-        say("the content changed since it was added"),
+        say("the content has changed since it was added"),
         say(
             "If that is meant: tunery data remove {name}, then add it again.",
             name=quoted(dataset.name),
@@ -277,7 +276,7 @@ def _changed(dataset: Dataset) -> Problem:
 
 
 def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None:
-    """Raise where ``{{name}}`` would be trained as it stands."""
+    """Raise if ``{{name}}`` would be trained on without being filled in."""
     if "W706" not in report.groups or "W706" in config.accept:
         return
     counts: dict[str, int] = {}
@@ -301,7 +300,7 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
             count=len(rows),
         ),
         fix=t(
-            "Set data.variables.{first}, or give: {flags} (to train them as they stand: "
+            "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
             "--data.accept W706)",
             first=first,
             flags=flags,

@@ -1,6 +1,6 @@
 """A folder of this machine as a dataset: files of one kind, one split of them.
 
-``folder`` stands for its training rows, ``folder:validation`` for those of another split, and
+``folder`` means its training rows, ``folder:validation`` for those of another split, and
 ``folder:all`` for every file. Folders that ``save_to_disk`` of Hugging Face datasets wrote list
 their own files and splits.
 """
@@ -26,13 +26,13 @@ SAVED = "state.json"
 
 
 def located(name: str) -> tuple[Path, str | None] | None:
-    """The path of this machine that a name stands for, and the split it asks for.
+    """The local path that a name refers to, and the split it selects.
 
     Args:
         name: ``rows.jsonl``, ``folder`` or ``folder:validation``.
 
     Returns:
-        None where there is no such path.
+        None if there is no such path.
     """
     path = env.expanded(name)
     try:
@@ -63,7 +63,7 @@ def folder(name: str, path: Path, split: str | None = None) -> Dataset:
     except OSError as error:
         raise DataError(
             t("{name}: {strerror}.", name=name, strerror=error.strerror),
-            fix=t("Check the folder's rights."),
+            fix=t("Check the permissions of the folder."),
         ) from error
     if not by_split:
         raise _without_rows(name, path)
@@ -118,17 +118,19 @@ def _object(file: Path) -> Mapping[str, Any]:
 def _without_rows(name: str, path: Path) -> DataError:
     fix = t("Expected files ending in {names}.", names=" ".join(SUFFIXES))
     if is_registry(path):
-        fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
-    return DataError(t("{name}: a folder without files of rows.", name=name), fix=fix, code="E196")
+        fix = t("Use the name of one of its datasets and add --data.catalog {parent}", parent=path)
+    return DataError(
+        t("{name}: the folder contains no data files.", name=name), fix=fix, code="E196"
+    )
 
 
 def _several_kinds(name: str, path: Path, kinds: Sequence[str]) -> DataError:
-    fix = t("Put one kind into a folder, or name the files themselves.")
+    fix = t("Keep one file type per folder, or list the files themselves.")
     if is_registry(path):
-        fix = t("Name one of its datasets and add --data.catalog {parent}", parent=path)
+        fix = t("Use the name of one of its datasets and add --data.catalog {parent}", parent=path)
     return DataError(
         t(
-            "{name}: a folder with files of several kinds ({names}).",
+            "{name}: the folder contains several file types ({names}).",
             name=name,
             names=", ".join(kinds),
         ),

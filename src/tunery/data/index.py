@@ -1,4 +1,4 @@
-"""Where each usable row of a file stands: 8 bytes a row, and a row is read when it is asked for."""
+"""Positions of the usable rows of a file: 8 bytes per row, each row read on access."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FileRows:
         return len(self._starts)
 
     def extend(self, batch: Batch, good: list[bool]) -> None:
-        """Add a batch; rows that are not good are left out."""
+        """Add a batch; bad rows are skipped."""
         if batch.lines is not None:
             self._has_lines = True
             self._lines.extend(batch.lines, batch.first)

@@ -69,7 +69,7 @@ def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
 
 
 def _continues(group: list[Token], token: Token) -> bool:
-    """Whether the group ends inside a character that the token goes on with."""
+    """Whether the group ends inside a character that the token continues."""
     _, _, trained, special = group[0]
     if special or token[3] or bool(token[2]) != bool(trained):
         return False
@@ -78,7 +78,7 @@ def _continues(group: list[Token], token: Token) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether the bytes at the end of a text are whole characters."""
+    """Whether the bytes at the end of a text form complete characters."""
     tail = re.search(r"(?:<0x[0-9A-F]{2}>)+$", text)
     try:
         bytes.fromhex("".join(BYTES.findall(tail.group() if tail else ""))).decode("utf-8")
@@ -95,7 +95,7 @@ def _letters(text: str) -> str:
 
 
 def byte_letters() -> dict[str, int]:
-    """GPT-2's table: the letter that stands for each byte in a byte-level vocabulary."""
+    """GPT-2's table: the character that represents each byte in a byte-level vocabulary."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     letters = {chr(byte): byte for byte in plain}
@@ -119,7 +119,7 @@ def _readable(piece: str, *, byte_level: bool) -> str:
 
 
 def _decode(data: bytes) -> str:
-    """Decode what is whole and write the rest as bytes."""
+    """Decode complete characters and write the rest as bytes."""
     text, place = "", 0
     while place < len(data):
         try:

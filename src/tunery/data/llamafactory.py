@@ -94,8 +94,8 @@ def read_registry(folder: Path) -> list[Dataset]:
         entries = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(
-            t("data.catalog: {folder} holds no {REGISTRY}.", folder=folder, REGISTRY=REGISTRY),
-            fix=t("Name the folder of a LLaMA-Factory {REGISTRY}.", REGISTRY=REGISTRY),
+            t("data.catalog: {folder} has no {REGISTRY}.", folder=folder, REGISTRY=REGISTRY),
+            fix=t("Give the folder that contains a LLaMA-Factory {REGISTRY}.", REGISTRY=REGISTRY),
         ) from error
     except OSError as error:
         raise ConfigError(
@@ -122,14 +122,14 @@ def read_registry(folder: Path) -> list[Dataset]:
         )
     if _is_description(entries):
         raise ConfigError(
-            t("{file} describes one dataset and lists none.", file=file),
-            fix=t("Name the folder of its files as the dataset: {folder}", folder=file.parent),
+            t("{file} describes a single dataset; it does not list any.", file=file),
+            fix=t("Use the folder with its files as the dataset: {folder}", folder=file.parent),
         )
     return [_entry(str(name), entry, file) for name, entry in entries.items()]
 
 
 def _is_description(entries: Any) -> bool:
-    """Whether the file is what Hugging Face's datasets says about its own Arrow files."""
+    """Whether the file is the metadata that Hugging Face datasets writes for its Arrow files."""
     return (
         is_object(entries)
         and ("features" in entries or "builder_name" in entries)
@@ -164,7 +164,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
         raise _Refused(
             "E173",
             say(
-                "{where}: formatting {formatting} is none of alpaca, sharegpt, openai",
+                "{where}: formatting must be alpaca, sharegpt or openai, got {formatting}",
                 where=name,
                 formatting=repr(formatting),
             ),
@@ -206,7 +206,7 @@ def _near(word: str, known: Iterable[str]) -> Phrase:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     if near:
         return say("Did you mean {name}?", name=near[0])
-    return say("Known: {names}.", names=", ".join(names))
+    return say("Available: {names}.", names=", ".join(names))
 
 
 def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
@@ -293,11 +293,11 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
             "E170",
             str(file),
             say(
-                "{name} runs a loading script ({script}); scripts are never run",
+                "{name} needs a loading script ({script}); scripts are never run",
                 name=name,
                 script=str(entry["script_url"]),
             ),
-            say("Save its rows as JSON Lines and name that file in file_name."),
+            say("Save its rows as JSON Lines and set file_name to that file."),
         )
         return Dataset(name, "catalog", problems=(problem,))
     if not entry.get("file_name"):
@@ -306,11 +306,11 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
             "E171",
             str(file),
             say(
-                "{name} is on a hub that is not read here ({remote})", name=name, remote=str(remote)
+                "{name} is on a hub that is not supported ({remote})", name=name, remote=str(remote)
             )
             if remote
-            else say("{name} names no file_name and no hub", name=name),
-            say("Download its files and name them in file_name."),
+            else say("{name} has neither file_name nor a hub name", name=name),
+            say("Download its files and set file_name to them."),
         )
         return Dataset(name, "catalog", problems=(problem,))
     files = _files(entry, file)
@@ -325,7 +325,7 @@ def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
 
 
 def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:
-    """What is not learned from here, said before a row is read."""
+    """Unsupported dataset options, reported before any row is read."""
     file = dataset.names[0] if dataset.names else dataset.name
     media = [name for name in ("images", "videos", "audios") if name in columns]
     if not media:
@@ -334,7 +334,7 @@ def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:
         Problem(
             "E600",
             file,
-            say("this dataset has {media}; only text is trained", media=", ".join(media)),
-            say("Choose a dataset of texts."),
+            say("this dataset has {media}; only text can be trained on", media=", ".join(media)),
+            say("Choose a text dataset."),
         )
     ]

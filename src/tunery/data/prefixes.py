@@ -53,7 +53,7 @@ class Tree:
         return path[::-1]
 
     def places(self, row: int) -> np.ndarray:
-        """Where each token of a row lies in the batch. int64."""
+        """Position of each token of a row in the batch. int64."""
         runs = [
             np.arange(self.starts[s], self.starts[s] + len(self.tokens[s])) for s in self.path(row)
         ]
@@ -61,7 +61,7 @@ class Tree:
 
 
 def alone(rows: Sequence[np.ndarray]) -> Tree:
-    """Each row a segment of its own."""
+    """Each row as its own segment."""
     tree = Tree()
     tree.tails = [tree.add(ids, -1) for ids in rows]
     return tree

@@ -130,7 +130,7 @@ def _whole(
     data: DataConfig,
     result: Tokenized,
 ) -> list[Rendered]:
-    """The rows of an example that is left out, as they would be without a limit."""
+    """The rows of a dropped example, as they would be without a length limit."""
     kind = row_kind(example)
     asked = kind.conversations(example)
     if asked and template is not None:
@@ -170,7 +170,7 @@ def _row(
 def no_such_row(name: str, row: int, rows: int) -> DataError:
     """The error for a row number outside the dataset."""
     if row < 1:
-        message = t("{name}: --row {row}: rows are counted from 1.", name=name, row=row)
+        message = t("{name}: --row {row}: rows are numbered from 1.", name=name, row=row)
     else:
         message = t("{name}: there is no row {row}; it has {rows}.", name=name, row=row, rows=rows)
     return DataError(message, fix=t("Give a number from 1 to {count}.", count=rows), row=row)

@@ -206,5 +206,5 @@ def _name(character: str) -> str:
 
 
 def character_name(character: str) -> str:
-    """``U+202E RIGHT-TO-LEFT OVERRIDE``, for warnings about what nobody can see."""
+    """A name such as ``U+202E RIGHT-TO-LEFT OVERRIDE``, for warnings about invisible characters."""
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()

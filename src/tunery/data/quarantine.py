@@ -12,10 +12,10 @@ from tunery.data.problems import Problem
 
 
 class QuarantineFile:
-    """Writes ``quarantine.jsonl``; the file appears whole, at ``keep``, or not at all.
+    """Writes ``quarantine.jsonl``; ``keep`` publishes the file atomically.
 
     Args:
-        path: Where it will stand; None writes nothing.
+        path: The final path; None writes nothing.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -16,7 +16,7 @@ from tunery.types import is_object
 
 
 def registry_file() -> Path:
-    """The file that holds the names."""
+    """The file that stores the names."""
     return env.datasets_dir() / "datasets.json"
 
 
@@ -34,14 +34,14 @@ def registered() -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise DataError(
             t("{file} cannot be read: {error}.", file=file, error=error),
-            fix=t("Correct it, or move it away and add again."),
+            fix=t("Correct it, or move it elsewhere and add the datasets again."),
         ) from error
     return entries if is_object(entries) else {}
 
 
 @contextlib.contextmanager
 def changing() -> Generator[dict[str, dict[str, Any]]]:
-    """Hold the names alone, to change them; written when the block ends without an error.
+    """Lock the names to change them; they are written when the block ends without an error.
 
     A page and a terminal may change them at the same moment: one waits for the other.
 
@@ -55,7 +55,7 @@ def changing() -> Generator[dict[str, dict[str, Any]]]:
     except OSError as error:
         raise DataError(
             t("{file} cannot be written: {strerror}.", file=folder, strerror=error.strerror),
-            fix=t("Set TUNERY_HOME to a folder that can be written, with room on its disk."),
+            fix=t("Set TUNERY_HOME to a writable folder with enough disk space."),
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,7 +65,7 @@ def changing() -> Generator[dict[str, dict[str, Any]]]:
 
 
 def write_registered(entries: dict[str, dict[str, Any]]) -> None:
-    """Write the names, whole or not at all.
+    """Write the names atomically.
 
     Raises:
         DataError: The folder cannot be written.
@@ -77,5 +77,5 @@ def write_registered(entries: dict[str, dict[str, Any]]) -> None:
     except OSError as error:
         raise DataError(
             t("{file} cannot be written: {strerror}.", file=file, strerror=error.strerror),
-            fix=t("Set TUNERY_HOME to a folder that can be written, with room on its disk."),
+            fix=t("Set TUNERY_HOME to a writable folder with enough disk space."),
         ) from error

@@ -43,7 +43,7 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], *, name: str = "rows") -> Rows:
-        """Number a list of rows, each a group of its own."""
+        """Number a list of rows, each as its own group."""
         return cls.of_groups([RowGroup((row,)) for row in rows], name=name)
 
     @classmethod
@@ -57,7 +57,7 @@ class Rows:
         )
 
     def only(self, numbers: Sequence[int] | np.ndarray) -> Rows:
-        """Some of these groups, numbered anew in the given order."""
+        """A subset of these groups, renumbered in the given order."""
         chosen = np.asarray(numbers, dtype=np.int64)
         return Rows(
             lambda i: self.group(int(chosen[i])),
@@ -78,7 +78,7 @@ class Rows:
         )
 
     def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
-        """The same groups, each changed when it is asked for; lengths stay what they are."""
+        """The same groups, each transformed on access; lengths do not change."""
         group = self.group
         return Rows(
             lambda i: change(i, group(i)),
@@ -89,5 +89,5 @@ class Rows:
         )
 
     def with_beside(self, beside: Rows) -> Rows:
-        """The same groups with others beside them, as many."""
+        """The same groups, each paired with a group of a second, equally long set."""
         return Rows(self.group, self.lengths, self.trained, self.origin, beside=beside)

@@ -1,6 +1,6 @@
 """Splits of a dataset as its files name them: train, validation, test; read from paths alone.
 
-Where nobody asks for a split, the training rows are read, and what is left unread is said.
+If no split is requested, the training rows are read and the unread splits are reported.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def chosen_splits(present: Sequence[str], own: str, split: str | None) -> list[s
     raise DataError(
         t("{name}: no split {split!r}.", name=own, split=wanted),
         fix=t(
-            "It has: {names}; write {own}:{known}.",
+            "Available: {names}; write {own}:{known}.",
             names=", ".join(known),
             own=own,
             known=known[0],
@@ -86,7 +86,7 @@ def said(
     chosen: Sequence[str],
     split: str | None,
 ) -> tuple[Problem, ...]:
-    """Say which split is read where nobody chose one (W726), and how to choose."""
+    """Report which split is read if none was chosen (W726), and how to choose one."""
     if split is not None:
         return tuple(warn_of_tests(own, split))
     if len(by_split) == len(chosen):
@@ -94,28 +94,28 @@ def said(
     rest = [each for each in by_split if each not in chosen]
     left = enumerated([each or PurePath(by_split[each][0]).name for each in rest])
     held = next((each for each in ("validation", "test") if each in rest), None)
-    found = say("the split {split} is read; not read: {left}", split=chosen[0], left=left)
+    found = say("split {split} is used; not used: {left}", split=chosen[0], left=left)
     fix = (
         say(
-            "To evaluate on {split}: --evaluate.datasets {own}:{split}. "
-            "To read every file: {own}:all",
+            "To evaluate on {split}: --evaluate.datasets {own}:{split}. To use every "
+            "file: {own}:all",
             split=held,
             own=own,
         )
         if held
-        else say("To read every file: {own}:all", own=own)
+        else say("To use every file: {own}:all", own=own)
     )
     return (Problem("W726", own, found, fix),)
 
 
 def warn_of_tests(name: str, split: str | None) -> list[Problem]:
-    """W715 where a split was asked for that is meant for testing."""
+    """Warn (W715) if the requested split is meant for testing."""
     if split is None or split not in SPLITS["test"]:
         return []
     warning = Problem(
         "W715",
         name,
         say("split {split} is meant for testing", split=split),
-        say("Train on another split, so that tests keep their meaning."),
+        say("Train on another split, so that test results stay meaningful."),
     )
     return [warning]

@@ -60,7 +60,7 @@ def statistics(store: TokenStore, *, max_length: int, batch_size: int) -> dict[s
 
 
 def too_long(store: TokenStore, limit: int, *, positions: int | None = None) -> str:
-    """Say how many examples were cut or left out for their length; empty where none was.
+    """Report how many examples were truncated or dropped for their length; empty if none.
 
     Args:
         store: The tokens.
@@ -80,13 +80,13 @@ def too_long(store: TokenStore, limit: int, *, positions: int | None = None) -> 
     }
     if positions is not None and limit >= positions:
         return t(
-            "Rows longer than the {limit:,} positions of the model: {count:,} of {total:,}, the "
-            "longest with {longest:,} tokens ({cut:,} cut, {dropped:,} left out).",
+            "Rows longer than the model's {limit:,} positions: {count:,} of {total:,}, "
+            "the longest has {longest:,} tokens ({cut:,} truncated, {dropped:,} dropped).",
             **found,
         )
     return t(
-        "Rows longer than data.max_length={limit}: {count:,} of {total:,}, the longest with "
-        "{longest:,} tokens ({cut:,} cut, {dropped:,} left out).",
+        "Rows longer than data.max_length={limit}: {count:,} of {total:,}, the longest "
+        "has {longest:,} tokens ({cut:,} truncated, {dropped:,} dropped).",
         **found,
     )
 

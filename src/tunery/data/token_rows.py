@@ -114,7 +114,7 @@ class StoreWriter:
     """Writes groups to a staging folder beside ``folder``; :meth:`finish` renames it.
 
     Args:
-        folder: Where the finished store will lie; None for a temporary folder.
+        folder: The folder of the finished store; None for a temporary folder.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -240,7 +240,7 @@ class StoreWriter:
             self._facts[name] = self.groups + 1
 
     def _lacking(self, name: str, count: int) -> None:
-        """Fill the groups that have no such fact."""
+        """Fill in the groups that lack a fact."""
         self._write(f"facts/{name}.bin", np.full(count, np.nan, dtype=np.float32))
 
     def _write(self, name: str, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Examples to tokens: rendering, cutting by kind, and the cache that a second run starts from."""
+"""Examples to tokens: rendering, truncation by kind, and the cache that later runs reuse."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def text_encoder(
     if tokenizer.eos_token_id is None:
         raise ModelError(
             t(
-                "{name}: the tokenizer has no EOS token to end a text with.",
+                "{name}: the tokenizer has no EOS token to end texts with.",
                 name=tokenizer.name_or_path,
             ),
             fix=t("Add eos_token to its tokenizer_config.json."),
@@ -221,8 +221,8 @@ def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
     counted = (joined(str(count), in_words(reason)) for reason, count in filtered.items())
     reasons = joined(*counted, between="; ")
     return DataError(
-        t("No row is left to train on: {total} read. {reasons}", total=total, reasons=reasons),
-        fix=t("Give other data, or change data.loss_on, data.max_length or data.too_long."),
+        t("No rows are left to train on: {total} read. {reasons}", total=total, reasons=reasons),
+        fix=t("Use other data, or change data.loss_on, data.max_length or data.too_long."),
         code="E719",
     )
 

@@ -27,8 +27,8 @@ def fail(row: Rendered, max_length: int) -> DataError:
             limit=max_length,
         ),
         fix=t(
-            "Set data.max_length to {length} or more, if the model has so many positions, or "
-            "choose another data.too_long.",
+            "Set data.max_length to {length} or more, if the model supports that length, "
+            "or choose another data.too_long.",
             length=length,
         ),
         code="E703",
@@ -90,9 +90,9 @@ def bounds(length: int, max_length: int) -> list[tuple[int, int]]:
 def drop_turns(
     conversation: Conversation, whole: list[Rendered], render: Render, max_length: int
 ) -> list[Rendered]:
-    """Leave out whole early turns until it fits; then cut on the right.
+    """Drop whole early turns until it fits; then truncate on the right.
 
-    Leading system messages and the last answer always stay. A turn is a user message and all that
+    Leading system messages and the last answer are kept. A turn is a user message and all that
     follows it up to the next one. Where each answer is a row of its own, each row is shortened on
     its own.
 

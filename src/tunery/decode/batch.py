@@ -59,7 +59,7 @@ class Job:
         choosers: One an answer; none where the prompt's own tokens are to be scored.
         emit: Given the events of each step.
         adapter: Name of the attached adapter.
-        text: Whether text is made; without it every token is told at once.
+        text: Whether text is decoded; without it every token is reported at once.
         arrived: By ``time.perf_counter``.
     """
 
@@ -248,7 +248,7 @@ class Batch:
             )  # fmt: skip
 
     def _told(self, answer: _Answer) -> tuple[tuple[int, ...], tuple[TokenLogprob, ...]]:
-        """The tokens that were not told yet, and what is said of them."""
+        """The tokens that were not reported yet, with the details to report."""
         waiting, answer.waiting = answer.waiting, []
         ids = tuple(token for token, _ in waiting)
         return ids, tuple(self._spelled(entry) for _, entry in waiting if entry is not None)

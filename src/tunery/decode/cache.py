@@ -56,7 +56,7 @@ class KvRow:
             self._grow(max(length, 2 * self.capacity))
 
     def copy(self, length: int) -> KvRow:
-        """A row of its own with the first ``length`` tokens."""
+        """An independent copy of the row with the first ``length`` tokens."""
         other = KvRow(self.shape, capacity=max(length + BLOCK, FIRST_CAPACITY))
         other._buffer[:, :, :length] = self._buffer[:, :, :length]
         other.length = length

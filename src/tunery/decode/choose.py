@@ -101,7 +101,7 @@ class TokenChooser:
         return token, self._logprob(raw_V, token, drawn)
 
     def _penalties(self, scores_V: Tensor) -> Tensor:
-        """OpenAI's two: for each time a token was said, and for having been said at all."""
+        """OpenAI's frequency and presence penalties: per occurrence, and for any occurrence."""
         if self._counts is None:
             self._counts = torch.zeros_like(scores_V)
         options, counts = self.options, self._counts

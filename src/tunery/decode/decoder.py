@@ -44,7 +44,7 @@ class Answer:
 
 
 class OnToken(Protocol):
-    """Told of each token as it is chosen; the stop token is not among them."""
+    """Called with each token as it is chosen, except the stop token."""
 
     def __call__(self, prompt: int, token: int, /) -> object:
         """Take a token of the answer to prompt number ``prompt``."""
@@ -84,8 +84,8 @@ class Decoder:
             stop_ids: An answer ends when it chooses one of these.
             max_tokens: Most tokens of one answer; fewer where the model has no more positions.
             sampling: One for all, or one a prompt; without a seed it is 0, so that a run repeats.
-            on_token: Told of every token at once; it may raise to give up.
-            on_answer: Told how many answers are complete whenever one more is.
+            on_token: Called for every token at once; it may raise to cancel.
+            on_answer: Called with the number of complete answers whenever one completes.
             should_stop: Asked before every step; True ends all answers with what they have.
 
         Returns:
@@ -155,7 +155,7 @@ class Decoder:
 
 
 class _Live:
-    """What ``Batch`` asks of a model, for one that wears what it wears."""
+    """The interface that ``Batch`` needs, for a model with its currently active adapter."""
 
     tokenizer: Any = None
 
@@ -210,7 +210,7 @@ def _base_of(model: Any) -> Any:
 
 
 def _worn(model: Any) -> str | None:
-    """The adapter that a PEFT model wears: None for none, an empty name where it is not one."""
+    """The active adapter of a PEFT model: None for none, empty if it is not exactly one."""
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -161,7 +161,7 @@ async def _body(reader: asyncio.StreamReader, head: list[str]) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise EngineError(t("The request cannot be read: {why}", why=error)) from error
+        raise EngineError(t("The request cannot be parsed: {why}", why=error)) from error
 
 
 async def _unless_gone(work: Awaitable[Any], reader: asyncio.StreamReader) -> Any:

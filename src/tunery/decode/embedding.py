@@ -56,7 +56,7 @@ class Embedder:
         model = self.model
         if model.surely_too_long(text):
             raise EngineError(
-                t("The text is longer than the {limit} tokens that the model reads.",
+                t("The text is longer than the model's limit of {limit} tokens.",
                   limit=model.context_length),
                 fix=t("Shorten it."),
                 code="too_long",
@@ -74,7 +74,7 @@ class Embedder:
         """
         if len(ids) > self.model.context_length:
             raise EngineError(
-                t("The text has {found} tokens; the model reads {limit} at most.",
+                t("The text has {found} tokens; the model supports at most {limit}.",
                   found=len(ids), limit=self.model.context_length),
                 fix=t("Shorten it."),
                 code="too_long",
@@ -132,7 +132,7 @@ def pooling_of(folder: Path) -> Pooling:
     on = [name for name, value in said.items() if name.startswith("pooling_mode_") and value]
     if len(on) != 1 or on[0] not in _FLAGS:
         raise EngineError(
-            t("This model's 1_Pooling/config.json asks for {names}, which is not supported.",
+            t("The model's 1_Pooling/config.json requires {names}, which is not supported.",
               names=", ".join(on) or "?"),
             fix=t("Supported: {names}.", names=", ".join(_FLAGS)),
             code="bad_request",
@@ -171,8 +171,8 @@ def _pool(states_TH: Tensor, pooling: Pooling) -> Tensor:
 
 def _no_memory() -> EngineError:
     return EngineError(
-        t("There is not enough memory to make embeddings."),
-        fix=t("Shorten the text, end other programs, or serve a smaller model."),
+        t("There is not enough memory to compute embeddings."),
+        fix=t("Shorten the text, close other programs, or serve a smaller model."),
         code="queue_full",
     )
 
@@ -180,7 +180,7 @@ def _no_memory() -> EngineError:
 def _no_states(error: Exception) -> EngineError:
     why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return EngineError(
-        t("This model gives no hidden states to make embeddings of: {why}", why=why),
+        t("This model provides no hidden states for embeddings: {why}", why=why),
         fix=t("Serve another model."),
         code="bad_request",
     )

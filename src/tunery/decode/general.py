@@ -28,7 +28,7 @@ class GeneralModel:
     """Reads parts of sequences.
 
     Args:
-        wear: Gives the model to run, wearing an adapter or none.
+        wear: Returns the model to run, with an adapter active or none.
         together: Sequences that begin in one step share a padded cache.
     """
 
@@ -68,7 +68,7 @@ class GeneralModel:
 
 
 class _Shared:
-    """The cache of sequences that began together, and where their next tokens stand."""
+    """The cache of sequences that started together, and the positions of their next tokens."""
 
     def __init__(self) -> None:
         self._cache: Any = None

@@ -94,7 +94,7 @@ class Grammar:
         return logits_V.masked_fill(~allowed.to(logits_V.device), -torch.inf)
 
     def take(self, token: int) -> bool:
-        """Go on with a token; True once nothing may follow it."""
+        """Advance by a token; True once nothing may follow it."""
         self._matcher.consume_token(token)
         return self._matcher.is_stopped()
 
@@ -102,6 +102,6 @@ class Grammar:
 def _bad_schema(why: str) -> EngineError:
     return EngineError(
         t("The JSON schema cannot be used: {why}", why=why.strip().splitlines()[0][:300]),
-        fix=t("Correct the schema, or leave out what is not supported."),
+        fix=t("Correct the schema, or remove what is not supported."),
         code="bad_schema",
     )

@@ -124,7 +124,7 @@ class LocalEngine:
         return await asyncio.to_thread(self.scheduler.call, lambda: embedder.make(ids, worn))
 
     async def status(self) -> EngineStatus:
-        """What it says of itself."""
+        """The status of the engine."""
         model, scheduler = self.model, self.scheduler
         return EngineStatus(
             base=str(model.folder),
@@ -140,7 +140,7 @@ class LocalEngine:
         )
 
     async def close(self) -> None:
-        """End the generating thread; what was being said ends as interrupted."""
+        """Stop the generating thread; answers in progress end as interrupted."""
         await asyncio.to_thread(self.scheduler.close)
 
     def _prompt(self, request: GenerateRequest) -> tuple[Prompt, str | None]:
@@ -155,7 +155,7 @@ class LocalEngine:
 
 
 class _Queue:
-    """News from the generating thread, on the loop that asked."""
+    """Events from the generating thread, delivered on the requesting event loop."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()

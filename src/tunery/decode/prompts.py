@@ -43,7 +43,7 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
         return Prompt(ids, text, stop_ids)
     if model.surely_too_long(_all_text(request)):
         raise EngineError(
-            t("The prompt is longer than the {limit} tokens that the model reads.",
+            t("The prompt is longer than the model's limit of {limit} tokens.",
               limit=model.context_length),
             fix=t("Shorten it."),
             code="too_long",
@@ -73,14 +73,14 @@ def check_scored(model: ServedModel, ids: Sequence[int]) -> list[int]:
 def _check_ids(model: ServedModel, ids: list[int], *, room: int = 1) -> None:
     if not ids:
         raise EngineError(
-            t("The prompt is empty."), fix=t("Write something to go on from."), code="bad_template"
+            t("The prompt is empty."), fix=t("Enter some text to continue."), code="bad_template"
         )
     if len(ids) + room > model.context_length:
         raise too_long(len(ids), model.context_length)
     foreign = [token for token in ids if not 0 <= token < model.vocab_size]
     if foreign:
         raise EngineError(
-            t("The prompt has token {token}; the tokens of this model are 0 to {last}.",
+            t("The prompt has token {token}; this model's tokens are 0 to {last}.",
               token=foreign[0], last=model.vocab_size - 1),
             code="bad_request",
         )  # fmt: skip
@@ -97,7 +97,7 @@ def to_message(value: Mapping[str, Any]) -> Message:
     )
     if role not in ROLES:
         raise EngineError(
-            t("A message has the role {role}; known: {names}.", role=role,
+            t("A message has the role {role}; expected one of: {names}.", role=role,
               names=", ".join(ROLES)),
             code="bad_template",
         )  # fmt: skip
@@ -155,7 +155,7 @@ def _content(value: Any) -> str:
         if all(isinstance(text, str) for text in texts):
             return "".join(map(str, texts))
     raise EngineError(
-        t("The content of a message must be text; this model reads nothing else."),
+        t("The content of a message must be text; this model supports nothing else."),
         code="bad_template",
     )
 

@@ -101,7 +101,7 @@ class Scheduler:
         """
         if len(self._waiting) >= self._max_waiting:
             raise EngineError(
-                t("The queue is full: {count} requests wait already.", count=self._max_waiting),
+                t("The queue is full: {count} requests are waiting.", count=self._max_waiting),
                 fix=t("Try again in a moment."),
                 code="queue_full",
             )
@@ -150,7 +150,7 @@ class Scheduler:
         return self._queue(job, failed)
 
     def score(self, ids: Sequence[int], *, adapter: str | None, emit: Emit, failed: Failed) -> Job:
-        """Queue the scoring of given tokens; a ``Scored`` is told when all are read.
+        """Queue the scoring of given tokens; a ``Scored`` event follows when all are read.
 
         Raises:
             EngineError: ``full``.
@@ -166,7 +166,7 @@ class Scheduler:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Drop a request with the next step; harmless where it has ended."""
+        """Drop a request at the next step; no effect if it has ended."""
         with self._changed:
             self._leaving.append(job)
             self._changed.notify()
@@ -183,7 +183,7 @@ class Scheduler:
         foreign = [k for k in options.logit_bias if not 0 <= k < self.model.vocab_size]
         if foreign:
             raise EngineError(
-                t("logit_bias names token {token}; the tokens of this model are 0 to {last}.",
+                t("logit_bias has token {token}; this model's tokens are 0 to {last}.",
                   token=foreign[0], last=self.model.vocab_size - 1),
                 code="bad_request",
             )  # fmt: skip
@@ -298,12 +298,12 @@ class Scheduler:
 
 
 def _gone() -> EngineError:
-    return EngineError(t("The engine has ended."), fix=t("Load the model again."), code="gone")
+    return EngineError(t("The engine has stopped."), fix=t("Load the model again."), code="gone")
 
 
 def _no_memory() -> EngineError:
     return EngineError(
         t("There is not enough memory for this request."),
-        fix=t("Shorten the prompt or max_tokens, ask for fewer answers, or end other programs."),
+        fix=t("Shorten the prompt or max_tokens, request fewer answers, or close other programs."),
         code="queue_full",
     )

@@ -1,7 +1,7 @@
 """A loaded base model with all that a request needs: tokenizer, templates, adapters, both passes.
 
 The fast pass (fast/) reads what it understands, the general one (general.py) everything else. An
-adapter is attached when a request first wears it.
+adapter is attached when a request first uses it.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class ServedModel:
         return self._templates[key]
 
     def attach(self, folder: str) -> str:
-        """Load an adapter folder, once; return the name it is worn by.
+        """Load an adapter folder once; return the name that activates it.
 
         Call it from the thread that generates: it changes the model.
 
@@ -215,13 +215,13 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _stamp(path: Path) -> str:
-    """An adapter as it is now: one that is trained anew in its place is another."""
+    """A fingerprint of an adapter; retraining it in the same folder changes it."""
     try:
         stat = files.check_adapter(path).stat()
     except ModelError as error:
         raise EngineError(error.message, fix=error.fix, code="bad_adapter") from error
     except OSError as error:
         raise EngineError(
-            t("{folder}: the adapter cannot be read.", folder=path), code="bad_adapter"
+            t("The adapter in {folder} cannot be read.", folder=path), code="bad_adapter"
         ) from error
     return f"{path}:{stat.st_mtime_ns}:{stat.st_size}"

@@ -27,7 +27,7 @@ Forward = Callable[..., Tensor]
 
 
 class AdapterSwitch:
-    """One base model and the adapters it can wear.
+    """One base model and the adapters it can activate.
 
     Args:
         base: The loaded base, in eval mode; owned by the switch from now on.
@@ -41,7 +41,7 @@ class AdapterSwitch:
         self._merged: dict[str, dict[LoraLinear, Forward]] = {}
 
     def attach(self, name: str, folder: Path) -> None:
-        """Load an adapter folder; it is worn when ``wear`` asks for it.
+        """Load an adapter folder; ``wear`` activates it.
 
         Raises:
             ModelError: It is not whole, or was made for another base.

@@ -85,13 +85,13 @@ class Worker:
         }
 
     def load(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Load the model; runs on a thread of its own."""
+        """Load the model; runs on its own thread."""
         gc.disable()  # what is imported stays: looking through it again and again takes 0.1 s
         try:
-            self.doing = t("importing the libraries")
+            self.doing = t("loading libraries")
             from tunery.decode.local import LocalEngine
 
-            self.doing = t("loading the weights")
+            self.doing = t("loading weights")
             engine = LocalEngine(self.base, dtype=self.dtype, device=self.device)
             model = engine.model
             self.folder.write(device=model.device, fast=model.fast is not None)
@@ -213,7 +213,7 @@ class Worker:
         try:
             return make(asked.body)
         except (ValueError, TypeError, AttributeError) as error:
-            raise EngineError(t("The request cannot be read: {why}", why=error)) from error
+            raise EngineError(t("The request cannot be parsed: {why}", why=error)) from error
 
     async def _status(self) -> EngineStatus:
         if self.engine is not None:
@@ -235,7 +235,7 @@ def confine() -> None:
 
 
 async def serve(folder: EngineFolder) -> None:
-    """Serve until told to end."""
+    """Serve until stopped."""
     worker = Worker(folder)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.end)
@@ -290,7 +290,7 @@ def main() -> None:
 
 
 def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
-    """The sentence for what nobody foresaw while loading, such as a panic over a tokenizer."""
+    """The message for an unexpected failure while loading, such as a panic in a tokenizer."""
     return EngineError(
         t(
             "The model cannot be loaded: {kind}: {why}.",
@@ -298,7 +298,7 @@ def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
             why=str(error).strip().rstrip(".")[:300],
         ),
         fix=t(
-            "Most often a file of the model is damaged, such as tokenizer.json. Its log: {path}",
+            "Usually a file of the model, such as tokenizer.json, is damaged. Log: {path}",
             path=folder.log_file,
         ),
         code="damaged",

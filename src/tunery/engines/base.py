@@ -69,7 +69,7 @@ class SamplingOptions:
                 raise EngineError(
                     t("{name} must be {wanted}, got {found}.", name=name, wanted=wanted,
                       found=found),
-                    fix=t("Leave it out for the default."),
+                    fix=t("Remove it to use the default."),
                 )  # fmt: skip
 
     @property
@@ -88,11 +88,11 @@ class GenerateRequest:
     Args:
         messages: The conversation (role, content, tool_calls ...), rendered by the engine with the
             model's chat template; None where another prompt is given.
-        prompt: Raw text, continued as it stands; special tokens in it are plain text.
+        prompt: Raw text to continue unchanged; special tokens in it are plain text.
         prompt_ids: The prompt as token ids, rendered by the caller.
         stop_ids: Tokens that end an answer; None takes those of the model's chat template.
         tools: Function tools in OpenAI's shape, for the template.
-        adapter: Folder of a PEFT adapter to wear; None answers as the bare base.
+        adapter: Folder of a PEFT adapter to activate; None uses the plain base.
         max_tokens: Most tokens of an answer; None is all the context leaves.
         stop: Texts that end an answer and are left out of it.
         sampling: How tokens are drawn.
@@ -169,7 +169,7 @@ class Delta:
         index: Which answer.
         text: The new text.
         token_ids: The tokens that it is made of.
-        logprobs: One a token, where they were asked for.
+        logprobs: One per token, if requested.
     """
 
     index: int
@@ -189,7 +189,7 @@ class Ended:
         first_token_seconds: From the request's arrival to its first token.
         seconds: From the request's arrival to its end.
         token_ids: Tokens drawn that are in no ``Delta``: the stop token, or those of a stop text.
-        logprobs: One a token of these, where they were asked for.
+        logprobs: One per token of these, if requested.
         stop: The stop text that ended it; empty where something else did.
     """
 
@@ -208,7 +208,7 @@ EngineEvent = Started | Delta | Ended
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What an engine says of itself when asked.
+    """The status that an engine reports.
 
     Args:
         base: The base model's folder.
@@ -276,7 +276,7 @@ class Engine(Protocol):
         ...
 
     async def status(self) -> EngineStatus:
-        """What the engine says of itself."""
+        """The status of the engine."""
         ...
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from tunery.workers.spinning import settle_by_load
 
 
 def running(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine | None:
-    """The engine of a base model that another program has started, None where there is none."""
+    """The engine of a base model started by another program; None if there is none."""
     folder = EngineFolder.of(base, dtype=dtype, device=device)
     return ProcessEngine(folder) if folder.alive() else None
 

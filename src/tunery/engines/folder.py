@@ -95,7 +95,7 @@ class EngineFolder:
             raise PermissionError(f"{self.socket_file.parent} belongs to another user")
 
     def read(self) -> dict[str, Any]:
-        """engine.json; empty where there is none."""
+        """Read engine.json; empty if there is none."""
         return read_json(self.card_file)
 
     def write(self, **facts: Any) -> None:
@@ -111,7 +111,7 @@ class EngineFolder:
         """Say that this process needs the engine as long as it lives.
 
         Args:
-            keep: Also when nobody asks it anything.
+            keep: Keep it even without requests.
         """
         pid = os.getpid()
         self.holders_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

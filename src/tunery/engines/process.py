@@ -1,4 +1,4 @@
-"""An engine in a process of its own, spoken to over its Unix socket.
+"""An engine in its own process, reached over its Unix socket.
 
 The process is detached: it outlives the server that started it and is found again by engine.json.
 It ends when nobody has asked it anything for a while, or when told to.
@@ -134,12 +134,12 @@ class ProcessEngine:
         return Embedded.of(await self._ask("POST", "/embed", body))
 
     async def status(self) -> EngineStatus:
-        """What it says of itself; a process that is no more is ``failed``, with the cause."""
+        """The status of the engine; if its process has exited, ``failed`` with the cause."""
         try:
             said = await self._ask("GET", "/status", seconds=STATUS_SECONDS)
             return wire.status_from_dict(said)
         except TimeoutError:
-            return EngineStatus(self.base, "loading", t("does not answer"))
+            return EngineStatus(self.base, "loading", t("not responding"))
         except EngineError as error:
             if not self.folder.alive():
                 return EngineStatus(self.base, "failed", str(error))
@@ -159,9 +159,9 @@ class ProcessEngine:
                 heard = time.monotonic()
             elif time.monotonic() - heard > SILENT_SECONDS:
                 raise EngineError(
-                    t("The engine does not answer."),
+                    t("The engine is not responding."),
                     fix=t(
-                        "Unload the model and load it again. Its log: {path}",
+                        "Unload the model and load it again. Log: {path}",
                         path=self.folder.log_file,
                     ),
                     code="gone",
@@ -209,7 +209,7 @@ class ProcessEngine:
             if not self.folder.socket_file.exists():
                 break
             await asyncio.sleep(0.05)
-        return EngineError(t("The engine does not answer yet."), code="gone")
+        return EngineError(t("The engine is not responding yet."), code="gone")
 
     def _http(self) -> httpx.AsyncClient:
         # A connection a request: a local socket costs microseconds, and nothing is left open.
@@ -237,27 +237,31 @@ def ended_error(folder: EngineFolder) -> EngineError:
     code = read_json(folder.exit_file).get("code")
     if code == -signal.SIGKILL:
         return EngineError(
-            t("The engine was ended by signal 9, most often because memory ran out."),
-            fix=t("End other programs, or take a smaller model; then load it again."),
+            t("The engine was killed by signal 9, usually because it ran out of memory."),
+            fix=t("Close other programs or use a smaller model, then load it again."),
             code="gone",
         )
     if code == -signal.SIGABRT:
         return EngineError(
-            t("A library of the engine stopped it (signal 6)."),
+            t("A native library aborted the engine (signal 6)."),
             fix=t(
-                "Most often a file of the model is damaged or asks for too much, such as "
-                "tokenizer.json. Its log: {path}",
+                "Usually a file of the model, such as tokenizer.json, is damaged or "
+                "needs too much memory. Log: {path}",
                 path=folder.log_file,
             ),
             code="gone",
         )
     if code in (0, -signal.SIGTERM):
-        return EngineError(t("The engine has ended."), fix=t("Load the model again."), code="gone")
+        return EngineError(
+            t("The engine has stopped."), fix=t("Load the model again."), code="gone"
+        )
     how = t("with signal {number}", number=-code) if isinstance(code, int) and code < 0 else ""
-    how = how or (t("with status {number}", number=code) if code is not None else t("unseen"))
+    how = how or (
+        t("with status {number}", number=code) if code is not None else t("cause unknown")
+    )
     return EngineError(
-        t("The engine ended unexpectedly ({how}).", how=how),
-        fix=t("Load the model again. Its log: {path}", path=folder.log_file),
+        t("The engine exited unexpectedly ({how}).", how=how),
+        fix=t("Load the model again. Log: {path}", path=folder.log_file),
         code="gone",
     )
 
@@ -266,7 +270,7 @@ def _refusal(body: bytes) -> TuneryError:
     try:
         return wire.error_from_dict(json.loads(body))
     except ValueError:
-        return EngineError(t("The engine refused the request."))
+        return EngineError(t("The engine rejected the request."))
 
 
 def _gone_within(who: dict[str, Any], seconds: float) -> bool:

@@ -72,8 +72,8 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
             folder.write(**_identity(process.pid))
     except OSError as error:
         raise LaunchError(
-            t("The engine of {base} cannot be started: {why}.", base=base, why=error.strerror),
-            fix=t("Look at {path}.", path=folder.path),
+            t("The engine for {base} cannot be started: {why}.", base=base, why=error.strerror),
+            fix=t("See {path}.", path=folder.path),
         ) from error
     waiter = threading.Thread(target=_wait, args=(process, folder), daemon=True)
     waiter.start()

@@ -20,7 +20,7 @@ from tunery.errors import EngineError, ModelError, TuneryError
 
 
 def request_to_dict(request: GenerateRequest) -> dict[str, Any]:
-    """A request as JSON data; what stands at its default is left out."""
+    """A request as JSON data, without fields at their default."""
     plain = asdict(request)
     bias = request.sampling.logit_bias
     plain["sampling"]["logit_bias"] = {str(token): value for token, value in bias.items()}

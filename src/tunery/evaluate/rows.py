@@ -76,7 +76,7 @@ async def measure(
         examples: The rows.
         config: How they are turned into tokens.
         max_tokens: Longest answer; None asks for none.
-        on_row: Told how many rows are done.
+        on_row: Called with the number of finished rows.
         stop_if_asked: Raises where the work is to end.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The README.md of an export: what it is, where it comes from, how to open it."""
+"""The README.md of an export: its contents, its origin, and how to load it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What the trained model says.
+    """The reference outputs of the trained model.
 
     Args:
         prompts: Token ids of the prompts.
@@ -101,7 +101,7 @@ class Parity:
         return asdict(self)
 
     def problems(self, tolerance: Tolerance) -> list[str]:
-        """Say what lies outside the tolerance; empty where the two are equal."""
+        """The differences outside the tolerance; empty if the two models match."""
         found: list[str] = []
         if not self.max_logit_difference <= tolerance.logit:
             found.append(f"logits differ by {self.max_logit_difference:.3g}")
@@ -164,7 +164,7 @@ def witness(
 
 @torch.inference_mode()
 def compare(model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance) -> Parity:
-    """Compare a model with what the trained one said.
+    """Compare a model with the outputs of the trained one.
 
     Args:
         model: The reopened model, in eval mode.

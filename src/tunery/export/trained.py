@@ -31,7 +31,7 @@ from tunery.types import Message
 
 
 class Trained:
-    """A trained model in memory, with what it says on the parity prompts.
+    """A trained model in memory, with its outputs on the parity prompts.
 
     Args:
         order: What to load.
@@ -101,7 +101,7 @@ class Trained:
         return found
 
     def release(self) -> None:
-        """Let the model go; what it said stays."""
+        """Release the model; its outputs stay."""
         self.model = None
 
     def _open(self, folder: Path) -> nn.Module:
@@ -138,7 +138,7 @@ class Trained:
 
 
 def _tokenizer_folder(order: Order) -> Path:
-    """The adapter's own tokenizer where it brings one (tokens were added), else the base's."""
+    """The adapter's own tokenizer if it has one (tokens were added), else the base's."""
     adapter = order.adapter
     brings = adapter is not None and (adapter / "tokenizer.json").is_file()
     return adapter if adapter is not None and brings else order.folder
@@ -174,7 +174,7 @@ def plain_answers(
 
 
 def _check_read_back(model: PeftModel, folder: Path) -> None:
-    """Refuse an adapter that PEFT itself does not read back whole, whatever it says.
+    """Reject an adapter that PEFT does not load completely, even if PEFT reports no error.
 
     Raises:
         ExportError: Some tensors do not reach the model.
@@ -183,22 +183,23 @@ def _check_read_back(model: PeftModel, folder: Path) -> None:
     if lost:
         raise ExportError(
             t(
-                "PEFT {version} does not read this adapter back: {count} of its tensors do not "
-                "reach a {kind} model ({name} ...).",
+                "PEFT {version} cannot load this adapter: {count} of its tensors are not "
+                "applied to a {kind} model ({name} ...).",
                 version=importlib.metadata.version("peft"),
                 count=len(lost),
                 kind=str(model.config.model_type),
                 name=lost[0],
             ),
-            fix=t("Nothing was written. Export the whole model instead: --to merged."),
+            fix=t("Nothing was written. Export the full model instead: --to merged."),
         )
 
 
 def _unequal(problems: list[str]) -> ExportError:
     return ExportError(
-        t("The export is not equal to what was trained: {why}.", why="; ".join(problems)),
+        t("The export does not match the trained model: {why}.", why="; ".join(problems)),
         fix=t(
-            "Nothing was written. Rounding can hide a small change: try --dtype fp32, or export "
-            "the adapter. If fp32 is not equal either, report it with the model's name."
+            "Nothing was written. Rounding can hide a small change: try --dtype fp32, or "
+            "export the adapter. If fp32 does not match either, report it with the model "
+            "name."
         ),
     )

@@ -1,4 +1,4 @@
-"""Jobs: long work that is no training run, each in its own process with its own folder.
+"""Jobs: long-running work other than training, each in its own process with its own folder.
 
 TUNERY_HOME/jobs/ID/ holds job.json (what was asked, and the result), events.jsonl (written by the
 job alone), worker.json, exit.json, worker.log and control/, like a run folder. A job's state is
@@ -66,11 +66,11 @@ class JobControl(Control):
         self._pause.touch()
 
     def pause_requested(self) -> bool:
-        """Say whether somebody asked for a pause."""
+        """Whether a pause was requested."""
         return self._pause.exists()
 
     def clear(self) -> None:
-        """Take every request away, before the job starts anew."""
+        """Clear all requests before the job starts again."""
         super().clear()
         self._pause.unlink(missing_ok=True)
 
@@ -163,8 +163,8 @@ def open_job(job_id: str) -> JobFolder:
     folder = JobFolder(env.jobs_dir() / job_id)
     if not ID.fullmatch(job_id) or not folder.job_file.is_file():
         raise UnknownName(
-            t("Job {job!r}: no such job.", job=job_id[:64]),
-            fix=t("It may have been finished and forgotten long ago."),
+            t("Job {job!r} not found.", job=job_id[:64]),
+            fix=t("It may have finished and been removed."),
         )
     return folder
 

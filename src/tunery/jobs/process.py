@@ -33,7 +33,7 @@ SLOTS = {"download": 3}
 
 
 class JobStopped(BaseException):
-    """The job was asked to stop or to pause; no ``except Exception`` may swallow it."""
+    """The job must stop or pause; not caught by ``except Exception``."""
 
 
 class Handle:
@@ -64,7 +64,7 @@ class Handle:
         at_once: bool = False,
         **more: Any,
     ) -> None:
-        """Say how far it is; called as often as one likes, written four times a second.
+        """Report progress; may be called at any rate, written four times per second.
 
         Args:
             done: How much is done.
@@ -98,7 +98,7 @@ class Handle:
             self._events.write("status", status=status, **more)
 
     def should_stop(self) -> bool:
-        """Say whether it shall end, by a stop or a pause; asked between pieces of work."""
+        """Whether to end for a stop or a pause; checked between pieces of work."""
         return self._asked.is_set() or self._requested()
 
     def stop_if_asked(self) -> None:
@@ -128,7 +128,7 @@ class Handle:
             raise JobStopped
 
     def how_to_end(self) -> str:
-        """``paused`` or ``stopped``, as was asked."""
+        """``paused`` or ``stopped``, as requested."""
         return "paused" if self._control.pause_requested() else "stopped"
 
     def _requested(self) -> bool:
@@ -179,7 +179,7 @@ def _work(
             return 1
         if not isinstance(error, Exception):
             raise
-        reason = t("an error that Tunery did not expect: {why}", why=f"{error!r}"[:300])
+        reason = t("unexpected error: {why}", why=f"{error!r}"[:300])
         log = handle.folder.worker_log
         handle.status("failed", reason=reason, fix=t("See {log}", log=log))
         return 1
@@ -204,7 +204,7 @@ def _slot(handle: Handle, kind: str) -> Generator[None]:
                 return
         if not waiting:
             waiting = True
-            handle.status("queued", reason=t("waits for others before it"))
+            handle.status("queued", reason=t("waiting for earlier jobs"))
         time.sleep(SLOT_SECONDS)
 
 
@@ -216,7 +216,7 @@ def _disk_full(error: OSError) -> TuneryError:
     place = Path(str(error.filename or env.home()))
     free = env.human_bytes(env.free_bytes(place))
     return TuneryError(
-        t("The disk of {place} is full ({free} free).", place=place, free=free),
-        fix=t("Free some room, then go on: what came is kept."),
+        t("The disk at {place} is full ({free} free).", place=place, free=free),
+        fix=t("Free some space and resume; the upload so far is kept."),
         code="disk_full",
     )

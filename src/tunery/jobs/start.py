@@ -1,4 +1,4 @@
-"""Jobs on this machine: start one detached, pause it, go on with it, end it.
+"""Jobs on this machine: start one detached, pause, resume and stop it.
 
 The process, its lock, its log and how it ended are those of a run's worker (``workers.local``).
 """
@@ -34,7 +34,7 @@ def start(
     resumable: bool = False,
     network: bool = False,
 ) -> Job:
-    """Start long work in a process of its own; it outlives this one.
+    """Start long-running work in its own process, which outlives this one.
 
     Args:
         kind: Which work, a name in ``services.job_kinds.KINDS``.
@@ -52,7 +52,7 @@ def start(
 
 
 def resume(job_id: str, *, network: bool = True) -> Job:
-    """Go on with a job that was paused, stopped, interrupted or failed.
+    """Resume a job that was paused, stopped, interrupted or failed.
 
     Raises:
         UnknownName: There is no such job.
@@ -64,7 +64,7 @@ def resume(job_id: str, *, network: bool = True) -> Job:
         return job
     if not job.resumable or job.status not in jobs.RESUMABLE:
         raise LaunchError(
-            t("{title}: this work cannot go on where it stopped.", title=job.title),
+            t("{title}: this job cannot be resumed.", title=job.title),
             fix=t("Start it again."),
         )
     _begin(folder, network=network)
@@ -72,7 +72,7 @@ def resume(job_id: str, *, network: bool = True) -> Job:
 
 
 def pause(job_id: str, *, grace_seconds: float = GRACE_SECONDS) -> Job:
-    """End a job so that ``resume`` goes on with it; what it has is kept.
+    """Stop a job so that ``resume`` can continue it; its progress is kept.
 
     Raises:
         UnknownName: There is no such job.
@@ -82,8 +82,8 @@ def pause(job_id: str, *, grace_seconds: float = GRACE_SECONDS) -> Job:
     job = jobs.derive(folder)
     if not job.resumable:
         raise LaunchError(
-            t("{title}: this work cannot be paused.", title=job.title),
-            fix=t("Let it end, or stop it."),
+            t("{title}: this job cannot be paused.", title=job.title),
+            fix=t("Wait for it to finish, or cancel it."),
         )
     if job.is_live:
         JobControl(folder).request_pause()

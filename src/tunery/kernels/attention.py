@@ -110,13 +110,13 @@ def tunery_attention(
     if attention_mask is None or not _is_marker(attention_mask):
         if segments is not None:
             raise EngineError(
-                t("{layer}: a packed batch came without its mask.", layer=type(module).__name__),
+                t("{layer}: a packed batch arrived without its mask.", layer=type(module).__name__),
                 fix=t("Set data.packing to false for this model."),
             )
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
     if segments is None:
         raise EngineError(
-            t("{layer}: a packed batch came without its segments.", layer=type(module).__name__),
+            t("{layer}: a packed batch arrived without its segments.", layer=type(module).__name__),
             fix=t("Set data.packing to false for this model."),
         )
     score = Score(
@@ -144,7 +144,7 @@ def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
         return sdpa_mask(*args, **kwargs)
     if kwargs.get("use_vmap"):
         raise EngineError(
-            t("This model adds a mask of its own to causal attention; rows cannot be packed."),
+            t("This model adds its own mask to causal attention, so rows cannot be packed."),
             fix=t("Set data.packing to false for this model."),
         )
     window = kwargs.get("local_size") or 0

@@ -172,7 +172,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 class _EachCrossEntropy(torch.autograd.Function):
-    """As ``_LinearCrossEntropy``, but each position has a gradient of its own."""
+    """Like ``_LinearCrossEntropy``, but each position has its own gradient."""
 
     @staticmethod
     def forward(

@@ -272,7 +272,7 @@ def _repeats(rows: Tensor) -> Tensor | None:
 
 
 def _place(back: Tensor, rows: Tensor, start: int, skipped: int) -> None:
-    """Write where each row of a bucket lies; a repeated (padding) row keeps its first place."""
+    """Record the position of each row of a bucket; a repeated (padding) row keeps its first one."""
     size = skipped + rows.shape[-1]
     outer = torch.arange(rows[..., 0].numel(), device=rows.device)[:, None]
     places = start + outer * size + skipped + torch.arange(rows.shape[-1], device=rows.device)
@@ -282,7 +282,7 @@ def _place(back: Tensor, rows: Tensor, start: int, skipped: int) -> None:
 
 
 def _group(family: list[int], lengths: Sequence[int], context: int) -> list[list[int]]:
-    """Split segments, sorted by length, where it costs least (exact, by dynamic programming)."""
+    """Split segments, sorted by length, at minimum cost (exact, by dynamic programming)."""
     by_length: dict[int, list[int]] = {}
     for segment in family:
         by_length.setdefault(lengths[segment], []).append(segment)

@@ -1,4 +1,4 @@
-"""What a method is to the engine: the loop knows only this."""
+"""The interface of a training method: all that the training loop uses."""
 
 from __future__ import annotations
 

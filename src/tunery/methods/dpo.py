@@ -40,7 +40,7 @@ class DPO(Plain):
         return pairs.units(group)
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-        """The reference, where it has to be kept; a step's own pairs, where they are ranked."""
+        """Add the reference if it must be stored, and a step's own pairs if they are ranked."""
         made = with_reference(policy, rows, context, name=name)
         return made.with_beside(made) if RANKED & self.weights.keys() else made
 

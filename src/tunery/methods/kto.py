@@ -60,15 +60,16 @@ class KTO(Plain):
         return {"answers": 1}
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-        """The reference of the answers and of the mismatched ones, where it has to be kept."""
+        """Compute the reference of the answers and the mismatched ones, if it must be stored."""
         if self.config.loss_type == "apo_zero_unpaired":
             return with_reference(policy, rows, context, name=name)
         made, unmatched = _mismatched(rows, context.config.data.max_length)
         if unmatched:
             context.warn(
                 "kl",
-                t("The KL term needs answers to other prompts; these rows found none, so it is "
-                  "estimated from answers to their own."),
+                t(
+                    "The KL term needs answers to other prompts; for these rows there are "
+                    "none, so it is estimated from their own answers."),
                 unmatched,
             )  # fmt: skip
         mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")

@@ -1,4 +1,4 @@
-"""What the model said before training, for methods that compare with it.
+"""Log-probabilities of the model before training, for methods that compare with it.
 
 Where it can be switched back (an adapter that started from nothing is taken off), the reference is
 computed beside each micro batch. Where the weights themselves are trained, its log-probabilities

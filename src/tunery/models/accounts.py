@@ -94,22 +94,22 @@ def _check(name: Setting, text: str) -> None:
         if not _TOKEN.fullmatch(text):
             raise ConfigError(
                 t(
-                    "This is not a token: expected 8 to 512 letters, digits and signs "
+                    "Not a valid token: expected 8 to 512 letters, digits and symbols "
                     "without spaces."
                 ),
-                fix=t("Copy it again from your account's settings."),
+                fix=t("Copy it again from your account settings."),
                 code="bad_token",
             )
     elif name == "proxy":
         if not _PROXY.fullmatch(text) or not urlsplit(text).hostname:
             raise ConfigError(
-                t("{address}: this is no proxy address.", address=_without_password(text)),
-                fix=t("Write it like http://127.0.0.1:7890"),
+                t("{address}: not a valid proxy address.", address=_without_password(text)),
+                fix=t("Use an address such as http://127.0.0.1:7890"),
                 code="bad_address",
             )
     elif not _ADDRESS.fullmatch(text):
         raise ConfigError(
-            t("{address}: this is no web address.", address=text),
+            t("{address}: not a valid web address.", address=text),
             fix=t("Write it with its scheme, such as https://hf-mirror.com"),
             code="bad_address",
         )
@@ -131,7 +131,7 @@ def _read() -> dict[str, str]:
     except (OSError, ValueError):
         raise ConfigError(
             t("{path} cannot be read.", path=_file()),
-            fix=t("Delete it and save your sources again on the Settings page."),
+            fix=t("Delete it and save your sources again under Settings."),
         ) from None
     return {key: str(text) for key, text in found.items()} if isinstance(found, dict) else {}
 

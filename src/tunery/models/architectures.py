@@ -1,4 +1,4 @@
-"""Which architectures the installed transformers knows, read without importing it.
+"""The architectures that the installed transformers supports, read without importing it.
 
 transformers takes seconds to import; its tables of names are literal text, so they are read from
 the source files as data. Where a table cannot be found (another layout), the answer is an empty
@@ -22,7 +22,7 @@ _FOLDERS = {"openai-gpt": "openai"}
 
 @functools.cache
 def transformers_folder() -> Path | None:
-    """Where transformers is installed; None where it is not."""
+    """The folder where transformers is installed; None if it is not installed."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -56,7 +56,7 @@ def no_checkpointing(kind: str) -> ConfigError:
     """The error for ``train.gradient_checkpointing`` on a model that has none."""
     return ConfigError(
         t(
-            "train.gradient_checkpointing: {kind} models cannot compute activations again.",
+            "train.gradient_checkpointing: {kind} models cannot recompute activations.",
             kind=kind,
         ),
         fix=t(

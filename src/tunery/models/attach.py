@@ -103,9 +103,11 @@ def _config(folder: Path) -> PeftConfig:
     known = sorted(str(each.value) for each in PeftType)
     if kind not in known:
         raise ModelError(
-            t("{folder}: adapter_config.json has peft_type {kind}, which this PEFT does not know.",
+            t(
+                "{folder}: adapter_config.json has peft_type {kind}, which the installed "
+                "PEFT does not support.",
               folder=folder, kind=json.dumps(kind, ensure_ascii=False)),
-            fix=t("Known: {names}.", names=", ".join(known)),
+            fix=t("Available: {names}.", names=", ".join(known)),
             code="unknown_adapter",
             path=folder,
         )  # fmt: skip
@@ -121,7 +123,7 @@ def _config(folder: Path) -> PeftConfig:
 
 
 def vocabulary_rows(model: Any, path: Path) -> int | None:
-    """Rows of the embedding in an adapter's file; None where it holds none, or as many as here.
+    """Embedding rows in an adapter file; None if it has none or as many as this model.
 
     Args:
         model: The loaded base, with or without other adapters.
@@ -162,7 +164,7 @@ def unlike_file(model: PeftModel, path: Path, name: str = "default") -> list[str
 
 @torch.no_grad()
 def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list[str]:
-    """Give each tensor the value of the file where it has another; return which had.
+    """Set each tensor that differs from the file to the file's value; return those that differed.
 
     Raises:
         ModelError: The file's names or shapes are not those of the adapter.
@@ -175,8 +177,8 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
     if missing or extra:
         raise ModelError(
             t(
-                "{folder}: the adapter's weights do not fit its base: {missing} are missing, "
-                "{extra} have no place ({name} ...).",
+                "{folder}: the adapter weights do not match the base model: {missing} "
+                "are missing, {extra} are unexpected ({name} ...).",
                 folder=path.parent,
                 missing=len(missing),
                 extra=len(extra),
@@ -198,7 +200,8 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
     if left:
         raise ModelError(
             t(
-                "{folder}: {count} tensors of the adapter did not reach the model ({name} ...).",
+                "{folder}: {count} tensors of the adapter were not loaded into the model "
+                "({name} ...).",
                 folder=path.parent,
                 count=len(left),
                 name=left[0],

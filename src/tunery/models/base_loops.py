@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from pathlib import Path
 
+from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
 
@@ -22,12 +23,12 @@ class LeadsBack(Exception):
             message = t("{path}: adapter_config.json names this adapter itself as its base model.",
                         path=self.chain[0])  # fmt: skip
         else:
-            message = t("{path}: the base models named by these adapters form a loop: {chain}.",
+            message = t("{path}: the base models of these adapters form a loop: {chain}.",
                         path=adapter, chain=" → ".join(map(str, self.chain)))  # fmt: skip
         return ModelError(
             message,
-            fix=t("Name the base model that it was trained on: tunery models base {name} MODEL",
-                  name=name),
+            fix=t("Set the base model it was trained on: tunery models base {name} MODEL",
+                  name=quoted(name)),
             code="base_loop",
             path=adapter,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which base model an adapter belongs to: what it was trained on, and where a person says it is.
+"""The base model of an adapter: what it was trained on, and the location set by the user.
 
 A run keeps the fingerprint of its base in base.json. Whoever uses its adapter compares it: weights
 of the same shape load without a word and answer something else. ``name`` records another place, or
@@ -62,7 +62,7 @@ def record(run: Path, base: Path) -> None:
 
 
 def named(owner: Path) -> str:
-    """The base that a person named for a run's or an adapter's folder; empty where none did."""
+    """The base that the user set for the folder of a run or an adapter; empty if none is set."""
     return str(_entry(owner).get("base") or "")
 
 
@@ -72,7 +72,7 @@ def name(owner: Path, base: str, folder: Path) -> None:
     Args:
         owner: The folder.
         base: The name of the base model, as the user wrote it, a path made absolute.
-        folder: What that name stands for now.
+        folder: What that name currently refers to.
     """
     entries = _read(_file())
     entries[str(owner.resolve())] = {"base": base, "fingerprint": fingerprint(folder)}
@@ -95,9 +95,9 @@ def check(owner: Path, shown: str, base: Path) -> None:
     if not wanted or wanted == fingerprint(base):
         return
     raise ModelError(
-        t("{name}: its base model {base} has other weights than it was trained on.",
+        t("{name}: its base model {base} does not have the weights it was trained on.",
           name=shown, base=base),
-        fix=t("Put the weights back, or name the model to use: tunery models base {name} MODEL",
+        fix=t("Restore the weights, or set the model to use: tunery models base {name} MODEL",
               name=quoted(shown)),
         code=OTHER,
         path=base,

@@ -24,7 +24,7 @@ FLAG = "use_bidirectional_attention"
 
 
 def check_config(folder: Path) -> None:
-    """Refuse a model whose config says that it reads what follows.
+    """Reject a model whose config says that tokens attend to later tokens.
 
     Raises:
         ModelError: It does.
@@ -34,7 +34,7 @@ def check_config(folder: Path) -> None:
 
 
 def reads_ahead(config: dict[str, Any]) -> bool:
-    """Whether a config says that a token sees those after it."""
+    """Whether a config says that a token attends to later tokens."""
     kind = config.get("model_type")
     if kind in DECODERS_BY_FLAG:
         return not config.get("is_decoder")
@@ -50,13 +50,13 @@ def not_causal(model: Path | str) -> ModelError:
     """The error for a model that reads what follows."""
     return ModelError(
         t(
-            "{model}: this model is not causal: what it says about a token depends on the tokens "
-            "after it, so it would learn to copy them.",
+            "{model}: this model is not causal: its prediction of a token depends on "
+            "later tokens, so it would learn to copy them.",
             model=model,
         ),
         fix=t(
-            "Take a model that writes text from left to right. If this one can, its config.json "
-            "says so (is_decoder: true for BERT and RoBERTa)."
+            "Use a model that generates text from left to right. If this one can, set it "
+            "in config.json (is_decoder: true for BERT and RoBERTa)."
         ),
         code="not_causal",
     )

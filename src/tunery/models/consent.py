@@ -71,21 +71,27 @@ def require(folder: Path, config: dict[str, Any]) -> None:
     foreign = [value for value in mapping.values() if "--" in str(value)]
     if foreign:
         raise ModelError(
-            t("{folder}: its code lies in another repo ({name}).", folder=folder, name=foreign[0]),
-            fix=t("Such code is never run. Use a model that transformers knows."),
+            t(
+                "{folder}: its code is in another repository ({name}).",
+                folder=folder,
+                name=foreign[0],
+            ),
+            fix=t("Such code is never run. Use a model that transformers supports."),
             path=folder,
         )
     if not code_allowed(folder):
         raise ModelError(
             t(
-                "{folder}: the architecture {kind} is not part of transformers; the model brings "
-                "its own code ({count} files), which is not run without your consent.",
+                "{folder}: transformers does not include the architecture {kind}; the "
+                "model comes with its own code ({count} files), which is not run without "
+                "your consent.",
                 folder=folder,
                 kind=kind or "?",
                 count=len(files.python_files(folder)),
             ),
             fix=t(
-                "Read the code, then allow exactly it: tunery models allow-code {folder}",
+                "Review the code, then allow exactly this version: tunery models "
+                "allow-code {folder}",
                 folder=quoted(folder),
             ),
             path=folder,
@@ -106,17 +112,18 @@ def require_for_tokenizer(folder: Path) -> None:
     count = len(files.python_files(folder))
     if "--" in str(named):  # pyright: ignore
         raise ModelError(
-            t("{folder}: its code lies in another repo ({name}).", folder=folder, name=named),
-            fix=t("Such code is never run. Use a model that transformers knows."),
+            t("{folder}: its code is in another repository ({name}).", folder=folder, name=named),
+            fix=t("Such code is never run. Use a model that transformers supports."),
             path=folder,
         )
-    fix = t("Read the code, then allow exactly it: tunery models allow-code {folder}",
+    fix = t("Review the code, then allow exactly this version: tunery models allow-code {folder}",
             folder=quoted(folder))  # fmt: skip
     if not count:
-        fix = t("Its .py files are not in this folder: download the whole model again.")
+        fix = t("Its .py files are not in this folder: download the complete model again.")
     raise ModelError(
-        t("{folder}: the tokenizer is made by the model's own code ({count} files), which is not "
-          "run without your consent.", folder=folder, count=count),
+        t(
+            "{folder}: the tokenizer needs the model's own code ({count} files), which is "
+            "not run without your consent.", folder=folder, count=count),
         fix=fix,
         path=folder,
     )  # fmt: skip
@@ -125,16 +132,17 @@ def require_for_tokenizer(folder: Path) -> None:
 def unknown_architecture(folder: Path, kind: str) -> ModelError:
     """Make the error for an architecture that the installed transformers does not have."""
     return ModelError(
-        t("{folder}: config.json names no architecture (model_type).", folder=folder)
+        t("{folder}: config.json has no architecture (model_type).", folder=folder)
         if not kind
         else t(
-            "{folder}: the architecture {kind} is unknown to the installed transformers as a "
-            "language model.",
+            "{folder}: the installed transformers has no language model for the "
+            "architecture {kind}.",
             folder=folder,
             kind=kind,
         ),
         fix=t(
-            "A newer transformers may know it: pip install -U transformers. Or take another model."
+            "A newer transformers may support it: pip install -U transformers. Or use "
+            "another model."
         ),
         path=folder,
     )

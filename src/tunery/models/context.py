@@ -13,11 +13,11 @@ from tunery.models.resolved import Resolved
 
 
 def within_context(config: Config, model: Resolved) -> Config:
-    """Lower ``data.max_length`` to the positions of the model; the same config where it has them.
+    """Lower ``data.max_length`` to the model's positions; the same config if it already fits.
 
     Args:
         config: The settings.
-        model: What ``model.name`` stands for.
+        model: What ``model.name`` refers to.
     """
     positions = model.context_length
     if positions is None or config.data.max_length <= positions:
@@ -27,9 +27,9 @@ def within_context(config: Config, model: Resolved) -> Config:
 
 
 def lowered(asked: Config, given: Config) -> str:
-    """Say that a length that was asked for is not given."""
+    """Report that the requested length was lowered."""
     return t(
-        "data.max_length is lowered from {asked:,} to {given:,}: the model has no more positions.",
+        "data.max_length is lowered from {asked:,} to {given:,}, the model's number of positions.",
         asked=asked.data.max_length,
         given=given.data.max_length,
     )
@@ -43,8 +43,8 @@ def indexed(config: Config, model: Resolved) -> str:
     if chosen is None or config.data.max_length <= chosen:
         return ""
     return t(
-        "In rows longer than {chosen:,} tokens this model attends to the {chosen:,} that its "
-        "indexer picks: what it says there can depend on the length of the row, and the indexer "
-        "itself is not trained.",
+        "In rows longer than {chosen:,} tokens, this model attends only to the "
+        "{chosen:,} tokens that its indexer picks: its output there can depend on the "
+        "length of the row, and the indexer itself is not trained.",
         chosen=chosen,
     )

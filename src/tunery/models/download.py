@@ -144,14 +144,14 @@ class Downloader:
                 return response.json()
             except ValueError:
                 raise ModelError(
-                    t("{host}: the answer is not JSON; this is not a model hub.", host=self.host),
+                    t("{host}: the response is not JSON; this is not a model hub.", host=self.host),
                     fix=check_address(self.source),
                 ) from None
 
         return self._patiently(get, lambda: 0, url)
 
     def fetch_all(self, files: Iterable[Wanted]) -> None:
-        """Fetch files, several at once; on an interrupt what came is kept.
+        """Download several files in parallel; on an interrupt, partial files are kept.
 
         Raises:
             ModelError: The first file that cannot be had.
@@ -335,7 +335,7 @@ def _hash(path: Path, wanted: Wanted) -> str:
 
 
 def _start_of(response: httpx.Response, asked: int) -> int:
-    """Where the body begins in the file: at 0 for a plain answer, else as Content-Range says."""
+    """The file offset of the body: 0 for a plain response, else as given by Content-Range."""
     if response.status_code != 206:
         return 0
     text = response.headers.get("Content-Range", "")

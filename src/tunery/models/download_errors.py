@@ -21,14 +21,13 @@ class Later(Exception):
 def wrong_bytes(file: str, algorithm: str, host: str, source: str = "hf") -> ModelError:
     """The error for bytes that are not what the host announced."""
     other = (
-        t("Try again later, or another source: MODELSCOPE_ENDPOINT, or --source hf.")
+        t("Try again later, or use another source: MODELSCOPE_ENDPOINT, or --source hf.")
         if source == "modelscope"
-        else t("Try again later, or another source: HF_ENDPOINT, or --source modelscope.")
+        else t("Try again later, or use another source: HF_ENDPOINT, or --source modelscope.")
     )
     return ModelError(
         t(
-            "{file}: {host} sent other bytes than it announces (their {hash} differs); they were "
-            "deleted.",
+            "{file}: {host} sent a file that does not match its checksum ({hash}); it was deleted.",
             file=file,
             host=host,
             hash="SHA-256" if algorithm == "sha256" else "git hash",
@@ -50,12 +49,14 @@ def busy(host: str, error: Later) -> ModelError:
     """The error for a host that asks to come back much later."""
     return ModelError(
         t(
-            "{host}: it asks to come back in {minutes} minutes (HTTP {status}).",
+            "{host} asks to retry in {minutes} minutes (HTTP {status}).",
             host=host,
             minutes=round(error.seconds / 60),
             status=error.status,
         ),
-        fix=t("Run it again then; what came is kept. With a token the limits are higher."),
+        fix=t(
+            "Run it again then; the partial download is kept. With a token, the limits are higher."
+        ),
         code="no_answer",
     )
 
@@ -70,24 +71,27 @@ def gave_up(host: str, what: str, have: int, reason: Exception, source: str = "h
         reason: The last failure.
         source: ``hf`` or ``modelscope``, whose setting the advice names.
     """
-    kept = t("What came is kept ({have}).", have=env.human_bytes(have)) if have else ""
+    kept = t("The partial download is kept ({have}).", have=env.human_bytes(have)) if have else ""
     match reason:
         case Later(status=429):
-            why = t("{host}: too many requests (HTTP 429), again and again.", host=host)
+            why = t("{host}: too many requests (HTTP 429), even after retries.", host=host)
         case Later(status=status):
-            why = t("{host}: it has a problem (HTTP {status}).", host=host, status=status)
+            why = t("{host}: server error (HTTP {status}).", host=host, status=status)
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            why = t("{host}: cannot be reached ({why}).", host=host, why=str(reason)[:200])
+            why = t("{host} cannot be reached ({why}).", host=host, why=str(reason)[:200])
         case httpx.ProxyError():
-            why = t("The proxy on the way to {host} refuses: {why}.", host=host, why=reason)
+            why = t("The proxy for {host} refused the connection: {why}.", host=host, why=reason)
         case _:
             why = t(
-                "{host}: the connection was cut again and again at {file}.", host=host, file=what
+                "{host}: the connection broke repeatedly while downloading {file}.",
+                host=host,
+                file=what,
             )
     fix = (
-        t("Look at the network or set MODELSCOPE_ENDPOINT to an address you can reach, then run it "
-          "again; or take --source hf.")
+        t(
+            "Check the network or set MODELSCOPE_ENDPOINT to a reachable address, then run "
+            "again; or use --source hf.")
         if source == "modelscope"
-        else t("Look at the network or choose a mirror with HF_ENDPOINT, then run it again.")
+        else t("Check the network or choose a mirror with HF_ENDPOINT, then run again.")
     )  # fmt: skip
     return ModelError(why, fix=joined(kept, fix), code="no_answer")

@@ -1,4 +1,4 @@
-"""A model by any name, fetched or imported first where it is not on this machine."""
+"""A model by any name, downloaded or imported first if it is not on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # an HTTP client takes a while to import, and most models are
 
 
 def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
-    """Resolve a name, and fetch or import first what it stands for where that is needed.
+    """Resolve a name, downloading or importing the model first if needed.
 
     Raises:
         ModelError: It cannot be had; with what to do.
@@ -42,13 +42,13 @@ def pull(
     progress: Progress | None = None,
     policy: Policy | None = None,
 ) -> Resolved:
-    """Fetch or import a model, and the base model of an adapter, and say where it is.
+    """Download or import a model and an adapter's base model, and return its location.
 
     Args:
         name: A hub id (optionally @revision), a .gguf file, or ``demo``.
         revision: Branch, tag or commit; the same as @revision in the name.
         source: ``hf`` (or a mirror, by HF_ENDPOINT) or ``modelscope``.
-        progress: Told what happens.
+        progress: Called with progress events.
         policy: How patient the download is.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a model folder says about itself: architecture, size, context, template, special tokens."""
+"""Facts of a model folder: architecture, size, context, template, special tokens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
-    """What the tokenizer's config says.
+    """Facts from the tokenizer's config.
 
     Args:
         template: The chat template; empty where there is none.

@@ -78,8 +78,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raw = path.read_bytes() if size <= MAX_JSON_BYTES else b""
     except FileNotFoundError:
         raise ModelError(
-            t("{folder}: there is no {file}.", folder=path.parent, file=path.name),
-            fix=t("Give the folder of a whole model, or download it again."),
+            t("{folder}: {file} is missing.", folder=path.parent, file=path.name),
+            fix=t("Use the folder of a complete model, or download it again."),
             path=path,
         ) from None
     if raw.startswith(LFS_MARK):
@@ -91,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(
             t("{path}: not a JSON object.", path=path),
-            fix=t("Give the folder of a whole model, or download it again."),
+            fix=t("Use the folder of a complete model, or download it again."),
             path=path,
         )
     return value
@@ -110,7 +110,7 @@ def check_weights(folder: Path, *, again: str = "") -> Weights:
     """
     wanted = _wanted(folder)
     fix = (
-        t("Fetch what is missing: {command}", command=again)
+        t("Download what is missing: {command}", command=again)
         if again
         else t("Copy the missing files there, or download the model again.")
     )
@@ -160,16 +160,17 @@ def read_safetensors_header(path: Path) -> dict[str, TensorEntry]:
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         tensors = {name: _entry(entry) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _broken(path, t("its header is not the JSON it should be")) from None
+        raise _broken(path, t("its header is not valid JSON")) from None
     end = 0
     for name, (_, begin, stop) in sorted(tensors.items(), key=lambda item: item[1][1]):
         if begin != end:
-            raise _broken(path, t("the tensor {name} is out of place", name=name[:80]))
+            raise _broken(path, t("the tensor {name} is at the wrong position", name=name[:80]))
         end = stop
     if end != size - 8 - length:
         raise ModelError(
             t(
-                "{path}: cut short or wrong: its header asks for {need} bytes, it has {size}.",
+                "{path}: truncated or damaged: the header requires {need} bytes, the "
+                "file has {size}.",
                 path=path,
                 need=end + 8 + length,
                 size=size,
@@ -196,12 +197,12 @@ def check_adapter(folder: Path) -> Path:
     pickled = (folder / "adapter_model.bin").is_file()
     raise ModelError(
         t(
-            "{folder}: the adapter's weights are a pickle file (adapter_model.bin), which can run "
-            "code when opened; only safetensors are loaded.",
+            "{folder}: the adapter weights are a pickle file (adapter_model.bin), which "
+            "can run code when opened; only safetensors files are loaded.",
             folder=folder,
         )
         if pickled
-        else t("{folder}: the adapter's weights {file} are absent.", folder=folder, file=path.name),
+        else t("{folder}: the adapter weights {file} are missing.", folder=folder, file=path.name),
         fix=t("Copy the missing files there, or download the model again."),
         path=folder,
     )
@@ -218,8 +219,7 @@ def lfs_pointer(folder: Path, names: Iterable[str]) -> ModelError:
     listed = list(names)
     return ModelError(
         t(
-            "{folder}: {file} is a git-lfs pointer of some 130 bytes, not the file itself "
-            "({count} such files).",
+            "{folder}: {file} is a Git LFS pointer, not the file itself ({count} such files).",
             folder=folder,
             file=listed[0],
             count=len(listed),
@@ -245,7 +245,7 @@ def _entry(entry: dict[str, Any]) -> tuple[TensorEntry, int, int]:
 
 
 def _wanted(folder: Path) -> list[str]:
-    """The weight files this folder should have, by its index where there is one."""
+    """The weight files this folder should have, from its index if there is one."""
     if (folder / WEIGHTS).is_file() or (folder / WEIGHTS).is_symlink():
         return [WEIGHTS]
     index = folder / INDEX
@@ -260,7 +260,11 @@ def _wanted(folder: Path) -> list[str]:
         for name in files:
             if Path(name).name != name or not name.endswith(".safetensors"):
                 raise ModelError(
-                    t("{path}: the index names {file}, outside its folder.", path=index, file=name),
+                    t(
+                        "{path}: the index refers to {file}, outside its folder.",
+                        path=index,
+                        file=name,
+                    ),
                     fix=t("Do not use this model."),
                 )
         return files
@@ -268,7 +272,7 @@ def _wanted(folder: Path) -> list[str]:
     if found:  # shards without their index
         raise ModelError(
             t(
-                "{folder}: {count} shards are there and {index} is not.",
+                "{folder}: {count} shards exist but {index} is missing.",
                 folder=folder,
                 count=len(found),
                 index=INDEX,
@@ -280,10 +284,10 @@ def _wanted(folder: Path) -> list[str]:
 
 def _missing(folder: Path, wanted: list[str], missing: list[str], fix: str) -> ModelError:
     if len(wanted) == 1:
-        what = t("{folder}: the weights {file} are absent.", folder=folder, file=missing[0])
+        what = t("{folder}: the weights {file} are missing.", folder=folder, file=missing[0])
     elif len(missing) == 1:
         what = t(
-            "{folder}: shard {number} of {total} is absent ({file}).",
+            "{folder}: shard {number} of {total} is missing ({file}).",
             folder=folder,
             number=wanted.index(missing[0]) + 1,
             total=len(wanted),
@@ -291,7 +295,7 @@ def _missing(folder: Path, wanted: list[str], missing: list[str], fix: str) -> M
         )
     else:
         what = t(
-            "{folder}: {count} of {total} shards are absent: {files}.",
+            "{folder}: {count} of {total} shards are missing: {files}.",
             folder=folder,
             count=len(missing),
             total=len(wanted),
@@ -308,14 +312,14 @@ def _no_weights(folder: Path, fix: str) -> ModelError:
     if pickles:
         return ModelError(
             t(
-                "{folder}: the weights are pickle files ({files}), which can run code when opened; "
-                "only safetensors are loaded.",
+                "{folder}: the weights are pickle files ({files}), which can run code "
+                "when opened; only safetensors files are loaded.",
                 folder=folder,
                 files=", ".join(pickles[:3]),
             ),
             fix=t(
-                "Look for a version with safetensors, or convert it in a sandbox: load it with "
-                "transformers and save_pretrained it there, then bring the result."
+                "Look for a version with safetensors, or convert it in a sandbox: load "
+                "it with transformers, call save_pretrained there and use the result."
             ),
             path=folder,
         )
@@ -326,7 +330,7 @@ def _no_weights(folder: Path, fix: str) -> ModelError:
                 folder=folder,
                 files=", ".join(ggufs[:5]),
             ),
-            fix=t("Name one of them: {path}", path=folder / ggufs[0]),
+            fix=t("Choose one of them: {path}", path=folder / ggufs[0]),
             path=folder,
         )
     return ModelError(
@@ -344,20 +348,19 @@ def _check_index(folder: Path, names: dict[str, Path]) -> None:
     if lost:
         raise ModelError(
             t(
-                "{folder}: {count} tensors that the index names are not in its shards "
-                "({name} ...).",
+                "{folder}: {count} tensors listed in the index are not in its shards ({name} ...).",
                 folder=folder,
                 count=len(lost),
                 name=lost[0][:80],
             ),
-            fix=t("The shards are of another version: download the model again."),
+            fix=t("The shards belong to another version: download the model again."),
             path=folder,
         )
 
 
 def _broken(path: Path, why: str) -> ModelError:
     return ModelError(
-        t("{path}: not a whole safetensors file: {why}.", path=path, why=why),
+        t("{path}: not a complete safetensors file: {why}.", path=path, why=why),
         fix=t("Download this file again."),
         path=path,
     )

@@ -107,7 +107,7 @@ def read_header(path: Path) -> GGUFHeader:
         if start[:4] != b"GGUF":
             raise ModelError(
                 t("{path}: not a GGUF file (it does not start with the letters GGUF).", path=path),
-                fix=t("Give a .gguf file, or download it again."),
+                fix=t("Use a .gguf file, or download it again."),
                 path=path,
             )
         if len(start) < 24:
@@ -132,7 +132,7 @@ class _Reader:
             why = (
                 t("it is big-endian")
                 if swapped
-                else t("it is version {version}; versions 2 and 3 can be read", version=version)
+                else t("it has version {version}; versions 2 and 3 are supported", version=version)
             )
             raise _broken(self.path, why)
         num_tensors, num_keys = self.number("Q"), self.number("Q")
@@ -144,10 +144,10 @@ class _Reader:
         for _ in range(num_keys):
             key = self.text(MAX_NAME_BYTES)
             if key in metadata:
-                raise _broken(self.path, t("the key {key} stands twice", key=_short(key)))
+                raise _broken(self.path, t("the key {key} appears twice", key=_short(key)))
             metadata[key] = self.value(self.number("I"), key)
         if not isinstance(metadata.get("general.architecture"), str):
-            raise _broken(self.path, t("it does not name its architecture"))
+            raise _broken(self.path, t("it does not state its architecture"))
         tensors = self.tensors(num_tensors, metadata.get("general.alignment", 32))
         return GGUFHeader(self.path, version, metadata, tensors)
 
@@ -165,14 +165,14 @@ class _Reader:
     def text(self, limit: int) -> str:
         length = self.number("Q")
         if length > limit:
-            raise _broken(self.path, t("it claims a text of {count} bytes", count=length))
+            raise _broken(self.path, t("it claims a string of {count} bytes", count=length))
         self.need(length)
         raw = self.data[self.at : self.at + length]
         self.at += length
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise _broken(self.path, t("a text in it is not UTF-8")) from None
+            raise _broken(self.path, t("a string is not UTF-8")) from None
 
     def value(self, kind: int, key: str) -> Any:
         if kind in SCALARS:
@@ -188,7 +188,7 @@ class _Reader:
         if element in SCALARS:
             code, size = SCALARS[element]
             if count > (self.size - self.at) // size:
-                raise _broken(self.path, t("an array in it claims {count} items", count=count))
+                raise _broken(self.path, t("an array claims {count} items", count=count))
             at, self.at = self.at, self.at + count * size
             if count > KEPT_ARRAY_ITEMS:
                 return count
@@ -199,7 +199,7 @@ class _Reader:
                 t("the key {key} is an array of type {type}", key=_short(key), type=element),
             )
         if count > (self.size - self.at) // 8:
-            raise _broken(self.path, t("an array in it claims {count} items", count=count))
+            raise _broken(self.path, t("an array claims {count} items", count=count))
         if count <= KEPT_ARRAY_ITEMS:
             return [self.text(MAX_STRING_BYTES) for _ in range(count)]
         for _ in range(count):
@@ -255,7 +255,8 @@ class _Reader:
         if start + num_bytes > self.size:
             raise ModelError(
                 t(
-                    "{path}: cut short: it has {size} bytes, the tensor {name} ends at {end}.",
+                    "{path}: truncated: the file has {size} bytes, the tensor {name} "
+                    "ends at {end}.",
                     path=self.path,
                     size=self.size,
                     name=_short(name),
@@ -274,7 +275,7 @@ def _short(name: str) -> str:
 
 def _broken(path: Path, why: str) -> ModelError:
     return ModelError(
-        t("{path}: the GGUF header does not hold together: {why}.", path=path, why=why),
+        t("{path}: the GGUF header is inconsistent: {why}.", path=path, why=why),
         fix=t("Download it again, or from another source."),
         path=path,
     )

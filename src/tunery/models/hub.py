@@ -50,7 +50,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repo at one commit: its files, and what its page says of access and licence."""
+    """A repo at one commit: its files, access conditions and license."""
 
     commit: str
     files: tuple[RemoteFile, ...]
@@ -67,7 +67,7 @@ def endpoint() -> str:
     value = (_chosen.get() or accounts.value("hub_endpoint") or DEFAULT).rstrip("/")
     if not value.startswith(("http://", "https://")):
         raise ModelError(
-            t("HF_ENDPOINT: {value!r} is not an address.", value=value),
+            t("HF_ENDPOINT: {value!r} is not a URL.", value=value),
             fix=t("Write it with its scheme, such as https://hf-mirror.com"),
         )
     return value
@@ -113,7 +113,10 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
         commit, files = "", ()
     if not hubcache.COMMIT.fullmatch(commit):
         raise ModelError(
-            t("{host}: the answer names no commit; this is not a model hub.", host=downloader.host),
+            t(
+                "{host}: the response contains no commit; this is not a model hub.",
+                host=downloader.host,
+            ),
             fix=check_address("hf"),
         )
     card = answer.get("cardData")
@@ -127,7 +130,7 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
 
 
 def wanted(hub: HubName, commit: str, file: RemoteFile) -> Wanted:
-    """Say where a file is served and where it goes in the hub cache."""
+    """Return the URL of a file and its path in the hub cache."""
     from huggingface_hub import hf_hub_url
 
     folder = hubcache.repo_dir(hub.repo)
@@ -171,12 +174,10 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
     status = response.status_code
     host = host_of(endpoint())
     page = f"{endpoint()}/{hub.repo}"
-    login = t("Give a token: hf auth login, or HF_TOKEN.")
+    login = t("Provide a token: hf auth login, or HF_TOKEN.")
     if code == "GatedRepo":
         licence = t("Accept its terms at {page} with your account.", page=page)
-        again = (
-            t("Then run it again; the token must belong to that account.") if with_token else login
-        )
+        again = t("Then run again; the token must belong to that account.") if with_token else login
         return ModelError(
             t("{repo}: gated: its authors ask you to accept their terms first.", repo=hub.repo),
             fix=joined(licence, again),
@@ -186,8 +187,8 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
         )
     if code == "RevisionNotFound":
         return ModelError(
-            t("{repo}: there is no revision {revision}.", repo=hub.repo, revision=hub.revision),
-            fix=t("Look at its branches and tags: {page}/tree/main", page=page),
+            t("{repo}: revision {revision} not found.", repo=hub.repo, revision=hub.revision),
+            fix=t("See its branches and tags: {page}/tree/main", page=page),
             code="no_revision",
             model=hub.repo,
             page=f"{page}/tree/main",
@@ -196,7 +197,7 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
         private = () if with_token else (t("If it is private:"), login)
         return ModelError(
             t(
-                "{repo}: {host} has no such model, or does not show it to you.",
+                "{repo}: {host} has no such model, or you have no access to it.",
                 repo=hub.repo,
                 host=host,
             ),
@@ -213,19 +214,19 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
         )
     if status == 403:
         return ModelError(
-            t("{repo}: {host} forbids it to this token (HTTP 403).", repo=hub.repo, host=host),
-            fix=t("Give the token read access to this repo in your account's settings."),
+            t("{repo}: {host} denies access with this token (HTTP 403).", repo=hub.repo, host=host),
+            fix=t("Grant the token read access to this repository in your account settings."),
             model=hub.repo,
         )
     return ModelError(
-        t("{repo}: {host} answers HTTP {status}.", repo=hub.repo, host=host, status=status),
-        fix=t("Try again later, or another source: HF_ENDPOINT, or --source modelscope."),
+        t("{repo}: {host} answered HTTP {status}.", repo=hub.repo, host=host, status=status),
+        fix=t("Try again later, or use another source: HF_ENDPOINT, or --source modelscope."),
         model=hub.repo,
     )
 
 
 def host_of(url: str) -> str:
-    """The host of an address, without a password that may stand in it."""
+    """The host of an address, without any password in it."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 

@@ -1,4 +1,4 @@
-"""The Hugging Face cache as it lies on disk, read without its library and without a network.
+"""The Hugging Face cache on disk, read without its library and without a network.
 
 ``HUB/models--OWNER--NAME/{blobs,refs,snapshots/COMMIT}``; this module owns those names. The
 environment is read at each call, unlike huggingface_hub, which reads it once at import.
@@ -77,7 +77,7 @@ def cached_repos() -> list[Path]:
 
 
 def commit_of(folder: Path, revision: str = "main") -> str | None:
-    """The commit that a branch, a tag or the beginning of a commit stands for in a repo folder."""
+    """The commit in a repo folder that a branch, a tag or a commit prefix refers to."""
     if not revision or ".." in Path(revision).parts:
         return None
     ref = folder / "refs" / revision

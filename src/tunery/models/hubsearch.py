@@ -61,8 +61,11 @@ def search(words: str, policy: Policy) -> list[Match]:
         downloader.close()
     if not is_list(answer):
         raise ModelError(
-            t("{host}: the answer to a search is no list of models.", host=host),
-            fix=t("Check HF_ENDPOINT, and whether a proxy or a login page is in between."),
+            t("{host}: the search response is not a list of models.", host=host),
+            fix=t(
+                "Check {setting}, and whether a proxy or a login page is in between.",
+                setting="HF_ENDPOINT",
+            ),
         )
     return [found for found in map(_match, answer[:LIMIT]) if found is not None]
 
@@ -90,5 +93,5 @@ def _count(value: Any) -> int:
 def _refused(host: str, response: httpx.Response) -> ModelError:
     return ModelError(
         t("{host} refused the search (HTTP {status}).", host=host, status=response.status_code),
-        fix=t("Enter the model's full name instead, or choose another hub."),
+        fix=t("Enter the full model name instead, or choose another hub."),
     )

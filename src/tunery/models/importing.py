@@ -60,7 +60,7 @@ class Source:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Read an imported folder's record; None where there is none."""
+    """Read the record of an imported folder; None if there is none."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -114,26 +114,26 @@ def check_architecture(header: GGUFHeader) -> None:
     if header.metadata.get("split.count", 0) not in (0, 1):
         raise ModelError(
             t(
-                "{path}: one part of a GGUF file split into {count}.",
+                "{path}: one part of a GGUF file split into {count} parts.",
                 path=header.path,
                 count=header.metadata["split.count"],
             ),
-            fix=t("Join the parts with llama-gguf-split --merge, then give the whole file."),
+            fix=t("Join the parts with llama-gguf-split --merge, then use the merged file."),
         )
     if "tokenizer.ggml.tokens" not in header.metadata:
         raise ModelError(
-            t("{path}: there is no tokenizer in this GGUF file.", path=header.path),
-            fix=t("Give a GGUF file of a language model, not of a projector or an adapter."),
+            t("{path}: this GGUF file contains no tokenizer.", path=header.path),
+            fix=t("Use a GGUF file of a language model, not of a projector or an adapter."),
         )
     known = gguf_architectures()
     if known and header.architecture.replace("-", "_") not in known:
         raise ModelError(
             t(
-                "{path}: transformers cannot read GGUF files of the architecture {name}.",
+                "{path}: transformers cannot read GGUF files with the architecture {name}.",
                 path=header.path,
                 name=header.architecture,
             ),
-            fix=t("It reads: {names}.", names=", ".join(sorted(known))),
+            fix=t("Supported: {names}.", names=", ".join(sorted(known))),
         )
 
 
@@ -185,7 +185,7 @@ def check_disk(folder: Path, need: int, *, what: str) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock of one model; a second process waits here until the first is done."""
+    """Hold the lock of a model; other processes wait until it is released."""
     folder = env.models_dir() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / f"{name}.lock"):
@@ -269,12 +269,12 @@ def _failed(source: Source, status: int, log: str) -> ModelError:
     last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
     if status < 0:
         name = signal.Signals(-status).name
-        last = t("the converter ended with {signal}", signal=name)
-        fix = t("SIGKILL usually means that memory ran out: close other programs and try again.")
+        last = t("the converter exited with {signal}", signal=name)
+        fix = t("SIGKILL usually means out of memory: close other programs and try again.")
     elif "No module named" in log:
-        fix = t("Install what converts models: pip install 'tunery[train]'")
+        fix = t("Install the converter: pip install 'tunery[train]'")
     else:
-        fix = t("Take the model's safetensors version, if there is one.")
+        fix = t("Use the model's safetensors version, if there is one.")
     return ModelError(
         t("{name}: the GGUF file could not be converted: {why}", name=source.name, why=last[:500]),
         fix=fix,

@@ -66,8 +66,8 @@ def pick_device(device: str) -> str:
         return f"cuda:{number}"
     have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(num_gpus))])
     raise ModelError(
-        t("model.device: there is no device {device} here.", device=device),
-        fix=t("Devices of this machine: {names}. Or leave it at auto.", names=have),
+        t("model.device: device {device} not found.", device=device),
+        fix=t("Available devices: {names}. Or use auto.", names=have),
     )
 
 
@@ -88,15 +88,15 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a folder's tokenizer, with its chat template where it has one.
+    """Load a folder's tokenizer, with its chat template if it has one.
 
     Raises:
-        ModelError: There is none, it is broken, or it needs code that nobody allowed.
+        ModelError: There is none, it is broken, or it needs code without consent.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         raise ModelError(
-            t("{folder}: there is no tokenizer (no tokenizer.json).", folder=folder),
-            fix=t("Copy the tokenizer files of the model there, or download it again."),
+            t("{folder}: the tokenizer is missing (no tokenizer.json).", folder=folder),
+            fix=t("Copy the model's tokenizer files there, or download it again."),
             path=folder,
         )
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
@@ -129,7 +129,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 @functools.lru_cache(maxsize=4)
 def shared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """As ``load_tokenizer``, one for all who ask in this process; nobody may change it."""
+    """Like ``load_tokenizer``, but shared within this process; it must not be modified."""
     return load_tokenizer(folder)
 
 
@@ -228,9 +228,9 @@ def _unloadable(folder: Path, error: BaseException) -> ModelError:
         )  # fmt: skip
     return ModelError(
         t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
-        fix=t("Close other programs, or take a smaller model.")
+        fix=t("Close other programs, or use a smaller model.")
         if is_out_of_memory(error)
-        else t("Look at what it is: tunery models show {folder}", folder=quoted(folder)),
+        else t("See what it is: tunery models show {folder}", folder=quoted(folder)),
         path=folder,
     )
 
@@ -242,7 +242,7 @@ def check_known(folder: Path) -> bool:
         True when the model brings its own code and consent for it is on record.
 
     Raises:
-        ModelError: The architecture is unknown, or needs code that nobody allowed.
+        ModelError: The architecture is unknown, or needs code without consent.
     """
     config = files.read_json(folder / files.CONFIG)
     quantized = config.get("quantization_config")
@@ -250,7 +250,9 @@ def check_known(folder: Path) -> bool:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ModelError(
             t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
-            fix=t("Training and chat need whole weights: take the version that is not quantized."),
+            fix=t(
+                "Training and chat need unquantized weights: use the version that is not quantized."
+            ),
             path=folder,
         )
     kind = str(config.get("model_type", ""))
@@ -267,14 +269,16 @@ def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) 
     if missing or wrong:
         raise ModelError(
             t(
-                "{folder}: {missing} weights are missing and {wrong} have another shape than "
-                "config.json says ({name} ...).",
+                "{folder}: {missing} weights are missing and {wrong} do not have the "
+                "shape given in config.json ({name} ...).",
                 folder=folder,
                 missing=len(missing),
                 wrong=len(wrong),
                 name=(missing or wrong)[0],
             ),
-            fix=t("config.json and the weights are of different models: download it again."),
+            fix=t(
+                "config.json and the weights belong to different models: download the model again."
+            ),
             path=folder,
         )
     unused = sorted(info["unexpected_keys"])
@@ -295,12 +299,12 @@ def check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
         if not is_finite(tensor):
             raise ModelError(
                 t(
-                    "{folder}: the weight {name} holds values that are not finite.",
+                    "{folder}: the weight {name} contains non-finite values.",
                     folder=folder,
                     name=name,
                 ),
                 fix=t(
-                    "The file is damaged or its training diverged: use another copy or checkpoint."
+                    "The file is damaged or the training diverged: use another copy or checkpoint."
                 ),
                 path=folder,
             )

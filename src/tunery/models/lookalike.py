@@ -17,20 +17,20 @@ LISTED = 8
 
 
 def known_names() -> list[str]:
-    """Every name that stands for something on this machine."""
+    """Every name that refers to something on this machine."""
     hub = [hubcache.repo_of(path) for path in hubcache.cached_repos()]
     imported = [path.parent.name for path in env.models_dir().glob(f"*/{files.CONFIG}")]
     return sorted({DEMO, *run_folder.names(), *hub, *imported})
 
 
 def unknown(name: str) -> ModelError:
-    """Make the error for a bare word that is no model, no run and no hub id."""
+    """Create the error for a bare word that is neither a model, a run nor a hub id."""
     known = known_names()
     near = did_you_mean(name, known)
-    listed = t("Known here: {names}.", names=", ".join(known[:LISTED]))
+    listed = t("Available: {names}.", names=", ".join(known[:LISTED]))
     ways = t("A hub id has the form owner/name.")
     return ModelError(
-        t("model {name!r}: no model, run or folder of that name.", name=name),
+        t("Model {name!r} not found: there is no model, run or folder with this name.", name=name),
         fix=joined(near, listed, ways),
         model=name,
     )
@@ -41,13 +41,13 @@ def not_downloaded(name: str, hub: HubName) -> ModelError:
     near = did_you_mean(hub.repo, [hubcache.repo_of(path) for path in hubcache.cached_repos()])
     local = env.expanded(name)
     beside = (
-        t("The folder {folder} exists, but there is no model in it.", folder=local)
+        t("The folder {folder} exists but contains no model.", folder=local)
         if local.is_dir()
         else ""
     )
-    fetch = t("Fetch it: {command}", command=command("models", "pull", hub))
+    fetch = t("Download it: {command}", command=command("models", "pull", hub))
     return ModelError(
-        t("{name}: not on this machine (looked in {folder}).", name=hub, folder=hubcache.hub_dir()),
+        t("{name}: not downloaded (looked in {folder}).", name=hub, folder=hubcache.hub_dir()),
         fix=joined(near, beside, fetch),
         model=name,
         remedy="pull",
@@ -61,7 +61,7 @@ def no_such_path(name: str, path: Path) -> ModelError:
     if not parent.is_dir():
         return ModelError(
             t("{path}: {parent} is a file, not a folder.", path=name, parent=parent),
-            fix=t("Give the file itself, or a folder."),
+            fix=t("Use the file itself, or a folder."),
             path=path,
         )
     try:
@@ -71,7 +71,7 @@ def no_such_path(name: str, path: Path) -> ModelError:
     wrong = path.relative_to(parent).parts[0]
     near = did_you_mean(wrong, entries)
     holds = (
-        t("{parent} holds: {names}.", parent=parent, names=_some(entries))
+        t("{parent} contains: {names}.", parent=parent, names=_some(entries))
         if entries
         else t("{parent} is empty.", parent=parent)
     )
@@ -95,8 +95,8 @@ def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
     """Make the error for a folder without a config."""
     if ggufs:
         return ModelError(
-            t("{path}: holds {count} GGUF files.", path=path, count=len(ggufs)),
-            fix=t("Name one of them: {names}", names=_some([str(file) for file in ggufs])),
+            t("{path}: contains {count} GGUF files.", path=path, count=len(ggufs)),
+            fix=t("Choose one of them: {names}", names=_some([str(file) for file in ggufs])),
             path=path,
         )
     inside = sorted(child.name for child in path.iterdir() if (child / files.CONFIG).is_file())
@@ -105,14 +105,14 @@ def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
         names = [str(path / name) for name in inside] + repos
         return ModelError(
             t("{path}: a folder of models, not a model.", path=path),
-            fix=t("Name one of them: {names}", names=_some(names)),
+            fix=t("Choose one of them: {names}", names=_some(names)),
             path=path,
         )
     if has_weights(path):  # weights of a kind that is not loaded say more than the missing config
         files.check_weights(path)
     return ModelError(
-        t("{folder}: there is no {file}.", folder=path, file=files.CONFIG),
-        fix=t("Give the folder of a whole model, or download it again."),
+        t("{folder}: {file} is missing.", folder=path, file=files.CONFIG),
+        fix=t("Use the folder of a complete model, or download it again."),
         path=path,
     )
 
@@ -122,18 +122,18 @@ def foreign_file(path: Path) -> ModelError:
     if path.name.endswith(files.PICKLES):
         return ModelError(
             t("{path}: a pickle file can run code when opened and is not loaded.", path=path),
-            fix=t("Take a version of the model with safetensors or GGUF."),
+            fix=t("Use a version of the model with safetensors or GGUF."),
             path=path,
         )
     if path.suffix == ".safetensors" or path.name == files.CONFIG:
         return ModelError(
-            t("{path}: one file of a model.", path=path),
-            fix=t("Give its folder: {folder}", folder=path.parent),
+            t("{path}: this is a single file of a model.", path=path),
+            fix=t("Use its folder: {folder}", folder=path.parent),
             path=path,
         )
     return ModelError(
         t("{path}: not a model (expected a folder or a .gguf file).", path=path),
-        fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+        fix=t("Use a hub id, a folder, a .gguf file, a run, or demo."),
         path=path,
     )
 

@@ -30,7 +30,7 @@ DEFAULT = "https://www.modelscope.cn"
 
 
 def endpoint() -> str:
-    """The address of ModelScope."""
+    """URL of ModelScope."""
     domain = os.environ.get("MODELSCOPE_DOMAIN")
     value = accounts.value("modelscope_endpoint") or (f"https://{domain}" if domain else DEFAULT)
     return value.rstrip("/")
@@ -69,14 +69,14 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
         files = tuple(_file(entry) for entry in entries)
     except (KeyError, TypeError, ValueError):
         raise ModelError(
-            t("{repo}: ModelScope answers without a list of files.", repo=hub.repo),
+            t("{repo}: ModelScope returned no list of files.", repo=hub.repo),
             fix=t("Check the spelling of owner/name."),
         ) from None
     return Listing(hub.revision or "master", files)
 
 
 def wanted(hub: HubName, revision: str, file: RemoteFile) -> Wanted:
-    """Say where a file is served and where it goes until all of them are there."""
+    """Return the URL of a file and its staging path until all files are complete."""
     query = urlencode({"Revision": revision, "FilePath": file.file})
     parts = _parts(hub)
     return Wanted(
@@ -121,15 +121,15 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
     if status in (401, 403):
         token = (
             t(
-                "Its terms may have to be accepted at {page}.",
+                "You may need to accept its terms at {page}.",
                 page=f"{endpoint()}/models/{hub.repo}",
             )
             if with_token
             else t("Set MODELSCOPE_API_TOKEN to a token of your account.")
         )
-        return ModelError(t("{repo}: ModelScope asks who you are.", repo=hub.repo), fix=token)
+        return ModelError(t("{repo}: ModelScope requires you to log in.", repo=hub.repo), fix=token)
     return ModelError(
-        t("{repo}: ModelScope answers HTTP {status}.", repo=hub.repo, status=status),
+        t("{repo}: ModelScope answered HTTP {status}.", repo=hub.repo, status=status),
         fix=t("Try again later, or --source hf."),
     )
 

@@ -55,14 +55,14 @@ def fetch(
     found = hubcache.parse(name)
     if found is None or name.startswith(("/", "./", "../", "~")):
         raise ModelError(
-            t("{name}: not something to fetch.", name=name),
-            fix=t("Give a hub id (owner/name, owner/name@revision), a .gguf file, or demo."),
+            t("{name}: cannot be downloaded.", name=name),
+            fix=t("Use a hub id (owner/name, owner/name@revision), a .gguf file, or demo."),
             model=name,
         )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise ModelError(
-            t("{name}: HF_HUB_OFFLINE is set, so nothing is fetched.", name=name),
-            fix=t("Unset HF_HUB_OFFLINE, or name a model that is on this machine."),
+            t("{name}: HF_HUB_OFFLINE is set, so nothing is downloaded.", name=name),
+            fix=t("Unset HF_HUB_OFFLINE, or use a model that is already downloaded."),
             model=name,
         )
     match source:
@@ -82,7 +82,11 @@ def choose(listing: Listing, name: str) -> list[RemoteFile]:
     for file in top:
         if not SAFE_PATH.fullmatch(file.file):
             raise ModelError(
-                t("{repo}: a file of it has the unsafe name {file!r}.", repo=name, file=file.file),
+                t(
+                    "{repo}: one of its files has the unsafe name {file!r}.",
+                    repo=name,
+                    file=file.file,
+                ),
                 fix=t("Do not use this model."),
             )
     names = {file.file: file for file in top}
@@ -164,18 +168,18 @@ def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:
     ggufs = sorted(name for name in names if name.endswith(".gguf"))
     if ggufs:
         return ModelError(
-            t("{repo}: it holds GGUF files only ({files}).", repo=repo, files=", ".join(ggufs[:4])),
+            t("{repo}: contains only GGUF files ({files}).", repo=repo, files=", ".join(ggufs[:4])),
             fix=t(
-                "Take the repo it was made from; or download one of the files by other means and "
-                "give its path."
+                "Use the repository it was made from, or download one of the files by "
+                "other means and use its path."
             ),
             model=repo,
         )
     if pickles:
         return ModelError(
             t(
-                "{repo}: its weights are pickle files only ({files}), which can run code when "
-                "opened; nothing was fetched.",
+                "{repo}: contains only pickle weights ({files}), which can run code when "
+                "opened; nothing was downloaded.",
                 repo=repo,
                 files=", ".join(pickles[:3]),
             ),
@@ -183,7 +187,7 @@ def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:
             model=repo,
         )
     return ModelError(
-        t("{repo}: there are no weights in this repo.", repo=repo),
-        fix=t("Is it a data set or a demo page? Check the name."),
+        t("{repo}: this repository contains no weights.", repo=repo),
+        fix=t("Is it a dataset or a demo page? Check the name."),
         model=repo,
     )

@@ -12,14 +12,14 @@ from tunery.runs import folder as run_folder
 
 
 def name_base(name: str, base: str) -> Resolved:
-    """Record which base model a run's or an adapter's weights belong to, wherever it lies now.
+    """Record the base model of a run's or an adapter's weights, at its current location.
 
     Args:
         name: A run, or an adapter's folder.
         base: Any name of a whole model on this machine.
 
     Returns:
-        What ``name`` stands for from now on.
+        What ``name`` refers to from now on.
 
     Raises:
         ModelError: There is no such adapter, or the base is none.
@@ -29,15 +29,15 @@ def name_base(name: str, base: str) -> Resolved:
         path = env.runs_dir() / name
     elif not (path / files.ADAPTER_CONFIG).is_file():
         raise ModelError(
-            t("{name}: neither a run nor an adapter's folder.", name=name),
-            fix=t("Name a run (tunery runs list) or a folder with adapter_config.json."),
+            t("{name}: neither a run nor an adapter folder.", name=name),
+            fix=t("Use a run (tunery runs list) or a folder with adapter_config.json."),
         )
     found = resolve(base)
     if found.base is not None:
         raise ModelError(
-            t("{name}: that is an adapter itself; its base would be {base}.", name=base,
+            t("{name}: this is an adapter itself, with the base {base}.", name=base,
               base=found.base.name),
-            fix=t("Name the whole model."),
+            fix=t("Use the full model."),
         )  # fmt: skip
     is_path = says_path(base) or found.kind in ("folder", "snapshot")
     bases.name(path, str(found.path) if is_path else base, found.path)

@@ -1,4 +1,4 @@
-"""Any way of naming a model -> one folder, or a sentence that says what is missing.
+"""Resolve any model name to one folder, or to an error that says what is missing.
 
 Light and offline: it looks at names, sizes and headers and never opens a socket. ``ensure`` is the
 same with permission to fetch, import and convert what the name stands for.
@@ -26,7 +26,7 @@ MAX_PART_BYTES = 255
 
 
 def resolve(name: str) -> Resolved:
-    """Say which folder a name stands for, from what lies on this machine.
+    """Resolve a name to a folder, using only what is on this machine.
 
     Raises:
         ModelError: Nothing of that name is here, or it is not whole; with what to do.
@@ -34,13 +34,15 @@ def resolve(name: str) -> Resolved:
     name = name.strip()
     if not name or "\0" in name:
         raise ModelError(
-            t("model: the name is empty.") if not name else t("model: the name holds a NUL byte."),
-            fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+            t("model: the name is empty.")
+            if not name
+            else t("model: the name contains a NUL byte."),
+            fix=t("Use a hub id, a folder, a .gguf file, a run, or demo."),
         )
     if any(len(part.encode()) > MAX_PART_BYTES for part in name.split("/")):
         raise ModelError(
-            t("model: the name {name}... is too long for a file system.", name=name[:40]),
-            fix=t("Name a hub id, a folder, a .gguf file, a run, or demo."),
+            t("model: the name {name}... is too long for the file system.", name=name[:40]),
+            fix=t("Use a hub id, a folder, a .gguf file, a run, or demo."),
         )
     if name == DEMO:
         return _demo()
@@ -51,7 +53,7 @@ def resolve(name: str) -> Resolved:
     if run_folder.NAME.fullmatch(run) and run in run_folder.names():
         return _run(name, run_folder.RunFolder(env.runs_dir() / run), step)
     if (env.models_dir() / name / files.CONFIG).is_file() and "/" not in name:
-        return whole(name, "gguf", env.models_dir() / name, why=t("a model imported earlier"))
+        return whole(name, "gguf", env.models_dir() / name, why=t("an imported model"))
     hub = hubcache.parse(name)
     if hub is not None:
         return _elsewhere(name, hub) or _hub(name, hub)
@@ -88,12 +90,12 @@ def _demo() -> Resolved:
     folder = demo_folder()
     if read_record(folder) is None:
         raise ModelError(
-            t("demo: the demo model is not on this machine yet."),
-            fix=t("Fetch it (93 MB): tunery models pull demo"),
+            t("demo: the demo model is not downloaded yet."),
+            fix=t("Download it (93 MB): tunery models pull demo"),
             remedy="pull",
             target=DEMO,
         )
-    return whole(DEMO, "demo", folder, why=t("the embedded default model, SmolLM2-135M-Instruct"))
+    return whole(DEMO, "demo", folder, why=t("the built-in default model, SmolLM2-135M-Instruct"))
 
 
 def _path(name: str, path: Path) -> Resolved:
@@ -165,7 +167,7 @@ def _elsewhere(name: str, hub: HubName) -> Resolved | None:
     revision = str(record["source"]["revision"])
     if hub.revision and hub.revision != revision:
         return None
-    why = t("fetched from ModelScope, revision {revision}", revision=revision)
+    why = t("downloaded from ModelScope, revision {revision}", revision=revision)
     return whole(name, "hub", folder, why=why, revision=revision)
 
 
@@ -179,11 +181,11 @@ def _hub(name: str, hub: HubName) -> Resolved:
     if commit is None or not (folder / "snapshots" / commit).is_dir():
         raise ModelError(
             t(
-                "{repo}: revision {revision} is not on this machine.",
+                "{repo}: revision {revision} is not downloaded.",
                 repo=hub.repo,
                 revision=hub.revision or "main",
             ),
-            fix=t("Fetch it: {command}", command=_again(str(hub))),
+            fix=t("Download it: {command}", command=_again(str(hub))),
             remedy="pull",
             target=str(hub),
         )
@@ -200,19 +202,19 @@ def _hub_folder(name: str, folder: Path) -> Resolved:
     commit = hubcache.commit_of(folder)
     snapshots = hubcache.snapshots(folder)
     if commit and (folder / "snapshots" / commit).is_dir():
-        why = t("snapshot {commit}, the one that main names", commit=commit[:8])
+        why = t("snapshot {commit}, which main points to", commit=commit[:8])
         return _fetchable(name, "hub_cache", folder / "snapshots" / commit, HubName(repo), why)
     if not snapshots:
         raise ModelError(
-            t("{folder}: a hub-cache folder without a snapshot in it.", folder=folder),
-            fix=t("Fetch it: {command}", command=_again(repo)),
+            t("{folder}: a hub cache folder without a snapshot.", folder=folder),
+            fix=t("Download it: {command}", command=_again(repo)),
             remedy="pull",
             target=repo,
         )
     problem: ModelError | None = None
     for snapshot in snapshots:
         why = t(
-            "snapshot {commit}, the newest whole one of {count} (main names none)",
+            "snapshot {commit}, the newest complete one of {count} (main points to none)",
             commit=snapshot.name[:8],
             count=len(snapshots),
         )
@@ -235,7 +237,7 @@ def _fetchable(name: str, kind: Kind, path: Path, hub: HubName, why: str) -> Res
         if partial and "remedy" not in error.fields:
             error.fields |= {"remedy": "pull", "target": str(hub)}
             if _again(str(hub)) not in error.fix:
-                error.fix = t("Fetch it: {command}", command=_again(str(hub)))
+                error.fix = t("Download it: {command}", command=_again(str(hub)))
         raise
 
 
@@ -250,10 +252,10 @@ def _run(name: str, run: run_folder.RunFolder, step: str) -> Resolved:
     if newest is None:
         raise ModelError(
             t(
-                "Run {run}: it has no weights yet, neither final ones nor a checkpoint.",
+                "Run {run} has no weights yet, neither final ones nor a checkpoint.",
                 run=run.name,
             ),
-            fix=t("See where it is: tunery runs show {run}", run=quoted(run.name)),
+            fix=t("See its progress: tunery runs show {run}", run=quoted(run.name)),
             run=run.name,
         )
     why = t(
@@ -270,8 +272,8 @@ def _named_checkpoint(run: run_folder.RunFolder, step: str) -> Path:
     path = run.checkpoint_dir(int(number)) if number.isdecimal() else run.checkpoints_dir / "?"
     if path.name not in known:
         raise ModelError(
-            t("Run {run}: there is no checkpoint {step}.", run=run.name, step=step),
-            fix=t("Its checkpoints: {names}.", names=", ".join(known))
+            t("Run {run} has no checkpoint {step}.", run=run.name, step=step),
+            fix=t("Available checkpoints: {names}.", names=", ".join(known))
             if known
             else t("It has no checkpoint yet."),
             run=run.name,
@@ -319,8 +321,8 @@ def _adapter(
     named = chosen or str(config.get("base_model_name_or_path") or fallback)
     if not named:
         raise ModelError(
-            t("{path}: adapter_config.json does not name its base model.", path=path),
-            fix=t("Name it: tunery models base {name} MODEL", name=quoted(name)),
+            t("{path}: adapter_config.json does not state its base model.", path=path),
+            fix=t("Set it: tunery models base {name} MODEL", name=quoted(name)),
             path=path,
         )
     revision_of_base = "" if chosen else str(config.get("revision") or "")
@@ -367,7 +369,7 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             fix=error.fix
             if fields
             else t(
-                "If the base model is elsewhere, say where: tunery models base {name} MODEL",
+                "If the base model is elsewhere, set its location: tunery models base {name} MODEL",
                 name=quoted(name),
             ),
             code=bases.MISSING,
@@ -381,7 +383,8 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),
             fix=t(
-                "Merge that one first: tunery export {base} --to merged FOLDER", base=quoted(named)
+                "Merge that adapter first: tunery export {base} --to merged FOLDER",
+                base=quoted(named),
             ),
             path=adapter,
         )

@@ -1,4 +1,4 @@
-"""What a name was found to stand for, and the check of a whole model folder behind it."""
+"""The result of resolving a name, and the check of the model folder that it refers to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a name stands for.
+    """What a name refers to.
 
     Args:
         name: What the user wrote.
@@ -88,7 +88,7 @@ def whole(
         again: The command that fetches what may be missing.
 
     Raises:
-        ModelError: Something is missing, broken, unknown, or needs code that nobody allowed.
+        ModelError: Something is missing, broken, unknown, or needs code without consent.
     """
     config = files.read_json(path / files.CONFIG)
     weights = files.check_weights(path, again=again)

@@ -24,13 +24,14 @@ def router_loss(config: Any) -> str:
         return ""
     if getattr(text, "output_router_logits", False):
         return t(
-            "Mixture of experts: config.json asks for the router loss (output_router_logits, "
-            "router_aux_loss_coef {weight:g}), which is not added here. The loss is that of the "
-            "answers alone.",
+            "Mixture of experts: config.json enables the router loss "
+            "(output_router_logits, router_aux_loss_coef {weight:g}), but it is not "
+            "added here. Only the loss of the answers is used.",
             weight=weight,
         )
     return t(
-        "Mixture of experts: the router loss (router_aux_loss_coef {weight:g}) is not added, as in "
-        "transformers without output_router_logits. The loss is that of the answers alone.",
+        "Mixture of experts: the router loss (router_aux_loss_coef {weight:g}) is not "
+        "added, as in transformers without output_router_logits. Only the loss of the "
+        "answers is used.",
         weight=weight,
     )

@@ -95,8 +95,8 @@ def reaches_beyond(
             last=size - 1,
         ),
         fix=t(
-            "Take the tokenizer that belongs to the model, or give the model the missing rows: "
-            'python -c "{code}"',
+            "Use the tokenizer that belongs to the model, or add the missing rows to the "
+            'model: python -c "{code}"',
             code=code,
         ),
         code="no_embedding",
@@ -108,14 +108,14 @@ def resized(folder: Path, rows: int, base_rows: int) -> ModelError:
     """The error for an adapter that was trained after its base's vocabulary was resized."""
     return ModelError(
         t(
-            "{folder}: the adapter's embedding has {rows:,} rows, that of its base {base_rows:,}: "
-            "the vocabulary was resized before it was trained.",
+            "{folder}: the adapter's embedding has {rows:,} rows, its base has "
+            "{base_rows:,}: the vocabulary was resized before training.",
             folder=folder,
             rows=rows,
             base_rows=base_rows,
         ),
         fix=t(
-            "Make one model of both and use that: tunery export {folder} --to merged NEW-MODEL",
+            "Merge both into one model and use that: tunery export {folder} --to merged NEW-MODEL",
             folder=quoted(folder),
         ),
         path=folder,

@@ -71,7 +71,7 @@ class FlatAdamW:
 
     @property
     def gradients(self) -> list[Tensor]:
-        """The flat fp32 gradient buffers, one a group."""
+        """The flat fp32 gradient buffers, one per group."""
         return [group.grad for group in self._groups]
 
     def zero(self) -> None:

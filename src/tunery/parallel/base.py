@@ -15,7 +15,7 @@ from tunery.policy.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where this process stands among those of the run.
+    """The position of this process among those of the run.
 
     Args:
         rank: 0 writes events, folders and samples; the others are silent.
@@ -30,7 +30,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What one process knows and all must agree upon: what any raises, all have.
+    """Flags that all processes agree on: a flag raised by one is set for all.
 
     Args:
         stop: A stop was asked for.

@@ -15,7 +15,7 @@ from tunery.policy.policy import Policy
 
 
 class Solo:
-    """Nobody to share with, nobody to ask."""
+    """A single process without communication."""
 
     def __init__(self, device: str) -> None:
         self.world = World(0, 1, device)
@@ -34,7 +34,7 @@ class Solo:
         return tensor
 
     def agree(self, flags: Flags) -> Flags:
-        """What this process says."""
+        """The flags of this process."""
         return flags
 
     def save(self, state: Mapping[str, Tensor], file: Path) -> None:

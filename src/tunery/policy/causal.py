@@ -23,13 +23,13 @@ DEVIATION_LOW = 6e-2
 
 
 def is_causal(model: nn.Module, memory: Memory | None = None) -> bool:
-    """Whether what a model says about a token is independent of the tokens after it.
+    """Whether a model's output for a token is independent of later tokens.
 
     A model whose forward pass fails is not judged here; who trains it will say what fails.
 
     Args:
         model: A causal language model of transformers, with or without an adapter.
-        memory: Of this very base; asked first, and told.
+        memory: The cache of this base; read first, then updated.
     """
     known = memory.recall(causal=True) if memory is not None else None
     if known is not None:

@@ -32,12 +32,12 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the computation."""
         return next(self.model.parameters()).device
 
     @property
     def has_reference(self) -> bool:
-        """Whether ``reference`` can be asked."""
+        """Whether ``reference`` is available."""
         return self._off is not None
 
     def nll(self, batch: Batch, weight_K: Tensor | None = None) -> Tensor:

@@ -74,7 +74,7 @@ def prepare(model: nn.Module, memory: Memory | None = None) -> Ways:
 
     Args:
         model: With or without an adapter.
-        memory: Of this very base; asked before the model is tried, and told.
+        memory: The cache of this base; read before the model is tried, then updated.
     """
     lora.install(model)
     norm.install(model)
@@ -168,7 +168,7 @@ def _own_forward(base: Any, single: Batch) -> Tensor:
               why=_in_a_line(error)),
             fix=t("Set model.dtype to fp32.")
             if dtype != "float32"
-            else t("Compare its config.json with the original's, or take another model."),
+            else t("Compare its config.json with the original, or use another model."),
             dtype=dtype,
         ) from error  # fmt: skip
 
@@ -188,13 +188,13 @@ def _probe(base: Any) -> Ways:
     if not packed:
         attention.uninstall(base)
         why.append(
-            t("rows of this architecture cannot be packed, so one row is computed at a time")
+            t("rows cannot be packed with this architecture, so rows are computed one at a time")
             + (f" ({failed})" if failed else "")
         )
     limit = _rope_limit(config)
     logits = _own_forward(base, singles[0])
     if _decoder(base) is base or base.get_output_embeddings() is None:
-        why.append(t("its decoder cannot be called apart from its head"))
+        why.append(t("its decoder cannot be called without its head"))
         return Ways(packed, None, tuple(why), limit)
     known = _head(config)
     own, failed = _tried(lambda: project(base, decode(base, singles[0], packed=False), known))

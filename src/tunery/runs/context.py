@@ -42,7 +42,7 @@ class RunContext:
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
-        """Tell the begin and the end of a phase; stop before it if asked to."""
+        """Log the start and the end of a phase; stop before it if a stop was requested."""
         self.stop.check()
         self.events.write("phase", phase=name, state="begin")
         started = time.monotonic()
@@ -51,7 +51,7 @@ class RunContext:
         self.events.write("phase", phase=name, state="end", seconds=seconds)
 
     def progress(self, phase: str) -> Callable[[int, int], None]:
-        """A callback ``(done, total)`` that tells at most one event a second, and stops."""
+        """A callback ``(done, total)``: logs at most one event per second and checks stops."""
         told = time.monotonic()
 
         def tell(done: int, total: int) -> None:

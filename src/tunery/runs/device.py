@@ -106,11 +106,11 @@ class DeviceLock:
 
         Args:
             wait: False gives up at once where another holds it.
-            on_wait: Told who holds it, at first and whenever that changes.
+            on_wait: Called with the holder, initially and whenever it changes.
             should_stop: Asked while waiting; True gives up.
 
         Returns:
-            True once the device is ours, False if it was given up.
+            True once the device is acquired, False if the wait was cancelled.
 
         Raises:
             LaunchError: The folder of locks cannot be written.
@@ -141,7 +141,7 @@ class DeviceLock:
         return is_locked(self.path)
 
     def holder(self, *, ahead: int = 0) -> Holder | None:
-        """Who holds the device; None where it is free or the holder has not said yet."""
+        """The holder of the device; None if it is free or has not recorded itself yet."""
         if not self.held():
             return None
         try:
@@ -168,7 +168,7 @@ class DeviceLock:
 
     @contextlib.contextmanager
     def _ticket(self) -> Generator[Path]:
-        """Stand in line: a locked file whose name sorts by time of arrival in this boot."""
+        """Join the queue: a locked file whose name sorts by time of arrival in this boot."""
         self._make(self._queue)
         path = self._queue / f"{time.monotonic_ns():020d}-{os.getpid()}"
         descriptor = self._lock(path)
@@ -209,7 +209,7 @@ class DeviceLock:
 
 def _no_locks(path: Path, error: OSError) -> LaunchError:
     return LaunchError(
-        t("{path}: the device lock cannot be made: {reason}.", path=path, reason=error.strerror),
+        t("{path}: the device lock cannot be created: {reason}.", path=path, reason=error.strerror),
         fix=t("Make that folder writable, or set TUNERY_HOME to another one."),
         path=path,
     )

@@ -36,7 +36,7 @@ class Diagnosis:
 
     Args:
         kind: The finding, a stable English word for machines.
-        words: What was seen, in the language in force.
+        words: The findings, translated to the current language.
         advice: What to try next.
         best_step: Step of the best evaluation, None without evaluations.
         forgetting: Nats a token that general answers lost; None if not measured.
@@ -113,12 +113,13 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     words, advice = _words(kind, seen)
     if forgetting is not None and forgetting > FORGOT:
         words += " " + t(
-            "General answers became less likely by {x:.2f} nats a token: the model forgets.",
+            "General answers became less likely by {x:.2f} nats per token: the model is "
+            "forgetting.",
             x=forgetting,
         )
         advice += " " + t(
-            "Against forgetting: more data.replay.num_prompts, a lower optim.learning_rate, or "
-            "fewer epochs."
+            "To reduce forgetting, raise data.replay.num_prompts, lower "
+            "optim.learning_rate, or train for fewer epochs."
         )
     best = seen.best[0] if seen.evals else None
     return Diagnosis(kind, words.strip(), advice.strip(), best, forgetting)
@@ -166,7 +167,7 @@ def _flew_off(losses: Sequence[float]) -> bool:
 def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
     if kind == "too short":
         return (
-            t("The run took {n} steps: too few to judge a curve.", n=len(seen.losses)),
+            t("The run had only {n} steps: too few to judge the curve.", n=len(seen.losses)),
             t("Train for more epochs or with a smaller train.batch_size."),
         )
     head, advice = _finding(kind, seen)
@@ -194,8 +195,9 @@ def _past_best(seen: _Seen) -> str:
     """What to do about a run whose best evaluation is behind it."""
     best = seen.best[0]
     if seen.result == best:
-        return t("The result is the best step already. For a better one, train on more varied rows "
-                 "or with a lower optim.learning_rate.")  # fmt: skip
+        return t(
+            "The result is already the best step. To improve it, train on more varied rows "
+            "or lower optim.learning_rate.")  # fmt: skip
     if best in seen.saved:
         return t("Use the best checkpoint, train for fewer epochs, or add more varied rows.")
     return t("Train for fewer epochs, or add more varied rows.")
@@ -205,34 +207,34 @@ def _finding(kind: Kind, seen: _Seen) -> tuple[str, str]:
     match kind:
         case "diverging":
             return (
-                t("Diverging: the loss grew instead of falling."),
+                t("Diverging: the loss rose instead of falling."),
                 t("Try a third of optim.learning_rate, or a longer optim.warmup_ratio."),
             )
         case "under-fit":
             return (
-                t("Under-fit: there was still much to learn when the run ended."),
+                t("Underfitting: the model had not learned enough when the run ended."),
                 t("Train for more epochs, or raise optim.learning_rate or adapter.rank."),
             )
         case "over-fit":
             return (
-                t("Over-fit: the validation loss rose again after its lowest point."),
+                t("Overfitting: the validation loss rose again after its lowest point."),
                 _past_best(seen),
             )
         case "past best":
             return (
-                t("Past its best: the evaluations got worse again."),
+                t("Past its best: the evaluation results got worse again."),
                 _past_best(seen),
             )
         case "memorising":
             return (
-                t("Memorising: the rows are known by heart."),
+                t("Memorizing: the model has learned the rows by heart."),
                 t(
-                    "Fine for a name and an identity; for a skill, train for fewer epochs or on "
-                    "more rows."
+                    "Fine for teaching an identity; for a skill, train for fewer epochs "
+                    "or on more rows."
                 ),
             )
         case _:
             return (
-                t("Healthy: the loss fell and settled."),
+                t("Healthy: the loss fell and leveled off."),
                 t("Compare the answers before and after, then export."),
             )

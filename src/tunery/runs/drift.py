@@ -73,11 +73,11 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
         flags = [word for each in open_ones for word in ("--allow-drift", each.field)]
         raise RunError(
             joined(
-                t("Run {run} cannot be continued: this changed since its last checkpoint.",
+                t("Run {run} cannot be resumed: the following changed since its last checkpoint.",
                   run=run),
                 *listed, between="\n",
             ),
-            fix=t("Put it back, or accept the change: tunery runs resume {run} {flags}",
+            fix=t("Undo the change, or accept it: tunery runs resume {run} {flags}",
                   run=quoted(run), flags=shlex.join(flags)),
             run=run,
             drift=",".join(difference.field for difference in open_ones),

@@ -54,7 +54,7 @@ class EventWriter(LogWriter):
 
 
 def measured(event: Event, name: str) -> float | None:
-    """What a step or an evaluation says of a measure; None where it says nothing."""
+    """The value of a measure in a step or evaluation event; None if it has none."""
     if name == LOSS.name:
         return number(event.get(name))
     return own_measures(event).get(name)
@@ -85,7 +85,7 @@ class History:
         self._anew = False  # an attempt has begun and not said yet where it continues
 
     def take(self, event: Event) -> bool:
-        """Take the next event; says whether it makes an earlier one void."""
+        """Take the next event; return whether it invalidates an earlier one."""
         self.seq = event["seq"]
         match event["type"]:
             case "status":

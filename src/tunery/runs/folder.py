@@ -143,8 +143,8 @@ def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise RunError(
             t(
-                "{name!r} cannot be a run's name: expected 1 to 64 of a-z, 0-9, '.', '_', '-', "
-                "beginning with a letter or a digit.",
+                "{name!r} is not a valid run name: use 1 to 64 characters from a-z, "
+                "0-9, '.', '_', '-', starting with a letter or a digit.",
                 name=name,
             ),
             fix=t("Try --name {name}", name=slug(name) or "my-run"),
@@ -246,10 +246,10 @@ def find_taken(name: str) -> bool:
 def taken(name: str) -> RunError:
     """The error for a name that is in use, with what may be done about it."""
     return RunError(
-        t("--name {name}: a run of that name exists already.", name=name),
+        t("--name {name}: a run with this name already exists.", name=name),
         fix=t(
-            "Choose another name, go on with it: tunery runs resume {name}, "
-            "or remove it: tunery runs delete {name}",
+            "Choose another name, resume it: tunery runs resume {name}, or delete it: "
+            "tunery runs delete {name}",
             name=quoted(name),
         ),
         code="exists",
@@ -262,12 +262,12 @@ def unwritable(path: Path, error: OSError) -> RunError:
     who = getattr(os, "geteuid", lambda: "?")()
     return RunError(
         t(
-            "{path} cannot be written by user id {user}: {reason}.",
+            "User ID {user} cannot write to {path}: {reason}.",
             path=path,
             user=who,
             reason=error.strerror or str(error),
         ),
-        fix=t("Make it writable, free some room, or set TUNERY_HOME to another folder."),
+        fix=t("Make it writable, free some space, or set TUNERY_HOME to another folder."),
         path=path,
     )
 
@@ -288,7 +288,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
     known = names()
     near = did_you_mean(text, known)
     raise RunError(
-        t("Run {name!r}: no such run in {folder}.", name=text, folder=env.runs_dir()),
+        t("Run {name!r} not found in {folder}.", name=text, folder=env.runs_dir()),
         fix=joined(near, t("List them with: tunery runs list")),
         code="unknown",
         run=text,
@@ -296,7 +296,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
 
 
 def names() -> list[str]:
-    """Names of all runs, sorted; half-made and deleted ones have dotted names and are left out."""
+    """Names of all runs, sorted; incomplete and deleted ones have dotted names and are skipped."""
     try:
         with os.scandir(env.runs_dir()) as entries:
             return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())

@@ -104,16 +104,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise _broken(folder, t("{file} is missing", file=FILE_NAME))
     manifest = read_json(path)
     if manifest.get("sha256") != _own_digest(manifest):
-        raise _broken(folder, t("{file} was changed after it was written", file=FILE_NAME))
+        raise _broken(folder, t("{file} was modified after it was written", file=FILE_NAME))
     if manifest.get("version") != VERSION:
         raise _broken(
             folder,
-            t("{file} has version {version}; this program reads {known}",
+            t("{file} has version {version}; this program supports {known}",
               file=FILE_NAME, version=manifest.get("version"), known=VERSION),
         )  # fmt: skip
     named = step_of(folder)
     if named is not None and named != manifest["step"]:
-        raise _broken(folder, t("{file} is of step {step}", file=FILE_NAME, step=manifest["step"]))
+        raise _broken(
+            folder, t("{file} belongs to step {step}", file=FILE_NAME, step=manifest["step"])
+        )
     return manifest
 
 
@@ -127,13 +129,13 @@ def verify(folder: Path) -> dict[str, Any]:
     for entry in manifest["files"]:
         path = folder / entry["name"]
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise _broken(folder, t("{file} lies outside of it", file=entry["name"]))
+            raise _broken(folder, t("{file} is outside the checkpoint folder", file=entry["name"]))
         try:
             status = path.lstat()
         except OSError as error:
             raise _broken(folder, t("{file} is missing", file=entry["name"])) from error
         if not stat.S_ISREG(status.st_mode):
-            raise _broken(folder, t("{file} is not a plain file", file=entry["name"]))
+            raise _broken(folder, t("{file} is not a regular file", file=entry["name"]))
         if status.st_size != entry["size"]:
             raise _broken(
                 folder,
@@ -141,7 +143,7 @@ def verify(folder: Path) -> dict[str, Any]:
                   file=entry["name"], found=status.st_size, size=entry["size"]),
             )  # fmt: skip
         if _hash(path)[1] != entry["sha256"]:
-            raise _broken(folder, t("{file} is damaged (its SHA-256 differs)", file=entry["name"]))
+            raise _broken(folder, t("{file} is damaged (SHA-256 mismatch)", file=entry["name"]))
     return manifest
 
 
@@ -191,6 +193,6 @@ def _own_digest(manifest: dict[str, Any]) -> str:
 def _broken(folder: Path, reason: str) -> RunError:
     return RunError(
         t("Checkpoint {folder}: {reason}.", folder=folder, reason=reason),
-        fix=t("An older checkpoint is used where there is one."),
+        fix=t("An older checkpoint is used if there is one."),
         path=folder,
     )

@@ -70,8 +70,8 @@ def put_in_order(runs: Sequence[str]) -> list[Waiting]:
     missing = [name for name in runs if name not in {w.run for w in known}]
     if missing:
         raise RunError(
-            t("Run {run} does not wait in the queue.", run=missing[0]),
-            fix=t("It may have begun meanwhile; look at the queue again."),
+            t("Run {run} is not queued.", run=missing[0]),
+            fix=t("It may have started in the meantime; check the queue again."),
             run=missing[0],
         )
     for device in {w.device for w in known if w.run in runs}:

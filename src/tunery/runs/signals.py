@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM, SIGINT and the run's control folder, asked for between micro steps.
+"""Stop requests: SIGTERM, SIGINT and the run's control folder, checked between micro steps.
 
 The first request ends the run at the next safe point with a saved checkpoint. A second signal ends
 the process at once; then at most the work since the last checkpoint is lost.
@@ -15,14 +15,14 @@ from tunery.workers.process import Control
 
 
 class Stopped(BaseException):
-    """Unwinds to the worker's end outside the loop, where there is nothing to save.
+    """Unwinds to the worker's end outside the loop, when there is nothing to save.
 
     Not an ``Exception``: no library on the way may take it for an error and carry on.
     """
 
 
 class StopRequests:
-    """What was asked of this worker.
+    """The requests made to this worker.
 
     Args:
         control: The run's control folder; None where only signals count.
@@ -38,20 +38,20 @@ class StopRequests:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def stop(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         if self._signal is not None:
             return True
         return self._control is not None and self._control.stop_requested()
 
     @property
     def reason(self) -> str:
-        """Who asked, for the status event."""
+        """Who requested the stop, for the status event."""
         if self._signal is not None:
             return t("stopped by {signal}", signal=signal.Signals(self._signal).name)
         return t("stopped on request")
 
     def save(self) -> bool:
-        """Whether a save without a stop was asked for."""
+        """Whether a save without a stop was requested."""
         return self._control is not None and self._control.save_requested()
 
     def saved(self) -> None:
@@ -60,7 +60,7 @@ class StopRequests:
             self._control.clear_save()
 
     def check(self) -> None:
-        """Raise ``Stopped`` if a stop was asked for; for phases that keep nothing."""
+        """Raise ``Stopped`` if a stop was requested; for phases that save nothing."""
         if self.stop():
             raise Stopped
 

@@ -127,7 +127,7 @@ def derive(folder: RunFolder) -> RunStatus:
 
 
 def _last_status(events: list[Event]) -> Event | None:
-    """The last status event; a step after a pause or a wait says that it is over."""
+    """The last status event; a step after a pause or a wait means that it is over."""
     said = next((e for e in reversed(events) if e["type"] == "status"), None)
     if said and said["status"] in ("queued", "paused"):
         step = next((e for e in reversed(events) if e["type"] == "step"), None)
@@ -144,17 +144,17 @@ def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
     else:
         run.status, run.reason = said["status"], why(said)
     if run.status not in FINAL and Control(folder).stop_requested():
-        run.status, run.reason = "stopping", t("saves and ends")
+        run.status, run.reason = "stopping", t("saving, then stopping")
 
 
 def why(event: Event) -> str:
-    """The reason in a status event; that of a run that waits in the language in force."""
+    """The reason in a status event; for a waiting run, translated to the current language."""
     if event["status"] != "queued" or "held_by" not in event:
         return retold(event, "reason")
-    reason = t("waits for {device}: run {run} holds it",
+    reason = t("waiting for {device}: in use by run {run}",
                device=event["device"], run=event["held_by"])  # fmt: skip
     if event["ahead"]:
-        reason += t(", {count} more before this one", count=event["ahead"])
+        reason += t(", {count} more ahead in the queue", count=event["ahead"])
     return reason
 
 
@@ -162,7 +162,9 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
     """The process is gone and its last word was not a final one."""
     if not folder.path.is_dir():
         run.status, run.reason = "interrupted", t("its folder was deleted or moved")
-        run.fix = t("Move {folder} back and resume the run, or start it anew.", folder=folder.path)
+        run.fix = t(
+            "Move {folder} back and resume the run, or start a new one.", folder=folder.path
+        )
         return
     end = read_json(folder.exit_file)
     if end.get("pid") != who.get("pid"):
@@ -172,16 +174,16 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
         run.status, run.reason = "stopped", t("stopped before the first step")
         return
     run.status = "interrupted"
-    run.fix = t("Continue with: tunery runs resume {run}", run=quoted(run.name))
+    run.fix = t("Resume it: tunery runs resume {run}", run=quoted(run.name))
     if control.was_killed_at_once():
-        run.status, run.reason = "stopped", t("stopped at once, as asked, without a save")
+        run.status, run.reason = "stopped", t("stopped immediately as requested, without saving")
     elif control.was_killed():
-        run.reason = t("it did not save within the grace after a stop and was ended by force")
+        run.reason = t("it did not save within the grace period after a stop and was killed")
     else:
         run.reason = cause_of_end(who, end, folder)
     if said and said["status"] == "paused":
         paused = retold(said, "reason")
-        run.reason += t("; it had paused before ({reason})", reason=paused)
+        run.reason += t("; it was paused before ({reason})", reason=paused)
 
 
 def _glance(path: Path, begin: int) -> list[Event]:
@@ -235,7 +237,7 @@ def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> Non
         last = time.monotonic()
         silent = last - (number(events[-1].get("clock")) or last)
         if run.status == "running" and silent > SILENT_SECONDS:
-            run.reason = t("no news for {minutes:.0f} minutes", minutes=silent / 60)
+            run.reason = t("no update for {minutes:.0f} minutes", minutes=silent / 60)
     else:
         run.eta_seconds = None
     run.duration_seconds = round(max(0.0, last - first), 3)

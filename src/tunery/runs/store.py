@@ -103,7 +103,7 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         if lock is not None:
             os.close(lock)
         raise RunError(
-            t("Run {run} is in use and was not deleted.", run=folder.name),
+            t("Run {run} is active and was not deleted.", run=folder.name),
             fix=t("Stop it first: tunery runs stop {run}", run=quoted(folder.name)),
             code="in_use",
             run=folder.name,
@@ -130,7 +130,7 @@ def put_back(token: str) -> str:
     match = _UNDO_NAME.fullmatch(token)
     path = env.runs_dir() / token
     if match is None or not path.is_dir():
-        raise RunError(t("The run is gone for good; there is nothing to undo."), code="unknown")
+        raise RunError(t("The run was deleted permanently and cannot be restored."), code="unknown")
     name = match[1]
     if find_taken(name):
         raise taken(name)

@@ -58,8 +58,8 @@ def doctor(folder: RunFolder) -> Iterator[Finding]:
     yield _rows(events)
     if run.is_live:
         state = t("the run is {status}", status=run.status)
-        yield Finding("I5", True, t("Worker: alive, as it should be ({state}).", state=state))
-        yield Finding("I6", True, t("Locks: held by the living run."))
+        yield Finding("I5", True, t("Worker: alive, as expected ({state}).", state=state))
+        yield Finding("I6", True, t("Locks: held by the active run."))
     else:
         yield _nobody_alive(folder)
         yield _locks_free(folder)
@@ -81,20 +81,20 @@ def _checkpoints(
     written = [e for e in events if e["type"] == "checkpoint"]
     good = [c for c in saved if c not in broken]
     if not written and not saved:
-        yield Finding("I1", True, t("Checkpoints: none was made."))
+        yield Finding("I1", True, t("Checkpoints: none."))
     elif good:
         newest = good[-1].name
         fallen_back = bool(written) and _number(good[-1]) < int(written[-1]["step"]) and not live
         text = t("Newest valid checkpoint: {name}.", name=newest)
         if fallen_back:
-            text += " " + t("A newer one, step {step}, is lost.", step=written[-1]["step"])
+            text += " " + t("A newer one, step {step}, is missing.", step=written[-1]["step"])
         yield Finding("I1", not fallen_back, text)
     else:
-        yield Finding("I1", finished and not saved, t("No valid checkpoint is left."))
+        yield Finding("I1", finished and not saved, t("No valid checkpoint remains."))
     if broken:
         yield Finding("I2", False, " ".join(broken.values()))
     else:
-        yield Finding("I2", True, t("Every checkpoint is whole: {count}.", count=len(good)))
+        yield Finding("I2", True, t("All checkpoints are complete: {count}.", count=len(good)))
     yield _best(folder, written, good)
 
 
@@ -105,11 +105,11 @@ def _number(checkpoint: Path) -> int:
 def _best(folder: RunFolder, written: list[Event], good: list[Path]) -> Finding:
     best = [int(e["step"]) for e in written if e.get("best")]
     if not best:
-        return Finding("I3", True, t("No checkpoint was marked as the best one."))
+        return Finding("I3", True, t("No checkpoint is marked as best."))
     kept = folder.checkpoint_dir(best[-1]) in good
     if kept:
-        return Finding("I3", True, t("The best checkpoint, step {step}, is kept.", step=best[-1]))
-    return Finding("I3", False, t("The best checkpoint, step {step}, is gone.", step=best[-1]))
+        return Finding("I3", True, t("The best checkpoint, step {step}, exists.", step=best[-1]))
+    return Finding("I3", False, t("The best checkpoint, step {step}, is missing.", step=best[-1]))
 
 
 def _rows(events: list[Event]) -> Finding:
@@ -129,8 +129,8 @@ def _nobody_alive(folder: RunFolder) -> Finding:
     who = WorkerFile(folder).read()
     left = session_members(who["pid"]) if who.get("role") == "worker" else []
     if left:
-        return Finding("I5", False, t("Processes of this run are left: {pids}.", pids=left))
-    return Finding("I5", True, t("No process of this run is left."))
+        return Finding("I5", False, t("Leftover processes of this run: {pids}.", pids=left))
+    return Finding("I5", True, t("No leftover processes of this run."))
 
 
 def _locks_free(folder: RunFolder) -> Finding:
@@ -144,7 +144,7 @@ def _locks_free(folder: RunFolder) -> Finding:
             held.append(lock)
     if held:
         return Finding("I6", False, t("Still locked: {files}.", files=[str(h) for h in held]))
-    return Finding("I6", True, t("No lock is held."))
+    return Finding("I6", True, t("No leftover locks."))
 
 
 def _secrets(folder: RunFolder) -> Finding:
@@ -154,8 +154,8 @@ def _secrets(folder: RunFolder) -> Finding:
         if path.suffix in _TEXT_SUFFIXES and path.is_file() and _has_secret(path, known):
             found.append(str(path.relative_to(folder.path)))
     if found:
-        return Finding("I7", False, t("What looks like a secret is in: {files}.", files=found))
-    return Finding("I7", True, t("No secret was found in its files."))
+        return Finding("I7", False, t("Possible secrets found in: {files}.", files=found))
+    return Finding("I7", True, t("No secrets found in its files."))
 
 
 def _has_secret(path: Path, known: list[bytes]) -> bool:

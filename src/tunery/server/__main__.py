@@ -211,10 +211,10 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
     python_key = repr(key) if own_key else f'os.environ["{KEYS_VARIABLE}"]'
     imports = "from openai import OpenAI" if own_key else "import os; from openai import OpenAI"
     lines = [
-        t("Served: {names}", names=", ".join(models) if is_list(models) else ""),
+        t("Models    {names}", names=", ".join(models) if is_list(models) else ""),
         "",
         t("Base URL  {url}", url=base),
-        t("API key   {key}", key=key if own_key else t("the one you gave")),
+        t("API key   {key}", key=key if own_key else t("the one you set")),
         "",
         f"curl {base}/chat/completions \\",
         f'  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\',
@@ -228,7 +228,7 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
         "print(answer.choices[0].message.content)",
         "END",
         "",
-        t("Ctrl-C ends it."),
+        t("Ctrl-C stops it."),
     ]
     return lines
 
@@ -250,13 +250,13 @@ def _check_keys(keys: Sequence[str], settings: ServerSettings) -> None:
     for key in keys:
         if not key.isascii() or not key.isprintable() or any(map(str.isspace, key)):
             raise ConfigError(
-                t("--api-key: a key has letters, digits and signs, and no blanks."),
-                fix=t("Leave --api-key out to have one made."),
+                t("--api-key: a key consists of letters, digits and symbols without spaces."),
+                fix=t("Omit --api-key to generate one."),
             )
         if len(key) < SHORTEST_KEY and not (settings.is_loopback and not settings.behind_proxy):
             raise LaunchError(
-                t("--api-key: {count} letters can be guessed from outside.", count=len(key)),
-                fix=t("Leave --api-key out to have one made, or give at least {count} letters.",
+                t("--api-key: {count} characters can be guessed by outsiders.", count=len(key)),
+                fix=t("Omit --api-key to generate one, or use at least {count} characters.",
                       count=SHORTEST_KEY),
             )  # fmt: skip
 

@@ -140,7 +140,7 @@ async def _read(watched: list[Watched], reader: Reader) -> list[dict[str, Any]]:
                 topic.over, found = True, [{"kind": "error", **_said(error)}]
             case error:
                 _log.error("topic %s", topic.name, exc_info=error)
-                detail = t("This cannot be followed: something went wrong inside Tunery.")
+                detail = t("Live updates are not available: internal error in Tunery.")
                 topic.over = True
                 found = [{"kind": "error", "detail": detail, "code": "internal"}]
         messages += [{"topic": topic.name, **message} for message in found]
@@ -156,7 +156,7 @@ def _watched(names: str, after: str) -> list[Watched]:
     wanted = list(dict.fromkeys(name for name in names.split(",") if name))
     if not 1 <= len(wanted) <= MOST_TOPICS or len(after) > CURSOR_CHARACTERS:
         raise ConfigError(
-            t("Name 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
+            t("Specify 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
         )
     try:
         found = json.loads(after or "{}")

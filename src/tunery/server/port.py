@@ -26,16 +26,16 @@ def listen(settings: ServerSettings) -> socket.socket:
     host, port = settings.host, settings.port
     if not 0 <= port <= MOST_PORT:
         raise LaunchError(
-            t("--port {port}: a port is a number from 1 to 65535.", port=port),
-            fix=t("Take another one: --port {port}", port=7860),
+            t("--port {port}: expected a number from 1 to 65535.", port=port),
+            fix=t("Use another port: --port {port}", port=7860),
             code="bad_port",
         )
     try:
         family, address = _resolve(host, port)
     except socket.gaierror as error:
         raise LaunchError(
-            t("--host {host}: no such address.", host=host),
-            fix=t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine."),
+            t("--host {host}: unknown address.", host=host),
+            fix=t("Use 127.0.0.1, or 0.0.0.0 for all addresses of this machine."),
         ) from error
     # With the protocol said, asyncio turns off Nagle's algorithm; else each answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -67,25 +67,25 @@ def _refused(settings: ServerSettings, error: OSError) -> LaunchError:
             owner = _owner(port)
             message = (
                 t(
-                    "Port {port} is taken by {name} (process {pid}).",
+                    "Port {port} is in use by {name} (process {pid}).",
                     port=port,
                     name=owner[1],
                     pid=owner[0],
                 )
                 if owner
-                else t("Port {port} is taken by another process.", port=port)
+                else t("Port {port} is in use by another process.", port=port)
             )
             free = _next_free(host, port)
-            fix = t("Take another one: --port {port}", port=free) if free else ""
+            fix = t("Use another port: --port {port}", port=free) if free else ""
         case errno.EACCES:
-            message = t("This user may not listen on port {port}.", port=port)
-            fix = t("Take one above 1023: --port {port}", port=7860)
+            message = t("This user is not allowed to listen on port {port}.", port=port)
+            fix = t("Use a port above 1023: --port {port}", port=7860)
         case errno.EADDRNOTAVAIL:
             message = t("--host {host}: this machine does not have that address.", host=host)
-            fix = t("Use 127.0.0.1, or 0.0.0.0 for every address of this machine.")
+            fix = t("Use 127.0.0.1, or 0.0.0.0 for all addresses of this machine.")
         case _:
             message = t(
-                "{host}:{port} cannot be listened on: {reason}.",
+                "Cannot listen on {host}:{port}: {reason}.",
                 host=host,
                 port=port,
                 reason=error.strerror,

@@ -136,9 +136,9 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     match error.status_code:
         case 404:
-            problem = Problem(404, t("There is nothing at this address."), code="no_route")
+            problem = Problem(404, t("Nothing found at this address."), code="no_route")
         case 405:
-            problem = Problem(405, t("This address does not take that method."), code="method")
+            problem = Problem(405, t("This address does not support that method."), code="method")
         case status:
             problem = Problem(status, _title(status), code=f"http_{status}")
     return answer(request.scope, replace(problem, headers={**(error.headers or {})}))
@@ -164,8 +164,8 @@ def broken(scope: Scope) -> Response:
         scope,
         Problem(
             500,
-            t("Something went wrong inside Tunery."),
-            fix=t("Its log (web.log in TUNERY_HOME) tells more under {id}.", id=_request_id(scope)),
+            t("Internal error in Tunery."),
+            fix=t("See web.log in TUNERY_HOME, entry {id}, for details.", id=_request_id(scope)),
             code="internal",
         ),
     )

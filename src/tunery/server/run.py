@@ -110,22 +110,22 @@ def lines(app: FastAPI) -> list[str]:
     if settings.is_loopback:
         tunnel = f"ssh -N -L {settings.port}:{shown}:{settings.port} {_user()}@{_ssh_host()}"
         printed += [
-            t("Only this machine can reach it. From another one, first:"),
+            t("Only this machine can reach it. To open it from another machine, first run there:"),
             "",
             f"  {tunnel}",
             "",
         ]
         if settings.behind_proxy:
-            printed.append(t("A proxy shows it to others; only the token keeps them out."))
+            printed.append(t("It is reachable through a proxy; only the token protects it."))
     else:
         printed += [
             t(
-                "! Everybody can reach port {port} of this machine, over plain HTTP.",
+                "! Anyone can reach port {port} of this machine over plain HTTP.",
                 port=settings.port,
             ),
-            t("! Only the token keeps them out. Safer: leave out --host, and use ssh -L."),
+            t("! Only the token protects it. Safer: omit --host and use ssh -L."),
         ]
-    printed.append(t("Ctrl-C ends the page; training goes on."))
+    printed.append(t("Ctrl-C stops the page; training continues."))
     return printed
 
 

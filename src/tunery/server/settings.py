@@ -75,8 +75,8 @@ class ServerSettings:
             parts = urlsplit(address)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
                 raise ConfigError(
-                    t("--public-url {address}: this is no web address.", address=address),
-                    fix=t("Give one like https://pod-7860.proxy.example.net"),
+                    t("--public-url {address}: not a valid web address.", address=address),
+                    fix=t("Use an address such as https://pod-7860.proxy.example.net"),
                 )
 
         origins = tuple(_origin(given) for given in self.cors_origins)
@@ -118,7 +118,10 @@ def _origin(given: str) -> str:
     bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     if given != "*" and not (parts.scheme and parts.netloc and bare):
         raise ConfigError(
-            t("--cors-origin {origin}: this is no origin of a web page.", origin=given),
-            fix=t("Give one like https://app.example.net, without a path; * is every page."),
+            t("--cors-origin {origin}: not a valid origin.", origin=given),
+            fix=t(
+                "Use an origin such as https://app.example.net, without a path; * allows "
+                "every page."
+            ),
         )
     return given.lower().rstrip("/")

@@ -32,7 +32,7 @@ def path(given: str) -> Path:
         TuneryError: It lies outside the allowed folders (``forbidden``), or is no path.
     """
     if not given.strip() or len(given) > CHARACTERS or any(ord(c) < 32 for c in given):
-        raise TuneryError(t("That is no path."), code="bad_path")
+        raise TuneryError(t("Invalid path."), code="bad_path")
     return machine.inside_roots(Path(given))
 
 
@@ -76,8 +76,8 @@ def run(name: str) -> str:
     """
     if not RUN_NAME.fullmatch(name):
         raise RunError(
-            t("{name!r} is not the name of a run.", name=name[:80]),
-            fix=t("Use its name as the list of runs shows it."),
+            t("{name!r} is not a run name.", name=name[:80]),
+            fix=t("Use the name shown in the list of runs."),
             code="unknown",
         )
     return name

@@ -61,8 +61,8 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
         _model(ready),
         Step(
             "chat",
-            t("Talk to it once"),
-            t("See that it loads and answers before you train it."),
+            t("Try it in the chat"),
+            t("Check that it loads and answers before you train it."),
             "chatted" in happened,
             f"/chat?a={ready[0]['name']}" if ready else "/chat",
         ),
@@ -71,7 +71,7 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
         Step(
             "compare",
             t("Compare before and after"),
-            t("Ask both models the same question."),
+            t("Send both models the same prompt."),
             "compared" in happened,
             f"/chat?a={finished.model}&b={finished.name}" if finished else "/chat",
         ),
@@ -107,9 +107,9 @@ def _filled_identity() -> str | None:
 
 
 def _identity(filled: str | None) -> Step:
-    text = t("Two blanks: the name of the assistant and who made it.")
+    text = t("Two placeholders: the assistant's name and its author.")
     if filled:
-        text = t("{name} has no blanks left.", name=filled)
+        text = t("{name} has no placeholders left.", name=filled)
     return Step(
         "identity", t("Make the identity dataset yours"), text, bool(filled), "/datasets/identity"
     )
@@ -124,7 +124,7 @@ def _train(runs: Sequence[RunStatus], finished: RunStatus | None, filled: str | 
     if finished:
         text = t("{name} is done.", name=finished.name)
     elif live:
-        text, path = t("{name} is under way.", name=live.name), f"/runs/{live.name}"
+        text, path = t("{name} is in progress.", name=live.name), f"/runs/{live.name}"
     return Step("train", t("Train"), text, finished is not None, path)
 
 

@@ -41,7 +41,7 @@ def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
         TuneryError: The settings, the rows or the model cannot be used, or the device is taken.
     """
     words: list[str] = list(arguments["words"])
-    handle.say(t("reading the rows"))
+    handle.say(t("reading rows"))
 
     def trial(folder: RunFolder, measure: bool) -> dict[str, Any]:
         from tunery.train import trial as trials
@@ -77,6 +77,6 @@ def _phase(key: str) -> str:
         case "model":
             return t("loading the model")
         case "data" | "tokenize":
-            return t("reading the rows")
+            return t("reading rows")
         case _:
             return t("preparing")

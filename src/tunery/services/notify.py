@@ -114,8 +114,8 @@ def save(new: Settings) -> Settings:
         parts = urlsplit(new.webhook)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
-                t("The webhook needs a whole http or https address."),
-                fix=t("Copy it from the service that gets the message."),
+                t("The webhook needs a full http or https address."),
+                fix=t("Copy it from the service that receives the message."),
                 field="webhook",
             )
     if new.email_on and not new.email:
@@ -326,7 +326,7 @@ def keep_on() -> Countdown:
     """
     found = countdown()
     if found is None:
-        raise RunError(t("No power-off is under way."), code="none")
+        raise RunError(t("No power-off is scheduled."), code="none")
     countdown_file().unlink(missing_ok=True)
     return found
 

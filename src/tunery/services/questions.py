@@ -81,8 +81,8 @@ def _device_is_free(loaded: Loaded) -> None:
     if lock.held():
         holder = lock.holder()
         raise LaunchError(
-            t("{device} is in use by run {run}, so nothing can be measured now.",
+            t("{device} is in use by run {run}, so it cannot be measured now.",
               device=device, run=holder.run if holder else "?"),
-            fix=t("Measure when that run is done; the estimate holds until then."),
+            fix=t("Measure after that run has finished; until then the estimate is used."),
             code="busy",
         )  # fmt: skip

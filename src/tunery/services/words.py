@@ -45,16 +45,16 @@ def status(name: str) -> str:
 def phase(name: str) -> str:
     """A phase of a run in the language in force."""
     return {
-        "data": t("read data"),
-        "tokenize": t("tokenize"),
-        "model": t("load model"),
-        "replay": t("answer replay prompts"),
-        "reference": t("compute the reference"),
-        "before": t("measure before"),
-        "train": t("train"),
-        "after": t("measure after"),
-        "final": t("write weights"),
-        "report": t("report"),
+        "data": t("reading data"),
+        "tokenize": t("tokenizing"),
+        "model": t("loading model"),
+        "replay": t("generating replay answers"),
+        "reference": t("computing reference"),
+        "before": t("measuring before training"),
+        "train": t("training"),
+        "after": t("measuring after training"),
+        "final": t("writing weights"),
+        "report": t("writing report"),
     }.get(name, name)
 
 
@@ -130,7 +130,7 @@ def measures(event: Event, declared: Declared) -> list[str]:
     parts = _values(event, dict.fromkeys((LOSS, *declared.main)))
     rate, speed = number(event.get("learning_rate")), number(event.get("tokens_per_second"))
     if rate is not None:
-        parts.append(t("rate {rate:.2e}", rate=rate))
+        parts.append(t("lr {rate:.2e}", rate=rate))
     if speed:
         parts.append(t("{speed:,.0f} tokens/s", speed=speed))
     return parts
@@ -178,7 +178,7 @@ def rows_line(event: Event) -> str:
     if rules:
         line += f" ({rules})"
     if event.get("held_out"):
-        line += "; " + t("{train:,} train, {held:,} held out",
+        line += "; " + t("{train:,} training, {held:,} held out",
                          train=event.get("train", 0), held=event["held_out"])  # fmt: skip
     return line
 
@@ -201,14 +201,14 @@ def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
         case "checkpoint":
             return t("saved step {step}", step=event["step"])
         case "resumed":
-            return t("continues from the checkpoint of step {step}", step=event["step"])
+            return t("resuming from the checkpoint of step {step}", step=event["step"])
         case "warning" if not (checked and DATA_CODE.fullmatch(event["code"])):
             return f"! {retold(event, 'text')}"
         case "anomaly":
             if math.isfinite(number(event.get("loss")) or 0.0):
-                return t("! step {step}: the gradient is not finite; the step was not taken",
+                return t("! step {step}: the gradient is not finite; the step was skipped",
                          step=event["step"])  # fmt: skip
-            return t("! step {step}: loss {loss} is not finite; the step was not taken",
+            return t("! step {step}: the loss is {loss}, not a finite number; the step was skipped",
                      step=event["step"], loss=LOSS.shown(measured(event, LOSS.name)))  # fmt: skip
         case _:
             return None

@@ -28,13 +28,15 @@ class Aside:
 
     def message(self) -> str:
         """What happened, in the language in force."""
-        return t("state.db was damaged. A new one began without the API keys, drafts, chats and "
-                 "marks of the old one.")  # fmt: skip
+        return t(
+            "state.db was damaged. A new one was created without the API keys, drafts, chats "
+            "and marks of the old one.")  # fmt: skip
 
     def fix(self) -> str:
         """What to do about it."""
-        return t("The old file is kept: {path}. To try to recover it, stop Tunery and run: "
-                 "sqlite3 {name} .recover. Move or delete it to end this notice.",
+        return t(
+            "The old file is kept: {path}. To try to recover it, stop Tunery and run: "
+            "sqlite3 {name} .recover. Move or delete it to hide this notice.",
                  path=self.path, name=self.path.name)  # fmt: skip
 
 

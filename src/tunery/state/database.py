@@ -117,13 +117,13 @@ class Database:
         if version > schema.VERSION:
             raise StateError(
                 t(
-                    "{path} was written by a newer Tunery (its version is {found}, this one knows "
-                    "{known}).",
+                    "{path} was written by a newer Tunery (version {found}; this one "
+                    "supports {known}).",
                     path=self.path,
                     found=version,
                     known=schema.VERSION,
                 ),
-                fix=t("Update Tunery, or point TUNERY_HOME at another folder."),
+                fix=t("Update Tunery, or set TUNERY_HOME to another folder."),
                 code="newer_state",
             )
         if version == schema.VERSION and not _missing(connection):
@@ -155,19 +155,19 @@ class Database:
             return error  # a bug or a conflict that the caller knows how to say
         if "locked" in text or "busy" in text:
             return StateError(
-                t("{path} is busy: another process holds it.", path=self.path),
+                t("{path} is in use by another process.", path=self.path),
                 fix=t("Try again in a moment."),
                 code="busy",
             )
         if "is full" in text:
             return StateError(
-                t("{path}: no space is left there.", path=self.path),
-                fix=t("Free some space, or point TUNERY_HOME at another disk."),
+                t("{path}: no space left on the disk.", path=self.path),
+                fix=t("Free some space, or set TUNERY_HOME to a folder on another disk."),
                 code="disk_full",
             )
         if "readonly" in text or "unable to open" in text:
             return StateError(
-                t("{path}: this user may not read or write there.", path=self.path),
+                t("{path}: permission denied.", path=self.path),
                 fix=t("Check the owner and the permissions (user id {uid}).", uid=os.getuid()),
                 code="read_only",
             )
@@ -176,8 +176,8 @@ class Database:
             with _opening(self.path):
                 _set_aside(self.path)
             return StateError(
-                t("{path} is damaged; it was set aside and a new one begins.", path=self.path),
-                fix=t("Try again. Runs, models and datasets are not touched."),
+                t("{path} is damaged; it was set aside and a new one was created.", path=self.path),
+                fix=t("Try again. Runs, models and datasets are not affected."),
                 code="damaged",
             )
         return error

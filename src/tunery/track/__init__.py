@@ -1,1 +1,1 @@
-"""Trackers: what shows a run elsewhere, each fed by a process of its own from events.jsonl."""
+"""Trackers: show a run in other tools, each fed from events.jsonl by its own process."""

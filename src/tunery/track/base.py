@@ -20,7 +20,7 @@ class Tracker(Protocol):
     """Shows one run elsewhere. It may fail, hang or die: the run does not notice."""
 
     def begin(self, run: RunFolder, config: dict[str, Any], *, known_id: str) -> str:
-        """Begin to show a run, or begin anew: every event that counts is given again after it.
+        """Start or restart showing a run; all valid events follow again.
 
         What an earlier process wrote, which may have been killed anywhere, must not show twice. A
         tracker of files writes them anew; one with a server needs to know what it has sent.

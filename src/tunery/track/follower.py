@@ -59,7 +59,7 @@ def feed(
 ) -> None:
     """Give a tracker every event that counts, in order and once, until the run has ended.
 
-    Where a run that goes on makes earlier events void, the tracker begins anew.
+    If a resumed run invalidates earlier events, the tracker starts over.
 
     Args:
         run: The run.

@@ -45,7 +45,7 @@ class Base:
     Args:
         model: Loaded, on its device.
         name: What the result names as its base.
-        adapter_folder: An adapter that the run goes on from.
+        adapter_folder: An adapter that the run continues from.
         facts: What a resume is compared in beside the settings.
         known: What was measured of the model in earlier runs.
     """
@@ -71,7 +71,7 @@ def assemble(
         context: The run.
         data: Its rows; ``rows`` with replay.
         base: What it begins with; the model is changed in place.
-        found: The checkpoint to go on from; None starts anew.
+        found: The checkpoint to resume from; None starts from scratch.
         allowed_drift: Differences from it that the user accepted.
 
     Raises:
@@ -146,7 +146,7 @@ def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
             raise no_checkpointing(base.model.config.model_type)
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for why in prepare(model, base.known).why:
-        context.warn("slow-path", t("This model is computed a slower way: {why}.", why=why))
+        context.warn("slow-path", t("This model uses a slower code path: {why}.", why=why))
     return model
 
 

@@ -63,7 +63,7 @@ class Job:
         measure: Evaluates.
         saver: Saves.
         parallel: How it is spread.
-        resumed: Whether it goes on from a checkpoint.
+        resumed: Whether it resumes from a checkpoint.
     """
 
     context: RunContext

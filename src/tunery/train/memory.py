@@ -48,7 +48,7 @@ def micro_batch_tokens(
 
 
 def free_memory_bytes(device: str) -> int:
-    """Memory of the device that nobody uses, this process's own counted as free on a CPU."""
+    """Free memory of the device; on a CPU, this process's own memory counts as free."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     return memory.available_bytes() + psutil.Process().memory_info().rss

@@ -45,5 +45,5 @@ class Pace:
         return sum(min(each, most) for each in kept) / len(kept)
 
     def left(self, steps: int) -> float:
-        """Seconds that so many more steps take; 0 where nothing is known."""
+        """Estimated seconds for the remaining steps; 0 if unknown."""
         return steps * (self.seconds_a_step or 0.0)

@@ -20,7 +20,7 @@ from tunery.workers.log import read_events
 
 
 def run(context: RunContext) -> str:
-    """Train a run from where it stands to its end or a stop.
+    """Train a run from its current step to its end or a stop.
 
     Returns:
         ``finished`` or ``stopped``; either is saved.
@@ -61,8 +61,9 @@ def _take_best(context: RunContext, job: Job) -> bool:
     job.saver.checkpoints.at(state.best_step).restore(job.optimizer, job.parallel)
     context.warn(
         "early-stop",
-        t("Stopped early at step {step}: {count} evaluations without a better one. The result is "
-          "the best checkpoint, step {best}.", step=state.step,
+        t(
+            "Stopped early at step {step}: no improvement for {count} evaluations. The "
+            "result is the best checkpoint, step {best}.", step=state.step,
           count=state.evals_without_better, best=state.best_step),
     )  # fmt: skip
     return True
@@ -75,7 +76,7 @@ def _write_final(context: RunContext, job: Job) -> Any:
         except OSError as error:
             if full_disk(error) is None:
                 raise
-            job.saver.pause(error, t("the result waits to be written"))
+            job.saver.pause(error, t("waiting to write the result"))
             if not job.saver.wait():
                 context.stop.check()
             context.events.write("status", status="running")
@@ -101,7 +102,7 @@ def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, A
 
 
 def _reproducible(context: RunContext) -> None:
-    """Choose reproducible arithmetic: always on a CPU, where it costs nothing."""
+    """Choose reproducible arithmetic; always on a CPU, where it costs nothing."""
     if context.device == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

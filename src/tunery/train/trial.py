@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 
 def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[str, Any]:
-    """Count the rows and tokens of a throw-away run folder, and measure steps if asked to.
+    """Count the rows and tokens of a temporary run folder, and measure steps if requested.
 
     Raises:
         TuneryError: The rows or the model cannot be used.
@@ -89,7 +89,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
 
 
 def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
-    """How many numbers there are and are trained, without their values; warns of what is left out.
+    """Count all and trainable parameters without loading values; warn about skipped ones.
 
     Raises:
         ConfigError: The adapter names modules that the model does not have.

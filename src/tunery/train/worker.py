@@ -57,7 +57,7 @@ def _told(
         events.write(
             "status",
             status="stopped",
-            reason=t("{reason}, before the first step", reason=stop.reason),
+            reason=t("{reason} before the first step", reason=stop.reason),
         )
         return 0
     except TuneryError as error:
@@ -102,7 +102,7 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
 
 
 def _device(wanted: str) -> str:
-    """Resolve ``auto`` without importing torch where there is no accelerator to find."""
+    """Resolve ``auto`` without importing torch if the machine has no accelerator."""
     if wanted not in ("auto", "cuda"):
         return wanted
     if wanted == "auto" and not Path("/dev/nvidiactl").exists():
@@ -114,7 +114,7 @@ def _device(wanted: str) -> str:
 
 
 def _hold(folder: RunFolder) -> int | None:
-    """Make sure that nobody else works in this folder.
+    """Ensure that no other process works in this folder.
 
     Returns:
         The lock's descriptor; None where the launcher holds it for this process.
@@ -140,30 +140,32 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     what = f"{type(error).__name__}: {text[0] if text else 'no message'}"
     if is_out_of_memory(error):
         return (
-            t("Out of memory outside of a training step ({what}).", what=what),
+            t("Out of memory outside a training step ({what}).", what=what),
             t(
-                "Close other programs, lower data.max_length, set model.dtype to bf16, or take a "
-                "smaller model."
+                "Close other programs, lower data.max_length, set model.dtype to bf16, "
+                "or use a smaller model."
             ),
         )
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
         reason = f"{error.strerror}{place}"
         return (
-            t("The system refused: {reason}.", reason=reason),
+            t("System error: {reason}.", reason=reason),
             t("See {log}", log=folder.worker_log),
         )
     if (panicked := panic_error(error)) is not None:
         return panicked.message, panicked.fix
     if isinstance(error, ImportError):
         return (
-            t("A package is missing: {what}.", what=what),
+            t("Missing package: {what}.", what=what),
             t("Install it: pip install 'tunery[train]'"),
         )
     return (
-        t("An error inside Tunery: {what}.", what=what),
-        t("The traceback is in {log}; please report it. The last checkpoint is good: "
-          "tunery runs resume {run}", log=folder.worker_log, run=quoted(folder.name)),
+        t("Internal error in Tunery: {what}.", what=what),
+        t(
+            "The traceback is in {log}; report it to the Tunery developers. The last "
+            "checkpoint is intact: tunery runs resume {run}",
+            log=folder.worker_log, run=quoted(folder.name)),
     )  # fmt: skip
 
 

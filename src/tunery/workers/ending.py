@@ -16,13 +16,13 @@ from tunery.workers.process import boot_id
 def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: WorkFolder) -> str:
     """Say in words why a worker is gone."""
     peak = number(end.get("peak_bytes")) or 0.0
-    memory = t("its memory peaked at {peak}", peak=human_bytes(peak))
+    memory = t("peak memory: {peak}", peak=human_bytes(peak))
     number_, code = end.get("signal"), end.get("code")
     if number_ == signal.SIGKILL:
         if end.get("oom_kills"):
-            return t("out of memory: the kernel ended the worker (signal 9); {memory}",
+            return t("out of memory: the kernel killed the worker (signal 9); {memory}",
                      memory=memory)  # fmt: skip
-        return t("the worker ended with signal 9 (often out of memory); {memory}", memory=memory)
+        return t("the worker was killed by signal 9 (often out of memory); {memory}", memory=memory)
     if number_:
         name = _signal_name(number_)
         if number_ == signal.SIGABRT and _ran_out_of_memory(folder.worker_log):
@@ -31,16 +31,18 @@ def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: WorkFolder) -
         if number_ in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
             return t("the worker crashed in native code with signal {number} ({name}); see {log}",
                      number=number_, name=name, log=folder.worker_log)  # fmt: skip
-        return t("the worker ended with signal {number} ({name})", number=number_, name=name)
+        return t("the worker was killed by signal {number} ({name})", number=number_, name=name)
     if code is not None:
         last = _last_log_line(folder.worker_log)
-        said = t("the worker ended with exit status {code} and said nothing", code=code)
+        said = t("the worker exited with status {code} without a message", code=code)
         return f"{said}: {last}" if last else said
     if who and who.get("boot_id") != boot_id():
-        return t("the machine was restarted while it ran")
+        return t("the machine restarted during the run")
     if not who or who.get("role") == "launcher":
-        return t("it was prepared but its worker never started")
-    return t("the worker is gone and said nothing (the machine or container may have ended it)")
+        return t("it was prepared, but its worker never started")
+    return t(
+        "the worker disappeared without a message (the machine or container may have killed it)"
+    )
 
 
 def _signal_name(number_: int) -> str:

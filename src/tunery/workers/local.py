@@ -90,7 +90,7 @@ def start(
             os.close(told)
     if not said:
         raise LaunchError(
-            t("Run {run}: its worker could not be started.", run=folder.name),
+            t("Run {run}: the worker could not be started.", run=folder.name),
             fix=t("See {log}", log=folder.worker_log),
             run=folder.name,
         )
@@ -122,7 +122,7 @@ def start_beside(argv: Sequence[str], *, log: Path) -> None:
 def already_running(folder: WorkFolder) -> RunError:
     """The error for a run that something works in."""
     return RunError(
-        t("Run {run} is running already.", run=folder.name),
+        t("Run {run} is already running.", run=folder.name),
         fix=t("Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}",
               run=quoted(folder.name)),
         run=folder.name,
@@ -163,15 +163,18 @@ def stop(folder: WorkFolder, *, grace_seconds: float) -> bool:
     left = session_members(who["pid"])
     if left:
         raise LaunchError(
-            t("Run {run}: processes {pids} do not end, even by force.", run=folder.name, pids=left),
-            fix=t("They wait for the device or the disk; look at them with: ps -o pid,stat,wchan"),
+            t("Run {run}: processes {pids} cannot be killed.", run=folder.name, pids=left),
+            fix=t(
+                "They are waiting for the device or the disk; inspect them with: ps -o "
+                "pid,stat,wchan"
+            ),
             run=folder.name,
         )
     return False
 
 
 def _worker(folder: WorkFolder) -> dict[str, Any]:
-    """Who the worker is; where it is just being started, wait until it is."""
+    """The identity of the worker; wait for it if it is just being started."""
     end = time.monotonic() + START_SECONDS
     while (who := WorkerFile(folder).read()).get("role") == "launcher":
         if not is_alive(who) or time.monotonic() > end:

@@ -153,7 +153,7 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """Read a number back, words for non-finite ones included; None where there is none."""
+    """Parse a number, including the words for non-finite ones; None if there is none."""
     try:
         return None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError):

@@ -65,7 +65,7 @@ class WorkerFile:
         self.path = folder.worker_file
 
     def write(self, *, pid: int | None = None, role: str = "worker", **extra: Any) -> None:
-        """Say who works here; fields written before (``events_offset``) stay unless given anew.
+        """Record the worker; fields written before (``events_offset``) stay unless given again.
 
         Args:
             pid: The process, by default this one.
@@ -83,7 +83,7 @@ class WorkerFile:
         write_json(self.path, {**self.read(), **who, **extra})
 
     def read(self) -> dict[str, Any]:
-        """Read it; empty where there is none."""
+        """Read the file; empty if there is none."""
         return read_json(self.path)
 
     def alive(self) -> bool:
@@ -96,7 +96,7 @@ class WorkerFile:
             os.utime(self.path)
 
     def is_gone(self) -> bool:
-        """Whether the file, and so its folder, was deleted; False where one cannot know."""
+        """Whether the file, and so its folder, was deleted; False if unknown."""
         try:
             self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -251,7 +251,7 @@ class Control:
         self._touch(self._stop)
 
     def request_save(self) -> None:
-        """Ask the worker to save and go on."""
+        """Ask the worker to save and continue."""
         self._touch(self._save)
 
     def note_killed(self, *, at_once: bool) -> None:
@@ -263,11 +263,11 @@ class Control:
         self._touch(self._killed_at_once if at_once else self._killed)
 
     def stop_requested(self) -> bool:
-        """Say whether somebody asked for a stop."""
+        """Whether a stop was requested."""
         return self._stop.exists()
 
     def save_requested(self) -> bool:
-        """Say whether somebody asked for a save; ``clear_save`` once it is done."""
+        """Whether a save was requested; call ``clear_save`` once it is done."""
         return self._save.exists()
 
     def was_killed(self) -> bool:
@@ -283,7 +283,7 @@ class Control:
         self._save.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Take every request away, before a worker starts anew."""
+        """Clear all requests before a worker starts again."""
         for path in (self._stop, self._save, self._killed, self._killed_at_once):
             path.unlink(missing_ok=True)
 

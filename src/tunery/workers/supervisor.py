@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def _notify(folder: WorkFolder, command: list[str]) -> None:
-    """Let another process tell whoever wants to know; most people have not asked for it."""
+    """Send notifications from another process, if any are configured."""
     wanted = folder.path.parent == env.runs_dir() and (env.home() / "notify.json").exists()
     if not (command and wanted):
         return

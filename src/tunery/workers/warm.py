@@ -35,7 +35,7 @@ class Superseded(TuneryError):
 
 
 class QuestionBug(RuntimeError):
-    """A question ended in an exception that is no ``TuneryError``: a bug, with its traceback."""
+    """A request raised an exception other than ``TuneryError``: a bug, with its traceback."""
 
 
 @dataclass
@@ -115,9 +115,9 @@ class WarmPool:
             with self._lock:
                 self._drop(asked)
             raise TuneryError(
-                t("The answer took longer than {seconds:g} seconds and was given up.",
+                t("The answer took longer than {seconds:g} seconds and was cancelled.",
                   seconds=timeout_seconds),
-                fix=t("Try it in a terminal, where nothing hurries it: tunery plan"),
+                fix=t("Run it in a terminal, where there is no time limit: tunery plan"),
                 code="timeout",
             )  # fmt: skip
         return _answer(asked.answer)
@@ -213,10 +213,10 @@ def _answer(said: dict[str, Any]) -> Any:
     if "bug" in said:
         raise QuestionBug(said["bug"])
     if said.get("superseded"):
-        raise Superseded(t("A newer question took its place."), code="superseded")
+        raise Superseded(t("Superseded by a newer request."), code="superseded")
     raise TuneryError(
-        t("The process that looked into it ended with status {code}.", code=said.get("ended")),
-        fix=t("A status of -9 often means out of memory. Its words: {log}",
+        t("The background check exited with status {code}.", code=said.get("ended")),
+        fix=t("A status of -9 often means out of memory. Log: {log}",
               log=env.cache_dir() / "warm.log"),
         code="ended",
     )  # fmt: skip

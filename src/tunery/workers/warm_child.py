@@ -23,7 +23,7 @@ MOST_AT_ONCE = 2
 
 
 def main(argv: list[str]) -> int:
-    """Serve until stdin closes or nothing was asked for a while."""
+    """Serve until stdin closes or no request arrives for a while."""
     table, idle_seconds, warm = argv[0], float(argv[1]), argv[2] == "warm"
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever libraries print belongs into the log

@@ -11,7 +11,7 @@ from tunery.shape import ModelShape
 
 
 class FreezeConfig(AdapterKind):
-    """Only the last layers are trained; the rest stays as it is."""
+    """Only the last layers are trained; all others stay frozen."""
 
     build = "tunery.adapters.freeze:Freeze"
     writes = "model"
@@ -21,10 +21,10 @@ class FreezeConfig(AdapterKind):
     """Train only some layers."""
 
     num_layers: int = Field(default=2, ge=1)
-    """How many of the last decoder layers are trained."""
+    """Number of last decoder layers to train."""
 
     extra_modules: list[str] = Field(default_factory=list)
-    """Further modules to train, by name, such as lm_head or model.norm."""
+    """Additional modules to train, by name, such as lm_head or model.norm."""
 
     @property
     def names_modules(self) -> bool:

@@ -17,7 +17,7 @@ from tunery.shape import ModelShape
 
 
 class LoraConfig(AdapterKind):
-    """Low-rank matrices beside frozen weights: small, fast, easy to take off again."""
+    """Low-rank matrices added to frozen weights: small, fast and removable."""
 
     build = "tunery.adapters.lora:Lora"
     writes = "adapter"
@@ -27,19 +27,19 @@ class LoraConfig(AdapterKind):
     """Low-rank adaptation (LoRA)."""
 
     rank: int = Field(default=8, ge=1, le=4096)
-    """Rank of the low-rank matrices; 8 to 64 is usual, more learns more and weighs more."""
+    """Rank of the low-rank matrices; 8 to 64 is usual. Higher learns more and needs more memory."""
 
     alpha: float = Field(default=16.0, gt=0)
-    """Scale: the update is multiplied by alpha / rank; twice the rank is usual."""
+    """Scaling: the update is multiplied by alpha / rank; twice the rank is usual."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the adapter's inputs set to zero while training."""
+    """Dropout probability of the adapter inputs during training."""
 
     target_modules: str | list[str] = "all-linear"
-    """Linear layers that get an adapter: all-linear, or names such as [q_proj, v_proj]."""
+    """Linear layers to adapt: all-linear, or names such as [q_proj, v_proj]."""
 
     target_parameters: str | list[str] = Field(default_factory=list)
-    """Stacked weights that get an adapter too: all-experts, or names like experts.down_proj."""
+    """Stacked weights to adapt as well: all-experts, or names such as experts.down_proj."""
 
     @property
     def names_modules(self) -> bool:
@@ -55,17 +55,19 @@ class LoraConfig(AdapterKind):
         for name in ("target_modules", "target_parameters"):
             if name in chosen and _names(getattr(self, name)) != _names(stored.get(name)):
                 raise ConfigError(
-                    t("adapter.{name} is set, but the layers are those of {adapter}, from which "
-                      "this run goes on.", name=name, adapter=folder),
-                    fix=t("Leave adapter.{name} out, or name the base model to start anew.",
+                    t(
+                        "adapter.{name} is set, but the layers are those of {adapter}, which "
+                        "this run continues.", name=name, adapter=folder),
+                    fix=t("Remove adapter.{name}, or use the base model to start over.",
                           name=name),
                 )  # fmt: skip
         for name in sorted(found.keys() & set(chosen)):
             raise ConfigError(
-                t("adapter.{name} is {own:g}, but {adapter}, from which this run goes on, has "
-                  "{theirs:g}.", name=name, own=getattr(self, name), adapter=folder,
+                t(
+                    "adapter.{name} is {own:g}, but {adapter}, which this run continues, has "
+                    "{theirs:g}.", name=name, own=getattr(self, name), adapter=folder,
                   theirs=found[name]),
-                fix=t("Set adapter.{name} to {theirs:g}, or name the base model to start anew.",
+                fix=t("Set adapter.{name} to {theirs:g}, or use the base model to start over.",
                       name=name, theirs=found[name]),
             )  # fmt: skip
         return self.model_copy(update=found)
@@ -92,9 +94,10 @@ class LoraConfig(AdapterKind):
         if self.target_parameters and self.dropout:
             yield (
                 "adapter.target_parameters",
-                t("adapter.target_parameters cannot be combined with adapter.dropout: the input of "
-                  "a stacked weight is not its own."),
-                t("Set adapter.dropout to 0, or leave adapter.target_parameters out."),
+                t(
+                    "adapter.target_parameters cannot be combined with adapter.dropout: a "
+                    "stacked weight does not have an input of its own."),
+                t("Set adapter.dropout to 0, or remove adapter.target_parameters."),
             )  # fmt: skip
 
 

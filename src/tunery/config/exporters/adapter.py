@@ -14,7 +14,7 @@ class AdapterExporter(ExporterKind):
 
     build = "tunery.export.adapter:write"
     label = "Adapter"
-    about = "Only what was learned (PEFT), small; it needs its base model."
+    about = "Only the trained adapter (PEFT): small, but needs its base model."
     library = "peft"
     card = "An adapter (PEFT)"
     code = """from peft import PeftModel
@@ -31,9 +31,9 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
         """Refuse a run that trained the weights themselves."""
         if not has_adapter:
             raise ExportError(
-                t("{name}: its weights were trained themselves, so there is no adapter.",
+                t("{name}: this run trained the full model, so there is no adapter.",
                   name=name),
-                fix=t("Write the whole model: --to merged"),
+                fix=t("Export the full model: --to merged"),
             )  # fmt: skip
 
     def size_bytes(self, trained: int, whole: int) -> int:

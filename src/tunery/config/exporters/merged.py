@@ -12,7 +12,7 @@ class MergedExporter(ExporterKind):
 
     build = "tunery.export.merged:write"
     label = "Merged model"
-    about = "A whole model of its own, for any program that reads safetensors."
+    about = "A complete standalone model for any program that reads safetensors."
     library = "transformers"
     card = "The whole fine-tuned model"
     code = """from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -9,7 +9,7 @@ from tunery.measures import LOSS, Measure
 
 
 class MethodKind(Kind):
-    """What is learned from a row.
+    """What the model learns from a row.
 
     Attributes:
         rows: The row kind that it learns from, a name in ``data.kinds``.

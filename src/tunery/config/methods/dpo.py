@@ -40,7 +40,7 @@ class DPOConfig(PairMethod):
     """Weight of each loss in loss_type; empty means 1 each."""
 
     beta: float = Field(default=0.1, gt=0)
-    """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
+    """How strongly the model is kept close to the reference; 0.1 to 0.5 is usual."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs that are assumed to be labeled the wrong way round."""
@@ -70,7 +70,7 @@ class DPOConfig(PairMethod):
                 "method.loss_weights",
                 t("method.loss_weights has {weights} values, method.loss_type has {losses}.",
                   weights=len(self.loss_weights), losses=len(self.loss_type)),
-                t("Give one weight per loss, or leave method.loss_weights out."),
+                t("Set one weight per loss, or remove method.loss_weights."),
             )  # fmt: skip
         if self.f_divergence_type != "reverse_kl" and (others := sorted(kinds - MARGINS)):
             yield (

@@ -11,7 +11,7 @@ from tunery.measures import LOSS, Measure
 
 
 class KTOConfig(MethodKind):
-    """Kahneman-Tversky optimization: learn from answers that are marked good or bad."""
+    """Kahneman-Tversky optimization: learn from answers labeled good or bad."""
 
     build = "tunery.methods.kto:KTO"
     rows = "labelled"
@@ -32,7 +32,7 @@ class KTOConfig(MethodKind):
     """Loss of an answer; apo_zero_unpaired does without the KL term."""
 
     beta: float = Field(default=0.1, gt=0)
-    """How strongly the model is held to what it was before training; 0.1 to 0.5 is usual."""
+    """How strongly the model is kept close to the reference; 0.1 to 0.5 is usual."""
 
     desirable_weight: float = Field(default=1.0, gt=0)
     """Weight of the loss of good answers."""

@@ -26,8 +26,8 @@ class PretrainConfig(MethodKind):
             yield (
                 "model.template",
                 t(
-                    "model.template and method.type={kind} exclude each other: "
-                    "plain text has no template.",
+                    "model.template cannot be combined with method.type={kind}: plain "
+                    "text has no template.",
                     kind=self.type,
                 ),
                 t("Remove model.template, or choose another method.type."),
@@ -36,8 +36,8 @@ class PretrainConfig(MethodKind):
             yield (
                 "data.loss_on",
                 t(
-                    "data.loss_on=last and method.type={kind} exclude each other: "
-                    "every token is trained.",
+                    "data.loss_on=last cannot be combined with method.type={kind}: every "
+                    "token is trained on.",
                     kind=self.type,
                 ),
                 t("Remove data.loss_on, or choose another method.type."),

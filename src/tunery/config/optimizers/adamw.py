@@ -13,7 +13,7 @@ from tunery.i18n import t
 
 
 class AdamWConfig(OptimizerKind):
-    """AdamW: two averages per weight, the default."""
+    """AdamW, the default."""
 
     build = "tunery.optimizers.adamw:FlatAdamW"
 
@@ -21,10 +21,10 @@ class AdamWConfig(OptimizerKind):
     """AdamW (Loshchilov and Hutter 2019)."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's two averaging factors."""
+    """Decay rates of AdamW's two moving averages."""
 
     epsilon: float = Field(default=1e-8, gt=0)
-    """AdamW's small number against division by zero."""
+    """Small constant that avoids division by zero."""
 
     def state_bytes(self, trained: int) -> int:
         """Two averages in fp32."""
@@ -40,5 +40,5 @@ class AdamWConfig(OptimizerKind):
                     "optim.betas must be two numbers from 0 to below 1, got {found}.",
                     found=list(self.betas),
                 ),
-                t("The usual ones are [0.9, 0.999]."),
+                t("The usual values are [0.9, 0.999]."),
             )

@@ -19,22 +19,22 @@ class OptimizerKind(Kind):
     """Peak learning rate; 1e-4 to 1e-3 is usual for LoRA, 1e-5 to 5e-5 for full training."""
 
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate falls after warm-up."""
+    """How the learning rate changes after warmup."""
 
     warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Share of the steps in which the learning rate rises from zero."""
+    """Share of the steps used to warm up the learning rate from zero."""
 
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Number of warm-up steps, in place of warmup_ratio."""
+    """Number of warmup steps, instead of warmup_ratio."""
 
     min_learning_rate_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
     """Learning rate at the end, as a share of the peak."""
 
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, applied to matrices only."""
 
     max_grad_norm: float = Field(default=1.0, ge=0)
-    """Gradients longer than this are shortened to it; 0 turns clipping off."""
+    """Gradients are clipped to this norm; 0 disables clipping."""
 
     @abstractmethod
     def state_bytes(self, trained: int) -> int:
@@ -48,8 +48,8 @@ class OptimizerKind(Kind):
                 yield (
                     "optim.warmup_steps",
                     t(
-                        "optim.warmup_steps and optim.warmup_ratio exclude each other; "
-                        "both are set."
+                        "optim.warmup_steps and optim.warmup_ratio are mutually "
+                        "exclusive; both are set."
                     ),
                     t("Keep one of them."),
                 )
@@ -57,4 +57,4 @@ class OptimizerKind(Kind):
     def advises(self, config: Any) -> Iterator[str]:
         """A floor that the schedule never reaches."""
         if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
-            yield t("optim.min_learning_rate_ratio does nothing with optim.schedule=constant.")
+            yield t("optim.min_learning_rate_ratio has no effect with optim.schedule=constant.")

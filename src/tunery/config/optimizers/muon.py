@@ -10,7 +10,7 @@ from tunery.config.optimizers.base import OptimizerKind
 
 
 class MuonConfig(OptimizerKind):
-    """Muon: each hidden matrix moves by an orthogonal step; everything else by AdamW."""
+    """Muon: orthogonal updates for hidden matrices, AdamW for everything else."""
 
     build = "tunery.optimizers.muon:make"
 
@@ -18,10 +18,10 @@ class MuonConfig(OptimizerKind):
     """Muon (Jordan et al. 2024), scaled to AdamW's learning rates."""
 
     momentum: float = Field(default=0.95, ge=0.0, lt=1.0)
-    """How much of the last steps' direction is kept."""
+    """Momentum: how much of the previous update direction is kept."""
 
     ns_steps: int = Field(default=5, ge=1, le=20)
-    """Newton-Schulz iterations that make a step orthogonal."""
+    """Newton-Schulz iterations used to orthogonalize an update."""
 
     def state_bytes(self, trained: int) -> int:
         """One average per weight of a matrix, which is nearly all of them."""

@@ -70,11 +70,11 @@ class Format(Protocol):
 
     @property
     def usual(self) -> Mapping[str, tuple[str, ...]]:
-        """Ours: other names that are found without being told."""
+        """Our column names, each with the alternative names that are detected automatically."""
         ...
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:
-        """Our names of the columns that keep their own name beside columns that were named."""
+        """Columns that keep their own name even when other columns were configured."""
         ...
 
     def score(self, raw: Row, options: RowOptions) -> float:
@@ -149,7 +149,7 @@ class Columns:
         return NOTHING
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """The column ``system`` beside messages that begin with a system message of their own."""
+        """The column ``system`` when the messages already begin with a system message."""
         told = raw.get(options.column("system"))
         if "system" not in self.known or not isinstance(told, str) or not told.strip():
             return ()
@@ -182,7 +182,7 @@ def _messages(example: Example) -> tuple[Message, ...]:
 
 
 def with_usual(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
-    """Find columns under their other usual names, where nobody named them.
+    """Find columns that were not configured under their alternative names.
 
     Args:
         format: Of the rows.
@@ -199,12 +199,12 @@ def with_usual(format: Format, present: Container[str], options: RowOptions) -> 
 
 
 def read_columns(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
-    """Work out every column: named ones are all that is read, beside what a row cannot be without.
+    """Resolve the columns: only configured ones are read, plus those that a row requires.
 
     Args:
         format: Of the rows.
         present: Columns that the rows have.
-        options: What was named; where nothing was, columns have their own or usual names.
+        options: The configuration; without one, columns have their own or alternative names.
     """
     found = with_usual(format, present, options)
     if not options.columns:
@@ -258,7 +258,7 @@ def text(
         value = coerced(value, where, options.coerce.get(column), column)
     if not value.strip() and column not in options.allow_empty:
         what = (
-            say("field {field} is only white space", field=where)
+            say("field {field} is only whitespace", field=where)
             if value
             else say("field {field} is empty", field=where)
         )
@@ -267,7 +267,7 @@ def text(
             where,
             what,
             say(
-                "Nothing would be asked. Write it, remove the row, or allow it with "
+                "The prompt would be empty. Fill it in, remove the row, or allow it with "
                 "--data.allow_empty {column}.",
                 column=column,
             )
@@ -282,7 +282,7 @@ def text(
 
 
 def coerced(value: Any, where: str, how: str | None, column: str) -> str:
-    """Turn a value that is not text into text where the user asked for it.
+    """Convert a value that is not text to text if the configuration requests it.
 
     Raises:
         RowProblem: E303 null, E304 anything else that is not text.

@@ -1,4 +1,4 @@
-"""Columns beside the texts that change what a row means: read, or the row is refused by name."""
+"""Extra columns that change what a row means: each is read, or the row is rejected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _refuse(row: Row, format: Format, options: RowOptions) -> None:
             raise RowProblem(
                 "E421",
                 name,
-                say("field {field}: variables of a template cannot be set for one row", field=name),
+                say("field {field}: template variables cannot be set per row", field=name),
                 say("Remove it. What happens to <think> text is set by data.thinking."),
             )
     if format.makes is Conversation:
@@ -50,16 +50,20 @@ def _refuse(row: Row, format: Format, options: RowOptions) -> None:
                 raise RowProblem(
                     "E422",
                     name,
-                    say("{field} is false: this answer would be trained as a good one", field=name),
                     say(
-                        "Remove the row; or learn from both labels with --data.format unpaired and "
-                        "--method.type kto. If the column says something else, rename it."
+                        "{field} is false: this answer would be trained on as a good one",
+                        field=name,
+                    ),
+                    say(
+                        "Remove the row; or learn from both labels with --data.format "
+                        "unpaired and --method.type kto. If the column means something "
+                        "else, rename it."
                     ),
                 )
 
 
 def _says(value: Any) -> bool:
-    """Whether a cell holds anything: a list or an object of nothing but nulls does not."""
+    """Whether a cell has any content; a list or an object of only nulls does not."""
     if is_list(value):
         return any(_says(item) for item in value)
     if is_object(value):
@@ -74,7 +78,7 @@ def _is_bad(name: str, value: Any) -> bool:
 
 
 def _marked(value: Any) -> bool:
-    """Whether a text says where a picture stands."""
+    """Whether a text contains an image placeholder."""
     if isinstance(value, str):
         return MARK.search(value) is not None
     if is_list(value):
@@ -87,9 +91,11 @@ def _media(name: str, value: Any) -> RowProblem:
     return RowProblem(
         "E600",
         name,
-        say("the row has {column} ({count}); only text is trained", column=name, count=count),
         say(
-            "Choose a dataset of texts. If these texts stand on their own, name the columns that "
-            "are read (--data.columns), and remove marks such as <image> from them."
+            "the row has {column} ({count}); only text can be trained on", column=name, count=count
+        ),
+        say(
+            "Choose a text dataset. If the text makes sense on its own, name the columns "
+            "to read (--data.columns) and remove marks such as <image>."
         ),
     )

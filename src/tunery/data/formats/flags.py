@@ -13,12 +13,12 @@ FLAGS = (*PLAIN, *OF_ANSWERS, "masked", "train_detail")
 
 
 def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
-    """Whether a message is trained, by all its flags and those of its parts; None where none says.
+    """Whether a message is trained, by its flags and those of its parts; None if none is set.
 
     Args:
-        message: As the row holds it.
+        message: The message, as in the row.
         where: Its path.
-        role: Who speaks.
+        role: The role of the message.
 
     Raises:
         RowProblem: E304 no flag, E420 flags that contradict each other or divide the message.
@@ -89,7 +89,7 @@ def _parts(parts: list[Any], where: str, role: Role, whole: bool | None) -> bool
 
 
 def _detail(value: Any, message: dict[str, Any], field: str) -> bool | None:
-    """axolotl's list of {begin_offset, end_offset, train}; what it leaves out is trained."""
+    """axolotl's list of {begin_offset, end_offset, train}; text outside the spans is trained."""
     content = message.get("content", message.get("value"))
     length = len(content) if isinstance(content, str) else 0
     left_out = [False] * length
@@ -125,6 +125,6 @@ def _divided(field: str) -> RowProblem:
     return RowProblem(
         "E420",
         field,
-        say("{place}: a part of the message is trained and a part is not", place=field),
-        say("Only whole messages are left out: give the message one weight, or remove the row."),
+        say("{place}: part of the message is trained on and part is not", place=field),
+        say("Only whole messages can be excluded: give the message one weight, or remove the row."),
     )

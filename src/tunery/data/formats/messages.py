@@ -30,7 +30,7 @@ _OF_ROLE: dict[Role, frozenset[str]] = {
 
 
 def keys_of(message: dict[str, Any], options: RowOptions) -> frozenset[str]:
-    """The keys of one message or turn that are read, by how it is written and who speaks."""
+    """The keys of a message or turn that are read, given its notation and role."""
     tags = (options.tags.get("role_tag", "from"), options.tags.get("content_tag", "value"))
     if tags[0] in message and tags[1] in message:
         return frozenset((*tags, *FLAGS))
@@ -197,7 +197,7 @@ def legacy_call(message: dict[str, Any], where: str) -> tuple[ToolCall, ...]:
 
 
 def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tuple[Message, ...]:
-    """Check the order of a conversation and join neighbours where the user asked for it.
+    """Check the order of a conversation and merge adjacent messages if configured.
 
     Raises:
         RowProblem: E402 one role twice in a row, E404 a late system message, E406 nothing to
@@ -212,7 +212,7 @@ def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tu
                 "E404",
                 f"{column}[{i}]",
                 say("{place}: system is allowed only as the first message", place=f"{column}[{i}]"),
-                say("Move it to the front, or make it part of a user message."),
+                say("Move it to the front, or merge it into a user message."),
             )
         if message.role == previous and message.role in ("user", "assistant"):
             raise RowProblem(
@@ -227,7 +227,7 @@ def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tu
         raise RowProblem(
             "E406",
             column,
-            say("{field} holds no assistant message: there is nothing to learn", field=column),
+            say("{field} has no assistant message: there is nothing to learn", field=column),
             say("Add the answer, or remove the row."),
         )
     matched_calls(messages, column)
@@ -278,7 +278,7 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
                     place=f"{column}[{i}]",
                     id=waiting[0],
                 ),
-                say("Add the tool message that answers it."),
+                say("Add the tool message with its result."),
             )
         if message.role == "assistant":
             waiting = [call.id for call in message.tool_calls if call.id is not None]
@@ -299,7 +299,7 @@ def _called(messages: Sequence[Message], column: str) -> None:
             raise RowProblem(
                 "E414",
                 f"{column}[{i}]",
-                say("{place}: a tool result without a call before it", place=f"{column}[{i}]"),
+                say("{place}: tool result without a preceding call", place=f"{column}[{i}]"),
                 say(
                     "Add the call to the assistant message before it (tool_calls, or a "
                     "function_call turn), or remove the row."

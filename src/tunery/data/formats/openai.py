@@ -79,7 +79,7 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
                 "E301",
                 f"{where}.role",
                 say("{place} has from instead of role", place=where),
-                say("Set --data.format sharegpt, which reads from and value."),
+                say("Set --data.format sharegpt, which reads the keys from and value."),
             )
         raise _absent(f"{where}.role")
     role = role_of(message["role"], f"{where}.role", options)
@@ -100,7 +100,7 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
         raise RowProblem(
             "E412",
             where,
-            say("{place}: both tool_calls and function_call are given", place=where),
+            say("{place}: has both tool_calls and function_call", place=where),
             say("Keep tool_calls, the newer form."),
         )
     quiet = bool(made or legacy) or role == "tool"
@@ -157,7 +157,7 @@ def _joined(parts: list[Any], place: str) -> str:
                 "E600",
                 f"{place}[{i}]",
                 say(
-                    "{place}: a part of type {kind}; only text is trained",
+                    "{place}: a part of type {kind}; only text can be trained on",
                     place=f"{place}[{i}]",
                     kind=kind,
                 ),

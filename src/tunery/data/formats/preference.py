@@ -94,10 +94,10 @@ class Preference(Columns):
             way += _flags(raw, options, ("system", "tools"))
         else:
             return NOTHING
-        return say("To learn the chosen answers alone, set {way}.", way=Phrase(way))
+        return say("To learn only from the chosen answers, set {way}.", way=Phrase(way))
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """The other ways to write a prompt, and scores beside a margin."""
+        """Alternative notations of the prompt, and scores when a margin is present."""
         found = {*super().unread(raw, options, example)}
         outer = raw.get(options.column("input"))
         taken = (options.column("chosen"), options.column("rejected"))
@@ -149,7 +149,7 @@ class Preference(Columns):
             raise RowProblem(
                 "E406",
                 column,
-                say("{field} does not end with an answer of the assistant", field=column),
+                say("{field} does not end with an assistant answer", field=column),
                 say("Add the answer, or remove the row."),
             )
         return side
@@ -189,7 +189,7 @@ class Preference(Columns):
         rejected: list[Message],
         options: RowOptions,
     ) -> tuple[list[Message], list[Message], list[Message]]:
-        """Prompt and both answers; a side that does not begin with an answer holds the prompt."""
+        """Prompt and both answers; a side that does not begin with an answer has the prompt."""
         names = options.column("chosen"), options.column("rejected")
         whole = [side[0].role != "assistant" for side in (chosen, rejected)]
         if not any(whole):
@@ -225,13 +225,13 @@ class Preference(Columns):
 
 
 def _flags(raw: Row, options: RowOptions, names: Sequence[str]) -> str:
-    """Flags that name the columns of a row that are read beside the prompt and the answer."""
+    """Flags that name the columns read in addition to the prompt and the answer."""
     theirs = [(name, options.column(name)) for name in names]
     return "".join(f" --data.columns.{ours} {name}" for ours, name in theirs if name in raw)
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether an answer's column holds a conversation with its prompt, in OpenAI's words."""
+    """Whether an answer column holds a conversation including its prompt, in OpenAI format."""
     first = value[0] if is_list(value) and value else None
     return is_object(first) and first.get("role") in ("system", "developer", "user")
 
@@ -254,8 +254,8 @@ def _shared(chosen: list[Message], rejected: list[Message], names: tuple[str, st
         "E515",
         f"{names[0]}[{at}]",
         say(
-            "{first}[{at}] and {second}[{at}] differ, and are not both answers: a pair has one "
-            "prompt",
+            "{first}[{at}] and {second}[{at}] differ and are not both answers: a pair "
+            "shares one prompt",
             first=names[0],
             second=names[1],
             at=at,
@@ -271,7 +271,7 @@ def _answer_start(messages: Sequence[Message]) -> int:
 
 
 def _agrees(given: list[Message], prompt: list[Message], chosen: list[Message]) -> bool:
-    """Whether a prompt column says no more than the conversations beside it."""
+    """Whether a prompt column adds nothing to the conversations in the row."""
     if given in (prompt, chosen):
         return True
     spoken = {message.content.strip() for message in prompt}
@@ -291,7 +291,7 @@ def _no_prompt(column: str, chosen: list[Message]) -> RowProblem:
     return RowProblem(
         "E512",
         column,
-        say("there is no prompt beside {field}", field=column),
+        say("{field} has no prompt", field=column),
         say("Add the column prompt, or name it: --data.columns.prompt THEIRS."),
     )
 

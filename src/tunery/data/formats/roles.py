@@ -1,4 +1,4 @@
-"""Who speaks: the names that other tools give to our four roles."""
+"""Roles: the names that other tools use for our four roles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
         raise RowProblem(
             "E405",
             where,
-            say('role "{role}": same as {ours} but for its spelling', role=value, ours=ours),
+            say('role "{role}" differs from {ours} only in spelling', role=value, ours=ours),
             say("Set {flag}.", flag=Phrase(_mapping(value, ours))),
         )
     if not isinstance(value, str):
@@ -57,7 +57,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
             "E405",
             where,
             say(
-                'data.role_map takes role "{role}" for "{mapped}", which is no role',
+                'data.role_map maps role "{role}" to "{mapped}", which is not a role',
                 role=visible(value, 40),
                 mapped=visible(mapped, 40),
             ),
@@ -65,7 +65,7 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
         )
     fix = say("Write system, user, assistant or tool.")
     if value.isprintable() and value.strip() and len(value) <= 40:
-        fix = say("Correct it, or say what it means: {flag}.", flag=Phrase(_mapping(value, "ROLE")))
+        fix = say("Correct it, or set what it means: {flag}.", flag=Phrase(_mapping(value, "ROLE")))
     raise RowProblem(
         "E405",
         where,
@@ -116,11 +116,11 @@ def all_mapped(roles: Mapping[str, str]) -> Phrase:
         flags = f"--data.role_map {shlex.quote(json.dumps(roles, ensure_ascii=False))}"
     if "ROLE" not in roles.values():
         return say("Set {flag}.", flag=Phrase(flags))
-    return say("Correct them, or say what they mean: {flags}.", flags=Phrase(flags))
+    return say("Correct them, or set what they mean: {flags}.", flags=Phrase(flags))
 
 
 def _mapping(theirs: str, ours: str) -> str:
-    """The flag that says what a role means, as a shell takes it."""
+    """The command-line flag that maps a role, quoted for a shell."""
     if "=" in theirs:
         return f"--data.role_map {shlex.quote(json.dumps({theirs: ours}, ensure_ascii=False))}"
     return f"{shlex.quote(f'--data.role_map.{theirs}')} {ours}"

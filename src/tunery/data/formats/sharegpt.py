@@ -49,7 +49,7 @@ class ShareGPT(Columns):
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Also where turns with ``from`` and ``value`` stand under another usual name."""
+        """Also match turns with ``from`` and ``value`` under an alternative column name."""
         turns = raw.get("messages")
         first: Any = turns[0] if is_list(turns) and turns else None
         foreign = is_object(first) and "from" in first and "role" not in first

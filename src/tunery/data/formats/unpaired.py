@@ -1,4 +1,4 @@
-"""Labelled rows: an answer in any of the usual formats, and whether it is wanted."""
+"""Labeled rows: an answer in any of the usual formats, and whether it is desirable."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Unpaired(Columns):
         return ("label", *(name for each in named or ANSWERS for name in each.required))
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Certain where a label stands beside an answer and can be nothing else."""
+        """Certain if an answer comes with a column that can only be a label."""
         if self._answer(raw, options) is None:
             return 0.0
         label = raw.get(options.column("label"))
@@ -53,7 +53,7 @@ class Unpaired(Columns):
         if answer is None:
             return NOTHING
         return say(
-            "To learn the good answers alone, remove the rows with a false label and set "
+            "To learn only from the good answers, remove the rows labeled false and set "
             "--data.format {way}.",
             way=answer.name,
         )
@@ -78,7 +78,7 @@ class Unpaired(Columns):
             raise RowProblem(
                 "E406",
                 column,
-                say("{field} does not end with an answer of the assistant", field=column),
+                say("{field} does not end with an assistant answer", field=column),
                 say("Add the answer, or remove the row."),
             )
         return Labelled(conversation, label, ref)
@@ -106,5 +106,5 @@ class Unpaired(Columns):
             column,
             say("field {field}: expected true or false, found {what}", field=column,
                 what=show(value)),
-            say("Write true for a wanted answer, false for an unwanted one."),
+            say("Write true for a good answer, false for a bad one."),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Lists and objects that a cell holds as text: JSON, or what Python prints."""
+"""Lists and objects stored as text in a cell: JSON or Python literals."""
 
 from __future__ import annotations
 
@@ -68,24 +68,24 @@ def no_messages(value: Any, column: str) -> None:
 
 
 def _advice(value: str, column: str) -> tuple[Phrase, Phrase]:
-    """What a text holds, and the setting that reads it."""
+    """What a text contains, and the setting that parses it."""
     if _json(value) is not None:
         return (
-            say("field {field} is text holding a JSON list", field=column),
+            say("field {field} is text that contains a JSON list", field=column),
             say("Set --data.parse.{column} json.", column=column),
         )
     if _python(value) is not None:
         return (
-            say("field {field} is text holding a list as Python prints it", field=column),
+            say("field {field} is text that contains a list as Python prints it", field=column),
             say("Set --data.parse.{column} python.", column=column),
         )
     if NUMPY.search(value):
         return (
             say("field {field} is a NumPy array printed as text, without commas", field=column),
-            say("Write the file again as Parquet or JSON Lines: this text cannot be read back."),
+            say("Export the file again as Parquet or JSON Lines: this text cannot be parsed."),
         )
     return (
-        say("field {field} is text that is neither JSON nor a list of Python", field=column),
+        say("field {field} is text that is neither JSON nor a Python list", field=column),
         say("Write it as JSON, or remove the row."),
     )
 
@@ -97,7 +97,7 @@ def _read(value: str, column: str, how: str) -> Any:
     wrong = (
         say("field {field} is not JSON", field=column)
         if how == "json"
-        else say("field {field} is not a list or an object of Python", field=column)
+        else say("field {field} is not a Python list or dict", field=column)
     )
     other = _python(value) if how == "json" else _json(value)
     if other is not None or NUMPY.search(value):

@@ -39,8 +39,9 @@ def single(rendered: Sequence[list[Rendered]]) -> list[Rendered]:
     if any(len(rows) != 1 for rows in rendered):
         raise DataError(
             t(
-                "The answer has several assistant messages, and the template writes history "
-                "differently from a last turn, so the answer cannot be one training row."
+                "The answer has several assistant messages and the template renders "
+                "earlier turns differently from the last one, so the answer cannot be a "
+                "single training row."
             ),
             fix=t("Keep one assistant message per answer, or choose another model.template."),
             code="E419",
@@ -94,7 +95,7 @@ def fit(
 
 
 def _same(rows: list[Rendered]) -> bool:
-    """Whether several answers are one: a template may leave out what tells them apart."""
+    """Whether several answers are identical; a template may omit what distinguishes them."""
     return len(rows) > 1 and all(row.input_ids == rows[0].input_ids for row in rows)
 
 
@@ -127,7 +128,7 @@ def _left(rows: list[Rendered], count: int, bos: int | None) -> list[Rendered]:
 def _fewer_turns(
     sides: Sequence[Conversation], whole: list[Rendered], num_prompt: int, tools: Tools
 ) -> list[Rendered]:
-    """Leave out as few early turns of the prompt as needed, at most all but the last."""
+    """Drop as few early turns of the prompt as needed, at most all but the last."""
     prompt = sides[0].messages[:num_prompt]
     lead = 0
     while lead < num_prompt and prompt[lead].role == "system":

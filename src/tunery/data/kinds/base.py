@@ -84,7 +84,7 @@ class Tools(Protocol):
 
 
 class RowKind(Protocol[E]):
-    """One type of example. A new kind is a file beside this one and an entry in ``ROW_KINDS``."""
+    """One type of example. A new kind needs a file in this folder and an entry in ``ROW_KINDS``."""
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ class RowKind(Protocol[E]):
         ...
 
     def texts(self, example: E) -> Iterator[str]:
-        """Every text in which a placeholder may stand."""
+        """Every text that may contain a placeholder."""
         ...
 
     def with_texts(self, example: E, change: Callable[[str], str]) -> E:
@@ -155,7 +155,7 @@ class RowKind(Protocol[E]):
         ...
 
     def content(self, example: E) -> Any:
-        """What it says as plain JSON, equal for duplicates."""
+        """The content as plain JSON, equal for duplicates."""
         ...
 
     def findings(self, example: E) -> Iterator[Finding]:
@@ -175,11 +175,11 @@ class RowKind(Protocol[E]):
         ...
 
     def question(self, example: E) -> tuple[Sequence[Message], str] | None:
-        """The messages that ask for an answer, and the answer wanted; None where nothing is."""
+        """The prompt messages and the expected answer; None if there is none."""
         ...
 
     def said(self, example: E) -> list[Phrase]:
-        """What is known of the example beside its texts, for a person."""
+        """Facts about the example other than its texts, for display."""
         ...
 
     def shown(self, example: E) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Conversations: each rendered row is a group of its own."""
+"""Conversations: each rendered row is its own group."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ConversationKind:
     otherwise = Finding(
         "W729",
         say(
-            "these are conversations, and the method is for plain text: their answers are "
-            "trained and not every token"
+            "these are conversations but the method is for plain text: only the answers "
+            "are trained on, not every token"
         ),
         say(
-            "For every token, name the column as text: --data.format text "
-            "--data.columns.text THEIRS. If it is meant, --data.accept W729."
+            "To train on every token, use the column as text: --data.format text "
+            "--data.columns.text THEIRS. If this is intended, --data.accept W729."
         ),
     )
 
@@ -46,7 +46,7 @@ class ConversationKind:
     def groups(
         self, example: Conversation, rendered: Sequence[list[Rendered]], tools: Tools
     ) -> Tokenized:
-        """Apply ``data.too_long`` and leave out what trains nothing."""
+        """Apply ``data.too_long`` and drop rows without trained tokens."""
         (rows,) = rendered
         data = tools.data
         trained = [row for row in rows if too_long.trains(row)]
@@ -78,7 +78,7 @@ class ConversationKind:
         if roles[-1] == "user":
             yield Finding(
                 "W711",
-                say("the last message is the user's; it is not trained"),
+                say("the last message is from the user; it is not trained on"),
                 say("Add the answer, or remove the message."),
             )
         if roles[0] == "assistant":

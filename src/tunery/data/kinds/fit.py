@@ -42,9 +42,9 @@ def flags_for(kind: RowKind[Any]) -> str:
 def _remedy(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase) -> Phrase:
     flags = flags_for(found)
     if not flags and instead is NOTHING:
-        return say("Name a dataset with {learned}.", learned=wanted.learned)
+        return say("Choose a dataset with {learned}.", learned=wanted.learned)
     if not flags:
         return instead
     if instead is NOTHING:
-        return say("Train it with {flags}.", flags=Phrase(flags))
-    return say("Train it with {flags}. {instead}", flags=Phrase(flags), instead=instead)
+        return say("Train with {flags}.", flags=Phrase(flags))
+    return say("Train with {flags}. {instead}", flags=Phrase(flags), instead=instead)

@@ -1,4 +1,4 @@
-"""Labelled rows: one answer each, wanted or not; a group of one row with the fact ``label``."""
+"""Labeled rows: one answer each, good or bad; a group of one row with the fact ``label``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EVEN = 4 / 3
 
 
 class LabelledKind:
-    """One answer, and whether it is wanted."""
+    """One answer, and whether it is a good one."""
 
     name = "labelled"
     type = Labelled
     code = "E505"
-    what = say("labelled data (good and bad answers)")
-    learned = say("answers labelled good or bad")
+    what = say("labeled data (good and bad answers)")
+    learned = say("answers labeled good or bad")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
     otherwise = None
@@ -67,7 +67,7 @@ class LabelledKind:
         return [messages.content(whole.messages), list(whole.tools), example.label]
 
     def findings(self, example: Labelled) -> Iterator[Finding]:
-        """Nothing beyond what reading it says."""
+        """Nothing beyond the findings of reading the row."""
         return iter(())
 
     def tag(self, example: Labelled) -> str:
@@ -84,7 +84,7 @@ class LabelledKind:
             yield Finding(
                 "W723",
                 say(
-                    "{good} rows are labelled true and {bad} false",
+                    "{good} rows are labeled true and {bad} false",
                     good=f"{good:,}",
                     bad=f"{bad:,}",
                 ),
@@ -111,7 +111,7 @@ class LabelledKind:
         )
 
     def question(self, example: Labelled) -> tuple[Sequence[Message], str] | None:
-        """All before the last answer, and that answer where it is a wanted one."""
+        """Everything before the last answer, and that answer if it is a good one."""
         whole = example.conversation.messages
         last = messages.last_answer(whole)
         if last is None:
@@ -120,7 +120,7 @@ class LabelledKind:
 
     def said(self, example: Labelled) -> list[Phrase]:
         """The label."""
-        return [say("wanted answer") if example.label else say("unwanted answer")]
+        return [say("good answer") if example.label else say("bad answer")]
 
     def shown(self, example: Labelled) -> dict[str, Any]:
         """``messages`` and ``label``."""

@@ -1,4 +1,4 @@
-"""Messages, as every kind that holds them treats them: their texts, their content, their view."""
+"""Shared handling of messages in all kinds: their texts, content and view."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def shown(messages: Iterable[Message], most: int) -> list[dict[str, Any]]:
 
 
 def depends_on_template(conversation: Conversation) -> bool:
-    """Whether a conversation holds what many chat templates have no place for."""
+    """Whether a conversation contains parts that many chat templates do not support."""
     spoken = [message for message in conversation.messages if message.role != "system"]
     return (
         bool(conversation.tools)

@@ -86,8 +86,11 @@ class PairKind:
         elif _squeezed(example.chosen) == _squeezed(example.rejected):
             yield Finding(
                 "W721",
-                say("chosen and rejected differ only in white space"),
-                say("The model would learn that alone. Correct the row if it is not meant."),
+                say("chosen and rejected differ only in whitespace"),
+                say(
+                    "The model would learn only that difference. Correct the row if it is "
+                    "not intended."
+                ),
             )
         if example.margin is not None and example.margin < 0:
             yield Finding(

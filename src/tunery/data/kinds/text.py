@@ -1,4 +1,4 @@
-"""Plain text: every token carries loss, and each piece of a long text is a group of its own."""
+"""Plain text: every token carries loss, and each piece of a long text is its own group."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class TextKind:
     otherwise = Finding(
         "W730",
         say(
-            "this is plain text, and the method is for conversations: every token is trained "
-            "and no chat template is used"
+            "this is plain text but the method is for conversations: every token is "
+            "trained on and no chat template is used"
         ),
-        say("If it is meant, --method.type pretrain says so, or --data.accept W730."),
+        say("If this is intended, set --method.type pretrain, or --data.accept W730."),
     )
 
     def conversations(self, example: Text) -> Sequence[Conversation]:

@@ -1,4 +1,4 @@
-"""The checker: reads a whole dataset as a stream and says everything that is wrong with it."""
+"""The checker: reads a whole dataset as a stream and reports every problem in it."""
 
 from __future__ import annotations
 

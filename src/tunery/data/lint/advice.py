@@ -54,7 +54,7 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
         if all(options.column(ours) not in row for row in rows)
     ]
     return say(
-        "Say which column is meant: {flags}. There are: {columns}.",
+        "Choose the column: {flags}. Available: {columns}.",
         flags=Phrase(" ".join(f"--data.columns.{ours} THEIRS" for ours in missing)),
         columns=_columns(rows),
     )
@@ -63,15 +63,15 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
 def fix_without_format(rows: Rows) -> Phrase:
     """What to do where no format was named and none was found."""
     if path := "" if _answers(rows) else records_at(rows):
-        return say("The rows are in a list inside: set --data.records_at {path}.", path=path)
+        return say("The rows are in a nested list: set --data.records_at {path}.", path=path)
     if flags := settings_for(rows):
-        return say("Name the format and its columns, likely: {flags}.", flags=Phrase(flags))
+        return say("Set the format and its columns, likely: {flags}.", flags=Phrase(flags))
     if not any(isinstance(value, str) for row in rows for value in row.values()):
-        return say("No column holds texts: name a file of texts, or of messages.")
+        return say("No column contains text: use a file with text or messages.")
     return say(
-        "Name the format and its columns: --data.format alpaca --data.columns.instruction THEIRS "
-        "--data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train every word "
-        "of a column: --data.format text --data.columns.text THEIRS.",
+        "Set the format and its columns: --data.format alpaca --data.columns.instruction "
+        "THEIRS --data.columns.output THEIRS, where THEIRS is one of {columns}; or, to "
+        "train on all text in a column: --data.format text --data.columns.text THEIRS.",
         columns=_columns(rows),
     )
 

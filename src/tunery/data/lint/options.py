@@ -102,7 +102,7 @@ class CheckOptions:
         )
 
     def rows(self, dataset: Dataset) -> RowOptions:
-        """The part that concerns rows, over what the dataset's own catalog entry says."""
+        """The row options, overriding those of the dataset's catalog entry."""
         return RowOptions(
             columns={**dataset.columns, **self.columns},
             tags=dataset.tags,

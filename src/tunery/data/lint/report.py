@@ -79,13 +79,13 @@ class Report:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether there are unusable rows and a run goes on without them."""
+        """Whether there are unusable rows that a run sets aside."""
         allowed = self.tolerated is not None and self.bad <= self.tolerated * self.rows
         return not self.ok and allowed and self.only_rows
 
     @property
     def lacks(self) -> Finding | None:
-        """What a run needs beside these rows, such as rows with the other label."""
+        """What a run needs in addition to these rows, such as rows with the other label."""
         return row_kind_named(self.kind).lacks(self.tags) if self.kind is not None else None
 
     @property

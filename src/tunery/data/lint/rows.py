@@ -1,4 +1,4 @@
-"""What is said of one row: where its problem stands, and what is odd about it though it works."""
+"""Findings about a single row: the location of its problem, and warnings about usable rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunery.data.sources.jsonlines import OutOfRange
 
 
 def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
-    """Give a row's problem its place; a row of another format is told apart from a broken one."""
+    """Add the location to a row's problem; distinguish rows of another format from broken ones."""
     assert settled.format is not None
     required = {settled.options.column(name) for name in settled.format.required}
     if error.code == "E301" and error.field in required:
@@ -23,17 +23,17 @@ def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
                 "E202",
                 i,
                 say(
-                    "the file began as {first}, this row is {other}",
+                    "the file starts as {first}, this row is {other}",
                     first=settled.format.name,
                     other=other,
                 ),
-                say("Split the file: one format in each."),
+                say("Split the file: one format per file."),
             )
     return view.problem(error.code, i, error.found, error.fix, field=error.field)
 
 
 def out_of_range(view: View, i: int, row: OutOfRange, settled: Settled) -> Problem | None:
-    """Warn of a number that no computer type holds, in a field that is not read anyway."""
+    """Warn about a number too large for any numeric type, in a field that is not read."""
     for key, value in row.items():
         if key in settled.used or not isinstance(value, int | float):
             continue

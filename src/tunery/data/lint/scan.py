@@ -35,7 +35,7 @@ Sink = Callable[[Problem, str], None]
 
 @dataclass(slots=True)
 class Scan:
-    """What one pass leaves behind: the report, and where each usable row stands."""
+    """The result of one pass: the report, and the position of each usable row."""
 
     report: Report
     files: list[FileRows] = field(default_factory=list[FileRows])
@@ -235,7 +235,7 @@ class _Scanner:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where it cannot be asked."""
+    """Size of a file in bytes; 0 if it cannot be determined."""
     try:
         return path.stat().st_size
     except OSError:

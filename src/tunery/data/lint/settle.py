@@ -120,7 +120,7 @@ def _no_format(
         return Problem(
             "E143",
             source.name,
-            say("header reads {columns}; no format has these columns", columns=_columns(sample)),
+            say("the header has {columns}; no format has these columns", columns=_columns(sample)),
             fix,
             line=1,
         )

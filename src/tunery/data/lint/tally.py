@@ -1,4 +1,4 @@
-"""What can only be said of a dataset as a whole: duplicates, placeholders, double escaping."""
+"""Findings about a dataset as a whole: duplicates, placeholders, double escaping."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Tally:
             found = say(
                 "{count} rows, {distinct} distinct", count=f"{rows:,}", distinct=f"{distinct:,}"
             )
-            fix = say("Keep all, or set --data.deduplicate true.")
+            fix = say("Keep them all, or set --data.deduplicate true.")
             yield Problem("W704", file, found, fix), rows - distinct
         if self._first_word is not None:
             yield self._words_of(self._first_word), self._num_words
@@ -79,10 +79,10 @@ class Tally:
             rows=f"{report.rows:,}",
             names=listed,
         )
-        fix = say("Fill them in the rows if they are not meant to be learned.")
+        fix = say("Fill them in unless the model should learn them as they are.")
         if double is not None:
             fix = say(
-                'Fill them: --data.variables.{name} "...", or keep them as text: '
+                'Fill them in: --data.variables.{name} "...", or keep them as text: '
                 "--data.accept W706.",
                 name=double.strip("{}"),
             )
@@ -101,10 +101,10 @@ class Tally:
     def _words_of(self, first: Problem) -> Problem:
         words = sorted(self._words.items(), key=lambda each: (-each[1], each[0]))
         listed = ", ".join(f"{word} ×{count}" for word, count in words)
-        found = say("cells hold words that stand for a missing value: {words}", words=listed)
+        found = say("cells contain words for a missing value: {words}", words=listed)
         fix = say(
-            "They are trained as text. Leave the cells empty; or, where the word is meant, "
-            "--data.accept W714."
+            "They are trained on as text. Leave the cells empty; or, if the words are "
+            "intended, --data.accept W714."
         )
         return Problem("W714", first.file, found, fix, line=first.line, record=first.record)
 

@@ -1,6 +1,6 @@
-"""Warnings about what stands in texts: invisible characters, control tokens, secrets, placeholders.
+"""Warnings about texts: invisible characters, control tokens, secrets, placeholders.
 
-Each is first asked of a whole block of rows, so that clean data costs next to nothing.
+Each check first runs on a whole block of rows, so that clean data costs almost nothing.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def remarks(row: dict[str, Any], columns: frozenset[str]) -> Iterator[Remark]:
-    """Look at each text of the columns a format reads."""
+    """Check each text of the columns that a format reads."""
     for column, value in row.items():
         if column in columns:
             for path, text in strings(value, column):
@@ -123,11 +123,11 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
             "E113",
             path,
             say(
-                "field {field}: {escape} is half of a character pair and cannot be tokenized",
+                "field {field}: {escape} is half of a surrogate pair and cannot be tokenized",
                 field=path,
                 escape=f"\\u{ord(half.group()):04x}",
             ),
-            say("Correct the text where it was made; remove this half."),
+            say("Correct the text at its source; remove this half."),
             half.start() + 1,
         )
     hidden = sorted(set(INVISIBLE.findall(text)))
@@ -136,11 +136,11 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
             "W701",
             path,
             say(
-                "field {field} holds invisible characters: {names}",
+                "field {field} contains invisible characters: {names}",
                 field=path,
                 names=", ".join(character_name(character) for character in hidden[:5]),
             ),
-            say("Remove them unless they are meant."),
+            say("Remove them unless they are intended."),
         )
     special = SPECIAL.search(text)
     if special:
@@ -148,15 +148,15 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
             "W707",
             path,
             say(
-                "field {field} char {at}: {token} looks like a control token; it is encoded as "
-                "plain text",
+                "field {field} character {at}: {token} looks like a control token; it is "
+                "encoded as plain text",
                 field=path,
                 at=special.start() + 1,
                 token=special.group(),
             ),
             say(
-                "If another tool wrote it and the token is meant, set --data.special_tokens "
-                "tokens; if not, remove it."
+                "If another tool wrote it as a real token, set --data.special_tokens "
+                "tokens; otherwise remove it."
             ),
             special.start() + 1,
         )
@@ -167,7 +167,7 @@ def _remarks(path: str, text: str) -> Iterator[Remark]:
             "W708",
             path,
             say(
-                "field {field} looks like it holds {kind} ({masked}…)",
+                "field {field} seems to contain {kind} ({masked}…)",
                 field=path,
                 kind=say(kind),
                 masked=secret.group()[:7],

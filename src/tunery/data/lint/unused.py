@@ -1,4 +1,4 @@
-"""What rows hold and nothing reads: columns and keys of messages, each named once."""
+"""Unread columns and message keys, each reported once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INNER = {
 def unused(
     columns: Sequence[str], keys: Sequence[str], format: Format, options: RowOptions, file: str
 ) -> Iterator[Problem]:
-    """Name what rows hold and the format does not read, and what was named in vain.
+    """List the columns and keys that the format does not read, and configured ones without effect.
 
     Args:
         columns: Every column of the usable rows.
@@ -46,11 +46,11 @@ def unused(
                 "W716",
                 file,
                 say(
-                    "data.columns.{ours}: format {format} has no such column; it is not used",
+                    "data.columns.{ours}: format {format} has no such column, so it is not used",
                     ours=visible(ours, 40),
                     format=format.name,
                 ),
-                say("Name one of its columns: {names}.", names=", ".join(format.known)),
+                say("Use one of its columns: {names}.", names=", ".join(format.known)),
             )
     undeclared = [name for name in left if name in format.known]
     if undeclared:
@@ -59,8 +59,8 @@ def unused(
             file,
             say("not read: {columns}", columns=enumerated(undeclared)),
             say(
-                "Where columns are named, only these are read. If it is meant, name it too: "
-                "--data.columns.{column} {column}.",
+                "Once columns are named, only those are read. If this one is needed, "
+                "name it too: --data.columns.{column} {column}.",
                 column=undeclared[0],
             ),
         )
@@ -71,8 +71,8 @@ def unused(
             file,
             say("not used: {columns}; all rows count the same", columns=enumerated(weights)),
             say(
-                "Give each message its own weight, 0 or 1, and leave out rows that must not be "
-                "trained."
+                "Give each message its own weight, 0 or 1, and remove rows that must not "
+                "be trained on."
             ),
         )
     rejected = [name for name in left if name.startswith("rejected") and name not in undeclared]
@@ -80,7 +80,7 @@ def unused(
         yield Problem(
             "W720",
             file,
-            say("not used: {columns}; the other answers are trained as good ones",
+            say("not used: {columns}; the other answers are trained on as good ones",
                 columns=enumerated(rejected)),
             say("To learn from both: --data.format preference and --method.type dpo."),
         )  # fmt: skip
@@ -91,7 +91,7 @@ def unused(
             "W725",
             file,
             say("not used: {columns}", columns=enumerated(rest, MOST_CHARACTERS)),
-            say("If one is meant, name it with --data.columns; if not, --data.accept W725."),
+            say("If one is needed, name it with --data.columns; otherwise --data.accept W725."),
         )
 
 

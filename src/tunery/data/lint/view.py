@@ -31,7 +31,7 @@ class View:
         return self.batch.lines[i] if self.batch.lines is not None else None
 
     def raw(self, i: int) -> str:
-        """Row ``i`` as it stands in the file, or as close to it as it can be had."""
+        """Row ``i`` exactly as in the file, or as close to it as possible."""
         batch = self.batch
         return batch.texts[i] if batch.texts is not None else repr(batch.rows[i])
 

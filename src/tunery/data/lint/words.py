@@ -83,16 +83,20 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
     """The last lines: how much is fine, and what to do next."""
     good, rows = f"{report.good:,}", f"{report.rows:,}"
     if report.duplicates:
-        yield t("{count} duplicates are left out.", count=f"{report.duplicates:,}")
+        yield t("{count} duplicates are removed.", count=f"{report.duplicates:,}")
     if report.bad:
-        yield t("{good} of {rows} rows are fine.", good=good, rows=rows)
+        yield t("{good} of {rows} rows are OK.", good=good, rows=rows)
     elif report.rows and not plain and report.ok:
         words = {"dataset": visible(report.dataset), "rows": rows, "format": report.format}
         if report.unfilled:
-            yield t("{dataset}: {rows} rows, format {format}: fine once they are filled.", **words)
+            yield t(
+                "{dataset}: {rows} rows, format {format}: OK once the placeholders are filled in.",
+                **words,
+            )
         elif report.lacks is not None:
             yield t(
-                "{dataset}: {rows} rows, format {format}: these rows alone cannot start a run.",
+                "{dataset}: {rows} rows, format {format}: these rows alone are not "
+                "enough to start a run.",
                 **words,
             )
         elif report.rendered_for:
@@ -103,8 +107,8 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
             )
         elif report.by_template:
             yield t(
-                "{dataset}: {rows} rows, format {format}: a run can start where the model's chat "
-                "template can write these rows. To check yours, add --model.name.",
+                "{dataset}: {rows} rows, format {format}: a run can start if the model's "
+                "chat template can render these rows. To check yours, add --model.name.",
                 **words,
             )
         elif flags := _flags(report):
@@ -116,9 +120,11 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
         else:
             yield t("{dataset}: {rows} rows, format {format}: a run can start.", **words)
     if report.sets_aside:
-        yield t("A run can start; it sets the others aside.")
+        yield t("A run can start; it sets the other rows aside.")
     elif report.bad and report.only_rows:
         # The share is rounded up, so that the flag as it is printed lets the rows through.
         share = math.ceil(report.bad / report.rows * 100) / 100
         flag = f" --data.max_bad_share {share:g}" if share > DEFAULT_BAD_SHARE else ""
-        yield t("A run can set the others aside: --data.on_bad_rows quarantine{flag}", flag=flag)
+        yield t(
+            "A run can set the other rows aside: --data.on_bad_rows quarantine{flag}", flag=flag
+        )

@@ -1,4 +1,4 @@
-"""Files of rows: what a path holds is decided by its content, then read as a stream."""
+"""Files of rows: the type of a file is detected from its content, then it is streamed."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
             Problem(
                 "E121",
                 name,
-                say("top level is an object, not a list"),
-                say("Set --data.records_at to the key under which the list of rows stands."),
+                say("the top level is an object, not a list"),
+                say("Set --data.records_at to the key that holds the list of rows."),
                 line=1,
             )
         )
@@ -129,12 +129,14 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
                 "E120",
                 name,
                 say(
-                    "top level is an object with one list, {key} ({count} records)",
+                    "the top level is an object with one list, {key} ({count} records)",
                     key=visible(key, 40),
                     count=len(value[key]),
                 )
                 if len(lists) == 1
-                else say("top level is an object with lists: {keys}", keys=enumerated(lists)),
+                else say(
+                    "the top level is an object with several lists: {keys}", keys=enumerated(lists)
+                ),
                 say("Set --data.records_at {key}.", key=visible(key, 40)),
                 line=1,
             )
@@ -144,8 +146,8 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
             Problem(
                 "E121",
                 name,
-                say("top level is one object; expected a list of rows"),
-                say("Put the rows in a list: [ ... ], or one object a line."),
+                say("the top level is a single object; expected a list of rows"),
+                say("Put the rows in a list: [ ... ], or one object per line."),
                 line=1,
             )
         )

@@ -18,7 +18,7 @@ BLOCK_BYTES = 1024 * 1024
 
 
 class Bad:
-    """Stands in a batch for a record that could not be parsed."""
+    """A placeholder in a batch for a record that could not be parsed."""
 
     __slots__ = ("problem", "raw")
 
@@ -36,7 +36,7 @@ class Batch:
         rows: Parsed values, or ``Bad``.
         starts: Where each record begins: a byte offset, or a row number in columnar files.
         lines: 1-based physical line of each record; None where the file has no lines.
-        texts: The records as they stand in the file, where that costs nothing.
+        texts: The records exactly as in the file, if available at no cost.
         block: All the text of the batch in one piece, to ask once what no row can hold;
             None means every row must be looked at.
     """
@@ -51,7 +51,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One raw row and where it stands."""
+    """One raw row and its position."""
 
     raw: dict[str, Any]
     ref: RowRef
@@ -90,12 +90,12 @@ def too_large(
         "E127",
         name,
         say(
-            "a record of up to {size} MB; records above {limit} MB are not read",
+            "the record has up to {size} MB; records above {limit} MB are not read",
             size=max(1, size // MB),
             limit=options.max_record_mb,
         ),
         say(
-            "Divide it into smaller records, or set --data.max_record_mb {needed}.",
+            "Split it into smaller records, or set --data.max_record_mb {needed}.",
             needed=size // MB + 1,
         ),
         line=line,
@@ -110,7 +110,7 @@ def too_wide(name: str, count: int, options: ReadOptions) -> Problem:
         name,
         say("{count} columns; at most {limit} are read", count=count, limit=options.max_columns),
         say(
-            "Check that it is a table of texts; if it is, set --data.max_columns {count}.",
+            "Check that it is a table of text; if it is, set --data.max_columns {count}.",
             count=count,
         ),
         line=1,
@@ -137,12 +137,12 @@ class FileSource(Protocol):
 
     @property
     def is_table(self) -> bool:
-        """Whether rows are cells under columns, where a missing value may stand as a word."""
+        """Whether rows are table cells, where a missing value may be written as a word."""
         ...
 
     @property
     def notes(self) -> tuple[Problem, ...]:
-        """What was met while reading that is accepted and said."""
+        """Peculiarities met while reading that are accepted and reported."""
         ...
 
     def batches(self) -> Iterator[Batch]:
@@ -160,7 +160,7 @@ class FileSource(Protocol):
 
 @dataclass(slots=True)
 class Lines:
-    """Physical lines of records, at no cost while record N stands on line N + constant."""
+    """Physical lines of records, at no cost while record N is on line N + constant."""
 
     shift: int | None = None
     exact: array[int] | None = None

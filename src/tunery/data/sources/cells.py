@@ -29,7 +29,7 @@ class Cells:
         from pyarrow import types
 
         def stored(kind: Any) -> bool:
-            """Whether a type can hold what no row means."""
+            """Whether a type can hold values that are invalid in a row."""
             inner = (kind.field(i).type for i in range(kind.num_fields))
             return (
                 types.is_struct(kind)
@@ -63,7 +63,7 @@ class Cells:
                 "N151",
                 self._file,
                 say(
-                    "keys without a value are taken as absent: {columns}",
+                    "keys without a value are treated as absent: {columns}",
                     columns=enumerated(self._absent),
                 ),
             )
@@ -72,7 +72,7 @@ class Cells:
                 "N152",
                 self._file,
                 say(
-                    "bytes are read as UTF-8 text: {columns}",
+                    "bytes are decoded as UTF-8 text: {columns}",
                     columns=enumerated(self._decoded),
                 ),
             )

@@ -86,7 +86,7 @@ class Guess:
 
 
 def guess(path: Path) -> Guess:
-    """Look at the lines of a file that are not ASCII."""
+    """Guess the encoding from the lines of a file that are not ASCII."""
     info = path.stat()
     return _guess(path, info.st_size, info.st_mtime_ns)
 
@@ -114,7 +114,7 @@ def not_utf8(
     else:
         said = say("byte {at} (0x{byte}) is not UTF-8", **place)
     if found.mixed:
-        said = say("byte {at} (0x{byte}) is not UTF-8, as other rows are", **place)
+        said = say("byte {at} (0x{byte}) is not UTF-8, unlike other rows", **place)
         fix = say("Correct this row, or remove it.")
     elif found.sure:
         fix = say(
@@ -123,7 +123,8 @@ def not_utf8(
         )
     elif words:
         fix = say(
-            "Save the file as UTF-8, or set --data.encoding to the one that reads right: {names}.",
+            "Save the file as UTF-8, or set --data.encoding to the one that reads "
+            "correctly: {names}.",
             names=", ".join(found.encodings),
         )
     else:
@@ -137,12 +138,12 @@ def not_as_said(name: str, path: Path, encoding: str, why: str) -> Problem:
     """Make E112 for a file that is not in the encoding that was set."""
     found = guess(path)
     if _decodes(path, "utf-8"):
-        fix = say("The file is UTF-8: leave --data.encoding out.")
+        fix = say("The file is UTF-8: remove --data.encoding.")
     elif found.encodings:
         names = ", ".join(found.encodings)
-        fix = say("Set --data.encoding to the one that it is in, likely {names}.", names=names)
+        fix = say("Set --data.encoding to the file's encoding, likely {names}.", names=names)
     else:
-        fix = say("Set --data.encoding to the encoding the file is in.")
+        fix = say("Set --data.encoding to the file's encoding.")
     found_there = say("not {encoding}: {why}", encoding=encoding, why=why)
     return Problem("E112", name, found_there, fix)
 
@@ -220,7 +221,7 @@ def _whole(piece: bytes, begins: bool, ends: bool) -> bytes:
 
 
 def _decodes(path: Path, encoding: str) -> bool:
-    """Whether an encoding reads the whole file."""
+    """Whether an encoding decodes the whole file."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with path.open("rb") as file:

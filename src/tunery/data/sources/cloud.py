@@ -64,7 +64,7 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
         files = [_copied(system, url, each) for each in objects]
     except FileNotFoundError as error:
         raise DataError(
-            t("{url}: nothing of that name.", url=url), fix=t("Check the bucket and the path.")
+            t("{url}: not found.", url=url), fix=t("Check the bucket and the path.")
         ) from error
     except PermissionError as error:
         raise _no_access(url, str(error)) from error
@@ -100,7 +100,7 @@ def _objects(
     }
     if not present:
         raise DataError(
-            t("{url}: no files of rows there.", url=url),
+            t("{url}: no data files found.", url=url),
             fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
@@ -110,8 +110,8 @@ def _objects(
     kinds = sorted({_suffix(each["name"]) for each in found})
     if len(kinds) > 1:
         raise DataError(
-            t("{url}: files of several kinds ({names}).", url=url, names=", ".join(kinds)),
-            fix=t("Name one file, or a folder of one kind."),
+            t("{url}: several file types ({names}).", url=url, names=", ".join(kinds)),
+            fix=t("Use one file, or a folder with one file type."),
             code="E197",
         )
     return found, said(by_split, url, chosen, split)
@@ -151,7 +151,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def _access_errors() -> tuple[type[Exception], ...]:
-    """What botocore raises where there are no credentials."""
+    """The exceptions that botocore raises without credentials."""
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ModuleNotFoundError:
@@ -161,7 +161,7 @@ def _access_errors() -> tuple[type[Exception], ...]:
 
 def _no_access(url: str, why: str) -> DataError:
     return DataError(
-        t("{url}: no access ({why}).", url=url, why=why[:120]),
+        t("{url}: access denied ({why}).", url=url, why=why[:120]),
         fix=t("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."),
         code="access",
     )

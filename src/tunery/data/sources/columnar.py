@@ -184,9 +184,9 @@ def _unreadable(name: str, kind: str, error: Exception) -> Problem:
         "E150",
         name,
         say("not a readable {kind} file: {why}", kind=kind, why=str(error).splitlines()[0][:80]),
-        say("Fetch or export the file again."),
+        say("Download or export the file again."),
     )
 
 
 def _empty(name: str) -> Problem:
-    return Problem("E102", name, say("0 records"), say("Check that the export finished."))
+    return Problem("E102", name, say("no records"), say("Check that the export completed."))

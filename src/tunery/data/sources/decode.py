@@ -18,7 +18,7 @@ class NotJSON(ValueError):
 
 
 class Decoder:
-    """One decoder a file; ``odd`` collects numbers that no computer type holds."""
+    """One decoder per file; ``odd`` collects numbers that exceed every numeric type."""
 
     def __init__(self) -> None:
         self.odd: list[str] = []

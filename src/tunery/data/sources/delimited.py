@@ -78,7 +78,7 @@ class DelimitedFile:
         self.notes: tuple[Problem, ...] = ()
         if found.delimiter != usual and options.delimiter is None:
             said = say(
-                "the cells are separated by {delimiter}",
+                "cells are separated by {delimiter}",
                 delimiter=spelled(found.delimiter),
             )
             self.notes = (Problem("N117", name, said),)
@@ -120,8 +120,8 @@ class DelimitedFile:
                 Problem(
                     "E102",
                     self.name,
-                    say("a header and 0 records") if self.header else say("0 records"),
-                    say("Check that the export finished."),
+                    say("a header and no records") if self.header else say("no records"),
+                    say("Check that the export completed."),
                     line=1,
                 )
             )
@@ -171,10 +171,10 @@ class DelimitedFile:
                 Problem(
                     "E141",
                     self.name,
-                    say("the quotes of this row do not close")
+                    say("the quotes in this row are not closed")
                     if "unexpected end" in what
-                    else say("this row cannot be read: {why}", why=what[:80]),
-                    say('Close the quotes; a quote inside a quoted cell is written twice: "".'),
+                    else say("this row cannot be parsed: {why}", why=what[:80]),
+                    say('Close the quotes; inside a quoted cell, write a quote twice: "".'),
                     line=line,
                     record=record or None,
                 )
@@ -186,19 +186,21 @@ class DelimitedFile:
             return dict(zip(self.columns, cells, strict=True))
         text = self.delimiter.join(cells)
         found = (
-            say("1 column, header has {expected}", expected=expected)
+            say("1 column, the header has {expected}", expected=expected)
             if len(cells) == 1
-            else say("{count} columns, header has {expected}", count=len(cells), expected=expected)
+            else say(
+                "{count} columns, the header has {expected}", count=len(cells), expected=expected
+            )
         )
         fix = (
             say(
-                "Likely an unquoted line break: lines {line} and {next} may make one row. Quote "
-                "cells that hold line breaks.",
+                "Likely an unquoted line break: lines {line} and {next} may be one row. "
+                "Quote cells that contain line breaks.",
                 line=line,
                 next=last + 1,
             )
             if len(cells) < expected
-            else say("Put cells that hold the delimiter in quotes.")
+            else say("Quote cells that contain the delimiter.")
         )
         code = "E140" if len(cells) < expected else "E142"
         return Bad(Problem(code, self.name, found, fix, line=line, record=record), text)

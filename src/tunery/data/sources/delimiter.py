@@ -60,7 +60,7 @@ def find_delimiter(path: Path, skip: int, usual: str, given: str | None) -> Foun
 
 
 def checked(given: str) -> str:
-    """The character that a setting stands for.
+    """The character that a setting denotes.
 
     Raises:
         ConfigError: It is no single character, or one that cannot divide cells.
@@ -68,7 +68,7 @@ def checked(given: str) -> str:
     delimiter = NAMES.get(given, given)
     if len(delimiter) != 1 or delimiter in '"\r\n\x00 ':
         raise ConfigError(
-            t("data.delimiter: {given!r} cannot separate cells.", given=given),
+            t("data.delimiter: {given!r} is not a valid delimiter.", given=given),
             fix=t("Give one character, such as ; or |, or the word tab."),
         )
     return delimiter
@@ -80,7 +80,7 @@ def spelled(delimiter: str) -> str:
 
 
 def _lines(head: bytes) -> list[str]:
-    """The first lines, whole ones where there is more than one."""
+    """The first lines; only complete ones if there is more than one."""
     text = head.decode("utf-8", errors="replace")
     lines = text.splitlines(keepends=True)
     return lines[:-1] if len(head) == SAMPLE_BYTES and len(lines) > 1 else lines

@@ -102,8 +102,8 @@ def found_there(
     note = Problem(
         "N153",
         dataset.name,
-        say("read from the cache of another program: {folder}", folder=str(folder)),
-        say("What changed on the hub since is seen with a network."),
+        say("read from another program's cache: {folder}", folder=str(folder)),
+        say("Changes on the hub since then are seen when online."),
     )
     return replace(
         dataset,

@@ -1,4 +1,4 @@
-"""A table that stands in one JSON object, as pandas writes one: its rows, where that is certain."""
+"""A table stored as one JSON object, as written by pandas: its rows, if that is certain."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def rows_of(value: Mapping[str, Any], name: str) -> tuple[list[dict[str, Any]], 
         if all(is_list(row) and len(row) == len(names) for row in rows):
             made = [dict(zip(map(str, names), row, strict=True)) for row in rows]
             return made, Problem(
-                "N120", name, say("a table as pandas writes it with orient split, read as rows")
+                "N120", name, say("a table written by pandas with orient=split, read as rows")
             )
     objects = [part for part in parts if is_object(part)]
     if len(objects) == len(parts):
         if all(key.isdigit() for key in value):
             return objects, Problem(
-                "N120", name, say("an object of rows by their number, read as rows")
+                "N120", name, say("an object of rows keyed by number, read as rows")
             )
         keys = objects[0].keys()
         if keys and all(key.isdigit() for key in keys) and all(o.keys() == keys for o in objects):
             made = [{title: column[key] for title, column in value.items()} for key in keys]
             return made, Problem(
-                "N120", name, say("an object of columns by row number, read as rows")
+                "N120", name, say("an object of columns keyed by row number, read as rows")
             )
     lists = [part for part in parts if is_list(part)]
     alike = len(lists) == len(parts) > 1 and len({len(part) for part in lists}) == 1

@@ -46,11 +46,11 @@ def fetch_hub(dataset: Dataset) -> Dataset:
     except errors.GatedRepoError as error:
         raise DataError(
             t(
-                "{name}: this dataset is gated; its owner decides who may read it.",
+                "{name}: this dataset is gated; its owner decides who may access it.",
                 name=dataset.name,
             ),
             fix=t(
-                "Ask for access at {endpoint}/datasets/{origin}, then set HF_TOKEN.",
+                "Request access at {endpoint}/datasets/{origin}, then set HF_TOKEN.",
                 endpoint=endpoint(),
                 origin=dataset.origin,
             ),
@@ -62,7 +62,7 @@ def fetch_hub(dataset: Dataset) -> Dataset:
                 name=dataset.name,
                 origin=dataset.origin,
             ),
-            fix=t("Check the name; for a private one set HF_TOKEN."),
+            fix=t("Check the name; for a private dataset, set HF_TOKEN."),
         ) from error
     except errors.RevisionNotFoundError as error:
         raise DataError(
@@ -84,7 +84,7 @@ def fetch_hub(dataset: Dataset) -> Dataset:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What a broken network raises: huggingface_hub 1 stands on httpx, 2 on httpx2."""
+    """Exceptions of a broken network: huggingface_hub 1 uses httpx, 2 uses httpx2."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     found: list[type[Exception]] = [ConnectionError, TimeoutError, LocalEntryNotFoundError]
@@ -181,12 +181,12 @@ def choose(
             folders = sorted({n.split("/")[0] for n in rows if "/" in n})
             raise DataError(
                 t("{name}: no subset {subset!r}.", name=dataset.name, subset=dataset.subset),
-                fix=t("It has: {names}.", names=", ".join(folders) or t("no subsets")),
+                fix=t("Available: {names}.", names=", ".join(folders) or t("no subsets")),
             )
         rows = inside
     if not rows:
         raise DataError(
-            t("{name}: the repository holds no files of rows.", name=dataset.name),
+            t("{name}: the repository contains no data files.", name=dataset.name),
             fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
@@ -200,13 +200,13 @@ def choose(
         raise DataError(
             t("{name}: no split {split!r}.", name=dataset.name, split=split),
             fix=t(
-                "It has: {names}; write hf:{origin}@{known}.",
+                "Available: {names}; write hf:{origin}@{known}.",
                 names=", ".join(known),
                 origin=dataset.origin,
                 known=known[0],
             )
             if known
-            else t("Its files name no split; write hf:{origin}.", origin=dataset.origin),
+            else t("Its files do not name a split; write hf:{origin}.", origin=dataset.origin),
         )
     return _one_kind(chosen)
 
@@ -225,7 +225,7 @@ def _by_card(
             raise DataError(
                 t("{name}: the dataset has several subsets.", name=dataset.name),
                 fix=t(
-                    "Name one: hf:{origin}:SUBSET with one of {known}.",
+                    "Choose one: hf:{origin}:SUBSET with one of {known}.",
                     origin=dataset.origin,
                     known=known,
                 ),
@@ -246,7 +246,7 @@ def _by_card(
             raise DataError(
                 t("{name}: no split {split!r}.", name=dataset.name, split=split),
                 fix=t(
-                    "It has: {names}; write hf:{origin}@{known}.",
+                    "Available: {names}; write hf:{origin}@{known}.",
                     names=", ".join(known),
                     origin=dataset.origin,
                     known=known[0],
@@ -290,12 +290,12 @@ def _scripted(dataset: Dataset, api: Any, script: str) -> Problem:
     fix = (
         say("Use its Parquet branch: hf:{repo}#{branch}", repo=dataset.origin, branch=branch)
         if branch
-        else say("Download its files of rows and name them.")
+        else say("Download its data files and use their paths.")
     )
     return Problem(
         "E170",
         dataset.name,
-        say("the repository wants to run {script}; scripts are never run", script=script),
+        say("the repository needs the script {script}; scripts are never run", script=script),
         fix,
     )
 
@@ -314,7 +314,7 @@ def _record_file(dataset: Dataset) -> Path:
 
 
 def _record(dataset: Dataset, commit: str, files: Iterable[Path], names: Iterable[str]) -> None:
-    """Remember which files a name stands for, for a start without a network."""
+    """Record which files a name refers to, for offline starts."""
     target = _record_file(dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.{os.getpid()}")
@@ -338,8 +338,8 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
         if (found := _of_another(dataset, why)) is not None:
             return found
         raise DataError(
-            t("{name}: it is not on this machine yet, and {why}.", name=dataset.name, why=why),
-            fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
+            t("{name}: not downloaded yet, and {why}.", name=dataset.name, why=why),
+            fix=t("Try again when online, or set HF_ENDPOINT to a mirror you can reach."),
         )
     return _with(dataset, files, entry["names"])
 
@@ -361,7 +361,7 @@ def _of_another(dataset: Dataset, why: str) -> Dataset | None:
             return found
         raise DataError(
             t(
-                "{name}: it is not on this machine, and {why}. Of what is in {folder}: {problem}",
+                "{name}: not downloaded, and {why}. In {folder}: {problem}",
                 name=dataset.name,
                 why=why,
                 folder=folder,
@@ -373,13 +373,13 @@ def _of_another(dataset: Dataset, why: str) -> Dataset | None:
     if missing := elsewhere.lacking(chosen):
         raise DataError(
             t(
-                "{name}: {missing} of its files are not on this machine ({folder}), and {why}.",
+                "{name}: {missing} of its files are not downloaded ({folder}), and {why}.",
                 name=dataset.name,
                 missing=missing,
                 folder=folder,
                 why=why,
             ),
-            fix=t("Try again with a network, or set HF_ENDPOINT to a mirror you can reach."),
+            fix=t("Try again when online, or set HF_ENDPOINT to a mirror you can reach."),
         )
     files = [folder / name for name in chosen]
     names = [f"hf:{dataset.origin}/{name}" for name in chosen]

@@ -1,6 +1,6 @@
-"""JSON rows that are not one a line, read as a stream, record by record.
+"""JSON rows that are not one per line, streamed record by record.
 
-They stand in one array, alone in a file or under a key, or one after another over several lines.
+They are in one array (the whole file or under a key), or follow each other over several lines.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ArrayFile:
                         "E102",
                         self.name,
                         say("the list is empty: 0 records"),
-                        say("Check that the export finished; expected a list of rows."),
+                        say("Check that the export completed; expected a list of rows."),
                         line=1,
                     )
                 )
@@ -138,7 +138,7 @@ class ArrayFile:
                 "E121",
                 self.name,
                 say("no list of rows at {key}", key=visible(self.records_at or key, 60)),
-                say("Set --data.records_at to the key under which the list of rows stands."),
+                say("Set --data.records_at to the key that holds the list of rows."),
                 line=window.line,
             )
         )
@@ -177,7 +177,7 @@ class ArrayFile:
                 window.advance(window.at + 1)
 
     def _value(self, window: Window) -> tuple[Any, str]:
-        """Parse one value at the window's place, reading on until it is whole."""
+        """Parse one value at the window's position, reading on until it is complete."""
         while True:
             try:
                 value, end = self._decoder.scan(window.text, window.at)
@@ -195,7 +195,7 @@ class ArrayFile:
             window.more()
 
     def _judged(self, value: Any, text: str, record: int, line: int) -> Any:
-        """Replace a value that is no usable row by its problem."""
+        """Replace a value that is not a usable row with its problem."""
         if not is_object(value):
             what = (
                 say('a string "{text}"', text=visible(value, 60))
@@ -227,7 +227,7 @@ class ArrayFile:
                         first=shortened(first),
                         second=shortened(second),
                     ),
-                    say("Keep the one that is meant."),
+                    say("Keep only the intended one."),
                     line=line,
                     record=record,
                     field=visible(key, 40),
@@ -245,7 +245,7 @@ class ArrayFile:
         return Problem(
             "E104",
             self.name,
-            say("a comma before {close}", close="]"),
+            say("there is a comma before {close}", close="]"),
             say("Delete the comma."),
             line=line,
             column=column,
@@ -256,8 +256,8 @@ class ArrayFile:
         return Problem(
             "E105",
             self.name,
-            say("the file ends before the list closes, after {record} records", record=record),
-            say("Fetch or export the file again; or add ] if it is whole."),
+            say("the file ends before the list is closed, after {record} records", record=record),
+            say("Download or export the file again; or add ] if it is complete."),
             line=window.line,
             column=window.column + 1,
         )
@@ -286,7 +286,7 @@ class ArrayFile:
                 "E105",
                 self.name,
                 say("the file ends inside record {record}", record=record),
-                say("Fetch or export the file again: its end is missing."),
+                say("Download or export the file again: its end is missing."),
                 line=line + text.count("\n"),
                 record=record,
             )
@@ -300,7 +300,7 @@ class ArrayFile:
             problem.code,
             self.name,
             problem.found,
-            say("Correct the record; the rest of the file cannot be read before."),
+            say("Correct the record; until then the rest of the file cannot be read."),
             line=line + newlines,
             column=at - start + 1 + (0 if newlines else column),
             record=record,

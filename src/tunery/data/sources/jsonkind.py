@@ -1,4 +1,4 @@
-"""How rows stand in a JSON file: one a line, in an array, or as objects over several lines."""
+"""How a JSON file stores rows: one per line, in an array, or as multi-line objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def json_kind(
             if suffix in (".jsonl", ".ndjson"):
                 if rest.strip() and _complete(head, list):
                     return "lines"
-                notes.append(Problem("N113", name, say("content is a JSON array, read as such")))
+                notes.append(
+                    Problem("N113", name, say("the content is a JSON array and is read as such"))
+                )
             return "array"
         if options.records_at:
             return "array"
@@ -43,12 +45,14 @@ def json_kind(
         if lined:
             return "object" if not second and _numbered(line) else "lines"
         if second.lstrip()[:1] == b"{":
-            notes.append(Problem("N114", name, say("content is JSON Lines, read as such")))
+            notes.append(
+                Problem("N114", name, say("the content is JSON Lines and is read as such"))
+            )
             return "lines"
         return "object"
     follower = _after_first(path, skip) if second else None
     if follower == "{":
-        said = say("the objects take several lines each; they are read one after another")
+        said = say("each object spans several lines; they are read one after another")
         notes.append(Problem("N118", name, said))
         return "stream"
     if follower == "":
@@ -74,7 +78,7 @@ def _numbered(line: bytes) -> bool:
 def _after_first(path: Path, skip: int) -> str | None:
     """The character after a first object of several lines; ``""`` at the end of the file.
 
-    None where it is no such object, or where that cannot be told.
+    None if it is not such an object, or if that cannot be determined.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         file.seek(skip)

@@ -1,6 +1,6 @@
 """JSON Lines and plain text: one line, one record; read in blocks, indexed by byte offset.
 
-Only ``\\n`` ends a line: U+2028 and its kin stand in strings.
+Only ``\\n`` ends a line: U+2028 and similar characters belong to strings.
 """
 
 # ``type(x) is dict`` is the fastest test, and tells the checker nothing of what is inside.
@@ -77,8 +77,8 @@ class LineFile:
                 Problem(
                     "E102",
                     self.name,
-                    say("{blank} blank lines, 0 records", blank=blank),
-                    say("Check that the upload finished; expected one record a line."),
+                    say("{blank} blank lines, no records", blank=blank),
+                    say("Check that the upload completed; expected one record per line."),
                 )
             )
 
@@ -94,7 +94,7 @@ class LineFile:
         )
 
     def _blocks(self) -> Iterator[tuple[int, bytes | int]]:
-        """Give (offset, whole lines), or (offset, size) for a line over the limit."""
+        """Yield (offset, complete lines), or (offset, size) for a line over the limit."""
         with self.path.open("rb") as file:
             file.seek(self.skip)
             offset, waiting, length = self.skip, [b""], 0
@@ -227,7 +227,7 @@ class LineFile:
                 first=shortened(first),
                 second=shortened(second),
             ),
-            say("Keep the one that is meant."),
+            say("Keep only the intended one."),
             line=line,
             record=record,
             field=visible(key, 40),
@@ -275,7 +275,7 @@ class LineFile:
 
 
 class OutOfRange(dict[str, Any]):
-    """A row that holds a number out of range; the checker says so, by field."""
+    """A row with a number out of range; the checker reports the field."""
 
     def __init__(self, row: dict[str, Any], numbers: list[str]) -> None:
         super().__init__(row)

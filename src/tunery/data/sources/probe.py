@@ -60,7 +60,7 @@ class Probed:
 
 
 def probe(path: Path, name: str, options: ReadOptions) -> Probed:
-    """Look at a file before reading it.
+    """Inspect a file before reading it.
 
     Raises:
         FileProblem: It is empty, not data, unreadable, or in another encoding.
@@ -71,7 +71,7 @@ def probe(path: Path, name: str, options: ReadOptions) -> Probed:
             name,
             "E101",
             say("the file is empty (0 bytes)"),
-            say("Check that the upload finished; expected a JSON array or one object a line."),
+            say("Check that the upload completed; expected a JSON array or one object per line."),
         )
     notes: list[Problem] = []
     suffix = suffix_of(path)
@@ -130,10 +130,10 @@ def _regular(path: Path, name: str) -> int:
             name,
             "E192",
             say("a pipe, not a file; rows are read more than once"),
-            say("Write its content to a file first."),
+            say("Save its content to a file first."),
         )
     if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
-        raise _stop(name, "E193", say("a device, not a file"), say("Name a file of rows."))
+        raise _stop(name, "E193", say("a device, not a file"), say("Use a data file."))
     if not os.access(path, os.R_OK):
         raise _denied(path, name)
     return info.st_size
@@ -144,7 +144,7 @@ def _denied(path: Path, name: str) -> FileProblem:
         name,
         "E190",
         say("permission denied for user {user}", user=os.getuid()),
-        say("Let this user read it: chmod u+r {path}", path=str(path)),
+        say("Make it readable: chmod u+r {path}", path=str(path)),
     )
 
 
@@ -166,10 +166,10 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
             name,
             "E131",
             say(
-                "a Git-LFS pointer (points at {size} bytes)",
+                "a Git LFS pointer (to {size} bytes)",
                 size=f"{int(size[1]):,}" if size else "?",
             ),
-            say("Fetch the file itself: git lfs pull"),
+            say("Download the file itself: git lfs pull"),
         )
     if head[:2] == b"PK":
         if suffix in (".xlsx", ".xlsm", ".ods"):
@@ -177,10 +177,10 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
                 name,
                 "E116",
                 say("a spreadsheet"),
-                say("Save it as CSV (UTF-8) and name that file."),
+                say("Save it as CSV (UTF-8) and use that file."),
             )
         raise _stop(
-            name, "E117", say("a zip archive"), say("Unpack it and name the file or the folder.")
+            name, "E117", say("a zip archive"), say("Unpack it and use the file or the folder.")
         )
     if re.match(rb"(?i)\s*<(!doctype html|html)", head):
         raise _stop(
@@ -194,7 +194,7 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
             raise _stop(
                 name,
                 "E119",
-                say("{what}, not rows", what=say(what)),
+                say("{what}, not a data file", what=say(what)),
                 say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
             )
 
@@ -209,8 +209,8 @@ def _known(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError as error:
         raise ConfigError(
-            t("data.encoding: {encoding!r} is no encoding that Python knows.", encoding=encoding),
-            fix=t("Such as utf-8, utf-16, latin-1, gb18030, shift_jis."),
+            t("data.encoding: Python has no encoding {encoding!r}.", encoding=encoding),
+            fix=t("For example utf-8, utf-16, latin-1, gb18030, shift_jis."),
         ) from error
 
 
@@ -229,8 +229,8 @@ def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, b
         raise _stop(
             name,
             "E101",
-            say("the file holds nothing but zero bytes ({count})", count=zeros),
-            say("Fetch or export the file again: its content was not written."),
+            say("the file contains only zero bytes ({count})", count=zeros),
+            say("Download or export the file again: its content was never written."),
         )
     target = _cached(path, name, "zeros")
     if not target.exists():
@@ -239,8 +239,8 @@ def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, b
         Problem(
             "N119",
             name,
-            say("{count} zero bytes at the end of the file are left out", count=zeros),
-            say("Check that no rows are missing: the file may not have been written whole."),
+            say("{count} zero bytes at the end of the file are ignored", count=zeros),
+            say("Check that no rows are missing: the file may not have been written completely."),
         )
     )
     return target, _head(target, name)
@@ -288,8 +288,8 @@ def _cached(path: Path, name: str, purpose: str) -> Path:
         raise _stop(
             name,
             "E195",
-            say("no room to unpack it: {why} ({folder})", why=why, folder=str(folder)),
-            say("Set TUNERY_HOME to a folder that can be written."),
+            say("not enough space to unpack it: {why} ({folder})", why=why, folder=str(folder)),
+            say("Set TUNERY_HOME to a writable folder."),
         ) from error
     return folder / hashlib.sha256(key.encode()).hexdigest()[:32]
 
@@ -310,8 +310,8 @@ def _decompressed(path: Path, name: str) -> Path:
                     raise _stop(
                         name,
                         "E161",
-                        say("gzip content grows more than {ratio}:1", ratio=MAX_RATIO),
-                        say("Decompress it by hand if you trust it, and name that file."),
+                        say("the gzip content expands more than {ratio}:1", ratio=MAX_RATIO),
+                        say("If you trust it, decompress it yourself and use that file."),
                     )
                 out.write(block)
         staging.replace(target)
@@ -319,15 +319,19 @@ def _decompressed(path: Path, name: str) -> Path:
         raise _stop(
             name,
             "E130",
-            say("the gzip content is cut or damaged: {why}", why=str(error)[:80]),
-            say("Fetch the file again."),
+            say("the gzip content is truncated or damaged: {why}", why=str(error)[:80]),
+            say("Download the file again."),
         ) from error
     except OSError as error:
         why = error.strerror or str(error)
         raise _stop(
             name,
             "E195",
-            say("no room to unpack it: {why} ({folder})", why=why, folder=str(target.parent)),
+            say(
+                "not enough space to unpack it: {why} ({folder})",
+                why=why,
+                folder=str(target.parent),
+            ),
             say("Free some space, or set TUNERY_HOME to another disk."),
         ) from error
     finally:

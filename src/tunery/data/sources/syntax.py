@@ -51,7 +51,7 @@ def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
         return (
             "E125",
             at.start() if at else 0,
-            say("{word} is not JSON", word=word),
+            say("{word} is not valid JSON", word=word),
             say("Write null or a number."),
         )
     except RecursionError:
@@ -60,7 +60,7 @@ def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
         return _syntax(error, text)
     except ValueError as error:
         return "E126", 0, say("a number is out of range: {why}", why=str(error)[:60]), NOTHING
-    return "E106", 0, say("this is not one JSON value"), NOTHING
+    return "E106", 0, say("not a single JSON value"), NOTHING
 
 
 def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, Phrase]:
@@ -93,14 +93,14 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
         return (
             "E109",
             at,
-            say("a backslash begins no JSON escape"),
-            say("Write a backslash in text as two: \\\\."),
+            say("a backslash does not begin a valid JSON escape"),
+            say("Write a backslash in text as two backslashes: \\\\."),
         )
     if "Unterminated string" in error.msg:
         return (
             "E106",
             at,
-            say("the text that begins here does not close: expected a quote"),
+            say("the string that begins here is not closed: expected a quote"),
             say("Add the closing quote."),
         )
     if rest[:1] in ("}", "]") and before.endswith(","):
@@ -108,24 +108,29 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
         return (
             "E104",
             at,
-            say("a comma before {close}", close=rest[:1]),
+            say("there is a comma before {close}", close=rest[:1]),
             say("Delete the comma."),
         )
     if before.endswith(",") and "property name" in error.msg and not rest:
-        return "E104", len(before) - 1, say("the record ends after a comma"), say("Add the rest.")
+        return (
+            "E104",
+            len(before) - 1,
+            say("the record ends after a comma"),
+            say("Add the missing part."),
+        )
     if not rest and opened in ("{", "["):
         close = "}" if opened == "{" else "]"
         return (
             "E106",
             at,
-            say("the object does not close: expected , or {close}", close=close),
+            say("the object is not closed: expected , or {close}", close=close),
             say("Add {close}.", close=close),
         )
     if rest[:1] == "'" or text.lstrip()[:2] == "{'":
         return (
             "E106",
             at,
-            say("single quotes; JSON has only double quotes"),
+            say("single quotes; JSON allows only double quotes"),
             say("Write the file with a JSON library (in Python: json.dumps)."),
         )
     return (

@@ -32,7 +32,7 @@ def content_end(path: Path) -> int:
 
 
 def copy_start(path: Path, target: Path, count: int) -> None:
-    """Copy the first ``count`` bytes, whole or not at all."""
+    """Copy the first ``count`` bytes atomically."""
     staging = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.copyfile(path, staging)

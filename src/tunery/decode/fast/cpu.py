@@ -81,7 +81,7 @@ class _Adapter:
 
 @dataclass(slots=True)
 class _Plan:
-    """The jobs of a step in which certain adapters are worn.
+    """The jobs of a step with a given set of active adapters.
 
     Args:
         jobs: [layers, jobs of a layer, fields].

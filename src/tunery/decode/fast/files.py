@@ -166,7 +166,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _record(folder: Path, dtype: torch.dtype, device: str) -> Path:
-    """Where it is kept; every change of model, code or libraries makes another name."""
+    """The path of the record; any change of model, code or libraries gives another name."""
     weights = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for path in files.check_weights(folder).files

@@ -77,7 +77,7 @@ class LoraLayers:
 
 @dataclass(slots=True)
 class Wearing:
-    """An adapter in a step, and the rows that wear it; None for all."""
+    """An adapter in a step, and the rows that use it; None for all."""
 
     layers: LoraLayers
     rows: Tensor | None
@@ -88,7 +88,7 @@ class Wearing:
 
 
 def is_plain_lora(wrapped: Any, name: str) -> bool:
-    """Whether an adapter of a PEFT model is plain LoRA on layers that the fast pass knows."""
+    """Whether an adapter of a PEFT model is plain LoRA on layers that the fast pass supports."""
     if wrapped.peft_config[name].peft_type != "LORA":
         return False
     model: Any = wrapped.get_base_model()

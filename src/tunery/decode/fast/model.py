@@ -191,7 +191,7 @@ def matches(fast: FastModel, model: Any, adapter: str | None = None) -> bool:
     Args:
         fast: The fast pass.
         model: The module that it stands for, wearing what is compared.
-        adapter: What the fast pass wears.
+        adapter: The adapter that the fast pass uses.
     """
     size = fast.embedding.shape[0]
     ids = [(7 * i * i + 3) % size for i in range(PROBE_TOKENS)]

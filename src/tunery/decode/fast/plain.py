@@ -68,7 +68,7 @@ class TorchLayers:
             index: Token ids and their places, [2, N], N at least ``min_rows``.
             rope: Cosines and signed sines of all positions, each [positions, 1, D].
             spans: Of the parts; their caches are written.
-            wearing: The adapters worn.
+            wearing: The active adapters.
 
         Returns:
             Logits of the tokens that were asked for, in order, [asked, V].

@@ -1,4 +1,4 @@
-"""Where the tokens of a step stand in their sequences, and the attention of those of prompts.
+"""Positions of a step's tokens in their sequences, and the attention of prompt tokens.
 
 A prompt is read in blocks that end at multiples of ``BLOCK``, or where it ends, however it comes in
 pieces; a block of one token is read like a generated token. So what stands in a cache depends on
@@ -23,9 +23,9 @@ class Part:
     """Some tokens of one sequence to be read in this step.
 
     Args:
-        row: Its cache; ``row.length`` tokens stand in it before, and these after them.
+        row: Its cache, which holds ``row.length`` tokens; these are appended.
         ids: The tokens.
-        adapter: The adapter worn while reading; None for the bare base.
+        adapter: The adapter active while reading; None for the plain base.
         wanted: After how many of the last tokens logits are asked for.
     """
 
@@ -45,7 +45,7 @@ class Block:
 
 
 class Span:
-    """Where a part's tokens stand: ``at`` in the step, ``start`` to ``end`` in the sequence.
+    """The position of a part's tokens: ``at`` in the step, ``start`` to ``end`` in the sequence.
 
     Args:
         part: The part; its row has room for it already.
@@ -71,17 +71,17 @@ class Span:
 
     @property
     def last(self) -> int:
-        """The row of the step in which its last token stands."""
+        """The row of the step that has its last token."""
         return self.at + self.end - self.start - 1
 
     @property
     def asked(self) -> range:
-        """The rows of the step whose logits are asked for."""
+        """The rows of the step whose logits are requested."""
         return range(self.last + 1 - self.wanted, self.last + 1)
 
 
 def turn(qkv: Tensor, rope: tuple[Tensor, Tensor], layer: LayerWeights, weights: Weights) -> None:
-    """Norm queries and keys if asked, and turn them to their positions, in place.
+    """Normalize queries and keys if requested, and apply rotary embeddings, in place.
 
     Args:
         qkv: [N, H + 2 K, D].

@@ -31,7 +31,7 @@ class Linear:
 
     @property
     def weight(self) -> Tensor:
-        """[sum of outputs, inputs]; a copy where there are several."""
+        """[sum of outputs, inputs]; a copy if there are several."""
         weights = [layer.weight.detach() for layer in self.layers]
         return weights[0] if len(weights) == 1 else torch.cat(weights)
 

@@ -54,7 +54,7 @@ def kept() -> bool:
 
 @contextlib.contextmanager
 def _alone() -> Generator[None]:
-    """One process at a time compiles; where no lock can be had, each does."""
+    """Let one process compile at a time; without a lock, each compiles."""
     lock = None
     with contextlib.suppress(OSError):
         _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)

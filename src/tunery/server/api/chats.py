@@ -157,9 +157,9 @@ async def ask(chat: str, question: Ask) -> Response:
     elif question.turn is not None:
         known, turn = await run_in_threadpool(chat_service.show_chat, chat), question.turn
         if turn not in {found.number for found in known.turns}:
-            raise EngineError(t("This chat has no such question."), code="unknown")
+            raise EngineError(t("This chat has no such prompt."), code="unknown")
     else:
-        raise EngineError(t("Say what to answer: text, or a turn."), code="bad_message")
+        raise EngineError(t("Pass the prompt as text, or a turn."), code="bad_message")
     columns = question.columns or list(known.settings.columns)
     for name in columns:
         if name not in known.settings.columns:

@@ -56,7 +56,7 @@ def session(request: Request) -> Response:
     """Say who is logged in: a page that another site linked to has its cookie only here."""
     principal = getattr(request.state, "principal", None)
     if principal is None:
-        problem = Problem(401, t("Nobody is logged in."), code="unauthorized")
+        problem = Problem(401, t("You are not logged in."), code="unauthorized")
         return problems.answer(request.scope, problem)
     return JSONResponse({"who": principal.id, "scopes": sorted(principal.scopes)})
 
@@ -76,7 +76,7 @@ def log_in(request: Request, login: Login) -> Response:
         problem = Problem(
             401,
             t("That is not the access token of this server."),
-            fix=t("It is in the address that tunery web printed, behind #token=."),
+            fix=t("It is in the address that tunery web printed, after #token=."),
             code="wrong_token",
         )
         return problems.answer(request.scope, problem)

@@ -140,10 +140,10 @@ async def receive(
     if found is None or int(found[3]) != state.size or int(found[2]) >= state.size:
         raise DataError(
             t(
-                "The header Content-Range does not fit this upload of {size} bytes.",
+                "The header Content-Range does not match this upload of {size} bytes.",
                 size=state.size,
             ),
-            fix=t("Send such as: bytes 0-{last}/{size}", last=state.size - 1, size=state.size),
+            fix=t("Send for example: bytes 0-{last}/{size}", last=state.size - 1, size=state.size),
             code="range",
         )
     start, held = int(found[1]), bytearray()

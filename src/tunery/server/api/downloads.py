@@ -65,7 +65,7 @@ def pause(job_id: str) -> dict[str, Any]:
 
 @router.post("/{job_id}/resume")
 def resume(job_id: str) -> dict[str, Any]:
-    """Go on where it stopped."""
+    """Resume where it stopped."""
     return launch.resume(job_id).as_dict()
 
 

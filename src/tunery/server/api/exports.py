@@ -85,7 +85,7 @@ def table(job: str) -> Response:
     """An evaluation's rows as CSV."""
     found = jobs.show(job)
     if found.kind != "evaluate" or found.result is None:
-        raise TuneryError(t("That evaluation has no result yet."), code="unknown")
+        raise TuneryError(t("This evaluation has no result yet."), code="unknown")
     headers = {"Content-Disposition": f'attachment; filename="evaluation-{found.id}.csv"'}
     return Response(
         evaluate_service.as_csv(found.result), media_type="text/csv; charset=utf-8", headers=headers

@@ -53,5 +53,5 @@ def create(new: NewKey) -> dict[str, Any]:
 
 @router.delete("/{id_}", status_code=204)
 def revoke(id_: str) -> None:
-    """Let a key open nothing from now on."""
+    """Revoke a key."""
     tokens.revoke_key(id_)

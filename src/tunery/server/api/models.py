@@ -117,8 +117,8 @@ def allow_code(given: Consent) -> dict[str, Any]:
         return {"allowed": True}
     if wanted.code.sha256 != given.sha256:
         raise ModelError(
-            t("{folder}: the code changed while it was shown.", folder=wanted.folder),
-            fix=t("Read it again."),
+            t("{folder}: the code changed while it was being shown.", folder=wanted.folder),
+            fix=t("Review it again."),
             code="conflict",
         )
     models.allow_code(wanted)

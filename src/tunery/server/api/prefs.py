@@ -36,11 +36,11 @@ def change(key: str, new: Value) -> dict[str, Any]:
     """Keep a value."""
     if not _NAME.fullmatch(key) or _SECRET.search(key):
         raise ConfigError(
-            t("{name!r} is no name for a preference.", name=key[:80]),
-            fix=t("Use small letters, digits, dots and dashes; secrets are not kept here."),
+            t("{name!r} is not a valid preference name.", name=key[:80]),
+            fix=t("Use lowercase letters, digits, dots and dashes; secrets are not stored here."),
             code="bad_name",
         )
     if len(repr(new.value)) > SIZE_CHARACTERS:
-        raise ConfigError(t("That value is too long to keep."), code="too_large")
+        raise ConfigError(t("The value is too long."), code="too_large")
     prefs.set(key, new.value)
     return {"key": key, "value": new.value}

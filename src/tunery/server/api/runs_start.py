@@ -41,7 +41,7 @@ def _words(wish: Start) -> list[str]:
     elif wish.config is not None:
         preset, fields = settings.fields_of_values(wish.config)
     else:
-        raise ConfigError(t("Name a draft, or give the settings as config."))
+        raise ConfigError(t("Pass a draft name, or the settings as config."))
     found = settings.fill_form(preset, fields)
     if found.loaded is None:
         lines = [

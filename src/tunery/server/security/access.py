@@ -57,7 +57,7 @@ def person_only(request: Request) -> None:
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is not None and not principal.is_person:
         raise Forbidden(
-            t("A key may not do that."),
+            t("API keys are not allowed to do this."),
             fix=t("Open the page, or use the access token."),
             code="forbidden",
         )
@@ -191,7 +191,7 @@ def too_many(failures: Failures, address: str, given: str) -> Problem | None:
     return Problem(
         429,
         t("Too many wrong tokens from {address}.", address=address),
-        fix=t("Wait {seconds} seconds, then try again.", seconds=round(seconds) + 1),
+        fix=t("Wait {seconds} seconds and try again.", seconds=round(seconds) + 1),
         code="too_many_failures",
         headers={"Retry-After": str(round(seconds) + 1)},
     )
@@ -205,8 +205,8 @@ def authorize(request: Request) -> None:
     wanted = _wanted(request)
     if wanted not in principal.scopes:
         raise Forbidden(
-            t("This key may not do that: it needs the scope {scope!r}.", scope=wanted),
-            fix=t("Make a key with that scope in Settings."),
+            t("This key lacks the scope {scope!r}.", scope=wanted),
+            fix=t("Create a key with that scope in Settings."),
             code="forbidden",
             scope=wanted,
         )
@@ -235,7 +235,7 @@ def _is_page(scope: Scope, path: str) -> bool:
 
 def _expired() -> Problem:
     return _denied(
-        t("This key has expired."), fix=t("Make a new one in Settings."), code="expired_key"
+        t("This key has expired."), fix=t("Create a new one in Settings."), code="expired_key"
     )
 
 

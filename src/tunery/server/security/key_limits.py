@@ -55,20 +55,26 @@ class KeyLimits:
         numbers = (self.requests_per_minute, self.tokens_per_minute, self.parallel)
         if not all(0 <= number <= MOST for number in numbers):
             raise ConfigError(
-                t("A limit of a key is a number from 0 to {most}; 0 is no limit.", most=MOST),
+                t("A key limit is a number from 0 to {most}; 0 means no limit.", most=MOST),
                 code="bad_limit",
             )
         if len(self.models) > MOST_MODELS or not all(1 <= len(n) <= 200 for n in self.models):
             raise ConfigError(
-                t("A key names at most {most} models, each by its served name.", most=MOST_MODELS),
+                t(
+                    "A key can list at most {most} models, each by its served name.",
+                    most=MOST_MODELS,
+                ),
                 code="bad_limit",
             )
         if self.expires is not None and not time.time() < self.expires < 1e11:
             raise ConfigError(t("A key must expire in the future."), code="bad_limit")
         if self.bounds_chat and set(scopes) != {"chat"}:
             raise ConfigError(
-                t("Models, requests, tokens and answers at once limit a key for chat only."),
-                fix=t("Give the key the scope chat alone, or only a date on which it expires."),
+                t(
+                    "Limits on models, requests, tokens and parallel answers apply only to "
+                    "keys for chat."
+                ),
+                fix=t("Use only the chat scope, or set only an expiry date."),
                 code="bad_limit",
             )
 
@@ -96,7 +102,7 @@ def describe_limits(limits: KeyLimits) -> list[str]:
     if limits.tokens_per_minute:
         told.append(t("{n} tokens per minute", n=f"{limits.tokens_per_minute:,}"))
     if limits.parallel:
-        told.append(t("{n} answers at once", n=f"{limits.parallel:,}"))
+        told.append(t("{n} parallel answers", n=f"{limits.parallel:,}"))
     if limits.expires is not None:
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(limits.expires))
         told.append(t("until {moment}", moment=until))

@@ -76,7 +76,7 @@ class Sizes:
                 code="headers_too_large",
             )
         if header(scope, b"content-encoding") not in (None, "identity"):
-            return Problem(415, t("Send the body as it is, not compressed."), code="encoded")
+            return Problem(415, t("Send the body uncompressed."), code="encoded")
         length = header(scope, b"content-length")
         if length is not None and (not length.isdecimal() or int(length) > most):
             return _too_large(most)
@@ -128,7 +128,10 @@ class Sizes:
         if deep:
             problem = Problem(
                 400,
-                t("The JSON nests deeper than {limit} levels.", limit=self.limits.json_depth),
+                t(
+                    "The JSON is nested more than {limit} levels deep.",
+                    limit=self.limits.json_depth,
+                ),
                 code="too_deep",
             )
             await refuse(scope, send, problem)

@@ -46,12 +46,12 @@ class Hosts:
     def _problem(self, scope: Scope) -> Problem | None:
         given = [value for name, value in scope["headers"] if name == b"host"]
         if len(given) != 1 or not scope["path"].startswith("/"):
-            return Problem(400, t("The request names no host, or several."), code="bad_host")
+            return Problem(400, t("The request has no Host header, or several."), code="bad_host")
         names = {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may read it otherwise
             return Problem(
                 400,
-                t("The request gives two lengths of its body."),
+                t("The request has two conflicting body lengths."),
                 code="two_lengths",
                 headers={"Connection": "close"},
             )
@@ -62,9 +62,10 @@ class Hosts:
         shown = host if found else "HOST"
         return Problem(
             421,
-            t("This server does not answer to the name {host!r}.", host=shown[:200]),
+            t("This server does not accept the host name {host!r}.", host=shown[:200]),
             fix=t(
-                "If that is its name, start it with: --public-url http://{host}", host=shown[:200]
+                "If this name is correct, start it with: --public-url http://{host}",
+                host=shown[:200],
             ),
             code="wrong_host",
         )
@@ -106,7 +107,7 @@ class Origins:
     def _problem(self, scope: Scope) -> Problem | None:
         method = scope["method"]
         if method not in _METHODS:
-            return Problem(405, t("This address does not take that method."), code="method")
+            return Problem(405, t("This address does not support that method."), code="method")
         origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
         if scope["state"].get("cors"):
             return None if method in SAFE_METHODS else self._wrong_type(scope)
@@ -122,7 +123,7 @@ class Origins:
                 return _foreign()
             if header(scope, b"x-tunery") is None:
                 return Problem(
-                    403, t("A write from a page needs the header X-Tunery: 1."), code="csrf"
+                    403, t("Write requests from a page need the header X-Tunery: 1."), code="csrf"
                 )
         return self._wrong_type(scope)
 

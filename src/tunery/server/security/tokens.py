@@ -79,8 +79,8 @@ class TokenFile:
             token = self.path.read_text(encoding="ascii").strip()
             if len(token) < 32:
                 raise ConfigError(
-                    t("{path} holds no access token.", path=self.path),
-                    fix=t("Make a new one: tunery web --new-token"),
+                    t("{path} contains no access token.", path=self.path),
+                    fix=t("Create a new one: tunery web --new-token"),
                 )
             remember(token)
             self._kept = (version, token)
@@ -155,8 +155,8 @@ def create_key(name: str, scopes: Sequence[str], limits: KeyLimits = NO_LIMITS) 
     wrong = sorted(set(scopes) - set(SCOPES))
     if wrong or not scopes:
         raise ConfigError(
-            t("{found!r}: no such scope.", found=", ".join(wrong)),
-            fix=t("Known: {names}.", names=", ".join(SCOPES)),
+            t("Unknown scope {found!r}.", found=", ".join(wrong)),
+            fix=t("Available: {names}.", names=", ".join(SCOPES)),
             code="bad_scope",
         )
     limits.check(scopes)
@@ -195,7 +195,7 @@ def revoke_key(id_: str) -> None:
             "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (time.time(), id_)
         )
     if not done.rowcount:
-        raise TuneryError(t("There is no key {id!r}.", id=id_), code="unknown")
+        raise TuneryError(t("Key {id!r} not found.", id=id_), code="unknown")
 
 
 def find_key(given: str) -> Principal | None:

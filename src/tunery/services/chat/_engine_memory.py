@@ -68,11 +68,11 @@ def _does_not_fit(name: str, wanted: int, free: int) -> EngineError:
     training = training_on("cuda:0")
     why = t("Run {run} is training on {device} now.", run=training, device="cuda:0")
     message = t(
-        "{name} needs about {wanted} of memory; {free} are free.",
+        "{name} needs about {wanted} of memory; only {free} is free.",
         name=name, wanted=env.human_bytes(wanted), free=env.human_bytes(free),
     )  # fmt: skip
     return EngineError(
         joined(message, why) if training else message,
-        fix=t("Unload another model, wait for the run to end, or take a smaller model."),
+        fix=t("Unload another model, wait for the run to finish, or use a smaller model."),
         code="no_memory",
     )

@@ -78,9 +78,9 @@ def choose_sampling(
     given = [name for name, value in drawing.items() if value is not None]
     if greedy and given and temperature != 0:
         raise EngineError(
-            t("--greedy excludes --{name}: greedy answers are not drawn.",
+            t("--greedy cannot be combined with --{name}: greedy answers are not sampled.",
               name=given[0].replace("_", "-")),
-            fix=t("Leave one of the two out."),
+            fix=t("Remove one of the two."),
         )  # fmt: skip
     if temperature is None:
         temperature = 1.0 if given and not greedy else 0.0
@@ -165,7 +165,7 @@ class Room:
             return ensure(config.model.name, progress=self.progress)
         raise ModelError(
             t("--against base: {name} is a base model itself.", name=found.name),
-            fix=t("Name another model or run: --against NAME"),
+            fix=t("Use another model or run: --against NAME"),
             model=found.name,
         )
 

@@ -34,7 +34,9 @@ def add_row(chat: str, turn: int, column: str, *, answer: str | None = None) -> 
     known, found, said = _stored.answer_of(chat, turn, column)
     text = said.text if answer is None else answer
     if not text.strip():
-        raise EngineError(t("An empty answer cannot become a training row."), code="bad_message")
+        raise EngineError(
+            t("An empty answer cannot be saved as a training row."), code="bad_message"
+        )
     messages = [
         *known.messages(column, turn),
         {"role": "user", "content": found.text},

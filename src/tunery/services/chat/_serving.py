@@ -67,7 +67,7 @@ def find_served(name: str) -> Served:
     """
     known = {each.name: each for each in served()}
     if name not in known:
-        nothing = "" if known else t("Nothing is served yet: switch a model on in Export & Serve.")
+        nothing = "" if known else t("No models are served yet. Start one under Export & Serve.")
         raise unknown_name("model", name[:100], known, fix=nothing)
     return known[name]
 
@@ -113,7 +113,7 @@ def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
         new = _described(model, name)
         if new.name in found:
             raise ConfigError(
-                t("Two models would be served as {name}.", name=new.name),
+                t("Two models would share the served name {name}.", name=new.name),
                 fix=t("Give one of them another name: OTHER={model}", model=model),
             )
         found[new.name] = new
@@ -144,7 +144,7 @@ def template_source(found: Resolved) -> str:
 def _described(model: str, name: str) -> Served:
     if name and not NAME.fullmatch(name):
         raise ConfigError(
-            t("{name!r} cannot be the name of a served model.", name=name[:80]),
+            t("{name!r} is not a valid name for a served model.", name=name[:80]),
             fix=t(
                 "Use letters, digits, dots, dashes, _, : and +, with / between parts that begin "
                 "with a letter or a digit, such as owner/model; at most 200 characters."

@@ -69,16 +69,18 @@ class ChatSettings:
             isinstance(name, str) and name.strip()  # pyright: ignore[reportUnnecessaryIsInstance]
             for name in self.columns
         ):
-            raise _bad("columns", t("one to {most} models can answer", most=MAX_COLUMNS))
+            raise _bad("columns", t("must list 1 to {most} models", most=MAX_COLUMNS))
         for name, low, high, whole in _BOUNDS:
             value = getattr(self, name)
             fits = isinstance(value, int) if whole else isinstance(value, int | float)
             if not fits or isinstance(value, bool) or not low <= value <= high:
-                text = t("it must be {low} to {high}, got {value}", low=low, high=high, value=value)
+                text = t(
+                    "must be from {low} to {high}, got {value}", low=low, high=high, value=value
+                )
                 raise _bad(name, text)
         is_text = isinstance(self.system, str)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_text or len(self.system) > MAX_TEXT:
-            raise _bad("system", t("it must be text of at most {most} characters", most=MAX_TEXT))
+            raise _bad("system", t("must be text of at most {most} characters", most=MAX_TEXT))
 
 
 _BOUNDS: tuple[tuple[str, float, float, bool], ...] = (
@@ -167,7 +169,7 @@ def show_chat(chat: str) -> StoredChat:
     """
     found = database().read("SELECT * FROM chats WHERE id = ? AND deleted IS NULL", (chat,))
     if not found:
-        raise unknown_name("chat", chat, [], fix=t("It was deleted, or never was."))
+        raise unknown_name("chat", chat, [], fix=t("It was deleted or never existed."))
     rows = database().read(
         "SELECT * FROM messages WHERE chat = ? ORDER BY position, created", (chat,)
     )
@@ -234,7 +236,7 @@ def store_question(chat: str, text: str, *, turn: int | None = None) -> tuple[St
     known = show_chat(chat)
     if not text.strip() or len(text) > MAX_TEXT:
         raise EngineError(
-            t("A message must have 1 to {most} characters.", most=MAX_TEXT), code="bad_message"
+            t("Messages must have 1 to {most} characters.", most=MAX_TEXT), code="bad_message"
         )
     number = turn if turn is not None else (known.turns[-1].number + 1 if known.turns else 0)
     title = known.title or _title(text)
@@ -278,7 +280,7 @@ def answer_of(chat: str, turn: int, column: str) -> tuple[StoredChat, Turn, Answ
 def rate_answer(chat: str, turn: int, column: str, rating: int) -> None:
     """Remember a thumb: 1 up, -1 down, 0 neither."""
     if rating not in (-1, 0, 1):
-        raise _bad("rating", t("it must be -1, 0 or 1"))
+        raise _bad("rating", t("must be -1, 0 or 1"))
     _, _, answer = answer_of(chat, turn, column)
     keep(chat, turn, column, replace(answer, facts={**answer.facts, "rating": rating}))
 

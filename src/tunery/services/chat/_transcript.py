@@ -37,7 +37,7 @@ def save_transcript(
     except FileExistsError:
         raise EngineError(
             t("{path} exists already.", path=path),
-            fix=t("Write over it with: /save! {path}", path=path),
+            fix=t("Overwrite it with: /save! {path}", path=path),
         ) from None
 
 
@@ -58,12 +58,12 @@ def load_transcript(path: Path) -> list[Message]:
     except OSError as error:
         raise EngineError(
             t("{path}: {reason}.", path=path, reason=error.strerror or str(error)),
-            fix=t("Name a file that /save wrote."),
+            fix=t("Use a file written by /save."),
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(
-            t("{path}: there is no conversation in it.", path=path),
-            fix=t("Name a file that /save wrote."),
+            t("{path}: contains no conversation.", path=path),
+            fix=t("Use a file written by /save."),
         ) from error
 
 

@@ -64,7 +64,7 @@ def fetch_source(source: str) -> dict[str, Any]:
     """
     dataset = find(source_path(source))
     if not dataset.is_remote:
-        raise DataError(t("{source} is on this machine already.", source=source))
+        raise DataError(t("{source} is already downloaded.", source=source))
     return {"job": jobs.start("import", {"source": source}, source, network=True).id}
 
 
@@ -73,7 +73,7 @@ def import_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     source, name = str(arguments["source"]), str(arguments.get("name") or "")
     path = source_path(source)
     config = DataConfig.model_validate(arguments.get("data") or {})
-    handle.progress(0, 0, "", t("Fetching"))
+    handle.progress(0, 0, "", t("Downloading"))
     with handle.interruptible():
         fetch(find(path, fmt=config.format, columns=config.columns or None))
     if not name:

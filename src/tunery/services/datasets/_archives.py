@@ -45,12 +45,12 @@ def unpack(archive: Path, folder: Path) -> tuple[list[Path], int]:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(
             t("The zip archive is damaged or locked: {why}.", why=visible(str(error), 80)),
-            fix=t("Make it again, without a password."),
+            fix=t("Create it again without a password."),
             code="E130",
         ) from error
     if not found:
         raise DataError(
-            t("The zip archive holds no file of rows."),
+            t("The zip archive contains no data files."),
             fix=t("Expected files ending in {names}.", names=" ".join(SUFFIXES)),
             code="E196",
         )
@@ -62,7 +62,7 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
     """Refuse an archive by its table of contents, before a byte is written."""
     if len(members) > MAX_MEMBERS:
         raise _too_much(
-            t("The archive has {count} members; at most {limit} are unpacked.",
+            t("The archive has {count} files; the limit is {limit}.",
               count=f"{len(members):,}", limit=f"{MAX_MEMBERS:,}")
         )  # fmt: skip
     seen: set[str] = set()
@@ -78,10 +78,10 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
             or any(":" in part or "\0" in part for part in path.parts)
             or stems & BAD_NAMES
         ):
-            raise _unsafe(t("member {name} leaves the archive", name=visible(name, 80)))
+            raise _unsafe(t("the path {name} points outside the archive", name=visible(name, 80)))
         mode = member.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _unsafe(t("member {name} is a link or a device", name=visible(name, 80)))
+            raise _unsafe(t("{name} is a link or a device", name=visible(name, 80)))
         if any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in path.parts):
             raise _unsafe(
                 t("a part of the name {name} is longer than {limit} bytes",
@@ -89,15 +89,15 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
             )  # fmt: skip
         if any(str(parent).casefold() in plain for parent in path.parents):
             raise _unsafe(
-                t("member {name} is inside of another member that is a file",
+                t("{name} is inside another entry that is a file",
                   name=visible(name, 80))
             )  # fmt: skip
         folded = _folded(member)
         if folded in seen:
-            raise _unsafe(t("member {name} stands in it twice", name=visible(name, 80)))
+            raise _unsafe(t("{name} appears twice in the archive", name=visible(name, 80)))
         seen.add(folded)
         if member.header_offset < end:
-            raise _unsafe(t("member {name} overlaps another", name=visible(name, 80)))
+            raise _unsafe(t("{name} overlaps another file", name=visible(name, 80)))
         end = member.header_offset + member.compress_size
     total = sum(member.file_size for member in members if _is_rows(member))
     if total > MAX_BYTES:
@@ -108,7 +108,7 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
     free = free_bytes(folder)
     if total > free:
         raise DataError(
-            t("No room: unpacked it has {size}, and {free} are free.",
+            t("Not enough space: unpacked it needs {size}, but only {free} is free.",
               size=human_bytes(total), free=human_bytes(free)),
             fix=t("Free some space, or set TUNERY_HOME to another disk."),
             code="disk_full",
@@ -137,7 +137,9 @@ def _member(
     """Stream one member out, counting what really comes."""
     target = folder / PurePosixPath(member.filename.replace("\\", "/"))
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise _unsafe(t("member {name} leaves the archive", name=visible(member.filename, 80)))
+        raise _unsafe(
+            t("the path {name} points outside the archive", name=visible(member.filename, 80))
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     most = max(RATIO_FREE_BYTES, archive.stat().st_size * MAX_RATIO)
     own = max(RATIO_FREE_BYTES, member.compress_size * MAX_RATIO)
@@ -148,7 +150,7 @@ def _member(
             written[0] += len(block)
             if size > own or written[0] > min(most, MAX_BYTES):
                 raise _too_much(
-                    t("Member {name} grows more than {ratio}:1.",
+                    t("{name} expands more than {ratio}:1.",
                       name=visible(member.filename, 80), ratio=MAX_RATIO)
                 )  # fmt: skip
             out.write(block)
@@ -157,13 +159,13 @@ def _member(
 
 def _unsafe(what: str) -> DataError:
     return DataError(
-        t("The zip archive is refused: {what}.", what=what),
-        fix=t("Make an archive of plain files."),
+        t("The zip archive was rejected: {what}.", what=what),
+        fix=t("Create an archive that contains only regular files."),
         code="E160",
     )
 
 
 def _too_much(what: str) -> DataError:
     return DataError(
-        what, fix=t("Unpack it by hand if you trust it, and name the folder."), code="E161"
+        what, fix=t("If you trust it, unpack it yourself and use the folder."), code="E161"
     )

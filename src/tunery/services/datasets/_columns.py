@@ -49,24 +49,25 @@ def source_path(source: str) -> str:
     if source.startswith(UPLOAD_PREFIX):
         upload = _uploads.show_upload(source.removeprefix(UPLOAD_PREFIX))
         if not upload.done:
-            raise DataError(t("{name} has not come whole yet.", name=upload.name))
+            raise DataError(t("{name} is not fully uploaded yet.", name=upload.name))
         return str(upload.files)
     if source.startswith(ELSEWHERE):
         return source
     if not source:
-        raise DataError(t("Nothing was named."), fix=t("Name a file or a folder on this machine."))
+        raise DataError(t("No source given."), fix=t("Enter a file or a folder on this machine."))
     path = env.expanded(source)
     if not path.is_absolute():
         raise DataError(
-            t("{path}: the whole path is needed.", path=source),
+            t("{path}: an absolute path is needed.", path=source),
             fix=t(
-                "Write it from the start, such as /data/rows.jsonl; a hub dataset as hf:owner/name."
+                "Use an absolute path such as /data/rows.jsonl, or hf:owner/name for "
+                "a dataset on the hub."
             ),
         )
     path, split = located(source) or (path, None)
     real = machine.inside_roots(path)
     if not real.exists():
-        raise DataError(t("{path}: no such file.", path=source), fix=t("Check the path."))
+        raise DataError(t("File {path} not found.", path=source), fix=t("Check the path."))
     return f"{real}:{split}" if split else str(real)
 
 
@@ -196,7 +197,7 @@ def import_entries(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
     for name in names:
         entry = entries.get(name)
         if entry is None or (not entry.files and not entry.origin):
-            found.append({"name": name, "error": t("{name}: no such dataset here.", name=name)})
+            found.append({"name": name, "error": t("Dataset {name} not found.", name=name)})
             continue
         own = name if is_free(name) else next_version(name)
         given = {"columns": dict(entry.columns), "role_map": dict(entry.role_map)}
@@ -230,7 +231,7 @@ def _entries(file: Path) -> list[Dataset]:
 
 def _gone(dataset: Dataset) -> str:
     gone = [path.name for path in dataset.files if not path.is_file()]
-    return t("{names}: no such file.", names=", ".join(gone)) if gone else ""
+    return t("Files not found: {names}.", names=", ".join(gone)) if gone else ""
 
 
 def _where(entry: Dataset) -> str:

@@ -114,7 +114,7 @@ def save(
     """
     if not is_free(target):
         raise DataError(
-            t("{name} is already a dataset.", name=target),
+            t("A dataset named {name} already exists.", name=target),
             fix=t("Choose another name."),
             code="exists",
         )

@@ -116,12 +116,15 @@ def fill_in(name: str, variables: Mapping[str, str], *, save_as: str = "") -> di
     values = {key: value.strip() for key, value in variables.items() if value.strip()}
     known = [blank["name"] for blank in blanks(name)]
     if not known:
-        raise DataError(t("{name}: nothing is left to fill in.", name=name))
+        raise DataError(t("{name}: nothing to fill in.", name=name))
     missing = [blank for blank in known if blank not in values]
     if missing:
         raise DataError(
-            t("{names}: no value yet.", names=", ".join("{{" + blank + "}}" for blank in missing)),
-            fix=t("Write one for each."),
+            t(
+                "{names}: no value entered yet.",
+                names=", ".join("{{" + blank + "}}" for blank in missing),
+            ),
+            fix=t("Enter a value for each."),
             code="blank",
             missing=missing,
         )
@@ -166,7 +169,7 @@ def skip_bad_of(dataset: Dataset, config: DataConfig, target: str) -> dict[str, 
             if not report.ok and not report.only_rows:
                 _named.passed(dataset, config)
             if not report.bad:
-                raise DataError(t("{name}: no row is bad.", name=dataset.name))
+                raise DataError(t("{name}: there are no bad rows.", name=dataset.name))
             aside.keep()
 
         def kept() -> _copies.Rows:
@@ -190,12 +193,12 @@ def _editable(name: str) -> Dataset:
     if size > MAX_EDITED_BYTES:
         raise DataError(
             t(
-                "{name} has {size} MiB; rows of at most {limit} MiB are edited here.",
+                "{name} is {size} MiB; datasets of up to {limit} MiB can be edited here.",
                 name=name,
                 size=size >> 20,
                 limit=MAX_EDITED_BYTES >> 20,
             ),
-            fix=t("Change its file and add it again."),
+            fix=t("Edit its file and add it again."),
         )
     return dataset
 
@@ -226,11 +229,14 @@ def _by_row(changes: Sequence[Mapping[str, Any]]) -> _Wanted:
                 wanted.added.setdefault(row, []).append(values)
             case _:
                 raise DataError(
-                    t("A change names a row and its new text, a row to delete, or a row to add.")
+                    t(
+                        "A change consists of a row and its new text, a row to delete, or a "
+                        "row to add."
+                    )
                 )
         wanted.last = max(wanted.last, row)
     if not changes:
-        raise DataError(t("Nothing is to be changed."))
+        raise DataError(t("There are no changes."))
     return wanted
 
 

@@ -130,9 +130,9 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
     named(name)
     if size_bytes(located(name, DataConfig())) > 8 * LIGHT_BYTES:
         raise DataError(
-            t("{name} is too big to be tokenized while a page waits.", name=name),
+            t("{name} is too large to tokenize in the page.", name=name),
             fix=t(
-                "A run does it at its start; or: tunery data preview {name} --stats",
+                "This happens when a run starts; or run: tunery data preview {name} --stats",
                 name=quoted(name),
             ),
             code="big",

@@ -92,7 +92,7 @@ def write_report(reports: Sequence[Report], file: Path) -> None:
     except OSError as error:
         raise DataError(
             t("{file} cannot be written: {why}.", file=file, why=error.strerror),
-            fix=t("Name a file in a folder that can be written."),
+            fix=t("Give a file in a writable folder."),
         ) from error
 
 
@@ -128,8 +128,8 @@ def add(
     dataset = fetch(_found(path, config))
     if dataset.source not in ("file", "folder", "hub", "cloud", "catalog"):
         raise DataError(
-            t("{path} has a name already.", path=path),
-            fix=t("Name a file, a folder or hf:owner/name."),
+            t("{path} already has a name.", path=path),
+            fix=t("Enter a file, a folder or hf:owner/name."),
         )
     if tags:
         dataset = replace(dataset, tags={**dataset.tags, **tags})
@@ -196,7 +196,7 @@ def added(name: str, entries: Mapping[str, Any]) -> Any:
     """
     if name not in entries:
         if name in BUILTIN:
-            raise DataError(t("{name} is built in and stays.", name=name))
+            raise DataError(t("{name} is built in and cannot be removed.", name=name))
         raise unknown_name("dataset", name, entries)
     return entries[name]
 
@@ -213,7 +213,7 @@ def _found(name: str, config: DataConfig) -> Dataset:
 def _free(name: str, entries: Mapping[str, Any]) -> None:
     if name in entries:
         raise DataError(
-            t("{name} is already a dataset ({path}).", name=name, path=entries[name]["path"]),
+            t("There is already a dataset {name} ({path}).", name=name, path=entries[name]["path"]),
             fix=t("Choose another name, or first: tunery data remove {name}", name=quoted(name)),
             code="exists",
         )
@@ -231,7 +231,7 @@ def usable(name: str) -> None:
         )
     if not NAME.fullmatch(name):
         raise DataError(
-            t("{name!r} cannot be a dataset's name.", name=name),
+            t("{name!r} cannot be used as a dataset name.", name=name),
             fix=t("Use letters, digits, dots, dashes and underscores."),
         )
 

@@ -111,7 +111,7 @@ def pick_part(shown: ShownRow, part: int | None) -> Any:
     if shown.example.sides and part is not None:
         raise DataError(
             t("--part {part}: both sides of a pair are one training row.", part=part),
-            fix=t("Leave --part out."),
+            fix=t("Remove --part."),
         )
     if not 1 <= number <= len(rows):
         raise DataError(

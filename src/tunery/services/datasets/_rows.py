@@ -309,10 +309,10 @@ class _Reader:
         try:
             value = file.source.load(file.starts[at])
         except (OSError, ValueError, LookupError, StopIteration, RecursionError) as error:
-            return row | {"problem": t("This row cannot be read: {why}", why=error), "raw": ""}
+            return row | {"problem": t("This row cannot be parsed: {why}", why=error), "raw": ""}
         if not is_mapping(value):
             return row | {
-                "problem": t("This row is no object."),
+                "problem": t("This row is not an object."),
                 "raw": str(value)[:RAW_CHARACTERS],
             }
         return row | {"values": plain(value)}

@@ -52,13 +52,15 @@ def restore(token: str) -> dict[str, Any]:
     """
     folder = _root() / token
     if not TOKEN.fullmatch(token) or not (folder / "entry.json").is_file():
-        raise UnknownName(t("It is gone for good."), fix=t("Add it again."))
+        raise UnknownName(t("It was deleted permanently."), fix=t("Add it again."))
     kept = json.loads((folder / "entry.json").read_text())
     name = kept["name"]
     with changing() as entries:
         if name in entries:
             raise DataError(
-                t("{name} is already a dataset.", name=name), fix=t("Rename one."), code="exists"
+                t("A dataset named {name} already exists.", name=name),
+                fix=t("Rename one of them."),
+                code="exists",
             )
         if (folder / "copy").is_dir():
             own = _named.own_folder(name)

@@ -87,7 +87,7 @@ def begin_upload(name: str, size: int) -> Upload:
     shown = shown if len(shown) <= 120 else f"{shown[:100]}…{shown[-16:]}"
     if _suffix(shown) is None:
         raise DataError(
-            t("{name}: no file of rows by its name.", name=shown),
+            t("{name}: unsupported file type.", name=shown),
             fix=t("Expected files ending in {names}.", names=" ".join((*SUFFIXES, ".gz", ".zip"))),
             code="E116",
         )
@@ -117,7 +117,7 @@ def show_upload(upload_id: str) -> Upload:
                 upload.received = _part(upload).stat().st_size
             return upload
     raise UnknownName(
-        t("There is no such upload; it may have been given up."), fix=t("Choose the file again.")
+        t("Upload not found; it may have been cancelled."), fix=t("Choose the file again.")
     )
 
 
@@ -141,9 +141,9 @@ def receive_upload(upload_id: str, start: int, chunks: Iterable[bytes]) -> Uploa
             return upload
         if start > upload.received:
             raise DataError(
-                t("{received} bytes are here, so byte {start} cannot be next.",
+                t("{received} bytes were received, so the next byte cannot be {start}.",
                   received=f"{upload.received:,}", start=f"{start:,}"),
-                fix=t("Go on where it stopped."),
+                fix=t("Resume where it stopped."),
                 code="conflict",
                 received=upload.received,
             )  # fmt: skip
@@ -161,11 +161,11 @@ def paste_upload(text: str) -> Upload:
     """
     data = text.strip().encode("utf-8", "surrogatepass")
     if not data:
-        raise DataError(t("Nothing was pasted."), fix=t("Paste rows, one JSON object a line."))
+        raise DataError(t("Nothing was pasted."), fix=t("Paste rows, one JSON object per line."))
     if len(data) > MAX_PASTED:
         raise DataError(
-            t("More than {limit} was pasted.", limit=env.human_bytes(MAX_PASTED)),
-            fix=t("Save it as a file and add that."),
+            t("The pasted text is larger than {limit}.", limit=env.human_bytes(MAX_PASTED)),
+            fix=t("Save it as a file and add the file."),
         )
     suffix = ".json" if data[:1] == b"[" else ".jsonl" if data[:1] == b"{" else ".txt"
     if suffix == ".txt" and b"," in data.split(b"\n", 1)[0]:
@@ -202,7 +202,7 @@ def _append(upload: Upload, start: int, chunks: Iterable[bytes]) -> None:
                 skip = max(0, skip - len(chunk))
                 if upload.received + len(piece) > upload.size:
                     raise DataError(
-                        t("More bytes came than the {size} that were announced.", size=upload.size),
+                        t("Received more than the announced {size} bytes.", size=upload.size),
                         fix=t("Choose the file again."),
                     )
                 out.write(piece)
@@ -211,9 +211,9 @@ def _append(upload: Upload, start: int, chunks: Iterable[bytes]) -> None:
             os.fsync(out.fileno())
     except OSError as error:
         raise DataError(
-            t("The disk of {place} is full ({free} free).", place=_root(),
+            t("The disk at {place} is full ({free} free).", place=_root(),
               free=env.human_bytes(env.free_bytes(_root()))),
-            fix=t("Free some room, then go on: what came is kept."),
+            fix=t("Free some space and resume; the upload so far is kept."),
             code="disk_full",
         ) from error  # fmt: skip
 
@@ -265,7 +265,7 @@ def _room_for(name: str, size: int) -> None:
     limit = upload_limit()
     if size > limit:
         raise DataError(
-            t("{name} has {size}; at most {limit} are taken.", name=name,
+            t("{name} is {size}; the limit is {limit}.", name=name,
               size=env.human_bytes(size), limit=env.human_bytes(limit)),
             fix=t("Copy it to this machine and add it by its path."),
             code="too_large",
@@ -274,7 +274,7 @@ def _room_for(name: str, size: int) -> None:
     free = env.free_bytes(_root()) - announced - FLOOR_BYTES
     if size > free:
         raise DataError(
-            t("{name} has {size}, and {free} are free at {place} (beside {floor} kept clear).",
+            t("{name} is {size}, but only {free} is free at {place} ({floor} is reserved).",
               name=name, size=env.human_bytes(size), free=env.human_bytes(max(0, free)),
               place=env.datasets_dir(), floor=env.human_bytes(FLOOR_BYTES)),
             fix=t("Free some space, or set TUNERY_HOME to another disk."),
@@ -312,7 +312,9 @@ def _alone(upload: Upload) -> Generator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DataError(
-                t("Another tab sends this file already."), fix=t("Let it end there."), code="busy"
+                t("Another tab is already uploading this file."),
+                fix=t("Wait for that upload to finish."),
+                code="busy",
             ) from error
         yield
 

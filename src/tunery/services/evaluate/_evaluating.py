@@ -69,7 +69,7 @@ def start(wanted: Wanted) -> Job:
     if not 1 <= wanted.num_rows <= MAX_ROWS:
         raise ConfigError(t("Rows: 1 to {most}.", most=MAX_ROWS), code="num_rows")
     if not 1 <= wanted.max_new_tokens <= 4096:
-        raise ConfigError(t("Longest answer: 1 to 4096 tokens."), code="max_new_tokens")
+        raise ConfigError(t("Max tokens: 1 to 4096."), code="max_new_tokens")
     for name in wanted.models:
         resolve(name)
     if wanted.run:
@@ -98,7 +98,7 @@ def evaluate_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     examples, config = _rows(wanted)
     if not examples:
         raise DataError(
-            t("There is no row to evaluate on."),
+            t("There are no rows to evaluate on."),
             fix=t("Train with evaluate.split above 0, or choose a dataset."),
         )
     from tunery.services.chat import Room
@@ -213,7 +213,7 @@ def _measure(
     too_long = sum(measured.too_long for measured in found)
     if too_long:
         handle.say(
-            t("{name}: {count} rows are longer than it reads; they are left out.",
+            t("{name}: {count} rows are too long for the model's context and will be skipped.",
               name=name, count=too_long)
         )  # fmt: skip
     mean = loss_sum / num_tokens if num_tokens else None

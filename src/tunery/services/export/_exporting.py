@@ -93,7 +93,7 @@ def export(
     order = make_order(found, kind, dtype=dtype, device=device)
     check_disk(folder, expected_bytes(found, order, kind))
     with staged(folder, force=force) as staging:
-        stage(t("loading {name} and asking it {count} questions", name=name, count=20))
+        stage(t("loading {name} and sending {count} prompts", name=name, count=20))
         settle(SPIN_SHORTLY)
         from tunery.export.trained import Trained
         from tunery.models.load import quiet
@@ -101,7 +101,7 @@ def export(
 
         quiet()
         trained = Trained(order)
-        stage(t("writing, and comparing what was written with what was trained"))
+        stage(t("exporting and comparing the export with the trained model"))
         parity = kind.make(trained, staging)
         report = _report(found, order, kind, staging, parity.as_dict(), trained)
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
@@ -120,9 +120,11 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
     """
     if found.base is None and found.kind not in ("run", "checkpoint"):
         raise ExportError(
-            t("{name}: a whole model that no run here trained; there is nothing to export.",
+            t(
+                "{name}: a full model that was not trained by a run here; there is nothing "
+                "to export.",
               name=found.name),
-            fix=t("Name a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
+            fix=t("Use a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
         )  # fmt: skip
     kind.check(found.name, has_adapter=found.base is not None)
     if (found.path.parent / manifest.FILE_NAME).is_file():
@@ -163,8 +165,8 @@ def check_target(folder: Path, *, force: bool) -> None:
         taken = folder.is_symlink() or folder.exists()
         if taken and not folder.is_dir():
             raise ExportError(
-                t("{path}: there is a file of that name.", path=folder),
-                fix=t("Name a folder that is absent or empty."),
+                t("{path}: a file with this name exists.", path=folder),
+                fix=t("Use a new or empty folder."),
                 path=folder,
             )
         held = sorted(path.name for path in folder.iterdir()) if taken else []
@@ -174,17 +176,22 @@ def check_target(folder: Path, *, force: bool) -> None:
         return
     if held and force:
         raise ExportError(
-            t("{path}: it holds {file} and more that no export wrote; --force replaces earlier "
-              "exports alone.", path=folder, file=held[0]),
-            fix=t("Name another folder, or empty this one yourself."),
+            t(
+                "{path}: contains {file} and other files not written by an export; --force "
+                "only replaces earlier exports.", path=folder, file=held[0]),
+            fix=t("Use another folder, or empty this one yourself."),
             path=folder,
         )  # fmt: skip
     if held:
         raise ExportError(
-            t("{path}: the folder is not empty (it holds {file} ...).", path=folder, file=held[0]),
-            fix=t("Name another folder; --force replaces an earlier export.")
+            t(
+                "{path}: the folder is not empty (it contains {file} ...).",
+                path=folder,
+                file=held[0],
+            ),
+            fix=t("Use another folder; --force replaces an earlier export.")
             if REPORT in held
-            else t("Name another folder, or empty this one yourself."),
+            else t("Use another folder, or empty this one yourself."),
             path=folder,
         )
 
@@ -198,9 +205,9 @@ def check_disk(folder: Path, needed: int) -> None:
     free = env.free_bytes(folder)
     if free < needed:
         raise ExportError(
-            t("{path}: the export needs about {needed}, the disk there has {free}.", path=folder,
-              needed=env.human_bytes(needed), free=env.human_bytes(free)),
-            fix=t("Free some space, or name a folder on another disk."),
+            t("{path}: the export needs about {needed}, but only {free} is free on that disk.",
+              path=folder, needed=env.human_bytes(needed), free=env.human_bytes(free)),
+            fix=t("Free some space, or use a folder on another disk."),
             path=folder,
         )  # fmt: skip
 
@@ -238,14 +245,14 @@ def unwritable(folder: Path, error: OSError) -> ExportError:
     """The error for a place that cannot be written, by what the system said."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ExportError(
-            t("{path}: no space is left on that disk; nothing was written.", path=folder),
-            fix=t("Free some space, or name a folder on another disk."),
+            t("{path}: no space left on that disk; nothing was written.", path=folder),
+            fix=t("Free some space, or use a folder on another disk."),
             path=folder,
         )
     return ExportError(
-        t("{path}: it cannot be written: {reason}.", path=folder,
+        t("{path}: cannot be written: {reason}.", path=folder,
           reason=error.strerror or str(error)),
-        fix=t("Name a folder that user id {uid} may write.", uid=os.geteuid()),
+        fix=t("Use a folder that user id {uid} can write to.", uid=os.geteuid()),
         path=folder,
     )  # fmt: skip
 

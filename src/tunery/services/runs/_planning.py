@@ -142,8 +142,9 @@ def plan(
 
 def _rough(shape: ModelShape) -> Iterator[str]:
     if shape.guessed:
-        yield t("The estimate of memory is rough, because config.json does not say {names}; "
-                "--measure takes a few steps and measures.",
+        yield t(
+            "The memory estimate is rough because config.json lacks {names}; --measure runs "
+            "a few steps and measures.",
                 names=", ".join(shape.guessed))  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
     except (ValueError, IndexError) as error:
         last = (done.stderr.strip().splitlines() or ["?"])[-1]
         raise RunFailed(
-            t("The plan's child process ended with status {code}: {text}",
+            t("The plan's child process exited with status {code}: {text}",
               code=done.returncode, text=last),
             fix=t("A status of -9 often means out of memory: try without --measure."),
         ) from error  # fmt: skip
@@ -271,9 +272,9 @@ def _advice(
         ).total
         if need <= available:
             flags = " ".join(f"--{path} {settings.show(to)}" for path, to in changes.items())
-            return t("It does not fit. Try {flags} (about {size}).",
+            return t("Not enough memory. Try {flags} (about {size}).",
                      flags=flags, size=env.human_bytes(need)), changes  # fmt: skip
-    return t("It does not fit, with no setting tried: take a smaller model."), {}
+    return t("Not enough memory with any of the settings tried: use a smaller model."), {}
 
 
 def _disk_advice(fits: bool) -> str:

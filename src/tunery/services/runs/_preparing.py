@@ -308,8 +308,8 @@ def _check_disk(disk: dict[str, int]) -> None:
     free = env.free_bytes(runs)
     if disk["total"] > free:
         raise LaunchError(
-            t("{path}: the run needs about {need} of disk, {free} are free.", path=runs,
-              need=env.human_bytes(disk["total"]), free=env.human_bytes(free)),
+            t("{path}: the run needs about {need} of disk space, but only {free} is free.",
+              path=runs, need=env.human_bytes(disk["total"]), free=env.human_bytes(free)),
             fix=t("Free some space, lower checkpoint.keep, or set TUNERY_HOME to a larger disk."),
             path=runs,
         )  # fmt: skip
@@ -321,7 +321,7 @@ def _check_writable() -> None:
     parent = env.existing_parent(runs)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise LaunchError(
-            t("{path} cannot be written by user id {user}.", path=parent, user=_user_id()),
+            t("User ID {user} cannot write to {path}.", path=parent, user=_user_id()),
             fix=t("Make it writable, or set TUNERY_HOME to another folder."),
             path=parent,
         )
@@ -346,7 +346,7 @@ def _check_device(config: Config) -> None:
         marks = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
         if not any(Path(mark).exists() for mark in marks) and not shutil.which("nvidia-smi"):
             raise ConfigError(
-                t("model.device={device}: this machine has no GPU that can be seen.",
+                t("model.device={device}: no GPU found on this machine.",
                   device=device),
                 fix=t("Use --model.device auto or cpu. In a container: start it with --gpus all."),
             )  # fmt: skip

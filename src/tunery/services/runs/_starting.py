@@ -48,7 +48,7 @@ def start_once(words: list[str], *, key: str = "", name: str | None = None) -> s
         if kept and kept["words"] != words:
             raise RunError(
                 t("This Idempotency-Key was used for a run with other settings."),
-                fix=t("Give each start a key of its own."),
+                fix=t("Use a new key for each start."),
                 code="conflict",
             )
         if kept and kept["started"]:

@@ -58,8 +58,8 @@ def track_again(name: str) -> list[Tracked]:
     folder = open_run(name)
     if not read_frozen(folder.config_file).track.chosen():
         raise RunError(
-            t("Run {run} has no tracker in its settings.", run=folder.name),
-            fix=t("Trackers are chosen before a run: tunery config help track"),
+            t("Run {run} has no trackers in its settings.", run=folder.name),
+            fix=t("Trackers are set before a run starts: tunery config help track"),
             run=folder.name,
         )
     start_trackers(folder)
@@ -88,15 +88,17 @@ def _warning(folder: RunFolder, name: str, label: str) -> str:
     said = read_json(folder.track_file(name))
     state, log = said.get("state"), folder.track_log(name)
     if state == "failed":
-        return t("{tracker} ended with an error, which does not affect the run: {error} (log: "
-                 "{log}). Start it again: tunery runs track {run}",
+        return t(
+            "{tracker} failed, which does not affect the run: {error} (log: {log}). Restart "
+            "it: tunery runs track {run}",
                  tracker=label, error=said.get("error"), log=log,
                  run=quoted(folder.name))  # fmt: skip
     starting = state == "starting" and _age_seconds(folder, name) < START_SECONDS
     if state == "ended" or starting or is_locked(folder.track_lock(name)):
         return ""
-    return t("The process that feeds {tracker} died, which does not affect the run; points may be "
-             "missing there (log: {log}). Start it again: tunery runs track {run}",
+    return t(
+        "The process that feeds {tracker} died, which does not affect the run; points may be "
+        "missing there (log: {log}). Restart it: tunery runs track {run}",
              tracker=label, log=log, run=quoted(folder.name))  # fmt: skip
 
 

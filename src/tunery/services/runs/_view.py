@@ -54,9 +54,9 @@ class Phase:
 def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
     return [
         ("queue", t("Queue"), ()),
-        ("data", t("Read data"), ("data", "tokenize")),
-        ("model", t("Load model"), ("model",)),
-        ("prepare", t("Prepare"), ("replay", "reference", "before")),
+        ("data", t("Reading data"), ("data", "tokenize")),
+        ("model", t("Loading model"), ("model",)),
+        ("prepare", t("Preparing"), ("replay", "reference", "before")),
         ("train", t("Train"), ("train",)),
         ("save", t("Save"), ("after", "final", "report")),
     ]

@@ -51,8 +51,9 @@ def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
         found.append(
             Remark(
                 "warn",
-                t("Only {updates} updates. {rows} rows may not be enough to change the model; "
-                  "more epochs or a smaller batch help.", updates=updates, rows=rows),
+                t(
+                        "Only {updates} steps. {rows} rows may not be enough to change the "
+                        "model; try more epochs or a smaller batch.", updates=updates, rows=rows),
                 [_remedies.setting({"train.num_epochs": min(epochs, 30)})],
             )
         )  # fmt: skip
@@ -61,7 +62,7 @@ def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
         found.append(
             Remark(
                 "info",
-                t("No rows are held out, so nothing will show whether it learns by heart."),
+                t("No rows are held out, so overfitting will not be visible."),
                 [_remedies.setting({"evaluate.split": 0.1})],
             )
         )
@@ -72,17 +73,17 @@ def hints(config: Config, plan: dict[str, Any]) -> dict[str, str]:
     """Say in a line why a value is what it is, by the path of its setting."""
     steps, device = plan["steps"], plan["device"]
     found = {
-        "data.max_length": t("The longest row here has {n} tokens.", n=plan["tokens"]["longest"]),
-        "train.batch_size": t("{n} updates an epoch.", n=steps["epoch"]),
+        "data.max_length": t("The longest row has {n} tokens.", n=plan["tokens"]["longest"]),
+        "train.batch_size": t("{n} steps per epoch.", n=steps["epoch"]),
     }
     if config.train.micro_batch_tokens is None:
         found["train.micro_batch_tokens"] = t(
-            "Derived from the free memory: {n} here.", n=steps["micro_batch_tokens"]
+            "Derived from free memory: {n}.", n=steps["micro_batch_tokens"]
         )
     if config.model.dtype == "auto":
         found["model.dtype"] = t(
-            "auto is {dtype} here, on {device}.", dtype=device["dtype"], device=device["name"]
+            "auto selects {dtype} on {device}.", dtype=device["dtype"], device=device["name"]
         )
     if config.model.device == "auto":
-        found["model.device"] = t("auto is {device} here.", device=device["name"])
+        found["model.device"] = t("auto selects {device}.", device=device["name"])
     return found

@@ -143,7 +143,7 @@ def put_draft(draft: Draft) -> Draft:
         {"preset": draft.preset, "fields": dict(draft.fields)}, ensure_ascii=False, allow_nan=False
     )
     if len(draft.fields) > MOST_FIELDS or len(config) + len(draft.yaml) > MOST_BYTES:
-        raise ConfigError(t("These settings are larger than a draft can be."), code="too_large")
+        raise ConfigError(t("These settings are too large for a draft."), code="too_large")
     now = time.time()
     with database().write() as db:
         db.execute(
@@ -193,7 +193,7 @@ def rename_draft(name: str, to: str) -> Draft:
     if get_draft(name) is None:
         raise no_such_draft(name)
     if get_draft(to) is not None:
-        raise ConfigError(t("There is a draft {name!r} already.", name=to), code="exists")
+        raise ConfigError(t("A draft named {name!r} already exists.", name=to), code="exists")
     with database().write() as db:
         db.execute("UPDATE drafts SET name = ? WHERE name = ?", (to, name))
     found = get_draft(to)
@@ -293,8 +293,8 @@ def checked_draft_name(name: str) -> str:
     usable = name.strip() == name and 0 < len(name) <= LONGEST_NAME and name.isprintable()
     if not usable or "/" in name or name in (".", ".."):
         raise ConfigError(
-            t("{name!r} cannot be a draft's name.", name=name[:LONGEST_NAME]),
-            fix=t("Use up to {n} characters, and no slash.", n=LONGEST_NAME),
+            t("{name!r} is not a valid draft name.", name=name[:LONGEST_NAME]),
+            fix=t("Use up to {n} characters and no slash.", n=LONGEST_NAME),
         )
     return name
 
@@ -309,7 +309,7 @@ def free_name(wanted: str) -> str:
 
 def no_such_draft(name: str) -> UnknownName:
     """The error for a draft that is not there."""
-    return UnknownName(t("There is no draft {name!r}.", name=name), code="unknown")
+    return UnknownName(t("Draft {name!r} not found.", name=name), code="unknown")
 
 
 def _diff(config: Config) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
     """
     errors: dict[str, Wrong] = {}
     if preset is not None and preset not in layers.preset_names():
-        errors[""] = Wrong(t("The preset {name!r} does not exist any more.", name=preset))
+        errors[""] = Wrong(t("The preset {name!r} no longer exists.", name=preset))
         preset = None
     given = active(preset, fields)
     words: list[str] = []
@@ -301,8 +301,8 @@ def _table(text: str) -> dict[str, str]:
         name, colon, value = line.replace("：", ":", 1).partition(":")
         if not colon or not name.strip():
             raise ConfigError(
-                t("{line!r}: a name, a colon and a value are expected.", line=line.strip()[:60]),
-                fix=t("One a line, such as name: Tuna"),
+                t("{line!r}: expected a name, a colon and a value.", line=line.strip()[:60]),
+                fix=t("One per line, such as name: Tuna"),
             )
         found[name.strip()] = value.strip()
     return found

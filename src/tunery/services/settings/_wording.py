@@ -75,9 +75,9 @@ def _option(match: re.Match[str]) -> str:
         case None:
             return match[0]
         case "force":
-            return f"{_quoted(t('Replace an earlier export there'))} {rest}".strip()
+            return f"{_quoted(t('Replace an earlier export'))} {rest}".strip()
         case "dtype":
-            return _quoted(t("{label} = {value}", label=t("Numbers"), value=rest))
+            return _quoted(t("{label} = {value}", label=t("Number format"), value=rest))
         case _:
             return _quoted(rest)
 

@@ -1,4 +1,4 @@
-"""What is measured while a run goes on: a method's loss, answers to fixed prompts, forgetting.
+"""Measurements during a run: a method's loss, answers to fixed prompts, forgetting.
 
 Pure measuring: nothing here changes weights, writes files or draws random numbers, so that a run
 with evaluation and one without end in the same weights.
@@ -118,7 +118,7 @@ def answer_ids(
     """The greedy answers of a model to prompts; see ``Decoder.answer``.
 
     Args:
-        known: Of this model as it is; asked first, and told.
+        known: The cache of this model in its current state; read first, then updated.
     """
     question = {"answers": prompts, "stop": sorted(stop_ids), "max_tokens": max_tokens}
     found = known.recall(**question) if known else None
@@ -198,7 +198,7 @@ def mean_nll(
         rows: With at least one trained token among them.
         capacity: Most tokens in one forward pass.
         should_stop: Asked before every forward pass.
-        known: Of this model as it is; asked first, and told.
+        known: The cache of this model in its current state; read first, then updated.
 
     Returns:
         Nats per token; not a number where it was stopped before the first.
@@ -238,7 +238,7 @@ def _batches(policy: Policy, rows: Rows, capacity: int) -> Iterator[tuple[list[i
 def probe_rows(
     examples: Sequence[Conversation], template: ChatTemplate, *, max_length: int
 ) -> list[TokenRow]:
-    """Tokenize the probe set for the forgetting score; rows that do not fit are left out."""
+    """Tokenize the probe set for the forgetting score; rows that do not fit are dropped."""
     rows: list[TokenRow] = []
     for example in examples:
         for rendered in template.render(example):

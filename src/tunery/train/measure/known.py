@@ -49,11 +49,11 @@ class Known:
         return Known({**self._facts, "adapter": adapter})
 
     def recall(self, **question: Any) -> Any | None:
-        """The value of a question, None where nobody asked it before or it cannot be read."""
+        """The cached value of a question; None if it is not cached or cannot be read."""
         return read_json(self._file(question)).get("value")
 
     def keep(self, value: Any, **question: Any) -> None:
-        """Keep a value; where it cannot be written, the next run computes it again."""
+        """Cache a value; if it cannot be written, the next run computes it again."""
         file = self._file(question)
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

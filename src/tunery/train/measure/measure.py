@@ -37,7 +37,7 @@ class Measurements:
         order: Turns steps into epochs.
         num_steps: Steps of the whole run.
         capacity: Most tokens in one forward pass.
-        known: Of the model before the first step; asked and told then.
+        known: The cache of the model before the first step; read and updated then.
     """
 
     context: RunContext

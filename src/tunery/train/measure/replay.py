@@ -40,8 +40,9 @@ def choose(
         raise DataError(
             t("data.replay.num_prompts is {found}, but {name} has {count} prompts.",
               found=config.num_prompts, name=config.prompts, count=len(examples)),
-            fix=t("Set data.replay.num_prompts to at most {count}, or name a larger set in "
-                  "data.replay.prompts.", count=len(examples)),
+            fix=t(
+                "Set data.replay.num_prompts to at most {count}, or set data.replay.prompts "
+                "to a larger dataset.", count=len(examples)),
         )  # fmt: skip
     order = np.random.default_rng([seed, 0x5E91A7]).permutation(len(examples))
     chosen = set(order[: config.num_prompts].tolist())
@@ -69,7 +70,7 @@ def make(
         file: ``replay.jsonl`` of the run; read instead of generating where it exists.
         progress: Called with (answered, total).
         should_stop: Asked between steps.
-        known: Of this model; asked first, and told.
+        known: The cache of this model; read first, then updated.
 
     Returns:
         Rows; empty if ``should_stop`` interrupted.

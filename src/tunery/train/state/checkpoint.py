@@ -129,8 +129,9 @@ class Checkpoints:
             return Saved(final, there, time.monotonic() - started)
         if not optimizer.is_finite():
             raise RunFailed(
-                t("Step {step}: a trained weight or an optimizer state is not finite, so this "
-                  "state was not saved. Older checkpoints are good.", step=state.step),
+                t(
+                    "Step {step}: a trained weight or an optimizer state is not finite, so "
+                    "this state was not saved. Older checkpoints are intact.", step=state.step),
                 fix=t("Lower optim.learning_rate, then train again from the last checkpoint's "
                       "settings."),
             )  # fmt: skip

@@ -84,5 +84,5 @@ def check(
 
 
 def _since(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Facts that an older Tunery did not record: nothing can be said of them."""
+    """Facts that an older Tunery did not record and that cannot be compared."""
     return {name: now[name] for name in ("processor",) if name in now and name not in before}

@@ -64,13 +64,14 @@ def _check(made: Path) -> None:
                 tensor = tensors.get_tensor(name)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     raise RunFailed(
-                        t("{file}: {name} has a value that is not finite.",
+                        t("{file}: {name} contains a non-finite value.",
                           file=file.name, name=name),
-                        fix=t("Continue from an earlier checkpoint with a lower "
-                              "optim.learning_rate."),
+                        fix=t(
+                            "Resume from an earlier checkpoint with a lower "
+                            "optim.learning_rate."),
                     )  # fmt: skip
     if not count:
         raise RunFailed(
             t("{folder}: no weights were written.", folder=made),
-            fix=t("Report this: it is an error in Tunery."),
+            fix=t("This is an error in Tunery; report it to the developers."),
         )

@@ -73,7 +73,7 @@ class Saver:
         """
         if state.step == self.saved_step:
             return True
-        what = t("step {step} waits to be saved", step=state.step)
+        what = t("waiting to save step {step}", step=state.step)
         saved = self._with_room(lambda: self.checkpoints.save(state, optimizer), what)
         if saved is None:
             return False
@@ -120,18 +120,18 @@ class Saver:
             if not self.wait():
                 return None
         if paused:
-            self.events.write("status", status="running", reason=t("the disk has room again"))
+            self.events.write("status", status="running", reason=t("disk space is available again"))
         return done
 
     def pause(self, error: OSError, what: str) -> None:
         """Tell that the run waits for the disk."""
         disk = t("disk read-only") if error.errno == errno.EROFS else t("disk full")
-        reason = t("{disk}: {what}, tried again every {seconds:g} s",
+        reason = t("{disk}: {what}, retrying every {seconds:g} s",
                    disk=disk, what=what, seconds=RETRY_SECONDS)  # fmt: skip
         self.events.write("status", status="paused", reason=reason)
 
     def wait(self) -> bool:
-        """Wait until it is time to try again; False if a stop was asked for."""
+        """Wait until the next retry; False if a stop was requested."""
         end = time.monotonic() + RETRY_SECONDS
         while (left := end - time.monotonic()) > 0 and not self.stop.stop():
             time.sleep(min(left, POLL_SECONDS))

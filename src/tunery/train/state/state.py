@@ -1,4 +1,4 @@
-"""What a run knows besides weights and optimizer: a few numbers, saved as JSON in a checkpoint.
+"""The state of a run besides weights and optimizer, saved as JSON in a checkpoint.
 
 Randomness is not among them. Every step seeds the generators from (seed, step), so dropout does
 not depend on what was drawn before: an evaluation, a resume or a halved micro batch in an earlier
@@ -55,7 +55,7 @@ class State:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> State:
-        """Read a saved state; unknown keys of a later version are left out."""
+        """Read a saved state; unknown keys of a later version are ignored."""
         known = {field.name for field in fields(cls)}
         named = {_FORMER.get(key, key): value for key, value in data.items()}
         return cls(**{key: value for key, value in named.items() if key in known})

@@ -29,7 +29,7 @@ def write(
     policy: Policy,
     facts: Mapping[str, Tensor],
 ) -> list[dict[str, Any]]:
-    """Write one line per row of the step: where it came from and its own loss as it is now.
+    """Write one line per row of the step: its source and its current loss.
 
     Returns:
         What was written; rows whose own loss is not finite come first.
@@ -57,10 +57,11 @@ def write(
 def give_up(step: int, count: int, file: Path) -> RunFailed:
     """The error that ends a run after too many such steps in a row."""
     return RunFailed(
-        t("failed: non-finite. {count} steps in a row, up to step {step}, had a loss or a gradient "
-          "that is not a finite number; their rows are in {files}. No such step was taken and the "
-          "last checkpoint is good.",
+        t(
+            "failed: non-finite. {count} consecutive steps, up to step {step}, had a "
+            "non-finite loss or gradient; their rows are in {files}. These steps were "
+            "skipped and the last checkpoint is intact.",
           count=count, step=step, files=file.parent / "anomaly-*.jsonl"),
-        fix=t("Lower optim.learning_rate, set model.dtype to fp32, or look at the rows."),
+        fix=t("Lower optim.learning_rate, set model.dtype to fp32, or check the rows."),
         step=step,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from tunery.workers.folder import write_json
 
 
 def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = None) -> None:
-    """Write the first row of the batch, of the user's own data where it has some; once a run.
+    """Write the first row of the batch, preferably of the user's own data; once per run.
 
     Args:
         folder: The run.

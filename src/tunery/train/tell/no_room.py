@@ -23,8 +23,8 @@ def row_too_large(
         place: Where it comes from, in words.
     """
     message = t(
-        "Out of memory: one row alone does not fit. The longest of step {step} has {tokens} tokens "
-        "({place}).",
+        "Out of memory: a single row does not fit. The longest row of step {step} has "
+        "{tokens} tokens ({place}).",
         step=step,
         tokens=tokens,
         place=place,
@@ -35,8 +35,8 @@ def row_too_large(
 def halved(step: int, old: int, new: int) -> str:
     """The warning that fewer tokens are computed at once from now on."""
     return t(
-        "Out of memory at step {step} with {old} tokens at once. From now on at most {new}; batch "
-        "size and gradient stay the same.",
+        "Out of memory at step {step} with {old} tokens per micro batch. Continuing with "
+        "at most {new}; batch size and gradient stay the same.",
         step=step,
         old=old,
         new=new,
@@ -51,5 +51,5 @@ def _smaller(config: Config, model: Any, tokens: int) -> Sentence:
         told.append(t("Set train.gradient_checkpointing to true."))
     if getattr(config.adapter, "rank", 1) > 1:
         told.append(t("Lower adapter.rank."))
-    told.append(t("Lower data.max_length below {tokens}, or take a smaller model.", tokens=tokens))
+    told.append(t("Lower data.max_length below {tokens}, or use a smaller model.", tokens=tokens))
     return joined(*told)

@@ -128,7 +128,7 @@ def _curves(events: Sequence[Event]) -> str:
         if measure.chart:
             lines = [(labels[n], p, c, s) for n, p, c, s in _measure_series(events, measure)]
             charts.append(_chart(measure.title, lines, measure))
-    titles = (t("Learning rate"), t("Gradient norm"), t("Tokens a second"))
+    titles = (t("Learning rate"), t("Gradient norm"), t("Tokens per second"))
     for field, title in zip(STEP_FIGURES, titles, strict=True):
         charts.append(_chart(title, [(title, _points(events, "step", field), TEAL, "-")]))
     return "".join(charts)
@@ -230,7 +230,7 @@ def _facts(events: Sequence[Event], path: Path) -> str:
         seconds = sum(e.get("seconds") or 0.0 for e in steps)
         facts.append((t("Steps"), f"{steps[-1]['step']}"))
         if seconds > 0:
-            facts.append((t("Tokens a second"), f"{tokens / seconds:,.0f}"))
+            facts.append((t("Tokens per second"), f"{tokens / seconds:,.0f}"))
     facts += [(measure.title, value) for measure, value in _final(events, steps)]
     if best is not None:
         facts.append((t("Best checkpoint"), t("step {step}", step=best["step"])))
@@ -276,7 +276,7 @@ def _answers(events: Sequence[Event]) -> str:
 
 
 def _evaluations(events: Sequence[Event]) -> str:
-    """A table of what was measured on held-out rows, for a run with measures of its own."""
+    """A table of the measurements on held-out rows, for a method with its own measures."""
     declared = _declared(events)
     evals = [e for e in events if e["type"] == "eval"]
     there = [m for m in declared.measures if any(measured(e, m.name) is not None for e in evals)]
@@ -300,7 +300,7 @@ def _warnings(events: Sequence[Event]) -> str:
     if not texts:
         return ""
     items = "".join(f"<li>{html.escape(text)}</li>" for text in dict.fromkeys(texts))
-    return f"<h2>{html.escape(t('Worth knowing'))}</h2><ul>{items}</ul>"
+    return f"<h2>{html.escape(t('Notices'))}</h2><ul>{items}</ul>"
 
 
 _CSS = """

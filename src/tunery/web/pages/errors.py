@@ -39,7 +39,7 @@ def error_page(scope: Scope, problem: Problem, detail: str, fix: str) -> Respons
     state = scope.get("state", {})
     view = ErrorView(
         status=problem.status,
-        title=t("There is nothing here") if problem.status == 404 else t("This did not work"),
+        title=t("Page not found") if problem.status == 404 else t("Something went wrong"),
         detail=detail,
         fix=fix,
         request_id=str(state.get("request_id", "")),

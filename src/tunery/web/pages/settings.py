@@ -90,11 +90,11 @@ def settings(request: Request) -> HTMLResponse:
 
 def _folders() -> list[Folder]:
     kept = (
-        (t("Everything of Tunery (TUNERY_HOME)"), env.home()),
+        (t("All Tunery data (TUNERY_HOME)"), env.home()),
         (t("Models"), env.models_dir()),
         (t("Datasets"), env.datasets_dir()),
         (t("Runs"), env.runs_dir()),
-        (t("Downloads from the hub (HF_HOME)"), machine.hub_cache()),
+        (t("Hub downloads (HF_HOME)"), machine.hub_cache()),
     )
     return [
         Folder(label, path, env.free_bytes(path), machine.survives(path)[1]) for label, path in kept

@@ -57,7 +57,7 @@ async function call(method, path, body, options = {}) {
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Problem(0, { code: "offline", detail: "The server did not answer." });
+    throw new Problem(0, { code: "offline", detail: "The server did not respond." });
   }
   const json = /\bjson\b/.test(answer.headers.get("content-type") ?? "");
   const text = await answer.text();

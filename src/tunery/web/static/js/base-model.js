@@ -16,7 +16,7 @@ export function askBase(owner, done) {
   const error = el("div", { class: "err", id: "base-model-error", role: "alert" });
   const dialog = el("dialog", { "aria-labelledby": "base-model-title" },
     el("h2", { id: "base-model-title" }, t("Base model of {name}", { name: owner })),
-    el("p", { class: "small muted" }, t("The same model as it was trained on: its folder, or its name on the hub.")),
+    el("p", { class: "small muted" }, t("The model it was trained on: a folder or a hub name.")),
     el("form", { onsubmit: async (/** @type {Event} */ event) => {
       event.preventDefault();
       try {

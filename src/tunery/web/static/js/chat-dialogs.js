@@ -13,7 +13,7 @@ export async function showChats(api) {
   if (!dialog.open) dialog.showModal();
   const found = await api.get("/api/v1/chats").catch(showProblem);
   if (!found) return;
-  list.replaceChildren(...(found.length ? found.map((/** @type {any} */ chat) => line(chat, api)) : [el("li", { class: "muted" }, t("No earlier chat."))]));
+  list.replaceChildren(...(found.length ? found.map((/** @type {any} */ chat) => line(chat, api)) : [el("li", { class: "muted" }, t("No earlier chats."))]));
 }
 
 /** @param {any} chat @param {Record<string, (path: string, body?: any) => Promise<any>>} api */
@@ -52,9 +52,9 @@ export async function askSet(button, settings) {
   const sets = await get("/api/v1/chats/prompt-sets");
   const { prompts } = sets.find((/** @type {any} */ one) => one.name === button.dataset.set);
   const cells = prompts.map(() => Object.fromEntries(settings.columns.map((/** @type {string} */ name) => [name, el("td", {}, "")])));
-  const progress = bar(0, prompts.length, t("Question"));
+  const progress = bar(0, prompts.length, t("Prompt"));
   $("#set-table").replaceChildren(progress, el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("Question")), ...settings.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name)))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("Prompt")), ...settings.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...prompts.map((/** @type {string} */ prompt, /** @type {number} */ i) => el("tr", {}, el("th", { scope: "row" }, prompt), ...Object.values(cells[i]))))));
   const stop = new AbortController();
   $("#sets").addEventListener("close", () => stop.abort(), { once: true });

@@ -57,7 +57,7 @@ export function drawTurns(column, turns, { name, reference, busy }, acts) {
     const other = reference !== null ? turn.answers[reference] : undefined;
     const edit = el("button", { type: "button", class: "btn ghost sm", title: t("Edit"), "aria-label": t("Edit"), disabled: busy, onclick: () => acts.edit(turn.number) }, icon("edit"));
     const lines = [el("div", { class: "mineline" }, el("div", { class: "mine" }, turn.text), edit)];
-    if (!answer) return [...lines, busy ? null : el("div", { class: "foot" }, t("It has not answered this."), again(turn, name, acts))];
+    if (!answer) return [...lines, busy ? null : el("div", { class: "foot" }, t("There is no answer to this prompt yet."), again(turn, name, acts))];
     return [...lines, ...drawAnswer(turn, name, answer, other, busy, acts)];
   }).filter((line) => line !== null));
   if (atEnd) said.scrollTop = said.scrollHeight;
@@ -67,7 +67,7 @@ export function drawTurns(column, turns, { name, reference, busy }, acts) {
 function drawAnswer(turn, name, answer, other, busy, acts) {
   const { facts } = answer;
   const lines = [];
-  if (facts.forgot) lines.push(el("div", { class: "note info" }, t("The {n} oldest messages were left out: the model reads no more.", { n: facts.forgot })));
+  if (facts.forgot) lines.push(el("div", { class: "note info" }, t("The {n} oldest messages were dropped to fit the model's context.", { n: facts.forgot })));
   if (facts.thought) lines.push(el("details", { class: "thought" }, el("summary", {}, t("Thinking")), el("div", {}, facts.thought)));
   if (facts.error) lines.push(el("div", { class: "note bad", role: "alert" }, facts.error, facts.fix ? ` ${facts.fix}` : "", mendBase(turn, name, facts, acts)));
   else {
@@ -93,9 +93,9 @@ function foot(turn, name, answer, busy, acts) {
   if (facts.num_tokens) words.push(t("{n} tokens", { n: number(facts.num_tokens) }));
   const rest = facts.seconds - facts.first_token_seconds;
   if (facts.num_tokens > 1 && rest > 0) words.push(t("{rate}/s", { rate: number((facts.num_tokens - 1) / rest, 1) }));
-  if (facts.first_token_seconds) words.push(t("first after {ms} ms", { ms: number(Math.round(facts.first_token_seconds * 1000)) }));
+  if (facts.first_token_seconds) words.push(t("first token after {ms} ms", { ms: number(Math.round(facts.first_token_seconds * 1000)) }));
   if (facts.reason === "interrupted") words.push(t("stopped"));
-  if (facts.reason === "length") words.push(t("reached the longest answer"));
+  if (facts.reason === "length") words.push(t("reached the token limit"));
   const cut = facts.reason === "interrupted" || facts.reason === "length";
   const press = (/** @type {string} */ label, /** @type {string} */ image, /** @type {() => void} */ act, pressed = /** @type {boolean | null} */ (null)) =>
     el("button", { type: "button", class: "btn ghost sm", title: label, "aria-label": label, disabled: busy, "aria-pressed": pressed === null ? null : String(pressed), onclick: act }, icon(image));
@@ -106,7 +106,7 @@ function foot(turn, name, answer, busy, acts) {
     facts.error ? null : press(t("Good answer"), "up-thumb", () => acts.rate(turn.number, name, facts.rating === 1 ? 0 : 1), facts.rating === 1),
     facts.error ? null : press(t("Bad answer"), "down-thumb", () => acts.rate(turn.number, name, facts.rating === -1 ? 0 : -1), facts.rating === -1),
     facts.error ? null : press(t("Add as training row"), "plus", () => acts.row(turn.number, name)),
-    facts.prompt_text ? press(t("Exactly what was sent"), "info", () => acts.prompt(answer)) : null);
+    facts.prompt_text ? press(t("Raw prompt"), "info", () => acts.prompt(answer)) : null);
 }
 
 /** A button where the base model was moved: say where it is, then the question is asked again. @param {Turn} turn @param {string} name @param {any} facts @param {Acts} acts */
@@ -117,4 +117,4 @@ function mendBase(turn, name, facts, acts) {
 
 /** @param {Turn} turn @param {string} name @param {Acts} acts @param {boolean} [busy] */
 const again = (turn, name, acts, busy = false) =>
-  el("button", { type: "button", class: "btn ghost sm", title: t("Answer again"), "aria-label": t("Answer again"), disabled: busy, onclick: () => acts.again(turn.number, name) }, icon("again"));
+  el("button", { type: "button", class: "btn ghost sm", title: t("Regenerate"), "aria-label": t("Regenerate"), disabled: busy, onclick: () => acts.again(turn.number, name) }, icon("again"));

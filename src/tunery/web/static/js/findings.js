@@ -8,7 +8,7 @@ import { badge, el } from "./dom.js";
 import { number, t } from "./words.js";
 
 const KINDS = { stop: "bad", warn: "warn", note: "plain" };
-const WORDS = { stop: "stops a run", warn: "remark", note: "note" };
+const WORDS = { stop: "blocks a run", warn: "remark", note: "note" };
 
 /**
  * @param {any[]} groups
@@ -24,7 +24,7 @@ export const findings = (groups, address) => groups.map((group) => {
       group.count === 1 ? t("1 row") : t("{n} rows", { n: number(group.count) }))),
     el("ul", {}, ...group.examples.map((/** @type {any} */ each) => example(each, address)),
       more > 0 && group.examples.length > 1 && el("li", { class: "muted" }, t("and {n} more", { n: number(more) }))),
-    ...[...fixes].slice(0, 2).map((fix) => el("p", { class: "small muted wrap" }, t("What to do: {fix}", { fix }))));
+    ...[...fixes].slice(0, 2).map((fix) => el("p", { class: "small muted wrap" }, t("Fix: {fix}", { fix }))));
 });
 
 /** @param {any} each @param {(row: number) => string | null} address */

@@ -38,6 +38,6 @@ export async function lines(path, body, onEvent, signal) {
     }
   } catch (error) {
     if (error instanceof Problem || (error instanceof DOMException && error.name === "AbortError")) throw error;
-    throw new Problem(0, { code: "offline", detail: "The server did not answer." });
+    throw new Problem(0, { code: "offline", detail: "The server did not respond." });
   }
 }

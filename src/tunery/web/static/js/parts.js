@@ -74,7 +74,7 @@ export function partsOf(path, after = () => {}) {
 export function keepOn() {
   document.addEventListener("click", async (event) => {
     if (!(/** @type {HTMLElement} */ (event.target).closest("[data-keep-on]"))) return;
-    await post("/api/v1/notify/keep-on").then(() => toast(t("The machine stays on.")), showProblem);
+    await post("/api/v1/notify/keep-on").then(() => toast(t("Power-off cancelled.")), showProblem);
     document.querySelector("#countdown")?.remove();
   });
   let drawn = /** @type {HTMLElement | null} */ (null);
@@ -85,6 +85,6 @@ export function keepOn() {
     if (box !== drawn) end = Date.now() + 1000 * Number(box.dataset.seconds);
     drawn = box;
     const seconds = Math.max(0, Math.round((end - Date.now()) / 1000));
-    $("*", box).textContent = t("Run {run} has ended. This machine is powered off in {seconds} s.", { run: box.dataset.run, seconds });
+    $("*", box).textContent = t("Run {run} has ended. This machine will power off in {seconds} s.", { run: box.dataset.run, seconds });
   }, 1000);
 }

@@ -55,11 +55,11 @@ export function toast(text, { undo, seconds = undo ? 10 : 5, kind = "", acts = [
 export function showProblem(problem) {
   if (problem?.name === "AbortError") return;
   if (problem?.code === undefined) throw problem;
-  const text = problem.code === "offline" ? t("The server did not answer.") : problem.detail;
+  const text = problem.code === "offline" ? t("The server did not respond.") : problem.detail;
   const allowed = (problem.remedies ?? []).filter((/** @type {any} */ remedy) => remedy.action === "allow_folder");
   const acts = allowed.map((/** @type {any} */ remedy) => ({ label: remedy.label, act: () => allowFolder(remedy).then(() => toast(t("Allowed. Try again."))) }));
   const owner = baseWanted(problem);
-  if (owner) acts.push({ label: t("Choose the base model"), act: async () => askBase(owner, () => toast(t("The base model is recorded. Try again."))) });
+  if (owner) acts.push({ label: t("Choose the base model"), act: async () => askBase(owner, () => toast(t("Base model saved. Try again."))) });
   toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12, acts });
 }
 
@@ -280,14 +280,14 @@ function onConnection(state) {
     // A page that is left, or one slow answer, is no reason to worry anyone.
     lostTimer = window.setTimeout(() => {
       wasLost = true;
-      strip("offline", t("Connection lost. Training goes on; reconnecting…"));
+      strip("offline", t("Connection lost. Training continues; reconnecting…"));
     }, 1500);
   } else if (state === "refused") {
     loggedOut();
   } else if (state === "live" || state === "polling") {
     unstrip("offline");
     if (wasLost) {
-      announce(t("Connected again."));
+      announce(t("Reconnected."));
       checkVersion();
     }
     wasLost = false;
@@ -296,7 +296,7 @@ function onConnection(state) {
 
 function loggedOut() {
   const next = encodeURIComponent(location.pathname.slice(root.length) + location.search);
-  strip("login", t("Your session ended. Log in again."), { label: t("Log in"), act: () => location.assign(url(`/login?next=${next}`)) });
+  strip("login", t("Your session has ended. Log in again."), { label: t("Log in"), act: () => location.assign(url(`/login?next=${next}`)) });
 }
 
 async function checkVersion() {

@@ -40,7 +40,7 @@ export function makeList(table, { search = null, size = 50, onSelect = () => {} 
   const headers = $$("th[data-column]", table);
   const chips = /** @type {HTMLElement[]} */ ($$("[data-chip]"));
   const pager = el("div", { class: "pager", hidden: true });
-  const none = el("p", { class: "muted empty", hidden: true }, t("No row matches."));
+  const none = el("p", { class: "muted empty", hidden: true }, t("No matching rows."));
   table.parentElement?.after(none, pager);
 
   /** @returns {HTMLTableRowElement[]} */

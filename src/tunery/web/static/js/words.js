@@ -26,10 +26,13 @@ export function t(sentence, values = {}) {
     name in values ? String(values[name]) : whole);
 }
 
-const COUNTED = ["answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "days", "dimensions", "duplicates", "evaluations", "fields", "files",
-  "groups", "items", "keys", "letters", "levels", "lines", "members", "messages", "minutes", "models", "ones", "parameters", "places",
-  "problems", "prompts", "questions", "records", "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags",
-  "tensors", "times", "tokens", "topics", "updates", "values", "weights"];
+const COUNTED = [
+  "answers", "blanks", "bytes", "characters", "columns", "consents", "cores", "days", "dimensions", "downloads", "duplicates",
+  "evaluations", "fields", "files", "groups", "items", "keys", "layers", "letters", "levels", "lines", "members", "messages",
+  "minutes", "models", "notes", "ones", "parameters", "placeholders", "places", "problems", "prompts", "questions", "records",
+  "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps", "tags", "tensors", "times", "tokens",
+  "topics", "updates", "values", "warnings", "weights",
+];
 const COUNT = new RegExp(String.raw`\{(\w+)\} (?:(?!of |in |and |to |or |at |for |the )[a-z]+ )?(?:${COUNTED.join("|")})\b(?: (?:are|were|have|wait)\b)?`, "g");
 /** @type {Record<string, string>} */
 const ONE = { are: "is", were: "was", have: "has", wait: "waits" };

@@ -121,7 +121,7 @@ async function ask(what) {
     announce(t("Ready"));
   } catch (problem) {
     if (!(problem instanceof DOMException)) {
-      if (/** @type {any} */ (problem).code === "offline") toast(t("Connection lost. What came is kept."), { kind: "bad" });
+      if (/** @type {any} */ (problem).code === "offline") toast(t("Connection lost. The answer so far is kept."), { kind: "bad" });
       else showProblem(/** @type {any} */ (problem));
       if (what.text && !now.turns.some((turn) => turn.text === what.text)) message.value = what.text;
     }
@@ -179,7 +179,7 @@ function rewrite(turn, name) {
   area.value = answer?.text ?? "";
   const dialog = el("dialog", { class: "drawer", "aria-labelledby": "row-title" },
     el("h2", { id: "row-title" }, t("Add as training row")),
-    el("div", { class: "rewrite" }, el("label", { for: "row-answer" }, t("What it should have said")), area,
+    el("div", { class: "rewrite" }, el("label", { for: "row-answer" }, t("Correct answer")), area,
       el("div", { class: "row" },
         el("button", { type: "button", class: "btn pri", onclick: async () => {
           const made = await tried(post(`/api/v1/chats/${now.id}/row`, { turn, column: name, answer: area.value }));
@@ -253,7 +253,7 @@ for (const control of $$("#sampling [name]")) {
       } catch (problem) {
         fieldError(control.name, /** @type {any} */ (problem).detail);
       }
-    } else fieldError(control.name, t("A number is needed."));
+    } else fieldError(control.name, t("Enter a number."));
   });
 }
 message.value = recall("chat-unsent") ?? "";

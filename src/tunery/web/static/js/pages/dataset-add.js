@@ -23,10 +23,10 @@ async function propose() {
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
   $("#mapping").hidden = false;
-  note(found.problem || (found.format ? "" : t("No known format fits. Choose one and say which columns are meant.")));
+  note(found.problem || (found.format ? "" : t("No known format matches. Choose one and map its columns.")));
   drawForm(found);
   $("#preview").replaceChildren(...found.preview.map(drawExample));
-  if (!found.preview.length) $("#preview").append(el("p", { class: "muted" }, t(found.raw.length ? "Choose a format on the right, then say which column is which." : "nothing to show")));
+  if (!found.preview.length) $("#preview").append(el("p", { class: "muted" }, t(found.raw.length ? "Choose a format on the right, then map the columns." : "nothing to show")));
   drawRaw(found);
 }
 
@@ -51,7 +51,7 @@ function drawForm(found) {
   if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
   select.replaceChildren(...options);
   $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
-    : t("Detected: {format}, {share} sure", { format: found.format, share: percent(found.confidence).replace(".0", "") });
+    : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence).replace(".0", "") });
   $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
   if (!name.value) name.value = found.name;
@@ -117,12 +117,12 @@ function drawCatalog(entries) {
   $("#entries tbody").replaceChildren(...entries.map((each, n) => el("tr", { "data-entry": each.name },
     el("td", {}, el("input", { type: "checkbox", id: `entry-${n}`, value: each.name, disabled: Boolean(each.problem), checked: !each.problem, "aria-label": each.name })),
     el("td", { class: "wrap" }, el("label", { for: `entry-${n}` }, each.name)), el("td", {}, each.format ?? "–"), el("td", { class: "wrap" }, each.where),
-    el("td", { class: "wrap" }, each.problem || (each.free ? "" : t("Taken; it gets a version number."))))));
+    el("td", { class: "wrap" }, each.problem || (each.free ? "" : t("Name taken; a version number will be added."))))));
 }
 
 $("#import").addEventListener("click", async () => {
   const names = $$("#entries input:checked").map((box) => box.value);
-  if (!names.length) return note(t("Tick at least one."));
+  if (!names.length) return note(t("Select at least one."));
   note("");
   try {
     const done = await busy($("#import"), post("/api/v1/datasets/import", { source, names }));

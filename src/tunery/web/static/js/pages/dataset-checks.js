@@ -9,7 +9,7 @@ import { number, percent, t } from "../words.js";
 
 const one = data("dataset");
 const base = `/api/v1/datasets/${one.name}`;
-const NAMES = { zh: "Chinese", ja: "Japanese", ko: "Korean", latin: "Latin letters", cyrillic: "Cyrillic", arabic: "Arabic", mixed: "mixed", other: "other" };
+const NAMES = { zh: "Chinese", ja: "Japanese", ko: "Korean", latin: "Latin script", cyrillic: "Cyrillic", arabic: "Arabic", mixed: "mixed", other: "other" };
 
 /** @param {any} found */
 function draw(found) {
@@ -17,11 +17,11 @@ function draw(found) {
     followJob($("#groups"), found.job, t("Checking {name}", { name: one.name }), () => get(`${base}/checks`).then(draw).catch(showProblem));
     return;
   }
-  const said = found.ok ? t(found.groups.length ? "A run can start." : "Everything is fine: a run can start.") : "";
-  const head = el("p", {}, t("{rows} rows, {good} can be used.", { rows: number(found.rows), good: number(found.good) }), said && " ", said);
+  const said = found.ok ? t(found.groups.length ? "A run can start." : "No problems found: a run can start.") : "";
+  const head = el("p", {}, t("{rows} rows, {good} usable.", { rows: number(found.rows), good: number(found.good) }), said && " ", said);
   const parts = [head, ...findings(found.groups, (row) => url(`/datasets/${one.name}?tab=rows&row=${row}`))];
   if (found.only_rows) parts.splice(1, 0, el("div", {}, el("button", { type: "button", class: "btn", onclick: skip }, t("Skip bad lines ({n})", { n: number(found.bad) }))));
-  if (one.blanks.length) parts.push(el("div", {}, el("a", { class: "btn sm", href: url(`/datasets/${one.name}`) }, t("Fill them in"))));
+  if (one.blanks.length) parts.push(el("div", {}, el("a", { class: "btn sm", href: url(`/datasets/${one.name}`) }, t("Fill in"))));
   $("#groups").replaceChildren(...parts);
   const total = Object.values(found.languages).reduce((sum, count) => sum + count, 0);
   $("#languages").replaceChildren(...Object.entries(found.languages).flatMap(([name, count]) =>
@@ -50,10 +50,10 @@ async function lengths() {
     });
     const { p50, p95, max } = found.length;
     $("#lengths").replaceChildren(
-      el("p", { class: "small" }, t("{tokens} tokens, {share} of them trained", { tokens: number(found.tokens), share: percent(found.trained_share) })),
-      el("table", { class: "hist" }, el("caption", { class: "unseen" }, t("rows that long")), el("tbody", {}, ...lines)),
-      el("p", { class: "small muted" }, t("half up to {p50}, 95 % up to {p95}, longest {max}", { p50: number(p50), p95: number(p95), max: number(max) })),
-      found.truncated ? el("div", { class: "note warn" }, `${t("longer than {n}: would be cut", { n: number(found.max_length) })}: ${number(found.truncated)}`) : "");
+      el("p", { class: "small" }, t("{tokens} tokens, {share} trained", { tokens: number(found.tokens), share: percent(found.trained_share) })),
+      el("table", { class: "hist" }, el("caption", { class: "unseen" }, t("Rows by length")), el("tbody", {}, ...lines)),
+      el("p", { class: "small muted" }, t("median {p50}, 95 % up to {p95}, longest {max}", { p50: number(p50), p95: number(p95), max: number(max) })),
+      found.truncated ? el("div", { class: "note warn" }, `${t("longer than {n}: would be truncated", { n: number(found.max_length) })}: ${number(found.truncated)}`) : "");
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
     $("#lengths").replaceChildren(el("p", { class: "muted small" }, [problem.detail, problem.fix].filter(Boolean).join(" ")));

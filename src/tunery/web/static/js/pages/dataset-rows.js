@@ -31,7 +31,7 @@ async function show() {
   $("#rows thead").replaceChildren(el("tr", {}, el("th", { scope: "col" }, "#"), ...shown.columns.map((/** @type {string} */ name) => el("th", { scope: "col" }, name)),
     el("th", { scope: "col" }, el("span", { class: "unseen" }, t("Edit")))));
   $("#rows tbody").replaceChildren(...shown.rows.map(line));
-  if (!shown.rows.length) $("#rows tbody").append(el("tr", {}, el("td", { colspan: shown.columns.length + 2, class: "muted" }, t("No row matches."))));
+  if (!shown.rows.length) $("#rows tbody").append(el("tr", {}, el("td", { colspan: shown.columns.length + 2, class: "muted" }, t("No matching rows."))));
   const [first, last] = [shown.rows[0]?.number, shown.rows.at(-1)?.number];
   const total = shown.total ?? one.rows;
   $("#span").textContent = !first ? "" : t(total ? "{from}–{to} of {n}" : "{from}–{to}", { from: number(first), to: number(last), n: number(total) });
@@ -87,7 +87,7 @@ function filled(values, boxes) {
 /** @param {HTMLElement} button @param {any} row */
 async function remove(button, row) {
   if (!(await ask(button, t("Delete row {n}?", { n: number(row.number) }), t("Delete")))) return;
-  await send(button, [{ row: row.number, delete: true }], row.values ? [{ after: row.number - 1, values: row.values }] : null, t("Row {n} is deleted.", { n: number(row.number) }));
+  await send(button, [{ row: row.number, delete: true }], row.values ? [{ after: row.number - 1, values: row.values }] : null, t("Row {n} was deleted.", { n: number(row.number) }));
 }
 
 /**

@@ -25,7 +25,7 @@ async function show() {
   $("#row").value = String(row);
   const chosen = settings();
   $("#looking").textContent = t("{model} · {template} · {n} tokens", { model: chosen.model, template: chosen.template || t("the model's own"), n: number(Number(chosen.max_length)) });
-  const slow = setTimeout(() => say(t("The tokens are being made; the first time takes a few seconds.")), 600);
+  const slow = setTimeout(() => say(t("Tokenizing; the first time takes a few seconds.")), 600);
   try {
     shown = await get(`${base}/tokens`, { row, ...chosen }, { signal: asking.signal });
     rows = shown.rows;
@@ -64,12 +64,12 @@ function draw() {
   const cut = parts().reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each.cut, 0);
   $("#counts").replaceChildren(...shown.said.map((/** @type {string} */ text) => el("span", { class: "badge plain" }, text)), " ", ...(shown.drawn ? [] : counts(shown)));
   $("#cut-legend").hidden = !cut;
-  $("#cut-at").textContent = t("cut at {n}", { n: number(shown.max_length) });
+  $("#cut-at").textContent = t("truncated at {n}", { n: number(shown.max_length) });
   /** @type {[string, string][]} */
-  const said = shown.warnings.map((/** @type {any} */ each) => each.code === "untrained" ? ["bad", t("No token in this row is trained.")]
-    : ["warn", each.code === "dropped" ? t("A run would leave this row out: {why}.", { why: each.text }) : each.text]);
+  const said = shown.warnings.map((/** @type {any} */ each) => each.code === "untrained" ? ["bad", t("No token in this row is trained on.")]
+    : ["warn", each.code === "dropped" ? t("A run would drop this row: {why}.", { why: each.text }) : each.text]);
   const dropped = shown.warnings.some((/** @type {any} */ each) => each.code === "dropped");
-  if (cut && !dropped) said.push(["warn", t("cut: {n} tokens", { n: number(cut) })]);
+  if (cut && !dropped) said.push(["warn", t("truncated: {n} tokens", { n: number(cut) })]);
   if (shown.drawn) said.push(["info", t("Both answers share a prompt of {n} tokens.", { n: number(shown.shared_prompt) })]);
   if (shown.parts > 1) said.push(["info", t("This row becomes {n} training rows.", { n: shown.parts }) + " " + t("Training row {part} of {parts}", shown)]);
   for (const text of shown.notes) said.push(["info", text]);
@@ -104,7 +104,7 @@ function explain(place) {
   const each = parts()[Number(place.dataset.side)].pieces[Number(place.dataset.n)];
   const ids = each.ids.join(", ");
   const facts = [t(each.ids.length > 1 ? "tokens {id}" : "token {id}", { id: ids }), JSON.stringify(each.text), t("position {n}", { n: each.position }),
-    each.cut ? t("cut off") : t(each.trained ? "trained" : "not trained"), each.special && t("special token")];
+    each.cut ? t("truncated") : t(each.trained ? "trained" : "not trained"), each.special && t("special token")];
   say(facts.filter(Boolean).join(" · "));
 }
 
@@ -175,12 +175,12 @@ let checked = null;
 async function figures() {
   checked ??= await get(`${base}/checks`);
   const count = (/** @type {string} */ code) => checked.groups?.find((/** @type {any} */ each) => each.code === code)?.count ?? 0;
-  const pairs = checked.job ? [] : [[t("Blanks left"), number(count("W706"))], [t("Duplicates"), number(count("W704"))], [t("Empty answers"), number(count("E302"))], [t("Bad rows"), number(checked.bad)]];
+  const pairs = checked.job ? [] : [[t("Placeholders left"), number(count("W706"))], [t("Duplicates"), number(count("W704"))], [t("Empty answers"), number(count("E302"))], [t("Bad rows"), number(checked.bad)]];
   const put = (/** @type {any[]} */ all) => $("#figures").replaceChildren(...all.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   put(pairs);
   try {
     const found = await get(`${base}/statistics`, settings());
-    put([...pairs, [t("Tokens"), number(found.tokens)], [t("Longest"), t("{n} tokens", { n: number(found.length.max) })], [t("Cut at {n}", { n: number(found.max_length) }), number(found.truncated)]]);
+    put([...pairs, [t("Tokens"), number(found.tokens)], [t("Longest"), t("{n} tokens", { n: number(found.length.max) })], [t("Truncated at {n}", { n: number(found.max_length) }), number(found.truncated)]]);
     $("#short-wait").textContent = "";
   } catch (/** @type {any} */ problem) {
     $("#short-wait").textContent = problem.detail ?? "";

@@ -30,12 +30,12 @@ async function takeOne(file, alone) {
     const told = await sendFile(file, { signal: end.signal, onProgress: (done, total, waiting) => {
       progress.value = done;
       const share = t("{done} of {total}", { done: bytes(done), total: bytes(total) });
-      said.textContent = waiting ? t("Waiting for the connection…") : done === total ? t("Unpacking and looking…") : share;
+      said.textContent = waiting ? t("Waiting for the connection…") : done === total ? t("Unpacking and checking…") : share;
     } });
     cancel.remove();
-    said.textContent = told.left_out ? t("{n} other files in the archive were left out.", { n: told.left_out }) : "";
+    said.textContent = told.left_out ? t("Skipped {n} other files in the archive.", { n: told.left_out }) : "";
     if (alone) look(told.source);
-    else line.firstChild.append(el("a", { class: "btn sm", href: url(`/datasets/-/add?source=${told.source}`) }, t("Look at it")));
+    else line.firstChild.append(el("a", { class: "btn sm", href: url(`/datasets/-/add?source=${told.source}`) }, t("Preview")));
   } catch (/** @type {any} */ problem) {
     if (problem.name === "AbortError") return line.remove();
     cancel.remove();
@@ -62,7 +62,7 @@ for (const [name, over] of /** @type {[string, boolean][]} */ ([["dragenter", tr
 $("#path-form").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
   const source = $("#path-form input").value.trim();
-  fieldError("source", source ? "" : t("Name a file, a folder or hf:owner/name."));
+  fieldError("source", source ? "" : t("Enter a file, a folder or hf:owner/name."));
   if (!source) return;
   const button = $("#path-form button");
   try {
@@ -73,7 +73,7 @@ $("#path-form").addEventListener("submit", async (/** @type {SubmitEvent} */ eve
     const { job } = await busy(button, post("/api/v1/datasets/bring", { source }));
     const place = el("div", { class: "upload" });
     $("#uploads").append(place);
-    followJob(place, job, t("Fetching {name}…", { name: source }), () => look(source));
+    followJob(place, job, t("Downloading {name}…", { name: source }), () => look(source));
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
     fieldError("source", [problem.detail, problem.fix].filter(Boolean).join(" "));
@@ -83,7 +83,7 @@ $("#path-form").addEventListener("submit", async (/** @type {SubmitEvent} */ eve
 $("#paste-form").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
   const text = $("#paste-form textarea").value;
-  fieldError("text", text.trim() ? "" : t("Paste rows first."));
+  fieldError("text", text.trim() ? "" : t("Paste some rows first."));
   if (!text.trim()) return;
   try {
     look((await busy($("#paste-form button"), post("/api/v1/datasets/paste", { text }))).source);
@@ -103,7 +103,7 @@ for (const button of $$("[data-remove]")) {
       const body = row.parentNode;
       row.remove();
       list.refresh();
-      toast(t("{name} is removed.", { name }), { undo: async () => {
+      toast(t("{name} was removed.", { name }), { undo: async () => {
         await post("/api/v1/datasets/restore", { undo: gone.undo });
         body.insertBefore(row, before);
         list.refresh();

@@ -26,14 +26,14 @@ function card(job) {
 function result(job, report) {
   const { parity } = report;
   const folder = job.result.folder;
-  const facts = [t("Opened again by plain transformers: {same} of {total} greedy answers are the same, token for token.", { same: parity.same_answers, total: parity.num_prompts })];
-  if (parity.near_ties) facts.push(t("{n} more part where two tokens are equally likely.", { n: parity.near_ties }));
-  facts.push(t("In {dtype} a logit differs by at most {x}, the distribution of the next token by {kl} nats on average.",
+  const facts = [t("Reloaded with plain transformers: {same} of {total} greedy answers are identical, token for token.", { same: parity.same_answers, total: parity.num_prompts })];
+  if (parity.near_ties) facts.push(t("Diverging where two tokens are equally likely: {n} more.", { n: parity.near_ties }));
+  facts.push(t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
     { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) }));
   return [
     el("div", { class: "note ok" }, `✓ ${facts.join(" ")}`),
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
-    copybox(job.code, t("Use it")),
+    copybox(job.code, t("Usage")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
   ];
 }
@@ -97,7 +97,7 @@ function drawServed() {
       await del(`/api/v1/serving/${encodeURIComponent(one.name)}`).catch(showProblem);
       served = await get("/api/v1/serving");
       drawServed();
-    } }, t("Stop serving")))) : [el("li", { class: "muted" }, t("Nothing is served yet."))]));
+    } }, t("Stop serving")))) : [el("li", { class: "muted" }, t("No models are served yet."))]));
   $("#snippets").hidden = !served.length;
   if (!served.length) return;
   const { name } = served[0];

@@ -22,8 +22,8 @@ async function enter(token) {
     location.replace(target());
   } catch (problem) {
     const { status } = /** @type {import("../api.js").Problem} */ (problem);
-    if (status === 401 || status === 403) fieldError("token", t("This is not the token of this server."));
-    else if (status === 429) fieldError("token", t("Too many wrong tokens. Wait a minute."));
+    if (status === 401 || status === 403) fieldError("token", t("This is not the access token of this server."));
+    else if (status === 429) fieldError("token", t("Too many wrong tokens. Try again in a minute."));
     else showProblem(problem);
     box.focus();
   }

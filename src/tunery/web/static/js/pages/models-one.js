@@ -20,33 +20,33 @@ const kv = (pairs) => el("dl", { class: "kv" }, ...pairs.filter(([, v]) => v !==
 function memory(rows) {
   const lengths = [...new Set(rows.map((row) => row.tokens))];
   const names = /** @type {Record<string, string>} */ ({ lora: t("LoRA"), freeze: t("Freeze"), full: t("Full") });
-  const head = el("tr", {}, el("th", { scope: "col" }, t("Tokens in a micro batch")), ...lengths.map((n) => el("th", { scope: "col", class: "r" }, number(n))));
+  const head = el("tr", {}, el("th", { scope: "col" }, t("Tokens per micro batch")), ...lengths.map((n) => el("th", { scope: "col", class: "r" }, number(n))));
   const lines = Object.entries(names).map(([adapter, label]) => el("tr", {}, el("th", { scope: "row" }, label), ...lengths.map((n) => {
     const need = rows.find((row) => row.adapter === adapter && row.tokens === n)?.bytes;
     const over = need > room;
-    return el("td", { class: `r ${over ? "muted" : ""}`, title: over ? t("more than this machine has ({size})", { size: bytes(room) }) : null }, need ? bytes(need) + (over ? " !" : "") : "–");
+    return el("td", { class: `r ${over ? "muted" : ""}`, title: over ? t("exceeds this machine's memory ({size})", { size: bytes(room) }) : null }, need ? bytes(need) + (over ? " !" : "") : "–");
   })));
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines)));
 }
 
 /** @param {any} m */
 function draw(m) {
-  const facts = card(t("Facts"), kv([
+  const facts = card(t("Details"), kv([
     [t("Architecture"), m.architecture], [t("Parameters"), m.num_parameters && number(m.num_parameters)], [t("Size"), bytes(m.size_bytes)],
     [t("Context"), m.context_length && t("{n} tokens", { n: number(m.context_length) })], [t("Weights"), m.weights], [t("Revision"), m.revision],
     [t("Folder"), m.path], [t("Notes"), m.notes.join(" ")],
   ]));
   const template = m.template
     ? card(t("Chat template"),
-      ...(m.template_preview ? [el("p", { class: "small muted" }, t("A sample chat, as the model would see it")), el("pre", { tabindex: "0", "aria-label": t("A sample chat, as the model would see it") }, m.template_preview)] : []),
-      el("details", {}, el("summary", {}, t("The template itself")), el("pre", { tabindex: "0", "aria-label": t("The template itself") }, m.template)))
-    : card(t("Chat template"), el("p", { class: "muted" }, t("There is no chat template.")));
-  const runs = m.runs.length ? el("ul", {}, ...m.runs.map((/** @type {string} */ run) => el("li", {}, el("a", { href: url(`/runs/${run}`) }, run)))) : el("p", { class: "muted" }, t("No run yet."));
+      ...(m.template_preview ? [el("p", { class: "small muted" }, t("A sample chat as the model sees it")), el("pre", { tabindex: "0", "aria-label": t("A sample chat as the model sees it") }, m.template_preview)] : []),
+      el("details", {}, el("summary", {}, t("Template source")), el("pre", { tabindex: "0", "aria-label": t("Template source") }, m.template)))
+    : card(t("Chat template"), el("p", { class: "muted" }, t("No chat template.")));
+  const runs = m.runs.length ? el("ul", {}, ...m.runs.map((/** @type {string} */ run) => el("li", {}, el("a", { href: url(`/runs/${run}`) }, run)))) : el("p", { class: "muted" }, t("No runs yet."));
   $("#facts").replaceChildren(facts, template,
-    ...(m.memory.length ? [card(t("Memory of a training step, about"), memory(m.memory))] : []),
+    ...(m.memory.length ? [card(t("Estimated memory per training step"), memory(m.memory))] : []),
     card(t("Configuration"), kv(Object.entries(m.config))),
     card(t("Special tokens"), kv(Object.entries(m.special_tokens))),
-    card(t("Runs made from it"), runs));
+    card(t("Runs that use it"), runs));
   if (m.code_files.length) $("#code").replaceChildren(revoker(m.code_files));
 }
 
@@ -54,7 +54,7 @@ function draw(m) {
 function revoker(files) {
   return el("div", { class: "note warn" }, el("p", {}, `${t("its code is allowed to run")}: ${files.join(", ")}`),
     el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm", onclick: () => post("/api/v1/models/revoke-code", { name })
-      .then(() => { toast(t("Its code is not run any more.")); location.reload(); }).catch(showProblem) }, t("Take the consent back"))));
+      .then(() => { toast(t("Its code will no longer run.")); location.reload(); }).catch(showProblem) }, t("Revoke permission"))));
 }
 
 /** @param {any} code */
@@ -64,15 +64,15 @@ function drawCode(code) {
     if (!(await ask(allow, t("Allow this code to run?"), t("Allow for this model")))) return;
     try {
       await post("/api/v1/models/allow-code", { name, sha256: code.sha256 });
-      toast(t("It is allowed now."));
+      toast(t("Custom code allowed."));
       location.reload();
     } catch (problem) {
       showProblem(problem);
     }
   });
   const files = code.files.map((/** @type {any} */ f) => el("details", {}, el("summary", {}, f.name), el("pre", { tabindex: "0", "aria-label": f.name }, f.text)));
-  $("#code").replaceChildren(card(t("This model brings its own code"),
-    el("p", {}, t("It can do anything that you can do on this machine. Read it; then allow exactly these files, or leave it.")), ...files, el("div", { class: "row gap" }, allow)));
+  $("#code").replaceChildren(card(t("This model includes custom code"),
+    el("p", {}, t("It can do anything that you can do on this machine. Review it, then allow exactly these files or leave it blocked.")), ...files, el("div", { class: "row gap" }, allow)));
 }
 
 try {

@@ -20,12 +20,12 @@ export function wireSearch(source, choose) {
     const mine = ++asked;
     const words = box.value.trim();
     if (!words) return place.replaceChildren();
-    place.replaceChildren(el("p", { class: "small muted" }, t("Looking…")));
+    place.replaceChildren(el("p", { class: "small muted" }, t("Searching…")));
     try {
       const { models, host } = await get("/api/v1/models/search", { q: words, source: source() });
       if (mine !== asked) return;
       place.replaceChildren(models.length ? el("ul", { class: "places" }, ...models.map(line))
-        : el("p", { class: "small muted" }, t("{host} knows no model with these words.", { host })));
+        : el("p", { class: "small muted" }, t("{host} has no matching models.", { host })));
     } catch (/** @type {any} */ problem) {
       if (problem.code === undefined) throw problem;
       if (mine === asked) place.replaceChildren(el("div", { class: "note warn" }, [problem.detail, problem.fix].filter(Boolean).join(" ")));

@@ -25,14 +25,14 @@ let found = null;
 function sentence(answer) {
   const facts = answer.facts ?? {};
   if (answer.kind === "hub" && facts.num_files) {
-    const parts = [t("{size} to fetch in {n} files from {host}.", { size: bytes(facts.fetch_bytes), n: facts.num_files, host: facts.host })];
-    if (facts.licence) parts.push(t("licence: {licence}", { licence: facts.licence }));
-    if (facts.free_bytes < facts.fetch_bytes * 1.05) parts.push(t("Not enough room: {free} free.", { free: bytes(facts.free_bytes) }));
+    const parts = [t("{size} to download in {n} files from {host}.", { size: bytes(facts.fetch_bytes), n: facts.num_files, host: facts.host })];
+    if (facts.licence) parts.push(t("license: {licence}", { licence: facts.licence }));
+    if (facts.free_bytes < facts.fetch_bytes * 1.05) parts.push(t("Not enough space: {free} free.", { free: bytes(facts.free_bytes) }));
     return parts.join(" · ");
   }
   if (facts.num_parameters) {
     const size = t("{n} parameters", { n: number(facts.num_parameters) });
-    return [t("It is here: {why}.", { why: answer.text }), size, bytes(facts.size_bytes)].join(" · ");
+    return [t("Already downloaded: {why}.", { why: answer.text }), size, bytes(facts.size_bytes)].join(" · ");
   }
   return facts.fetch_bytes ? `${answer.text} ${bytes(facts.fetch_bytes)}` : answer.text;
 }
@@ -43,8 +43,8 @@ function actionButton({ action, target }) {
   switch (action) {
     case "try": return el("a", { class: "btn sm", href: url(`/chat?a=${path}`) }, t("Try it"));
     case "train": return el("a", { class: "btn sm", href: url(`/train?model=${path}`) }, t("Train"));
-    case "allow": return el("a", { class: "btn sm", href: url(`/models/${target}`) }, t("Look at its code"));
-    case "token": return el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Give a token"));
+    case "allow": return el("a", { class: "btn sm", href: url(`/models/${target}`) }, t("Review code"));
+    case "token": return el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Enter a token"));
     default: {
       const label = action === "resume" ? t("Resume download") : action === "import" ? t("Import") : t("Download");
       return el("button", { type: "button", class: "btn sm", onclick: () => fetchModel(target).catch(showProblem) }, label);
@@ -67,7 +67,7 @@ function show(answer) {
   const parts = [];
   if (answer.text) parts.push(el("p", { class: "wrap" }, sentence(answer)));
   for (const problem of answer.problems) {
-    const page = /^https?:\/\//.test(problem.page) ? el("a", { href: problem.page, target: "_blank", rel: "noreferrer" }, t("Accept the licence")) : null;
+    const page = /^https?:\/\//.test(problem.page) ? el("a", { href: problem.page, target: "_blank", rel: "noreferrer" }, t("Accept the license")) : null;
     parts.push(el("p", { class: "wrap" }, [problem.text, problem.fix].filter(Boolean).join(" "), " ", page));
   }
   const actions = answer.actions.map(actionButton);
@@ -112,7 +112,7 @@ $("#token-form").addEventListener("submit", async (/** @type {SubmitEvent} */ ev
   try {
     await put("/api/v1/downloads/token", { source: source.value, token: $("#f-token").value });
     $("#f-token").value = "";
-    toast(t("The token is saved."));
+    toast(t("Token saved."));
     await look();
   } catch (problem) {
     showProblem(problem);
@@ -149,7 +149,7 @@ async function browse(path) {
     el("li", {}, el("button", { type: "button", class: "btn ghost sm", onclick: act }, label), marked ? badge("ok", t("model")) : null);
   const lines = listing.entries.map((/** @type {any} */ e) => line(e.name, () => (e.is_file ? pick(e.path) : browse(e.path).catch(showProblem)), e.is_model));
   if (listing.parent !== null) lines.unshift(line(`↑ ${t("Up")}`, () => browse(listing.parent).catch(showProblem), false));
-  if (!listing.entries.length) lines.push(el("li", { class: "muted small" }, t("No folders in here.")));
+  if (!listing.entries.length) lines.push(el("li", { class: "muted small" }, t("No folders here.")));
   $("#picker-list").replaceChildren(...lines);
 }
 
@@ -173,9 +173,9 @@ function said(job) {
   if (job.status === "queued") return job.reason || t("Queued");
   if (job.status !== "running") return [job.reason, job.fix].filter(Boolean).join(" ");
   switch (p.phase) {
-    case "waiting": return t("waiting for the network; next try in {n} s", { n: Math.max(0, Math.round(p.retry_at - Date.now() / 1000)) });
+    case "waiting": return t("waiting for the network; retrying in {n} s", { n: Math.max(0, Math.round(p.retry_at - Date.now() / 1000)) });
     case "verifying": return `${t("checking")} ${p.text}`;
-    case "converting": return t("converting for {time}, about half a minute in all", { time: duration(p.seconds ?? 0) });
+    case "converting": return t("converting for {time}; takes about half a minute in total", { time: duration(p.seconds ?? 0) });
     case "fetching": return t("{file} · {done} of {n} files", { file: p.text, done: p.files_done ?? 0, n: p.num_files ?? 0 });
     default: return t("starting…");
   }
@@ -199,7 +199,7 @@ const does = (job, verb, label) => el("button", {
 
 /** @param {any} job */
 async function giveUp(job, /** @type {HTMLElement} */ from) {
-  if (!(await ask(from, t("Give up {name} and remove what came ({size})?", { name: job.title, size: bytes(job.progress.done ?? 0) }), t("Give up")))) return;
+  if (!(await ask(from, t("Cancel the download of {name} and delete the partial files ({size})?", { name: job.title, size: bytes(job.progress.done ?? 0) }), t("Cancel download")))) return;
   await post(`/api/v1/downloads/${job.id}/cancel`, {});
   document.getElementById(`job-${job.id}`)?.remove();
   $("#downloads").hidden = !$("#downloads").childElementCount;
@@ -212,7 +212,7 @@ function draw(job) {
   const before = document.getElementById(id);
   if (job.status === "done" || job.status === "stopped") {
     if (before && job.status === "done") {
-      announce(t("{name} is here.", { name: job.title }));
+      announce(t("{name} is ready.", { name: job.title }));
       location.reload();
     }
     before?.remove();
@@ -228,8 +228,8 @@ function draw(job) {
   ].filter(Boolean);
   const progress = bar(job.progress.done ?? null, job.progress.total ?? 1, t("Progress of {name}", { name: job.title }));
   if (live && (!job.progress.total || (job.progress.phase === "converting" && !job.progress.done))) progress.removeAttribute("value");
-  const page = /^https?:\/\//.test(job.error?.page ?? "") ? el("a", { href: job.error.page, target: "_blank", rel: "noreferrer" }, t("Accept the licence")) : null;
-  const gated = job.error?.code === "gated" ? el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Give a token")) : null;
+  const page = /^https?:\/\//.test(job.error?.page ?? "") ? el("a", { href: job.error.page, target: "_blank", rel: "noreferrer" }, t("Accept the license")) : null;
+  const gated = job.error?.code === "gated" ? el("button", { type: "button", class: "btn sm", onclick: showToken }, t("Enter a token")) : null;
   const card = el("section", { class: "card", id, "aria-label": job.title },
     el("div", { class: "row" },
       el("div", { class: "row" }, el("b", { class: "wrap" }, job.title), el("span", { class: "small muted" }, job.arguments.host),
@@ -264,7 +264,7 @@ for (const each of $$("[data-remove]")) {
     const name = each.dataset.remove;
     try {
       const { freed_bytes: freed } = await busy(each, del(`/api/v1/models/${name}`));
-      toast(t("{name} is removed; {size} are free again.", { name, size: bytes(freed) }));
+      toast(t("{name} was deleted; {size} freed.", { name, size: bytes(freed) }));
       if (name === "demo") location.reload();
       else each.closest("tr").remove();
     } catch (problem) {

@@ -12,7 +12,7 @@ export const DELETED = "run-deleted";
 export function wireHeader(api, name, openTab) {
   function rename() {
     const title = $("#title");
-    const box = el("input", { value: title.textContent, "aria-label": t("Name of the run"), maxlength: 120 });
+    const box = el("input", { value: title.textContent, "aria-label": t("Run name"), maxlength: 120 });
     const form = el("form", { onsubmit: async (/** @type {Event} */ event) => {
       event.preventDefault();
       await patch(api, { title: box.value.trim() === name ? "" : box.value }).then(() => location.reload(), showProblem);

@@ -20,8 +20,8 @@ export function wireMarks(api) {
     if (JSON.stringify(now) === kept) return;
     await patch(api, now, { keepalive: true }).then(() => {
       kept = JSON.stringify(now);
-      state.textContent = t("Kept.");
-    }, (/** @type {any} */ problem) => { state.textContent = t("Not kept."); showProblem(problem); });
+      state.textContent = t("Saved.");
+    }, (/** @type {any} */ problem) => { state.textContent = t("Not saved."); showProblem(problem); });
   }
   const later = debounce(800, save);
   form.addEventListener("input", () => { state.textContent = ""; later(); });

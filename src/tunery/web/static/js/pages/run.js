@@ -177,7 +177,7 @@ const readLog = debounce(150, async () => {
   if (!logRead) box.replaceChildren();
   for (const line of answer.story) box.append(el("div", { class: "event", dataset: { level: "event" } }, `· ${line}`));
   storyAt = answer.seq;
-  if (answer.cut && !logRead) box.append(el("div", { class: "event" }, t("Earlier lines are in the file.")));
+  if (answer.cut && !logRead) box.append(el("div", { class: "event" }, t("Earlier lines are in the log file.")));
   logAt = answer.cursor;
   logRead = true;
   for (const line of answer.lines) box.append(logLine(line));
@@ -234,16 +234,16 @@ async function onClick(event) {
 /** @param {HTMLElement} button */
 async function act(button) {
   const { stop } = button.dataset;
-  if (stop === "now" && !(await ask(button, t("Stop it now? The work since the last checkpoint is lost."), t("Stop now")))) return;
+  if (stop === "now" && !(await ask(button, t("Stop now? Progress since the last checkpoint will be lost."), t("Stop now")))) return;
   if (stop) {
     await busy(button, post(`${api}/stop`, { how: stop }));
-    toast(t(stop === "now" ? "Stopped." : "Stopping: it saves first."));
+    toast(t(stop === "now" ? "Stopped." : "Stopping: saving first."));
   } else if ("save" in button.dataset) {
     await busy(button, post(`${api}/save`));
-    toast(t("A checkpoint is saved after this step."));
+    toast(t("A checkpoint will be saved after this step."));
   } else if ("resume" in button.dataset) {
     const { step } = await busy(button, post(`${api}/resume`, {}));
-    toast(t("The run goes on from step {step}.", { step }));
+    toast(t("Run resumed from step {step}.", { step }));
   } else {
     const answer = await fetch(url(`${api}/report`), { credentials: "same-origin" });
     await copy(await answer.text());
@@ -263,7 +263,7 @@ let queue = Promise.resolve();
 /** @param {any} message */
 function onMessage(message) {
   if (message.kind === "removed") {
-    strip("gone", t("This run was deleted."), { label: t("All runs"), act: () => location.assign(url("/runs")) });
+    strip("gone", t("This run has been deleted."), { label: t("All runs"), act: () => location.assign(url("/runs")) });
     return;
   }
   // One after the other: a message that fetches must not be overtaken by the next.
@@ -279,7 +279,7 @@ document.addEventListener("click", onClick);
 document.addEventListener("confirmed", async (/** @type {any} */ event) => {
   const step = event.target.dataset.checkpoint;
   if (step === undefined) return;
-  await del(`${api}/checkpoints/${step}`).then(({ bytes: freed }) => toast(t("Deleted; {size} are free.", { size: bytes(freed) })), showProblem);
+  await del(`${api}/checkpoints/${step}`).then(({ bytes: freed }) => toast(t("Deleted; {size} freed.", { size: bytes(freed) })), showProblem);
   refresh();
 });
 document.addEventListener("input", (event) => {

@@ -108,6 +108,6 @@ document.addEventListener("click", async (event) => {
   const from = names.indexOf(/** @type {any} */ (button.closest("li"))?.dataset.run);
   const [name] = names.splice(from, 1);
   names.splice(from + Number(button.dataset.move), 0, name);
-  await post("/api/v1/queue/order", { runs: names }).then(() => toast(t("The queue has a new order.")), showProblem);
+  await post("/api/v1/queue/order", { runs: names }).then(() => toast(t("Queue reordered.")), showProblem);
   refresh();
 });

@@ -12,7 +12,7 @@ const NAMES = { webhook: t("Webhook"), email: t("E-mail command") };
 async function save() {
   for (const field of $$("[data-field]", form)) fieldError(field.dataset.field, "");
   const seconds = Number($("[name=countdown_seconds]", form).value);
-  if (!Number.isFinite(seconds)) return !fieldError("countdown_seconds", t("Enter a number of seconds."));
+  if (!Number.isFinite(seconds)) return !fieldError("countdown_seconds", t("Enter the number of seconds."));
   /** @type {Record<string, unknown>} */
   const wanted = { webhook: $("[name=webhook]", form).value.trim(), countdown_seconds: seconds };
   for (const box of $$("[type=checkbox]:enabled", form)) wanted[box.name] = box.checked;
@@ -34,7 +34,7 @@ async function test() {
   const told = Object.entries(await post("/api/v1/notify/test"));
   const lines = told.map(([what, said]) =>
     el("p", { class: said.startsWith("failed") ? "err" : "" }, `${NAMES[/** @type {keyof typeof NAMES} */ (what)] ?? what}: ${said}`));
-  $("#notify-answer").replaceChildren(...lines, ...(told.length ? [] : [el("p", {}, t("Nothing is turned on, so nothing was sent."))]));
+  $("#notify-answer").replaceChildren(...lines, ...(told.length ? [] : [el("p", {}, t("Everything is off, so nothing was sent."))]));
 }
 
 form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {

@@ -47,12 +47,12 @@ onSubmit("#sources-form", async () => {
       box.defaultValue = box.value;
     }
   }
-  toast(t(changed.length ? "Saved." : "Nothing was changed."), { seconds: 3 });
+  toast(t(changed.length ? "Saved." : "No changes made."), { seconds: 3 });
   if (!changed.length) return;
   const hub = await get("/api/v1/machine/hub");
   $("#hub-answer").textContent = hub.reachable
-    ? t("{host} answers in {n} ms.", { host: hub.host, n: number(hub.milliseconds) })
-    : t("{host} did not answer.", { host: hub.host });
+    ? t("{host} responds in {n} ms.", { host: hub.host, n: number(hub.milliseconds) })
+    : t("{host} did not respond.", { host: hub.host });
 });
 for (const button of $$("[data-forget]")) {
   button.addEventListener("confirmed", () =>
@@ -67,7 +67,7 @@ onSubmit("#roots-form", async () => {
 onSubmit("#limits-form", async () => {
   const size = Math.round(Number($("#f-upload").value) * 2 ** 30);
   if (!(size >= 2 ** 20)) {
-    fieldError("upload", t("Enter a number of GiB, 1 or more."));
+    fieldError("upload", t("Enter the size in GiB, 1 or more."));
     return;
   }
   if (await save("upload", () => put("/api/v1/settings/limits", { upload_bytes: size }))) toast(t("Saved."), { seconds: 3 });
@@ -96,7 +96,7 @@ onSubmit("#key-form", async () => {
   const name = $("#f-key-name").value.trim();
   const scope = /** @type {keyof typeof SCOPES} */ ($("#f-key-scope").value);
   if (!name) {
-    fieldError("key-name", t("Give the key a name."));
+    fieldError("key-name", t("Enter a name for the key."));
     return;
   }
   /** @type {Record<string, number>} */
@@ -130,7 +130,7 @@ $("#keys-list").addEventListener("confirmed", async (/** @type {Event} */ event)
   try {
     await del(`/api/v1/keys/${button.dataset.keyId}`);
     await reloadKeys();
-    toast(t("The key is revoked."));
+    toast(t("Key revoked."));
   } catch (problem) {
     showProblem(problem);
   }

@@ -13,13 +13,13 @@ async function askHub() {
   const found = await get("/api/v1/machine/hub");
   $("#hub-note").replaceChildren();
   if (found.offline) {
-    hub.textContent = t("offline by your setting");
+    hub.textContent = t("offline (as configured)");
   } else if (found.reachable) {
     hub.textContent = t("{ms} ms", { ms: number(found.milliseconds) });
   } else {
-    hub.textContent = t("no answer");
+    hub.textContent = t("no response");
     $("#hub-note").append(el("div", { class: "note warn" },
-      t("{hub} did not answer in {n} s. Models already here still work.", { hub: found.host, n: found.timeout_seconds }),
+      t("{hub} did not respond within {n} s. Downloaded models still work.", { hub: found.host, n: found.timeout_seconds }),
       el("div", { class: "actions" },
         el("button", { type: "button", class: "btn sm", onclick: () => askHub().catch(showProblem) }, t("Test again")),
         el("a", { class: "btn sm", href: url("/settings#sources") }, t("Change source")))));

@@ -92,7 +92,7 @@ function drawNames(setting, input, value) {
   const tell = (/** @type {string[]} */ now) => setting.dispatchEvent(new CustomEvent("names", { bubbles: true, detail: { path: input.dataset.path, names: now } }));
   box.replaceChildren(...names.map((written, at) => {
     const [, name, times] = /^(.*?)(?:\*(\d+))?$/.exec(written) ?? [];
-    const weight = el("input", { inputmode: "numeric", value: times ?? "1", "aria-label": t("Times {name} is used", { name }), onchange: () => {
+    const weight = el("input", { inputmode: "numeric", value: times ?? "1", "aria-label": t("Repeats of {name}", { name }), onchange: () => {
       const count = Math.max(1, Number.parseInt(weight.value, 10) || 1);
       tell(names.map((each, index) => (index === at ? (count > 1 ? `${name}*${count}` : name) : each)));
     } });

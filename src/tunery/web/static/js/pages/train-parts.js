@@ -19,7 +19,7 @@ export function drawDiff(rows) {
 
 /** Says under the field what a name of a run may be, while it is typed. */
 export function checkName() {
-  fieldError("run-name", !nameFits() ? t("Use small letters, digits, dots, dashes and underscores, and begin with a letter or digit.") : "");
+  fieldError("run-name", !nameFits() ? t("Use lowercase letters, digits, dots, dashes and underscores; begin with a letter or digit.") : "");
 }
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;

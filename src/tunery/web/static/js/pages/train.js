@@ -68,7 +68,7 @@ async function save(yaml) {
     const problem = problemOf(error);
     saving = false;
     if (problem.code !== "offline" && problem.status !== 502 && problem.status !== 504) return showProblem(problem);
-    say("Offline: kept here");
+    say("Offline: saved in this browser");
     setTimeout(() => save(yaml), 2000);
   }
 }
@@ -183,7 +183,7 @@ function drawNotes() {
   if (general) notes.push(noteOf("bad", [general.message, general.fix].join(" "), []));
   if (state.empty.length) {
     const dataset = state.blanks.find((/** @type {any} */ b) => !b.value)?.dataset ?? "";
-    notes.push(noteOf("warn", t("The rows of {dataset} have blanks", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
+    notes.push(noteOf("warn", t("{dataset} has placeholders to fill in", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
   if (planError) notes.push(noteOf("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
   for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
@@ -210,7 +210,7 @@ async function fetchModel(model) {
   if (fetching) return;
   fetching = model;
   drawStart();
-  const title = t("Fetching {name}…", { name: model });
+  const title = t("Downloading {name}…", { name: model });
   await post("/api/v1/downloads", { name: model })
     .then((job) => followJob($("#fetching"), job.id, title, () => $("#fetching").replaceChildren()))
     .catch(showProblem);
@@ -225,9 +225,9 @@ function missing() {
   if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
   if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
   if (!nameFits()) return [t("1 field to fix"), () => $("#f-run-name").focus()];
-  if (fetching) return [t("Fetching {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
-  if (state.fetch) return [t("Fetch {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
-  if (planError) return [t("See the note above"), () => $("#notes").scrollIntoView({ block: "center" })];
+  if (fetching) return [t("Downloading {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
+  if (state.fetch) return [t("Download {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
+  if (planError) return [t("See the message above"), () => $("#notes").scrollIntoView({ block: "center" })];
   return ["", null];
 }
 
@@ -262,7 +262,7 @@ function drawBlanks() {
     const id = `b-${blank.name}`;
     const input = el("input", { id, type: "text", dataset: { blank: blank.name }, value: blank.value, "aria-describedby": `${id}-help`, spellcheck: "false", oninput: fillBlanks });
     return el("div", { class: "f" }, el("div", { class: "lab" }, el("label", { for: id }, `{{${blank.name}}}`)), input,
-      el("div", { class: "help", id: `${id}-help` }, t("Stands {n} times in {dataset}.", { n: blank.places, dataset: blank.dataset })));
+      el("div", { class: "help", id: `${id}-help` }, t("Appears {n} times in {dataset}.", { n: blank.places, dataset: blank.dataset })));
   });
   box.replaceChildren(el("h3", {}, t("Fill in")), el("div", { class: "form" }, ...fields));
 }
