@@ -143,7 +143,7 @@ def t(text: str, /, **values: Any) -> str:
 def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
     """Sentences in a row; empty ones are left out.
 
-    An f-string or ``str.join`` would make plain text of them, in the language in force then; this
+    An f-string or ``str.join`` would make plain text of them, in the language of that moment; this
     remembers what each says, so that another process or a reader of another day says it again.
 
     Args:

@@ -1,4 +1,4 @@
-"""Adapters for tests: random but alive, so that wearing one changes what the model says."""
+"""Adapters for tests: random but alive, so that activating one changes what the model says."""
 
 from __future__ import annotations
 

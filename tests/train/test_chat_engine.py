@@ -47,19 +47,19 @@ def test_switching_gives_every_adapter_its_own_answer_and_the_base_its_first(bas
     switch = AdapterSwitch(load(base, dtype))
     with torch.inference_mode():
         alone = load(base, dtype)(IDS).logits.float()
-        bare = switch.wear(None)(IDS).logits
+        bare = switch.activate(None)(IDS).logits
         for place, folder in enumerate(adapters):
             switch.attach(f"a{place}", folder)
-        bare_again = switch.wear(None)(IDS).logits
+        bare_again = switch.activate(None)(IDS).logits
         for order in ([0, 1, 2, 3], [3, 0, 2, 1]):
             for place in order:
-                found = switch.wear(f"a{place}")(IDS).logits.float()
+                found = switch.activate(f"a{place}")(IDS).logits.float()
                 peft = PeftModel.from_pretrained(load(base, dtype), adapters[place]).eval()
                 wanted = peft(IDS).logits.float()
                 scale = float(wanted.abs().max())
                 assert float((found - wanted).abs().max()) <= tolerance * max(scale / 10, 1)
                 assert float((wanted - alone).abs().max()) > 5 * tolerance, "the adapter is idle"
-            assert torch.equal(switch.wear(None)(IDS).logits, bare)
+            assert torch.equal(switch.activate(None)(IDS).logits, bare)
         assert torch.equal(bare_again, bare)
         assert float((bare.float() - alone).abs().max()) <= tolerance
 
@@ -70,7 +70,7 @@ def test_no_weight_of_the_base_is_touched(base, adapters):
     switch = AdapterSwitch(model)
     for place, folder in enumerate(adapters[:2]):
         switch.attach(f"a{place}", folder)
-        switch.wear(f"a{place}")(IDS)
+        switch.activate(f"a{place}")(IDS)
     names = dict(switch.model.get_base_model().named_parameters())
     for name, tensor in kept.items():
         held = names.get(name)
@@ -86,7 +86,7 @@ def test_an_unknown_adapter_and_a_name_twice_are_refused(base, adapters):
     with pytest.raises(ValueError):
         switch.attach("a", adapters[1])
     with pytest.raises(KeyError):
-        switch.wear("b")
+        switch.activate("b")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

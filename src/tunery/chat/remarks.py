@@ -1,6 +1,6 @@
 """Remarks of rendering and cutting: their stable English names and their words for people.
 
-The names are counted in events and files; ``in_words`` gives the sentence in the language in force.
+The names are counted in events and files; ``in_words`` gives the sentence in the current language.
 """
 
 from __future__ import annotations

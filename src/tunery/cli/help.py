@@ -29,7 +29,7 @@ from tunery.i18n import language, t, translated
 
 
 class TranslatedFormatter(DefaultFormatter):
-    """The parser's own help page, with every docstring in the language in force."""
+    """The parser's own help page, with every docstring in the current language."""
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """Print one panel."""
@@ -121,7 +121,7 @@ def _kind(error: CoercionError) -> str:
 
 
 def _translate(entry: HelpEntry) -> HelpEntry:
-    """Write an entry's text, choices and default in the language in force."""
+    """Write an entry's text, choices and default in the current language."""
     text = Text(_in_language(entry.description))
     if entry.choices:
         text.append(" " + t("[one of {names}]", names=", ".join(entry.choices)), "dim")

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def commands() -> dict[str, str]:
-    """Every command with its help in the language in force, in the order of a first session."""
+    """Every command with its help in the current language, in the order of a first session."""
     return {
         "web": t("Open Tunery in the browser."),
         "train": t("Train a model and compare it before and after."),

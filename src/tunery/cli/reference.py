@@ -25,7 +25,7 @@ WIDTH = 96
 
 
 def page() -> str:
-    """Write the page in the language in force, as Markdown."""
+    """Write the page in the current language, as Markdown."""
     app = build_app()
     lines = [
         f"# {t('Commands')}",

@@ -26,7 +26,7 @@ def optional(annotation: Any) -> bool:
 
 
 def type_words(annotation: Any) -> str:
-    """Say in words what a type accepts, in the language in force."""
+    """Say in words what a type accepts, in the current language."""
     words = [_words(each) for each in alternatives(annotation)]
     if optional(annotation):
         words.append("null")

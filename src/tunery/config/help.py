@@ -13,7 +13,7 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
     """Write all settings for a terminal, a section a block.
 
     Args:
-        language: ``en`` or ``zh``; by default the one in force.
+        language: ``en`` or ``zh``; by default the current one.
         prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
     """
     with i18n.speaking(language or i18n.language()):

@@ -208,7 +208,7 @@ def preset_layer(name: str) -> Layer:
 
 
 def preset_about(name: str) -> str:
-    """Say what a preset is for, in the language in force."""
+    """Say what a preset is for, in the current language."""
     return str(_preset(name).values[ABOUT][language()])
 
 

@@ -49,7 +49,7 @@ class Group:
     english: str
 
     def help(self, language: str | None = None) -> str:
-        """Say what it is, in a language (default: the one in force)."""
+        """Say what it is, in a language (default: the current one)."""
         return _help(self.key, self.english, language)
 
 
@@ -92,7 +92,7 @@ class Setting:
 
     @property
     def type(self) -> str:
-        """What it takes, in words of the language in force."""
+        """What it takes, in words of the current language."""
         return type_words(self.annotation)
 
     @property
@@ -131,7 +131,7 @@ class Setting:
         return self.variant in (None, value_at(values, f"{self.section}.type"))
 
     def help(self, language: str | None = None) -> str:
-        """Say what it is for, in a language (default: the one in force)."""
+        """Say what it is for, in a language (default: the current one)."""
         if self.path == f"{self.section}.type" and self.section in tagged():
             inside = [g for g in groups() if g.path == self.section]
             parts = (

@@ -26,8 +26,8 @@ from tunery.engines.base import GREEDY, Delta, Ended, EndReason, SamplingOptions
 from tunery.models.facts import UNBOUNDED, context_length
 
 MAX_ROWS = 32
-WORN = "worn"
-"""The name by which the fast pass knows the adapter that the live model wears."""
+ACTIVE = "active"
+"""The name by which the fast pass knows the adapter that is active in the live model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Decoder:
     """Answers prompts with a live model.
 
     Args:
-        model: A causal language model of transformers, or one that PEFT wraps; it is worn as it
+        model: A causal language model of transformers, or one that PEFT wraps; it is used as it
             is, adapter on or off.
         fast: False keeps to the general pass.
     """
@@ -133,19 +133,19 @@ class Decoder:
 
     def _live(self, stack: contextlib.ExitStack) -> _Live:
         """The model as it is now, ready to be read."""
-        base, worn = _base_of(self._model), _worn(self._model)
+        base, active = _base_of(self._model), _active_adapter(self._model)
         copied = sum(parameter.nbytes for parameter in base.parameters())
         # asked in this order: only a model of the fast kinds has the layers that LoRA is looked for
         if (
             self._fast
-            and (worn is None or (worn != "" and is_plain_lora(self._model, worn)))
+            and (active is None or (active != "" and is_plain_lora(self._model, active)))
             and fits(copied, str(base.device))
         ):
             reader = FastModel(base)
             adapter = None
-            if worn is not None:
-                adapter = WORN
-                reader.adapters[WORN] = LoraLayers(base, worn)
+            if active is not None:
+                adapter = ACTIVE
+                reader.adapters[ACTIVE] = LoraLayers(base, active)
             if self._probed or matches(reader, self._model, adapter):
                 self._probed = True
                 return _Live(reader, adapter)
@@ -209,15 +209,15 @@ def _base_of(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _worn(model: Any) -> str | None:
+def _active_adapter(model: Any) -> str | None:
     """The active adapter of a PEFT model: None for none, empty if it is not exactly one."""
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    worn = {(tuple(layer.active_adapters), layer.disable_adapters) for layer in layers}
-    if all(off for _, off in worn):
+    active = {(tuple(layer.active_adapters), layer.disable_adapters) for layer in layers}
+    if all(off for _, off in active):
         return None if layers else ""
-    names = {name for names, _ in worn for name in names}
-    return names.pop() if len(names) == 1 and len(worn) == 1 else ""
+    names = {name for names, _ in active for name in names}
+    return names.pop() if len(names) == 1 and len(active) == 1 else ""

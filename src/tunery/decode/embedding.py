@@ -90,7 +90,7 @@ class Embedder:
         try:
             self._check_room()
             pooling = pooling_of(self.model.folder)
-            states_TH = _states(self.model.switch.wear(adapter), ids)
+            states_TH = _states(self.model.switch.activate(adapter), ids)
         except EngineError:
             raise
         except TuneryError as error:  # the whole model cannot be loaded

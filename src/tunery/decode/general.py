@@ -28,14 +28,14 @@ class GeneralModel:
     """Reads parts of sequences.
 
     Args:
-        wear: Returns the model to run, with an adapter active or none.
+        activate: Returns the model to run, with an adapter active or none.
         together: Sequences that begin in one step share a padded cache.
     """
 
     in_pieces = False
 
-    def __init__(self, wear: Callable[[str | None], Any], *, together: bool = False) -> None:
-        self._wear = wear
+    def __init__(self, activate: Callable[[str | None], Any], *, together: bool = False) -> None:
+        self._activate = activate
         self._together = together
         self.read_tokens = TOGETHER_TOKENS if together else ALONE_TOKENS
 
@@ -52,7 +52,7 @@ class GeneralModel:
         """
         found: dict[int, Tensor] = {}
         for adapter in dict.fromkeys(part.adapter for part in parts):
-            model = self._wear(adapter)
+            model = self._activate(adapter)
             mine = [part for part in parts if part.adapter == adapter]
             self._begin([part.row for part in mine if part.row.shared is None])
             for shared in dict.fromkeys(part.row.shared for part in mine):

@@ -102,9 +102,9 @@ class LocalEngine:
     async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
         """How likely the model finds given tokens; see ``Engine.score``."""
         checked = check_scored(self.model, ids)
-        worn = await asyncio.to_thread(self._attached, adapter)
+        attached = await asyncio.to_thread(self._attached, adapter)
         queue = _Queue()
-        job = self.scheduler.score(checked, adapter=worn, emit=queue.tell, failed=queue.tell)
+        job = self.scheduler.score(checked, adapter=attached, emit=queue.tell, failed=queue.tell)
         try:
             while True:
                 for news in await queue.next():
@@ -116,12 +116,12 @@ class LocalEngine:
     async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
         """Make the vector of a text or of token ids; see ``engines.embed.Embeds``."""
         embedder = Embedder(self.model)
-        worn = await asyncio.to_thread(self._attached, adapter)
+        attached = await asyncio.to_thread(self._attached, adapter)
         if isinstance(text, str):
-            ids = await asyncio.to_thread(embedder.ids, text, worn)
+            ids = await asyncio.to_thread(embedder.ids, text, attached)
         else:
             ids = embedder.check(text)
-        return await asyncio.to_thread(self.scheduler.call, lambda: embedder.make(ids, worn))
+        return await asyncio.to_thread(self.scheduler.call, lambda: embedder.make(ids, attached))
 
     async def status(self) -> EngineStatus:
         """The status of the engine."""

@@ -59,7 +59,7 @@ def prepacked(model: nn.Module) -> Iterator[bool]:
     """Decode faster inside this context; the weights must not change meanwhile.
 
     Yields:
-        Whether it is in force: not on other devices, without oneDNN, or where memory is short.
+        Whether it is active: not on other devices, without oneDNN, or where memory is short.
     """
     layers = prepack(model)
     try:

@@ -75,7 +75,7 @@ class ServedModel:
             self._load(fast=fast)
         self.template = ChatTemplate.load(self.tokenizer)
         self.prefixes = PrefixStore(int(psutil.virtual_memory().available * KEPT_SHARE))
-        self.general = GeneralModel(lambda adapter: self.switch.wear(adapter))
+        self.general = GeneralModel(lambda adapter: self.switch.activate(adapter))
         self.adapters: dict[str, str] = {}
         self._templates: dict[str, ChatTemplate] = {}
         self._grammars: Grammars | None = None

@@ -2,7 +2,7 @@
 
 PEFT owns the format and every kind of adapter. For plain LoRA on linear layers, which is nearly
 all of them, a step of decoding is mostly the cost of calling small operations. Where the layers
-are prepacked anyway and memory is there, such an adapter is worn as blocked copies of the merged
+are prepacked anyway and memory is there, such an adapter is active as blocked copies of the merged
 weights, so that it decodes as fast as the bare base; the base's own weights are never written.
 Elsewhere those layers get a forward pass with as few operations as possible. Without an adapter the
 base layers run as if none had ever been there.
@@ -36,12 +36,12 @@ class AdapterSwitch:
     def __init__(self, base: nn.Module) -> None:
         self.model: Any = base
         self._names: list[str] = []
-        self._worn: str | None = None
+        self._active: str | None = None
         self._packed: list[nn.Linear] | None = None
         self._merged: dict[str, dict[LoraLinear, Forward]] = {}
 
     def attach(self, name: str, folder: Path) -> None:
-        """Load an adapter folder; ``wear`` activates it.
+        """Load an adapter folder; ``activate`` activates it.
 
         Raises:
             ModelError: It is not whole, or was made for another base.
@@ -54,10 +54,10 @@ class AdapterSwitch:
         self._unpack()
         self.model = load_adapter(self.model, folder, name).eval()
         self._names.append(name)
-        self._worn = None
+        self._active = None
         self._disable()
 
-    def wear(self, name: str | None) -> nn.Module:
+    def activate(self, name: str | None) -> nn.Module:
         """Switch to an adapter, or with None to the bare base, and return the model to run.
 
         Raises:
@@ -67,9 +67,9 @@ class AdapterSwitch:
             raise KeyError(name)
         if self._packed is None:
             self._packed = prepack(self.model)
-            self._worn = None
+            self._active = None
             self._shorten(None)
-        if name != self._worn:
+        if name != self._active:
             if name is None:
                 self._disable()
             else:
@@ -78,7 +78,7 @@ class AdapterSwitch:
                 self.model.set_adapter(name)
                 self.model.requires_grad_(False)
             self._shorten(name)
-            self._worn = name
+            self._active = name
         model = self.model
         if not self._names:
             return model

@@ -229,7 +229,7 @@ def derive(folder: JobFolder) -> Job:
     return job
 
 
-def read_story(folder: JobFolder, offset: int = 0) -> tuple[list[Event], int]:
+def read_job_events(folder: JobFolder, offset: int = 0) -> tuple[list[Event], int]:
     """Read what a job wrote from an offset on, and the offset to continue from."""
     return read_events(folder.events_file, offset)
 

@@ -39,8 +39,8 @@ class JobTopic:
             folder = jobs.open_job(argument)
         except UnknownName:
             return ([] if cursor == "gone" else [{"kind": "removed", "id": argument}]), "gone"
-        story, _ = jobs.read_story(folder)
-        fresh = [event for event in story if event["seq"] > seen][:MOST_EVENTS]
+        events, _ = jobs.read_job_events(folder)
+        fresh = [event for event in events if event["seq"] > seen][:MOST_EVENTS]
         messages = [{"kind": "event", "seq": e["seq"], "event": e} for e in fresh]
         job = jobs.derive(folder)
         if fresh or job.status != status:

@@ -29,7 +29,7 @@ STATUS_STYLES = {
 
 
 def status(name: str) -> str:
-    """A status in the language in force."""
+    """The status, translated."""
     return {
         "queued": t("queued"),
         "running": t("running"),
@@ -43,7 +43,7 @@ def status(name: str) -> str:
 
 
 def phase(name: str) -> str:
-    """A phase of a run in the language in force."""
+    """The phase of a run, translated."""
     return {
         "data": t("reading data"),
         "tokenize": t("tokenizing"),

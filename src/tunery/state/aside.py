@@ -27,7 +27,7 @@ class Aside:
     path: Path
 
     def message(self) -> str:
-        """What happened, in the language in force."""
+        """What happened, in the current language."""
         return t(
             "state.db was damaged. A new one was created without the API keys, drafts, chats "
             "and marks of the old one.")  # fmt: skip

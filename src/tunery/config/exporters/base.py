@@ -40,6 +40,6 @@ class ExporterKind(Kind):
         return whole
 
     def shown(self) -> dict[str, str]:
-        """For a page or a program: its name, label and sentence in the language in force."""
+        """For a page or a program: its name, label and sentence in the current language."""
         kind = str(type(self).model_fields["type"].default)
         return {"name": kind, "label": translated(self.label), "help": translated(self.about)}

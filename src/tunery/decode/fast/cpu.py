@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tunery.decode.cache import KvRow
-from tunery.decode.fast.lora import GROUPS, LoraLayers, Wearing
+from tunery.decode.fast.lora import GROUPS, ActiveLora, LoraLayers
 from tunery.decode.fast.spans import Span, read_blocks, turn
 from tunery.decode.fast.weights import LayerWeights, Linear, Weights
 from tunery.kernels.cpu import compiled
@@ -24,7 +24,7 @@ from tunery.kernels.cpu.threads import together
 
 FIRST_ROWS = 64
 MOST_PLANS = 64
-"""Kept; each set of adapters worn together has its own."""
+"""Kept; each set of adapters active together has its own."""
 
 
 class _Packed:
@@ -118,7 +118,7 @@ class CpuLayers:
         index: Tensor,
         rope: tuple[Tensor, Tensor],
         spans: Sequence[Span],
-        wearing: Sequence[Wearing],
+        active: Sequence[ActiveLora],
     ) -> Tensor:
         """As ``TorchLayers.forward``."""
         rows = index.shape[1]
@@ -128,7 +128,7 @@ class CpuLayers:
             self._plans.clear()
         x_NW = self._room.x[:rows]
         torch.index_select(self.weights.embedding, 0, index[0], out=x_NW)
-        plan = self._prepare(rows, rope, spans, wearing)
+        plan = self._prepare(rows, rope, spans, active)
         blocks = [span for span in spans if span.blocks]
         if blocks:
             turns = rope[0][index[1]], rope[1][index[1]]
@@ -177,20 +177,20 @@ class CpuLayers:
         rows: int,
         rope: tuple[Tensor, Tensor],
         spans: Sequence[Span],
-        wearing: Sequence[Wearing],
+        active: Sequence[ActiveLora],
     ) -> _Plan:
         """The plan of this step, with what changes from step to step written into its jobs."""
-        worn = tuple(each.layers for each in wearing)
-        if worn not in self._plans:
+        adapters = tuple(each.layers for each in active)
+        if adapters not in self._plans:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            self._plans[worn] = self._make_plan(worn)
-        plan = self._plans[worn]
+            self._plans[adapters] = self._make_plan(adapters)
+        plan = self._plans[adapters]
         jobs, places = plan.jobs, plan.places
         alone = [_told(span) for span in spans if span.last_alone]
         told = torch.tensor(alone or [[0] * kernels.TABLE_FIELDS])
         need = 3 * self.weights.head_dim + max((each[4] for each in alone), default=0)
-        need = max(need, *(self._adapters[each].scratch for each in worn), 1)
+        need = max(need, *(self._adapters[each].scratch for each in adapters), 1)
         need = -(-need // 16) * 16  # no two threads in a cache line
         if len(self._numbers) < need * self._room.threads:
             self._numbers = torch.empty(2 * need * self._room.threads)
@@ -203,7 +203,7 @@ class CpuLayers:
             jobs[:, place, 6], jobs[:, place, 7] = rope[0].data_ptr(), rope[1].data_ptr()
             jobs[:, place, 13], jobs[:, place, 14] = self._numbers.data_ptr(), 4 * need
         self._told = [told]  # kept while the jobs point at them
-        for number, each in enumerate(wearing):
+        for number, each in enumerate(active):
             mine = torch.arange(rows) if each.rows is None else each.rows
             self._told.append(mine)
             for place in places[f"adapter {number}"]:
@@ -220,17 +220,19 @@ class CpuLayers:
         widest = max(qkv.width, down.width)
         return _Buffers(rows, sizes, widest, threads)
 
-    def _make_plan(self, worn: Sequence[LoraLayers]) -> _Plan:
-        for adapter in worn:
+    def _make_plan(self, adapters: Sequence[LoraLayers]) -> _Plan:
+        for adapter in adapters:
             if adapter not in self._adapters:
                 self._adapters[adapter] = _Adapter(adapter)
-        layers = [self._layer_jobs(number, worn) for number in range(len(self.weights.layers))]
+        layers = [self._layer_jobs(number, adapters) for number in range(len(self.weights.layers))]
         places: dict[str, list[int]] = {}
         for place, (kind, _) in enumerate(layers[0]):
             places.setdefault(kind, []).append(place)
         return _Plan(torch.tensor([[job for _, job in layer] for layer in layers]), places)
 
-    def _layer_jobs(self, number: int, worn: Sequence[LoraLayers]) -> list[tuple[str, list[int]]]:
+    def _layer_jobs(
+        self, number: int, adapters: Sequence[LoraLayers]
+    ) -> list[tuple[str, list[int]]]:
         """A layer's jobs in order, each with its kind."""
         weights, room, layer = self.weights, self._room, self.weights.layers[number]
         qkv, out, gate_up, down = self._linears[4 * number : 4 * number + 4]
@@ -243,7 +245,7 @@ class CpuLayers:
 
         def adapted(group: str, x: Tensor, y: Tensor) -> list[tuple[str, list[int]]]:
             found = []
-            for place, adapter in enumerate(worn):
+            for place, adapter in enumerate(adapters):
                 pair = self._adapters[adapter].pairs[number][group]
                 job = _job(kernels.NOTHING)
                 if pair is not None:

@@ -76,7 +76,7 @@ class LoraLayers:
 
 
 @dataclass(slots=True)
-class Wearing:
+class ActiveLora:
     """An adapter in a step, and the rows that use it; None for all."""
 
     layers: LoraLayers
@@ -117,11 +117,11 @@ def _carries(module: Any, name: str) -> bool:
 def _pair(layer: Any, group: str, name: str) -> Pair | None:
     place, linears = GROUPS[group]
     modules = [getattr(getattr(layer, place), linear) for linear in linears]
-    worn = [name in getattr(m, "lora_A", ()) for m in modules]
-    if not any(worn):
+    present = [name in getattr(m, "lora_A", ()) for m in modules]
+    if not any(present):
         return None
     found: list[tuple[Tensor, Tensor] | None] = []
-    for module, mine in zip(modules, worn, strict=True):
+    for module, mine in zip(modules, present, strict=True):
         if mine:
             b = module.lora_B[name].weight.detach() * module.scaling[name]
             found.append((module.lora_A[name].weight.detach(), b))

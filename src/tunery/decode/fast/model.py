@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tunery.decode.cache import CacheShape, KvRow
-from tunery.decode.fast.lora import LoraLayers, Wearing
+from tunery.decode.fast.lora import ActiveLora, LoraLayers
 from tunery.decode.fast.plain import TorchLayers
 from tunery.decode.fast.spans import Part, Span
 from tunery.decode.fast.weights import Weights, linears_of
@@ -84,7 +84,7 @@ class FastModel:
         """
         ids = [token for part in parts for token in part.ids]
         places = [p for x in parts for p in range(x.row.length, x.row.length + len(x.ids))]
-        wearing = self._wearing(parts)
+        active = self._active(parts)
         spare = max(0, self.layers.min_rows - len(ids))
         ids += [0] * spare
         places += [0] * spare
@@ -96,7 +96,7 @@ class FastModel:
             spans.append(Span(part, at, self.weights.heads // self.weights.kv_heads))
             at += len(part.ids)
         index = torch.tensor([ids, places], device=self.device)
-        logits = self.layers.forward(index, (self._cos, self._sin), spans, wearing)
+        logits = self.layers.forward(index, (self._cos, self._sin), spans, active)
         for part in parts:
             part.row.length += len(part.ids)
         return logits
@@ -113,21 +113,21 @@ class FastModel:
         signs[: self.weights.head_dim // 2] = -1
         self._cos, self._sin = cos[0, :, None], (sin[0] * signs)[:, None]
 
-    def _wearing(self, parts: Sequence[Part]) -> list[Wearing]:
+    def _active(self, parts: Sequence[Part]) -> list[ActiveLora]:
         """The adapters of this step with their token rows; None means all rows."""
-        worn = {part.adapter for part in parts}
-        if worn == {None}:
+        used = {part.adapter for part in parts}
+        if used == {None}:
             return []
-        if len(worn) == 1:
-            (name,) = worn
-            return [Wearing(self.adapters[name], None)] if name else []
+        if len(used) == 1:
+            (name,) = used
+            return [ActiveLora(self.adapters[name], None)] if name else []
         rows: dict[str, list[int]] = {}
         at = 0
         for part in parts:
             if part.adapter is not None:
                 rows.setdefault(part.adapter, []).extend(range(at, at + len(part.ids)))
             at += len(part.ids)
-        return [Wearing(self.adapters[name], torch.tensor(mine)) for name, mine in rows.items()]
+        return [ActiveLora(self.adapters[name], torch.tensor(mine)) for name, mine in rows.items()]
 
 
 def _layers(weights: Weights, *, kernels: bool) -> Any:
@@ -190,7 +190,7 @@ def matches(fast: FastModel, model: Any, adapter: str | None = None) -> bool:
 
     Args:
         fast: The fast pass.
-        model: The module that it stands for, wearing what is compared.
+        model: The module that it stands for, with the adapter that is compared.
         adapter: The adapter that the fast pass uses.
     """
     size = fast.embedding.shape[0]

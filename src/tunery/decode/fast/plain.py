@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from tunery.decode.fast.lora import Wearing
+from tunery.decode.fast.lora import ActiveLora
 from tunery.decode.fast.spans import Span, normed, read_blocks, turn
 from tunery.decode.fast.weights import LayerWeights, Linear, Weights
 from tunery.decode.prepack import fits, pack, packed_linear, supported
@@ -60,7 +60,7 @@ class TorchLayers:
         index: Tensor,
         rope: tuple[Tensor, Tensor],
         spans: Sequence[Span],
-        wearing: Sequence[Wearing],
+        active: Sequence[ActiveLora],
     ) -> Tensor:
         """Read a step.
 
@@ -68,7 +68,7 @@ class TorchLayers:
             index: Token ids and their places, [2, N], N at least ``min_rows``.
             rope: Cosines and signed sines of all positions, each [positions, 1, D].
             spans: Of the parts; their caches are written.
-            wearing: The active adapters.
+            active: The active adapters.
 
         Returns:
             Logits of the tokens that were asked for, in order, [asked, V].
@@ -76,7 +76,7 @@ class TorchLayers:
         x_NW = F.embedding(index[0], self.weights.embedding)
         turns = rope[0][index[1]], rope[1][index[1]]
         for number, layer in enumerate(self._layers):
-            self._block(number, layer, x_NW, turns, spans, wearing)
+            self._block(number, layer, x_NW, turns, spans, active)
         lasts = [row for span in spans for row in span.asked]
         if not lasts:
             return x_NW.new_empty(0, len(self.weights.embedding))
@@ -91,30 +91,30 @@ class TorchLayers:
         x_NW: Tensor,
         rope: tuple[Tensor, Tensor],
         spans: Sequence[Span],
-        wearing: Sequence[Wearing],
+        active: Sequence[ActiveLora],
     ) -> None:
         """One decoder layer, added onto ``x_NW`` in place."""
         weights = self.weights
         h = normed(x_NW, layer.weights.norm, weights.eps)
         qkv = layer.qkv(h)
-        for worn in wearing:
-            worn.add(number, "qkv", h, qkv)
+        for lora in active:
+            lora.add(number, "qkv", h, qkv)
         qkv = qkv.view(len(x_NW), -1, weights.head_dim)
         turn(qkv, rope, layer.weights, weights)
         answer = self._attend(number, qkv, spans)
         out = layer.out(answer)
-        for worn in wearing:
-            worn.add(number, "out", answer, out)
+        for lora in active:
+            lora.add(number, "out", answer, out)
         x_NW.add_(out)
         h = normed(x_NW, layer.weights.norm_mlp, weights.eps)
         both = layer.gate_up(h)
-        for worn in wearing:
-            worn.add(number, "gate_up", h, both)
+        for lora in active:
+            lora.add(number, "gate_up", h, both)
         gate, up = both.chunk(2, dim=-1)
         inner = F.silu(gate).mul_(up)
         down = layer.down(inner)
-        for worn in wearing:
-            worn.add(number, "down", inner, down)
+        for lora in active:
+            lora.add(number, "down", inner, down)
         x_NW.add_(down)
 
     def _attend(self, number: int, qkv: Tensor, spans: Sequence[Span]) -> Tensor:

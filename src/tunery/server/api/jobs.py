@@ -12,7 +12,7 @@ from tunery.server.api.named import Behind
 from tunery.server.security.access import needs
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
-STORY_EVENTS = 200
+SHOWN_EVENTS = 200
 
 
 @router.get("")
@@ -30,8 +30,8 @@ def show(job_id: str) -> dict[str, Any]:
 @router.get("/{job_id}/events")
 def events(job_id: str, after: Behind = 0) -> dict[str, Any]:
     """What a job wrote after an event, its latest lines."""
-    story, _ = jobs.read_story(jobs.open_job(job_id))
-    return {"events": [event for event in story if event["seq"] > after][-STORY_EVENTS:]}
+    events, _ = jobs.read_job_events(jobs.open_job(job_id))
+    return {"events": [event for event in events if event["seq"] > after][-SHOWN_EVENTS:]}
 
 
 @router.post("/{job_id}/stop")

@@ -154,14 +154,14 @@ def log(
     name: RunName,
     after: Behind = 0,
     tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
-    story_after: Behind = 0,
+    events_after: Behind = 0,
 ) -> dict[str, Any]:
     """Lines of worker.log, from a byte on or the last ones; and the run's events in words."""
     folder = open_run(name)
     lines, cursor, cut = runs.log_lines(folder.worker_log, after=after, tail=tail)
     told = runs.run_log(folder)
-    story = [text for _, text in runs.event_lines(told, story_after)]
-    return {"lines": lines, "cursor": cursor, "cut": cut, "story": story, "seq": told.seq}
+    events = [text for _, text in runs.event_lines(told, events_after)]
+    return {"lines": lines, "cursor": cursor, "cut": cut, "events": events, "seq": told.seq}
 
 
 @router.get("/{name}/log/file")

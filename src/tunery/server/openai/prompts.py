@@ -30,7 +30,7 @@ class Reader:
     """The model that will read the request.
 
     Args:
-        adapter: Folder of the adapter it wears.
+        adapter: Folder of its adapter.
         context_length: Tokens of prompt and answer together; 0 where it is not known.
         template: Name of its chat template, where it was trained with one not its own.
     """

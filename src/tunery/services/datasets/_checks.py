@@ -62,7 +62,7 @@ def known_check(name: str, *, again: bool = False) -> dict[str, Any]:
 
 
 def latest(name: str) -> dict[str, Any] | None:
-    """The kept report in the language in force; None where there is none or the files changed."""
+    """The kept report in the current language; None where there is none or the files changed."""
     try:
         kept = json.loads(_file(name).read_text(encoding="utf-8"))
         dataset = located(name, DataConfig()) if not name.startswith("hf:") else None
@@ -124,7 +124,7 @@ def stamp(dataset: Dataset) -> list[list[Any]]:
 
 
 def groups(report: Report) -> list[dict[str, Any]]:
-    """A report's problems in the language in force, the worst first."""
+    """A report's problems in the current language, the worst first."""
     return _in_words(_plain(report, {}))["groups"]
 
 

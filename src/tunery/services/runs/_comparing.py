@@ -42,7 +42,7 @@ class ResultLine:
 
     Args:
         key: Stable name.
-        label: In the language in force.
+        label: In the current language.
         unit: How it is written, unless a measure says it.
         values: One a run; None where there is none.
         best: Places of the best values; empty where more is neither good nor bad.

@@ -1,7 +1,7 @@
 """One run as a page shows it: figures, phases, checkpoints, samples, why it failed.
 
 Everything is read from the run folder at the moment of asking. The page and the REST API show the
-same answers; sentences come in the language in force.
+same answers; sentences come in the current language.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Phase:
 
     Args:
         key: Stable name.
-        label: In the language in force.
+        label: In the current language.
         state: ``done``, ``on`` or ``todo``.
         seconds: How long it took, or has taken so far as told.
         progress: How far it is, such as ``120 / 900``; empty where that is not told.

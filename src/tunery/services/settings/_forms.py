@@ -127,7 +127,7 @@ class Form:
 
 
 def form() -> Form:
-    """Make the form in the language in force."""
+    """Make the form in the current language."""
     made = {setting.key: field_of(setting) for setting in settings.walk()}
     by_path = {each.path: each for each in made.values()}
     first = {*WHAT, *MAIN, "preset"}
@@ -151,7 +151,7 @@ def form() -> Form:
 
 
 def field_of(setting: settings.Setting) -> Field:
-    """Draw one setting as a field, in the language in force."""
+    """Draw one setting as a field, in the current language."""
     options = _options(setting)
     return Field(
         path=setting.path,

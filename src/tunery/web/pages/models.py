@@ -53,10 +53,10 @@ class ModelView:
 @router.get("/models")
 def models(request: Request) -> HTMLResponse:
     """Draw the list."""
-    shelf = model_service.overview()
-    has_one = any(entry["here"] for entry in shelf)
+    entries = model_service.overview()
+    has_one = any(entry["here"] for entry in entries)
     view = ModelsView(
-        models=shelf,
+        models=entries,
         suggestions=[] if has_one else model_service.suggestions(),
         sources=model_service.sources(),
         downloads=[job.as_dict() for job in model_service.downloads()],

@@ -163,7 +163,7 @@ function showAnswer(sample) {
 // --- log ----------------------------------------------------------------------------------
 
 let logAt = 0;
-let storyAt = 0;
+let eventsAt = 0;
 let logRead = false;
 let level = "";
 const ERROR = /\b(error|traceback|exception|failed|fatal)\b/i;
@@ -171,12 +171,12 @@ const WARNING = /\bwarn(ing)?\b|^!/i;
 
 const readLog = debounce(150, async () => {
   if ($('[data-panel="log"]').hidden) return;
-  const answer = await get(`${api}/log`, { after: logAt, story_after: storyAt }).catch(() => null);
+  const answer = await get(`${api}/log`, { after: logAt, events_after: eventsAt }).catch(() => null);
   if (!answer) return;
   const box = $("#log");
   if (!logRead) box.replaceChildren();
-  for (const line of answer.story) box.append(el("div", { class: "event", dataset: { level: "event" } }, `· ${line}`));
-  storyAt = answer.seq;
+  for (const line of answer.events) box.append(el("div", { class: "event", dataset: { level: "event" } }, `· ${line}`));
+  eventsAt = answer.seq;
   if (answer.cut && !logRead) box.append(el("div", { class: "event" }, t("Earlier lines are in the log file.")));
   logAt = answer.cursor;
   logRead = true;
