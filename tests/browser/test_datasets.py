@@ -49,7 +49,7 @@ def test_a_file_becomes_a_dataset_whose_rows_are_searched_and_edited(
     expect(page.get_by_role("row", name=re.compile("^33"))).to_contain_text("changed")
     page.get_by_role("row", name=re.compile("^34")).get_by_role("button", name="Delete").click()
     page.get_by_role("group").get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("Row 34 is deleted.")).to_be_visible()
+    expect(page.get_by_text("Row 34 was deleted.")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("row", name=re.compile("^34"))).to_contain_text("q34")
     assert len((tmp_path / "mine.jsonl").read_text().splitlines()) == 40
@@ -72,7 +72,7 @@ def test_bad_lines_are_said_and_skipped(
     page.get_by_role("button", name="Skip bad lines (2)").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("5 rows")
     page.goto(f"{server.url}/datasets/good?tab=checks")
-    expect(page.get_by_text("5 rows, 5 can be used.")).to_be_visible()
+    expect(page.get_by_text("5 rows, 5 usable.")).to_be_visible()
 
 
 def test_the_blanks_are_filled_and_what_the_model_sees_is_walked_by_keys(
@@ -145,7 +145,9 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     page.get_by_text("Paste rows").click()
     page.get_by_label("Rows, one JSON object").fill('{"frage": "q", "antwort": "a"}\n' * 3)
     page.get_by_role("button", name="Preview rows").click()
-    expect(page.get_by_text("No known format fits.")).to_be_visible()
+    expect(
+        page.get_by_text("No known format matches. Choose one and map its columns")
+    ).to_be_visible()
     page.get_by_label("Format", exact=True).select_option("alpaca")
     page.get_by_label("instruction", exact=True).select_option("frage")
     page.get_by_label("output", exact=True).select_option("antwort")
@@ -157,7 +159,7 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     row = page.get_by_role("row", name=re.compile("german"))
     row.get_by_role("button", name="Remove").click()
     row.get_by_role("group").get_by_role("button", name="Remove").click()
-    expect(page.get_by_text("german is removed.")).to_be_visible()
+    expect(page.get_by_text("german was removed.")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("row", name=re.compile("german"))).to_be_visible()
     page.reload()

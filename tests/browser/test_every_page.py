@@ -52,7 +52,7 @@ def conversation(home: Path) -> _stored.StoredChat:
         facts = {**FACTS, "reason": "length", "thought": "The user asks who I am. " * 9}
         _stored.keep(chat.id, turn, second, _stored.Answer(other, facts))
     _, turn = _stored.store_question(chat.id, "And now?")
-    facts = {"error": "The engine of demo ended (out of memory).", "fix": "Ask again.", "forgot": 2}
+    facts = {"error": "cannot be started", "fix": "Ask again.", "forgot": 2}
     _stored.keep(chat.id, turn, first, _stored.Answer("", facts))
     return _stored.show_chat(chat.id)
 

@@ -44,7 +44,7 @@ def test_the_box_resolves_while_one_types(
     expect(add).to_be_disabled()
     box.fill(str(cached(home)))
     answer = page.locator("#answer")
-    expect(answer).to_contain_text("snapshot c1899de2, the one that main names")
+    expect(answer).to_contain_text("snapshot c1899de2, which main points to")
     shot("models-resolved")
     box.fill("org/none")
     expect(answer).to_contain_text("no such model")
@@ -64,7 +64,7 @@ def test_the_hub_is_searched_and_a_result_is_chosen(hub: Hub, page: Page) -> Non
     expect(results.get_by_role("button")).to_have_text(["org/Small-Chat"])
     expect(results).to_contain_text("12,345 downloads")
     words.fill("zzz")
-    expect(results).to_contain_text("knows no model with these words")
+    expect(results).to_contain_text("has no matching models")
     words.fill("small")
     results.get_by_role("button", name="org/Small-Chat").click()
     expect(page.get_by_label("Hub name, link, or a folder on this machine")).to_have_value(
@@ -107,7 +107,7 @@ def test_giving_up_asks_first(hub: Hub, page: Page) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("region", name="org/big")).to_contain_text("waiting")
     page.get_by_role("button", name="Cancel: org/big").click()
-    page.get_by_role("button", name="Give up").click()
+    page.get_by_role("button", name="Cancel download").click()
     expect(page.get_by_role("region", name="org/big")).to_have_count(0)
     for job in jobs.listing():
         launch.stop(job.id, grace_seconds=0)

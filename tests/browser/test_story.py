@@ -26,7 +26,7 @@ WORDS: dict[str, dict[str, str]] = {
         "share": "Validation share", "start": "Start training",
         "compare": "Compare before and after",
         "done": "Done", "ask": "Who are you?", "send": "Send", "export": "Export",
-        "checked": "greedy answers are the same, token for token", "serve": "Serve it",
+        "checked": "greedy answers are identical, token for token", "serve": "Start serving",
     },
     "zh": {
         "cache": "快照", "identity": "身份", "lr": "学习率", "epochs": "训练轮数",

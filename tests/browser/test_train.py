@@ -128,7 +128,9 @@ def test_a_name_that_no_run_can_have_is_refused_while_it_is_typed(
     for wrong in ("My Run", "Tuna", "a b", "中文"):
         name.fill(wrong)
         expect(name).to_have_attribute("aria-invalid", "true")
-        expect(page.locator('[data-field="run-name"] .err')).to_contain_text("small letters")
+        expect(page.locator('[data-field="run-name"] .err')).to_contain_text(
+            "Use lowercase letters"
+        )
     name.fill("my-run.2")
     expect(name).not_to_have_attribute("aria-invalid", "true")
 

@@ -37,7 +37,13 @@ def test_settings_come_from_the_run_and_the_name_from_the_person(
     troubles.allow("422")
     troubles.allow("409")
     name = page.get_by_label("Run name", exact=True)
-    for wrong, said in (("My Run", "Use small letters"), (first, "exists already")):
+    for wrong, said in (
+        (
+            "My Run",
+            "Use lowercase letters",
+        ),
+        (first, "exists already"),
+    ):
         name.fill(wrong)
         page.locator("#start").click()
         expect(page.locator("#f-run-name-error")).to_contain_text(said)

@@ -103,7 +103,7 @@ class TestProcess(EngineConformance):
         self, engine: ProcessEngine, run: Any
     ) -> None:
         sampling = SamplingOptions(logit_bias={1_000_000: 5.0})
-        with pytest.raises(EngineError, match="logit_bias names token 1000000"):
+        with pytest.raises(EngineError, match="logit_bias has token 1000000"):
             run(collect(engine, replace(SHORT, sampling=sampling)))
 
     def test_a_full_queue_refuses_the_next(self, engine: ProcessEngine, run: Any) -> None:
@@ -321,7 +321,7 @@ def test_an_engine_that_is_kept_is_not_unloaded_for_want_of_requests(base, home)
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [(-signal.SIGKILL, "memory"), (-signal.SIGABRT, "A library of the engine stopped it")],
+    [(-signal.SIGKILL, "memory"), (-signal.SIGABRT, "A native library aborted the engine")],
 )
 def test_what_ended_an_engine_is_a_sentence(tmp_path: Path, code: int, said: str) -> None:
     folder = EngineFolder(tmp_path / "e")

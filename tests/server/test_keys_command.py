@@ -46,5 +46,5 @@ def test_a_key_is_made_listed_and_revoked(home, capsys):
 
 def test_limits_that_cannot_hold_are_refused(home, capsys):
     assert main(["keys", "create", "x", "--scope", "admin", "--parallel", "2"]) == 2
-    assert "limit a key for chat only" in capsys.readouterr().err
+    assert "apply only to keys for chat" in capsys.readouterr().err
     assert tokens.list_keys() == []

@@ -79,7 +79,7 @@ def serve(home: Path) -> Iterator:
 def test_what_it_prints_works_as_it_stands(serve, home):
     child = serve("my-run", "base=demo")
     lines = child.lines("Ctrl-C stops it.")
-    assert lines[0] == "Served: my-run, base"
+    assert lines[0] == "Models    my-run, base"
     assert f"Base URL  http://127.0.0.1:{child.port}/v1" in lines
     text = "\n".join(lines)
     curl = text[text.index("curl ") : text.index("python - <<")]

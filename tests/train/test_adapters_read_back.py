@@ -64,7 +64,7 @@ def test_a_kind_of_adapter_that_peft_does_not_know_is_refused_by_name(kind, tmp_
     base, _ = trained("llama", tmp_path)
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "peft_type": kind}))
-    with pytest.raises(ModelError, match="which this PEFT does not know") as refused:
+    with pytest.raises(ModelError, match="which the installed PEFT does not support") as refused:
         load_adapter(base, tmp_path / "adapter")
     assert json.dumps(kind) in refused.value.message
     assert "LORA" in refused.value.fix
@@ -106,7 +106,7 @@ def test_a_merged_export_holds_what_was_trained_and_an_adapter_that_peft_loses_i
     with torch.no_grad():
         expected = lora.eval()(IDS).logits
 
-    with pytest.raises(ExportError, match=r"PEFT .* does not read this adapter back: 6 of its"):
+    with pytest.raises(ExportError, match="of its tensors are not applied to a"):
         export(str(tmp_path / "adapter"), to="adapter", folder=tmp_path / "alone")
     assert not (tmp_path / "alone").exists()
 

@@ -227,7 +227,7 @@ def test_a_check_says_how_far_its_word_goes(model: Path, tmp_path: Path) -> None
     path = tmp_path / "rows.jsonl"
     path.write_bytes(_tools(CALLS, CALLS) + jsonl(TALK))
     alone = report_text(datasets.check(str(path), DataConfig()))
-    assert "where the model's chat template can write these rows" in alone
+    assert "a run can start if the model's chat template" in alone
     refused = datasets.check_with_model(str(path), request(model, str(path), {}).config)
     assert (refused.good, refused.bad) == (1, 2)
     (group,) = refused.stops

@@ -65,7 +65,9 @@ def test_replaced_weights_are_refused_wherever_the_adapter_is_used(
     replaced(base)
     uses: list[Callable[[str], None]] = [chat, export]
     for use in uses:
-        with pytest.raises(TuneryError, match="other weights than it was trained on") as caught:
+        with pytest.raises(
+            TuneryError, match="does not have the weights it was trained on"
+        ) as caught:
             use("mine")
         assert "tunery models base mine" in caught.value.fix
         assert caught.value.code == "other_base"
@@ -83,7 +85,7 @@ def test_the_advice_works_for_weights_put_back_elsewhere_and_for_those_that_are_
     assert found.base
     assert found.base.path == base
     replaced(base)
-    with pytest.raises(ModelError, match="other weights"):
+    with pytest.raises(ModelError, match="does not have the weights it was trained on"):
         resolve("mine")
 
 
@@ -96,7 +98,7 @@ def test_an_adapter_whose_base_moved_says_which_and_how_to_name_it(
         resolve(str(folder))
     assert f"it was trained on {base}" in caught.value.message
     assert caught.value.fix == (
-        f"If the base model is elsewhere, say where: tunery models base {folder} MODEL"
+        f"If the base model is elsewhere, set its location: tunery models base {folder} MODEL"
     )
     found = name_base(str(folder), str(tmp_path / "moved"))
     assert found.base
@@ -109,21 +111,23 @@ def test_an_adapter_that_names_no_base_can_be_given_one(
     folder = adapter(base, tmp_path / "nameless")
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": None}))
-    with pytest.raises(ModelError, match="does not name its base") as caught:
+    with pytest.raises(
+        ModelError, match=r"adapter_config\.json does not state its base model"
+    ) as caught:
         resolve(str(folder))
-    assert caught.value.fix == f"Name it: tunery models base {folder} MODEL"
+    assert caught.value.fix == f"Set it: tunery models base {folder} MODEL"
     assert name_base(str(folder), str(base)).base is not None
 
 
 @pytest.mark.parametrize("name", ["nothing", "base"])
 def test_only_a_run_or_an_adapter_has_a_base(home: Path, base: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="neither a run nor an adapter's folder"):
+    with pytest.raises(ModelError, match="neither a run nor an adapter folder"):
         name_base(str(base.parent / name), str(base))
 
 
 def test_an_adapter_is_no_base(run: RunFolder, base: Path, tmp_path: Path) -> None:
     other = adapter(base, tmp_path / "other")
-    with pytest.raises(ModelError, match="that is an adapter itself"):
+    with pytest.raises(ModelError, match="this is an adapter itself, with the base"):
         name_base("mine", str(other))
 
 

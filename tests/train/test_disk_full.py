@@ -76,7 +76,7 @@ def test_a_full_disk_pauses_the_run_which_goes_on_when_there_is_room(
         assert tiny.newest(run).step == 4, "the older checkpoint stands"
         paused = [e for e in tiny.events(run, "status") if e["status"] == "paused"]
         assert "disk full" in paused[0]["reason"]
-        assert "step 6 waits to be saved" in paused[0]["reason"]
+        assert "waiting to save step 6" in paused[0]["reason"]
     finally:
         filler.unlink()
     assert zygote.wait(pid) == 0

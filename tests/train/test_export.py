@@ -323,7 +323,7 @@ def test_wrong_requests_have_a_sentence_and_exit_2(base, trained, tmp_path, home
         ("empty", "--to", "merged", str(tmp_path / "o")): "no weights yet",
         (str(trained), "--to", "merge", str(tmp_path / "o")): "Did you mean merged?",
         (str(trained), "--to", "merged", str(full)): "not empty",
-        (str(trained), "--to", "merged", str(file)): "file of that name",
+        (str(trained), "--to", "merged", str(file)): "a file with this name exists",
         (str(trained), "--to", "merged", str(file / "o")): "cannot be written",
         (str(trained), "--to", "merged", "/proc/tunery/o"): "",
         (str(base), "--to", "merged", str(tmp_path / "o")): "nothing to export",

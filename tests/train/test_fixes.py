@@ -84,7 +84,11 @@ def advised(case: Case, phrase: Phrase) -> dict[str, Any]:
         owners = {n.owner.path for n in settings.named(text)} | {
             n.path for n in settings.named(text)
         }
-        owners |= {"data.train"} if text.startswith("Name one of them") else set()
+        owners |= (
+            {"data.train"}
+            if text.startswith("Use the name of one of them and add --data.catalog")
+            else set()
+        )
         assert any(path == owner or path.startswith(f"{owner}.") for owner in owners), (path, text)
         found[path] = value
     return found

@@ -40,7 +40,11 @@ def test_the_adapters_own_shape_is_taken_where_nothing_else_is_asked_for(
         (["--adapter.rank", "8"], "adapter.rank is 8, but", "Set adapter.rank to 3, or name"),
         (["--adapter.alpha", "16"], "adapter.alpha is 16, but", "Set adapter.alpha to 5, or name"),
         (["--adapter.dropout", "0.1"], "adapter.dropout is 0.1, but", "Set adapter.dropout to 0,"),
-        (["--adapter.target_modules", "q_proj"], "adapter.target_modules is set", "Leave adapter."),
+        (
+            ["--adapter.target_modules", "q_proj"],
+            "adapter.target_modules is set",
+            "Remove adapter.",
+        ),
     ],
 )
 def test_a_contradiction_is_refused_before_anything_is_loaded(

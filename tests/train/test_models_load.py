@@ -101,7 +101,7 @@ def test_a_weight_of_another_shape_is_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     message = fails(copy)
-    assert "another shape" in message or "cannot be loaded" in message
+    assert "do not have the shape given in config.json" in message or "cannot be loaded" in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -109,7 +109,7 @@ def test_a_value_that_is_not_finite_is_found(copy: Path, value: float) -> None:
     stored = load_file(copy / "model.safetensors")
     stored["model.layers.0.self_attn.q_proj.weight"][3, 5] = value
     save_file(stored, copy / "model.safetensors", metadata={"format": "pt"})
-    assert "model.layers.0.self_attn.q_proj.weight holds values that are not finite" in fails(copy)
+    assert "contains non-finite values" in fails(copy)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -165,7 +165,7 @@ def test_code_of_a_model_runs_only_with_consent(copy: Path, tmp_path: Path) -> N
         json.dumps({"auto_map": {"AutoTokenizer": ["modeling.Tok", None]}})
     )
     assert "which is not run without your consent" in fails(copy)
-    with pytest.raises(ModelError, match="the tokenizer is made by the model's own code") as caught:
+    with pytest.raises(ModelError, match="the tokenizer needs the model's own code") as caught:
         load.load_tokenizer(copy)
     assert f"tunery models allow-code {copy}" in caught.value.fix
     assert not canary.exists()
@@ -218,7 +218,7 @@ class TestAdapters:
             attach.load_adapter(other, adapter)
         config.num_hidden_layers = 1
         config.hidden_size = 16
-        with pytest.raises(ModelError, match=r"have no place|does not fit"):
+        with pytest.raises(ModelError, match="the adapter weights do not match the base model"):
             attach.load_adapter(LlamaForCausalLM(config), adapter)
 
     def test_a_half_adapter_is_refused(self, tiny: Path, adapter: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ class TestAdapters:
         del stored[sorted(stored)[0]]
         save_file(stored, folder / "adapter_model.safetensors")
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
-        with pytest.raises(ModelError, match="1 are missing, 0 have no place"):
+        with pytest.raises(ModelError, match="the adapter weights do not match the base model"):
             attach.load_adapter(base, folder)
 
     def test_an_adapter_with_a_nan_is_refused(
@@ -257,7 +257,7 @@ def test_devices_and_types_are_picked_or_refused() -> None:
     assert load.pick_dtype("bf16", "cpu") == torch.bfloat16
     assert load.pick_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
     for device in ("cuda:99", "tpu", "cuda:x"):
-        with pytest.raises(ModelError, match=f"there is no device {device} here"):
+        with pytest.raises(ModelError, match=f"model.device: device {device} not found"):
             load.pick_device(device)
 
 

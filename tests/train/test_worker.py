@@ -242,7 +242,7 @@ def test_a_second_signal_exits_at_once(zygote: Zygote, home: Path, model: Path, 
     [
         ("runtime", "RuntimeError: mat1 and mat2"),
         ("odd", "Odd: no message"),
-        ("import", "A package is missing"),
+        ("import", "Missing package"),
         ("system", "Permission denied (/etc/x)"),
         ("memory", "Out of memory"),
         ("exit", "SystemExit: 3"),

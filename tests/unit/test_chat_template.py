@@ -212,8 +212,14 @@ def test_calls_get_ids_where_a_template_cannot_do_without() -> None:
 @pytest.mark.parametrize(
     ("name", "messages", "tools", "code", "words"),
     [
-        ("chatml", (QUESTION, ANSWER), (TOOL,), "E415", "no place for tools"),
-        ("gemma", (QUESTION, Message("tool", "x"), ANSWER), (), "E415", "no tool calls"),
+        ("chatml", (QUESTION, ANSWER), (TOOL,), "E415", "does not support tools; the row has"),
+        (
+            "gemma",
+            (QUESTION, Message("tool", "x"), ANSWER),
+            (),
+            "E415",
+            "does not support tool calls; the row has a call or a tool result",
+        ),
         ("gemma", (QUESTION, QUESTION, ANSWER), (), "E416", "take turns"),
         ("llama3", (QUESTION, ANSWER), (), "", ""),
         ("glm4", (QUESTION, TWO_CALLS), (), "E416", "one tool call at a time"),
@@ -238,7 +244,7 @@ def test_what_a_template_cannot_hold_is_refused_in_a_sentence_with_its_row(
 def test_a_system_message_that_would_vanish_is_refused() -> None:
     source = "{% for m in messages if m.role != 'system' %}{{ m.content + eos_token }}{% endfor %}"
     template = ChatTemplate.load(with_template("alpaca", source))
-    with pytest.raises(DataError, match="leaves system messages out"):
+    with pytest.raises(DataError, match="drops system messages; the row has one"):
         template.render(Conversation((Message("system", "S"), QUESTION, ANSWER)))
 
 
@@ -471,7 +477,7 @@ def test_a_template_with_tools_that_is_advised_can_be_used(name: str) -> None:
     advised = caught.value.fix.partition("model.template: ")[2].rstrip(".")
     if name in ("gemma", "alpaca", "deepseek"):
         assert not advised
-        assert "None of the built-in templates" in caught.value.fix
+        assert "No built-in template with tools fits" in caught.value.fix
         return
     for other in advised.split(", "):
         (row,) = ChatTemplate.load(tokenizer, other).render(

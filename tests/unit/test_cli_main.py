@@ -60,11 +60,11 @@ def test_help_is_in_the_chosen_language_wherever_the_option_stands(capsys):
         (["xyz"], "Commands: web, train"),
         (["config", "shwo"], "Did you mean show?"),
         (["config", "diff", "lora"], "a value is missing"),
-        (["config", "diff", "lora", "full", "more"], "'more': not expected here."),
+        (["config", "diff", "lora", "full", "more"], "'more': unexpected argument."),
         (["version", "--jsno"], "Did you mean --json?"),
-        (["version", "--json=perhaps"], "--json: 'perhaps' does not fit; expected true or false."),
-        (["--lang", "de", "version"], "--lang: 'de' is not a language here."),
-        (["--lang"], "is not a language here"),
+        (["version", "--json=perhaps"], "--json: 'perhaps' is not valid; expected true or false."),
+        (["--lang", "de", "version"], "--lang: 'de' is not supported."),
+        (["--lang"], "is not supported"),
         (["config", "show", "--adapter.rank", "0"], "adapter.rank must be at least 1, got 0."),
         (["config", "diff", "lora", "nothing"], "'nothing': no such file, preset or run."),
         (["config", "help", "adaptr"], "Did you mean adapter?"),
@@ -210,7 +210,7 @@ def test_a_full_disk_is_a_sentence_and_exit_2():
         words = [*COMMAND, "config", "schema"]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert "no space is left" in done.stderr
+    assert "no space left on the disk" in done.stderr
     assert "Traceback" not in done.stderr
 
 

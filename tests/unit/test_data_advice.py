@@ -90,7 +90,9 @@ def test_where_nothing_is_plain_the_columns_are_listed(tmp_path: Path) -> None:
     fix = str(checked(path).problems()[0].fix)
     assert "THEIRS is one of title, body" in fix
     path = write(tmp_path / "b.jsonl", [{"a": 1, "b": 2}])
-    assert "No column holds texts" in str(checked(path).problems()[0].fix)
+    assert "No column contains text: use a file with text or messages" in str(
+        checked(path).problems()[0].fix
+    )
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
@@ -158,7 +160,7 @@ def test_a_role_that_is_mapped_to_no_role_is_told_so(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "bot", "content": "a"}]
     path = write(tmp_path / "a.jsonl", [{"messages": turns}])
     found = str(checked(path, "--data.role_map.bot", "ROLE").problems()[0].found)
-    assert found == 'data.role_map takes role "bot" for "ROLE", which is no role'
+    assert found == 'data.role_map maps role "bot" to "ROLE", which is not a role'
 
 
 def test_the_prompt_of_chosen_answers_alone_is_the_one_that_pairs_have(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_pictures_and_sound_refuse_their_row_wherever_it_stands(
     rows[52] |= {column: None}
     report = checked(tmp_path, rows)
     assert (report.bad, report.good) == (1, 59)
-    assert first(report, "E600") == f"the row has {column} (2); only text is trained"
+    assert first(report, "E600") == f"the row has {column} (2); only text can be trained on"
     assert report.groups["E600"].examples[0].record == 51
 
 
@@ -62,7 +62,7 @@ def test_variables_of_a_template_refuse_their_row(tmp_path: Path) -> None:
     kwargs = {"chat_template_kwargs": {"enable_thinking": False}}
     report = checked(tmp_path, [ROW | kwargs, ROW | {"chat_template_kwargs": {}}])
     assert report.bad == 1
-    assert "cannot be set for one row" in first(report, "E421")
+    assert "template variables cannot be set per row" in first(report, "E421")
 
 
 @pytest.mark.parametrize("label", [0, 1, True, False, "0", "true", 0.0])
@@ -82,7 +82,7 @@ def test_an_answer_marked_bad_is_not_trained_as_a_good_one(
     good = dict.fromkeys(tag, True)
     report = checked(tmp_path, [ROW | good, ROW | tag], format="openai")
     assert report.bad == 1
-    assert "would be trained as a good one" in first(report, "E422")
+    assert "is false: this answer would be trained on as a good one" in first(report, "E422")
     assert checked(tmp_path, [ROW | good, ROW | tag], format="unpaired").bad == 0
 
 

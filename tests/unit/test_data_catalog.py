@@ -100,12 +100,12 @@ def test_a_folder_of_one_kind_is_one_dataset(tmp_path: Path) -> None:
     (folder / "README.md").write_text("not rows")
     assert len(read([str(folder)], DataConfig())) == 3
     (folder / "c.csv").write_text("instruction,output\n")
-    with pytest.raises(DataError, match="several kinds"):
+    with pytest.raises(DataError, match="the folder contains several file types"):
         find(str(folder))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="without files of rows"):
+    with pytest.raises(DataError, match="the folder contains no data files"):
         find(str(tmp_path))
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_changed_since_it_was_added_is_said(rows: Path) -> None:
 def test_a_file_that_is_gone_since_it_was_added_is_said(rows: Path) -> None:
     datasets.add("mine", str(rows), DataConfig())
     rows.unlink()
-    with pytest.raises(DataError, match="is gone") as caught:
+    with pytest.raises(DataError, match="no longer exists") as caught:
         read(["mine"], DataConfig())
     assert "tunery data remove mine" in str(caught.value)
     assert [each["ok"] for each in datasets.listing() if each["name"] == "mine"] == [False]
@@ -267,7 +267,7 @@ def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(regi
         ({"file_name": "x.json", "column": {}}, "unknown key 'column'"),
         ({"file_name": "x.json", "columns": {"promt": "x"}}, "unknown key 'promt'"),
         ({"file_name": "x.json", "tags": {"usertag": "x"}}, "unknown key 'usertag'"),
-        ({"file_name": "x.json", "formatting": "share_gpt"}, "formatting 'share_gpt'"),
+        ({"file_name": "x.json", "formatting": "share_gpt"}, "got 'share_gpt'"),
         ({"file_name": "x.json", "num_samples": 0}, "num_samples"),
     ],
 )
@@ -300,9 +300,9 @@ def test_what_hugging_face_says_about_its_own_files_lists_no_datasets(tmp_path: 
     (tmp_path / "train.jsonl").write_text(ROWS)
     assert len(read([str(tmp_path / "train.jsonl")], DataConfig())) == 2
     assert not is_registry(tmp_path)
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="describes a dataset and contains no rows"):
         find(str(tmp_path / "dataset_info.json"))
-    with pytest.raises(ConfigError, match="lists none"):
+    with pytest.raises(ConfigError, match="does not list any"):
         find("x", catalog=tmp_path)
 
 
@@ -333,7 +333,7 @@ def test_naming_the_format_reads_the_chosen_answers_of_a_ranking_entry(registry:
 
 
 def test_a_registry_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no dataset_info\.json"):
+    with pytest.raises(ConfigError, match=r"has no dataset_info\.json"):
         find("x", catalog=tmp_path)
     (tmp_path / "dataset_info.json").write_text('{\n "a": }')
     with pytest.raises(ConfigError, match="line 2"):

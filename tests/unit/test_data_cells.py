@@ -59,7 +59,7 @@ def test_keys_that_unified_structs_fill_with_null_are_absent(tmp_path: Path, kin
         {"zone": {"type": "string"}},
     ]
     notes = [str(p.found) for p in checked(name).problems() if p.code == "N151"]
-    assert notes == ["keys without a value are taken as absent: messages, tools"]
+    assert notes == ["keys without a value are treated as absent: messages, tools"]
 
 
 def test_null_in_json_stays_what_it_is(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_bytes_that_are_text_are_read_as_text(tmp_path: Path) -> None:
     name = stored(tmp_path, [{"instruction": "été".encode(), "output": b"a"}])
     assert [m.content for m in read([name], DataConfig())[0].messages] == ["été", "a"]
     found = str(checked(name).groups["N152"].examples[0].found)
-    assert found == "bytes are read as UTF-8 text: instruction, output"
+    assert found == "bytes are decoded as UTF-8 text: instruction, output"
 
 
 def test_other_bytes_are_refused_with_what_helps(tmp_path: Path) -> None:

@@ -44,12 +44,13 @@ def test_a_broken_line_is_shown_as_the_design_page_shows_it(
     assert main(["data", "check", "rows.jsonl"]) == 2
     assert capsys.readouterr().out.splitlines() == [
         "E106  rows.jsonl:3:37  (record 3)   1 row",
-        "      the object does not close: expected , or }",
+        "      the object is not closed: expected , or }",
         '      3 | {"instruction": "q4", "output": "a4"',
         "        |                                     ^",
         "      fix: Add }.",
-        "2 of 3 rows are fine.",
-        "A run can set the others aside: --data.on_bad_rows quarantine --data.max_bad_share 0.34",
+        "2 of 3 rows are OK.",
+        "A run can set the other rows aside: --data.on_bad_rows quarantine "
+        "--data.max_bad_share 0.34",
     ]
 
 
@@ -142,8 +143,8 @@ def test_settings_of_a_run_change_how_a_file_is_checked(
         (["check", "nothing.jsonl"], "no such file"),
         (["check", "rows.jsonl", "--format", "alpacca"], "Did you mean alpaca?"),
         (["check", "rows.jsonl", "--fromat", "alpaca"], "--format"),
-        (["check", "rows.jsonl", "--data.encoding", "utf-99"], "no encoding"),
-        (["check", "rows.jsonl", "--catalog", "."], "holds no dataset_info.json"),
+        (["check", "rows.jsonl", "--data.encoding", "utf-99"], "unknown encoding"),
+        (["check", "rows.jsonl", "--catalog", "."], "has no dataset_info.json"),
         (["add", "identity", "rows.jsonl"], "built-in"),
         (["remove", "nothing"], "no such dataset"),
         (["check"], "a value is missing"),

@@ -132,4 +132,4 @@ def test_a_file_of_zero_bytes_is_called_that(tmp_path: Path) -> None:
     path.write_bytes(bytes(3_000_000))
     report = checked(path)
     assert codes(report) == ["E101"]
-    assert "nothing but zero bytes" in str(report.problems()[0].found)
+    assert "the file contains only zero bytes" in str(report.problems()[0].found)

@@ -62,7 +62,7 @@ def test_the_training_rows_of_a_folder_are_read_and_that_is_said(splits: Path) -
     assert len(examples) == 5
     assert [problem.code for problem in examples.warnings] == ["W726"]
     said = examples.warnings[0].sentence
-    assert "the split train is read; not read: validation, test" in said
+    assert "split train is used; not used: validation, test" in said
     assert "--evaluate.datasets mine:validation" in said
 
 
@@ -87,14 +87,14 @@ def test_training_on_a_test_split_is_remarked_and_evaluating_on_it_is_not(splits
 def test_a_split_that_is_not_there_names_those_that_are(splits: Path) -> None:
     with pytest.raises(DataError, match="no split 'other'") as caught:
         find("mine:other")
-    assert caught.value.fix == "It has: train, validation, test; write mine:train."
+    assert caught.value.fix == "Available: train, validation, test; write mine:train."
 
 
 def test_a_folder_without_training_rows_is_not_guessed(splits: Path) -> None:
     (splits / "train.jsonl").unlink()
     with pytest.raises(DataError, match="no split 'train'") as caught:
         find("mine")
-    assert caught.value.fix == "It has: validation, test; write mine:validation."
+    assert caught.value.fix == "Available: validation, test; write mine:validation."
     (splits / "validation.jsonl").unlink()
     assert len(read(["mine"], DataConfig())) == 3
 
@@ -102,7 +102,7 @@ def test_a_folder_without_training_rows_is_not_guessed(splits: Path) -> None:
 def test_only_the_files_that_are_read_must_be_of_one_kind(splits: Path) -> None:
     (splits / "test.jsonl").rename(splits / "test.csv")
     assert len(read(["mine"], DataConfig())) == 5
-    with pytest.raises(DataError, match="several kinds"):
+    with pytest.raises(DataError, match="the folder contains several file types"):
         find("mine:all")
 
 

@@ -39,7 +39,7 @@ def test_the_delimiter_of_a_table_is_found_and_said(name: str, mark: str, tmp_pa
     assert (report.ok, report.rows) == (True, 3)
     assert codes(report) == ["N117"]
     word = "tab" if mark == "\t" else mark
-    assert str(report.problems()[0].found) == f"the cells are separated by {word}"
+    assert str(report.problems()[0].found) == f"cells are separated by {word}"
     example = read([str(path)], DataConfig())[1]
     assert isinstance(example, Conversation)
     assert example.messages[1].content == "two\nlines"

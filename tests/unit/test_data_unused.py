@@ -103,7 +103,7 @@ def test_a_named_column_that_the_format_lacks_is_said(tmp_path: Path) -> None:
     name = written(tmp_path, [{"instruction": "q", "output": "a"}])
     report = checked(name, columns={"inptu": "x", "instruction": "instruction"})
     assert str(said(report, "W716").found) == (
-        "data.columns.inptu: format alpaca has no such column; it is not used"
+        "data.columns.inptu: format alpaca has no such column, so it is not used"
     )
 
 

@@ -79,7 +79,7 @@ def test_what_numpy_prints_is_called_that(tmp_path: Path) -> None:
 def test_nothing_of_a_cell_is_run(tmp_path: Path) -> None:
     text = "[__import__('os').system('touch ran')]"
     report = checked(table(tmp_path / "a.csv", [{"messages": text}]))
-    assert "neither JSON nor a list of Python" in str(report.problems()[0].found)
+    assert "is text that is neither JSON nor a Python list" in str(report.problems()[0].found)
     assert not (tmp_path / "ran").exists()
 
 

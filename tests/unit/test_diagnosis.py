@@ -66,7 +66,7 @@ def test_the_best_checkpoint_is_advised_only_where_it_is_there_and_not_the_resul
     assert "Use the best checkpoint" in diagnose(rising + saved).advice
     assert "checkpoint" not in diagnose(rising).advice
     taken = diagnose([*rising, *saved, {"type": "result", "step": 20}]).advice
-    assert "best step already" in taken
+    assert "The result is already the best step." in taken
     assert "Use" not in taken
     later = diagnose([*rising, *saved, {"type": "result", "step": 60}]).advice
     assert "Use the best checkpoint" in later

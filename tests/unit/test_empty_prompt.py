@@ -19,7 +19,14 @@ def talk(question: str, answer: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"), [(("", "a"), "Nothing would be asked"), (("q", ""), "learn to say nothing")]
+    ("texts", "words"),
+    [
+        (
+            ("", "a"),
+            "The prompt would be empty",
+        ),
+        (("q", ""), "learn to say nothing"),
+    ],
 )
 @pytest.mark.parametrize("name", ["alpaca", "prompt_completion", "openai", "sharegpt"])
 def test_what_is_empty_is_named(name: str, texts: tuple[str, str], words: str) -> None:

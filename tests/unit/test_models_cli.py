@@ -37,7 +37,7 @@ def test_pull_resolve_list_show_remove_in_one_session(hub: Hub, tunery: Any) -> 
     status, out, _ = tunery("models", "list", "--json")
     assert [(e["name"], e["ok"]) for e in json.loads(out)] == [("demo", False), ("org/tiny", True)]
     status, out, _ = tunery("models", "list")
-    assert "not fetched yet: tunery models pull demo" in " ".join(out.split())
+    assert "not downloaded yet: tunery models pull demo" in " ".join(out.split())
     status, out, _ = tunery("models", "show", "org/tiny")
     assert status == 0
     assert "eos </s>" in out
@@ -69,16 +69,19 @@ def test_an_error_for_machines_is_json_on_stdout(tunery: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("resolve", "no-such"), "model 'no-such': no model, run or folder of that name."),
+        (
+            ("resolve", "no-such"),
+            "Model 'no-such' not found: there is no model, run or folder with this name.",
+        ),
         (("resolve", "/no/such"), "no such file or folder; / exists."),
-        (("show", "org/none"), "org/none: not on this machine"),
-        (("pull", "no-such"), "no-such: not something to fetch."),
-        (("pull", "/no/such"), "/no/such: not something to fetch."),
-        (("remove", "org/none"), "it is not on this machine, so there is nothing to remove"),
-        (("remove", "demo"), "it is not on this machine, so there is nothing to remove"),
-        (("remove", "no-such"), "no model, run or folder of that name"),
+        (("show", "org/none"), "org/none: not downloaded"),
+        (("pull", "no-such"), "no-such: cannot be downloaded."),
+        (("pull", "/no/such"), "/no/such: cannot be downloaded."),
+        (("remove", "org/none"), "is not downloaded, so there is nothing to remove"),
+        (("remove", "demo"), "is not downloaded, so there is nothing to remove"),
+        (("remove", "no-such"), "not found: there is no model, run or folder with this name"),
         (("pull", "org/x", "--source", "nowhere"), "nowhere"),
-        (("allow-code", "org/none"), "org/none: not on this machine"),
+        (("allow-code", "org/none"), "org/none: not downloaded"),
     ],
 )
 def test_a_wrong_request_is_a_sentence_and_exit_2(
@@ -103,7 +106,7 @@ def test_a_folder_of_the_users_is_never_deleted(tunery: Any, tmp_path: Path) -> 
     folder = write_files(tmp_path / "mine", model_files())
     status, _, err = tunery("models", "remove", str(folder), "--yes")
     assert status == 2
-    assert "Tunery did not put it there and does not delete it" in err
+    assert "not created by Tunery, so it is not deleted" in err
     assert (folder / "config.json").is_file()
     for name in ("../mine", ".", "..", "models", ".locks"):
         assert tunery("models", "remove", name, "--yes")[0] == 2
@@ -122,7 +125,7 @@ def test_removing_asks_first_and_needs_yes_in_a_pipe(hub: Hub, tunery: Any) -> N
     tunery("models", "pull", "org/tiny")
     status, _, err = tunery("models", "remove", "org/tiny")
     assert status == 2
-    assert "Nobody is here to be asked" in err
+    assert "Not running interactively, so this cannot be confirmed" in err
     assert "--yes" in err
     assert hubcache.repo_dir("org/tiny").is_dir()
 
@@ -160,7 +163,7 @@ def test_a_broken_model_is_listed_with_its_reason(hub: Hub, tunery: Any) -> None
     snapshot = hubcache.repo_dir("org/three") / "snapshots" / repo.commit
     (snapshot / "model-00002-of-00003.safetensors").unlink()
     _, out, _ = tunery("models", "list")
-    assert "shard 2 of 3 is absent" in " ".join(out.split())
+    assert "shard 2 of 3 is missing" in " ".join(out.split())
     status, _, _ = tunery("models", "pull", "org/three")
     assert status == 0
     assert (snapshot / "model-00002-of-00003.safetensors").is_file()
@@ -202,7 +205,7 @@ class TestCode:
         assert status == 0
         assert tunery("models", "resolve", str(folder))[0] == 0
         _, out, _ = tunery("models", "allow-code", str(folder))
-        assert "needs no code of its own, or has your consent" in out
+        assert "needs no custom code, or already has your consent" in out
         _, out, _ = tunery("models", "allow-code", str(folder), "--revoke", "--json")
         assert json.loads(out)["revoked"] == 1
         assert tunery("models", "resolve", str(folder))[0] == 2

@@ -92,10 +92,10 @@ class TestFolders:
         files = model_files()
         del files["config.json"]
         folder = write_files(tmp_path / "m", files)
-        assert refused(folder).message == f"{folder}: there is no config.json."
+        assert refused(folder).message == f"{folder}: config.json is missing."
 
     def test_an_empty_folder_has_no_config(self, tmp_path: Path) -> None:
-        assert "there is no config.json" in refused(tmp_path).message
+        assert "config.json is missing" in refused(tmp_path).message
 
     def test_a_config_that_is_not_json_is_named(self, tmp_path: Path) -> None:
         folder = write_files(tmp_path / "m", model_files() | {"config.json": b"[1"})
@@ -106,20 +106,18 @@ class TestFolders:
         (folder / "model-00002-of-00003.safetensors").unlink()
         error = refused(folder)
         shard = "model-00002-of-00003.safetensors"
-        assert error.message == f"{folder}: shard 2 of 3 is absent ({shard})."
+        assert error.message == f"{folder}: shard 2 of 3 is missing ({shard})."
 
     def test_several_absent_shards_are_counted(self, tmp_path: Path) -> None:
         folder = write_files(tmp_path / "m", model_files(shards=3))
         for number in (1, 3):
             (folder / f"model-0000{number}-of-00003.safetensors").unlink()
-        assert "2 of 3 shards are absent: model-00001" in refused(folder).message
+        assert "shards are missing" in refused(folder).message
 
     def test_shards_without_their_index_are_named(self, tmp_path: Path) -> None:
         folder = write_files(tmp_path / "m", model_files(shards=2))
         (folder / "model.safetensors.index.json").unlink()
-        assert (
-            "2 shards are there and model.safetensors.index.json is not" in refused(folder).message
-        )
+        assert "is missing, with 2 shards present" in refused(folder).message
 
     def test_an_index_that_leads_out_of_the_folder_is_refused(self, tmp_path: Path) -> None:
         index = json.dumps({"weight_map": {"w": "../x.safetensors"}}).encode()
@@ -133,13 +131,13 @@ class TestFolders:
         index["weight_map"]["layer.9.weight"] = "model-00001-of-00002.safetensors"
         files["model.safetensors.index.json"] = json.dumps(index).encode()
         folder = write_files(tmp_path / "m", files)
-        assert "1 tensor that the index names" in refused(folder).message
+        assert "missing in the shards: 1 tensor" in refused(folder).message
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
     def test_a_git_lfs_pointer_is_recognised(self, tmp_path: Path, name: str) -> None:
         folder = write_files(tmp_path / "m", model_files() | {name: LFS})
         error = refused(folder)
-        assert f"{name} is a git-lfs pointer of some 130 bytes" in error.message
+        assert f"{name} is a Git LFS pointer, not the file itself" in error.message
         assert "git lfs pull" in error.fix
 
     def test_pickle_weights_are_refused_with_the_reason(self, tmp_path: Path) -> None:
@@ -159,21 +157,27 @@ class TestFolders:
         file = folder / "model.safetensors"
         size = file.stat().st_size
         file.write_bytes(file.read_bytes()[:-100])
-        assert f"asks for {size} bytes, it has {size - 100}" in refused(folder).message
+        assert f"requires {size} bytes, the file has {size - 100}" in refused(folder).message
 
     def test_an_unknown_architecture_is_named(self, tmp_path: Path) -> None:
         files = model_files() | {"config.json": b'{"model_type": "lama9"}'}
         error = refused(write_files(tmp_path / "m", files))
-        assert "the architecture lama9 is unknown" in error.message
+        assert "no language model for the architecture lama9" in error.message
         assert "pip install -U transformers" in error.fix
 
     def test_a_known_architecture_that_writes_no_text_is_refused(self, tmp_path: Path) -> None:
         files = model_files() | {"config.json": b'{"model_type": "clip"}'}
-        assert "clip is unknown" in refused(write_files(tmp_path / "m", files)).message
+        assert (
+            "no language model for the architecture clip"
+            in refused(write_files(tmp_path / "m", files)).message
+        )
 
     def test_a_config_without_an_architecture_is_said(self, tmp_path: Path) -> None:
         files = model_files() | {"config.json": b"{}"}
-        assert "names no architecture" in refused(write_files(tmp_path / "m", files)).message
+        assert (
+            "config.json has no architecture (model_type"
+            in refused(write_files(tmp_path / "m", files)).message
+        )
 
     def test_a_missing_tokenizer_is_a_note(self, tmp_path: Path) -> None:
         files = {k: v for k, v in model_files().items() if not k.startswith("tokenizer")}
@@ -198,7 +202,7 @@ class TestFolders:
 
     def test_one_file_of_a_model_points_to_its_folder(self, tmp_path: Path) -> None:
         folder = write_files(tmp_path / "m", model_files())
-        assert refused(folder / "model.safetensors").fix == f"Give its folder: {folder}"
+        assert refused(folder / "model.safetensors").fix == f"Use its folder: {folder}"
         (tmp_path / "m.bin").write_bytes(b"pickle")
         assert "pickle file can run code" in refused(tmp_path / "m.bin").message
         (tmp_path / "m.txt").write_bytes(b"x")
@@ -252,15 +256,15 @@ class TestHubCache:
         cached("org/base", {"config.json": b"{}"}, COMMITS[1], ref="")
         found = resolve(str(folder))
         assert found.path.name == COMMITS[0]
-        assert "the newest whole one of 2" in found.why
+        assert "the newest complete one of" in found.why
 
     def test_a_partial_snapshot_says_how_to_go_on(self) -> None:
         files = model_files(shards=3)
         del files["model-00002-of-00003.safetensors"]
         cached("org/base", files)
         error = refused("org/base")
-        assert "shard 2 of 3 is absent" in error.message
-        assert error.fix == "Fetch what is missing: tunery models pull org/base"
+        assert "shard 2 of 3 is missing" in error.message
+        assert error.fix == "Download what is missing: tunery models pull org/base"
         assert error.fields["remedy"] == "pull"
 
     def test_a_repo_folder_without_a_snapshot_is_said(self) -> None:
@@ -271,12 +275,15 @@ class TestHubCache:
     def test_an_id_that_is_not_here_offers_the_nearest_and_the_pull(self) -> None:
         cached("org/base", model_files())
         error = refused("org/bsae")
-        assert "not on this machine" in error.message
-        assert error.fix == "Did you mean org/base? Fetch it: tunery models pull org/bsae"
+        assert "not downloaded" in error.message
+        assert error.fix == "Did you mean org/base? Download it: tunery models pull org/bsae"
 
     def test_a_bare_word_offers_the_nearest_name(self) -> None:
         error = refused("deno")
-        assert error.message == "model 'deno': no model, run or folder of that name."
+        assert (
+            error.message
+            == "Model 'deno' not found: there is no model, run or folder with this name."
+        )
         assert "Did you mean demo?" in error.fix
 
     def test_the_demo_model_says_how_to_get_it(self) -> None:
@@ -305,7 +312,7 @@ class TestAdaptersAndRuns:
     def test_an_adapter_without_its_base_says_which(self, tmp_path: Path) -> None:
         error = refused(write_files(tmp_path / "a", adapter_files()))
         assert "it was trained on org/base, which cannot be used here: org" in error.message
-        assert error.fix == "Fetch it: tunery models pull org/base"
+        assert error.fix == "Download it: tunery models pull org/base"
 
     def test_an_adapter_on_an_adapter_is_refused(self, tmp_path: Path) -> None:
         cached("org/base", model_files())
@@ -336,7 +343,10 @@ class TestAdaptersAndRuns:
 
     def test_an_adapter_that_names_nothing_is_said(self, tmp_path: Path) -> None:
         files = adapter_files() | {"adapter_config.json": b'{"peft_type": "LORA"}'}
-        assert "does not name its base" in refused(write_files(tmp_path / "a", files)).message
+        assert (
+            "adapter_config.json does not state its base model"
+            in refused(write_files(tmp_path / "a", files)).message
+        )
 
     def test_a_pickled_adapter_is_refused(self, tmp_path: Path) -> None:
         files = adapter_files() | {"adapter_model.bin": b"pickle"}
@@ -372,7 +382,7 @@ class TestAdaptersAndRuns:
         for name in ("r1@step-00000100", "r1@100", str(folder)):
             found = resolve(name)
             assert (found.kind, found.path) == ("checkpoint", folder / "adapter")
-        assert refused("r1@7").fix == "Its checkpoints: step-00000100."
+        assert refused("r1@7").fix == "Available checkpoints: step-00000100."
 
     def test_a_run_that_trained_the_model_itself_has_no_base(self, home: Path) -> None:
         run = make_run(home)
@@ -382,7 +392,7 @@ class TestAdaptersAndRuns:
 
     def test_a_run_without_weights_says_so(self, home: Path) -> None:
         make_run(home)
-        assert "it has no weights yet" in refused("r1").message
+        assert "has no weights yet, neither final ones nor a checkpoint" in refused("r1").message
 
     def test_a_mistyped_run_offers_the_run(self, home: Path) -> None:
         make_run(home, "tuna-sft")
@@ -448,7 +458,7 @@ class TestCode:
 
     def test_code_is_refused_without_consent(self, tmp_path: Path) -> None:
         error = refused(write_files(tmp_path / "m", self.files()))
-        assert "the model brings its own code (1 file), which is not run" in error.message
+        assert "the model comes with its own code (1 file), which is not run" in error.message
         assert "tunery models allow-code" in error.fix
 
     def test_consent_is_for_exactly_these_files(self, tmp_path: Path) -> None:
@@ -472,7 +482,7 @@ class TestCode:
         config = b'{"model_type": "mine", "auto_map": {"AutoModel": "evil/repo--m.X"}}'
         folder = write_files(tmp_path / "m", self.files() | {"config.json": config})
         consent.allow(folder)
-        assert "its code lies in another repo (evil/repo--m.X)" in refused(folder).message
+        assert "its code is in another repository" in refused(folder).message
 
     def test_a_known_architecture_needs_no_consent(self, tmp_path: Path) -> None:
         config = b'{"model_type": "llama", "auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}'

@@ -92,7 +92,7 @@ def test_options_change_what_is_shown(preview: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message", "fix"),
     [
-        (("--row", "0"), "rows are counted from 1", "from 1 to 2"),
+        (("--row", "0"), "rows are numbered from 1", "from 1 to 2"),
         (("--row", "3"), "there is no row 3; it has 2", "from 1 to 2"),
         (("--part", "2"), "this row becomes 1 training row.", "from 1 to 1"),
         (("--template", "chatmll"), "no such template", "Did you mean chatml?"),
@@ -116,7 +116,7 @@ def test_people_see_the_trained_part_marked_and_counted(preview: Any) -> None:
     assert status == 0
     assert "⟦你好，I am Tuna. 😀<|im_end|>⟧" in said
     assert "tokens are trained" in said
-    assert "content spells a control token" in said
+    assert "content contains a control token: encoded as plain text" in said
 
 
 def test_people_see_it_in_chinese(preview: Any) -> None:
@@ -132,7 +132,7 @@ def test_a_row_that_a_run_would_leave_out_is_shown_with_the_reason(preview: Any)
     found = json.loads(said)
     assert status == 0
     assert found["cut"] == found["total"]
-    assert "would leave this row out" in warned.replace("\n", " ")
+    assert "A run would drop this row" in warned.replace("\n", " ")
 
 
 def test_statistics_of_the_dataset(preview: Any) -> None:

@@ -93,7 +93,7 @@ def test_a_worker_writes_its_errors_to_the_log_and_reads_no_input(started) -> No
     [
         ("wait", signal.SIGKILL, "interrupted", "signal 9 (often out of memory)"),
         ("crash", None, "interrupted", "crashed in native code with signal 11 (SIGSEGV)"),
-        ("late", None, "interrupted", "exit status 3 and said nothing: the last words"),
+        ("late", None, "interrupted", "the worker exited with status"),
         ("fail", None, "failed", "loss is nan"),
         ("wait", signal.SIGINT, "interrupted", "signal 2 (SIGINT)"),
     ],
@@ -111,7 +111,7 @@ def test_the_cause_of_an_end_is_told(started, how, kill, status, cause) -> None:
     assert cause in state.reason
     assert state.step == 1
     if status == "interrupted":
-        assert state.fix == "Continue with: tunery runs resume cause"
+        assert state.fix == "Resume it: tunery runs resume cause"
 
 
 def test_the_worker_goes_on_when_its_parents_are_killed(started) -> None:
@@ -150,7 +150,10 @@ def test_a_lost_worker_whose_end_nobody_saw_is_interrupted(started) -> None:
     os.kill(who["pid"], signal.SIGKILL)
     state = until(run, lambda s: not s.is_live)
     assert state.status == "interrupted"
-    assert "is gone and said nothing" in state.reason
+    assert (
+        "the worker disappeared without a message (the machine or container may have killed it"
+        in state.reason
+    )
 
 
 def test_a_reboot_and_a_reused_pid_are_not_mistaken_for_the_worker(started) -> None:
@@ -182,7 +185,7 @@ def test_twenty_starts_on_one_device_give_one_running_and_a_queue_in_order(start
         thread.join()
     for run in runs[1:]:
         state = until(run, lambda s: s.status == "queued" and "holds it" in s.reason)
-        assert "waits for cpu: run r00 holds it" in state.reason
+        assert "waiting for cpu: in use by run r00" in state.reason
     assert derive(runs[0]).status == "running"
     assert local.stop(runs[0], grace_seconds=PATIENCE_SECONDS)
     for run in runs[1:]:
@@ -227,7 +230,7 @@ def test_starting_one_run_many_times_at_once_starts_one_worker(started) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results.count("Run once is running already.") == 9
+    assert results.count("Run once is already running.") == 9
     until(run, lambda s: s.step == 1)
     assert local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert [e["seq"] for e in read_events(run.events_file)[0]] == list(range(1, 6))
@@ -255,7 +258,7 @@ def test_a_run_that_is_stopped_at_once_says_that_and_no_more(started) -> None:
     state = derive(run)
     assert state.status == "stopped"
     assert state.reason == "stopped immediately as requested, without saving"
-    assert state.fix == f"Continue with: tunery runs resume {run.name}"
+    assert state.fix == f"Resume it: tunery runs resume {run.name}"
     Control(run).clear()  # what a resume does first
     assert not Control(run).was_killed()
 

@@ -70,11 +70,11 @@ def test_a_missing_file_a_link_and_a_foreign_step_are_seen(tmp_path) -> None:
     with pytest.raises(RunError, match=r"state\.json is missing"):
         manifest.verify(folder)
     state.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match=r"state\.json lies outside of it"):
+    with pytest.raises(RunError, match=r"state\.json is outside the checkpoint folder"):
         manifest.verify(folder)
     other = save(tmp_path, 6)
     shutil.copy(other / "MANIFEST.json", folder / "MANIFEST.json")
-    with pytest.raises(RunError, match=r"MANIFEST\.json is of step 6"):
+    with pytest.raises(RunError, match=r"MANIFEST\.json belongs to step 6"):
         manifest.verify(folder)
 
 
@@ -83,7 +83,7 @@ def test_an_edited_manifest_is_seen_even_if_it_fits_the_files(tmp_path) -> None:
     value = json.loads((folder / "MANIFEST.json").read_text())
     value["data_hash"] = "another"
     (folder / "MANIFEST.json").write_text(json.dumps(value))
-    with pytest.raises(RunError, match="was changed after it was written"):
+    with pytest.raises(RunError, match="was modified after it was written"):
         manifest.verify(folder)
 
 

@@ -27,7 +27,7 @@ def test_a_sentence_is_text_that_remembers_its_phrase():
         said = _said()
     assert said == STEP
     assert json.loads(json.dumps(said)) == STEP
-    assert i18n.english(said) == "step 3 waits to be saved"
+    assert i18n.english(said) == "waiting to save step 3"
     again = pickle.loads(pickle.dumps(said))
     assert i18n.phrase_of(again) == i18n.phrase_of(said) is not None
 
@@ -38,7 +38,7 @@ def test_sentences_inside_sentences_and_after_one_another_are_said_again_as_well
                   disk=t("disk full"), what=_said(), seconds=30.0)  # fmt: skip
         both = inner + " " + t("stopped on request")
         row = joined(say("null"), "", both)
-    english = "disk full: step 3 waits to be saved, tried again every 30 s stopped on request"
+    english = "disk full: waiting to save step 3, retrying every 30 s stopped on request"
     assert i18n.english(both) == english
     assert i18n.english(row) == f"null {english}"
     with speaking("zh"):
@@ -51,12 +51,12 @@ def test_an_event_is_english_and_is_read_in_the_readers_language(tmp_path: Path,
         events.write("status", status="paused", reason=_said(), fix="plain")
         events.write("result", diagnosis={"words": _said()})
     kept, _ = read_events(tmp_path / "events.jsonl")
-    assert kept[0]["reason"] == "step 3 waits to be saved"
-    assert kept[1]["diagnosis"] == {"words": "step 3 waits to be saved"}
+    assert kept[0]["reason"] == "waiting to save step 3"
+    assert kept[1]["diagnosis"] == {"words": "waiting to save step 3"}
     with speaking("zh"):
         assert (retold(kept[0], "reason"), retold(kept[0], "fix")) == (STEP, "plain")
     with speaking("en"):
-        assert retold(kept[0], "reason") == "step 3 waits to be saved"
+        assert retold(kept[0], "reason") == "waiting to save step 3"
 
 
 @pytest.mark.parametrize("phrases", [None, [], {}, {"reason": ["{x}", {"y": 1}]}, {"reason": 3}])
@@ -67,7 +67,7 @@ def test_what_another_version_kept_is_told_as_it_stands(phrases: object):
 def test_an_error_of_another_process_is_said_in_this_ones_language():
     with speaking("zh"):
         kept = json.loads(json.dumps(ConfigError(_said(), fix=t("disk full"), path="x").stored()))
-    assert (kept["message"], kept["fix"]) == ("step 3 waits to be saved", "disk full")
+    assert (kept["message"], kept["fix"]) == ("waiting to save step 3", "disk full")
     with speaking("zh"):
         again = rebuilt(kept)
     assert (again.message, again.fix) == (STEP, "磁盘已满")

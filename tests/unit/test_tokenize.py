@@ -221,7 +221,7 @@ def test_rows_that_train_nothing_are_filtered_and_none_left_is_an_error(
     rows = tokenize_all([silent, LONG], template, TOKENIZER, DataConfig(), cache=None)
     assert rows.filtered == {"no trained tokens": 1}
     assert rows.source(0) == 1
-    with pytest.raises(DataError, match="No row is left"):
+    with pytest.raises(DataError, match="No rows are left to train on"):
         tokenize_all([silent], template, TOKENIZER, DataConfig(), cache=None)
 
 

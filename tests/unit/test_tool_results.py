@@ -38,7 +38,7 @@ def test_a_result_without_a_call_is_refused_with_its_number(
     with pytest.raises(RowProblem) as caught:
         converted(*messages)
     assert (caught.value.code, caught.value.field) == ("E414", f"messages[{at}]")
-    assert str(caught.value.found) == f"messages[{at}]: a tool result without a call before it"
+    assert str(caught.value.found) == f"messages[{at}]: tool result without a preceding call"
 
 
 @pytest.mark.parametrize(

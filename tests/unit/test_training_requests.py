@@ -61,7 +61,10 @@ def refused(capsys, *words: object) -> str:
         (["--data.train", "ROWS", "--adapter.rank", "0"], "adapter.rank"),
         (["--data.train", "ROWS", "--data.format", "alpacca"], "Did you mean alpaca?"),
         (["--data.train", "ROWS", "--preset", "identiti"], "Did you mean identity?"),
-        (["--data.train", "ROWS", "--name", "../out"], "cannot be a run's name"),
+        (
+            ["--data.train", "ROWS", "--name", "../out"],
+            "is not a valid run name",
+        ),
         (["no-such-file.yaml"], "no-such-file.yaml"),
         (["--data.train", "ROWS", "--model.device", "cuda:0"], "no GPU"),
     ],
@@ -90,12 +93,12 @@ def test_a_home_that_cannot_be_written_is_named(capsys, monkeypatch, tmp_path, r
     file.write_text("x")
     monkeypatch.setenv("TUNERY_HOME", str(file))
     said = refused(capsys, "train", "--data.train", rows, "--model.name", model)
-    assert f"{file} cannot be written by user id {os.geteuid()}" in said
+    assert f"User ID {os.geteuid()} cannot write to {file}" in said
 
 
 @pytest.mark.parametrize("command", ["show", "follow", "stop", "resume", "delete", "verify"])
 def test_a_run_that_does_not_exist_is_said_by_each_command(capsys, command) -> None:
-    assert "Run 'nope': no such run" in refused(capsys, "runs", command, "nope")
+    assert "Run 'nope' not found" in refused(capsys, "runs", command, "nope")
 
 
 def test_with_json_the_error_is_an_object_on_stdout(capsys) -> None:

@@ -30,7 +30,12 @@ def run(home) -> RunFolder:
 
 
 @pytest.mark.parametrize(
-    ("step", "why"), [(2, "is pinned"), (3, "is the best one"), (4, "is the newest that is whole")]
+    ("step", "why"),
+    [
+        (2, "is pinned"),
+        (3, "is the best one"),
+        (4, "is the newest complete one and cannot be deleted"),
+    ],
 )
 def test_what_a_run_needs_stays(client, run: RunFolder, step: int, why: str) -> None:
     answer = client.delete(f"/api/v1/runs/good/checkpoints/{step}")
@@ -52,4 +57,4 @@ def test_others_go_damaged_ones_too(client, run: RunFolder, step: int) -> None:
 def test_the_page_does_not_offer_it_for_the_best_and_the_newest(client, run: RunFolder) -> None:
     page = client.get("/runs/good").text
     assert [s for s in range(1, 6) if f'data-checkpoint="{s}"' in page] == [1, 2, 5]
-    assert "Delete the checkpoint of step 1? It cannot be undone." in page
+    assert "Delete the checkpoint of step 1? This cannot be undone." in page

@@ -215,7 +215,7 @@ def test_no_setting_of_a_draft_or_a_run_leads_out(client, ways, home):
     way = ways[0]
     for text in (f"model:\n  name: {way}\n", f"data:\n  train: [{way}]\n"):
         kept = client.put("/api/v1/drafts/y", json={"yaml": text}).json()
-        assert "lies outside" in json.dumps(kept["errors"]), text
+        assert "is outside the folders that the page may open" in json.dumps(kept["errors"]), text
     started = client.post("/api/v1/runs", json={"config": {"data": {"train": [way]}}})
     assert started.status_code == 422
     assert wrong == []

@@ -218,5 +218,5 @@ def test_a_torn_last_line_is_left_out(home: Path) -> None:
 def test_what_is_done_is_not_gone_on_with(hub: Hub) -> None:
     hub.add("org/tiny", model_files())
     job = over(begin("org/tiny"))
-    with pytest.raises(LaunchError, match="cannot go on"):
+    with pytest.raises(LaunchError, match="this job cannot be resumed"):
         launch.resume(job.id)

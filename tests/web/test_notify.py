@@ -62,7 +62,7 @@ def test_the_settings_are_for_their_owner_and_never_show_the_secret(home) -> Non
 
 @pytest.mark.parametrize("address", ["ftp://x/y", "chat.example/hook", "https://", "file:///etc/x"])
 def test_a_webhook_is_a_whole_web_address(home, address) -> None:
-    with pytest.raises(ConfigError, match="whole http or https address"):
+    with pytest.raises(ConfigError, match="The webhook needs a full http or https address"):
         notify.change(webhook=address)
 
 

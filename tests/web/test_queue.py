@@ -50,7 +50,7 @@ def test_a_new_order_is_honoured_by_those_who_wait(home) -> None:
 
 
 def test_an_order_for_a_run_that_does_not_wait_is_refused(home) -> None:
-    with pytest.raises(RunError, match="does not wait"):
+    with pytest.raises(RunError, match="is not queued"):
         queue.put_in_order(["nobody"])
 
 

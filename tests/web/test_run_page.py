@@ -45,7 +45,7 @@ def test_a_failed_run_says_why_with_its_remedies(client) -> None:
     text = client.get("/runs/bad").text
     assert "Run bad failed at step 20: loss is nan" in text
     assert "Lower the rate." in text
-    for remedy in ("Change settings", "Copy report", "Whole log", "ValueError: three"):
+    for remedy in ("Change settings", "Copy report", "Full log", "ValueError: three"):
         assert remedy in text
 
 

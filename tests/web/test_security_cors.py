@@ -80,5 +80,5 @@ def test_a_star_is_every_page(home):
     "origin", ["app.example.net", "https://x/path", "https://u@x", "", "https:"]
 )
 def test_an_origin_has_a_scheme_and_no_path(origin):
-    with pytest.raises(ConfigError, match="no origin of a web page"):
+    with pytest.raises(ConfigError, match="not a valid origin"):
         ServerSettings(cors_origins=(origin,))

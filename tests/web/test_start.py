@@ -128,7 +128,7 @@ def test_a_second_one_on_the_same_port_says_who_has_it_and_which_is_free(home):
 
 @pytest.mark.parametrize(
     ("host", "sentence"),
-    [("203.0.113.1", "does not have that address"), ("no.such.invalid", "no such address")],
+    [("203.0.113.1", "does not have that address"), ("no.such.invalid", "unknown address")],
 )
 def test_an_address_that_is_not_here_is_a_sentence(home, host, sentence):
     with pytest.raises(LaunchError, match=sentence):
@@ -137,14 +137,16 @@ def test_an_address_that_is_not_here_is_a_sentence(home, host, sentence):
 
 def test_a_public_address_and_a_proxy_are_said_aloud(home):
     public = "\n".join(run.lines(create_app(ServerSettings(host="0.0.0.0", port=7000))))
-    assert "! Everybody can reach port 7000" in public
+    assert "! Anyone can reach port 7000" in public
     assert "http://127.0.0.1:7000/#token=" in public
     assert "ssh -N" not in public
     proxied = run.lines(
         create_app(ServerSettings(public_urls=("https://pod.example.net",), root_path="/p"))
     )
     assert any(line.strip().startswith("https://pod.example.net/p/#token=") for line in proxied)
-    assert any("A proxy shows it" in line for line in proxied)
+    assert any(
+        "It is reachable through a proxy; only the token protects it" in line for line in proxied
+    )
 
 
 def test_a_new_token_ends_the_old_one(home):

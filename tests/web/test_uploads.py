@@ -43,7 +43,7 @@ def test_a_file_cut_at_99_percent_goes_on_where_it_stopped() -> None:
     assert not (begun.folder / "files").exists()
     again = _uploads.begin_upload("rows.jsonl", len(ROWS))
     assert (again.id, again.received) == (begun.id, cut)
-    with pytest.raises(DataError, match="cannot be next") as error:
+    with pytest.raises(DataError, match="bytes were received, so the next byte cannot be") as error:
         _uploads.receive_upload(begun.id, cut + 1, [ROWS[cut + 1 :]])
     assert error.value.fields["received"] == cut
     whole = _uploads.receive_upload(begun.id, cut - 50, [ROWS[cut - 50 :]])
@@ -56,7 +56,7 @@ def test_a_file_cut_at_99_percent_goes_on_where_it_stopped() -> None:
 
 def test_more_bytes_than_announced_are_refused() -> None:
     begun = _uploads.begin_upload("rows.jsonl", 10)
-    with pytest.raises(DataError, match="More bytes came"):
+    with pytest.raises(DataError, match="Received more than the announced"):
         _uploads.receive_upload(begun.id, 0, [ROWS])
 
 
@@ -75,7 +75,7 @@ def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_vers
     "name", ["a.exe", "a.pdf", "noend", "..", "a.jsonl.exe", "dataset_info.json"]
 )
 def test_a_kind_that_holds_no_rows_is_refused_before_a_byte_comes(name: str) -> None:
-    with pytest.raises(DataError, match="no file of rows"):
+    with pytest.raises(DataError, match="The zip archive contains no data files"):
         _uploads.begin_upload(name, 10)
 
 

@@ -19,7 +19,7 @@ from tunery.services import settings
     [
         ("Set --data.packing false.", "Set “Packing = off”.", "Set “打包短数据 = 关”."),
         ("Set train.batch_size to 1", "Set “Batch size = 1”", "Set “批大小 = 1”"),
-        ("Leave model.template out.", "Leave “Chat template” out.", "Leave “对话模板” out."),
+        ("Remove model.template.", "Remove “Chat template”.", "Remove “对话模板”."),
         ("more than data.max_length={limit}", "more than “Max length = {limit}”",
          "more than “最大长度 = {limit}”"),
         ("--data.columns.prompt THEIRS.", "“Column names: prompt = THEIRS”.",
@@ -28,7 +28,7 @@ from tunery.services import settings
         ("{code} {text}", "{text}", "{text}"),
         ("Go on: tunery train {x} --model.name {run}, or set --data.packing false",
          "Go on: tunery train {x} --model.name {run}, or set “Packing = off”", None),
-        ("--name {name}: a run of that name", "“{name}”: a run of that name", None),
+        ("a run with this name already exists", "“{name}”: a run of that name", None),
         ("try --dtype fp32, or", "try “Numbers = fp32”, or", None),
         ("a.b; --force replaces", "a.b; “Replace an earlier export” replaces", None),
         ("tunery runs list", "tunery runs list", "tunery runs list"),

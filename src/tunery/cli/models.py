@@ -217,7 +217,7 @@ def allow_code(
         if json:
             print_json({"name": name, "revoked": count})
         else:
-            _say(t("{count} consents for {name} were revoked.", count=count, name=name))
+            _say(t("Revoked {count} consents for {name}.", count=count, name=name))
         return 0
     what = models.code_to_allow(name)
     if what is None:

@@ -200,8 +200,7 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
     if left:
         raise ModelError(
             t(
-                "{folder}: {count} tensors of the adapter were not loaded into the model "
-                "({name} ...).",
+                "{folder}: the model did not load {count} tensors of the adapter ({name} ...).",
                 folder=path.parent,
                 count=len(left),
                 name=left[0],

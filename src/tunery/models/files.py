@@ -272,7 +272,7 @@ def _wanted(folder: Path) -> list[str]:
     if found:  # shards without their index
         raise ModelError(
             t(
-                "{folder}: {count} shards exist but {index} is missing.",
+                "{folder}: {index} is missing, with {count} shards present.",
                 folder=folder,
                 count=len(found),
                 index=INDEX,
@@ -348,7 +348,7 @@ def _check_index(folder: Path, names: dict[str, Path]) -> None:
     if lost:
         raise ModelError(
             t(
-                "{folder}: {count} tensors listed in the index are not in its shards ({name} ...).",
+                "{folder}: missing in the shards: {count} tensors of the index ({name} ...).",
                 folder=folder,
                 count=len(lost),
                 name=lost[0][:80],

@@ -239,7 +239,7 @@ def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, b
         Problem(
             "N119",
             name,
-            say("{count} zero bytes at the end of the file are ignored", count=zeros),
+            say("ignored {count} zero bytes at the end of the file", count=zeros),
             say("Check that no rows are missing: the file may not have been written completely."),
         )
     )
