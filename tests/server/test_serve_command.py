@@ -165,7 +165,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(serve):
         child = serve("demo", "--port", str(port))
         _, err = child.process.communicate(timeout=PATIENCE_SECONDS)
     assert child.process.returncode == 2
-    assert f"Port {port} is taken" in err
+    assert f"Port {port} is in use" in err
     assert "Loading" not in err
 
 
@@ -180,7 +180,7 @@ def test_a_weak_key_is_refused(serve, key, host):
 def test_it_speaks_chinese(serve):
     child = serve("demo", TUNERY_LANG="zh")
     lines = child.lines("按 Ctrl-C 结束。")
-    assert lines[0] == "已提供：demo"
+    assert lines[0] == "模型      demo"
 
 
 def test_the_command_becomes_the_server(home, monkeypatch):

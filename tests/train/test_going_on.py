@@ -37,8 +37,8 @@ def test_the_adapters_own_shape_is_taken_where_nothing_else_is_asked_for(
 @pytest.mark.parametrize(
     ("chosen", "said", "fix"),
     [
-        (["--adapter.rank", "8"], "adapter.rank is 8, but", "Set adapter.rank to 3, or name"),
-        (["--adapter.alpha", "16"], "adapter.alpha is 16, but", "Set adapter.alpha to 5, or name"),
+        (["--adapter.rank", "8"], "adapter.rank is 8, but", "Set adapter.rank to 3, or use"),
+        (["--adapter.alpha", "16"], "adapter.alpha is 16, but", "Set adapter.alpha to 5, or use"),
         (["--adapter.dropout", "0.1"], "adapter.dropout is 0.1, but", "Set adapter.dropout to 0,"),
         (
             ["--adapter.target_modules", "q_proj"],

@@ -109,7 +109,7 @@ def test_the_weights_are_what_they_were_before_such_a_step(tmp_path: Path) -> No
 def test_three_such_steps_in_a_row_end_the_run_and_leave_the_last_checkpoint_good(
     tmp_path: Path, where: str
 ) -> None:
-    with pytest.raises(RunFailed, match=r"failed: non-finite\. 3 steps in a row"):
+    with pytest.raises(RunFailed, match=r"failed: non-finite\. 3 consecutive steps"):
         run_with(Plan(where, range(5, 100), float("nan")), tmp_path)
     assert [e["step"] for e in tiny.events(tmp_path, "anomaly")] == [5, 6, 7]
     assert tiny.newest(tmp_path).step == 6

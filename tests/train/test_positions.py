@@ -72,7 +72,7 @@ def data(folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["OPT", "Llama"])
 @pytest.mark.parametrize(
-    ("too_long", "done"), [("turns", "1 cut, 0 left out"), ("drop", "0 cut, 1 left out")]
+    ("too_long", "done"), [("turns", "1 truncated, 0 dropped"), ("drop", "0 truncated, 1 dropped")]
 )
 def test_a_plan_says_which_rows_are_longer_than_the_positions(
     tmp_path: Path, kind: str, too_long: str, done: str
@@ -105,7 +105,7 @@ def test_answers_of_a_live_model_end_where_its_positions_do() -> None:
     decoder = Decoder(miniature("opt", max_position_embeddings=32))
     (answer,) = decoder.answer([[5] * 20], stop_ids=(), max_tokens=50)
     assert (len(answer.ids), answer.ending) == (12, "length")
-    with pytest.raises(EngineError, match="32 at most"):
+    with pytest.raises(EngineError, match="at most 32"):
         decoder.answer([[5] * 32], stop_ids=(), max_tokens=1)
 
 

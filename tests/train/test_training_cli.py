@@ -82,7 +82,7 @@ def run_of(name: str) -> RunFolder:
 def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> None:
     said = tunery("train", recipe, "--name", "first").stdout
     assert "16 rows read = 16 used + 0 set aside + 0 filtered" in said
-    for words in ("✓ tokenize", "step 6/6", "evaluation at step 6", "before:", "after:"):
+    for words in ("✓ tokenizing", "step 6/6", "evaluation at step 6", "before:", "after:"):
         assert words in said
     assert "tunery chat first --against" in said
     assert "tunery export first --to merged" in said

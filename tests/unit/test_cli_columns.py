@@ -39,7 +39,7 @@ def test_name_status_step_and_loss_are_whole_at_every_width(monkeypatch, home, w
 def test_a_path_is_shortened_before_anything_is_left_out(monkeypatch, home) -> None:
     head, line = drawn(monkeypatch, home, 110)
     assert "…" in line
-    assert {"model", "validation", "started", "took"} <= set(head.split())
+    assert {"model", "validation", "started", "duration"} <= set(head.split())
     assert "…" not in drawn(monkeypatch, home, 220)[1]
 
 

@@ -70,9 +70,9 @@ def test_json_is_whole_in_every_encoding(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["chat", "demo"], b"There is no question"),
-        (["chat", "demo", "--prompt", "-"], b"There is no question"),
-        (["runs", "delete", "nope"], b"no such run"),
+        (["chat", "demo"], b"The prompt is empty"),
+        (["chat", "demo", "--prompt", "-"], b"The prompt is empty"),
+        (["runs", "delete", "nope"], b"not found in"),
         (["models", "remove", "nope"], b"fix:"),
         (["models", "allow-code", "nope"], b"fix:"),
     ],
@@ -119,7 +119,7 @@ def test_without_any_home_the_remedy_is_named() -> None:
     ended = subprocess.run([sys.executable, "-c", NOBODY, "runs", "list"], capture_output=True,
                            env={**environ, "TUNERY_LANG": "en"})  # fmt: skip
     assert ended.returncode == 2
-    assert b"Set TUNERY_HOME to a folder where this user may write." in ended.stderr
+    assert b"Set TUNERY_HOME to a folder that this user can write to." in ended.stderr
 
 
 def test_a_worker_writes_utf_8_whatever_the_locale() -> None:

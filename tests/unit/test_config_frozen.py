@@ -36,7 +36,7 @@ def test_a_frozen_config_can_be_trained_again_as_a_file(tmp_path: Path):
 def test_a_frozen_config_of_another_version_says_which(tmp_path: Path):
     path = tmp_path / "config.yaml"
     path.write_text("train: {old_name: 1}\n_run: {tunery: 9.9.9}\n")
-    with pytest.raises(ConfigError, match=r"made by Tunery 9\.9\.9"):
+    with pytest.raises(ConfigError, match=r"created by Tunery 9\.9\.9"):
         load.read_frozen(path)
 
 

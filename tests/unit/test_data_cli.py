@@ -139,7 +139,7 @@ def test_settings_of_a_run_change_how_a_file_is_checked(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["check", "nothing"], "no such dataset"),
+        (["check", "nothing"], "not found"),
         (["check", "nothing.jsonl"], "no such file"),
         (["check", "rows.jsonl", "--format", "alpacca"], "Did you mean alpaca?"),
         (["check", "rows.jsonl", "--fromat", "alpaca"], "--format"),

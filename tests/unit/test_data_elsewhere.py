@@ -107,7 +107,7 @@ def test_another_split_than_the_one_in_the_cache_is_not_taken_for_it(
     files = {"train.jsonl": ROWS, "test.jsonl": OTHER}
     fetched_by_another(dataset_hub, "ann/rows", files, "test.jsonl")
     cut_off(monkeypatch)
-    with pytest.raises(DataError, match="not on this machine"):
+    with pytest.raises(DataError, match="not downloaded"):
         fetch(find("hf:ann/rows"))
 
 

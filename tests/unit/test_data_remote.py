@@ -168,7 +168,7 @@ def test_rows_in_s3_are_copied_once_and_read(bucket: str, home: Path) -> None:
     copies = list((home / "cache" / "data").glob("cloud-*/train.jsonl"))
     assert len(copies) == 1
     assert len(read(["s3://rows/one"], DataConfig())) == 2
-    with pytest.raises(DataError, match="the folder contains several file types"):
+    with pytest.raises(DataError, match="several file types"):
         fetch(find("s3://rows/mixed"))
     with pytest.raises(DataError, match="not found"):
         fetch(find("s3://rows/nowhere.jsonl"))

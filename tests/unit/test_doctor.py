@@ -52,7 +52,7 @@ def test_autodl_tells_what_a_stop_and_a_release_keep(
     data.mkdir()
     lasting, why = _doctor.survives(data / "tunery")
     assert lasting is True
-    assert "deleted when it is released; copy results away" in why
+    assert "deleted when it is released; copy your results" in why
     shared.mkdir()
     assert f"copy them to {shared}" in _doctor.survives(data / "tunery")[1]
     assert _doctor.survives(shared / "x") == (

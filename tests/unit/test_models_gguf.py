@@ -92,8 +92,8 @@ def test_a_whole_header_is_read(tmp_path: Path) -> None:
         (gguf(num_tensors=2**63), "claims 9223372036854775808 tensors"),
         (gguf(num_tensors=0), "claims 0 tensors"),
         (gguf(num_keys=2**62), "metadata keys"),
-        (gguf((text(b"x" * 5000),)), "claims a text of 5000 bytes"),
-        (gguf((struct.pack("<Q", 2**64 - 1),)), "claims a text of 18446744073709551615"),
+        (gguf((text(b"x" * 5000),)), "claims a string of 5000 bytes"),
+        (gguf((struct.pack("<Q", 2**64 - 1),)), "claims a string of 18446744073709551615"),
         (gguf((*KEYS, KEYS[0])), "appears twice"),
         (gguf((key("a", 77, 0), *KEYS)), "has the unknown type 77"),
         (gguf((text("a") + struct.pack("<IIQ", ARRAY, I32, 2**61),)), "an array claims"),
@@ -110,10 +110,10 @@ def test_a_whole_header_is_read(tmp_path: Path) -> None:
         (gguf(tensors=(tensor("w", (31, 2), kind=3),)), "has the shape [31, 2]"),
         (gguf(tensors=(tensor("w", (2**40, 2**40)),)), "has the shape"),
         (gguf(tensors=(tensor("w", (0, 2)),)), "has the shape [0, 2]"),
-        (gguf(tensors=(tensor("w", (32, 2), offset=2**50),)), "cut short"),
+        (gguf(tensors=(tensor("w", (32, 2), offset=2**50),)), "truncated"),
         (gguf(tensors=(tensor("w", (32,)), tensor("w", (32,), offset=128))), "the same name"),
         (gguf(tensors=(tensor("a", (32,)), tensor("b", (32,), offset=64))), "overlaps another"),
-        (gguf(body=100), "cut short"),
+        (gguf(body=100), "truncated"),
     ],
 )
 def test_a_crafted_header_is_refused(tmp_path: Path, data: bytes, words: str) -> None:
@@ -171,7 +171,7 @@ def test_every_tensor_type_is_as_large_as_gguf_says() -> None:
 def test_an_architecture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(gguf((key("general.architecture", STRING, "rwkv99"), *KEYS[1:])))
-    with pytest.raises(ModelError, match="of the architecture rwkv99") as error:
+    with pytest.raises(ModelError, match="with the architecture rwkv99") as error:
         check_architecture(read_header(file))
     assert "llama" in error.value.fix
     file.write_bytes(gguf(KEYS[:2]))
