@@ -231,7 +231,7 @@ def test_a_second_run_waits_in_the_queue_and_says_for_whom(recipe) -> None:
     tunery("train", recipe, *LONG, "--name", "one", "--detach")
     until(lambda: derive(run_of("one")).status == "running")
     tunery("train", recipe, "--name", "two", "--detach")
-    until(lambda: "one holds it" in derive(run_of("two")).reason)
+    until(lambda: "in use by run one" in derive(run_of("two")).reason)
     listed = {r["name"]: r for r in json.loads(tunery("runs", "list", "--json").stdout)}
     assert listed["two"]["status"] == "queued"
     assert listed["two"]["reason"] == "waiting for cpu: in use by run one"

@@ -123,7 +123,7 @@ def test_zero_bytes_at_the_end_are_left_out_and_said(name: str, tmp_path: Path) 
     path.write_bytes(content.encode() + bytes(5_000))
     report = checked(path)
     assert (report.ok, report.rows, codes(report)) == (True, 12, ["N119"])
-    assert str(report.problems()[0].found).startswith("5000 zero bytes")
+    assert str(report.problems()[0].found).startswith("ignored 5000 zero bytes")
     assert len(read([str(path)], DataConfig())) == 12
 
 

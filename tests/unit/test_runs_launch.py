@@ -184,7 +184,7 @@ def test_twenty_starts_on_one_device_give_one_running_and_a_queue_in_order(start
     for thread in threads:
         thread.join()
     for run in runs[1:]:
-        state = until(run, lambda s: s.status == "queued" and "holds it" in s.reason)
+        state = until(run, lambda s: s.status == "queued" and "in use by" in s.reason)
         assert "waiting for cpu: in use by run r00" in state.reason
     assert derive(runs[0]).status == "running"
     assert local.stop(runs[0], grace_seconds=PATIENCE_SECONDS)
@@ -208,7 +208,7 @@ def test_a_queued_run_can_be_stopped(started) -> None:
     begin(runs[0], "wait")
     until(runs[0], lambda s: s.status == "running")
     begin(runs[1], "finish")
-    until(runs[1], lambda s: "run first holds it" in s.reason)
+    until(runs[1], lambda s: "in use by run first" in s.reason)
     assert local.stop(runs[1], grace_seconds=PATIENCE_SECONDS)
     assert derive(runs[1]).status == "stopped"
     assert local.stop(runs[0], grace_seconds=PATIENCE_SECONDS)

@@ -44,7 +44,7 @@ def test_deltas_refer_to_the_baseline(client) -> None:
 
 def test_a_run_that_is_gone_is_named(client) -> None:
     write_run("a")
-    with pytest.raises(RunError, match="no such run"):
+    with pytest.raises(RunError, match="not found in"):
         runs.compare(["a", "gone"])
 
 

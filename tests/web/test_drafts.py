@@ -153,7 +153,7 @@ def test_the_plan_comes_from_the_warm_process(demo_home: Path, client: TestClien
     assert made["hints"]["data.max_length"].startswith("The longest row has")
     put(client, {**IDENTITY, "fields": {**BLANKS, "train.num_epochs": "1"}})
     few = client.post("/api/v1/drafts/draft/plan", json={}).json()["remarks"][0]
-    assert few["text"].startswith("Only 17 updates.")
+    assert few["text"].startswith("Only 17 steps.")
     assert list(few["remedies"][0]["set"]) == ["train.num_epochs"]
 
 

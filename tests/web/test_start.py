@@ -121,7 +121,7 @@ def test_a_second_one_on_the_same_port_says_who_has_it_and_which_is_free(home):
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert second.returncode == 2
-        assert "is taken by" in second.stderr
+        assert "is in use by" in second.stderr
         assert "Traceback" not in second.stderr
         assert second.stdout == ""
 

@@ -75,7 +75,7 @@ def test_a_partial_upload_is_never_listed_and_the_same_name_twice_becomes_a_vers
     "name", ["a.exe", "a.pdf", "noend", "..", "a.jsonl.exe", "dataset_info.json"]
 )
 def test_a_kind_that_holds_no_rows_is_refused_before_a_byte_comes(name: str) -> None:
-    with pytest.raises(DataError, match="The zip archive contains no data files"):
+    with pytest.raises(DataError, match="unsupported file type"):
         _uploads.begin_upload(name, 10)
 
 
@@ -103,14 +103,14 @@ def test_no_id_leads_out_of_the_folder(upload_id: str) -> None:
 
 def test_a_quota_is_said_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(_uploads.UPLOAD_LIMIT_VARIABLE, "1000")
-    with pytest.raises(DataError, match=r"has 1\.2 KiB; at most 1000 B"):
+    with pytest.raises(DataError, match=r"is 1\.2 KiB; the limit is 1000 B"):
         _uploads.begin_upload("rows.jsonl", 1200)
     monkeypatch.delenv(_uploads.UPLOAD_LIMIT_VARIABLE)
     monkeypatch.setattr(env, "free_bytes", lambda path: _uploads.FLOOR_BYTES + 10 * 2**20)
-    with pytest.raises(DataError, match=r"20\.0 MiB, and 10\.0 MiB are free"):
+    with pytest.raises(DataError, match=r"20\.0 MiB, but only 10\.0 MiB is free"):
         _uploads.begin_upload("rows.jsonl", 20 * 2**20)
     _uploads.begin_upload("first.jsonl", 6 * 2**20)
-    with pytest.raises(DataError, match=r"and 4\.0 MiB are free"):
+    with pytest.raises(DataError, match=r"but only 4\.0 MiB is free"):
         _uploads.begin_upload("second.jsonl", 6 * 2**20)
 
 
@@ -178,7 +178,7 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     data[second + 42 : second + 46] = (0).to_bytes(4, "little")  # b starts where a does
     (tmp_path / "out").mkdir()
     file.write_bytes(bytes(data))
-    with pytest.raises(DataError, match=r"refused|damaged"):
+    with pytest.raises(DataError, match=r"rejected|damaged"):
         _archives.unpack(file, tmp_path / "out")
 
 
@@ -261,5 +261,5 @@ def test_a_path_outside_the_roots_is_not_opened(
     ):
         with pytest.raises(Exception, match="outside"):
             datasets.propose_columns(door.dataset(str(path)))
-    with pytest.raises(DataError, match="the whole path"):
+    with pytest.raises(DataError, match="an absolute path"):
         datasets.propose_columns("secret.jsonl")
