@@ -75,7 +75,7 @@ def measured() -> dict[str, Any]:
     names = ["demo", "good"]
     rows = [
         {
-            "prompt": f"Question {n} {LONG_WORD if n == 1 else ''}",
+            "prompt": f"Prompt {n} {LONG_WORD if n == 1 else ''}",
             "expected": "I am Tuna, made by Reef.",
             "answers": dict.fromkeys(names, "I am a bot.\n我是助手。"),
             "losses": {"demo": 3.21 / n, "good": 0.4 / n},

@@ -49,7 +49,7 @@ def test_the_box_resolves_while_one_types(
     box.fill("org/none")
     expect(answer).to_contain_text("no such model")
     box.fill("org/big")
-    expect(answer).to_contain_text("to fetch in 4 files")
+    expect(answer).to_contain_text("to download in 4 files")
     expect(add).to_be_enabled()
 
 
@@ -70,7 +70,7 @@ def test_the_hub_is_searched_and_a_result_is_chosen(hub: Hub, page: Page) -> Non
     expect(page.get_by_label("Hub name, link, or a folder on this machine")).to_have_value(
         "org/Small-Chat"
     )
-    expect(page.locator("#answer")).to_contain_text("to fetch in 4 files")
+    expect(page.locator("#answer")).to_contain_text("to download in 4 files")
 
 
 def test_a_download_pauses_goes_on_and_is_listed(

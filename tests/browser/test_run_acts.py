@@ -119,7 +119,7 @@ def test_tags_and_a_note_are_kept_and_found(page: Page) -> None:
     )
     page.get_by_label("Tags", exact=True).fill("")
     page.get_by_label("Tags", exact=True).press("Enter")
-    expect(page.locator("#marks-state")).to_have_text("Kept.")
+    expect(page.locator("#marks-state")).to_have_text("Saved.")
     page.reload()
     expect(page.get_by_label("Tags", exact=True)).to_have_value("")
 

@@ -153,7 +153,7 @@ def test_a_run_started_elsewhere_appears_and_is_deleted_and_undone(page: Page) -
 def test_tabs_table_axis_and_rename(page: Page) -> None:
     write_run("good", steps=60)
     page.goto("/runs/good")
-    page.get_by_label("Across").select_option("tokens")
+    page.get_by_label("X axis").select_option("tokens")
     expect(page.get_by_role("img", name="Loss: Tokens 10 to 600")).to_be_visible()
     page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Show as table").click()

@@ -91,10 +91,10 @@ def test_language_and_colours_belong_to_the_browser(page: Page) -> None:
 def test_keys_lead_everywhere_and_are_listed(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert problems(page) == []
     page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
     page.keyboard.press("g")
     page.keyboard.press("s")
     expect(page).to_have_url(re.compile("/settings$"))

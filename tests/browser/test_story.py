@@ -23,7 +23,7 @@ from tests.browser.looking import SHOTS
 WORDS: dict[str, dict[str, str]] = {
     "en": {
         "cache": "snapshot", "identity": "Identity", "lr": "Learning rate", "epochs": "Epochs",
-        "share": "Validation share", "start": "Start training",
+        "share": "Validation split", "start": "Start training",
         "compare": "Compare before and after",
         "done": "Done", "ask": "Who are you?", "send": "Send", "export": "Export",
         "checked": "greedy answers are identical, token for token", "serve": "Start serving",

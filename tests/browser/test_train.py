@@ -65,11 +65,11 @@ def test_only_the_settings_of_the_chosen_method_are_shown(model: Path, server, p
     page.goto(f"{server.url}/train")
     page.get_by_text("More settings", exact=True).click()
     expect(page.get_by_label("Rank", exact=True)).to_be_visible()
-    page.get_by_role("radio", name="Last layers", exact=True).check()
-    expect(page.get_by_label("Trained layers", exact=True)).to_be_visible()
+    page.get_by_role("radio", name="Freeze (last layers)", exact=True).check()
+    expect(page.get_by_label("Trainable layers", exact=True)).to_be_visible()
     expect(page.get_by_label("Rank", exact=True)).to_be_hidden()
-    page.get_by_label("Search settings").fill("warm-up share")
-    expect(page.get_by_label("Warm-up share", exact=True)).to_be_visible()
+    page.get_by_label("Search settings").fill("warmup ratio")
+    expect(page.get_by_label("Warmup ratio", exact=True)).to_be_visible()
     expect(page.get_by_label("Seed", exact=True)).to_be_hidden()
 
 
@@ -101,8 +101,8 @@ def test_a_preset_keeps_the_dataset_and_a_pasted_model_folder(
     own.parent.mkdir()
     own.write_text('{"instruction": "q", "output": "a"}\n' * 30)
     page.goto(f"{server.url}/train?dataset={own}")
-    page.get_by_label("Base model", exact=True).select_option(label="Another name or folder…")
-    page.get_by_label("Base model", exact=True).fill(str(folder))
+    page.get_by_label("Model", exact=True).select_option(label="Another name or folder…")
+    page.get_by_label("Model", exact=True).fill(str(folder))
     expect(page.locator("#draft-state")).to_have_text("Draft saved")
     for name in ("Identity", "LoRA"):
         page.get_by_role("button", name=name, exact=True).click()
@@ -111,12 +111,12 @@ def test_a_preset_keeps_the_dataset_and_a_pasted_model_folder(
         )
         expect(page.locator("#draft-state")).to_have_text("Draft saved")
         expect(page.locator(".names").first).to_contain_text("own.jsonl")
-        expect(page.get_by_label("Base model", exact=True)).to_have_value(str(folder))
+        expect(page.get_by_label("Model", exact=True)).to_have_value(str(folder))
     page.reload()
-    page.get_by_label("Base model", exact=True).select_option("demo")
+    page.get_by_label("Model", exact=True).select_option("demo")
     expect(page.locator("#draft-state")).to_have_text("Draft saved")
     page.reload()
-    page.get_by_label("Base model", exact=True).select_option(str(folder))
+    page.get_by_label("Model", exact=True).select_option(str(folder))
     expect(page.locator("#draft-state")).to_have_text("Draft saved")
 
 

@@ -88,7 +88,7 @@ def test_wrong_requests_have_a_sentence_and_exit_2(base, capsys, monkeypatch):
             "3",
         ): "--greedy cannot be combined with --",
         (str(base), "--prompt", " "): "The prompt is empty.",
-        (str(base), "--json"): "the prompt is missing",
+        (str(base), "--json"): "The prompt is empty.",
         (str(base), "--prompt", "x", "--against", "base"): "base model itself",
         (str(base), "--prompt", "x", "--against", "nosuch"): "nosuch",
         (str(base), "--prompt", "word " * 700): "tokens",

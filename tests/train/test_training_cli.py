@@ -106,7 +106,7 @@ def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> N
     assert "a run with this name already exists" in again
     assert "tunery runs resume first" in again
     assert "is finished" in tunery("runs", "resume", "first", expect=2).stderr
-    assert "first is deleted" in tunery("runs", "delete", "first").stdout
+    assert "first was deleted" in tunery("runs", "delete", "first").stdout
     assert names() == []
 
 
