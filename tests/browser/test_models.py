@@ -145,8 +145,8 @@ def test_a_model_that_is_not_here_is_fetched_from_the_form_of_training(
     models.select_option(models.locator("option").last.get_attribute("value"))  # "Another…"
     page.locator("input[name='model.name']").fill("org/wanted")
     start = page.locator("#start")
-    expect(start).to_have_text("Fetch org/wanted first")
+    expect(start).to_have_text("Download org/wanted first")
     start.click()
-    expect(start).not_to_contain_text("Fetch")
+    expect(start).not_to_contain_text("first")
     page.goto("/models")
     expect(page.get_by_role("main")).to_contain_text("org/wanted")

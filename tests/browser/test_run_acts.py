@@ -53,7 +53,7 @@ def test_a_queue_of_three_is_put_in_order_and_runs_in_it(server: Server, page: P
     expect(entries.first).to_contain_text("three")
     expect(page.get_by_role("button", name="Move three up")).to_be_disabled()
     page.goto("/runs/one")
-    page.locator("#part-actions summary").click()
+    page.locator("#part-actions summary", has_text="Stop").click()
     page.get_by_role("button", name="Save and stop").click()
     expect(page.locator("#part-status")).to_contain_text("Stopped")
     page.goto("/runs")

@@ -46,7 +46,7 @@ def color(dot: Locator) -> str:
 def test_a_killed_run_is_told_even_where_the_stop_menu_is_open(server: Server, page: Page) -> None:
     running("one")
     page.goto("/runs/one")
-    page.locator("#part-actions summary").click()
+    page.locator("#part-actions summary", has_text="Stop").click()
     expect(page.get_by_role("button", name="Save and stop")).to_be_visible()
     kill("one")
     expect(page.locator("#part-status")).to_have_text(

@@ -38,11 +38,8 @@ def test_settings_come_from_the_run_and_the_name_from_the_person(
     troubles.allow("409")
     name = page.get_by_label("Run name", exact=True)
     for wrong, said in (
-        (
-            "My Run",
-            "Use lowercase letters",
-        ),
-        (first, "exists already"),
+        ("My Run", "Use lowercase letters"),
+        (first, "already exists"),
     ):
         name.fill(wrong)
         page.locator("#start").click()
