@@ -176,7 +176,7 @@ def _places(came: runs.Outcome) -> None:
     labels = {
         "adapter": t("adapter"),
         "model": t("model"),
-        "report": t("writing report"),
+        "report": t("report"),
         "folder": t("folder"),
     }
     table = Table.grid(padding=(0, 2))
