@@ -157,9 +157,10 @@ def panic_error(error: BaseException) -> TuneryError | None:
         t("A native library crashed: {why}.", why=why),
         fix=t(
             "Usually the model's tokenizer.json is damaged or contains an empty pattern. "
-            "Download the tokenizer files again, or repair that file."),
+            "Download the tokenizer files again, or repair that file."
+        ),
         code="panic",
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager

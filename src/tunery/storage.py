@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunery import faults
+from tunery import atomic, faults
 
 CHUNK_BYTES = 8 << 20
 _NAMES = {
@@ -122,11 +122,7 @@ def remove_tree(folder: Path) -> None:
 def fsync_tree(folder: Path) -> None:
     """Flush every file and folder below ``folder`` that another library wrote."""
     for path in [*sorted(folder.rglob("*")), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        atomic.flush(path)
 
 
 def _write(descriptor: int, data: memoryview) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from tests.browser.looking import check_page
 
 SCRIPT = "<img src=x onerror=alert(1)>"
@@ -166,14 +166,19 @@ def test_rows_are_pasted_mapped_removed_and_brought_back(server: Any, page: Page
     expect(page.get_by_role("link", name="german")).to_be_visible()
 
 
+def dropped(page: Page, file: Path, content: str) -> Locator:
+    """Drop a file on the page; returns its raw rows."""
+    file.write_text(content)
+    page.goto("/datasets")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    return page.get_by_role("region", name="Raw rows")
+
+
 def test_an_odd_table_shows_its_rows_and_its_columns_are_named(
     server: Any, page: Page, tmp_path: Path
 ) -> None:
-    file = tmp_path / "odd.csv"
-    file.write_text("Frage;Antwort;Quelle\nWer bist du?;Ich bin Tuna.;web\nWas ist 2+2?;4;web\n")
-    page.goto("/datasets")
-    page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Raw rows")
+    rows = "Frage;Antwort;Quelle\nWer bist du?;Ich bin Tuna.;web\nWas ist 2+2?;4;web\n"
+    raw = dropped(page, tmp_path / "odd.csv", rows)
     expect(raw).to_contain_text("Wer bist du?")
     expect(raw.get_by_role("columnheader", name="Antwort")).to_be_visible()
     page.get_by_label("Format", exact=True).select_option("alpaca")
@@ -187,11 +192,8 @@ def test_an_odd_table_shows_its_rows_and_its_columns_are_named(
 def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says(
     server: Any, page: Page, tmp_path: Path
 ) -> None:
-    file = tmp_path / "bare.csv"
-    file.write_text("Who are you?|I am Tuna, a fish.\nWhat is 2+2?|4, of course.\n")
-    page.goto("/datasets")
-    page.get_by_label("Drop a file here").set_input_files(file)
-    raw = page.get_by_role("region", name="Raw rows")
+    rows = "Who are you?|I am Tuna, a fish.\nWhat is 2+2?|4, of course.\n"
+    raw = dropped(page, tmp_path / "bare.csv", rows)
     expect(raw).to_be_visible()
     page.get_by_label("Delimiter").select_option("|")
     page.get_by_label("The first line has the column names").uncheck()

@@ -52,7 +52,11 @@ def conversation(home: Path) -> _stored.StoredChat:
         facts = {**FACTS, "reason": "length", "thought": "The user asks who I am. " * 9}
         _stored.keep(chat.id, turn, second, _stored.Answer(other, facts))
     _, turn = _stored.store_question(chat.id, "And now?")
-    facts = {"error": "cannot be started", "fix": "Ask again.", "forgot": 2}
+    facts = {
+        "error": "The engine for demo exited (out of memory).",
+        "fix": "Ask again.",
+        "forgot": 2,
+    }
     _stored.keep(chat.id, turn, first, _stored.Answer("", facts))
     return _stored.show_chat(chat.id)
 
@@ -117,6 +121,21 @@ def test_a_conversation_of_two_columns_is_whole(
         expect(tab.get_by_text("I am Tuna.")).to_be_visible()
 
     check_page(page, f"/chat?id={conversation.id}", name="chat-two", ready=ready)
+
+
+def test_a_conversation_of_four_columns_is_whole(demo_home: Path, page: Page) -> None:
+    names = ("demo", "before/one", "before/two", "before/three-with-a-long-name-of-a-run")
+    chat = _stored.new_chat(_stored.ChatSettings(columns=names))
+    _, turn = _stored.store_question(chat.id, "Who are you?")
+    for number, name in enumerate(names, 1):
+        _stored.keep(chat.id, turn, name, _stored.Answer(f"I am number {number}.", FACTS))
+
+    def ready(tab: Page) -> None:
+        expect(tab.get_by_role("log")).to_have_count(4)
+        for number in range(1, 5):
+            expect(tab.get_by_text(f"I am number {number}.")).to_be_visible()
+
+    check_page(page, f"/chat?id={chat.id}", name="chat-four", ready=ready)
 
 
 @pytest.mark.parametrize("opener", ["#open-sampling", "#open-chats", "#open-sets"])

@@ -86,7 +86,7 @@ def test_wrong_requests_have_a_sentence_and_exit_2(base, capsys, monkeypatch):
             "--greedy",
             "--top-k",
             "3",
-        ): "--greedy cannot be combined with --",
+        ): "--greedy cannot be combined with --top-k",
         (str(base), "--prompt", " "): "The prompt is empty.",
         (str(base), "--json"): "The prompt is empty.",
         (str(base), "--prompt", "x", "--against", "base"): "base model itself",

@@ -318,9 +318,7 @@ def test_one_row_that_does_not_fit_is_named(tmp_path: Path) -> None:
         job.method = NoRoom(30, job.method)
         with pytest.raises(RunFailed) as failed:
             train(job)
-    assert (
-        "Out of memory: a single row does not fit. The longest row of step" in failed.value.message
-    )
+    assert "a single row does not fit" in failed.value.message
     assert "dataset rows, record" in failed.value.message
     assert "train.gradient_checkpointing" in failed.value.fix
     assert "adapter.rank" in failed.value.fix

@@ -109,7 +109,7 @@ def test_a_value_that_is_not_finite_is_found(copy: Path, value: float) -> None:
     stored = load_file(copy / "model.safetensors")
     stored["model.layers.0.self_attn.q_proj.weight"][3, 5] = value
     save_file(stored, copy / "model.safetensors", metadata={"format": "pt"})
-    assert "contains non-finite values" in fails(copy)
+    assert "model.layers.0.self_attn.q_proj.weight contains non-finite values" in fails(copy)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -218,7 +218,7 @@ class TestAdapters:
             attach.load_adapter(other, adapter)
         config.num_hidden_layers = 1
         config.hidden_size = 16
-        with pytest.raises(ModelError, match="the adapter weights do not match the base model"):
+        with pytest.raises(ModelError, match=r"are unexpected|does not fit"):
             attach.load_adapter(LlamaForCausalLM(config), adapter)
 
     def test_a_half_adapter_is_refused(self, tiny: Path, adapter: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ class TestAdapters:
         del stored[sorted(stored)[0]]
         save_file(stored, folder / "adapter_model.safetensors")
         base = load.load_model(tiny, dtype=torch.float32, device="cpu")
-        with pytest.raises(ModelError, match="the adapter weights do not match the base model"):
+        with pytest.raises(ModelError, match="1 are missing, 0 are unexpected"):
             attach.load_adapter(base, folder)
 
     def test_an_adapter_with_a_nan_is_refused(

@@ -82,7 +82,7 @@ def test_a_plan_says_which_rows_are_longer_than_the_positions(
     found = plan([*words, f"--data.too_long={too_long}"])
     assert found["tokens"]["longest"] <= 64
     (said,) = found["warnings"]
-    assert "Rows longer than the model's" in said
+    assert "Rows longer than the model's 64 positions: 1 of 5" in said
     assert done in said
 
 
@@ -127,7 +127,7 @@ def test_a_check_with_a_model_says_which_rows_are_longer(
 ) -> None:
     model = make_chat_model(tmp_path / "model", max_position_embeddings=64)
     asked = ["data", "check", str(data(tmp_path)), f"--model.name={model}"]
-    said = "Rows longer than the model's"
+    said = "Rows longer than the model's 64 positions: 1 of 5"
     assert main(asked) == 0
     assert said in "".join(capsys.readouterr())
     assert main([*asked, "--json"]) == 0

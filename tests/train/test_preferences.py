@@ -226,6 +226,17 @@ def test_odds_are_exact_near_certainty_and_near_impossibility() -> None:
     assert torch.isfinite(log_odds(certain)).all()
 
 
+def test_a_constant_of_a_loss_that_is_not_chosen_is_told() -> None:
+    unused = {"discopop_tau": 0.1, "f_alpha_divergence_coef": 0.3}
+    kind = Config.model_validate(with_types({"method": {"type": "dpo", **unused}})).method
+    assert [str(said).split(" has no effect")[0] for said in kind.advises(None)] == [
+        "method.discopop_tau", "method.f_alpha_divergence_coef",
+    ]  # fmt: skip
+    used = {**unused, "loss_type": ["discopop"], "f_divergence_type": "alpha_divergence"}
+    kind = Config.model_validate(with_types({"method": {"type": "dpo", **used}})).method
+    assert list(kind.advises(None)) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

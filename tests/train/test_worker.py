@@ -7,15 +7,20 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.train import tiny
 from tests.train.zygote import Zygote
 from tests.waiting import PATIENCE_SECONDS, until, until_halted
 
+from tunery.config.config import Config
 from tunery.runs.device import DeviceLock
 from tunery.runs.folder import RunFolder
+from tunery.train.measure.measure import Measurements
+from tunery.train.state.state import State
+from tunery.types import Conversation, Message
 from tunery.workers.log import follow
 from tunery.workers.process import Control, WorkerFile
 
@@ -108,6 +113,18 @@ def test_rows_without_a_prompt_give_no_samples(
     )  # fmt: skip
     assert _work(zygote, run, home) == 0, run.worker_log.read_text()
     assert tiny.events(run.path, "sample") == []
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_held_out_rows_are_answered_later_only_where_they_were_before_training(
+    answered: bool,
+) -> None:
+    """A run that an earlier version began has no answers to compare with."""
+    asked = [Conversation((Message("user", "q"),))]
+    parts: Any = (SimpleNamespace(config=Config()), None, None, SimpleNamespace(samples=asked))
+    made = Measurements(*parts, cast("Any", None), 1, 1)
+    state = State(answered_before=True) if answered else State.from_dict({"step": 3})
+    assert list(made._prompts(state)) == (asked if answered else [])
 
 
 def run_model(run: RunFolder) -> Path:

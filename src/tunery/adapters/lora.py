@@ -105,8 +105,9 @@ class Lora:
                 t(
                     "all-linear skips {layers}: the model reads their weights directly, so "
                     "an adapter there would have no effect.",
-                  layers=kinds_of(self._left_out.weight_only))
-            )  # fmt: skip
+                    layers=kinds_of(self._left_out.weight_only),
+                )
+            )
         frozen = frozen_experts(model)
         if frozen:
             whole = sum(p.numel() for p in model.parameters())
@@ -115,8 +116,11 @@ class Lora:
                     "The experts are not trained: {count} stacked weights with {numbers:,} "
                     "of the model's {all:,} parameters stay unchanged. To train them too: "
                     "--adapter.target_parameters all-experts",
-                  count=len(frozen), numbers=sum(frozen.values()), all=whole)
-            )  # fmt: skip
+                    count=len(frozen),
+                    numbers=sum(frozen.values()),
+                    all=whole,
+                )
+            )
         return told
 
     def _all_linear_leaves_out(self, model: nn.Module) -> LeftOut:
@@ -167,7 +171,9 @@ def _no_dropout(found: float) -> ConfigError:
     return ConfigError(
         t(
             "adapter.dropout is {found}, but this model's experts and router are stacked "
-            "weights, which adapters with dropout do not support.", found=found),
+            "weights, which adapters with dropout do not support.",
+            found=found,
+        ),
         fix=t("Set adapter.dropout to 0."),
         setting="adapter.dropout",
-    )  # fmt: skip
+    )

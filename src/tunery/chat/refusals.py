@@ -237,9 +237,10 @@ def _template_with_tools(others: Sequence[str]) -> str:
             t(
                 "No built-in template with tools fits this tokenizer. Remove tools and calls "
                 "from the rows, or train a model whose own template supports them (Qwen 3, "
-                "Llama 3)."),
+                "Llama 3)."
+            ),
             as_text,
-        )  # fmt: skip
+        )
     names = ", ".join(others)
     return joined(
         as_text, t("Choose a template with tools with model.template: {names}.", names=names)

@@ -119,9 +119,8 @@ class ChatTemplate:
             text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
             template = cls(tokenizer, builtin.Source(name, text), now=now)
             template.notices = (
-                t(
-                    "Tools, calls and results are written as text (hermes) in the model's "
-                    "own chat template."),
+                t("Tools, calls and results are written as text (hermes) in the model's own "
+                  "chat template."),
             )  # fmt: skip
             return template
         if name == builtin.OWN_WITH_TOOLS:

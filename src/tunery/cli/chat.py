@@ -214,9 +214,12 @@ def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
             print_warning(
                 t(
                     "{model} supports at most {limit} tokens: the oldest {count} messages "
-                    "were dropped.", model=answer.label, count=answer.num_forgotten,
-                  limit=session.speakers[0].context_length)
-            )  # fmt: skip
+                    "were dropped.",
+                    model=answer.label,
+                    count=answer.num_forgotten,
+                    limit=session.speakers[0].context_length,
+                )
+            )
     return said, was_stopped
 
 

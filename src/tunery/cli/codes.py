@@ -60,9 +60,10 @@ def page() -> str:
         t(
             "E: rows or files that cannot be used as they are. W: warnings; a run continues, "
             "and data.accept silences one. Words: all other errors, as --json and the REST "
-            "API return them in `code`. Braces mark placeholders."),
+            "API return them in `code`. Braces mark placeholders."
+        ),
         "",
-    ]  # fmt: skip
+    ]
     for name, said in codes().items():
         lines += [f"## {name}", ""]
         lines += [f"- {_line(each)}" for each in said] or [t("The message states the case.")]

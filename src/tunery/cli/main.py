@@ -148,9 +148,10 @@ def _find_a_home() -> None:
         raise TuneryError(
             t(
                 "This user has no home folder: HOME is not set and the user is unknown to "
-                "the system."),
+                "the system."
+            ),
             fix=t("Set TUNERY_HOME to a folder that this user can write to."),
-        )  # fmt: skip
+        )
     os.environ["HOME"] = str(env.home())
     os.environ.setdefault("USER", "tunery")  # torch asks for a name
 

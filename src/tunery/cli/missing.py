@@ -44,5 +44,7 @@ def check(app: App, words: Sequence[str]) -> None:
                 fix=t(
                     "For a value that begins with dashes, write {name}=VALUE. See: {command} "
                     "--help",
-                      name=word, command=" ".join(["tunery", *chain])),
-            )  # fmt: skip
+                    name=word,
+                    command=" ".join(["tunery", *chain]),
+                ),
+            )

@@ -34,31 +34,44 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
             t(
                 "{all:,} in total, {trained:,} trained on; {mean:g} per row on average, "
                 "{longest:,} at most",
-              all=tokens["all"], trained=tokens["trained"], mean=tokens["mean"],
-              longest=tokens["longest"]),
+                all=tokens["all"],
+                trained=tokens["trained"],
+                mean=tokens["mean"],
+                longest=tokens["longest"],
+            ),
         ),
         (
             t("steps"),
             t(
                 "{all:,} ({epoch:,} per epoch, {batch:,} rows each, {micro:,} tokens per "
                 "micro batch)",
-              all=steps["all"], epoch=steps["epoch"], batch=steps["batch_size"],
-              micro=steps["micro_batch_tokens"]),
+                all=steps["all"],
+                epoch=steps["epoch"],
+                batch=steps["batch_size"],
+                micro=steps["micro_batch_tokens"],
+            ),
         ),
         (
             t("parameters"),
-            t("{trained:,} of {all:,} trainable ({percent} %)",
-              trained=share["trained"], all=share["all"], percent=percent),
+            t(
+                "{trained:,} of {all:,} trainable ({percent} %)",
+                trained=share["trained"],
+                all=share["all"],
+                percent=percent,
+            ),
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),
         (t("memory"), _memory(plan)),
         (
             t("disk"),
-            t("{need} for checkpoints and the result, {free} free",
-              need=human_bytes(plan.disk["total"]), free=human_bytes(plan.disk["free"])),
+            t(
+                "{need} for checkpoints and the result, {free} free",
+                need=human_bytes(plan.disk["total"]),
+                free=human_bytes(plan.disk["free"]),
+            ),
         ),
         (t("time"), _time(plan)),
-    ]  # fmt: skip
+    ]
     if plan.rows.get("replay"):
         count = plan.rows["replay"]
         lines.insert(1, (t("replay"), t("{count} general prompts, answered by the base model",

@@ -90,9 +90,13 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
             asked = time.monotonic()
             grace = runs.grace(folder)
             runs.ask_to_stop(folder)
-            view.say(t(
-                "Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
-                "to detach.", seconds=grace))  # fmt: skip
+            view.say(
+                t(
+                    "Stopping: the run saves first (at most {seconds:g} s). Press Ctrl-C again "
+                    "to detach.",
+                    seconds=grace,
+                )
+            )
         if signals.count > 1:
             view.say(t("Running in the background. Watch it: tunery runs follow {run}",
                        run=quoted(folder.name)))  # fmt: skip

@@ -46,7 +46,7 @@ def write_frozen(path: Path, config: Config, meta: Mapping[str, Any]) -> None:
     text = "# Written by Tunery when the run was made; reading it back repeats the run.\n"
     text += dump(config) + to_yaml({META: dict(meta)})
     atomic.write(path, text)
-    atomic.flush_folder(path.parent)
+    atomic.flush(path.parent)
 
 
 def read_frozen(path: Path) -> Config:

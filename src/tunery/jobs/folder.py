@@ -150,7 +150,7 @@ def create(
     }
     write_json(JobFolder(staging).job_file, card)
     staging.rename(final)
-    atomic.flush_folder(final.parent)
+    atomic.flush(final.parent)
     return JobFolder(final)
 
 

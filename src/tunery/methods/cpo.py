@@ -9,22 +9,17 @@ from torch import Tensor
 
 from tunery.config.methods.cpo import CPOConfig
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
 from tunery.methods import pairs
-from tunery.methods.base import Loss, Plain, sum_by_row
-from tunery.methods.pairs import Sides, smoothed
+from tunery.methods.base import Loss, sum_by_row
+from tunery.methods.pairs import Paired, Sides, smoothed
 from tunery.policy.policy import Policy
 
 
-class CPO(Plain):
+class CPO(Paired):
     """Pairs of a chosen and a rejected answer, without a reference, and an SFT term."""
 
     def __init__(self, config: CPOConfig) -> None:
         self.config = config
-
-    def units(self, group: RowGroup) -> Mapping[str, int]:
-        """A pair is one, however long; the SFT term counts tokens."""
-        return pairs.units(group)
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum over the pairs, and over the tokens of the SFT term."""

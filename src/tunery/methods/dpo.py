@@ -12,19 +12,18 @@ from torch import Tensor
 
 from tunery.config.methods.dpo import RANKED, DPOConfig
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
 from tunery.data.rows import Rows
 from tunery.methods import pairs
-from tunery.methods.base import Loss, Plain, sum_by_row
+from tunery.methods.base import Loss, sum_by_row
 from tunery.methods.dpo_losses import LOSSES, Pairs
-from tunery.methods.pairs import Sides
+from tunery.methods.pairs import Paired, Sides
 from tunery.methods.reference import reference_logprobs, with_reference
 from tunery.methods.transport import transport_loss
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
 
-class DPO(Plain):
+class DPO(Paired):
     """Pairs of a chosen and a rejected answer, compared with the model before training."""
 
     def __init__(self, config: DPOConfig) -> None:
@@ -34,10 +33,6 @@ class DPO(Plain):
         for name, weight in zip(config.loss_type, weights, strict=True):
             self.weights[name] += weight
         self.sft_weight = self.weights.pop("sft", 0.0)
-
-    def units(self, group: RowGroup) -> Mapping[str, int]:
-        """A pair is one, however long; an SFT term counts tokens."""
-        return pairs.units(group)
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Add the reference if it must be stored, and a step's own pairs if they are ranked."""

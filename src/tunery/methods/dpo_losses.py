@@ -1,6 +1,6 @@
 """The losses of the DPO family, each of a batch of pairs, without a model.
 
-Names and formulas are those of TRL 1.16 (``DPOConfig.loss_type``); the papers stand beside them.
+Names and formulas are those of TRL 1.16 (``DPOConfig.loss_type``); each docstring names its paper.
 """
 
 from __future__ import annotations

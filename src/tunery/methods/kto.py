@@ -69,9 +69,10 @@ class KTO(Plain):
                 "kl",
                 t(
                     "The KL term needs answers to other prompts; for these rows there are "
-                    "none, so it is estimated from their own answers."),
+                    "none, so it is estimated from their own answers."
+                ),
                 unmatched,
-            )  # fmt: skip
+            )
         mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")
         return with_reference(policy, rows, context, name=name).with_beside(mismatched)
 

@@ -10,10 +10,9 @@ from torch.nn.functional import logsigmoid
 
 from tunery.config.methods.orpo import ORPOConfig
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
 from tunery.methods import pairs
-from tunery.methods.base import Loss, Plain
-from tunery.methods.pairs import Sides
+from tunery.methods.base import Loss
+from tunery.methods.pairs import Paired, Sides
 from tunery.policy.policy import Policy
 
 
@@ -30,15 +29,11 @@ def log_odds(mean_G: Tensor) -> Tensor:
     return mean_G - torch.log(-torch.expm1(mean_G.clamp(max=least)))
 
 
-class ORPO(Plain):
+class ORPO(Paired):
     """Pairs of a chosen and a rejected answer: SFT of the one, and the odds against the other."""
 
     def __init__(self, config: ORPOConfig) -> None:
         self.config = config
-
-    def units(self, group: RowGroup) -> Mapping[str, int]:
-        """A pair is one, however long; the SFT term counts tokens."""
-        return pairs.units(group)
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum over the tokens of the chosen answers, and over the pairs."""

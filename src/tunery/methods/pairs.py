@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from tunery.data.collate import Batch
 from tunery.data.groups import RowGroup
-from tunery.methods.base import Loss, mean_of, sum_by_row
+from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
 
 SFT_UNIT = "chosen_tokens"
 """The count that divides the SFT term: trained tokens of the chosen answers."""
@@ -44,9 +44,12 @@ class Sides:
         return Sides(self.chosen_G * factor, self.rejected_G * factor)
 
 
-def units(group: RowGroup) -> Mapping[str, int]:
-    """A pair is one, however long; the SFT term counts tokens of the chosen answer."""
-    return {"pairs": 1, SFT_UNIT: group.rows[0].num_trained}
+class Paired(Plain):
+    """What every method of pairs counts."""
+
+    def units(self, group: RowGroup) -> Mapping[str, int]:
+        """A pair is one, however long; an SFT term counts tokens of the chosen answer."""
+        return {"pairs": 1, SFT_UNIT: group.rows[0].num_trained}
 
 
 def counts(batch: Batch) -> Tensor:

@@ -8,22 +8,17 @@ from torch import Tensor
 
 from tunery.config.methods.simpo import SimPOConfig
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
 from tunery.methods import pairs
-from tunery.methods.base import Loss, Plain
-from tunery.methods.pairs import Sides, smoothed
+from tunery.methods.base import Loss
+from tunery.methods.pairs import Paired, Sides, smoothed
 from tunery.policy.policy import Policy
 
 
-class SimPO(Plain):
+class SimPO(Paired):
     """Pairs of a chosen and a rejected answer; the reward is the mean log-probability."""
 
     def __init__(self, config: SimPOConfig) -> None:
         self.config = config
-
-    def units(self, group: RowGroup) -> Mapping[str, int]:
-        """A pair is one, however long; the SFT term counts tokens."""
-        return pairs.units(group)
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum over the pairs, and over the tokens of the SFT term."""

@@ -106,11 +106,13 @@ def _config(folder: Path) -> PeftConfig:
             t(
                 "{folder}: adapter_config.json has peft_type {kind}, which the installed "
                 "PEFT does not support.",
-              folder=folder, kind=json.dumps(kind, ensure_ascii=False)),
+                folder=folder,
+                kind=json.dumps(kind, ensure_ascii=False),
+            ),
             fix=t("Available: {names}.", names=", ".join(known)),
             code="unknown_adapter",
             path=folder,
-        )  # fmt: skip
+        )
     try:
         return PeftConfig.from_pretrained(str(folder))
     except LIBRARY_ERRORS as error:

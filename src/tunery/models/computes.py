@@ -72,7 +72,7 @@ def _failure(model: Any) -> str:
     try:
         with torch.device(device):  # what its code makes on the way has to be there too
             model.eval()(input_ids=ids, use_cache=False)
-    except Exception as error:  # the code of any architecture: whatever it raises is told
+    except Exception as error:  # the code of any architecture: whatever it raises is reported
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"[:300] or type(error).__name__

@@ -123,10 +123,13 @@ def require_for_tokenizer(folder: Path) -> None:
     raise ModelError(
         t(
             "{folder}: the tokenizer needs the model's own code ({count} files), which is "
-            "not run without your consent.", folder=folder, count=count),
+            "not run without your consent.",
+            folder=folder,
+            count=count,
+        ),
         fix=fix,
         path=folder,
-    )  # fmt: skip
+    )
 
 
 def unknown_architecture(folder: Path, kind: str) -> ModelError:

@@ -90,8 +90,9 @@ def gave_up(host: str, what: str, have: int, reason: Exception, source: str = "h
     fix = (
         t(
             "Check the network or set MODELSCOPE_ENDPOINT to a reachable address, then run "
-            "again; or use --source hf.")
+            "again; or use --source hf."
+        )
         if source == "modelscope"
         else t("Check the network or choose a mirror with HF_ENDPOINT, then run again.")
-    )  # fmt: skip
+    )
     return ModelError(why, fix=joined(kept, fix), code="no_answer")

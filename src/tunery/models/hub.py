@@ -8,7 +8,6 @@ every other tool uses.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Generator
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from tunery import atomic
 from tunery.errors import ModelError
 from tunery.i18n import joined, t
 from tunery.models import accounts, hubcache
@@ -154,9 +154,7 @@ def finish(hub: HubName, commit: str) -> Path:
     if not hubcache.COMMIT.fullmatch(revision):
         ref = folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        staged = ref.with_name(f".{ref.name}.{os.getpid()}")
-        staged.write_text(commit, encoding="utf-8")
-        staged.replace(ref)
+        atomic.write(ref, commit)
     return folder / "snapshots" / commit
 
 

@@ -197,7 +197,8 @@ def _past_best(seen: _Seen) -> str:
     if seen.result == best:
         return t(
             "The result is already the best step. To improve it, train on more varied rows "
-            "or lower optim.learning_rate.")  # fmt: skip
+            "or lower optim.learning_rate."
+        )
     if best in seen.saved:
         return t("Use the best checkpoint, train for fewer epochs, or add more varied rows.")
     return t("Train for fewer epochs, or add more varied rows.")

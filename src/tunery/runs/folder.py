@@ -234,7 +234,7 @@ def _place(staging: Path, final: Path) -> bool:
         if final.exists():
             return False
         raise
-    atomic.flush_folder(final.parent)
+    atomic.flush(final.parent)
     return True
 
 

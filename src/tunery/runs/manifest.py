@@ -87,9 +87,9 @@ def write_manifest(
     manifest["sha256"] = _own_digest(manifest)
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
-            atomic.flush_folder(path)
+            atomic.flush(path)
     write_json(folder / FILE_NAME, manifest)
-    atomic.flush_folder(folder)
+    atomic.flush(folder)
     return manifest
 
 

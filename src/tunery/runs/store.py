@@ -112,7 +112,7 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         size = size_bytes(folder)
         path = folder.path.with_name(f"{as_}{folder.name}-{time.time_ns()}")
         folder.path.rename(path)
-        atomic.flush_folder(path.parent)
+        atomic.flush(path.parent)
     finally:
         os.close(lock)
     return PutAway(folder.name, path, size)
@@ -135,7 +135,7 @@ def put_back(token: str) -> str:
     if find_taken(name):
         raise taken(name)
     path.rename(path.with_name(name))
-    atomic.flush_folder(path.parent)
+    atomic.flush(path.parent)
     return name
 
 

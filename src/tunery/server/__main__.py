@@ -78,7 +78,7 @@ def _serve(given: argparse.Namespace) -> int:
     _check_keys(keys, settings)
     for key in settings.api_keys:
         remember(key)
-    listener = port.listen(settings)  # a taken port is told before anything is loaded
+    listener = port.listen(settings)  # report a port in use before loading anything
     ahead = chat.engine_pool().start_ahead(served[0].model)
     loader = _Loader(served, settings, own_key=not keys, as_json=given.json, ahead=ahead)
     _run(loader, listener, given)

@@ -19,7 +19,7 @@ class Changes:
 
     Args:
         most: Things that one message holds at most; who would get more gets the list anew.
-        shown: What of the whole list is told; all by default.
+        shown: Part of the list to report; default: all of it.
     """
 
     def __init__(

@@ -30,14 +30,17 @@ class Aside:
         """What happened, in the current language."""
         return t(
             "state.db was damaged. A new one was created without the API keys, drafts, chats "
-            "and marks of the old one.")  # fmt: skip
+            "and marks of the old one."
+        )
 
     def fix(self) -> str:
         """What to do about it."""
         return t(
             "The old file is kept: {path}. To try to recover it, stop Tunery and run: "
             "sqlite3 {name} .recover. Move or delete it to hide this notice.",
-                 path=self.path, name=self.path.name)  # fmt: skip
+            path=self.path,
+            name=self.path.name,
+        )
 
 
 def set_aside() -> Aside | None:

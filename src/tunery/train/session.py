@@ -63,9 +63,12 @@ def _take_best(context: RunContext, job: Job) -> bool:
         "early-stop",
         t(
             "Stopped early at step {step}: no improvement for {count} evaluations. The "
-            "result is the best checkpoint, step {best}.", step=state.step,
-          count=state.evals_without_better, best=state.best_step),
-    )  # fmt: skip
+            "result is the best checkpoint, step {best}.",
+            step=state.step,
+            count=state.evals_without_better,
+            best=state.best_step,
+        ),
+    )
     return True
 
 

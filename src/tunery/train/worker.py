@@ -165,8 +165,10 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
         t(
             "The traceback is in {log}; report it to the Tunery developers. The last "
             "checkpoint is intact: tunery runs resume {run}",
-            log=folder.worker_log, run=quoted(folder.name)),
-    )  # fmt: skip
+            log=folder.worker_log,
+            run=quoted(folder.name),
+        ),
+    )
 
 
 def _entry() -> int:

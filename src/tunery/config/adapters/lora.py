@@ -57,19 +57,28 @@ class LoraConfig(AdapterKind):
                 raise ConfigError(
                     t(
                         "adapter.{name} is set, but the layers are those of {adapter}, which "
-                        "this run continues.", name=name, adapter=folder),
-                    fix=t("Remove adapter.{name}, or use the base model to start over.",
-                          name=name),
-                )  # fmt: skip
+                        "this run continues.",
+                        name=name,
+                        adapter=folder,
+                    ),
+                    fix=t("Remove adapter.{name}, or use the base model to start over.", name=name),
+                )
         for name in sorted(found.keys() & set(chosen)):
             raise ConfigError(
                 t(
                     "adapter.{name} is {own:g}, but {adapter}, which this run continues, has "
-                    "{theirs:g}.", name=name, own=getattr(self, name), adapter=folder,
-                  theirs=found[name]),
-                fix=t("Set adapter.{name} to {theirs:g}, or use the base model to start over.",
-                      name=name, theirs=found[name]),
-            )  # fmt: skip
+                    "{theirs:g}.",
+                    name=name,
+                    own=getattr(self, name),
+                    adapter=folder,
+                    theirs=found[name],
+                ),
+                fix=t(
+                    "Set adapter.{name} to {theirs:g}, or use the base model to start over.",
+                    name=name,
+                    theirs=found[name],
+                ),
+            )
         return self.model_copy(update=found)
 
     def trained(self, shape: ModelShape) -> int:
@@ -96,9 +105,10 @@ class LoraConfig(AdapterKind):
                 "adapter.target_parameters",
                 t(
                     "adapter.target_parameters cannot be combined with adapter.dropout: a "
-                    "stacked weight does not have an input of its own."),
+                    "stacked weight does not have an input of its own."
+                ),
                 t("Set adapter.dropout to 0, or remove adapter.target_parameters."),
-            )  # fmt: skip
+            )
 
 
 def _names(wanted: Any) -> set[str]:

@@ -62,6 +62,17 @@ class DPOConfig(PairMethod):
     discopop_tau: float = Field(default=0.05, gt=0)
     """Temperature of the discopop loss."""
 
+    def advises(self, config: Any) -> Iterator[str]:
+        """Constants of a loss or a divergence that is not chosen."""
+        chosen = self.model_fields_set
+        if "discopop_tau" in chosen and "discopop" not in self.loss_type:
+            yield t("method.discopop_tau has no effect with method.loss_type={losses}.",
+                    losses=",".join(self.loss_type))  # fmt: skip
+        if "f_alpha_divergence_coef" in chosen and self.f_divergence_type != "alpha_divergence":
+            yield t("method.f_alpha_divergence_coef has no effect with "
+                    "method.f_divergence_type={divergence}.",
+                    divergence=self.f_divergence_type)  # fmt: skip
+
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Losses that cannot be combined with another setting, or need one."""
         kinds = set(self.loss_type)

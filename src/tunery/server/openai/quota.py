@@ -88,8 +88,7 @@ def enter(request: Request, quotas: Quotas) -> Use | None:
     if limits.parallel and use.num_open >= limits.parallel:
         raise Refused(
             429,
-            f"This key may have {limits.parallel} answers at once, and has them. Wait for one to "
-            "end.",
+            f"This key allows {limits.parallel} at once, and all are in use. Wait for one to end.",
             code="too_many_at_once",
             headers={"Retry-After": "1"},
         )

@@ -69,8 +69,10 @@ def _does_not_fit(name: str, wanted: int, free: int) -> EngineError:
     why = t("Run {run} is training on {device} now.", run=training, device="cuda:0")
     message = t(
         "{name} needs about {wanted} of memory; only {free} is free.",
-        name=name, wanted=env.human_bytes(wanted), free=env.human_bytes(free),
-    )  # fmt: skip
+        name=name,
+        wanted=env.human_bytes(wanted),
+        free=env.human_bytes(free),
+    )
     return EngineError(
         joined(message, why) if training else message,
         fix=t("Unload another model, wait for the run to finish, or use a smaller model."),

@@ -213,9 +213,12 @@ def _measure(
     too_long = sum(measured.too_long for measured in found)
     if too_long:
         handle.say(
-            t("{name}: {count} rows are too long for the model's context and will be skipped.",
-              name=name, count=too_long)
-        )  # fmt: skip
+            t(
+                "{name}: {count} rows are too long for the model's context and will be skipped.",
+                name=name,
+                count=too_long,
+            )
+        )
     mean = loss_sum / num_tokens if num_tokens else None
     scored = [row["scores"][name] for row in rows if name in row["scores"]]
     return {

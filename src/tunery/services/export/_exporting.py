@@ -123,9 +123,10 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
             t(
                 "{name}: a full model that was not trained by a run here; there is nothing "
                 "to export.",
-              name=found.name),
+                name=found.name,
+            ),
             fix=t("Use a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
-        )  # fmt: skip
+        )
     kind.check(found.name, has_adapter=found.base is not None)
     if (found.path.parent / manifest.FILE_NAME).is_file():
         manifest.verify(found.path.parent)
@@ -178,10 +179,13 @@ def check_target(folder: Path, *, force: bool) -> None:
         raise ExportError(
             t(
                 "{path}: contains {file} and other files not written by an export; --force "
-                "only replaces earlier exports.", path=folder, file=held[0]),
+                "only replaces earlier exports.",
+                path=folder,
+                file=held[0],
+            ),
             fix=t("Use another folder, or empty this one yourself."),
             path=folder,
-        )  # fmt: skip
+        )
     if held:
         raise ExportError(
             t(
@@ -270,7 +274,7 @@ def _place(staging: Path, folder: Path, *, force: bool) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             check_target(folder, force=False)
         raise
-    atomic.flush_folder(folder.parent)
+    atomic.flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

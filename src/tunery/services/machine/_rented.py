@@ -29,7 +29,7 @@ def survives(path: Path) -> tuple[bool | None, str]:
     """Whether a folder outlives a rented machine, and how that is known.
 
     Returns:
-        (True, False or None where it is no rented machine that is known, the reason in words).
+        Whether it survives (None on an unknown machine), and the reason in words.
     """
     if os.environ.get("AUTODL_DATA_DIR") or AUTODL_DATA.is_dir():
         return True, _on_autodl(path)

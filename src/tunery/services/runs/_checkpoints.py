@@ -40,7 +40,7 @@ def delete_checkpoint(name: str, step: int) -> int:
     size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
     gone = path.with_name(f"{_TRASH}{path.name}-{time.time_ns()}")
     path.rename(gone)
-    atomic.flush_folder(gone.parent)
+    atomic.flush(gone.parent)
     shutil.rmtree(gone, ignore_errors=True)
     return size
 

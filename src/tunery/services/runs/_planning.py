@@ -145,7 +145,8 @@ def _rough(shape: ModelShape) -> Iterator[str]:
         yield t(
             "The memory estimate is rough because config.json lacks {names}; --measure runs "
             "a few steps and measures.",
-                names=", ".join(shape.guessed))  # fmt: skip
+            names=", ".join(shape.guessed),
+        )
 
 
 def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:

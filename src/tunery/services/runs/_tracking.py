@@ -91,15 +91,21 @@ def _warning(folder: RunFolder, name: str, label: str) -> str:
         return t(
             "{tracker} failed, which does not affect the run: {error} (log: {log}). Restart "
             "it: tunery runs track {run}",
-                 tracker=label, error=said.get("error"), log=log,
-                 run=quoted(folder.name))  # fmt: skip
+            tracker=label,
+            error=said.get("error"),
+            log=log,
+            run=quoted(folder.name),
+        )
     starting = state == "starting" and _age_seconds(folder, name) < START_SECONDS
     if state == "ended" or starting or is_locked(folder.track_lock(name)):
         return ""
     return t(
         "The process that feeds {tracker} died, which does not affect the run; points may be "
         "missing there (log: {log}). Restart it: tunery runs track {run}",
-             tracker=label, log=log, run=quoted(folder.name))  # fmt: skip
+        tracker=label,
+        log=log,
+        run=quoted(folder.name),
+    )
 
 
 def _age_seconds(folder: RunFolder, name: str) -> float:

@@ -52,11 +52,14 @@ def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
             Remark(
                 "warn",
                 t(
-                        "Only {updates} steps. {rows} rows may not be enough to change the "
-                        "model; try more epochs or a smaller batch.", updates=updates, rows=rows),
+                    "Only {updates} steps. {rows} rows may not be enough to change the "
+                    "model; try more epochs or a smaller batch.",
+                    updates=updates,
+                    rows=rows,
+                ),
                 [_remedies.setting({"train.num_epochs": min(epochs, 30)})],
             )
-        )  # fmt: skip
+        )
     measured = config.evaluate.split or config.evaluate.datasets
     if not measured and rows >= ROWS_FOR_VALIDATION:
         found.append(

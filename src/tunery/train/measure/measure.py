@@ -51,6 +51,7 @@ class Measurements:
 
     def before(self, state: State) -> None:
         """Measure the untouched model: answers, the zero of forgetting, the first loss."""
+        state.answered_before = True
         self.samples(state, "before")
         if self.context.config.evaluate.every == "never":
             return
@@ -105,7 +106,7 @@ class Measurements:
         answers = answer_prompts(
             self.policy.model,
             self.data.template,
-            self._prompts(),
+            self._prompts(state),
             max_new_tokens=self.context.config.evaluate.max_new_tokens,
             thinking=self.context.config.data.thinking,
             should_stop=self.context.stop.stop,
@@ -123,11 +124,11 @@ class Measurements:
                 stopped=answer.stopped,
             )
 
-    def _prompts(self) -> Sequence[Conversation]:
+    def _prompts(self, state: State) -> Sequence[Conversation]:
         named = self.context.config.evaluate.prompts
         if named:
             return [Conversation((Message("user", prompt),)) for prompt in named]
-        return self.data.samples
+        return self.data.samples if state.answered_before else ()
 
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():

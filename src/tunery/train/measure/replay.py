@@ -38,12 +38,18 @@ def choose(
     """
     if config.num_prompts > len(examples):
         raise DataError(
-            t("data.replay.num_prompts is {found}, but {name} has {count} prompts.",
-              found=config.num_prompts, name=config.prompts, count=len(examples)),
+            t(
+                "data.replay.num_prompts is {found}, but {name} has {count} prompts.",
+                found=config.num_prompts,
+                name=config.prompts,
+                count=len(examples),
+            ),
             fix=t(
                 "Set data.replay.num_prompts to at most {count}, or set data.replay.prompts "
-                "to a larger dataset.", count=len(examples)),
-        )  # fmt: skip
+                "to a larger dataset.",
+                count=len(examples),
+            ),
+        )
     order = np.random.default_rng([seed, 0x5E91A7]).permutation(len(examples))
     chosen = set(order[: config.num_prompts].tolist())
     replayed = [example for i, example in enumerate(examples) if i in chosen]

@@ -131,10 +131,14 @@ class Checkpoints:
             raise RunFailed(
                 t(
                     "Step {step}: a trained weight or an optimizer state is not finite, so "
-                    "this state was not saved. Older checkpoints are intact.", step=state.step),
-                fix=t("Lower optim.learning_rate, then train again from the last checkpoint's "
-                      "settings."),
-            )  # fmt: skip
+                    "this state was not saved. Older checkpoints are intact.",
+                    step=state.step,
+                ),
+                fix=t(
+                    "Lower optim.learning_rate, then train again from the last checkpoint's "
+                    "settings."
+                ),
+            )
         self.folder.mkdir(exist_ok=True)  # never make a deleted run folder anew
         staging = self.folder / f".staging-{state.step}-{os.getpid()}"
         storage.remove_tree(staging)
@@ -151,7 +155,7 @@ class Checkpoints:
             storage.remove_tree(staging)
             raise
         staging.rename(final)
-        atomic.flush_folder(self.folder)
+        atomic.flush(self.folder)
         self.retain(state.best_step)
         faults.point("save.end", step=state.step)
         return Saved(final, _size(written), time.monotonic() - started)

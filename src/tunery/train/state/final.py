@@ -43,7 +43,7 @@ def write(
         final = folder.path / adapter.config.writes
         storage.remove_tree(final)
         made.rename(final)
-        atomic.flush_folder(folder.path)
+        atomic.flush(folder.path)
     finally:
         storage.remove_tree(staging)
     return final
@@ -64,12 +64,11 @@ def _check(made: Path) -> None:
                 tensor = tensors.get_tensor(name)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     raise RunFailed(
-                        t("{file}: {name} contains a non-finite value.",
-                          file=file.name, name=name),
+                        t("{file}: {name} contains a non-finite value.", file=file.name, name=name),
                         fix=t(
-                            "Resume from an earlier checkpoint with a lower "
-                            "optim.learning_rate."),
-                    )  # fmt: skip
+                            "Resume from an earlier checkpoint with a lower optim.learning_rate."
+                        ),
+                    )
     if not count:
         raise RunFailed(
             t("{folder}: no weights were written.", folder=made),

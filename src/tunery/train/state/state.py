@@ -33,6 +33,8 @@ class State:
         non_finite_in_row: Steps in a row that were not taken.
         probe_loss_before: Loss on the general probe set before training, the zero of forgetting.
         stopped_early: Whether patience ran out.
+        answered_before: Whether the sample prompts were answered before training; without that,
+            held-out rows are not answered later either (a run of an earlier version).
     """
 
     step: int = 0
@@ -48,6 +50,7 @@ class State:
     non_finite_in_row: int = 0
     probe_loss_before: float | None = None
     stopped_early: bool = False
+    answered_before: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; ``from_dict`` gives the same state to the bit."""

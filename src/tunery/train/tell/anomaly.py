@@ -61,7 +61,10 @@ def give_up(step: int, count: int, file: Path) -> RunFailed:
             "failed: non-finite. {count} consecutive steps, up to step {step}, had a "
             "non-finite loss or gradient; their rows are in {files}. These steps were "
             "skipped and the last checkpoint is intact.",
-          count=count, step=step, files=file.parent / "anomaly-*.jsonl"),
+            count=count,
+            step=step,
+            files=file.parent / "anomaly-*.jsonl",
+        ),
         fix=t("Lower optim.learning_rate, set model.dtype to fp32, or check the rows."),
         step=step,
-    )  # fmt: skip
+    )
