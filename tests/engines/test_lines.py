@@ -93,6 +93,33 @@ def test_a_slow_asker_gets_every_byte(tmp_path: Path) -> None:
     run(check())
 
 
+def test_an_asker_that_does_not_read_holds_the_engine_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    take = client._Answer.data_received
+
+    def watched(answer: client._Answer, data: bytes) -> None:
+        take(answer, data)
+        held.append(answer._held)
+
+    monkeypatch.setattr(client._Answer, "data_received", watched)
+
+    async def answer(asked: Asked) -> None:
+        asked.lines.open(b"first\n")
+        await from_a_thread(asked, [b"a" * 50_000 + b"\n"] * 200)
+
+    async def check() -> None:
+        async with listening(tmp_path, answer) as socket:
+            said = lines(socket, "/generate", {})
+            assert await anext(said) == b"first"
+            await asyncio.sleep(0.3)
+            assert max(held) < 2**20  # of ten million bytes
+            await said.aclose()
+
+    run(check())
+
+
 @pytest.mark.parametrize(("code", "status"), [("queue_full", 429), ("too_long", 413), ("", 422)])
 def test_a_refusal_has_its_status_and_its_words(tmp_path: Path, code: str, status: int) -> None:
     async def refuse(asked: Asked) -> None:

@@ -26,6 +26,7 @@ from tunery.methods.dpo_losses import LOSSES, Pairs
 from tunery.methods.kto import _mismatched
 from tunery.methods.orpo import log_odds
 from tunery.methods.pairs import Sides
+from tunery.methods.transport import matched
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 
@@ -215,6 +216,12 @@ def test_a_loss_is_finite_for_answers_that_are_all_but_impossible(name: Any, siz
     for value in (found, ratio.chosen_G.grad, ratio.rejected_G.grad):
         assert value is not None
         assert torch.isfinite(value).all()
+
+
+def test_a_rank_is_found_also_where_rounding_moved_the_value() -> None:
+    own, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 30.0])
+    moved = torch.tensor([1.0 + 1e-5, 2.0 - 1e-5, 3.0 + 1e-5, 2.0, 1.0 - 1e-5])
+    assert matched(moved, own, other).tolist() == [10.0, 20.0, 30.0, 20.0, 10.0]
 
 
 def test_odds_are_exact_near_certainty_and_near_impossibility() -> None:

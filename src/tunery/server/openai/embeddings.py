@@ -42,8 +42,6 @@ class EmbeddingRequest(Body):
         texts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(texts) or not texts:
             raise ValueError("it must be text, a list of token ids, or a list of either")
-        if len(texts) > limits.MAX_INPUTS:
-            raise ValueError(f"at most {limits.MAX_INPUTS} texts at once")
         if not all(isinstance(text, str) or _are_ids(text) for text in texts):
             raise ValueError("each must be text, or a list of token ids (0 or more)")
         if not all(texts):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 MAX_ANSWERS = 16
 MAX_PROMPTS = 16
-MAX_INPUTS = 2048
 MAX_MESSAGES = 2048
 MAX_PARTS = 256
 MAX_TOOLS = 128

@@ -7,6 +7,7 @@ trained on, the same ones in every run over the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
@@ -51,12 +52,11 @@ def choose(
 
 def _spread(numbers: Sequence[int], wanted: int) -> Iterator[int]:
     """Evenly spaced ones first, then their neighbours, up to MAX_TRIED for each one wanted."""
-    stride = max(1, len(numbers) // wanted)
-    for offset in range(min(stride, MAX_TRIED)):
-        for start in range(wanted):
-            place = start * stride + offset
-            if place < len(numbers):
-                yield numbers[place]
+    ends = [len(numbers) * part // wanted for part in range(wanted + 1)]
+    for offset in range(MAX_TRIED):
+        for start, end in pairwise(ends):
+            if start + offset < end:
+                yield numbers[start + offset]
 
 
 def _prompt(read: ExampleSet, number: int) -> Conversation | None:
