@@ -105,7 +105,8 @@ def test_plan_chat_and_export_take_the_dtype_of_the_run(half_machine):
     base, _ = half_machine
     assert expected_dtype(base, dtype="auto", device="cpu") == torch.float32
     assert expected_dtype(base, dtype="bf16", device="cpu") == torch.bfloat16
-    model, dtype = load_computing(base, dtype="auto", device="cpu")
+    model, dtype, why = load_computing(base, dtype="auto", device="cpu")
+    assert why
     assert (dtype, next(model.parameters()).dtype) == (torch.float32, torch.float32)
     served = ServedModel(base, dtype="auto", device="cpu")
     assert served.dtype_name == "fp32"

@@ -91,7 +91,9 @@ class ServedModel:
             self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
-        model, self.dtype = load_computing(self.folder, dtype=self._asked_dtype, device=self.device)
+        model, self.dtype, _ = load_computing(
+            self.folder, dtype=self._asked_dtype, device=self.device
+        )
         if fast and understood(model):
             self.fast = self._compared(model)
         self._use(model)

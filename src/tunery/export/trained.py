@@ -47,8 +47,8 @@ class Trained:
             load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
         )
         found = load_computing(order.folder, dtype=order.dtype, device=self.device)
-        self.model: Any = found[0]
-        self.dtype = found[1]
+        self.model: Any = found.model
+        self.dtype = found.dtype
         if order.adapter is not None:
             self.model = load_adapter(self.model, order.adapter, resize=True).eval()
         limit = context_length(self.model.config.to_dict()) or UNBOUNDED

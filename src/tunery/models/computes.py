@@ -11,7 +11,7 @@ import gc
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,7 +23,21 @@ PROBE_TOKENS = 8
 _MIXED = re.compile(r"scalar type|dtype|same type")
 
 
-def load_computing(folder: Path, *, dtype: str, device: str) -> tuple[Any, torch.dtype]:
+class Computing(NamedTuple):
+    """A loaded model, in a dtype in which it can be computed.
+
+    Args:
+        model: The model.
+        dtype: Of its weights.
+        why: Why that is not the dtype that ``auto`` usually is; empty where it is.
+    """
+
+    model: Any
+    dtype: torch.dtype
+    why: str = ""
+
+
+def load_computing(folder: Path, *, dtype: str, device: str) -> Computing:
     """Load a model in a dtype in which it can be computed.
 
     Args:
@@ -31,20 +45,17 @@ def load_computing(folder: Path, *, dtype: str, device: str) -> tuple[Any, torch
         dtype: As ``model.dtype``; another than ``auto`` is taken as it is.
         device: As ``pick_device`` gives it.
 
-    Returns:
-        The model, and the dtype of its weights.
-
     Raises:
         ModelError: It cannot be loaded.
     """
     chosen = pick_dtype(dtype, device)
     model = load_model(folder, dtype=chosen, device=device)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
-        return model, chosen
+        return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    return load_model(folder, dtype=torch.float32, device=device), torch.float32
+    return Computing(load_model(folder, dtype=torch.float32, device=device), torch.float32, why)
 
 
 def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:

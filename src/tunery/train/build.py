@@ -25,9 +25,9 @@ from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
-from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import bases, files, load, vocabulary
+from tunery.models.computes import load_computing
 from tunery.models.resolve import Resolved, resolve
 from tunery.policy.shortcuts import check_runs
 from tunery.runs.context import RunContext
@@ -61,7 +61,7 @@ def build(context: RunContext) -> Job:
     recorded = found.manifest.get("facts", {}).get("dtype") if found else None
     model: Any = None
     if dtype == torch.bfloat16 and config.model.dtype == "auto" and recorded == "float32":
-        model, dtype = _load(context, base, dtype)  # perhaps as it was when the run began
+        model, dtype = _load(context, base)  # perhaps as it was when the run began
     facts = _facts(context, data, template, base, dtype)
     allowed: list[str] = []
     if found is not None:
@@ -69,7 +69,7 @@ def build(context: RunContext) -> Job:
         allowed = drift.check(context.folder.name, found.manifest, now, allowed=context.allow_drift)
     bases.record(context.folder.path, base.model_folder)
     if model is None:
-        model, dtype = _load(context, base, dtype)
+        model, dtype = _load(context, base)
         facts = _facts(context, data, template, base, dtype)
     known = Known(facts)
     replayed, data.probe = _general(context, data, template, model, known)
@@ -90,7 +90,7 @@ def check_adapter(config: Config, base: Resolved) -> None:
         adapter.attach(load.skeleton(base.model_folder), adapter=None, base_name="")
 
 
-def _load(context: RunContext, base: Resolved, dtype: torch.dtype) -> tuple[Any, torch.dtype]:
+def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
     """Load the base; where ``model.dtype`` is auto, in a dtype that it can be computed in.
 
     Raises:
@@ -98,24 +98,18 @@ def _load(context: RunContext, base: Resolved, dtype: torch.dtype) -> tuple[Any,
     """
     with context.phase("model"):
         check_adapter(context.config, base)
-        model = load.load_model(base.model_folder, dtype=dtype, device=context.device)
-        if dtype == torch.float32 or context.config.model.dtype != "auto":
-            return model, dtype
-        try:
+        model, dtype, why = load_computing(
+            base.model_folder, dtype=context.config.model.dtype, device=context.device
+        )
+        if why:
             check_runs(model)
-        except ModelError as error:
-            why = error.message
-        else:
-            return model, dtype
-        del model
-        model = load.load_model(base.model_folder, dtype=torch.float32, device=context.device)
-        check_runs(model)
-    context.warn(
-        "dtype",
-        t("This model cannot be computed in bfloat16, so it is trained in float32, which takes "
-          "twice the memory ({why})", why=why),
-    )  # fmt: skip
-    return model, torch.float32
+    if why:
+        context.warn(
+            "dtype",
+            t("This model cannot be computed in bfloat16, so it is trained in float32, which "
+              "takes twice the memory ({why})", why=why),
+        )  # fmt: skip
+    return model, dtype
 
 
 def read_data(context: RunContext, base: Resolved) -> RunData:
