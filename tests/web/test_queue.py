@@ -65,3 +65,28 @@ def test_a_damaged_order_is_the_order_of_arrival(home) -> None:
     first.release()
     worker.join(PATIENCE_SECONDS)
     assert turns == ["a"]
+
+
+def test_an_order_given_while_a_run_takes_the_device_is_honoured(
+    home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = DeviceLock("cpu", run="first")
+    first.acquire()
+    turns: list[str] = []
+    workers = []
+    for name in ("a", "b"):
+        workers.append(Worker(name, turns))
+        until(lambda name=name: name in [w.run for w in queue.waiting()])
+    free, take = threading.Event(), DeviceLock._try
+
+    def with_an_order_before(lock: DeviceLock) -> bool:
+        if lock.run == "a" and free.is_set() and not turns:
+            queue.put_in_order(["b"])
+        return take(lock)
+
+    monkeypatch.setattr(DeviceLock, "_try", with_an_order_before)
+    free.set()
+    first.release()
+    for worker in workers:
+        worker.join(PATIENCE_SECONDS)
+    assert turns == ["b", "a"]

@@ -120,7 +120,10 @@ class DeviceLock:
             while True:
                 ahead = self._ahead(ticket)
                 if ahead == 0 and self._try():
-                    return True
+                    ahead = self._ahead(ticket)
+                    if ahead == 0:
+                        return True
+                    self.release()  # an order given between the two made another run next
                 if not wait or (should_stop and should_stop()):
                     return False
                 holder = self.holder(ahead=ahead)
