@@ -150,9 +150,9 @@ def panic_error(error: BaseException) -> TuneryError | None:
 
     A panic is no ``Exception``, so ``except Exception`` lets it pass.
     """
-    if type(error).__name__ != "PanicException":
+    why = panic_reason(error)
+    if why is None:
         return None
-    why = (str(error).strip() or "panic").splitlines()[0].rstrip(".")[:300]
     return TuneryError(
         t("A native library crashed: {why}.", why=why),
         fix=t(
@@ -161,6 +161,26 @@ def panic_error(error: BaseException) -> TuneryError | None:
         ),
         code="panic",
     )
+
+
+def memory_error(error: BaseException) -> TuneryError | None:
+    """A sentence for "no memory", whichever library says it; None for any other error."""
+    from tunery.memory import is_out_of_memory  # psutil: not for every command
+
+    if not is_out_of_memory(error):
+        return None
+    return TuneryError(
+        t("There is not enough free memory for this."),
+        fix=t("Close other programs, or use a smaller model or file."),
+        code="out_of_memory",
+    )
+
+
+def panic_reason(error: BaseException) -> str | None:
+    """What native code said when it panicked, in one line; None for any other error."""
+    if type(error).__name__ != "PanicException":
+        return None
+    return (str(error).strip() or "panic").splitlines()[0].rstrip(".")[:300]
 
 
 @contextlib.contextmanager

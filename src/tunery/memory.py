@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def total_bytes() -> int:
@@ -31,6 +32,35 @@ def available_bytes() -> int:
     if cgroup is not None:
         left.append(cgroup - _cgroup_used())
     return max(0, min(left))
+
+
+def limit(data_bytes: int) -> None:
+    """Let this process, and each that it starts, have no more data than this.
+
+    What goes beyond fails with an error that can be told, where the kernel would kill whichever
+    process is the largest. Code and files that are mapped for reading do not count, so weights
+    that are read in place do not.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    known = [most for most in (soft, hard, data_bytes) if most != resource.RLIM_INFINITY]
+    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and ignores it
+        resource.setrlimit(resource.RLIMIT_DATA, (min(known), hard))
+
+
+def limit_to_available() -> None:
+    """Let this short-lived process take what is free now, and no more."""
+    limit(_data_bytes() + available_bytes())
+
+
+def limit_to_machine() -> None:
+    """Let this long-lived process take what the machine has, and no more.
+
+    Not where there is a GPU, whose driver reserves addresses beyond any memory.
+    """
+    if not any(Path(device).exists() for device in GPU_DEVICES):
+        limit(total_bytes())
 
 
 def give_back() -> None:
@@ -59,6 +89,11 @@ def is_out_of_memory(error: BaseException) -> bool:
             "could not create a memory object",
         )
     )
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA in this process already."""
+    return int(getattr(psutil.Process().memory_info(), "data", 0))
 
 
 def _address_space() -> int | None:

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 from tests.chat_model import make_chat_model
 from tests.engines.conformance import SHORT, EngineConformance, collect, text_of
+from tests.limits import data_limit, has_gpu
 from tests.waiting import PATIENCE_SECONDS, until
 
 import tunery.services  # noqa: F401  (says which module is which process)
+from tunery import memory
 from tunery.decode.worker import Worker
 from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
@@ -181,6 +183,7 @@ def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) ->
 
 def test_a_restarted_server_finds_it_again(shared: ProcessEngine, base: Path) -> None:
     pid = shared.folder.read()["pid"]
+    assert data_limit(pid) == memory.total_bytes() or has_gpu()
     spawn(shared.folder, base)
     again = ProcessEngine(EngineFolder(shared.folder.path))
     assert text_of(asyncio.run(collect(again, replace(SHORT, max_tokens=2))))

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.limits import data_limit, has_gpu
 from tests.train import tiny
 from tests.train.zygote import Zygote
 from tests.waiting import PATIENCE_SECONDS, until, until_halted
 
+from tunery import memory
 from tunery.config.config import Config
 from tunery.runs.device import DeviceLock
 from tunery.runs.folder import RunFolder
@@ -196,6 +198,7 @@ def test_a_signal_in_any_phase_stops_the_run_which_then_ends_equal(
     run = tiny.prepared("run", model, data, train={"num_epochs": 1})
     pid = zygote.start("work_and_wait", path=str(run.path), home=str(home), where=phase)
     until_halted(pid)
+    assert has_gpu() or data_limit(pid) == memory.total_bytes()
     os.kill(pid, number)
     os.kill(pid, signal.SIGCONT)
     assert zygote.wait(pid) == 0

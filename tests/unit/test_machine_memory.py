@@ -67,3 +67,15 @@ def test_a_limit_of_the_shell_counts() -> None:
 def test_what_libraries_say_without_memory_is_understood(error: BaseException) -> None:
     assert memory.is_out_of_memory(error)
     assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_what_is_beyond_the_limit_fails_in_python_and_is_no_kill() -> None:
+    code = (
+        "from tunery import memory\n"
+        "memory.limit(200 * 2**20)\n"
+        "memory.limit(10**12)\n"  # a stricter limit stays
+        "try: bytearray(400 * 2**20)\n"
+        "except MemoryError as error: print(memory.is_out_of_memory(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "True\n"

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from tests import waiting
 from tests.hub import Hub, model_files
+from tests.limits import data_limit, has_gpu
 
+from tunery import memory
 from tunery.errors import LaunchError, UnknownName
 from tunery.jobs import folder as jobs
 from tunery.jobs import start as launch
@@ -105,6 +107,7 @@ def test_a_job_is_in_a_session_of_its_own_and_outlives_its_starter(hub: Hub) -> 
     job = jobs.show(starter.stdout.strip())
     pid = until(job.id, lambda now: now.pid).pid or 0
     assert os.getsid(pid) == pid
+    until(job.id, lambda _: has_gpu() or data_limit(pid) == memory.total_bytes())
     hub.faults.clear()
     assert over(job).status == "done"
 

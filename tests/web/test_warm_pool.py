@@ -49,6 +49,13 @@ def test_an_error_for_people_comes_through_with_its_fields(pool: WarmPool):
     assert raised.value.fields == {"row": 3}
 
 
+def test_a_question_has_a_memory_limit_and_says_so(pool: WarmPool):
+    assert pool.ask("most_data") is True
+    with pytest.raises(TuneryError, match="not enough free memory") as raised:
+        pool.ask("hoard")
+    assert raised.value.code == "out_of_memory"
+
+
 def test_a_bug_is_no_error_for_people(pool: WarmPool):
     with pytest.raises(QuestionBug, match="ZeroDivisionError"):
         pool.ask("broken")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,10 @@ from tunery.i18n import language
 HEAVY = ()
 QUESTIONS = {
     name: f"tests.web.warm_toys:{name}"
-    for name in ("echo", "speak", "wait_for", "wrong", "broken", "fatal", "process", "noisy")
+    for name in (
+        *("echo", "speak", "wait_for", "wrong", "broken", "fatal", "process", "noisy"),
+        *("hoard", "most_data"),
+    )
 }
 
 
@@ -50,6 +54,16 @@ def broken() -> None:
 def fatal() -> None:
     """Die as from lack of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hoard() -> int:
+    """Want more memory than any machine has."""
+    return len(bytearray(1 << 60))
+
+
+def most_data() -> bool:
+    """Whether this process may only have so much data."""
+    return resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
 
 
 def process() -> list[int]:

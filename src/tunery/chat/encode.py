@@ -7,11 +7,13 @@ pieces, and those stretches without any added token (see control.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from tunery.chat import refusals
 from tunery.chat.control import ControlTokens, Marked
+from tunery.errors import DataError, panic_reason
 
 
 class Encoder:
@@ -35,23 +37,42 @@ class Encoder:
         self._plain_start = self._after_newline("a", self._encode) == self._encode("a")
 
     def encode(self, marked: Marked) -> list[int]:
-        """Encode one text."""
-        return self.encode_many([marked])[0]
-
-    def encode_many(self, texts: Sequence[Marked]) -> list[list[int]]:
-        """Encode many texts, those without literal stretches in one threaded batch.
+        """Encode one text.
 
         Raises:
-            DataError: A text holds half of an emoji.
+            DataError: It contains half of an emoji, or the tokenizer cannot split it.
         """
-        whole = [marked.text for marked in texts if not marked.literal]
-        if not all(map(is_whole, texts)):
-            raise refusals.half_letter()
+        (found,) = self.encode_many([marked])
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    def encode_many(self, texts: Sequence[Marked]) -> list[list[int] | DataError]:
+        """Encode many texts, those without literal stretches in one threaded batch.
+
+        Returns:
+            For each text its ids, or why it has none.
+        """
+        whole = [marked.text for marked in texts if not marked.literal and _is_whole(marked)]
         self._reset()
-        encoded = iter(self._backend.encode_batch_fast(whole, add_special_tokens=False))
+        try:
+            with panics_told():
+                batch = self._backend.encode_batch_fast(whole, add_special_tokens=False)
+        except DataError:  # one of them: each by itself shows which
+            return [self._tried(marked) for marked in texts]
+        encoded = iter(batch)
         return [
-            self._encode_pieces(marked) if marked.literal else next(encoded).ids for marked in texts
+            self._tried(marked) if marked.literal or not _is_whole(marked) else next(encoded).ids
+            for marked in texts
         ]
+
+    def _tried(self, marked: Marked) -> list[int] | DataError:
+        if not _is_whole(marked):
+            return refusals.half_letter()
+        try:
+            return self._encode_pieces(marked) if marked.literal else self._encode(marked.text)
+        except DataError as error:
+            return error
 
     def encode_rest(self, marked: Marked) -> list[int]:
         """Encode a text that continues another: no prefix space is added in front."""
@@ -62,8 +83,7 @@ class Encoder:
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         if not marked.literal:
-            self._reset()
-            encoding = self._backend.encode(marked.text, add_special_tokens=False)
+            encoding = self._encoding(marked.text)
             return encoding.ids, encoding.offsets
         for start, end, literal in _pieces(marked):
             piece = marked.text[start:end]
@@ -71,7 +91,7 @@ class Encoder:
             if literal:
                 piece_offsets = [(start, end)] * len(piece_ids)
             else:
-                encoding = self._backend.encode(piece, add_special_tokens=False)
+                encoding = self._encoding(piece)
                 exact = encoding.ids == piece_ids
                 piece_offsets = (
                     [(a + start, b + start) for a, b in encoding.offsets]
@@ -90,8 +110,12 @@ class Encoder:
             self._backend.encode_special_tokens = False
 
     def _encode(self, text: str) -> list[int]:
+        return self._encoding(text).ids
+
+    def _encoding(self, text: str) -> Any:
         self._reset()
-        return self._backend.encode(text, add_special_tokens=False).ids
+        with panics_told():
+            return self._backend.encode(text, add_special_tokens=False)
 
     def _encode_pieces(self, marked: Marked, *, middle: bool = False) -> list[int]:
         ids: list[int] = []
@@ -120,15 +144,32 @@ class Encoder:
 
     def _encode_as_text(self, text: str) -> list[int]:
         """Run the tokenizer without its added tokens, special or not."""
-        if self._backend.normalizer is not None:
-            text = self._backend.normalizer.normalize_str(text)
-        splits = [text]
-        if self._backend.pre_tokenizer is not None:
-            splits = [split for split, _ in self._backend.pre_tokenizer.pre_tokenize_str(text)]
-        return [token.id for split in splits for token in self._backend.model.tokenize(split)]
+        with panics_told():
+            if self._backend.normalizer is not None:
+                text = self._backend.normalizer.normalize_str(text)
+            splits = [text]
+            if self._backend.pre_tokenizer is not None:
+                splits = [split for split, _ in self._backend.pre_tokenizer.pre_tokenize_str(text)]
+            return [token.id for split in splits for token in self._backend.model.tokenize(split)]
 
 
-def is_whole(marked: Marked) -> bool:
+@contextlib.contextmanager
+def panics_told() -> Generator[None]:
+    """Turn a panic of the tokenizer within into a DataError about the text.
+
+    A regular expression of tokenizer.json that backtracks without end is given up by Oniguruma
+    after 10 million steps, which tokenizers turns into a panic.
+    """
+    try:
+        yield
+    except BaseException as error:
+        why = panic_reason(error)
+        if why is None:
+            raise
+        raise refusals.not_split(why) from error
+
+
+def _is_whole(marked: Marked) -> bool:
     """Whether a text can be encoded at all: half an emoji (a lone surrogate) cannot."""
     try:
         return marked.text.isascii() or bool(marked.text.encode())

@@ -214,6 +214,26 @@ def half_letter() -> DataError:
     )
 
 
+def not_split(why: str) -> DataError:
+    """A text over which the tokenizer panics."""
+    if "retry-limit" in why:
+        message = t(
+            "The tokenizer cannot split this text: a regular expression in its tokenizer.json "
+            "needs too many steps ({why}).",
+            why=why,
+        )
+    else:
+        message = t("The tokenizer cannot split this text: it crashed ({why}).", why=why)
+    return DataError(
+        message,
+        fix=t(
+            "Shorten or remove the text; if this happens with ordinary texts, use another "
+            "model: this tokenizer.json is broken or malicious."
+        ),
+        code="E114",
+    )
+
+
 def always_control(text: str) -> DataError:
     """A spelling that the tokenizer turns into its control token come what may."""
     return DataError(

@@ -16,7 +16,7 @@ from typing import Any
 
 from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
-from tunery.chat.encode import Encoder, is_whole
+from tunery.chat.encode import Encoder
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
@@ -230,14 +230,14 @@ class ChatTemplate:
             else text
             for text, first in zip(texts, firsts, strict=True)
         ]
-        whole = [text for text in texts if isinstance(text, Marked) and is_whole(text)]
-        ids = iter(self.encoder.encode_many(whole))
-        views: list[mask.View | DataError] = [
-            text
-            if isinstance(text, DataError)
-            else (mask.View(text, next(ids)) if is_whole(text) else refusals.half_letter())
-            for text in texts
-        ]
+        encoded = iter(self.encoder.encode_many([t for t in texts if isinstance(t, Marked)]))
+        views: list[mask.View | DataError] = []
+        for text in texts:
+            if isinstance(text, DataError):
+                views.append(text)
+                continue
+            ids = next(encoded)
+            views.append(ids if isinstance(ids, DataError) else mask.View(text, ids))
         place = 0
         for plan in plans:
             if isinstance(plan, DataError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunery import __version__, env, i18n
 from tunery.cli import streams
-from tunery.errors import TuneryError, did_you_mean, disk_error, panic_error
+from tunery.errors import TuneryError, did_you_mean, disk_error, memory_error, panic_error
 from tunery.i18n import t
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BaseException as error:
-        explained = disk_error(error) if isinstance(error, OSError) else panic_error(error)
+        explained = disk_error(error) if isinstance(error, OSError) else None
+        explained = explained or panic_error(error) or memory_error(error)
         if debug or explained is None:
             raise
         _report(explained, as_json)

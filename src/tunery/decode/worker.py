@@ -100,11 +100,9 @@ class Worker:
         except TuneryError as error:
             log.warning("%s", error)
             self._fail(error)
-        except MemoryError:
-            self._fail(EngineError(t("There is not enough memory for this model.")))
         except BaseException as error:  # a panic of a native library is no Exception
             log.exception("loading failed")
-            self._fail(_panicked(error, self.folder))
+            self._fail(_unexpected(error, self.folder))
         finally:
             gc.enable()
         self.asked = time.monotonic()
@@ -227,6 +225,7 @@ class Worker:
 def confine() -> None:
     """Give up what an engine never needs: core dumps, privileges, where allowed a network."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    memory.limit_to_machine()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         log.warning("no_new_privs cannot be set")
@@ -289,8 +288,13 @@ def main() -> None:
     os._exit(0)
 
 
-def _panicked(error: BaseException, folder: EngineFolder) -> EngineError:
+def _unexpected(error: BaseException, folder: EngineFolder) -> EngineError:
     """The message for an unexpected failure while loading, such as a panic in a tokenizer."""
+    if memory.is_out_of_memory(error):
+        return EngineError(
+            t("There is not enough memory for this model."),
+            fix=t("Close other programs, or use a smaller model."),
+        )
     return EngineError(
         t(
             "The model cannot be loaded: {kind}: {why}.",

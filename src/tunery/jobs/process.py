@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tunery import env, i18n
-from tunery.errors import TuneryError, panic_error
+from tunery import env, i18n, memory
+from tunery.errors import TuneryError, memory_error, panic_error
 from tunery.i18n import t
 from tunery.jobs.folder import EVENTS, LIVE, STATUSES, JobControl, JobFolder, keep_result
 from tunery.registry import Registry
@@ -143,6 +143,7 @@ def main(folder: JobFolder, kinds: Registry[JobFunction]) -> int:
     """Do one job; its end is in the events, whatever it is."""
     card = read_json(folder.job_file)
     i18n.set_language(str(card.get("language") or "en"))
+    memory.limit_to_machine()
     with (
         LogWriter(folder.events_file, required=EVENTS, statuses=STATUSES) as events,
         Heartbeat(WorkerFile(folder)),
@@ -174,8 +175,8 @@ def _work(
         return 1
     except BaseException as error:
         traceback.print_exc()
-        if (panicked := panic_error(error)) is not None:
-            _failed(handle, panicked)
+        if (told := panic_error(error) or memory_error(error)) is not None:
+            _failed(handle, told)
             return 1
         if not isinstance(error, Exception):
             raise

@@ -23,7 +23,7 @@ from tunery.commands import quoted
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, files
+from tunery.models import consent, files, proving
 from tunery.models.architectures import causal_model_types
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         if (folder / name).is_file() and files.is_lfs_pointer(folder / name):
             raise files.lfs_pointer(folder, [name])
+    proving.require(folder)
     try:
         if _is_plain_tokenizer(folder):
             from transformers import PreTrainedTokenizerFast

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunery.models import proving
+
 _PLAIN = {"PreTrainedTokenizerFast", "TokenizersBackend"}
 
 
@@ -25,6 +27,7 @@ def load_light(folder: Path) -> Any:
         ModelError: There is none, or it is broken.
     """
     if "torch" not in sys.modules and _class_name(folder) in _PLAIN:
+        proving.require(folder)
         with _transformers_without_torch():
             from transformers import PreTrainedTokenizerFast
         with contextlib.suppress(OSError, ValueError):  # the loader says what is wrong

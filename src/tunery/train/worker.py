@@ -19,7 +19,7 @@ from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError, panic_error
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
-from tunery.memory import is_out_of_memory
+from tunery.memory import is_out_of_memory, limit_to_machine
 from tunery.runs.device import DeviceLock, Holder
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
@@ -90,6 +90,8 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
     try:
         events.write("status", status="running", pid=os.getpid())
         settle_by_load()  # now that the run before this one has ended
+        if device == "cpu":
+            limit_to_machine()
         if device == "cpu" and config.model.dtype != "fp32":
             ready.begin()
         # Only now: a queued run must not hold the memory of torch and a model.

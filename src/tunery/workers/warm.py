@@ -216,7 +216,7 @@ def _answer(said: dict[str, Any]) -> Any:
         raise Superseded(t("Superseded by a newer request."), code="superseded")
     raise TuneryError(
         t("The background check exited with status {code}.", code=said.get("ended")),
-        fix=t("A status of -9 often means out of memory. Log: {log}",
+        fix=t("A status of -6 or -9 often means out of memory. Log: {log}",
               log=env.cache_dir() / "warm.log"),
         code="ended",
     )  # fmt: skip

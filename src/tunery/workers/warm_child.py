@@ -109,6 +109,9 @@ class Child:
 
     def _answer_in_child(self, order: dict[str, Any], writing: int) -> None:
         """Look into one question; never returns."""
+        from tunery import memory
+
+        memory.limit_to_available()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(self._answers)
@@ -147,7 +150,7 @@ class Child:
 def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]:
     """Look into one question: ``{"answer"}``, ``{"error"}`` or ``{"bug"}``."""
     from tunery import i18n
-    from tunery.errors import TuneryError, panic_error
+    from tunery.errors import TuneryError, memory_error, panic_error
 
     i18n.set_language(order["language"])
     try:
@@ -155,8 +158,8 @@ def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]
     except TuneryError as error:
         return {"error": error.stored()}
     except BaseException as error:  # noqa: BLE001  (the process ends here; its asker shows the bug)
-        if (panicked := panic_error(error)) is not None:
-            return {"error": panicked.stored()}
+        if (told := panic_error(error) or memory_error(error)) is not None:
+            return {"error": told.stored()}
         return {"bug": traceback.format_exc()}
 
 

@@ -1,0 +1,162 @@
+"""A stranger's tokenizer.json is tried in a child with limits before this process loads it.
+
+Normalizers that double a text again and again end the process that meets them: the library aborts,
+and no ``except`` sees it. So the first process to load a file starts
+``python -m tunery.models.proving FILE BYTES SECONDS``, which may use no more memory and CPU time
+than that, splits a few short texts
+and spells every token. What passed is remembered by the hash of its content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tunery import atomic, env, memory
+from tunery.errors import ModelError, panic_reason
+from tunery.i18n import t
+from tunery.models.importing import sha256_of
+
+MEMORY_FLOOR_BYTES = 2 * 2**30
+MEMORY_PER_FILE_BYTE = 40
+"""A vocabulary in memory is 10 to 15 times its file."""
+CPU_SECONDS = 60
+WALL_SECONDS = 180.0
+MOST_TOKENS_PER_BYTE = 64
+"""Unicode's compatibility forms make 18 letters of one at most."""
+TEXTS = (
+    "Hello, world!",
+    "Zażółć gęślą jaźń; 你好，世界。こんにちは。 안녕하세요. مرحبا 👩‍👩‍👧 ﷺ",
+    "def f(x):\n\treturn x ** 2  # 3.14159, 0xff, snake_case, camelCase\r\n",
+    "the quick brown fox jumps over the lazy dog " * 40,
+    " " * 500 + "a" * 500,
+)
+_PANICKED = 3
+_PANICKED_AT_A_TOKEN = 4
+_TOO_MANY = 5
+
+
+def require(folder: Path) -> None:
+    """Refuse a folder's tokenizer.json that crashes, hangs or floods the process that loads it.
+
+    A file that the library rejects in an orderly way passes: whoever loads it says why.
+
+    Raises:
+        ModelError: It does; says which of them.
+    """
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        _require(file, sha256_of(file), _mark_folder())
+
+
+@functools.lru_cache(maxsize=64)
+def _require(file: Path, digest: str, marks: Path) -> None:
+    if (marks / digest).exists():
+        return
+    why = _tried(file)
+    if why:
+        raise ModelError(
+            t("{file}: this tokenizer cannot be used: {why}.", file=file, why=why),
+            fix=t(
+                "Download the model's own tokenizer files from a source you trust, or use another "
+                "model."
+            ),
+            code="tokenizer_refused",
+            path=file,
+        )
+    _note(marks / digest)
+
+
+def _tried(file: Path) -> str:
+    """Why a file may not be loaded; empty if nothing speaks against it."""
+    command = [sys.executable, "-P", "-m", __name__, str(file.absolute())]
+    command += [str(_memory_limit(file)), str(CPU_SECONDS)]
+    environ = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RUST_BACKTRACE": "0"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environ,
+            timeout=WALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return t("it does not finish splitting a short text")
+    match done.returncode:
+        case 0:
+            return ""
+        case code if code == _PANICKED:
+            return t("it crashes on a short text ({why})", why=done.stdout.decode().strip())
+        case code if code == _PANICKED_AT_A_TOKEN:
+            return t("it crashes on a single token ({why})", why=done.stdout.decode().strip())
+        case code if code == _TOO_MANY:
+            return t("it makes a flood of tokens from a short text")
+        case code if code == -signal.SIGXCPU:
+            return t("it does not finish splitting a short text")
+        case code if b"memory allocation" in done.stderr or b"MemoryError" in done.stderr:
+            return t(
+                "it needs more than {limit} of memory for a short text",
+                limit=env.human_bytes(_memory_limit(file)),
+            )
+        case code:
+            return t("the process that tried it ended with status {code}", code=code)
+
+
+def _memory_limit(file: Path) -> int:
+    return MEMORY_FLOOR_BYTES + MEMORY_PER_FILE_BYTE * file.stat().st_size
+
+
+def _mark_folder() -> Path:
+    return env.cache_dir() / "tokenizers"
+
+
+def _note(mark: Path) -> None:
+    with contextlib.suppress(OSError):  # a home that cannot be written: tried again next time
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(mark, "")
+
+
+def main(file: Path, data_bytes: int, seconds: int) -> int:
+    """The child: read the file and split the texts within the limits."""
+    memory.limit(data_bytes)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except MemoryError:
+        raise
+    except BaseException:  # noqa: BLE001  (the loader says it in its own words)
+        return 0
+    for number, text in enumerate(TEXTS):
+        try:
+            count = len(tokenizer.encode(text, add_special_tokens=False).ids)
+        except MemoryError:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            if number == 0 and (why := panic_reason(error)) is not None:
+                print(why)
+                return _PANICKED
+            continue  # an odd text is refused when it comes up
+        if count > MOST_TOKENS_PER_BYTE * len(text.encode()):
+            return _TOO_MANY
+    try:
+        tokenizer.decode_batch([[token] for token in range(tokenizer.get_vocab_size())])
+    except BaseException as error:
+        if (why := panic_reason(error)) is None:
+            raise
+        print(why)
+        return _PANICKED_AT_A_TOKEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

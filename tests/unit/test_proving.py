@@ -1,0 +1,96 @@
+"""A tokenizer.json that crashes, hangs or floods its process is refused before it is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.test_panics import IN_USE, PLAIN
+
+from tunery.chat.control import ControlTokens, Marked
+from tunery.chat.encode import Encoder
+from tunery.errors import DataError, ModelError
+from tunery.models import load, proving
+
+TWICE = {"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"}
+DOUBLING = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 40}}
+INFLATING = {
+    "normalizer": {"type": "Replace", "pattern": {"Regex": "."}, "content": "a " * 500},
+    "pre_tokenizer": {"type": "Whitespace"},
+}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+EMPTY = {
+    "normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "xx"},
+    "pre_tokenizer": BYTES,
+}
+BOMB = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+BACKTRACKING = {"pre_tokenizer": BOMB}
+
+
+def written(folder: Path, more: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps(PLAIN | more))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (DOUBLING, "needs more than .* of memory for a short text"),
+        (INFLATING, "makes a flood of tokens"),
+        (EMPTY, "crashes on a short text"),
+        (IN_USE, "crashes on a single token"),
+    ],
+)
+def test_a_hostile_tokenizer_is_refused_by_every_loader(
+    more: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proving, "MEMORY_FLOOR_BYTES", 300 * 2**20)
+    with pytest.raises(ModelError, match=why) as refused:
+        load.load_tokenizer(written(tmp_path / "model", more))
+    assert refused.value.code == "tokenizer_refused"
+    assert refused.value.fix.startswith("Download the model's own tokenizer files")
+
+
+def test_one_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proving, "CPU_SECONDS", 1)
+    many = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 21}}
+    with pytest.raises(ModelError, match="does not finish splitting a short text"):
+        proving.require(written(tmp_path / "model", many))
+
+
+def test_what_passed_is_tried_once_by_its_content(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proving.require(written(tmp_path / "one", {}))
+    (mark,) = (home / "cache" / "tokenizers").iterdir()
+    monkeypatch.setattr(proving, "_tried", lambda file: pytest.fail("tried again"))
+    proving.require(written(tmp_path / "same", {}))
+    monkeypatch.setattr(proving, "_tried", lambda file: "it differs")
+    with pytest.raises(ModelError, match="it differs"):
+        proving.require(written(tmp_path / "other", {"truncation": None}))
+    assert [mark] == list((home / "cache" / "tokenizers").iterdir())
+
+
+def test_a_text_that_the_pattern_gives_up_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    tokenizer = load.load_tokenizer(written(tmp_path / "model", BACKTRACKING))
+    encoder = Encoder(tokenizer, ControlTokens(tokenizer, ""))
+    good, bad, half = Marked("a"), Marked("a" * 64 + "!"), Marked("a\ud83d")
+    first, second, third, last = encoder.encode_many([good, bad, half, good])
+    assert first == last == encoder.encode(good) == [0]
+    assert isinstance(second, DataError)
+    assert "a regular expression in its tokenizer.json needs too many steps" in second.message
+    assert (second.code, isinstance(third, DataError) and third.code) == ("E114", "E113")
+    with pytest.raises(DataError, match="too many steps"):
+        encoder.encode(bad)
+    for literal in (
+        Marked("!" + "a" * 64 + "!", ((0, 66),)),
+        Marked("b" + "a" * 64 + "!", ((0, 1),)),
+    ):
+        (found,) = encoder.encode_many([literal])
+        assert isinstance(found, DataError)
+        assert found.code == "E114"
