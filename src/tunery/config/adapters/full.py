@@ -1,4 +1,4 @@
-"""The light half of full training."""
+"""The light part of full training."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class FullConfig(AdapterKind):
     """Train every weight."""
 
     def trained(self, shape: ModelShape) -> int:
-        """All of them."""
+        """All parameters."""
         return shape.total_parameters

@@ -1,4 +1,4 @@
-"""The light half of TensorBoard."""
+"""The light part of TensorBoard."""
 
 from __future__ import annotations
 
