@@ -1,8 +1,8 @@
 """The base classes of all config classes: frozen, strict about names, documented per field.
 
 A ``Section`` is a group of settings. A ``Kind`` is one of several alternative sections, selected by
-``type``: it has its settings and the light part of its behaviour (costs, rules, requirements), and
-names its heavy part, which is imported only when it is built.
+``type``: it has its settings and the light half of its behaviour (costs, rules, requirements), and
+names its heavy half, which is imported only when it is built.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Kind(Section):
     Kinds that can be combined are optional sections instead, one field each.
 
     Attributes:
-        build: ``module:attribute`` of the heavy part; it is called with this section first.
+        build: ``module:attribute`` of the heavy half; it is called with this section first.
         extra: The extra of the package that installs the libraries it needs; empty for none.
         packages: The libraries among these that can be checked before the run, by import name.
     """
@@ -73,7 +73,7 @@ class Kind(Section):
     packages: ClassVar[tuple[str, ...]] = ()
 
     def make(self, *args: Any, **objects: Any) -> Any:
-        """Import the heavy part and build it from these settings.
+        """Import the heavy half and build it from these settings.
 
         Raises:
             ConfigError: A library that it needs is not installed; the remedy installs it.

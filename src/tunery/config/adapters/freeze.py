@@ -1,4 +1,4 @@
-"""The light part of training only the last layers."""
+"""The light half of training only the last layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of full training."""
+"""The light half of full training."""
 
 from __future__ import annotations
 

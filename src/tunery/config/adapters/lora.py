@@ -1,4 +1,4 @@
-"""The light part of LoRA: its settings and their cost."""
+"""The light half of LoRA: its settings and their cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of exporting the adapter alone."""
+"""The light half of exporting the adapter alone."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tunery.i18n import translated
 class ExporterKind(Kind):
     """How a trained model is written for other programs.
 
-    The heavy part is ``write(kind, trained, into)``; it returns the comparison of what it wrote
+    The heavy half is ``write(kind, trained, into)``; it returns the comparison of what it wrote
     with what was trained.
 
     Attributes:

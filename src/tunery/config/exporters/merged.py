@@ -1,4 +1,4 @@
-"""The light part of exporting one complete model."""
+"""The light half of exporting one complete model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of contrastive preference optimization."""
+"""The light half of contrastive preference optimization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of direct preference optimization and its family of losses."""
+"""The light half of direct preference optimization and its family of losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of Kahneman-Tversky optimization."""
+"""The light half of Kahneman-Tversky optimization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of odds ratio preference optimization."""
+"""The light half of odds ratio preference optimization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of continued pretraining."""
+"""The light half of continued pretraining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of supervised fine-tuning."""
+"""The light half of supervised fine-tuning."""
 
 from __future__ import annotations
 

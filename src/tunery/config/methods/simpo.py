@@ -1,4 +1,4 @@
-"""The light part of simple preference optimization."""
+"""The light half of simple preference optimization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of AdamW."""
+"""The light half of AdamW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light part of Muon."""
+"""The light half of Muon."""
 
 from __future__ import annotations
 

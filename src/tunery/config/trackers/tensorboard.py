@@ -1,4 +1,4 @@
-"""The light part of TensorBoard."""
+"""The light half of TensorBoard."""
 
 from __future__ import annotations
 
