@@ -194,7 +194,7 @@ class LimitedProtocol(H11Protocol):
 def room_for_connections() -> int:
     """How many connections the limit of open files allows.
 
-    Each may open a second one, to an engine. A soft limit is raised first.
+    Each may open a second one, to an engine. The soft limit is raised first if possible.
     """
     if resource is not None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
