@@ -34,8 +34,8 @@ def start_measuring(name: str) -> Job:
 def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do the work of the job.
 
-    ``plan``, ``remarks`` and ``hints``, as returned by ``plan_draft``.
-        ``plan``, ``remarks`` and ``hints``, as ``plan_draft`` gives them.
+    Returns:
+        ``plan``, ``remarks`` and ``hints``, as returned by ``plan_draft``.
 
     Raises:
         TuneryError: The settings, the rows or the model cannot be used, or the device is in use.

@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def any_on(self) -> bool:
-        """Whether any notification is on."""
+        """Whether any of the three is on."""
         return self.webhook_on or self.email_on or self.power_off_on
 
     def public(self) -> dict[str, Any]:
