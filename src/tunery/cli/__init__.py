@@ -1,1 +1,1 @@
-"""The command line: one file per command. It parses and prints; services decide."""
+"""The command line: one file per command. It parses and prints; the services decide."""

@@ -50,7 +50,7 @@ class Drawing:
     stop: Annotated[tuple[str, ...], Parameter(negative="")] = ()
 
     def settings(self) -> Settings:
-        """The same, checked."""
+        """Return the settings, validated."""
         sampling = choose_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -120,7 +120,7 @@ def _at_least_one(max_new_tokens: int) -> int:
 
 
 def _question(prompt: str | None) -> str | None:
-    """The one question to answer; None where a person sits at the keyboard."""
+    """The single question to answer; None if the chat is interactive."""
     if prompt is not None and prompt != "-":
         question = prompt
     elif prompt == "-" or not sys.stdin.isatty():
@@ -146,7 +146,7 @@ def _from_stdin() -> str:
 
 
 def _open(session: Chat) -> None:
-    """Load the models, saying so on a terminal."""
+    """Load the models, with a progress message on a terminal."""
     names = " + ".join([session.name, *([session.against] if session.against else [])])
     with model_progress(as_json=False) as progress:
         session.room.progress = progress
@@ -198,13 +198,13 @@ def _as_json(session: Chat, question: str, said: list[Said]) -> dict[str, Any]:
 
 
 def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
-    """Ask everyone, with Ctrl-C as a stop.
+    """Ask all speakers; Ctrl-C stops the answers.
 
     Returns:
         The answers, and whether Ctrl-C stopped them.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came a second time.
+        KeyboardInterrupt: Ctrl-C was pressed a second time.
     """
     with _stopping() as stopped, view:
         said = session.ask(question, on_start=view.start, on_text=view.text, should_stop=stopped)
@@ -225,7 +225,7 @@ def asking(session: Chat, question: str, view: View) -> tuple[list[Said], bool]:
 
 @contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C inside into a request to stop."""
+    """Turn the first Ctrl-C in the block into a stop request."""
     asked = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The conversation at the keyboard: a line editor, and the /commands."""
+"""The interactive chat: a line editor, and the /commands."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Ask = Callable[[Chat, str, View], tuple[list[Said], bool]]
 
 
 class Leave(Exception):
-    """The person asked to go."""
+    """The user asked to leave."""
 
 
 class Loop:
-    """Reads questions and commands until the person leaves.
+    """Reads questions and commands until the user leaves.
 
     Args:
         chat: The open chat.
@@ -63,7 +63,7 @@ class Loop:
                       "top_p": "top-p", "top_k": "top-k"}  # fmt: skip
 
     def run(self) -> int:
-        """Talk until the end.
+        """Run the conversation until the user leaves.
 
         Returns:
             0 after /exit or Ctrl-D, 130 after Ctrl-C.
@@ -222,7 +222,7 @@ def read_question(read: Callable[[str], str] = input) -> str:
     r"""Read one question: a line, lines that end in a backslash, or a block in triple quotes.
 
     Raises:
-        EOFError: The input ended.
+        EOFError: End of input.
     """
     line = read("> ")
     if line.lstrip().startswith('"""'):
@@ -239,10 +239,10 @@ def read_question(read: Callable[[str], str] = input) -> str:
 
 
 def _edit_lines(words: list[str]) -> None:
-    """Arrow keys, history and completion of commands, where Python has readline."""
+    """Enable arrow keys, history and completion of commands if Python has readline."""
     try:
         import readline
-    except ImportError:  # a Python built without it: plain lines
+    except ImportError:  # a Python built without it: plain input
         return
 
     def complete(text: str, state: int) -> str | None:

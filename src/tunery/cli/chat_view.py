@@ -1,4 +1,4 @@
-"""Answers on a terminal: streamed one below the other, or two in columns; always made harmless."""
+"""Answers on a terminal: streamed one after the other, or in two columns; always sanitized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tunery.services.chat import Chat, Said
 
 COLUMNS_FROM = 100
 STYLES = ("bold cyan", "bold magenta")
-# A model's words may hold whatever its training data held: no character of theirs may move the
+# A model's output may contain anything that its training data contained: no character may move the
 # cursor, change colours, set the title or reorder the line. Shown as Unicode's control pictures.
 _HARMLESS = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
 _HARMLESS |= {0x0D: "", 0x7F: "\u2421"}
@@ -28,27 +28,27 @@ _HARMLESS |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "")
 
 
 def harmless(text: str) -> str:
-    """Take everything out of a text that a terminal would obey."""
+    """Remove everything from a text that a terminal would interpret."""
     return text.translate(_HARMLESS)
 
 
 class View(AbstractContextManager["View"], Protocol):
-    """Shows the answers to one question as they come."""
+    """Shows the answers to one question as they arrive."""
 
     def start(self, place: int) -> None:
-        """The speaker at this place begins."""
+        """The speaker at this index starts."""
 
     def text(self, place: int, piece: str) -> None:
-        """More of the answer."""
+        """Append text to the answer."""
 
 
 class Plain:
     """One answer after the other, as a stream.
 
     Args:
-        labels: Who speaks; the names are shown where there are two.
-        write: Where the text goes.
-        safe: Make it harmless for a terminal.
+        labels: Labels of the speakers; shown if there are two.
+        write: Called with the text.
+        safe: Sanitize the text for a terminal.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Plain:
         self._end_line()
 
     def start(self, place: int) -> None:
-        """Begin an answer, under a heading where there are two."""
+        """Start an answer, under a heading if there are two speakers."""
         self._end_line()
         if len(self._labels) > 1:
             if place:
@@ -84,7 +84,7 @@ class Plain:
         self._open = True
 
     def text(self, place: int, piece: str) -> None:
-        """Write a piece at once."""
+        """Write a piece of text immediately."""
         self._write(harmless(piece) if self._safe else piece)
 
     def _end_line(self) -> None:
@@ -97,8 +97,8 @@ class Columns:
     """Answers side by side, redrawn as they grow.
 
     Args:
-        labels: Who speaks.
-        console: Where to draw; a wide terminal.
+        labels: Labels of the speakers.
+        console: The console to draw on; a wide terminal.
     """
 
     def __init__(self, labels: Sequence[str], *, console: Console = out) -> None:
@@ -121,11 +121,11 @@ class Columns:
         self._live.stop()
 
     def start(self, place: int) -> None:
-        """Begin an answer; the columns are there already."""
+        """Start an answer; its column already exists."""
         self._live.update(self._table(self._room()))
 
     def text(self, place: int, piece: str) -> None:
-        """Let a column grow."""
+        """Append text to a column."""
         self._texts[place] += harmless(piece)
         self._live.update(self._table(self._room()))
 
@@ -133,7 +133,7 @@ class Columns:
         return max(self._console.height - 4, 4)
 
     def _table(self, rows: int | None) -> Group:
-        """Draw the columns; with ``rows``, only as much of their ends as the screen holds."""
+        """Draw the columns; with ``rows``, only as much of their ends as fits on the screen."""
         width = (self._console.width - 3 * (len(self._labels) - 1)) // len(self._labels)
         table = Table.grid(padding=(0, 3, 0, 0), expand=False)
         cells: list[Text] = []
@@ -149,14 +149,14 @@ class Columns:
 
 
 def view_for(labels: Sequence[str]) -> View:
-    """Columns for two on a wide terminal, else a plain stream."""
+    """Columns for two speakers on a wide terminal, else a plain stream."""
     if len(labels) > 1 and out.is_terminal and out.width >= COLUMNS_FROM:
         return Columns(labels)
     return Plain(labels)
 
 
 def footer(said: Sequence[Said]) -> Text:
-    """How the answers ended and how fast they came, in one quiet line."""
+    """How the answers ended and their speed, in one dim line."""
     parts: list[str] = []
     for answer in said:
         reply = answer.reply
@@ -176,7 +176,7 @@ def _to_stdout(text: str) -> None:
 
 
 def heading(session: Chat) -> Text:
-    """Who is here and how answers are drawn."""
+    """The speakers and how answers are sampled."""
     names = Text(" | ").join([Text(s.label, style="bold cyan") for s in session.speakers])
     sampling = session.settings.sampling
     how = (

@@ -1,7 +1,7 @@
-"""The reference page of all codes, generated from the places in the code that give them.
+"""The reference page of all codes, generated from the places in the code that raise them.
 
 ``python -m tunery.cli.codes`` writes docs/errors.md and docs/errors.zh.md; a test fails when they
-are not current. A code has no second home: its sentences are those of the calls that raise it.
+are out of date. A code is defined nowhere else: its sentences are those of the calls that raise it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tunery.services import settings
 PAGES = {"en": "errors.md", "zh": "errors.zh.md"}
 CODE = re.compile(r"[EWN]\d{3}")
 SHARED = {"E503": "E507", "E505": "E507", "W722": "E506"}
-"""Codes whose sentences are those of another: of the kinds of rows that a method cannot learn from,
-and of what is an error for a run and a warning of the check."""
+"""Codes that share the sentences of another one: for the kinds of rows that a method cannot learn
+from, and for what is an error in a run and a warning in the check."""
 
 _SPOKEN = ("t", "say")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One thing that a code may say: what was found, and what to do about it."""
+    """One message of a code: what was found, and what to do about it."""
 
     found: str
     fixes: tuple[str, ...] = ()
 
 
 def codes() -> dict[str, list[Said]]:
-    """Every code of the source with what it may say, sorted."""
+    """Every code in the source with its possible messages, sorted."""
     found: dict[str, list[Said]] = {}
     for path in sorted(Path(tunery.__file__).parent.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def _line(said: Said) -> str:
 
 
 def _plain(text: str) -> str:
-    """A sentence as Markdown shows it."""
+    """A sentence as plain Markdown."""
     return re.sub(r"([<>*_|])", r"\\\1", text.replace("\\", "\\\\"))
 
 
@@ -111,7 +111,7 @@ def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _calls(scope: ast.AST) -> Iterator[tuple[list[str], list[Said]]]:
-    """Codes with sentences beside them: the arguments of a call, or the parts of a tuple."""
+    """Codes with their sentences: the arguments of a call, or the parts of a tuple."""
     given = _assigned(scope)
     for node in ast.walk(scope):
         if isinstance(node, ast.Call) and _name(node) not in _SPOKEN:
@@ -150,7 +150,7 @@ def _sentences(part: ast.expr, given: dict[str, list[ast.expr]]) -> list[str]:
 
 
 def _leaves(part: ast.expr, given: dict[str, list[ast.expr]]) -> Iterator[ast.expr]:
-    """What an argument can be: the sides of conditions, and what a name was given."""
+    """The possible values of an argument: both sides of conditions, values assigned to a name."""
     match part:
         case ast.IfExp():
             yield from _leaves(part.body, given)

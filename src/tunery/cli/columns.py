@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: what matters least gives way first, what matters is never cut."""
+"""Tables that fit the terminal: unimportant columns shrink first, important ones are never cut."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.text import Text
 
 GAP = 1
 LEAST_FILLED = 16
-"""A column that is wrapped is at least so wide."""
+"""Minimum width of a wrapped column."""
 LEAST_WIDTH = 8
-"""A column that is shortened keeps at least so many cells, else it goes."""
+"""Minimum width of a shortened column; below it, the column is dropped."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Column:
 
     Args:
         title: Its heading.
-        gives_way: 0 for one that is always whole; else the order in which it is shortened or left
-            out, the highest number first.
-        shortens: Whether it is shortened (with an ellipsis) before it are dropped.
-        fills: Whether it takes what is left of the width and is wrapped there.
-        right: Whether its values stand at the right.
+        gives_way: 0 for one that is never cut; else the order in which columns are shortened or
+            dropped, highest number first.
+        shortens: Whether it is shortened (with an ellipsis) before it is dropped.
+        fills: Whether it takes the remaining width and is wrapped.
+        right: Whether its values are right-aligned.
     """
 
     title: str
@@ -38,12 +38,12 @@ class Column:
 
 
 def fitted(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> Table:
-    """A table of the console's width; where even the whole columns are wider, lines run over.
+    """A table of the console's width; if the columns that are never cut are wider, lines overflow.
 
     Args:
-        console: Where it is printed.
+        console: Where it will be printed.
         columns: The columns.
-        rows: A text for each column.
+        rows: One text per column.
     """
     widths = [
         max([cell_len(column.title), *(row[i].cell_len for row in rows)])

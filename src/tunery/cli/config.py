@@ -1,4 +1,4 @@
-"""`tunery config`: show, explain, compare settings, and their JSON schema."""
+"""`tunery config`: show, explain and compare settings, and print their JSON schema."""
 
 from __future__ import annotations
 

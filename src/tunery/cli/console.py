@@ -1,6 +1,6 @@
-"""The two consoles of the command line, and JSON for machines.
+"""The two consoles of the command line, and JSON for programs.
 
-``out`` is what was asked for; ``err`` is progress, warnings and errors. With ``--json`` a command
+``out`` is the requested output; ``err`` is progress, warnings and errors. With ``--json`` a command
 writes one JSON value to stdout and nothing else there.
 """
 
@@ -18,10 +18,10 @@ from tunery.i18n import t
 
 
 class PipeConsole(Console):
-    """A console whose reader may go away: the command then ends quietly."""
+    """A console whose reader may disappear: the command then exits quietly."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Hand the broken pipe to ``main``, which ends the command without a word."""
+        """Pass the broken pipe to ``main``, which ends the command silently."""
         raise BrokenPipeError
 
 
@@ -30,13 +30,13 @@ err = PipeConsole(stderr=True, highlight=False)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that stdout can write as it is: other characters are escaped where it lacks them."""
+    """JSON that stdout can encode: unsupported characters are escaped."""
     plain = not writes_all_signs(sys.stdout)
     return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON value to stdout, readable by people too."""
+    """Write one JSON value to stdout, formatted to be readable."""
     sys.stdout.write(json_text(value, indent=2) + "\n")
     sys.stdout.flush()
 

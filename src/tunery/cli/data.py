@@ -135,7 +135,7 @@ def check(
 
 
 def _checked(name: str, loaded: Loaded, *, quiet: bool) -> tuple[Report, list[str] | None]:
-    """Check one dataset; with the model where one is given, and then with notes about it."""
+    """Check one dataset; if a model is given, with it, and then with notes about it."""
     from tunery.services import datasets
 
     config = loaded.config
@@ -211,7 +211,7 @@ def remove(name: str, /, *, json: Json = False) -> None:
 
 
 def _asked(loaded: Loaded, section: str) -> bool:
-    """Whether a setting of a section was given."""
+    """Whether any setting of a section was given."""
     return any(
         path.partition(".")[0] == section and origin != "default"
         for path, origin in loaded.origins.items()
@@ -221,7 +221,7 @@ def _asked(loaded: Loaded, section: str) -> bool:
 def _config(
     settings: tuple[str, ...], format: str | None, columns: str | None, catalog: Path | None
 ) -> DataConfig:
-    """The data section from the command's own options and the settings beside them."""
+    """The data section, from the command's own options and the settings given with them."""
     return _loaded(settings, format, columns, catalog).config.data
 
 
@@ -241,7 +241,7 @@ def _loaded(
 
 @contextmanager
 def _progress(wanted: bool) -> Iterator[Callable[[int, int, int], None] | None]:
-    """A bar on stderr for what takes a while; nothing where nobody looks."""
+    """A progress bar on stderr for slow work; nothing if stderr is not a terminal."""
     if not wanted or not sys.stderr.isatty():
         yield None
         return

@@ -42,7 +42,7 @@ OPTIONS = (
 BAR = 40
 
 
-# One parameter is one option of the command, and cyclopts wants them here.
+# One parameter is one option of the command, and cyclopts needs them in the signature.
 def preview(
     name: str,
     *settings: Settings,
@@ -261,7 +261,7 @@ def _width(text: str) -> int:
 
 @contextmanager
 def _progress(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr while the dataset is tokenized; nothing where nobody looks."""
+    """A progress bar on stderr while the dataset is tokenized; nothing if it is not a terminal."""
     if not wanted or not sys.stderr.isatty():
         yield None
         return

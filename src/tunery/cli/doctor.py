@@ -1,4 +1,4 @@
-"""`tunery doctor`: what this machine can do, and the fix for what it cannot."""
+"""`tunery doctor`: what works on this machine, and the fix for what does not."""
 
 from __future__ import annotations
 

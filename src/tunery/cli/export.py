@@ -1,4 +1,4 @@
-"""`tunery export`: a run's result as an adapter or a merged model, compared before it counts."""
+"""`tunery export`: write a run's result as an adapter or a merged model, and verify it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Help pages and wrong command lines, in the reader's language.
+"""Help pages and errors of invalid command lines, in the user's language.
 
-Owns the translation of what the command parser prints; the settings' help comes from
+Translates what the command parser prints; the settings' help comes from
 ``tunery.config.settings``.
 """
 
@@ -29,7 +29,7 @@ from tunery.i18n import language, t, translated
 
 
 class TranslatedFormatter(DefaultFormatter):
-    """The parser's own help page, with every docstring in the current language."""
+    """The parser's help page, with every docstring in the current language."""
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """Print one panel."""
@@ -57,7 +57,7 @@ class TranslatedFormatter(DefaultFormatter):
 
 
 def explain(error: CycloptsError) -> TuneryError:
-    """Turn the parser's complaint into one of our sentences."""
+    """Turn a parser error into one of Tunery's own."""
     help_line = t(
         "See: {command} --help", command=" ".join(["tunery", *(error.command_chain or ())])
     )
@@ -94,7 +94,7 @@ def explain(error: CycloptsError) -> TuneryError:
 
 
 def asks_for_settings(words: Sequence[str]) -> bool:
-    """Whether this was the help page of a command that takes settings."""
+    """Whether this is the help page of a command that takes settings."""
     return words[0] in ("train", "plan") and bool({"--help", "-h"} & set(words))
 
 
@@ -121,7 +121,7 @@ def _kind(error: CoercionError) -> str:
 
 
 def _translate(entry: HelpEntry) -> HelpEntry:
-    """Write an entry's text, choices and default in the current language."""
+    """Return an entry with text, choices and default in the current language."""
     text = Text(_in_language(entry.description))
     if entry.choices:
         text.append(" " + t("[one of {names}]", names=", ".join(entry.choices)), "dim")
@@ -133,7 +133,7 @@ def _translate(entry: HelpEntry) -> HelpEntry:
 
 
 def _in_language(description: Any) -> str:
-    """Translate a docstring paragraph by paragraph; the line breaks of the code are undone."""
+    """Translate a docstring paragraph by paragraph; its line breaks are removed."""
     inner = getattr(description, "primary_renderable", description)
     text = str(getattr(inner, "plain", inner or ""))
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

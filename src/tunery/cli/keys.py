@@ -1,4 +1,4 @@
-"""`tunery keys`: make, list and revoke API keys of the server."""
+"""`tunery keys`: create, list and revoke API keys of the server."""
 
 from __future__ import annotations
 

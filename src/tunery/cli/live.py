@@ -1,6 +1,6 @@
-"""How a run is watched: a live display in a terminal, plain lines in a pipe, JSON for machines.
+"""Views of a run: a live display in a terminal, plain lines in a pipe, JSON for programs.
 
-A view gets the run's events and nothing else, so every terminal that follows a run shows the same.
+A view only receives the run's events, so every terminal that follows a run shows the same.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tunery.services import words
 from tunery.workers.log import Event, number
 
 PLAIN_SECONDS = 10.0
-"""In a pipe a step is printed at most this often (and the first and the last one always)."""
+"""In a pipe, steps are printed at most this often; the first and the last one always are."""
 
 
 class View(Protocol):
-    """Shows events of one run."""
+    """Shows the events of one run."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Take new events; called with none now and then."""
+        """Show new events; also called without any from time to time."""
         ...
 
     def say(self, text: str) -> None:
@@ -40,7 +40,7 @@ class View(Protocol):
         ...
 
     def close(self) -> None:
-        """End the display; what it said stays on the screen."""
+        """End the display; its last content stays on the screen."""
         ...
 
 
@@ -53,25 +53,25 @@ class JsonView:
             print_line(event)
 
     def say(self, text: str) -> None:
-        """Print a sentence as an object of its own type."""
+        """Print a sentence as an object of a separate type."""
         print_line({"type": "note", "text": text})
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 def print_line(value: Any) -> None:
-    """Write one JSON value on one line of stdout, at once."""
+    """Write one JSON value as one line to stdout and flush it."""
     sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
 class PlainView:
-    """Lines without colour or movement, for pipes and log files.
+    """Lines without colour or cursor movement, for pipes and log files.
 
     Args:
         console: Where to write.
-        checked: Whether the warnings of the data check were shown before.
+        checked: Whether the warnings of the data check were already shown.
     """
 
     def __init__(self, console: Console, *, checked: bool = False) -> None:
@@ -82,7 +82,7 @@ class PlainView:
         self._shown = float("-inf")
 
     def show(self, events: Sequence[Event]) -> None:
-        """Print what matters of each event."""
+        """Print the important part of each event."""
         for event in events:
             line = self._line(event)
             if line:
@@ -94,7 +94,7 @@ class PlainView:
         self._console.file.flush()
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     def _line(self, event: Event) -> str | None:
         match event["type"]:
@@ -112,11 +112,11 @@ class PlainView:
 
 
 class LiveView:
-    """Phases, a progress bar and the newest figures, redrawn in place.
+    """Phases, a progress bar and the latest figures, redrawn in place.
 
     Args:
         console: A terminal.
-        checked: Whether the warnings of the data check were shown before.
+        checked: Whether the warnings of the data check were already shown.
     """
 
     def __init__(self, console: Console, *, checked: bool = False) -> None:
@@ -133,7 +133,7 @@ class LiveView:
         self._live.start()
 
     def show(self, events: Sequence[Event]) -> None:
-        """Draw the newest state; what is worth keeping scrolls above it."""
+        """Draw the latest state; lines worth keeping are printed above it."""
         for event in events:
             self._take(event)
 
@@ -200,7 +200,7 @@ class LiveView:
         return self._spinner
 
     def _bar(self, event: Event, *, ended: bool = False) -> Group:
-        """The bar and the figures of a step; the last one stays on the screen."""
+        """The bar and figures of a step; the last one stays on the screen."""
         total = self._num_steps or max(1, event["step"])
         share = min(1.0, event["step"] / total)
         top = Table.grid(padding=(0, 1))
@@ -242,8 +242,8 @@ def view_for(console: Console, *, as_json: bool = False, checked: bool = False) 
 
     Args:
         console: Where to write.
-        as_json: JSON lines, all of them.
-        checked: Whether the warnings of the data check were shown before.
+        as_json: Print all events as JSON lines.
+        checked: Whether the warnings of the data check were already shown.
     """
     if as_json:
         return JsonView()

@@ -1,7 +1,7 @@
-"""The command ``tunery``: global options, the table of commands, and how errors end.
+"""The command ``tunery``: global options, the table of commands, and error handling.
 
-Nothing heavy is imported here. ``tunery --version`` does not even import the command parser,
-and a command's module is imported when that command is called.
+Nothing heavy is imported here. ``tunery --version`` does not even import the command parser, and a
+command's module is imported only when that command is called.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from tunery.i18n import t
 if TYPE_CHECKING:
     from cyclopts import App
 
-# Where a command's module or attribute is not simply tunery.cli.NAME:app.
+# Commands whose module or attribute is not tunery.cli.NAME:app.
 ELSEWHERE = {"plan": "tunery.cli.train:plan_app"}
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+EXIT_BROKEN_PIPE = 141  # the shell's exit status for a process killed by SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The words after ``tunery``; by default those of this process.
+        argv: The arguments after ``tunery``; by default those of this process.
 
     Returns:
-        The exit status: 0 done, 1 a run failed, 2 a wrong request, 130 interrupted.
+        The exit status: 0 success, 1 a run failed, 2 invalid request, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -84,7 +84,7 @@ def commands() -> dict[str, str]:
 
 
 def build_app() -> App:
-    """Make the command tree; a command's module is imported at its first use."""
+    """Build the command tree; a command's module is imported on first use."""
     from cyclopts import App, Group
 
     from tunery.cli.help import TranslatedFormatter
@@ -138,10 +138,10 @@ def _run(words: list[str]) -> int:
 
 
 def _find_a_home() -> None:
-    """Give the libraries beneath a home folder where this user has none (some containers).
+    """Set a home folder for libraries if this user has none (in some containers).
 
     Raises:
-        TuneryError: TUNERY_HOME names none either.
+        TuneryError: TUNERY_HOME does not name one either.
     """
     if env.user_home() is not None:
         return
@@ -154,7 +154,7 @@ def _find_a_home() -> None:
             fix=t("Set TUNERY_HOME to a folder that this user can write to."),
         )
     os.environ["HOME"] = str(env.home())
-    os.environ.setdefault("USER", "tunery")  # torch asks for a name
+    os.environ.setdefault("USER", "tunery")  # torch needs a user name
 
 
 def _take_global_options(words: Sequence[str]) -> list[str]:
@@ -177,7 +177,7 @@ def _take_global_options(words: Sequence[str]) -> list[str]:
             rest.append(word)
     if language:
         i18n.set_language(language)
-        os.environ["TUNERY_LANG"] = language  # for the processes that this command starts
+        os.environ["TUNERY_LANG"] = language  # for child processes of this command
     return rest
 
 
@@ -202,7 +202,7 @@ def _report(error: TuneryError, as_json: bool) -> None:
 
 
 def _drop_stdout() -> None:
-    """Send what is still buffered nowhere, so that the interpreter's exit stays quiet."""
+    """Discard what is still buffered, so that the interpreter exits quietly."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

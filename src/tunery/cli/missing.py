@@ -1,4 +1,4 @@
-"""An option whose value may begin with a dash does not take the next option for its value."""
+"""An option whose value may start with a dash must not take the next option as its value."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def check(app: App, words: Sequence[str]) -> None:
-    """Refuse ``--prompt --json``; ``--prompt=--json`` and ``--prompt -5`` are texts.
+    """Reject ``--prompt --json``; ``--prompt=--json`` and ``--prompt -5`` are valid.
 
     Args:
         app: The command tree.
         words: The whole command line.
 
     Raises:
-        TuneryError: An option stands where a value is missing.
+        TuneryError: There is an option where a value is missing.
     """
     chain, apps, rest = app.parse_commands(list(words))
     run: Any = apps[-1].default_command
     if not getattr(run, "__module__", "").startswith("tunery."):
-        return  # a group of commands
+        return  # a command group
     arguments = apps[-1].assemble_argument_collection(parse_docstring=False)
     options = {name for each in arguments for name in each.names if name.startswith("--")}
     taking = {

@@ -1,4 +1,4 @@
-"""`tunery models`: get, list, describe, resolve and remove models."""
+"""`tunery models`: download, list, describe, resolve and remove models."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def allow_code(
 
 
 def _line(found: Resolved) -> str:
-    """One line: what it is, how large, and why it was picked."""
+    """One line: what it is, its size, and why it was selected."""
     parts = [found.architecture, _count(found.num_parameters), found.weights]
     if found.context_length:
         parts.append(t("{count} tokens of context", count=f"{found.context_length:,}"))
@@ -307,7 +307,7 @@ def _show_code(what: CodeToAllow) -> None:
 
 
 def _consented(what: CodeToAllow, sha256: str | None, json: bool) -> bool:
-    """Whether the person agrees: by the hash they were shown, or by an answer now."""
+    """Whether the user agrees: by the hash that was shown, or by answering a prompt now."""
     if sha256 is not None:
         if len(sha256) >= 12 and what.code.sha256.startswith(sha256):
             return True
@@ -344,7 +344,7 @@ def _agree(question: str, json: bool) -> bool:
 
 
 def _say(text: str, style: str = "") -> None:
-    """Print a sentence on one line, however long: it may be a command to copy."""
+    """Print a sentence on one line, however long: it may contain a command to copy."""
     out.print(Text(text, style), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Drawing a plan: the numbers of a run that has not started, part by part."""
+"""Print a plan: the figures of a run that has not started, section by section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar for what a model costs before a run: bytes that arrive, a file that is converted."""
+"""A progress bar for getting a model before a run: downloaded bytes, or a conversion."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tunery.models.progress import Progress, ProgressEvent
 
 @contextmanager
 def model_progress(*, as_json: bool) -> Iterator[Progress]:
-    """Give a listener that draws on stderr, or prints JSON lines on stdout.
+    """Yield a listener that draws on stderr, or prints JSON lines on stdout.
 
-    The bar appears with the first event: a model that is here already shows none.
+    The bar appears with the first event: for a model that is already here there is none.
     """
     if as_json:
         yield lambda event: print_line({"type": "model", **event.as_dict()})
@@ -45,7 +45,7 @@ def model_progress(*, as_json: bool) -> Iterator[Progress]:
 
 
 class _Speed(ProgressColumn):
-    """Bytes a second, in the same units as the bytes beside it."""
+    """Bytes per second, in the same units as the bytes next to it."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -67,7 +67,7 @@ class _Drawing:
             case "convert":
                 text = t("converting {model} (once, about half a minute)", model=event.model)
                 columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-                if not self._converting:  # told again while it goes on
+                if not self._converting:  # the event repeats while it continues
                     self._start(text, columns)
                 self._converting = True
             case "plan" if event.done_bytes == event.total_bytes:
@@ -78,7 +78,7 @@ class _Drawing:
                 self._update(event)
             case "file":
                 self._update(event)
-            case "verify" if event.total_bytes:  # one file of several: the bar goes on
+            case "verify" if event.total_bytes:  # one file of several: the bar continues
                 pass
             case "verify":
                 text = t("checking {file}", file=event.file)

@@ -1,7 +1,7 @@
 """The reference page of all commands, generated from their help.
 
 ``python -m tunery.cli.reference`` writes docs/commands.md and docs/commands.zh.md; a test fails
-when they are not current. One process writes one language, since a command's texts are chosen
+when they are out of date. Each process writes one language, since a command's texts are chosen
 when its module is imported.
 """
 

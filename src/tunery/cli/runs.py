@@ -296,7 +296,7 @@ def _table(runs: list[RunStatus]) -> Table:
 
 
 def _validation(run: RunStatus) -> str:
-    """The measure that decides, at the last evaluation."""
+    """The deciding measure at the last evaluation."""
     best = run.declared.best
     value = best.shown(run.at_eval(best.name))
     return value if best == LOSS else f"{best.inside} {value}"

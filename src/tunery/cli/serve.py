@@ -1,6 +1,6 @@
-"""`tunery serve`: models and runs behind an OpenAI-compatible address.
+"""`tunery serve`: serve models and runs through an OpenAI-compatible API.
 
-Reads its words, then becomes ``python -m tunery.server``.
+Parses the arguments, then becomes ``python -m tunery.server``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def serve(
     words += ["--unload-after-minutes", str(unload_after_minutes)]
     words += ["--json"] if json else []
     if api_key:
-        # Anybody on this machine can read a process's words; its environment is its user's own.
+        # Every user of this machine can read a process's arguments; the environment is private.
         os.environ["TUNERY_API_KEY"] = ",".join(api_key)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "tunery.server", *words, "--", *models])

@@ -1,4 +1,4 @@
-"""The standard streams of a command, whatever started it and whatever its locale can write."""
+"""The standard streams of a command, whatever started it and whatever its locale supports."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SIGNS = {
     "≈": "~", "≤": "<=", "≥": ">=", "✓": "+", "✗": "x", "‘": "'", "’": "'", "“": '"', "”": '"',
     "\N{NO-BREAK SPACE}": " ",
 }  # fmt: skip
-"""What stands for a sign that the terminal's encoding does not have; any other becomes ``?``."""
+"""Replacements for characters that the terminal's encoding lacks; all others become ``?``."""
 
 
 def settle() -> None:
-    """Make the streams usable: a closed one is empty, and no sign can end a command.
+    """Make the streams usable: a closed one reads as empty, and no character can abort a command.
 
-    A terminal of another encoding than UTF-8 (GBK, Latin-1) gets signs that it can show.
+    A terminal with an encoding other than UTF-8 (GBK, Latin-1) receives characters it can show.
     """
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"),
                               ("stderr", os.O_WRONLY, "w")):  # fmt: skip
-        if getattr(sys, name) is None:  # closed by whoever started this command
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
     codecs.register_error(HANDLER, _replacement)
     for stream in (sys.stdout, sys.stderr):
@@ -32,7 +32,7 @@ def settle() -> None:
 
 
 def writes_all_signs(stream: object) -> bool:
-    """Whether a stream's encoding has every character there is."""
+    """Whether a stream's encoding supports all of Unicode."""
     encoding = str(getattr(stream, "encoding", None) or "utf-8")
     return encoding.lower().replace("_", "-").startswith(("utf", "gb18030"))
 
@@ -41,5 +41,5 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = error.object[error.start : error.end]
-    # Each stand-in is ASCII, which every encoding of a terminal has.
+    # Each replacement is ASCII, which every terminal encoding supports.
     return "".join(SIGNS.get(sign, "?") for sign in found), error.end

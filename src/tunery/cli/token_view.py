@@ -1,4 +1,4 @@
-"""Tokens in a terminal: which are trained, and the sides of a pair beside each other."""
+"""Tokens in a terminal: which ones are trained on, and the sides of a pair next to each other."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WIDE = 100
 
 
 def show_row(row: RowPreview, *, boundaries: bool) -> None:
-    """Print a row and how many of its tokens are trained."""
+    """Print a row and how many of its tokens are trained on."""
     out.print(colored(row, boundaries=boundaries))
     out.print(Text(_counts(row), "bold"), soft_wrap=True)
 
 
 def show_sides(example: ExamplePreview, *, boundaries: bool) -> None:
-    """Print what all sides begin with once, then the sides: side by side where there is room."""
+    """Print the shared beginning once, then the sides: next to each other if there is space."""
     shared = example.shared
     first = example.rows[0]
     if shared:
@@ -57,13 +57,13 @@ def _counts(row: RowPreview) -> str:
 
 
 def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | None = None) -> Text:
-    """A row's tokens, trained ones marked, control tokens boxed.
+    """A row's tokens: trained ones marked, control tokens boxed.
 
     Args:
         row: The row.
-        boundaries: Draw a line between tokens; those that spell one character stay together.
-        start: The first token that is shown.
-        end: The first token behind those that are shown.
+        boundaries: Draw a line between tokens; tokens that encode one character stay together.
+        start: The first token to show.
+        end: The first token after those to show.
     """
     text, plain = Text(), not out.is_terminal or out.no_color
     before = False
@@ -85,7 +85,7 @@ def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | Non
 
 
 def _visible(token: str) -> str:
-    """Show a line break's place, and control characters as their names in Unicode."""
+    """Show where a line breaks, and control characters by their Unicode names."""
     if token in ("\n", "\n\n"):
         return "↵\n" * len(token)
     return "".join(

@@ -1,4 +1,4 @@
-"""`tunery train` and `tunery plan`: from settings to a run, or to what a run would be."""
+"""`tunery train` and `tunery plan`: start a run from settings, or show what it would do."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def train(
     if dry_run:
         return _dry_run(loaded, as_json=json)
     with model_progress(as_json=json) as progress:
-        show = partial(_rows, err if detach else out)  # with --detach stdout is the name alone
+        show = partial(_rows, err if detach else out)  # with --detach, stdout has only the name
         to = Listener(progress=progress) if json else Listener(show, print_warning, progress)
         folder = runs.prepare(loaded, name, to=to)
     runs.start(folder)

@@ -1,4 +1,4 @@
-"""`tunery version`: Tunery's own version and those of what it stands on."""
+"""`tunery version`: the versions of Tunery and its dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a run from a terminal: Ctrl-C, the end, and the summary of what came of it."""
+"""Follow a run in a terminal: Ctrl-C, the end, and the summary of its outcome."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Ending = Literal["ended", "left"]
 
 
 class Signals:
-    """Counts SIGINT and SIGTERM instead of dying of them, while its block runs."""
+    """Counts SIGINT and SIGTERM instead of exiting on them, within a block."""
 
     def __init__(self) -> None:
         self.count = 0
 
     @contextmanager
     def counted(self) -> Iterator[Signals]:
-        """Count until the block ends, then restore what was there."""
+        """Count until the block ends, then restore the previous handlers."""
 
         def count(_number: int, _frame: object) -> None:
             self.count += 1
@@ -57,13 +57,13 @@ def watch(
 
     Args:
         folder: The run.
-        offset: Where in its events to begin.
+        offset: Where to start in its events.
         as_json: Print JSON lines, the last one the outcome.
-        own: Whether Ctrl-C asks the run to stop (it was started here) or only ends the watching.
-        checked: Whether the warnings of the data check were shown before.
+        own: Whether Ctrl-C stops the run (it was started here) or only stops watching.
+        checked: Whether the warnings of the data check were already shown.
 
     Returns:
-        The exit status: 0 for a good end, 1 for a failed run, 130 after Ctrl-C.
+        The exit status: 0 if it succeeded, 1 if it failed, 130 after Ctrl-C.
     """
     view = view_for(out, as_json=as_json, checked=checked)
     signals = Signals()
@@ -108,7 +108,7 @@ def _follow(folder: RunFolder, view: View, signals: Signals, offset: int, own: b
 
 
 def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
-    """Show what came of a run and return the exit status for it."""
+    """Show the outcome of a run and return its exit status."""
     came = runs.outcome(folder)
     error = runs.failure(came.state)
     if as_json:
@@ -123,7 +123,7 @@ def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
 
 
 def show(came: runs.Outcome) -> None:
-    """Print an outcome: answers, diagnosis, places, next commands."""
+    """Print an outcome: answers, diagnosis, file locations, next commands."""
     state = came.state
     head = Text.assemble(
         (words.status(state.status), f"bold {words.STATUS_STYLES.get(state.status, '')}"),

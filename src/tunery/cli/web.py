@@ -1,4 +1,4 @@
-"""`tunery web`: the page. Reads its words, then becomes ``python -m tunery.web``."""
+"""`tunery web`: the web pages. Parses its arguments, then becomes ``python -m tunery.web``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One declaration of every setting; loading, explaining and listing it are its readers."""
+"""One declaration of every setting; loading, explaining and listing settings all read it."""

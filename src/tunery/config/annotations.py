@@ -1,4 +1,4 @@
-"""What a setting's Python type accepts: its alternatives, and the same in words."""
+"""What a setting's Python type accepts: its alternatives, also in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunery.i18n import t
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """List the alternatives of a type, None left out: ``int | None`` -> ``(int,)``."""
+    """List the alternatives of a type without None: ``int | None`` -> ``(int,)``."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
@@ -26,7 +26,7 @@ def optional(annotation: Any) -> bool:
 
 
 def type_words(annotation: Any) -> str:
-    """Say in words what a type accepts, in the current language."""
+    """Describe in words what a type accepts, in the current language."""
     words = [_words(each) for each in alternatives(annotation)]
     if optional(annotation):
         words.append("null")
@@ -38,13 +38,13 @@ def type_words(annotation: Any) -> str:
 
 
 def item_words(annotation: Any) -> str:
-    """Say in words what one item of a list or dictionary accepts."""
+    """Describe in words what one item of a list or dictionary accepts."""
     found = choices(annotation)
     return t("one of {choices}", choices=", ".join(found)) if found else type_words(annotation)
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
-    """The words that a type accepts, where there is a fixed list."""
+    """The words that a type accepts, if it is a fixed list."""
     return tuple(
         str(arg)
         for each in alternatives(annotation)
@@ -54,7 +54,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
 
 
 def bounds(info: FieldInfo) -> str:
-    """The limits of a field in symbols, such as ``>= 1, <= 4096``."""
+    """The limits of a field as symbols, such as ``>= 1, <= 4096``."""
     found = list(info.metadata)
     for arg in get_args(info.annotation):
         found += getattr(arg, "__metadata__", ())

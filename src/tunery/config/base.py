@@ -1,8 +1,8 @@
-"""The bases of every config class: frozen, strict about names, documented field by field.
+"""The base classes of all config classes: frozen, strict about names, documented per field.
 
-A ``Section`` is a group of settings. A ``Kind`` is a section of which there are several, told apart
-by ``type``: it carries its settings and the light half of its behaviour (costs, rules, what it
-needs), and names its heavy half, which is imported only when it is made.
+A ``Section`` is a group of settings. A ``Kind`` is one of several alternative sections, selected by
+``type``: it has its settings and the light half of its behaviour (costs, rules, requirements), and
+names its heavy half, which is imported only when it is built.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tunery.errors import ConfigError
 from tunery.i18n import t
 
 Finding = tuple[str, str, str]
-"""A setting that contradicts another: its path, what is wrong, what to do."""
+"""A setting that contradicts another one: its path, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
 class WholeText:
-    """Marks a list of sentences: on the command line a comma there separates nothing."""
+    """Marks a list of sentences, in which a comma on the command line is not a separator."""
 
 
 class Section(BaseModel):
@@ -44,7 +44,7 @@ class Section(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _switches_are_no_numbers(cls, data: Any, handler: Any) -> Any:
-        # pydantic reads true as 1 where a number is wanted; in a settings file that is a slip.
+        # pydantic accepts true as 1 where a number is expected; in a settings file it is a mistake.
         wrong: list[InitErrorDetails] = []
         for name, value in data.items() if isinstance(data, dict) else ():
             if isinstance(value, bool) and name in cls.model_fields:
@@ -58,14 +58,14 @@ class Section(BaseModel):
 
 
 class Kind(Section):
-    """One of several sections that stand for each other, chosen by ``type``.
+    """One of several alternative sections, selected by ``type``.
 
-    Kinds of which several may be chosen are optional sections instead, one field each.
+    Kinds that can be combined are optional sections instead, one field each.
 
     Attributes:
         build: ``module:attribute`` of the heavy half; it is called with this section first.
-        extra: The extra of the package that brings the libraries it needs; empty for none.
-        packages: Those of these libraries that can be looked for before the run, by import name.
+        extra: The extra of the package that installs the libraries it needs; empty for none.
+        packages: The libraries among these that can be checked before the run, by import name.
     """
 
     build: ClassVar[str]
@@ -73,7 +73,7 @@ class Kind(Section):
     packages: ClassVar[tuple[str, ...]] = ()
 
     def make(self, *args: Any, **objects: Any) -> Any:
-        """Import the heavy half and make it from these settings.
+        """Import the heavy half and build it from these settings.
 
         Raises:
             ConfigError: A library that it needs is not installed; the remedy installs it.
@@ -88,7 +88,7 @@ class Kind(Section):
         return build(self, *args, **objects)
 
     def check_installed(self) -> None:
-        """Look for the libraries it needs, without importing them.
+        """Check for the libraries it needs, without importing them.
 
         Raises:
             ConfigError: One is not installed; the remedy installs it.
@@ -104,16 +104,16 @@ class Kind(Section):
         )
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Settings that this kind cannot be run with; ``config`` is the whole ``Config``."""
+        """Settings that this kind cannot be combined with; ``config`` is the whole ``Config``."""
         yield from ()
 
     def advises(self, config: Any) -> Iterator[str]:
-        """What is allowed with this kind and unwise, in sentences; ``config`` is the whole."""
+        """Warnings about what is allowed with this kind but unwise; ``config`` is the whole one."""
         yield from ()
 
 
 def tag(kind: type[BaseModel]) -> str:
-    """The word that chooses a kind: its ``type``, or its module's name where it has none."""
+    """The word that selects a kind: its ``type``, or its module's name if it has none."""
     found = kind.model_fields.get("type")
     return str(found.default) if found else kind.__module__.rpartition(".")[2]
 

@@ -1,4 +1,4 @@
-"""Settings of what is saved on the way."""
+"""Settings for saving checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole of a run's settings, section by section."""
+"""All settings of a run, section by section."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Config(Section):
     """Where else it is shown."""
 
     def kinds(self) -> Iterator[Kind]:
-        """The chosen kinds, in the order of the sections."""
+        """The selected kinds, in the order of the sections."""
         for name in type(self).model_fields:
             section = getattr(self, name)
             if isinstance(section, Kind):

@@ -1,4 +1,4 @@
-"""Settings of what is measured while training."""
+"""Settings for what is measured during training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Wrong settings, in sentences: where, what is wrong, what was expected, what to do.
+"""Errors about settings, as sentences: where, what is wrong, what was expected, what to do.
 
-Turns pydantic's complaints and unknown names into problems; every problem of a request is said
-at once. Values that look like secrets are never repeated.
+Turns pydantic's errors and unknown names into problems; all problems of a request are reported at
+once. Values that look like secrets are never repeated.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Problem:
     """One thing wrong with a request.
 
     Args:
-        path: The setting, as people write it.
-        message: What is wrong and what was expected, without the place.
+        path: The setting, as written by users.
+        message: What is wrong and what was expected, without the location.
         fix: What to do.
-        where: ``train.yaml line 12``; empty for a flag, whose name is the place.
+        where: ``train.yaml line 12``; empty for a flag, whose name is its location.
     """
 
     path: str
@@ -50,16 +50,16 @@ class Problem:
 
     @property
     def sentence(self) -> str:
-        """The message with its place in front."""
+        """The message preceded by its location."""
         return f"{self.where}: {self.message}" if self.where else self.message
 
     def as_dict(self) -> dict[str, str]:
-        """Give it as plain data."""
+        """Return it as plain data."""
         return {"setting": self.path, "where": self.where, "message": self.message, "fix": self.fix}
 
 
 def fail(problems: Iterable[Problem]) -> None:
-    """Raise one error that says every problem; do nothing where there is none.
+    """Raise one error that contains all problems; do nothing if there are none.
 
     Raises:
         ConfigError: There is a problem.
@@ -80,7 +80,7 @@ def fail(problems: Iterable[Problem]) -> None:
 
 
 def nowhere(path: str) -> str:
-    """Say no place; for settings that come from no file."""
+    """Return no location, for settings that do not come from a file."""
     return ""
 
 
@@ -91,7 +91,7 @@ def validate(
 
     Args:
         values: Nested settings with every ``type`` filled in.
-        where: Gives the place of a setting, by path.
+        where: Returns the location of a setting, by path.
 
     Returns:
         The settings, or None and the problems.
@@ -105,11 +105,11 @@ def validate(
 
 
 def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "") -> Problem:
-    """Explain a name that is no setting: a near miss, another variant's, another tool's.
+    """Explain a name that is not a setting: a near miss, another variant's, another tool's.
 
     Args:
         path: What was written.
-        values: The request's values, which say what each ``type`` is.
+        values: The request's values, which determine each ``type``.
         place: Where it was written.
     """
     path = path[:120]
@@ -162,7 +162,7 @@ def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "")
 
 
 def shown(value: Any) -> str:
-    """Write a value that was found, short and with secrets masked."""
+    """Format a value that was found, shortened and with secrets masked."""
     if isinstance(value, str) and _is_secret(value):
         return t("a secret (not shown)")
     text = json.dumps(value, ensure_ascii=False, default=str)
@@ -192,7 +192,7 @@ def _explain_all(error: ValidationError, values: Mapping[str, Any], where: Where
 
 
 def _is_said_once(setting: settings.Setting) -> bool:
-    """Whether pydantic complains of its parts one by one: a union, a fixed list of numbers."""
+    """Whether pydantic reports its parts one by one: a union, a fixed-length list of numbers."""
     return len(annotations.alternatives(setting.annotation)) > 1 or setting.takes(tuple)
 
 
@@ -250,7 +250,7 @@ def _expected(setting: settings.Setting, path: str) -> str:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Drop from pydantic's location the variant's tag and the names of union members."""
+    """Remove the variant's tag and the names of union members from pydantic's location."""
     parts: list[str] = []
     for index, part in enumerate(location):
         if index == 1 and parts[0] in settings.tagged():
@@ -283,7 +283,7 @@ def _near(path: str) -> str:
     close = difflib.get_close_matches(last, [*names, *sections], n=1, cutoff=0.75)
     if not close:
         return ""
-    kind = f"{close[0]}.type"  # of a section that is chosen by its type, the setting is meant
+    kind = f"{close[0]}.type"  # for a section that is selected by its type, the setting is meant
     return kind if kind in known else {**names, **sections}[close[0]]
 
 

@@ -1,7 +1,7 @@
 """Settings on the command line: ``--section.field value`` becomes a layer.
 
-Owns how text becomes a value: switches, lists, names with values. Words without dashes are
-settings files.
+Converts text to values: switches, lists, names with values. Arguments without dashes are settings
+files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ NOTHING = ("null", "none", "~")
 
 @dataclass
 class Flags:
-    """What a command line says about settings.
+    """The settings given on a command line.
 
     Args:
         files: Settings files, in order.
-        places: Where each of them is among the words.
+        places: The position of each of them among the arguments.
         values: The flags' values, nested.
-        unknown: Flags that are no setting, as written, without dashes.
+        unknown: Flags that are not settings, as written, without dashes.
         problems: What is wrong with the way they are written.
     """
 
@@ -43,11 +43,11 @@ class Flags:
 
 
 def parse(words: Sequence[str]) -> Flags:
-    """Read the words of a command line.
+    """Parse the arguments of a command line.
 
     Args:
-        words: Files and flags, in any order; a later flag wins over an earlier one, and a list
-            given twice grows.
+        words: Files and flags, in any order; a later flag overrides an earlier one, and a list
+            given twice is extended.
     """
     found = Flags()
     rest = list(words)
@@ -71,22 +71,22 @@ def parse(words: Sequence[str]) -> Flags:
 
 
 def names_among(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide the words of a command into names, such as those of datasets, and settings.
+    """Split the arguments of a command into names, such as those of datasets, and settings.
 
-    A word without dashes is a name unless it is the value of a flag or a settings file (.yaml).
+    An argument without dashes is a name unless it is a flag's value or a settings file (.yaml).
 
     Args:
         words: Names, settings files and flags, in any order.
 
     Returns:
-        The names, and the other words.
+        The names, and the other arguments.
     """
     places = [at for at in parse(words).places if not words[at].lower().endswith((".yaml", ".yml"))]
     return [words[at] for at in places], [w for at, w in enumerate(words) if at not in places]
 
 
 def unknown_flag(path: str, values: dict[str, Any], options: Sequence[str] = ()) -> Problem:
-    """Explain a flag that is no setting; ``options`` are the command's own, for near misses."""
+    """Explain a flag that is not a setting; ``options`` are the command's own, for near misses."""
     near = did_you_mean(f"--{path}", options) if "." not in path else ""
     if near:
         return Problem(path, t("--{name}: no such option.", name=path), near)
@@ -128,7 +128,7 @@ def _flag(word: str, rest: list[str], found: Flags) -> None:
 
 
 def _resolve(name: str) -> tuple[str, bool]:
-    """Find the setting a flag means; dashes in it may stand for underscores."""
+    """Find the setting that a flag means; its dashes may stand for underscores."""
     section, _, last = name.rpartition(".")
     candidates = [(name, False)]
     if last.startswith("no-"):
@@ -191,7 +191,7 @@ def _list(text: str, setting: settings.Setting) -> list[Any]:
 
 
 def _flow(text: str, kind: type) -> Any:
-    """Read ``[a, b]`` or ``{name: Tuna}``, every item as the text that was written."""
+    """Parse ``[a, b]`` or ``{name: Tuna}``, keeping each item's text as written."""
     try:
         document = read.parse(f"value: {text}", "value")
     except ConfigError as error:

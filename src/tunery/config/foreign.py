@@ -1,4 +1,4 @@
-"""What other tools call our settings: the answer to a name that people bring along."""
+"""Names of our settings in other tools, to explain names that users bring along."""
 
 from __future__ import annotations
 

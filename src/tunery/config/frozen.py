@@ -1,7 +1,7 @@
-"""The config file of a run: every value written out, and what it was made with.
+"""The config file of a run: every value, and how the run was made.
 
-``config.yaml`` in a run folder is an ordinary settings file with one key more, ``_run``:
-versions, hashes of the data, hardware. It is written once, whole or not at all.
+``config.yaml`` in a run folder is an ordinary settings file with one additional key, ``_run``:
+versions, hashes of the data, hardware. It is written once, atomically.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff
 
 
 def dump(config: Config) -> str:
-    """Write every value as YAML; reading it gives the same config."""
+    """Write every value as YAML; reading it returns the same config."""
     return to_yaml(config.model_dump(mode="json"))
 
 
@@ -41,7 +41,7 @@ def write_frozen(path: Path, config: Config, meta: Mapping[str, Any]) -> None:
     Args:
         path: The file; its folder exists.
         config: The resolved settings.
-        meta: Versions, data hashes, hardware: plain data, kept under ``_run``.
+        meta: Versions, data hashes, hardware: plain data, stored under ``_run``.
     """
     text = "# Written by Tunery when the run was made; reading it back repeats the run.\n"
     text += dump(config) + to_yaml({META: dict(meta)})
@@ -50,7 +50,7 @@ def write_frozen(path: Path, config: Config, meta: Mapping[str, Any]) -> None:
 
 
 def read_frozen(path: Path) -> Config:
-    """Read a run's settings as they were; presets and rules are not applied again.
+    """Read the settings of a run as recorded; presets and rules are not applied again.
 
     Raises:
         ConfigError: The file is missing, damaged, or from a version with other settings.
@@ -79,11 +79,11 @@ def read_frozen(path: Path) -> Config:
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as this version would have written them: what a record lacks has its default.
+    """Settings as this version would have written them: missing ones get their default.
 
-    A setting that came later has a default that does what was done before it; where one day it
-    cannot, its value is written here by the ``format`` of ``_run``. A record that is no longer
-    understood comes back as it is.
+    A setting that was added later has a default that keeps the earlier behaviour; if that ever
+    becomes impossible, its value is set here depending on the ``format`` of ``_run``. A record that
+    cannot be interpreted is returned unchanged.
     """
     config, _ = explain.validate(with_types(values))
     return dict(values) if config is None else config.model_dump(mode="json")
@@ -103,7 +103,7 @@ def with_types(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_frozen_meta(path: Path) -> dict[str, Any]:
-    """Read what a run was made with: the ``_run`` part of its config file.
+    """Read how a run was made: the ``_run`` part of its config file.
 
     Raises:
         ConfigError: The file is missing or damaged.

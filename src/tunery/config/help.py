@@ -1,4 +1,4 @@
-"""All settings with their help, written for a terminal."""
+"""All settings with their help, formatted for a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tunery.i18n import t
 
 
 def help_table(language: str | None = None, *, prefix: str = "") -> str:
-    """Write all settings for a terminal, a section a block.
+    """Format all settings for a terminal, one block per section.
 
     Args:
         language: ``en`` or ``zh``; by default the current one.
-        prefix: Only settings whose path begins with this: ``adapter``, ``data.replay``.
+        prefix: Only settings whose path starts with this: ``adapter``, ``data.replay``.
     """
     with i18n.speaking(language or i18n.language()):
         lines = [t("Settings, in a file (section:, then name: value below it) or as flags:")]
@@ -35,7 +35,7 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
 
 
 def _wrapped(text: str, width: int = 92) -> list[str]:
-    """Indent and wrap a help text; Chinese, which has no spaces, is left to the terminal."""
+    """Indent and wrap a help text; Chinese, which has no spaces, is wrapped by the terminal."""
     if not text.isascii():
         return [f"      {text}"]
     return textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")

@@ -1,8 +1,8 @@
-"""Layers of settings, and how a higher one covers a lower: preset < files < flags.
+"""Layers of settings, where a higher layer overrides a lower one: preset < files < flags.
 
-A layer knows where each of its values was written. Merging knows two things about sections:
-a new ``type`` drops the lower layers' other settings of that section, and one of two settings
-that exclude each other drops the other one below it.
+A layer knows where each of its values was written. Merging applies two rules to sections: a new
+``type`` drops the other settings of that section from the layers below, and one of two settings
+that exclude each other drops the other one from the layers below.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunery.errors import unknown_name
 from tunery.i18n import language, t
 
 DEFAULT = "default"
-ABOUT = "about"  # what a preset is for, in each language; no setting
+ABOUT = "about"  # what a preset is for, in each language; not a setting
 SHORT = {"model": "name"}  # ``model: demo`` is short for ``model: {name: demo}``
 EXCLUSIVE = (
     ("optim.warmup_steps", "optim.warmup_ratio"),
@@ -29,13 +29,13 @@ EXCLUSIVE = (
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one place.
+    """Settings from one source.
 
     Args:
         name: ``preset identity``, a file's path, or empty for flags.
-        values: What it says, nested.
+        values: Its values, nested.
         lines: Line of each value by dotted path; empty for flags.
-        raw: The written characters of unquoted scalars, by dotted path.
+        raw: The original text of unquoted scalars, by dotted path.
     """
 
     name: str
@@ -44,21 +44,21 @@ class Layer:
     raw: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, path: str) -> str:
-        """Say where a value was written, for a message; empty for a flag."""
+        """Return where a value was written, for a message; empty for a flag."""
         line = _nearest(self.lines, path)
         return t("{file} line {line}", file=self.name, line=line) if line else self.name
 
     def origin(self, path: str) -> str:
-        """Say where a value comes from, for a table."""
+        """Return where a value comes from, for a table."""
         return self.where(path) or f"--{path}"
 
 
 @dataclass
 class Merged:
-    """The layers seen from above.
+    """The result of merging the layers.
 
     Args:
-        values: The values that win, nested; every section's ``type`` is filled in.
+        values: The effective values, nested; every section's ``type`` is filled in.
         sources: The layer that gave each value, by dotted path.
     """
 
@@ -66,17 +66,17 @@ class Merged:
     sources: dict[str, Layer] = field(default_factory=dict)
 
     def where(self, path: str) -> str:
-        """Say where a setting was written, for a message; empty for a flag or a default."""
+        """Return where a setting was written, for a message; empty for a flag or a default."""
         layer = self._layer(path)
         return layer.where(path) if layer else ""
 
     def origin(self, path: str) -> str:
-        """Say where a setting's value comes from: ``default``, a preset, a file's line, a flag."""
+        """Return where a setting's value comes from: ``default``, preset, file line, or flag."""
         layer = self._layer(path)
         return layer.origin(path) if layer else DEFAULT
 
     def add(self, layer: Layer) -> None:
-        """Put a layer on top."""
+        """Add a layer on top."""
         values = expand(layer.values)
         for section, variants in settings.tagged().items():
             given = settings.value_at(values, f"{section}.type")
@@ -90,7 +90,7 @@ class Merged:
         self._merge(self.values, values, "", layer)
 
     def fill_types(self) -> None:
-        """Write the default ``type`` into each section that names none."""
+        """Write the default ``type`` into each section that has none."""
         for section, variants in settings.tagged().items():
             inside: Any = self.values
             for name in section.split("."):
@@ -105,7 +105,7 @@ class Merged:
             here = f"{path}.{key}" if path else key
             setting = settings.find(here)
             if value == {} and setting is None:
-                below.setdefault(key, {})  # an empty section says nothing
+                below.setdefault(key, {})  # an empty section sets nothing
                 continue
             opens = setting is not None and setting.opens
             inside = isinstance(value, dict) and (
@@ -122,7 +122,7 @@ class Merged:
                 self.sources[here] = layer
 
     def _drop_variant(self, section: str) -> None:
-        """Drop what only the former variant of a section has; what all share stays."""
+        """Drop the settings that only the previous variant of a section has; shared ones stay."""
         inside = settings.value_at(self.values, section)
         for name in list(inside) if isinstance(inside, dict) else ():
             setting = settings.find(f"{section}.{name}")
@@ -144,12 +144,12 @@ class Merged:
 
     def _layer(self, path: str) -> Layer | None:
         setting = settings.find(path)
-        # What switches a section on does not give the values in it.
+        # The switch of a section is not the origin of the values in it.
         return _nearest(self.sources, path, below=setting.switch if setting else "")
 
 
 def expand(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write short forms out: ``model: demo``, ``method: dpo``, empty sections, dotted names."""
+    """Expand short forms: ``model: demo``, ``method: dpo``, empty sections, dotted names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         section, dot, rest = key.partition(".")
@@ -174,7 +174,7 @@ def expand(values: Mapping[str, Any]) -> dict[str, Any]:
 def as_written(
     setting: settings.Setting | None, path: str, value: Any, raw: Mapping[str, str]
 ) -> Any:
-    """Give text settings the characters that were written: ``name: 007`` stays ``007``."""
+    """Give text settings their original characters: ``name: 007`` stays ``007``."""
     if setting is None or value is None:
         return value
     if isinstance(value, list):
@@ -208,7 +208,7 @@ def preset_layer(name: str) -> Layer:
 
 
 def preset_about(name: str) -> str:
-    """Say what a preset is for, in the current language."""
+    """Return what a preset is for, in the current language."""
     return str(_preset(name).values[ABOUT][language()])
 
 
@@ -223,14 +223,14 @@ def file_layer(path: Path) -> Layer:
     """Read a settings file.
 
     Raises:
-        ConfigError: It cannot be read as one.
+        ConfigError: It cannot be read as a settings file.
     """
     document = read.read_file(path)
     return Layer(str(path), document.values, document.lines, document.raw)
 
 
 def _section(path: str, value: Any) -> Any:
-    """An empty section says nothing; an optional one is switched on or off."""
+    """An empty section sets nothing; an optional section is switched on or off."""
     if path in settings.switches():
         return settings.opened(path, value)
     return {} if value is None and path in _group_paths() else value

@@ -1,6 +1,6 @@
-"""Loading settings: defaults < preset < files < flags, each value with its origin.
+"""Load settings: defaults < preset < files < flags, each value with its origin.
 
-The one way from files and flags to a ``Config``. All problems of a request are said at once.
+The only way from files and flags to a ``Config``. All problems of a request are reported at once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings and where each came from.
+    """Settings and the origin of each.
 
     Args:
         config: The settings.
-        origins: For each setting's path: ``default``, ``preset NAME``, ``FILE line N``, ``--flag``.
-        warnings: Sentences about settings that are allowed and unwise.
+        origins: By path: ``default``, ``preset NAME``, ``FILE line N``, ``--flag``.
+        warnings: Sentences about settings that are allowed but unwise.
     """
 
     config: Config
@@ -54,27 +54,27 @@ def load(
     """Load settings.
 
     Args:
-        files: Settings files; a later one wins.
-        flags: Words such as ``--adapter.rank 8``; files among them come after ``files``.
-        preset: A preset's name; by default the one that a flag or a file names.
+        files: Settings files; later ones override earlier ones.
+        flags: Arguments such as ``--adapter.rank 8``; files among them come after ``files``.
+        preset: A preset's name; by default the one named by a flag or a file.
         options: The command's own options, for near misses.
 
     Raises:
-        ConfigError: Something is wrong; the message says everything that is.
+        ConfigError: Something is wrong; the message lists all problems.
         UnknownName: No preset has that name.
     """
     return _load(files, flags, preset, options)
 
 
 def from_tokens(tokens: Sequence[str], *, options: Sequence[str] = ()) -> Loaded:
-    """Load settings from the words of a command line: files and flags in any order.
+    """Load settings from command-line arguments: files and flags in any order.
 
     Args:
-        tokens: The words that the command itself did not take.
+        tokens: The arguments that the command itself did not consume.
         options: The command's own options (``--name``), for near misses.
 
     Raises:
-        ConfigError: Something is wrong; the message says everything that is.
+        ConfigError: Something is wrong; the message lists all problems.
     """
     return _load((), tokens, None, options)
 
@@ -84,11 +84,11 @@ def from_text(text: str, name: str) -> Loaded:
 
     Args:
         text: YAML.
-        name: Stands for the file in messages and origins.
+        name: The name to use for the file in messages and origins.
 
     Raises:
-        ConfigError: Something is wrong; the message says everything that is.
-        UnknownName: No preset has the name that the text gives.
+        ConfigError: Something is wrong; the message lists all problems.
+        UnknownName: There is no preset with the name given in the text.
     """
     document = read.parse(text, name)
     layer = Layer(name, document.values, document.lines, document.raw)

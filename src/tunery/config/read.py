@@ -1,7 +1,7 @@
-"""Reading one settings file: YAML 1.2, with the line of every value, and without surprises.
+"""Read one settings file: YAML 1.2, with the line of every value, and without surprises.
 
-The parser's events are turned into plain values here, so that limits hold while reading: size,
-depth, aliases, no tags, no duplicate keys. What a setting means is not decided here.
+The parser's events are converted to plain values here, so that limits apply while reading: size,
+depth, aliases, no tags, no duplicate keys. What a setting means is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tunery.i18n import t
 ROWS = (
     ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".json", ".gz", ".zst",
 )  # fmt: skip
-"""Endings of files that hold rows of a dataset."""
+"""Suffixes of files that hold dataset rows."""
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
-MAX_VALUES = 100_000  # counted with every alias written out, so that aliases cannot explode
+MAX_VALUES = 100_000  # counted with every alias expanded, so that aliases cannot explode
 MAX_ALIASES = 100
 
 _INT = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}")
@@ -36,9 +36,9 @@ class Document:
     """A file's settings as plain values.
 
     Args:
-        values: What the file says; dictionaries, lists, text, numbers, booleans, None.
+        values: The file's content: dictionaries, lists, text, numbers, booleans, None.
         lines: 1-based line of every value, by dotted path (``data.train.0``).
-        raw: The characters of every unquoted scalar, by dotted path; what a text setting takes.
+        raw: The original text of every unquoted scalar, by dotted path, for text settings.
     """
 
     values: dict[str, Any]
@@ -50,14 +50,14 @@ def read_file(path: Path) -> Document:
     """Read a settings file.
 
     Raises:
-        ConfigError: It is missing, empty, too large, no text, or no YAML mapping; the message
-            has the line and the column.
+        ConfigError: It is missing, empty, too large, not text, or not a YAML mapping; the message
+            contains the line and the column.
     """
     return parse(_text(path), str(path))
 
 
 def parse(text: str, name: str) -> Document:
-    """Read settings from text; ``name`` stands for the file in messages.
+    """Parse settings from text; ``name`` is used for the file in messages.
 
     Raises:
         ConfigError: As for ``read_file``.
@@ -84,7 +84,7 @@ def parse(text: str, name: str) -> Document:
 
 
 def scalar(text: str) -> Any:
-    """Give an unquoted scalar its value by the core rules of YAML 1.2."""
+    """Convert an unquoted scalar to a value by the core schema of YAML 1.2."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
@@ -171,7 +171,7 @@ def _broken(message: str, name: str, line: int | None = None) -> ConfigError:
 
 @dataclass
 class _Builder:
-    """Turns parser events into values; one builder reads one document."""
+    """Turns parser events into values; one builder per document."""
 
     name: str
     lines: dict[str, int] = field(default_factory=dict)
@@ -281,7 +281,7 @@ def _join(path: str, key: str) -> str:
 
 
 def _not_settings(name: str) -> str:
-    """What to do with a file that is rows rather than settings; empty for a settings file."""
+    """What to do with a file that holds rows, not settings; empty for a settings file."""
     if not name.lower().endswith(ROWS):
         return ""
     return t("A settings file is YAML. To train on this file: --data.train {file}",

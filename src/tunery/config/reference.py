@@ -1,7 +1,7 @@
 """The reference page of all settings, generated from the declaration.
 
 ``python -m tunery.config.reference`` writes docs/reference.md, docs/reference.zh.md and the JSON
-schema beside them; a test fails when they are not current.
+schema next to them; a test fails when they are out of date.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Rules between settings: what excludes each other, what needs each other, what is unwise.
+"""Rules across settings: what excludes each other, what is required, what is unwise.
 
-A rule about one setting alone is a bound on its field and lives there.
+A rule about a single setting is a bound on its field, and is defined there.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from tunery.i18n import t
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _CODE = re.compile(r"[A-Z]\d{3}")
 LOW_RATE, HIGH_RATE = 0.1, 2.0
-"""A rate below the first or above the second of the usual span, as a factor, is worth a word."""
+"""Rates below or above the usual range by more than these factors get a warning."""
 
 
 def check(config: Config) -> None:
-    """Check that these settings can be run.
+    """Check that a run is possible with these settings.
 
     Raises:
-        ConfigError: Settings exclude each other, or one that a run needs is not set.
+        ConfigError: Settings exclude each other, or a required one is not set.
     """
     fail([*contradictions(config), *_missing(config)])
 
 
 def contradictions(config: Config, where: Where = nowhere) -> Iterator[Problem]:
-    """Find settings that exclude or need each other.
+    """Find settings that exclude or require each other.
 
     Args:
         config: The settings.
-        where: Gives the place of a setting, for the message.
+        where: Returns the location of a setting, for the message.
     """
     found = [finding for rule in (_data, _model, _method, _evaluate) for finding in rule(config)]
     found += [finding for kind in config.kinds() for finding in kind.excludes(config)]
@@ -43,7 +43,7 @@ def contradictions(config: Config, where: Where = nowhere) -> Iterator[Problem]:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Find what is allowed and unwise, in sentences."""
+    """Find what is allowed but unwise, as sentences."""
     low, high = usual_rates(config)
     rate = config.optim.learning_rate
     if not low * LOW_RATE <= rate <= high * HIGH_RATE:
@@ -61,7 +61,7 @@ def warnings(config: Config) -> Iterator[str]:
 
 
 def usual_rates(config: Config) -> tuple[float, float]:
-    """The usual span of learning rates for these settings."""
+    """The usual range of learning rates for these settings."""
     low, high = config.adapter.learning_rates
     return low * config.method.rate_scale, high * config.method.rate_scale
 

@@ -1,7 +1,7 @@
 """The JSON schema of a settings file, for editors and forms.
 
-Made from the declaration; descriptions come in either language. It also knows the short forms
-that loading accepts (``model: demo``, ``adapter: full``, an empty section).
+Generated from the declaration; descriptions are available in both languages. It includes the short
+forms that loading accepts (``model: demo``, ``adapter: full``, an empty section).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def json_schema(language: str = "en") -> dict[str, Any]:
     """Make the JSON schema (draft 2020-12) of a settings file.
 
     Args:
-        language: Of the descriptions: ``en`` or ``zh``.
+        language: Language of the descriptions: ``en`` or ``zh``.
     """
     made = Config.model_json_schema()
     definitions = made["$defs"]
@@ -39,7 +39,7 @@ def json_schema(language: str = "en") -> dict[str, Any]:
             forms.append({"enum": list(settings.tagged()[name])})
         if name in SHORT:
             forms.append({"type": "string"})
-        # anyOf: a section without a type fits the default variant, and perhaps others too.
+        # anyOf: a section without a type matches the default variant, and perhaps others as well.
         part["anyOf"] = [*forms, {"type": "null"}]
         part.pop("default", None)
     properties[META] = {"type": "object"}
@@ -60,7 +60,7 @@ def _describe(
     *,
     shared: str = "",
 ) -> None:
-    """Write the help of every field into a schema; ``shared`` is the key of what variants share."""
+    """Write the help of every field into a schema; ``shared`` is the key of the shared fields."""
     for name, part in schema["properties"].items():
         here = f"{key}.{name}" if key else name
         text = helps.get(here) or helps.get(f"{shared}.{name}") or helps.get(key, "")

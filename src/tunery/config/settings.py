@@ -1,7 +1,7 @@
-"""The walk over every setting: one list that flags, help, forms, docs and errors read.
+"""The walk over all settings: one list that flags, help, forms, docs and errors read.
 
-A setting is a pydantic field; nothing is declared here. ``path`` is what people write,
-``key`` also names the variant it belongs to (``adapter.lora.rank``) and finds its translation.
+A setting is a pydantic field; nothing is declared here. ``path`` is what users write, ``key`` also
+names the variant it belongs to (``adapter.lora.rank``) and is used to find its translation.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Group:
 
     Args:
         key: ``data``, ``data.replay``, ``adapter``, ``adapter.lora``.
-        path: What people write in front of its settings: ``adapter`` for ``adapter.lora``.
-        variant: The ``type`` that chooses it; None for a plain section.
-        english: What it is, one sentence.
+        path: The prefix of its settings: ``adapter`` for ``adapter.lora``.
+        variant: The ``type`` that selects it; None for a plain section.
+        english: What it is, in one English sentence.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Group:
     english: str
 
     def help(self, language: str | None = None) -> str:
-        """Say what it is, in a language (default: the current one)."""
+        """Return what it is, in a language (default: the current one)."""
         return _help(self.key, self.english, language)
 
 
@@ -58,18 +58,18 @@ class Setting:
     """One setting.
 
     Args:
-        path: What people write: ``adapter.rank``.
+        path: What users write: ``adapter.rank``.
         key: Path with its variant: ``adapter.lora.rank``.
-        section: Path of its section: ``adapter``; empty at the top.
-        variant: The ``type`` of the section that has this setting; None where all have it.
+        section: Path of its section: ``adapter``; empty at the top level.
+        variant: The ``type`` of the section that has this setting; None if all have it.
         annotation: Its Python type.
         default: Its default, as plain data.
-        choices: The accepted words, where there is a fixed list.
-        bounds: Limits in symbols, such as ``>= 1, <= 4096``.
+        choices: The accepted words, if there is a fixed list.
+        bounds: Limits as symbols, such as ``>= 1, <= 4096``.
         english: Its help in English.
-        whole_text: Commas are part of the text and separate nothing.
-        opens: It is the switch of the optional section that has its path.
-        switch: Path of the optional section it lies in; empty where there is none.
+        whole_text: Whether commas are part of the text and not separators.
+        opens: Whether it is the switch of the optional section at its path.
+        switch: Path of the optional section that contains it; empty if there is none.
     """
 
     path: str
@@ -92,22 +92,22 @@ class Setting:
 
     @property
     def type(self) -> str:
-        """What it takes, in words of the current language."""
+        """What it accepts, in words of the current language."""
         return type_words(self.annotation)
 
     @property
     def item_type(self) -> str:
-        """What one item of its list or dictionary takes, in words."""
+        """What one item of its list or dictionary accepts, in words."""
         return item_words(get_args(_without_none(self.annotation))[-1])
 
     @property
     def is_dict(self) -> bool:
-        """Whether it takes names with values."""
+        """Whether it accepts names with values."""
         return get_origin(_without_none(self.annotation)) is dict
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes nothing but a list."""
+        """Whether it accepts only a list."""
         return get_origin(_without_none(self.annotation)) in (list, tuple)
 
     @property
@@ -120,18 +120,18 @@ class Setting:
         return any((get_origin(a) or a) in kinds for a in alternatives(self.annotation))
 
     def value_in(self, values: Any) -> Any:
-        """Its value in nested values; None where there is none."""
+        """Its value in nested values; None if there is none."""
         found = value_at(values, self.path)
         return found is not None if self.opens and not isinstance(found, str) else found
 
     def is_in(self, values: Any) -> bool:
-        """Whether nested values have this setting: its type is chosen, its section is on."""
+        """Whether nested values include this setting: its type is selected, its section is on."""
         if self.switch and value_at(values, self.switch) is None:
             return False
         return self.variant in (None, value_at(values, f"{self.section}.type"))
 
     def help(self, language: str | None = None) -> str:
-        """Say what it is for, in a language (default: the current one)."""
+        """Return what it is for, in a language (default: the current one)."""
         if self.path == f"{self.section}.type" and self.section in tagged():
             inside = [g for g in groups() if g.path == self.section]
             parts = (
@@ -142,7 +142,7 @@ class Setting:
         return _help(self.key, self.english, language)
 
     def as_dict(self, language: str | None = None) -> dict[str, Any]:
-        """Give it as plain data, for machines and pages."""
+        """Return it as plain data, for programs and pages."""
         return {
             "path": self.path,
             "variant": self.variant,
@@ -162,13 +162,13 @@ def walk() -> tuple[Setting, ...]:
 
 @functools.cache
 def groups() -> tuple[Group, ...]:
-    """List every section and variant, in order; the top is not among them."""
+    """List every section and variant, in order, without the top level."""
     return tuple(item for item in _walk(Config, "", "", None) if isinstance(item, Group))
 
 
 @functools.cache
 def by_path() -> dict[str, tuple[Setting, ...]]:
-    """Find settings by path; several where variants share a name."""
+    """Find settings by path; several if variants share a name."""
     found: dict[str, tuple[Setting, ...]] = {}
     for setting in walk():
         found[setting.path] = (*found.get(setting.path, ()), setting)
@@ -199,7 +199,7 @@ def switches() -> frozenset[str]:
 
 
 def opened(path: str, value: Any) -> Any:
-    """What the switch of an optional section stands for: an empty section, or None."""
+    """The value that an optional section's switch means: an empty section, or None."""
     return ({} if value else None) if path in switches() and isinstance(value, bool) else value
 
 
@@ -210,7 +210,7 @@ def _tags(info: FieldInfo, variants: Sequence[type[BaseModel]]) -> dict[str, typ
 
 
 def find(path: str) -> Setting | None:
-    """Return the setting that owns ``path``: itself, or the dictionary or list it lies in."""
+    """Return the setting that owns ``path``: itself, or the dictionary or list that contains it."""
     known = by_path()
     parts = path.split(".")
     for end in range(len(parts), 0, -1):
@@ -222,7 +222,7 @@ def find(path: str) -> Setting | None:
 
 
 def value_at(values: Any, path: str) -> Any:
-    """Return the value at a dotted path of nested values; None where there is none."""
+    """Return the value at a dotted path of nested values; None if there is none."""
     for part in path.split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
     return values
@@ -238,12 +238,12 @@ def models_of(annotation: Any) -> list[type[BaseModel]]:
 
 
 def under(path: str, prefix: str) -> bool:
-    """Whether a setting is ``prefix`` or lies in it; an empty prefix holds all."""
+    """Whether a setting is ``prefix`` or is inside it; an empty prefix contains all."""
     return not prefix or path == prefix or path.startswith(f"{prefix.rstrip('.')}.")
 
 
 def show(value: Any) -> str:
-    """Write a value as it stands in a file, shortly."""
+    """Format a value as in a settings file, shortened."""
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
@@ -334,7 +334,7 @@ def _setting(
 
 
 def _shared(variants: Sequence[type[BaseModel]]) -> list[str]:
-    """The fields that all variants of a section have from one base."""
+    """The fields that all variants of a section inherit from one base."""
     first, *others = variants
     return [
         name

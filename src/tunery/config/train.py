@@ -1,4 +1,4 @@
-"""Settings of the loop: how long, how many rows a step, which seed."""
+"""Settings of the training loop: duration, rows per step, seed."""
 
 from __future__ import annotations
 

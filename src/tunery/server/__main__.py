@@ -1,4 +1,4 @@
-"""``python -m tunery.server``: what ``tunery serve`` becomes once its words are read."""
+"""``python -m tunery.server``: the process that ``tunery serve`` becomes after parsing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.2
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Load the models and serve them; returns when the server has ended."""
+    """Load the models and serve them; returns when the server has stopped."""
     parser = argparse.ArgumentParser(prog="python -m tunery.server")
     parser.add_argument("models", nargs="+")
     parser.add_argument("--host", default="127.0.0.1")
@@ -88,7 +88,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _run(loader: _Loader, listener: socket.socket, given: argparse.Namespace) -> None:
-    """Make the server and run it; what is imported here is imported while the engine loads."""
+    """Make the server and run it; imported here, so that imports run while the engine loads."""
     from fastapi import APIRouter
 
     from tunery.server import run
@@ -112,14 +112,14 @@ def _run(loader: _Loader, listener: socket.socket, given: argparse.Namespace) ->
 
 @dataclass
 class _Loader:
-    """Loads the models when the server starts, says so, and unloads them when it ends.
+    """Loads the models when the server starts, reports it, and unloads them when it stops.
 
     Args:
-        served: What to load.
-        settings: How the server is reached.
-        own_key: The key is Tunery's own and may be shown.
-        as_json: Say it in one line of JSON.
-        ahead: The first one's engine was started for this server already.
+        served: The models to load.
+        settings: Settings of the server.
+        own_key: Whether the key is Tunery's own and may be shown.
+        as_json: Report as one line of JSON.
+        ahead: Whether the first model's engine was already started for this server.
     """
 
     served: Sequence[Served]
@@ -134,7 +134,7 @@ class _Loader:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
-        """Load before the first request, unload after the last."""
+        """Load before the first request, unload after the last one."""
         try:
             try:
                 loaded = await self._load()
@@ -149,7 +149,7 @@ class _Loader:
             await self._unload()
 
     async def _load(self) -> bool:
-        """Load one after the other; False when Ctrl-C came first."""
+        """Load one model after the other; False if interrupted by Ctrl-C."""
         from tunery.services import chat
 
         before = {status.get("base") for status in await chat.engine_pool().statuses()}
@@ -158,7 +158,7 @@ class _Loader:
                 print(t("Loading {name} …", name=each.name), file=sys.stderr, flush=True)
             task = asyncio.ensure_future(chat.engine_pool().ready(each.model))
             while not task.done():
-                # A signal's handler does not wake the loop: look from time to time.
+                # A signal handler does not wake the event loop, so poll.
                 await asyncio.wait({task}, timeout=LOOK_SECONDS)
                 if self.app is not None and self.app.state.ending.is_set():
                     task.cancel()
@@ -173,7 +173,7 @@ class _Loader:
         from tunery.services import chat
 
         for each in self.started:
-            with contextlib.suppress(TuneryError):  # it has ended by itself
+            with contextlib.suppress(TuneryError):  # it has already ended
                 await chat.engine_pool().unload(each.model)
 
     def _end(self) -> None:
@@ -234,7 +234,7 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
 
 
 def _keys_given() -> tuple[str, ...]:
-    """Keys from the environment, taken out of it: no process started later inherits them."""
+    """Keys from the environment, removed from it so that no child process inherits them."""
     words = os.environ.pop(KEYS_VARIABLE, "").split(",")
     return tuple(word.strip() for word in words if word.strip())
 

@@ -1,7 +1,7 @@
-"""One server as an ASGI application: the controls in their order, the routers, the errors.
+"""The server as an ASGI application: the security controls in order, the routers, the errors.
 
 A request passes ``Context`` (number, language, prefix), ``Audit``, ``Hosts``, ``Cors``,
-``Access``, ``Origins`` and ``Sizes``, then its route. Each is one small ASGI class; none of them
+``Access``, ``Origins`` and ``Sizes``, then its route. Each is a small ASGI class; none of them
 is a ``BaseHTTPMiddleware``, which would buffer streams.
 """
 
@@ -47,14 +47,14 @@ def create_app(
     """Make a server.
 
     Args:
-        settings: How it is reached; by default loopback.
-        routers: More routers, such as the pages.
-        api: The API's routers, by default all of ``server.routes.API_ROUTERS``.
+        settings: Settings of the server; by default it listens on loopback.
+        routers: Additional routers, such as the pages.
+        api: The API's routers; by default all of ``server.routes.API_ROUTERS``.
 
     Returns:
         The application. ``app.state`` holds ``settings``, ``token`` (a ``TokenFile``),
         ``failures``, ``connections``, ``reader`` (of the live channel), and ``ending``, an event
-        that is set when the server shall stop: streams end.
+        that is set when the server should stop, on which streams end.
     """
     settings = settings or ServerSettings()
     token = TokenFile(settings.token_file)
@@ -64,7 +64,7 @@ def create_app(
         version=__version__,
         docs_url=None,  # FastAPI's pages load scripts from a CDN
         redoc_url=None,
-        openapi_url=None,  # server.api.core gives it, behind the door
+        openapi_url=None,  # served by server.api.core, which requires a login
         lifespan=_lifespan,
         dependencies=[Depends(access.authorize)],
         redirect_slashes=False,
@@ -103,7 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:
-    # Starlette raises it again after this answer, so that the server's log has the traceback.
+    # Starlette re-raises it after this response, so that the server's log has the traceback.
     _log.error("request %s failed: %s", request.scope["state"].get("request_id"), type(error))
     response = problems.broken(request.scope)
     for name, value in SECURITY_HEADERS.items():

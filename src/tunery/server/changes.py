@@ -1,4 +1,4 @@
-"""A list of things as a topic: who is behind gets what changed, who is new gets all."""
+"""A list of items as a topic: known readers receive what changed, new ones receive everything."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 GONE = 200
-"""Removed things that are remembered; who is further behind gets the whole list."""
+"""How many removals are remembered; readers further behind receive the whole list."""
 
 
 class Changes:
-    """Compares each new state of a list with the last one.
+    """Compares each new state of a list with the previous one.
 
-    A cursor is ``LIFE:NUMBER``: the number of changes seen in this life of the server. A cursor of
-    another life, or one that is too old, gives the whole list.
+    A cursor is ``LIFE:NUMBER``: the number of changes in this lifetime of the server. A cursor of
+    another lifetime, or one that is too old, returns the whole list.
 
     Args:
-        most: Things that one message holds at most; who would get more gets the list anew.
+        most: Maximum number of items per message; readers with more to receive get the list anew.
         shown: Part of the list to report; default: all of it.
     """
 
@@ -38,11 +38,11 @@ class Changes:
         self._forgotten = 0
 
     def update(self, items: Mapping[str, dict[str, Any]]) -> None:
-        """Take the list as it is now, by id."""
+        """Set the current list, by id."""
         self.change(items, self._items.keys() - items.keys())
 
     def change(self, items: Mapping[str, dict[str, Any]], removed: Iterable[str]) -> None:
-        """Take what may have changed, and what is gone; the rest is as it was."""
+        """Apply items that may have changed, and those removed; all others stay the same."""
         with self._lock:
             for key, item in items.items():
                 known = self._items.get(key)
@@ -59,10 +59,10 @@ class Changes:
                 self._forgotten = max(self._forgotten, self._gone.pop(oldest))
 
     def read(self, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """What a reader at ``cursor`` has not seen.
+        """Return what a reader at ``cursor`` has not seen.
 
         Returns:
-            One message or none: ``{"kind": "snapshot", "items"}``, or
+            At most one message: ``{"kind": "snapshot", "items"}`` or
             ``{"kind": "changed", "items", "removed"}``; and the new cursor.
         """
         with self._lock:

@@ -1,4 +1,4 @@
-"""The topic ``engines``: which models are loaded, how they load, how many answers they write."""
+"""The topic ``engines``: loaded models, loading progress, and the number of active answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 
 
 class EnginesTopic:
-    """A snapshot of the engines, then what changed; the id of an engine is its base's folder."""
+    """A snapshot of the engines, then changes; an engine's id is the folder of its base model."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class EnginesTopic:
         self._changes = Changes()
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give what the reader has not seen."""
+        """Return what the reader has not seen."""
         with self._lock:
             now = time.monotonic()
             if not self._looked or now - self._looked >= LOOK_SECONDS:
@@ -40,7 +40,7 @@ async def _look() -> dict[str, dict[str, Any]]:
 
 
 def _shown(folder: str, status: EngineStatus) -> dict[str, Any]:
-    """What a page shows; memory to 16 MiB, so that not every allocation is news."""
+    """What a page shows; memory is rounded to 16 MiB, so that not every allocation is an update."""
     return {
         "id": folder,
         "base": status.base,

@@ -21,7 +21,7 @@ class JobsTopic:
         self._changes: dict[str, Changes] = {}
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give the jobs that changed."""
+        """Return the jobs that changed."""
         with self._lock:
             changes = self._changes.setdefault(str(env.jobs_dir()), Changes())
             changes.update({job.id: job.as_dict() for job in jobs.listing()})
@@ -32,7 +32,7 @@ class JobTopic:
     """Messages ``event`` (one line a job wrote, with its ``seq``) and ``state`` (the whole job)."""
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give what the job wrote after the cursor ``SEQ:STATUS``."""
+        """Return what the job wrote after the cursor ``SEQ:STATUS``."""
         text, _, status = cursor.partition(":")
         seen = int(text) if text.isdecimal() else 0
         try:

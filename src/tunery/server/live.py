@@ -1,9 +1,10 @@
-"""The live channel: one stream of server-sent events for all that a browser watches.
+"""The live channel: one stream of server-sent events for everything that a browser watches.
 
 ``GET /api/v1/events?topics=a,b&after=CURSOR``; every event carries an array of messages, each
-``{"topic", "kind", ...}``, and as ``id`` the cursor of all topics behind it, so ``Last-Event-ID``
-resumes exactly. Nothing is queued for a client: a topic is read when the client has taken what
-came before, so a slow one costs nothing. ``/poll`` gives the same once, for proxies that buffer.
+``{"topic", "kind", ...}``, and its ``id`` is the cursor of all topics after it, so
+``Last-Event-ID`` resumes exactly. Nothing is queued per client: a topic is read only when the
+client has received the previous event, so a slow one costs nothing. ``/poll`` does one read, for
+proxies that buffer.
 """
 
 from __future__ import annotations
@@ -60,12 +61,12 @@ async def poll(request: Request, topics: str = "", after: str = "") -> Response:
 
 
 Reading = tuple[list[dict[str, Any]], str]
-"""New messages of a topic, and the cursor behind them."""
+"""New messages of a topic, and the cursor after them."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """One topic of one client, and where the client is."""
+    """One topic that a client watches, and the client's position."""
 
     name: str
     cursor: str
@@ -73,17 +74,17 @@ class Watched:
 
 
 class Reader:
-    """Reads topics for all clients: those at the same place share one reading.
+    """Reads topics for all clients: those at the same position share one read.
 
-    The usual case is that everybody has caught up, so fifty pages cost one reading each quarter
-    of a second. Nothing is kept but the last readings.
+    Usually all clients are up to date, so fifty pages cost one read per quarter of a second. Only
+    the latest reads are kept.
     """
 
     def __init__(self) -> None:
         self._readings: dict[tuple[str, str, str], tuple[float, asyncio.Task[Reading]]] = {}
 
     async def read(self, watched: Watched) -> asyncio.Task[Reading]:
-        """Read a topic behind a cursor; the task is done, well or with an exception."""
+        """Read a topic after a cursor; the task is finished, with a result or an exception."""
         now = time.monotonic()
         key = (watched.name, watched.cursor, language())
         known = self._readings.get(key)
@@ -91,7 +92,7 @@ class Reader:
             self._readings = {k: v for k, v in self._readings.items() if now - v[0] < 1}
             reading = asyncio.create_task(run_in_threadpool(_ask, watched.name, watched.cursor))
             known = self._readings[key] = (now, reading)
-        await asyncio.wait({known[1]})  # a client that goes away does not end it for the others
+        await asyncio.wait({known[1]})  # a client that leaves does not cancel it for others
         return known[1]
 
 
@@ -173,4 +174,4 @@ def _check(watched: list[Watched]) -> None:
 
 def _cursor(watched: list[Watched]) -> str:
     cursors = {topic.name: topic.cursor for topic in watched}
-    return json.dumps(cursors, separators=(",", ":"))  # ASCII: it travels in a header, too
+    return json.dumps(cursors, separators=(",", ":"))  # ASCII, as it is also sent in a header

@@ -1,4 +1,4 @@
-"""The topic ``machine``: memory, disk and GPUs, looked at every two seconds."""
+"""The topic ``machine``: memory, disk and GPUs, read every two seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_SECONDS = 2.0
 
 
 class MachineTopic:
-    """One message of kind ``machine`` whenever a figure has changed visibly."""
+    """One message of kind ``machine`` whenever a figure has changed noticeably."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class MachineTopic:
         self._version = ""
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give the machine's figures, if they are not what the reader has."""
+        """Return the machine's figures if they differ from what the reader has."""
         with self._lock:
             now = time.monotonic()
             if not self._looked or now - self._looked >= LOOK_SECONDS:
@@ -41,7 +41,7 @@ def _look() -> dict[str, Any]:
 
 
 def _coarse(value: Any) -> Any:
-    """Bytes to 64 MiB, so that a page is not told of each allocation."""
+    """Round bytes to 64 MiB, so that not every allocation is sent to the page."""
     if is_object(value):
         return {key: _coarse(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The port that a server listens on, and the sentences for one that cannot be had."""
+"""The port that a server listens on, and the errors for one that is not available."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BACKLOG = 512
 
 
 def listen(settings: ServerSettings) -> socket.socket:
-    """Take the port; for port 0 a free one, which the settings then name.
+    """Bind the port; for port 0 a free one, which is written to the settings.
 
     Raises:
-        LaunchError: It is taken (by whom, and which is free), is no port, or may not be used.
+        LaunchError: It is taken (by whom, and which is free), not a port, or not permitted.
     """
     host, port = settings.host, settings.port
     if not 0 <= port <= MOST_PORT:
@@ -37,7 +37,7 @@ def listen(settings: ServerSettings) -> socket.socket:
             t("--host {host}: unknown address.", host=host),
             fix=t("Use 127.0.0.1, or 0.0.0.0 for all addresses of this machine."),
         ) from error
-    # With the protocol said, asyncio turns off Nagle's algorithm; else each answer takes 40 ms.
+    # With the protocol given, asyncio disables Nagle's algorithm; else each answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,7 +55,7 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # localhost is 127.0.0.1 first
+    # localhost resolves to 127.0.0.1 first
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 

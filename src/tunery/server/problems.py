@@ -1,10 +1,10 @@
-"""Errors as answers: RFC 9457 problem details, one shape for the page and the REST API.
+"""Errors as responses: RFC 9457 problem details, one format for the pages and the REST API.
 
     {"type", "title", "status", "code", "detail", "fix", "params", "remedies", "request_id"}
 
-Only the sentences of a ``TuneryError`` reach a client; any other exception is a 500 that names the
-request, and the server's log holds the rest. Paths under ``/v1`` answer in OpenAI's shape, and a
-browser that asked for a page gets a small page.
+Only the sentences of a ``TuneryError`` reach a client; any other exception is a 500 with the
+request's number, and the rest is in the server's log. Paths under ``/v1`` respond in OpenAI's
+format, and a browser that requested a page gets a small error page.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _PATHS = re.compile(r"(?<![\w./])~?/(?:[^\s/'\"<>]+/)+([^\s/'\"<>]+)")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One refused or failed request.
+    """One rejected or failed request.
 
     Args:
         status: HTTP status.
         detail: What is wrong, a sentence.
         fix: What to do.
-        code: Stable name for programs.
-        params: Facts in the sentence, as data.
-        remedies: Buttons that mend it: ``{"action", "label", ...}``.
-        headers: More headers of the answer, such as Retry-After.
+        code: Stable machine-readable name.
+        params: Values in the sentence, as data.
+        remedies: Buttons that fix it: ``{"action", "label", ...}``.
+        headers: Additional response headers, such as Retry-After.
     """
 
     status: int
@@ -56,7 +56,7 @@ class Problem:
 
 
 def from_error(error: TuneryError) -> Problem:
-    """Describe an error for people."""
+    """Describe an error for the user."""
     params = {k: v for k, v in error.as_dict().items() if k not in _SENTENCES}
     remedies = params.pop("remedies", ())
     status = STATUSES.get(error.code, 404 if isinstance(error, UnknownName) else 422)
@@ -75,15 +75,15 @@ def from_error(error: TuneryError) -> Problem:
 
 
 def unknown(sentence: str, *, fix: str = "") -> TuneryError:
-    """Make the error for a thing that is not there (404)."""
+    """Make the error for something that does not exist (404)."""
     return UnknownName(sentence, fix=fix, code="unknown")
 
 
 def answer(scope: Scope, problem: Problem) -> Response:
-    """Write a problem in the shape that the path's clients read."""
+    """Write a problem in the format that clients of the path expect."""
     path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
     if path.startswith("/v1/"):
-        from tunery.server.anthropic import errors as anthropic  # the shape is those routers' own
+        from tunery.server.anthropic import errors as anthropic  # each API defines its own format
         from tunery.server.openai import errors
 
         told = redact(f"{problem.detail} {problem.fix}".strip())
@@ -117,13 +117,13 @@ def answer(scope: Scope, problem: Problem) -> Response:
 
 
 async def on_tunery_error(request: Request, error: Exception) -> Response:
-    """Answer a TuneryError."""
+    """Respond to a TuneryError."""
     assert isinstance(error, TuneryError)
     return answer(request.scope, from_error(error))
 
 
 async def on_os_error(request: Request, error: Exception) -> Response:
-    """Answer a full or closed disk in a sentence; any other error of the system is a bug."""
+    """Respond to a full or read-only disk in a sentence; any other system error is a bug."""
     assert isinstance(error, OSError)
     explained = disk_error(error)
     if explained is None:
@@ -132,7 +132,7 @@ async def on_os_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses: no such route, no such method."""
+    """Respond to what the router rejects: no such route, no such method."""
     assert isinstance(error, HTTPException)
     match error.status_code:
         case 404:
@@ -145,7 +145,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
-    """Answer a body or a query that does not fit the route, without echoing it."""
+    """Respond to a body or query that does not fit the route, without echoing it."""
     assert isinstance(error, RequestValidationError)
     errors = [
         {"place": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "message": e["msg"]}
@@ -159,7 +159,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 
 
 def broken(scope: Scope) -> Response:
-    """Answer for an exception that nobody foresaw."""
+    """Respond to an unexpected exception."""
     return answer(
         scope,
         Problem(
@@ -207,7 +207,7 @@ def _wants_page(scope: Scope) -> bool:
 
 def _page(scope: Scope, problem: Problem) -> Response:
     draw = getattr(getattr(scope.get("app"), "state", None), "error_page", None)
-    if draw is not None:  # the page's server draws it like any other page
+    if draw is not None:  # the web server renders it like any other page
         return draw(scope, problem, _told(scope, problem.detail), _told(scope, problem.fix))
     lines = [f"<h1>{problem.status}</h1>", f"<p>{html.escape(_told(scope, problem.detail))}</p>"]
     if problem.fix:

@@ -1,4 +1,4 @@
-"""Every router of the API: one import and one entry an area."""
+"""All routers of the API: one import and one entry per area."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting a server: the port, what is printed, the log, and how it ends."""
+"""Start a server: the port, the startup message, the log, and the shutdown."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def serve(
     app: FastAPI, *, banner: Sequence[str] = (), then: Callable[[], object] | None = None
 ) -> None:
-    """Listen, say where, and answer until SIGINT or SIGTERM.
+    """Listen, print the address, and answer until SIGINT or SIGTERM.
 
     Args:
         app: Made by ``create_app``.
-        banner: Lines to print once it listens, by default ``lines``.
-        then: Called in a thread of its own once it listens, such as to open a browser.
+        banner: Lines to print once it is listening; by default ``lines``.
+        then: Called in a separate thread once it is listening, for example to open a browser.
 
     Raises:
-        LaunchError: The port is taken, or the address is not this machine's.
+        LaunchError: The port is taken, or the address does not belong to this machine.
     """
     settings: ServerSettings = app.state.settings
     with contextlib.closing(listen(settings)) as listener:
@@ -67,7 +67,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # server.security.context believes only whom it may
+            proxy_headers=False,  # server.security.context only trusts permitted proxies
             timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_SECONDS,
             h11_max_incomplete_event_size=limits.header_bytes,
@@ -78,7 +78,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """End at SIGINT and SIGTERM; unlike uvicorn's, without dying of the signal afterwards."""
+        """Stop on SIGINT and SIGTERM; unlike uvicorn, without re-raising the signal afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -90,14 +90,14 @@ class _Server(uvicorn.Server):
                 signal.signal(sig, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Let streams end first, so that nobody waits for them."""
+        """End streams first, so that shutdown does not wait for them."""
         app: FastAPI = self.config.app  # type: ignore[assignment]
         app.state.ending.set()
         super().handle_exit(sig, frame)
 
 
 def lines(app: FastAPI) -> list[str]:
-    """What is printed at start: the address with its token, the tunnel, who can reach it."""
+    """The startup message: the address with its token, the tunnel, who can reach it."""
     settings: ServerSettings = app.state.settings
     token = app.state.token.token()
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -158,6 +158,6 @@ def _user() -> str:
 
 
 def _ssh_host() -> str:
-    # What the person dialled is not known here; the address ssh arrived at is the best guess.
+    # The address that the user dialled is unknown; the one ssh arrived at is the best guess.
     parts = os.environ.get("SSH_CONNECTION", "").split()
     return parts[2] if len(parts) == 4 else socket.gethostname()

@@ -1,11 +1,11 @@
-"""The topic ``runs``: the state of the runs, of this window or another.
+"""The topic ``runs``: the states of runs, including those started in a terminal.
 
-Who is new gets those that are worked on and the newest; then every run that changes. The whole
-table is ``GET /api/v1/runs``, a page at a time: ten thousand runs would be 5 MB for each page
+New readers receive the active and the newest runs; after that, every run that changes. The whole
+table is ``GET /api/v1/runs``, one page at a time: ten thousand runs would be 5 MB for each page
 that is opened.
 
-``services.run_list`` looks at the folders; what did not change is not read again, so a thousand
-finished runs cost their stats.
+``services.runs`` reads the folders; what did not change is not read again, so a thousand finished
+runs only cost their stat calls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class RunsTopic:
         self._lookers: dict[int, _Looker] = {}
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give the runs that changed."""
+        """Return the runs that changed."""
         runs = roll()
         with self._lock:
             looker = self._lookers.setdefault(id(runs), _Looker(runs))
@@ -60,6 +60,6 @@ class _Looker:
 
 
 def _shown(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that are worked on, and the newest."""
+    """The active runs, and the newest."""
     runs = sorted(runs, key=lambda run: (run["started"] or 0.0, run["name"]), reverse=True)
     return [run for place, run in enumerate(runs) if place < NEWEST or run["status"] in LIVE]

@@ -1,4 +1,4 @@
-"""How one server is reached: where it listens, which names it answers to, which limits hold."""
+"""How one server is reached: where it listens, which names it answers to, which limits apply."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may ask for before it is refused.
+    """Limits for clients; requests beyond them are rejected.
 
     Args:
-        body_bytes: Most bytes of a JSON body.
-        header_bytes: Most bytes of a request's line and headers.
-        json_depth: Most levels of lists and objects in a JSON body.
+        body_bytes: Maximum size of a JSON body.
+        header_bytes: Maximum size of a request's line and headers.
+        json_depth: Maximum nesting of lists and objects in a JSON body.
         header_seconds: Time for a request's headers to arrive.
-        body_seconds: Time for a body, on top of one second a KiB.
-        idle_seconds: How long a connection may rest between requests.
-        stall_seconds: How long a client may not read what it asked for.
-        connections: Most connections at a time.
-        per_address: Most of them from one address that is not this machine's.
-        failures: How often an address may give the same wrong token in a minute.
+        body_seconds: Time for a body, plus one second per KiB.
+        idle_seconds: How long a connection may stay idle between requests.
+        stall_seconds: How long a client may leave the response unread.
+        connections: Maximum number of connections at a time.
+        per_address: Maximum number of them from one address other than this machine's.
+        failures: How often an address may send the same wrong token per minute.
     """
 
     body_bytes: int = 8 * 2**20
@@ -51,11 +51,11 @@ class ServerSettings:
         host: Address to listen on.
         port: Port to listen on.
         root_path: Prefix under which a proxy shows the server, such as ``/proxy/7860``.
-        public_urls: Addresses under which people reach it through a proxy or a public port.
-        token_file: Where the access token is kept.
-        api_keys: More bearer keys, with the scope ``chat`` only (``tunery serve --api-key``).
+        public_urls: URLs under which it is reached through a proxy or a public port.
+        token_file: The file of the access token.
+        api_keys: Additional bearer keys, with the scope ``chat`` only (``tunery serve --api-key``).
         cors_origins: Web pages of other origins that may use ``/v1`` with a key; ``*`` is all.
-        limits: What a client may ask for.
+        limits: Limits for clients.
     """
 
     host: str = "127.0.0.1"
@@ -83,7 +83,7 @@ class ServerSettings:
         object.__setattr__(self, "cors_origins", origins)
 
     def use_port(self, port: int) -> None:
-        """Take the port that the system gave where 0 was asked for: what is printed must be it."""
+        """Set the port that the system assigned when 0 was requested, so that it can be printed."""
         object.__setattr__(self, "port", port)
 
     @property
@@ -96,7 +96,7 @@ class ServerSettings:
 
     @property
     def public_addresses(self) -> tuple[str, ...]:
-        """The public URLs as one opens them: one that names only the host gets the prefix."""
+        """The public URLs to open: one that names only the host gets the prefix appended."""
         addresses = (address.rstrip("/") for address in self.public_urls)
         return tuple(
             address if urlsplit(address).path else address + self.root_path for address in addresses
@@ -104,15 +104,15 @@ class ServerSettings:
 
     @property
     def behind_proxy(self) -> bool:
-        """Whether a proxy was announced, so that what it forwards is believed from loopback."""
+        """Whether a proxy was announced, so that what it forwards is trusted from loopback."""
         return bool(self.root_path or self.public_urls)
 
 
 def _origin(given: str) -> str:
-    """An origin as browsers write it: lower case, without a path.
+    """An origin in the form that browsers send: lower case, without a path.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not an origin.
     """
     parts = urlsplit(given)
     bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)

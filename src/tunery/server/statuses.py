@@ -1,4 +1,4 @@
-"""The HTTP status of each of our own errors."""
+"""The HTTP status of each of Tunery's own errors."""
 
 STATUSES = {
     "exists": 409, "conflict": 409, "in_use": 409, "unknown": 404, "queue_full": 429, "busy": 503,

@@ -1,7 +1,7 @@
-"""Topics of the live channel: what can change, read from a cursor.
+"""Topics of the live channel: things that change, read from a cursor.
 
-A topic is asked again and again, in a thread: what is new behind this cursor, and where is the end
-now? It keeps nothing per client. A list that has no log of its own uses ``Changes``.
+A topic is polled repeatedly, in a thread: what is new after this cursor, and what is the new
+cursor? It keeps no state per client. A list without a log of its own uses ``Changes``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class Topic(Protocol):
     """Something that changes."""
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give what is new.
+        """Return what is new.
 
         Args:
-            argument: What stands behind the colon: ``NAME`` of ``run:NAME``; else empty.
-            cursor: Where the reader is; empty at first, which asks for everything.
+            argument: The part after the colon: ``NAME`` of ``run:NAME``; otherwise empty.
+            cursor: The reader's position; empty at first, which requests everything.
 
         Returns:
-            Messages, each with a ``kind`` (``topic`` is added), and the cursor behind them.
+            Messages, each with a ``kind`` (``topic`` is added), and the cursor after them.
 
         Raises:
-            TuneryError: There is no such thing; the reader gets a message of kind ``error``.
+            TuneryError: There is no such thing; the reader receives a message of kind ``error``.
         """
         ...
 
@@ -43,14 +43,14 @@ TOPICS: dict[str, Topic] = {
     "jobs": JobsTopic(),
     "job": JobTopic(),
 }
-"""Every topic by the word before the colon."""
+"""Every topic by the part before the colon."""
 
 
 def find(name: str) -> tuple[Topic, str]:
-    """The topic of ``runs`` or ``run:NAME``, and its argument.
+    """Return the topic of ``runs`` or ``run:NAME``, and its argument.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such topic.
     """
     word, _, argument = name.partition(":")
     if word not in TOPICS:

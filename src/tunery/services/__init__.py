@@ -1,4 +1,7 @@
-"""Use cases: the only thing the edges (command line, web, API) call. Decisions live here."""
+"""Use cases: the only layer that the command line, the web pages and the API call.
+
+Decisions live here.
+"""
 
 from tunery.workers.entry import ENTRY
 

@@ -1,7 +1,7 @@
-"""The face of a package: names of its private modules, each imported when it is first asked for.
+"""Lazy package exports: the names of a package's private modules, each imported on first access.
 
-A face declares its names once, as imports under ``if TYPE_CHECKING``, for readers and checkers;
-at run time they are read from there, so that a command pays only for the modules it uses.
+A package declares its names once, as imports under ``if TYPE_CHECKING``, for readers and type
+checkers; at run time they are read from there, so a command pays only for the modules it uses.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 
 def names_of(file: str, package: str) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` (PEP 562) of a face.
+    """Make the ``__getattr__`` (PEP 562) of a package.
 
     Args:
-        file: The ``__file__`` of the face.
-        package: Its ``__name__``.
+        file: The package's ``__file__``.
+        package: The package's ``__name__``.
     """
     places: dict[str, tuple[str, str]] = {}
 

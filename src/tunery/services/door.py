@@ -1,9 +1,9 @@
-"""The one door for what a client of the page or the API names: models, datasets, runs, folders.
+"""Access control for what a client of the page or the API names: models, datasets, runs, folders.
 
-A name may be a path. What the page's server opens must then lie in the folders that a person
-allowed (``services.machine.roots``); a terminal is asked nothing. Every route and every field of
-a form comes through here; ``tests/web/test_door.py`` walks them all. What an allowed name leads to
-by itself, such as the base of a run that a terminal started, is not asked about again.
+A name may be a path. Paths that the web server opens must lie in the folders that the user has
+allowed (``services.machine.roots``); a terminal is not restricted. Every route and every form field
+goes through this module; ``tests/web/test_door.py`` checks them all. What an allowed name refers to
+in turn, such as the base of a run that was started in a terminal, is not checked again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tunery.services import machine
 from tunery.types import is_list, is_mapping
 
 CHARACTERS = 4096
-"""Most of a path or a name that may be one."""
+"""Maximum length of a path or of a name that may be a path."""
 
 
 def path(given: str) -> Path:
-    """The real path of what somebody wrote, links resolved; it may not exist.
+    """Return the real path of what a client wrote, links resolved; it may not exist.
 
     Raises:
-        TuneryError: It lies outside the allowed folders (``forbidden``), or is no path.
+        TuneryError: It lies outside the allowed folders (``forbidden``), or is not a path.
     """
     if not given.strip() or len(given) > CHARACTERS or any(ord(c) < 32 for c in given):
         raise TuneryError(t("Invalid path."), code="bad_path")
@@ -37,7 +37,7 @@ def path(given: str) -> Path:
 
 
 def place(given: str) -> str:
-    """The real path of what somebody wrote, as text; an empty one stays.
+    """Return the real path of what a client wrote, as text; an empty text stays empty.
 
     Raises:
         TuneryError: See ``path``.
@@ -46,10 +46,10 @@ def place(given: str) -> str:
 
 
 def model(name: str) -> str:
-    """The name, if a client may use what it stands for.
+    """Return the name if a client may use what it refers to.
 
     Raises:
-        TuneryError: It is a path that leads elsewhere.
+        TuneryError: It is a path outside the allowed folders.
     """
     if _is_path(name.strip()):
         path(name.strip())
@@ -57,7 +57,7 @@ def model(name: str) -> str:
 
 
 def dataset(name: str) -> str:
-    """The name, if a client may read what it stands for; see ``model``."""
+    """Return the name if a client may read what it refers to; see ``model``."""
     text = name.strip()
     if text in BUILTIN or text in registered() or text.startswith((*ELSEWHERE, "upload:")):
         return name
@@ -69,10 +69,10 @@ def dataset(name: str) -> str:
 
 
 def run(name: str) -> str:
-    """The name, if it can be a run's: a client names no run by its folder.
+    """Return the name if it is a valid run name: a client cannot name a run by its folder.
 
     Raises:
-        RunError: It is none.
+        RunError: It is not a valid run name.
     """
     if not RUN_NAME.fullmatch(name):
         raise RunError(
@@ -84,13 +84,13 @@ def run(name: str) -> str:
 
 
 def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
-    """Look through the settings of a form: every text that is a path must lead where it may.
+    """Check the settings of a form: every text that is a path must lie in an allowed folder.
 
     Args:
         values: Values by path of their setting.
 
     Returns:
-        What may not be opened, by path of the setting.
+        The errors for what may not be opened, by path of the setting.
     """
     found: dict[str, TuneryError] = {}
     for setting_path, value in values.items():
@@ -106,10 +106,10 @@ def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
 
 
 def section(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Values of one section, such as ``data`` of a request, if all of their paths may be opened.
+    """Return the values of one section, such as ``data``, if all of their paths may be opened.
 
     Raises:
-        TuneryError: One may not.
+        TuneryError: One path may not be opened.
     """
     refused = config({f"{name}.{key}": value for key, value in values.items()})
     for error in refused.values():
@@ -131,12 +131,12 @@ def _weighted(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a loader could take it as a path; a relative one counts from the server's folder."""
+    """Whether a loader could treat it as a path; relative to the server's working directory."""
     if not text:
         return False
     if text.startswith(("/", "~", ".")) or ".." in text.split("/") or "\\" in text:
         return True
     try:
         return Path(text).exists()
-    except (OSError, ValueError):  # too long for a name, or a NUL in it
+    except (OSError, ValueError):  # too long for a name, or contains a NUL
         return False

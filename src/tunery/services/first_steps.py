@@ -1,8 +1,8 @@
-"""The five steps of a newcomer, each ticked by what is really there.
+"""The five first steps of a new user, each ticked by what actually exists.
 
-Nothing is counted or remembered but two marks (a chat happened, a comparison happened) and the
-wish to hide the list: a model that exists ticks the first step, a dataset of one's own without
-blanks the third, a finished run the fourth.
+Nothing is counted or stored except two marks (a chat took place, a comparison took place) and the
+wish to hide the list: a model on this machine ticks the first step, a user's own dataset without
+placeholders the third, a finished run the fourth.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Step:
     Args:
         key: ``model``, ``chat``, ``identity``, ``train`` or ``compare``.
         title: What to do.
-        text: Where it stands.
+        text: Its current state.
         done: Whether it is done.
-        path: Page that does it.
+        path: The page to do it on.
     """
 
     key: str
@@ -50,7 +50,7 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
     """Derive the five steps.
 
     Args:
-        runs: Every run, newest first, where the caller has them already.
+        runs: Every run, newest first, if the caller already has them.
     """
     runs = store.list_runs() if runs is None else runs
     happened = marks.marked()
@@ -79,7 +79,7 @@ def first_steps(runs: Sequence[RunStatus] | None = None) -> list[Step]:
 
 
 def hidden() -> bool:
-    """Whether the list is to be hidden because somebody asked so."""
+    """Whether the user has hidden the list."""
     return "hidden" in marks.marked()
 
 
@@ -101,7 +101,7 @@ def _model(ready: Sequence[dict[str, Any]]) -> Step:
 
 
 def _filled_identity() -> str | None:
-    """A dataset of one's own without blanks."""
+    """The name of a user's own dataset without placeholders."""
     own = [found.name for found in catalog.list_datasets() if found.source == "added"]
     return next((name for name in own if not _has_blanks(name)), None)
 
@@ -129,7 +129,7 @@ def _train(runs: Sequence[RunStatus], finished: RunStatus | None, filled: str | 
 
 
 def _has_blanks(name: str) -> bool:
-    """Whether ``{{placeholders}}`` stand in the beginning of a dataset's files."""
+    """Whether the beginning of a dataset's files contains ``{{placeholders}}``."""
     for file in catalog.find(name).files:
         try:
             with file.open("rb") as opened:

@@ -1,7 +1,7 @@
-"""The kinds of jobs, and the process that does one: ``python -m tunery.services.job_kinds FOLDER``.
+"""The kinds of jobs, and the process that runs one: ``python -m tunery.services.job_kinds FOLDER``.
 
-Name -> the function that does one, imported when it is first needed. It raises a TuneryError for
-what people can mend, and leaves by ``handle.stop_if_asked()``.
+Name -> the function that runs it, imported when it is first needed. It raises a TuneryError for
+what the user can fix, and exits through ``handle.stop_if_asked()``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measuring a draft's run as a job: real steps take as long as they take, and can be cancelled."""
+"""Measure the run of a draft as a job: real steps take time, and can be cancelled."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do the work of the job.
 
     Returns:
-        ``plan``, ``remarks`` and ``hints``, as ``plan_draft`` gives them.
+        ``plan``, ``remarks`` and ``hints``, as returned by ``plan_draft``.
 
     Raises:
-        TuneryError: The settings, the rows or the model cannot be used, or the device is taken.
+        TuneryError: The settings, the rows or the model cannot be used, or the device is in use.
     """
     words: list[str] = list(arguments["words"])
     handle.say(t("reading rows"))
@@ -55,7 +55,7 @@ def measure_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
 
 
 class _Telling(EventWriter):
-    """The log of the trial run, which tells the job's watchers how far it is."""
+    """The log of the trial run, which also reports its progress to the job's watchers."""
 
     def __init__(self, folder: RunFolder, handle: Handle, steps: int) -> None:
         super().__init__(folder.events_file)

@@ -1,13 +1,13 @@
-"""Telling somebody that a run ended: a webhook, an e-mail command, a power-off command.
+"""Notifications when a run ends: a webhook, an e-mail command, a power-off command.
 
-All three are off until somebody turns them on. The settings are TUNERY_HOME/notify.json, readable
-by its owner alone, because a webhook's address is often its secret; it is never logged, and the
-page gets it back with its end hidden. The telling is done by a process of its own
+All three are off until the user turns them on. The settings are in TUNERY_HOME/notify.json,
+readable by its owner only, because a webhook's address is often its secret; it is never logged, and
+the page receives it with its end hidden. Notifications are sent by a separate process
 (``python -m tunery.services.notify RUN_FOLDER``), started by the parent of the run's worker, so it
-works when the server and the terminal are long gone.
+works even if the server and the terminal are long gone.
 
-Commands are argument lists that run without a shell. They are set at the command line only: a page
-can turn them on and off, but no request from a browser decides what runs here.
+Commands are argument lists that run without a shell. They can be set only on the command line: a
+page can turn them on and off, but no request from a browser decides what is executed.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Settings:
     """What happens when a run ends.
 
     Args:
-        webhook_on: Whether to post.
-        webhook: http or https address that gets a JSON body.
+        webhook_on: Whether to call the webhook.
+        webhook: http or https address that receives a JSON body.
         email_on: Whether to run the e-mail command.
         email: Its argument list; ``{run}``, ``{status}`` and ``{subject}`` are filled in, the
-            text comes on standard input.
-        power_off_on: Whether to run the power-off command once nothing runs or waits.
+        text is passed on standard input.
+        power_off_on: Whether to run the power-off command once no run is running or queued.
         power_off: Its argument list.
-        countdown_seconds: How long the power-off may be cancelled.
+        countdown_seconds: How long the power-off can be cancelled.
     """
 
     webhook_on: bool = False
@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def any_on(self) -> bool:
-        """Whether anything would happen."""
+        """Whether any of the three is on."""
         return self.webhook_on or self.email_on or self.power_off_on
 
     def public(self) -> dict[str, Any]:
@@ -81,17 +81,17 @@ class Settings:
 
 
 def settings_file() -> Path:
-    """Where the settings lie."""
+    """Path of the settings file."""
     return env.home() / "notify.json"
 
 
 def countdown_file() -> Path:
-    """Where a power-off that is under way is told, and cancelled by removing it."""
+    """File that announces a pending power-off; removing it cancels the power-off."""
     return env.home() / "power-off.json"
 
 
 def read() -> Settings:
-    """The settings; all off where there are none, and where the file is damaged."""
+    """Read the settings; all are off if the file is missing or damaged."""
     said = read_json(settings_file())
     return Settings(
         webhook_on=said.get("webhook_on") is True,
@@ -105,10 +105,10 @@ def read() -> Settings:
 
 
 def save(new: Settings) -> Settings:
-    """Check and keep the settings.
+    """Validate and store the settings.
 
     Raises:
-        ConfigError: The address is none, or something is on that has nothing to run.
+        ConfigError: The address is not valid, or something is on that has nothing to run.
     """
     if new.webhook or new.webhook_on:
         parts = urlsplit(new.webhook)
@@ -154,7 +154,7 @@ def change(
     power_off_on: bool | None = None,
     countdown_seconds: float | None = None,
 ) -> Settings:
-    """Change what a page may change; an address that comes back hidden is the one there is."""
+    """Change what a page may change; an address that comes back hidden keeps the stored one."""
     old = read()
     given = {
         "webhook_on": webhook_on,
@@ -167,7 +167,7 @@ def change(
 
 
 def hidden(address: str) -> str:
-    """An address with everything behind its host hidden."""
+    """An address with everything after its host hidden."""
     if not address:
         return ""
     parts = urlsplit(address)
@@ -175,7 +175,7 @@ def hidden(address: str) -> str:
 
 
 def message(state: RunStatus) -> dict[str, Any]:
-    """The webhook's body. Chat services read ``text`` or ``content``; machines the rest."""
+    """The webhook's body. Chat services read ``text`` or ``content``; programs read the rest."""
     text = _sentence(state)
     return {
         "event": "run_ended",
@@ -209,13 +209,13 @@ def tell(
     """Send the webhook and run the e-mail command.
 
     Args:
-        state: Of the run that ended.
+        state: Status of the run that ended.
         chosen: What to do.
-        wait: Waits between tries.
-        transport: Carries the request, for tests.
+        wait: Sleeps between attempts.
+        transport: HTTP transport, for tests.
 
     Returns:
-        What became of each, in English and without secrets.
+        The outcome of each, in English and without secrets.
     """
     told: dict[str, str] = {}
     if chosen.webhook_on:
@@ -242,11 +242,11 @@ def _post(
             ) as client:
                 answer = client.post(address, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # The text of such an error may hold the address, so only its kind is kept.
+            # The text of such an error may contain the address, so only its type is kept.
             outcome = f"{host} did not answer ({type(error).__name__})"
             continue
         outcome = f"{host} answered {answer.status_code}"
-        if answer.is_redirect:  # the address that was checked is the only one written to
+        if answer.is_redirect:  # only the address that was checked may be called
             outcome += ", a redirect, which is not followed: give the address that it leads to"
             break
         if answer.is_success:
@@ -303,14 +303,14 @@ def _sentence(state: RunStatus) -> str:
 
 @dataclass(frozen=True)
 class Countdown:
-    """A power-off that is under way."""
+    """A pending power-off."""
 
     run: str
     seconds_left: float
 
 
 def countdown() -> Countdown | None:
-    """The power-off that is under way; None where there is none."""
+    """The pending power-off; None if there is none."""
     said = read_json(countdown_file())
     if not said or not is_alive(said):
         return None
@@ -319,10 +319,10 @@ def countdown() -> Countdown | None:
 
 
 def keep_on() -> Countdown:
-    """Cancel the power-off that is under way.
+    """Cancel the pending power-off.
 
     Raises:
-        RunError: None is.
+        RunError: No power-off is pending.
     """
     found = countdown()
     if found is None:
@@ -332,10 +332,10 @@ def keep_on() -> Countdown:
 
 
 def power_off(run: str, chosen: Settings, *, wait: Callable[[float], object] = time.sleep) -> str:
-    """Count down and run the power-off command, unless it is cancelled or a run begins.
+    """Count down and run the power-off command, unless it is cancelled or a run starts.
 
     Returns:
-        What became of it, in English.
+        The outcome, in English.
     """
     if busy := _others(run):
         return f"not done: {busy} still at work"
@@ -358,22 +358,22 @@ def power_off(run: str, chosen: Settings, *, wait: Callable[[float], object] = t
 
 
 def _others(run: str) -> str:
-    """A run that is at work or waits; empty for none."""
+    """The name of a run that is running or queued; empty if there is none."""
     return next((s.name for s in store.list_runs() if s.is_live and s.name != run), "")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tell of the end of one run; whatever becomes of it is written to its notified.json."""
+    """Send the notifications for one run; the outcome is written to its notified.json."""
     folder = RunFolder(Path(argv[0]))
     chosen = read()
-    # The worker's parent, who started us, holds the run's lock for a moment longer.
+    # The worker's parent, which started this process, holds the run's lock for a moment longer.
     local.wait_until_gone(folder, LOCK_SECONDS)
     state = derive(folder)
     if not chosen.any_on or state.is_live:
         return 0
     told = tell(state, chosen)
     write_json(folder.notified_file, told)
-    # Somebody who stops a run by hand is there and wants the machine.
+    # A user who stops a run by hand is present and wants to keep the machine.
     if chosen.power_off_on and state.status != "stopped":
         told["power_off"] = power_off(folder.name, chosen)
         write_json(folder.notified_file, told)
@@ -381,7 +381,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def outcome(folder: RunFolder) -> dict[str, str]:
-    """What became of the messages of a run; empty where none were to be sent."""
+    """The outcome of a run's notifications; empty if none were to be sent."""
     return {k: str(v) for k, v in read_json(folder.notified_file).items()}
 
 

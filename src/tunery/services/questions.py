@@ -1,7 +1,7 @@
-"""What the warm process may be asked: a fixed table, and questions that have no other home.
+"""What the warm process can be asked: a fixed table, and functions that have no other home.
 
-Each function takes plain data and returns plain data; it runs in a process of its own that has
-everything heavy imported already.
+Each function takes and returns plain data; it runs in a separate process that has everything heavy
+already imported.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ QUESTIONS: dict[str, str] = {
 
 
 def plan(words: list[str], *, measure: bool = False, trial: Trial | None = None) -> dict[str, Any]:
-    """Find out what a run with these settings would be; fetch nothing.
+    """Find out what a run with these settings would do and need; downloads nothing.
 
     Args:
-        words: The settings as the words of a command line.
+        words: The settings as command-line arguments.
         measure: Take a few real steps for memory and time; refused while the device is in use.
-        trial: Counts and measures the throw-away run folder; by default here.
+        trial: Counts and measures the temporary run folder; by default in this process.
 
     Returns:
-        The plan, with the ``warnings`` said on the way.
+        The plan, with the ``warnings`` raised on the way.
     """
     from tunery.models.resolve import resolve
 
     loaded = from_tokens(words)
-    resolve(loaded.config.model.name)  # an error where it must be fetched first
+    resolve(loaded.config.model.name)  # an error if it must be downloaded first
     if measure:
         _device_is_free(loaded)
     warnings: list[str] = []

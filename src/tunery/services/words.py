@@ -1,4 +1,4 @@
-"""Numbers and times of a run as people read them; used by every view of a run."""
+"""Numbers and times of a run as text; used by every view of a run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def phase(name: str) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration: ``8 s``, ``3m 20s``, ``2h 05m``; empty for none."""
+    """A duration: ``8 s``, ``3m 20s``, ``2h 05m``; empty for None."""
     if value is None or not math.isfinite(value):
         return ""
     whole = max(0, round(value))
@@ -71,7 +71,7 @@ def seconds(value: float | None) -> str:
 
 
 def ago(moment: float | None) -> str:
-    """How long ago a moment of the wall clock was, roughly."""
+    """How long ago a point in wall-clock time was, roughly."""
     if moment is None:
         return ""
     past = max(0.0, time.time() - moment)
@@ -85,23 +85,23 @@ def ago(moment: float | None) -> str:
 
 
 def validation(measure: Measure) -> str:
-    """What a measure is called where it was taken on held-out rows."""
+    """The name of a measure taken on held-out rows."""
     return t("Validation {measure}", measure=measure.inside)
 
 
 def best_validation(measure: Measure) -> str:
-    """What the best value of a measure on held-out rows is called."""
+    """The name of the best value of a measure on held-out rows."""
     return t("Best validation {measure}", measure=measure.inside)
 
 
 def last_values(state: RunStatus) -> list[str]:
-    """The loss and the main measures of a run, named: ``loss 0.25``, ``validation loss 0.3``."""
+    """The loss and main measures of a run, named: ``loss 0.25``, ``validation loss 0.3``."""
     wanted = dict.fromkeys((LOSS, *state.declared.main))
     return [f"{name} {value}" for name, value in last_measures(state, wanted) if value != "–"]
 
 
 def last_measures(state: RunStatus, wanted: Iterable[Measure] = ()) -> list[tuple[str, str]]:
-    """Measures of a run by name and value, those on held-out rows behind each; all by default."""
+    """Measures of a run by name and value, each followed by its held-out value; all by default."""
     told: list[tuple[str, str]] = []
     for measure in wanted or state.declared.measures:
         now, held_out = state.at_step(measure.name), state.at_eval(measure.name)
@@ -169,7 +169,7 @@ def plan_line(event: Event) -> str:
 
 
 def rows_line(event: Event) -> str:
-    """The row equation, from a rows event."""
+    """The row counts, from a rows event."""
     filtered: dict[str, int] = event["filtered"]
     rules = ", ".join(f"{rule} {count:,}" for rule, count in filtered.items() if count)
     line = t("{read:,} rows read = {used:,} used + {aside:,} set aside + {left:,} filtered",

@@ -1,1 +1,1 @@
-"""The page: templates, static files and one router a page, over the REST server."""
+"""The web pages: templates, static files and one router per page, on top of the REST server."""

@@ -1,4 +1,4 @@
-"""``python -m tunery.web``: what ``tunery web`` becomes once its words are read."""
+"""``python -m tunery.web``: the process that ``tunery web`` becomes after parsing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Start the page's server; returns when it has ended."""
+    """Start the web server; returns when it has stopped."""
     parser = argparse.ArgumentParser(prog="python -m tunery.web")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)

@@ -1,4 +1,4 @@
-"""The page's server: the API and every page."""
+"""The web server: the API and all pages."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The static files of the page, read once, named by what they hold.
+"""The static files of the web pages, read once, with URLs that depend on their content.
 
-Every file is served under ``/static/VERSION/path`` where VERSION is a hash over the whole folder.
-Modules import each other by relative path, so one new byte anywhere gives every module a new
-address, and browsers may keep each address for ever. Files are kept in memory, plain and gzipped:
-a request never touches a path that was not in the folder at start.
+Every file is served under ``/static/VERSION/path``, where VERSION is a hash of the whole folder.
+Modules import each other by relative path, so a single changed byte gives every module a new URL,
+and browsers can cache each URL forever. Files are kept in memory, plain and gzipped: a request
+never accesses a path that was not in the folder at start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "static"
 DEVELOPING = "TUNERY_DEV"
-"""When this variable is set, files are read again at each request."""
+"""If this environment variable is set, files are read again on each request."""
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -34,22 +34,22 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """All static files and the hash over them."""
+    """All static files and their common hash."""
 
     version: str
     files: dict[str, Asset]
 
 
 def bundle() -> Bundle:
-    """Give the files of this installation."""
+    """Return the static files of this installation."""
     return _read() if os.environ.get(DEVELOPING) else _kept()
 
 
 def address(name: str) -> str:
-    """Give the path of a static file, without the prefix that a proxy adds.
+    """Return the path of a static file, without the prefix that a proxy adds.
 
     Raises:
-        KeyError: There is no such file; a template names a wrong one.
+        KeyError: There is no such file; the name in the template is wrong.
     """
     files = bundle()
     if name not in files.files:

@@ -1,4 +1,4 @@
-"""How the page writes numbers, sizes, times and dates, in the language of the request."""
+"""Formats for numbers, sizes, times and dates, in the language of the request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tunery.i18n import t
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """Write a number: ``1,930``, ``0.693``, ``1e-4``; a dash for None.
+    """Format a number: ``1,930``, ``0.693``, ``1e-4``; a dash for None.
 
     Args:
         value: The number.
-        digits: Digits behind the point; by default as many as the size asks for.
+        digits: Digits after the decimal point; by default chosen by the size of the number.
     """
     if value is None:
         return "–"
@@ -29,12 +29,12 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share of one: ``56.6 %``; a dash for None."""
+    """Format a fraction as a percentage: ``56.6 %``; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span: ``45 s``, ``3 min 28 s``, ``2 h 5 min``; a dash for None."""
+    """Format a duration: ``45 s``, ``3 min 28 s``, ``2 h 5 min``; a dash for None."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     whole = round(seconds)
@@ -48,5 +48,5 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(stamp: float | None) -> str:
-    """Write a wall-clock time of this machine: ``2026-11-23 22:06``; a dash for None."""
+    """Format a local time on this machine: ``2026-11-23 22:06``; a dash for None."""
     return "–" if stamp is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(stamp))

@@ -1,14 +1,14 @@
-"""One way to make a page: a template, one typed view, and what every page needs.
+"""The one way to render a page: a template, a typed view, and what every page needs.
 
-``render(request, "train.html", view)`` gives the HTML in the language of the request (the server
-sets it; see ``tunery.i18n``). A template sees ``view`` and these names:
+``render(request, "train.html", view)`` returns the HTML in the language of the request (the server
+sets it; see ``tunery.i18n``). A template can use ``view`` and these names:
 
     t("Sentence {n}", n=3)    the sentence in the language of the request
-    words("Stop", ...)        a JSON block that gives these sentences to static/js/words.js
+    words("Stop", ...)        a JSON block that passes these sentences to static/js/words.js
     url("/train")             a path with the prefix that a proxy adds
     static("js/api.js")       a versioned path of a static file
-    human_bytes number percent duration moment       one way to write figures
-    lang theme nav path       what base.html draws with
+    human_bytes number percent duration moment       formats for numbers, sizes and times
+    lang theme nav path       used by base.html
 
 Macros are imported by name: ``{% import "parts/ui.html" as ui %}``.
 """
@@ -35,7 +35,7 @@ THEME_COOKIE = "tunery_theme"
 LANGUAGE_COOKIE = "tunery_lang"
 THEMES = ("auto", "light", "dark")
 SMALL_BYTES = 860
-"""Below this a compressed page is no smaller on the wire."""
+"""Below this size, compression does not reduce the bytes on the wire."""
 
 _root: contextvars.ContextVar[str] = contextvars.ContextVar("root", default="")
 
@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 def navigation() -> list[Place]:
-    """The pages of the left side, in the language of the request; ``key`` follows ``g``."""
+    """The pages in the sidebar, in the language of the request; press ``g``, then ``key``."""
     return [
         Place("/", "home", t("Start"), "h"),
         Place("/models", "box", t("Models"), "m"),
@@ -65,13 +65,13 @@ def navigation() -> list[Place]:
 
 
 def render(request: Request, template: str, view: Any = None, *, status: int = 200) -> HTMLResponse:
-    """Draw a page.
+    """Render a page.
 
     Args:
-        request: What was asked; gives the prefix, the theme and whether gzip is understood.
+        request: The request; determines the prefix, the theme and whether gzip is accepted.
         template: Name of a file in ``templates``.
         view: The page's own dataclass, seen as ``view``.
-        status: HTTP status of the answer.
+        status: HTTP status of the response.
     """
     root = str(request.scope.get("root_path") or "").rstrip("/")
     theme = request.cookies.get(THEME_COOKIE, "auto")
@@ -98,12 +98,12 @@ def render(request: Request, template: str, view: Any = None, *, status: int = 2
 
 
 def environment() -> Environment:
-    """The templates of the page; the same object each time."""
+    """The template environment; the same object each time."""
     return _ENVIRONMENT
 
 
 def words(*sentences: str) -> Markup:
-    """Write sentences with their translation for ``t()`` of ``static/js/words.js``."""
+    """Write sentences with their translations for ``t()`` of ``static/js/words.js``."""
     table = {sentence: translated(sentence) for sentence in sentences}
     text = json.dumps(table, ensure_ascii=False).replace("<", "\\u003c")
     return Markup('<script type="application/json" data-words>{}</script>').format(Markup(text))
@@ -116,12 +116,12 @@ def data(name: str, value: Any) -> Markup:
 
 
 def url(path: str) -> str:
-    """Put the prefix that a proxy adds before a path of this server."""
+    """Prepend the prefix that a proxy adds to a path of this server."""
     return _root.get() + path
 
 
 def static(name: str) -> str:
-    """Give the versioned path of a static file, with the proxy's prefix."""
+    """Return the versioned path of a static file, with the proxy's prefix."""
     return _root.get() + assets.address(name)
 
 

@@ -1,4 +1,4 @@
-"""Every page: one import and one entry an area."""
+"""All pages: one import and one entry per page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights are trained: one file per adapter, chosen by ``adapter.type``."""
+"""Which weights are trained: one file per adapter, selected by ``adapter.type``."""
 
 from __future__ import annotations
 

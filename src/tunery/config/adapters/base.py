@@ -1,4 +1,4 @@
-"""What every adapter kind says of itself before anything is loaded."""
+"""What every adapter kind declares before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class AdapterKind(Kind):
     """One way of choosing which weights are trained.
 
     Attributes:
-        writes: What a run leaves: ``adapter`` (PEFT's format, beside the base) or ``model``
-            (whole). The weights of an adapter are trained beside the base's, not in their place.
-        learning_rates: The usual span of learning rates.
+        writes: What a run produces: ``adapter`` (in PEFT's format, used with the base model) or
+            ``model`` (complete). Adapter weights are trained in addition to the base's, not in
+            their place.
+        learning_rates: The usual range of learning rates.
     """
 
     writes: ClassVar[Literal["adapter", "model"]]
@@ -25,31 +26,31 @@ class AdapterKind(Kind):
 
     @property
     def names_modules(self) -> bool:
-        """Whether modules are named that a model may not have."""
+        """Whether the settings name modules that a model may not have."""
         return False
 
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
-        """These settings for going on from an adapter, whose own shape holds.
+        """Adjust these settings to continue from an adapter, whose own shape applies.
 
         Args:
             folder: The adapter, in PEFT's format.
-            chosen: Names of the settings that somebody chose; the others follow the adapter.
+            chosen: Names of the settings that the user set; the others follow the adapter.
 
         Raises:
-            ConfigError: A chosen setting contradicts the adapter.
+            ConfigError: A setting of the user's contradicts the adapter.
         """
         return self
 
     @abstractmethod
     def trained(self, shape: ModelShape) -> int:
-        """How many numbers are trained."""
+        """Number of trained parameters."""
 
     def kept_blocks(self, shape: ModelShape) -> int:
         """Decoder blocks whose activations the backward pass needs."""
         return shape.num_layers
 
     def kept_bytes(self, shape: ModelShape, width: int) -> int:
-        """Bytes kept per token and block beside the block's own activations.
+        """Bytes kept per token and block in addition to the block's own activations.
 
         Args:
             shape: The model.

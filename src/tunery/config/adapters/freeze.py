@@ -28,13 +28,13 @@ class FreezeConfig(AdapterKind):
 
     @property
     def names_modules(self) -> bool:
-        """Its layers are counted from the end, and there must be so many."""
+        """Its layers are counted from the end, and the model must have that many."""
         return True
 
     def trained(self, shape: ModelShape) -> int:
-        """The last blocks; further modules are not known before the model is loaded."""
+        """Parameters of the last blocks; extra modules are unknown before the model is loaded."""
         return self.kept_blocks(shape) * shape.block_parameters()
 
     def kept_blocks(self, shape: ModelShape) -> int:
-        """The gradient goes no further down than the first trained block."""
+        """The gradient only flows down to the first trained block."""
         return min(self.num_layers, shape.num_layers)

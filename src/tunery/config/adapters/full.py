@@ -19,5 +19,5 @@ class FullConfig(AdapterKind):
     """Train every weight."""
 
     def trained(self, shape: ModelShape) -> int:
-        """All of them."""
+        """All parameters."""
         return shape.total_parameters

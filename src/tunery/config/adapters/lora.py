@@ -1,4 +1,4 @@
-"""The light half of LoRA: its settings and what they cost."""
+"""The light half of LoRA: its settings and their cost."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class LoraConfig(AdapterKind):
 
     @property
     def names_modules(self) -> bool:
-        """Whether modules are named that a model may not have."""
+        """Whether the settings name modules that a model may not have."""
         return self.target_modules != "all-linear" or bool(self.target_parameters)
 
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
-        """With the adapter's rank, scale and dropout; its layers are those of the adapter."""
+        """Use the adapter's rank, scale and dropout; its layers are those of the adapter."""
         stored: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
         theirs = {ours: stored.get(name) for ours, name in names.items()}
@@ -82,18 +82,18 @@ class LoraConfig(AdapterKind):
         return self.model_copy(update=found)
 
     def trained(self, shape: ModelShape) -> int:
-        """Two matrices beside each chosen linear layer."""
+        """Two matrices per selected linear layer."""
         linear = shape.linear_shapes()
         wanted = self.target_modules
         names = linear if wanted == "all-linear" else [n for n in linear if n in wanted]
         return shape.num_layers * sum(self.rank * sum(linear[name]) for name in names)
 
     def kept_bytes(self, shape: ModelShape, width: int) -> int:
-        """The low-rank halves."""
+        """The low-rank activations."""
         return len(shape.linear_shapes()) * self.rank * width
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """An adapter on nothing, and one that PEFT cannot make."""
+        """Reject an adapter without targets, and one that PEFT cannot create."""
         if not self.target_modules and not self.target_parameters:
             yield (
                 "adapter.target_modules",

@@ -1,4 +1,4 @@
-"""How what was trained is written for other programs: one file per exporter."""
+"""How a trained model is written for other programs: one file per exporter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DEFAULT = tag(EXPORTERS[0])
 
 
 def exporter(name: str) -> ExporterKind:
-    """The exporter of a name.
+    """Return the exporter of a name.
 
     Raises:
-        UnknownName: There is none; the message offers the nearest.
+        UnknownName: There is none; the message suggests the closest one.
     """
     found = {tag(kind): kind for kind in EXPORTERS}
     if name not in found:

@@ -1,4 +1,4 @@
-"""The light half of an export of the adapter alone."""
+"""The light half of exporting the adapter alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
     """The adapter alone."""
 
     def check(self, name: str, *, has_adapter: bool) -> None:
-        """Refuse a run that trained the weights themselves."""
+        """Reject a run that trained the full model."""
         if not has_adapter:
             raise ExportError(
                 t("{name}: this run trained the full model, so there is no adapter.",
@@ -37,5 +37,5 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
             )  # fmt: skip
 
     def size_bytes(self, trained: int, whole: int) -> int:
-        """What training wrote."""
+        """The size of the files that training wrote."""
         return trained

@@ -1,4 +1,4 @@
-"""What every exporter says of itself before anything is loaded."""
+"""What every exporter declares before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tunery.i18n import translated
 
 
 class ExporterKind(Kind):
-    """How what was trained is written for other programs.
+    """How a trained model is written for other programs.
 
-    The heavy half is ``write(kind, trained, into)``; it gives the comparison of what it wrote
+    The heavy half is ``write(kind, trained, into)``; it returns the comparison of what it wrote
     with what was trained.
 
     Attributes:
-        label: What people call it, in English.
-        about: What it is good for, in a sentence, in English.
-        library: The Python library that opens it, as a model card names it.
+        label: Its display name, in English.
+        about: What it is for, in one English sentence.
+        library: The Python library that loads it, as named in a model card.
         card: What it is, for the model card.
-        code: Python that opens it; ``{folder}`` and ``{base}`` are filled in.
+        code: Python that loads it; ``{folder}`` and ``{base}`` are filled in.
     """
 
     label: ClassVar[str]
@@ -29,17 +29,17 @@ class ExporterKind(Kind):
     code: ClassVar[str]
 
     def check(self, name: str, *, has_adapter: bool) -> None:
-        """Refuse what cannot be written like that; by default everything can.
+        """Reject what cannot be written in this format; by default, everything is accepted.
 
         Raises:
-            ExportError: It cannot.
+            ExportError: It cannot be written in this format.
         """
 
     def size_bytes(self, trained: int, whole: int) -> int:
-        """Bytes that it takes, of the files that training wrote and of a whole model."""
+        """Its size in bytes, given the sizes of the files from training and of a whole model."""
         return whole
 
     def shown(self) -> dict[str, str]:
-        """For a page or a program: its name, label and sentence in the current language."""
+        """Its name, label and description in the current language, as plain data."""
         kind = str(type(self).model_fields["type"].default)
         return {"name": kind, "label": translated(self.label), "help": translated(self.about)}

@@ -1,4 +1,4 @@
-"""The light half of an export as one whole model."""
+"""The light half of exporting one complete model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learned from a row: one file per method, chosen by ``method.type``."""
+"""What is learned from a row: one file per method, selected by ``method.type``."""
 
 from __future__ import annotations
 

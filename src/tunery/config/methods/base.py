@@ -1,4 +1,4 @@
-"""What every method says of itself before anything is loaded."""
+"""What every method declares before anything is loaded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class MethodKind(Kind):
     """What the model learns from a row.
 
     Attributes:
-        rows: The row kind that it learns from, a name in ``data.kinds``.
+        rows: The kind of rows that it learns from, a name in ``data.kinds``.
         chats: Whether its rows are rendered by a chat template.
         replays: Whether rows answered by the base model itself can be mixed in.
-        reference: Whether it compares with the model as it was before training.
-        measures: What it tells at each step and evaluation, the loss first.
-        best: The measure that chooses the best checkpoint and ends a run early.
-        rate_scale: Its usual learning rates, as a share of the adapter's.
-        unit: What its loss is divided by, in words.
+        reference: Whether it needs the model as it was before training.
+        measures: What it reports at each step and evaluation, the loss first.
+        best: The measure that selects the best checkpoint and stops a run early.
+        rate_scale: Its usual learning rates, relative to the adapter's.
+        unit: What its loss is averaged over, in words.
     """
 
     rows: ClassVar[str]

@@ -33,7 +33,7 @@ class CPOConfig(PairMethod):
     """Weight of the SFT loss of the chosen answers, which keeps the model from drifting."""
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Smoothing where there is no label to smooth."""
+        """Reject label smoothing for a loss without labels."""
         if self.label_smoothing and self.loss_type != "sigmoid":
             yield (
                 "method.label_smoothing",

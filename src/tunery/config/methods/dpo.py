@@ -1,4 +1,4 @@
-"""The light half of direct preference optimization and the losses of its family."""
+"""The light half of direct preference optimization and its family of losses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DPOLoss = Literal[
 Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
 
 MARGINS = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop", "sft"}
-"""Losses that look at the difference of two scores, so that the scores may follow a divergence."""
+"""Losses of the difference of two scores, which may therefore use any divergence."""
 SMOOTHED = {"sigmoid", "sigmoid_norm", "robust", "exo_pair", "aot", "aot_unpaired"}
 RANKED = {"aot", "aot_unpaired"}
-"""Losses that compare the answers of a whole step with each other."""
+"""Losses that compare all answers of a step with each other."""
 
 
 class DPOConfig(PairMethod):
@@ -63,7 +63,7 @@ class DPOConfig(PairMethod):
     """Temperature of the discopop loss."""
 
     def advises(self, config: Any) -> Iterator[str]:
-        """Constants of a loss or a divergence that is not chosen."""
+        """Warn about constants of a loss or divergence that is not selected."""
         chosen = self.model_fields_set
         if "discopop_tau" in chosen and "discopop" not in self.loss_type:
             yield t("method.discopop_tau has no effect with method.loss_type={losses}.",
@@ -74,7 +74,7 @@ class DPOConfig(PairMethod):
                     divergence=self.f_divergence_type)  # fmt: skip
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Losses that cannot be combined with another setting, or need one."""
+        """Reject losses that cannot be combined with another setting, or that require one."""
         kinds = set(self.loss_type)
         if self.loss_weights and len(self.loss_weights) != len(self.loss_type):
             yield (

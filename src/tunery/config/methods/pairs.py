@@ -1,4 +1,4 @@
-"""What every method that learns from pairs of a chosen and a rejected answer has in common."""
+"""The common base of all methods that learn from pairs of a chosen and a rejected answer."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class PretrainConfig(MethodKind):
     """Continued pretraining on plain text."""
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Plain text has no template, no answers, and is trained whole."""
+        """Plain text has no template and no answers, and all of it is trained on."""
         if config.model.template is not None:
             yield (
                 "model.template",

@@ -1,4 +1,4 @@
-"""How a gradient becomes a step: one file per optimizer, chosen by ``optim.type``."""
+"""How a gradient becomes a step: one file per optimizer, selected by ``optim.type``."""
 
 from __future__ import annotations
 

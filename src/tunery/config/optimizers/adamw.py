@@ -27,11 +27,11 @@ class AdamWConfig(OptimizerKind):
     """Small constant that avoids division by zero."""
 
     def state_bytes(self, trained: int) -> int:
-        """Two averages in fp32."""
+        """Two moving averages in fp32."""
         return 2 * 4 * trained
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Averaging factors outside of their range."""
+        """Reject decay rates outside their range."""
         yield from super().excludes(config)
         if not all(0 <= beta < 1 for beta in self.betas):
             yield (

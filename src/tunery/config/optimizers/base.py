@@ -1,4 +1,4 @@
-"""What every optimizer shares: the learning rate over time, decay, clipping."""
+"""The settings that all optimizers share: learning rate schedule, weight decay, clipping."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class OptimizerKind(Kind):
 
     @abstractmethod
     def state_bytes(self, trained: int) -> int:
-        """Bytes of the optimizer's state for so many trained numbers."""
+        """Bytes of the optimizer's state for this many trained parameters."""
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Two ways of saying one thing."""
+        """Reject two settings for the same thing."""
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
             default = type(self).model_fields["warmup_ratio"].default
             if self.warmup_ratio != default:
@@ -55,6 +55,6 @@ class OptimizerKind(Kind):
                 )
 
     def advises(self, config: Any) -> Iterator[str]:
-        """A floor that the schedule never reaches."""
+        """Warn about a minimum that the schedule never reaches."""
         if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
             yield t("optim.min_learning_rate_ratio has no effect with optim.schedule=constant.")

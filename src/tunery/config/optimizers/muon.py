@@ -24,5 +24,5 @@ class MuonConfig(OptimizerKind):
     """Newton-Schulz iterations used to orthogonalize an update."""
 
     def state_bytes(self, trained: int) -> int:
-        """One average per weight of a matrix, which is nearly all of them."""
+        """One moving average per matrix weight, and nearly all weights are in matrices."""
         return 4 * trained

@@ -15,7 +15,7 @@ class TrackConfig(Section):
     tensorboard: TensorboardConfig | None = None
 
     def chosen(self) -> dict[str, TrackerKind]:
-        """The trackers that are switched on, by name."""
+        """The trackers that are enabled, by name."""
         found = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: kind for name, kind in found.items() if kind is not None}
 

@@ -1,4 +1,4 @@
-"""What every tracker says of itself before anything is started."""
+"""What every tracker declares before anything is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TrackerKind(Kind):
     """One tool that shows a run. It reads the run's events in a process of its own."""
 
     def with_absolute_paths(self) -> Self:
-        """Write its files and folders out in full."""
+        """Make its file and folder paths absolute."""
         paths = {name: value for name, value in self if isinstance(value, Path)}
         changed = {name: env.expanded(path).absolute() for name, path in paths.items()}
         return self.model_copy(update=changed)

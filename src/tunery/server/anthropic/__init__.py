@@ -1,1 +1,1 @@
-"""Anthropic's Messages API: a view of the same chats."""
+"""Anthropic's Messages API, on top of the same chat requests."""

@@ -1,4 +1,4 @@
-"""A message that grows: blocks of thinking, text and tool use, and the events that tell of them."""
+"""A message under construction: blocks of thinking, text and tool use, and their events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunery.server.openai.stream import framed
 
 
 class Answer:
-    """One message: the ``Shape`` of the whole and its only ``Choice``.
+    """One message: both the ``Shape`` of the whole and its only ``Choice``.
 
     Args:
         model: The served name.
@@ -36,17 +36,17 @@ class Answer:
         self._stop: str | None = None
 
     def read_with(self, reader: AnswerReader, num_prompt_tokens: int) -> Answer:
-        """Begin: this takes the engine's text apart."""
+        """Start with a reader that parses the engine's text."""
         self._reader = reader
         self._num_prompt = num_prompt_tokens
         return self
 
     def begin(self) -> list[dict[str, Any]]:
-        """The event before the first text."""
+        """Events before the first text."""
         return [{"type": "message_start", "message": self._message(Usage(self._num_prompt))}]
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
-        """The events of more text."""
+        """Events for more text."""
         assert self._reader is not None
         before = self._reader.is_thinking
         pieces = self._reader.feed(delta.text)
@@ -55,7 +55,7 @@ class Answer:
         return self._events(pieces)
 
     def finish(self, ended: Ended) -> list[dict[str, Any]]:
-        """What was held back, and the end of the last block."""
+        """Events for text that was held back, and the end of the last block."""
         assert self._reader is not None
         events = [*self._events(self._reader.end()), *self._close()]
         if ended.reason == "length":
@@ -86,7 +86,7 @@ class Answer:
         return self.frame(told) + self.frame({"type": "message_stop"})
 
     def broken(self, refused: Refused) -> bytes:
-        """The event that ends a stream early."""
+        """The event that ends a stream after an error."""
         return framed(errors.body(refused), "error")
 
     def _events(self, pieces: Iterable[Piece]) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ class Answer:
                 return [self._delta("input_json_delta", partial_json=text)]
 
     def _open(self, kind: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
-        """Begin a block, unless one of text goes on."""
+        """Begin a block, unless the current text block continues."""
         if self._is_open and self._blocks[-1]["type"] == kind:
             return []
         closed = self._close()
@@ -154,7 +154,7 @@ class Answer:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The arguments of a call; one that max_tokens cut off has none."""
+    """The arguments of a call; empty if max_tokens cut them off."""
     try:
         return json.loads(text or "{}")
     except ValueError:

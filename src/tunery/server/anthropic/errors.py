@@ -1,4 +1,4 @@
-"""Errors in Anthropic's shape."""
+"""Errors in Anthropic's format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from tunery.server.openai.errors import Refused, public
 
 PATHS = ("/v1/messages",)
-"""Where errors have this shape, whoever finds them."""
+"""Paths whose errors have this format, wherever they are raised."""
 
 _TYPES = {
     401: "authentication_error",
@@ -35,10 +35,10 @@ def body(refused: Refused) -> dict[str, Any]:
 
 
 def response(refused: Refused) -> Response:
-    """The whole answer."""
+    """The complete response."""
     return JSONResponse(body(refused), refused.status, refused.headers)
 
 
 def answer(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The response of an error found outside these routes: by middleware, by the router."""
+    """The response for an error raised outside these routes: by middleware or by the router."""
     return response(Refused(status, public(message), headers=headers))

@@ -1,4 +1,4 @@
-"""``/v1/messages``: a view of a chat for Anthropic's clients."""
+"""``/v1/messages``: chat for clients of Anthropic's API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {"response_format": "output_config.format", "continue_final_message": "
 
 class _Route(ApiRoute):
     def refused(self, refused: Refused) -> Response:
-        """Tell it in Anthropic's shape."""
+        """Respond in Anthropic's error format."""
         return errors.response(renamed(refused, _NAMES))
 
 
@@ -35,7 +35,7 @@ async def create(request: Request) -> Response:
     """Answer a conversation, in blocks."""
     wanted = await read_body(request, MessagesRequest)
     turn = await Turn.of(request, to_chat(wanted))
-    # Its clients must name a bound and name that of much larger models: it is no more than one.
+    # Its clients must set a limit and choose one for much larger models: treat it as a maximum.
     room = turn.target.context_length or wanted.max_tokens
     asked = replace(turn.asked, max_tokens=min(wanted.max_tokens, room))
     answer = Answer(wanted.model)

@@ -1,4 +1,4 @@
-"""``POST /v1/messages``: its fields, and the chat request that they become."""
+"""``POST /v1/messages``: its fields, and their conversion to a chat request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tunery.types import is_list, is_object
 
 
 class MessageParam(Strict):
-    """One message: text, or blocks."""
+    """One message: text, or a list of blocks."""
 
     role: Literal["user", "assistant", "system"]
     content: str | list[Any]
 
 
 class ToolParam(Strict):
-    """A tool that the caller runs."""
+    """A tool that the client runs."""
 
     type: Literal["custom"] = "custom"
     name: FunctionName
@@ -32,7 +32,7 @@ class ToolParam(Strict):
 
 
 class ToolChoice(Strict):
-    """Whether a tool is called, and which."""
+    """Whether the model calls a tool, and which one."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: FunctionName | None = None
@@ -40,27 +40,27 @@ class ToolChoice(Strict):
 
 
 class Thinking(Strict):
-    """Whether the model thinks first. A budget is a wish: nothing counts its tokens."""
+    """Whether the model thinks first. A budget is a hint: its tokens are not counted."""
 
     type: Literal["enabled", "adaptive", "disabled"]
 
 
 class OutputFormat(Strict):
-    """JSON that follows a schema."""
+    """JSON that conforms to a schema."""
 
     type: Literal["json_schema"]
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
 class OutputConfig(Strict):
-    """How the answer looks."""
+    """The format of the answer."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
 
 
 class CountRequest(Body):
-    """The fields that make a prompt: those of ``count_tokens``."""
+    """The fields that make up a prompt: those of ``count_tokens``."""
 
     ignored: ClassVar[frozenset[str]] = frozenset(
         {"metadata", "service_tier", "cache_control", "inference_geo", "speed", "betas",
@@ -93,10 +93,10 @@ class MessagesRequest(CountRequest):
 
 
 def to_chat(request: CountRequest) -> ChatRequest:
-    """Put it in the words of a chat request. ``max_tokens`` is left out: the caller bounds it.
+    """Convert to a chat request. ``max_tokens`` is left out: the caller applies it.
 
     Raises:
-        Refused: A block of a message cannot be taken.
+        Refused: A block of a message is not supported.
     """
     messages = [
         each
@@ -148,7 +148,7 @@ def _choice(request: CountRequest) -> dict[str, Any]:
 
 
 def _messages(message: MessageParam, place: str) -> list[dict[str, Any]]:
-    """The messages that one makes: each result of a tool is one of its own."""
+    """The messages made from one message: each tool result becomes a separate message."""
     if isinstance(message.content, str):
         return [{"role": message.role, "content": message.content}]
     if len(message.content) > limits.MAX_PARTS:
@@ -181,7 +181,7 @@ def _flush(role: str, texts: list[str], found: list[dict[str, Any]]) -> None:
 
 
 def _said(blocks: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
-    """An assistant's message: its thinking, text and calls."""
+    """An assistant message: its thinking, text and calls."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -210,7 +210,7 @@ def _said(blocks: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
 
 
 def _texts(content: Any, place: str) -> list[str]:
-    """The texts of text, or of blocks of text."""
+    """The texts of a string or of a list of text blocks."""
     if isinstance(content, str):
         return [content] if content else []
     if not is_list(content) or len(content) > limits.MAX_PARTS:

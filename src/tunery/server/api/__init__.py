@@ -1,1 +1,1 @@
-"""REST under /api/v1: one module an area, each with its ``router``."""
+"""REST under /api/v1: one module per area, each with its ``router``."""

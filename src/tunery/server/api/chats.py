@@ -1,4 +1,4 @@
-"""REST of the chat page: stored conversations, and answers as a stream of JSON lines."""
+"""REST for the chat page: stored conversations, and answers as a stream of JSON lines."""
 
 from __future__ import annotations
 

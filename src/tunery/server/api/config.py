@@ -1,4 +1,4 @@
-"""REST: what can be set: the form, its JSON schema, the presets."""
+"""REST for the available settings: the form, its JSON schema, the presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health, version, and the session of a browser."""
+"""Health, version, and browser sessions."""
 
 from __future__ import annotations
 

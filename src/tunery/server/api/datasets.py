@@ -1,4 +1,4 @@
-"""REST: datasets, their rows and tokens, checks, copies, and files that a browser sends."""
+"""REST for datasets: rows and tokens, checks, copies, and files uploaded by a browser."""
 
 from __future__ import annotations
 

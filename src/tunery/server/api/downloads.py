@@ -1,4 +1,4 @@
-"""/api/v1/downloads: models on their way here, and the hubs they come from."""
+"""/api/v1/downloads: models being downloaded, and the hubs they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REST: drafts of runs; each change is answered with what is wrong and what it would be."""
+"""REST for drafts of runs; each change is answered with its problems and its plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunery.workers import warm
 router = APIRouter(prefix="/api/v1/drafts", tags=["drafts"])
 
 PLAN_SECONDS = 2.0
-"""How long the answer to a change waits for the plan of the warm process; later it is asked for."""
+"""How long the response to a change waits for the plan; after that, the client requests it."""
 
 FieldValue = str | bool | int | float | list[str] | dict[str, str] | None
 
@@ -135,7 +135,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def _keep_model(checked: settings.CheckedDraft) -> None:
-    """A model folder that was typed or pasted stays in the lists, to be chosen again."""
+    """Keep a model folder that was typed or pasted in the lists, to be selected again."""
     name = str(checked.draft.fields.get("model.name", ""))
     if name.startswith(("/", "~")) and "model.name" not in checked.filled.errors:
         models.keep_folder(name)
@@ -151,5 +151,5 @@ def _quick_plan(checked: settings.CheckedDraft) -> dict[str, Any]:
 
 
 def _typed(value: FieldValue) -> Any:
-    """Numbers are taken as the text that a person would type."""
+    """Accept numbers as the text that a user would type."""
     return value if isinstance(value, bool | str | list | dict) else str(value)

@@ -1,4 +1,4 @@
-"""REST of exports and of evaluations."""
+"""REST for exports and evaluations."""
 
 from __future__ import annotations
 

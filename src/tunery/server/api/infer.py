@@ -1,4 +1,4 @@
-"""REST: load and unload models for chat and serving, and what is loaded."""
+"""REST to load and unload models for chat and serving, and to list the loaded ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/api/v1/jobs: long work that is no run; stopped, paused and gone on with."""
+"""/api/v1/jobs: long-running work other than runs; stop, pause and resume."""
 
 from __future__ import annotations
 

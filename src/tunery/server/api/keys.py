@@ -1,4 +1,4 @@
-"""API keys: made once, shown once, revoked for good."""
+"""API keys: created once, shown once, revoked permanently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NewKey(BaseModel):
     parallel: Annotated[int, Field(ge=0, le=MOST)] = 0
 
     def limits(self) -> KeyLimits:
-        """Its limits; 0 and none named are no limit."""
+        """Its limits; 0 or an empty list means no limit."""
         days = self.expires_in_days
         return KeyLimits(
             tuple(dict.fromkeys(self.models)),

@@ -1,4 +1,4 @@
-"""REST: what this machine is, whether the hub answers, the bug report, the first steps."""
+"""REST for this machine: its figures, the hub check, the bug report, the first steps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def hide(wish: Hidden) -> dict[str, bool]:
 
 
 def _notices() -> list[dict[str, str]]:
-    """What a person should know that no other answer says."""
+    """Notices for the user that no other response contains."""
     aside = set_aside()
     if aside is None:
         return []

@@ -1,4 +1,4 @@
-"""/api/v1/models and /api/v1/resolve: what is here, what a text stands for, consent and removal."""
+"""/api/v1/models and /api/v1/resolve: models here, name resolution, consent and removal."""
 
 from __future__ import annotations
 

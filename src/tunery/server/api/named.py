@@ -1,7 +1,7 @@
-"""Types of what a client names in a path, a query or a body; each goes through ``services.door``.
+"""Types for names from clients in a path, query or body; each is checked by ``services.door``.
 
-A field of a route that names a model, a dataset, a run or a place on the disk has one of these
-types; ``tests/web/test_door.py`` fails for a text field that it does not know.
+A route field that names a model, a dataset, a run or a place on disk has one of these types;
+``tests/web/test_door.py`` fails for a text field that it does not know.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ def _data_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 
 ModelName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.model)]
-"""Whatever ``models resolve`` takes."""
+"""Any name that ``models resolve`` accepts."""
 
 DatasetName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.dataset)]
-"""Whatever ``data.train`` takes."""
+"""Any name that ``data.train`` accepts."""
 
 RunName = Annotated[str, AfterValidator(door.run)]
 """The name of a run, never its folder."""
 
 Place = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.place)]
-"""A file or a folder on this machine; empty where none is named."""
+"""A file or folder on this machine; empty if none is given."""
 
 Behind = Annotated[int, Field(ge=0, le=2**40)]
-"""A step, an event or a byte to go on behind: no file is as long as its bound."""
+"""A step, event number or byte offset to continue after; no file reaches its bound."""
 
 ChatSettings = Annotated[dict[str, Any], AfterValidator(_chat_settings)]
-"""Settings of a chat; its columns are models."""
+"""Settings of a chat; its columns are model names."""
 
 DataSettings = Annotated[dict[str, Any], AfterValidator(_data_settings)]
 """Settings of the section ``data``."""

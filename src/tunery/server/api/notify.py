@@ -1,4 +1,4 @@
-"""/api/v1/notify: what happens when a run ends. Commands are set at the command line only."""
+"""/api/v1/notify: what happens when a run ends. Commands can be set only on the command line."""
 
 from __future__ import annotations
 

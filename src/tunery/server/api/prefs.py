@@ -1,4 +1,4 @@
-"""Preferences of the page that belong to the machine and not to a browser."""
+"""Preferences of the web pages that are stored per machine, not per browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/api/v1/queue: the runs that wait for a device, and their order."""
+"""/api/v1/queue: the runs that are waiting for a device, and their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/api/v1/runs: the runs, what they measured and said, and what may be done to them."""
+"""/api/v1/runs: the runs, their metrics and logs, and the actions on them."""
 
 from __future__ import annotations
 

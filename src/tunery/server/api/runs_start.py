@@ -1,4 +1,4 @@
-"""REST: starting a run, once for each Idempotency-Key."""
+"""REST to start a run, once per Idempotency-Key."""
 
 from __future__ import annotations
 

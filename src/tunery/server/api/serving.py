@@ -1,4 +1,4 @@
-"""REST of what callers of ``/v1`` may use."""
+"""REST for the models that are served under ``/v1``."""
 
 from __future__ import annotations
 

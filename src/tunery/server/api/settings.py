@@ -1,6 +1,6 @@
-"""REST: sources, tokens, the proxy, folders and limits of this machine.
+"""REST for sources, tokens, the proxy, folders and limits of this machine.
 
-A token goes in and never comes out: answers say that one is saved.
+A token can be written but never read: responses only say that one is saved.
 """
 
 from __future__ import annotations

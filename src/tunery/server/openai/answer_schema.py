@@ -1,4 +1,4 @@
-"""What an answer may be: which tools are open to it, and the schema that it must follow."""
+"""Constraints on an answer: which tools it may call, and the schema that it must follow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunery.types import is_list, is_object
 
 
 def forces_call(request: ChatRequest) -> bool:
-    """Whether the answer can be nothing but calls."""
+    """Whether the answer can only consist of calls."""
     match request.tool_choice:
         case NamedTool():
             return True
@@ -25,7 +25,7 @@ def forces_call(request: ChatRequest) -> bool:
 
 
 def allowed_tools(request: ChatRequest) -> list[dict[str, Any]]:
-    """The tools that may be called; the model is shown no others."""
+    """The tools that may be called; the model sees no others."""
     return [tool.model_dump(exclude_none=True) for tool in _chosen(request)]
 
 
@@ -45,7 +45,7 @@ def _chosen(request: ChatRequest) -> list[Tool]:
 def schema_of(
     request: ChatRequest, tools: Sequence[dict[str, Any]], syntax: Syntax
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Give what the answer must follow, and the texts that may begin a call in its place.
+    """Return the schema that the answer must follow, and the texts that may start a call instead.
 
     Raises:
         Refused: The schema is missing, too large, or refers to something outside itself.
@@ -65,7 +65,7 @@ def schema_of(
 def _or_call(
     schema: dict[str, Any], tools: Sequence[dict[str, Any]], syntax: Syntax
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """An answer that follows the schema, or calls as the model's family writes them."""
+    """An answer that follows the schema, or calls in the syntax of the model's family."""
     names = [tool["function"]["name"] for tool in tools]
     match syntax.bare:
         case "json":
@@ -99,7 +99,7 @@ def _answer_schema(request: ChatRequest) -> dict[str, Any] | None:
 
 
 def _call_schema(request: ChatRequest, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A schema of calls: one, or a list of at least one."""
+    """A schema for calls: one, or a list of at least one."""
     definitions: dict[str, Any] = {}
     calls = [_one_call(tool["function"], definitions) for tool in tools]
     one = calls[0] if len(calls) == 1 else {"anyOf": calls}
@@ -121,7 +121,7 @@ def _one_call(function: Mapping[str, Any], definitions: dict[str, Any]) -> dict[
 
 
 def _own_root(schema: dict[str, Any], definitions: dict[str, Any], place: str) -> dict[str, Any]:
-    """A schema inside another one; its references begin at its own root and move with it."""
+    """A schema nested in another; its references are relative to its own root and move with it."""
     if '"$ref"' not in json.dumps(schema):
         return schema
     definitions[place] = _moved(schema, f"#/$defs/{place}")

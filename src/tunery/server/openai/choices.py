@@ -1,4 +1,4 @@
-"""Answers in OpenAI's shapes: choices that grow delta by delta, and the objects around them."""
+"""Answers in OpenAI's format: choices that grow delta by delta, and their response objects."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Usage:
     """Tokens of one request.
 
     Args:
-        prompt: Of the prompt, or of all prompts.
-        completion: Of all answers.
-        reasoning: Those of them that were thinking.
+        prompt: Tokens of all prompts.
+        completion: Tokens of all answers.
+        reasoning: Those of them spent on thinking.
     """
 
     prompt: int = 0
@@ -41,13 +41,13 @@ class Usage:
 
 @dataclass(slots=True)
 class Head:
-    """What every object of one response carries.
+    """The fields that every object of one response shares.
 
     Args:
         object: ``chat.completion`` or ``text_completion``.
         model: The served name.
         chunk: The object's name in a stream.
-        with_usage: A stream tells the usage in a chunk of its own, after the answers.
+        with_usage: Whether a stream sends the usage in a separate chunk after the answers.
     """
 
     object: str
@@ -71,16 +71,16 @@ class Head:
         return {**self._head(self.object), "choices": choices, "usage": usage.as_dict()}
 
     def frame(self, chunk: dict[str, Any]) -> bytes:
-        """A choice chunk as an event of the stream."""
+        """A choice chunk as a stream event."""
         return self._before + encoded(chunk) + self._after
 
     def last(self, usage: Usage) -> bytes:
-        """What ends a complete stream."""
+        """The end of a complete stream."""
         told = framed(self.part([], usage=usage.as_dict())) if self.with_usage else b""
         return told + DONE
 
     def broken(self, refused: Refused) -> bytes:
-        """What ends a stream early."""
+        """The end of a stream after an error."""
         return framed(refused.body()) + DONE
 
     def part(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -92,18 +92,18 @@ class Head:
 
 
 class Choice(Protocol):
-    """One answer that grows."""
+    """One answer under construction."""
 
     def begin(self) -> list[dict[str, Any]]:
         """Chunks before the first text."""
         ...
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
-        """Chunks of more text."""
+        """Chunks for more text."""
         ...
 
     def finish(self, ended: Ended) -> list[dict[str, Any]]:
-        """The last chunks, with the reason of the end."""
+        """The last chunks, with the finish reason."""
         ...
 
     def told(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Choice(Protocol):
 
     @property
     def num_reasoning(self) -> int:
-        """Tokens of thinking so far."""
+        """Number of thinking tokens so far."""
         ...
 
 
@@ -120,9 +120,9 @@ class ChatChoice:
     """One answer of a chat.
 
     Args:
-        index: Its place among the answers.
-        reader: Takes the text apart.
-        with_logprobs: Whether they were asked for.
+        index: Its index among the answers.
+        reader: Parses the text.
+        with_logprobs: Whether they were requested.
     """
 
     def __init__(self, index: int, reader: AnswerReader, *, with_logprobs: bool) -> None:
@@ -138,11 +138,11 @@ class ChatChoice:
         self.num_reasoning = 0
 
     def begin(self) -> list[dict[str, Any]]:
-        """The chunk that says who speaks."""
+        """The chunk with the role."""
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
-        """Chunks of more text."""
+        """Chunks for more text."""
         before = self._reader.is_thinking
         pieces = self._reader.feed(delta.text)
         if before or any(isinstance(piece, Thought) for piece in pieces):
@@ -154,7 +154,7 @@ class ChatChoice:
         return self._chunks(pieces)
 
     def finish(self, ended: Ended) -> list[dict[str, Any]]:
-        """What was held back, then the reason of the end."""
+        """Text that was held back, then the finish reason."""
         chunks = self._chunks(self._reader.end())
         self._reason = _finish_reason(ended, called=self._reader.num_calls > 0)
         return [*chunks, self._chunk({}, self._reason)]
@@ -209,12 +209,12 @@ class ChatChoice:
 
 
 class TextChoice:
-    """One answer of the older kind: text, with the prompt before it where that was asked for.
+    """One answer of the legacy API: text, preceded by the prompt if requested.
 
     Args:
-        index: Its place among the answers.
-        echo: Text to begin with.
-        with_logprobs: Whether they were asked for.
+        index: Its index among the answers.
+        echo: Text to start with.
+        with_logprobs: Whether they were requested.
     """
 
     num_reasoning = 0
@@ -233,14 +233,14 @@ class TextChoice:
         return [self._chunk(self._echo, _no_text_logprobs())] if self._echo else []
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
-        """A chunk of more text."""
+        """A chunk for more text."""
         told = self._take_logprobs(delta.logprobs)
         self._text.append(delta.text)
         self._length += len(delta.text)
         return [self._chunk(delta.text, told)] if delta.text or delta.logprobs else []
 
     def finish(self, ended: Ended) -> list[dict[str, Any]]:
-        """The reason of the end."""
+        """The finish reason."""
         self._reason = _finish_reason(ended, called=False)
         return [self._chunk("", _no_text_logprobs(), self._reason)]
 
@@ -269,7 +269,7 @@ class TextChoice:
 
 
 def in_thinking(started: Started, thinking: tuple[str, str]) -> bool:
-    """Whether the prompt ends inside a block of thinking that the template opened."""
+    """Whether the prompt ends inside a thinking block that the template opened."""
     opened, closed = thinking
     end = started.prompt_text[-4096:].rstrip()
     return end.endswith(opened) or end.rfind(opened) > max(end.rfind(closed), end.rfind("<|"))
@@ -280,7 +280,7 @@ def _finish_reason(ended: Ended, *, called: bool) -> str:
 
 
 def chat_logprob(told: TokenLogprob) -> dict[str, Any]:
-    """Log-probabilities of one token as the chat tells them, in nats."""
+    """Log-probabilities of one token in the chat format, in nats."""
     return {
         **_token(told.token, told.logprob, told.spelled.get(told.token_id)),
         "top_logprobs": [
@@ -290,7 +290,7 @@ def chat_logprob(told: TokenLogprob) -> dict[str, Any]:
 
 
 def _token(token: str, logprob: float, spelled: bytes | None) -> dict[str, Any]:
-    # JSON knows no minus infinity: a token that was banned has the least number there is.
+    # JSON has no minus infinity: a banned token gets the lowest value that the API uses.
     value = max(logprob, -9999.0)
     data = token.encode(errors="replace") if spelled is None else spelled
     return {"token": token, "logprob": value, "bytes": list(data)}

@@ -1,4 +1,4 @@
-"""``POST /v1/embeddings``: vectors of texts, by the hidden states of a served model."""
+"""``POST /v1/embeddings``: text embeddings from the hidden states of a served model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute)
 
 
 class EmbeddingRequest(Body):
-    """What is asked for."""
+    """The fields of a request."""
 
     refused: ClassVar[Mapping[str, str]] = {
         "input_type": "write the instruction into the text, as the model's page says",

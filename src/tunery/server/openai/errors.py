@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape. Their sentences are written for callers, never a traceback's."""
+"""Errors in OpenAI's format. Their messages are written for clients and contain no traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from tunery.errors import EngineError, TuneryError, UnknownName
 from tunery.server.statuses import STATUSES
 
-# Nothing of this machine belongs in an answer: paths, addresses in memory, tracebacks.
+# Nothing about this machine belongs in a response: paths, memory addresses, tracebacks.
 _PRIVATE = re.compile(
     r"0x[0-9a-fA-F]{8,}|Traceback|[A-Za-z]:\\"
     r"|(?:^|[\s'\"(=:])(?:~|\.{1,2})?/(?!v1/|api/)[^\s/]+/"
@@ -32,14 +32,14 @@ _TYPES = {
 
 
 class Refused(Exception):
-    """A request that gets an error and nothing else.
+    """A request that is answered with an error only.
 
     Args:
         status: HTTP status.
-        message: A sentence for the caller.
+        message: A sentence for the client.
         param: The field it is about, such as ``messages[2].content``.
-        code: Stable machine name; by default the one of the status.
-        headers: More headers, such as Retry-After.
+        code: Stable machine-readable name; by default that of the status.
+        headers: Additional headers, such as Retry-After.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Refused(Exception):
         return body(self.status, self.message, param=self.param, code=self.code)
 
     def response(self) -> Response:
-        """The whole answer."""
+        """The complete response."""
         return JSONResponse(self.body(), self.status, self.headers)
 
 
 def renamed(refused: Refused, names: Mapping[str, str]) -> Refused:
-    """The same refusal where the API asked has other names for the fields of a chat request."""
+    """The same error, with the field names of an API that names chat fields differently."""
     param, message = refused.param or "", refused.message
     for ours, theirs in names.items():
         if param == ours or param.startswith((f"{ours}[", f"{ours}.")):
-            if message.startswith(param):  # places in messages are not those of the request
+            if message.startswith(param):  # indices in the message are not those of the request
                 message = theirs + message.removeprefix(param)
             return Refused(
                 refused.status, message, param=theirs, code=refused.code, headers=refused.headers
@@ -81,7 +81,7 @@ def renamed(refused: Refused, names: Mapping[str, str]) -> Refused:
 
 
 def invalid(param: str | None, message: str, *, code: str = "invalid_value") -> Refused:
-    """A field holds what cannot be taken."""
+    """A field has a value that is not accepted."""
     return Refused(400, message, param=param, code=code)
 
 
@@ -100,17 +100,17 @@ def answer(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response of an error found outside these routes: by middleware, by the router."""
+    """The response for an error raised outside these routes: by middleware or by the router."""
     return Refused(status, public(message), code=code, headers=headers).response()
 
 
 def public(message: str, instead: str = "The request cannot be answered.") -> str:
-    """The message, or ``instead`` where it holds something of this machine."""
+    """The message, or ``instead`` if it contains something about this machine."""
     return instead if not message or _PRIVATE.search(message) else message
 
 
 def of_tunery(error: TuneryError) -> Refused:
-    """Say one of our own errors to the caller of the API."""
+    """Convert one of our own errors for the client of the API."""
     if isinstance(error, UnknownName):
         message = public(str(error), "There is no such model here. See /v1/models.")
         return Refused(404, message, param="model", code="model_not_found")

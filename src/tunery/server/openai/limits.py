@@ -1,4 +1,4 @@
-"""What a request may ask for at most. The length of a prompt is bounded before it is tokenized."""
+"""Upper limits of a request. The length of a prompt is limited before it is tokenized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_NAME_LETTERS = 512
 MAX_DEPTH = 64
 MAX_FIELDS = 256
 MAX_TOKENS = 10_000_000
-# No text has so many letters a token: whatever is longer does not fit, and need not be tokenized.
+# No text has that many letters per token: a longer one cannot fit and need not be tokenized.
 LETTERS_A_TOKEN = 24
 SEEDS = 2**48
 
@@ -35,12 +35,12 @@ BURST = 1000
 
 
 class Rate:
-    """Requests of each key: a bucket of ``burst`` that fills up again.
+    """Rate limit per key: a bucket of ``burst`` requests that refills.
 
     Args:
-        a_minute: How fast it fills; 0 is no limit.
-        burst: How many may come at once.
-        clock: Seconds that never go back.
+        a_minute: How many requests per minute it refills; 0 is no limit.
+        burst: How many requests may arrive at once.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Rate:
         self._lock = threading.Lock()
 
     def wait_seconds(self, key: str) -> float:
-        """Take one request of ``key``: 0 when it may go on, else how long to wait."""
+        """Take one request of ``key``: 0 if it may proceed, else how long to wait."""
         if not self._a_second:
             return 0.0
         with self._lock:
@@ -68,6 +68,6 @@ class Rate:
                 self._left[key] = (left, now)
                 return (1 - left) / self._a_second
             self._left[key] = (left - 1, now)
-            if len(self._left) > 4096:  # keys that rested are full again
+            if len(self._left) > 4096:  # idle keys have a full bucket again
                 self._left = {k: v for k, v in self._left.items() if now - v[1] < 60}
             return 0.0

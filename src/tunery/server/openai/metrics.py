@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests, tokens and times by served name; a registry of its own."""
+"""Prometheus metrics: requests, tokens and times per served name, in a separate registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WHOLE = (0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """The counters of one server. Labels are served names and statuses, never what callers send."""
+    """The counters of one server. Labels are served names and statuses, never client input."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,7 +46,7 @@ class Metrics:
         self._requests.labels(route, model, str(status)).inc()
 
     def cancelled(self) -> None:
-        """Count a client that went before its answer was complete."""
+        """Count a client that disconnected before its answer was complete."""
         self._cancelled.inc()
 
     def read(self, model: str, num_tokens: int) -> None:
@@ -61,7 +61,7 @@ class Metrics:
         self._whole.labels(model).observe(seconds)
 
     def text(self, engines: Sequence[Mapping[str, Any]] = ()) -> bytes:
-        """Everything in Prometheus' format; engines are numbered, their paths are not told."""
+        """All metrics in Prometheus format; engines are numbered, their paths are not revealed."""
         for gauge in self._engines.values():
             gauge.clear()
         for number, status in enumerate(engines):

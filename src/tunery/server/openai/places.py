@@ -1,4 +1,4 @@
-"""The places for requests that are being answered, and those that one key may have at once."""
+"""Slots for requests that are being answered, in total and per key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunery.server.security.key_limits import Use
 
 
 class Place:
-    """One of the places; left once."""
+    """One slot; released once."""
 
     def __init__(self, state: State, use: Use | None) -> None:
         self.state = state
@@ -21,7 +21,7 @@ class Place:
         state.metrics.open.inc()
 
     def leave(self) -> None:
-        """Let the next one in."""
+        """Release the slot."""
         if self._taken:
             self._taken = False
             self.state.num_open -= 1
@@ -30,16 +30,16 @@ class Place:
             self.state.metrics.open.dec()
 
     def spend(self, num_tokens: int) -> None:
-        """Count tokens of the key, where it has limits."""
+        """Count tokens for the key, if it has limits."""
         if self.use is not None:
             self.use.spend(num_tokens)
 
 
 def take(request: Request) -> Place:
-    """Take a place.
+    """Take a slot.
 
     Raises:
-        Refused: 429: every place is taken, or every one of this key.
+        Refused: 429: all slots are taken, or all of this key's.
     """
     state = state_of(request)
     if state.num_open >= limits.MAX_OPEN:

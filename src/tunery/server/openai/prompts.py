@@ -1,4 +1,4 @@
-"""Requests in the engine's words: messages, tools, sampling, and the schema of the answer."""
+"""Requests for the engine: messages, tools, sampling, and the schema of the answer."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Reader:
 
     Args:
         adapter: Folder of its adapter.
-        context_length: Tokens of prompt and answer together; 0 where it is not known.
-        template: Name of its chat template, where it was trained with one not its own.
+        context_length: Tokens of prompt and answer together; 0 if unknown.
+        template: Name of its chat template, if it was trained with one other than its own.
     """
 
     adapter: str | None = None
@@ -41,12 +41,12 @@ class Reader:
 
 
 def of_chat(request: ChatRequest, reader: Reader, syntax: Syntax = HERMES) -> GenerateRequest:
-    """Turn a chat request into the engine's.
+    """Convert a chat request to an engine request.
 
     Args:
-        request: As it was read.
+        request: The validated request.
         reader: The model that will answer.
-        syntax: How that model writes calls of tools.
+        syntax: How that model writes tool calls.
 
     Raises:
         Refused: A message, schema or setting cannot be used, or it is too long.
@@ -74,14 +74,14 @@ def of_chat(request: ChatRequest, reader: Reader, syntax: Syntax = HERMES) -> Ge
 
 
 def of_completion(request: CompletionRequest, reader: Reader) -> list[GenerateRequest]:
-    """Turn a request for completions into one engine request for each prompt.
+    """Convert a completion request to one engine request per prompt.
 
     Raises:
         Refused: A prompt is too long.
     """
     texts = [prompt for prompt in request.prompt if isinstance(prompt, str)]
     _check_length([len(text) for text in texts] or [0], reader, "prompt", each=True)
-    default = 16  # OpenAI's
+    default = 16  # OpenAI's default
     most = _max_tokens(default if request.max_tokens is None else request.max_tokens, reader)
     return [
         GenerateRequest(
@@ -99,7 +99,7 @@ def of_completion(request: CompletionRequest, reader: Reader) -> list[GenerateRe
 
 
 def check_tools(asked: GenerateRequest, template: str) -> None:
-    """Refuse tools where the model's chat template would not show them.
+    """Reject tools if the model's chat template would not show them.
 
     Raises:
         Refused: The template never reads ``tools``.
@@ -114,7 +114,7 @@ def check_tools(asked: GenerateRequest, template: str) -> None:
 
 
 def sampling(request: ChatRequest | CompletionRequest) -> SamplingOptions:
-    """How tokens are drawn; a seed of any size is folded to what every engine takes."""
+    """The sampling options; a seed of any size is reduced to the range that engines accept."""
     return SamplingOptions(
         temperature=request.temperature,
         top_p=request.top_p,
@@ -154,7 +154,7 @@ def _message(message: Message, place: str) -> dict[str, Any]:
 
 
 def _text(content: Any, place: str) -> str:
-    """The text of a content: as it stands, or the text parts, a line break between two."""
+    """The text of a content: a string, or its text parts joined with line breaks."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -224,7 +224,7 @@ def _check_order(request: ChatRequest, messages: Sequence[Mapping[str, Any]]) ->
 
 
 def _one_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """System and developer messages at the start become one: templates take one."""
+    """Merge system and developer messages at the start: templates accept only one."""
     others = (i for i, message in enumerate(messages) if message["role"] != "system")
     first = next(others, len(messages))
     if first < 2:
@@ -234,7 +234,7 @@ def _one_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
-    """What the template is told: the caller's values, and thinking as the request wants it."""
+    """Values for the template: the client's, and thinking as requested."""
     for key, value in request.chat_template_kwargs.items():
         where = f"chat_template_kwargs.{key[:40]}"
         if key in _TEMPLATE_OWN:
@@ -242,7 +242,7 @@ def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
         if not isinstance(value, str | int | float | bool) or len(str(value)) > 256:
             raise invalid(where, f"{where}: it must be a short text, a number, true or false.")
     values: dict[str, Any] = {}
-    if request.reasoning_effort == "none" or forced:  # the schema holds from the first token on
+    if request.reasoning_effort == "none" or forced:  # the schema applies from the first token on
         values["enable_thinking"] = False
     if request.reasoning_effort not in (None, "none"):
         values |= {"reasoning_effort": request.reasoning_effort, "enable_thinking": not forced}

@@ -1,4 +1,4 @@
-"""The limits of the key that asks, as every request to ``/v1`` meets them."""
+"""Enforces the limits of an API key on every request to ``/v1``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PLACES = 4096
 
 @dataclass(slots=True)
 class Quotas:
-    """What each key with limits has used, kept while the server lives."""
+    """What each key with limits has used, kept while the server runs."""
 
     used: OrderedDict[str, Use] = field(default_factory=OrderedDict[str, Use])
 
     def of(self, key: str) -> Use:
-        """The use of a key; the ones that rested longest are forgotten first."""
+        """The use of a key; the keys idle for longest are dropped first."""
         use = self.used.setdefault(key, Use())
         self.used.move_to_end(key)
         if len(self.used) > PLACES:
@@ -32,13 +32,13 @@ class Quotas:
 
 
 def limits_of(request: Request) -> KeyLimits:
-    """The limits of whoever asks."""
+    """The limits of the requesting client."""
     principal: Principal | None = getattr(request.state, "principal", None)
     return principal.limits if principal is not None else NO_LIMITS
 
 
 def use_of(request: Request, quotas: Quotas) -> Use | None:
-    """What the key that asks has used; None where it has no limits."""
+    """What the requesting key has used; None if it has no limits."""
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is None or not principal.limits.bounds_chat:
         return None
@@ -46,7 +46,7 @@ def use_of(request: Request, quotas: Quotas) -> Use | None:
 
 
 def check(request: Request, quotas: Quotas) -> None:
-    """Count a request, and refuse it where the key has none or no tokens left in this minute.
+    """Count a request, and reject it if the key's requests or tokens per minute are used up.
 
     Raises:
         Refused: 429, with the seconds to wait.
@@ -61,10 +61,10 @@ def check(request: Request, quotas: Quotas) -> None:
 
 
 def check_model(request: Request, name: str) -> None:
-    """Refuse a model that the key may not use.
+    """Reject a model that the key may not use.
 
     Raises:
-        Refused: 403; the models it may use are named.
+        Refused: 403; the error names the models it may use.
     """
     allowed = limits_of(request).models
     if allowed and name not in allowed:
@@ -77,7 +77,7 @@ def check_model(request: Request, name: str) -> None:
 
 
 def enter(request: Request, quotas: Quotas) -> Use | None:
-    """Take one of the key's places for answers at once.
+    """Take one of the key's parallel slots.
 
     Raises:
         Refused: 429: all of them are taken.

@@ -1,4 +1,4 @@
-"""Bodies to requests: JSON, its depth, unknown fields, and what a wrong value is told."""
+"""Parse request bodies: JSON, its depth, unknown fields, and the errors for invalid values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(kind: type[R], body: bytes) -> R:
     """Read a request.
 
     Raises:
-        Refused: It is not JSON, too deep, or holds what cannot be taken; the first fault is said.
+        Refused: It is not JSON, too deep, or has an invalid value; the first error is reported.
     """
     values = _object(body)
     given = {key: value for key, value in values.items() if value is not None}
@@ -32,10 +32,10 @@ def read(kind: type[R], body: bytes) -> R:
 
 
 def checked(kind: type[R], values: dict[str, Any]) -> R:
-    """Make a request of values that are JSON.
+    """Make a request from values that came from JSON.
 
     Raises:
-        Refused: They hold what cannot be taken.
+        Refused: A value is not valid.
     """
     try:
         return kind.model_validate(values)
@@ -90,7 +90,7 @@ def _has_half_letters(values: dict[str, Any]) -> bool:
 
 
 def _check_lists(values: dict[str, Any]) -> None:
-    """Long lists are refused by their length, before what they hold is looked at."""
+    """Reject long lists by their length, before their items are validated."""
     for key, most in (
         ("messages", limits.MAX_MESSAGES),
         ("input", limits.MAX_MESSAGES),

@@ -1,4 +1,4 @@
-"""``/v1/responses``: a view of a chat. Nothing is stored, so none can be asked for again."""
+"""``/v1/responses``, on top of chat requests. Responses are not stored and cannot be retrieved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES = {
 
 class _Route(ApiRoute):
     def refused(self, refused: Refused) -> Response:
-        """Name the fields as this API does."""
+        """Use the field names of this API."""
         return super().refused(renamed(refused, _NAMES))
 
 

@@ -1,4 +1,4 @@
-"""A response that grows: items of thinking, text and calls, and the events that tell of them."""
+"""A response under construction: items of thinking, text and calls, and their events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _IDS = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
 
 
 class Answer:
-    """One response: the ``Shape`` of the whole and its only ``Choice``.
+    """One response: both the ``Shape`` of the whole and its only ``Choice``.
 
     Args:
-        request: What was asked; parts of it are told back.
+        request: The request; parts of it are echoed.
     """
 
     def __init__(self, request: ResponsesRequest) -> None:
@@ -40,12 +40,12 @@ class Answer:
         self._cut = False
 
     def read_with(self, reader: AnswerReader) -> Answer:
-        """Begin: this takes the engine's text apart."""
+        """Start with a reader that parses the engine's text."""
         self._reader = reader
         return self
 
     def begin(self) -> list[dict[str, Any]]:
-        """The events before the first text."""
+        """Events before the first text."""
         response = self._response("in_progress")
         return [
             self._event("response.created", response=response),
@@ -53,7 +53,7 @@ class Answer:
         ]
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
-        """The events of more text."""
+        """Events for more text."""
         assert self._reader is not None
         before = self._reader.is_thinking
         pieces = self._reader.feed(delta.text)
@@ -64,7 +64,7 @@ class Answer:
         return self._events(pieces)
 
     def finish(self, ended: Ended) -> list[dict[str, Any]]:
-        """What was held back, and the end of the last item."""
+        """Events for text that was held back, and the end of the last item."""
         assert self._reader is not None
         events = self._events(self._reader.end())
         self._cut = ended.reason == "length"
@@ -89,7 +89,7 @@ class Answer:
         return self.frame(self._event(f"response.{status}", response=response))
 
     def broken(self, refused: Refused) -> bytes:
-        """The event that ends a stream early."""
+        """The event that ends a stream after an error."""
         response = self._response("failed")
         code = "rate_limit_exceeded" if refused.status == 429 else "server_error"
         response["error"] = {"code": code, "message": refused.message}
@@ -121,7 +121,7 @@ class Answer:
                 return [self._told("function_call_arguments.delta", delta=text)]
 
     def _open_text(self, kind: str, part: str) -> list[dict[str, Any]]:
-        """Begin an item with one part of text, unless it is the one being written."""
+        """Begin an item with one text part, unless it is the current one."""
         if self._is_open and self._items[-1]["type"] == kind:
             return []
         events = self._close()
@@ -143,7 +143,7 @@ class Answer:
         )
 
     def _close(self, status: str = "completed") -> list[dict[str, Any]]:
-        """End the item being written."""
+        """End the current item."""
         if not self._is_open:
             return []
         self._is_open = False
@@ -177,7 +177,7 @@ class Answer:
         return {**item, "content": [*item["content"]]} if "content" in item else {**item}
 
     def _told(self, kind: str, /, **fields: Any) -> dict[str, Any]:
-        """An event about the item being written."""
+        """An event about the current item."""
         return self._event(
             f"response.{kind}",
             item_id=self._items[-1]["id"],

@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: its fields, and the chat request that they become."""
+"""``POST /v1/responses``: its fields, and their conversion to a chat request."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class ResponseTool(Strict):
 
 
 class Named(Strict):
-    """A function by its name."""
+    """A function, by name."""
 
     type: Literal["function"]
     name: FunctionName
 
 
 class Allowed(Strict):
-    """Some of the tools."""
+    """A subset of the tools."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"] = "auto"
@@ -47,7 +47,7 @@ class Allowed(Strict):
 
 
 class TextFormat(Strict):
-    """Text, any JSON object, or JSON that follows a schema."""
+    """Text, any JSON object, or JSON that conforms to a schema."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
@@ -55,7 +55,7 @@ class TextFormat(Strict):
 
 
 class TextSettings(Strict):
-    """How the text of the answer looks."""
+    """The format of the answer's text."""
 
     format: TextFormat | None = None
 
@@ -67,7 +67,7 @@ class Reasoning(Strict):
 
 
 class ResponsesRequest(Body):
-    """The fields that are read."""
+    """The supported fields."""
 
     ignored: ClassVar[frozenset[str]] = frozenset(
         {
@@ -112,15 +112,15 @@ class ResponsesRequest(Body):
 
     @property
     def with_logprobs(self) -> bool:
-        """Whether log-probabilities were asked for."""
+        """Whether log-probabilities were requested."""
         return LOGPROBS in self.include or self.top_logprobs is not None
 
 
 def to_chat(request: ResponsesRequest) -> ChatRequest:
-    """Put it in the words of a chat request.
+    """Convert to a chat request.
 
     Raises:
-        Refused: An item of the input cannot be taken.
+        Refused: An item of the input is not supported.
     """
     values: dict[str, Any] = {
         "model": request.model,
@@ -152,7 +152,7 @@ def _choice(request: ResponsesRequest) -> Any:
             names = [{"type": "function", "function": {"name": each.name}} for each in tools]
             return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": names}}
         case "auto":
-            return None  # also where there are no tools
+            return None  # even if there are no tools
         case choice:
             return choice
 
@@ -168,11 +168,11 @@ def _format(wanted: TextFormat | None) -> dict[str, Any] | None:
 
 
 class _Conversation:
-    """The messages that the items of an input make: a call belongs to the text before it."""
+    """The messages made from the items of an input: a call belongs to the text before it."""
 
     def __init__(self, request: ResponsesRequest) -> None:
         self.messages: list[dict[str, Any]] = []
-        self._said: dict[str, Any] | None = None  # the assistant's message that still grows
+        self._said: dict[str, Any] | None = None  # the assistant message under construction
         if request.instructions:
             self.messages.append({"role": "system", "content": request.instructions})
         if isinstance(request.input, str):

@@ -1,4 +1,4 @@
-"""What every request to ``/v1`` goes through: counting, limits, the model it names, errors."""
+"""What every request to ``/v1`` passes: counting, limits, finding the model, errors."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tunery.services import chat
 from tunery.services.chat import Target
 
 R = TypeVar("R", bound=Body)
-CLIENT_GONE = 499  # nginx's number for it; nobody reads this answer
-TARGET_SECONDS = 5.0  # to resolve a name for each request would read its files each time
+CLIENT_GONE = 499  # nginx's status for it; nobody reads this response
+TARGET_SECONDS = 5.0  # resolving a name for each request would read its files each time
 
 
 @dataclass(slots=True)
 class State:
-    """What the routes of one server share.
+    """State shared by the routes of one server.
 
     Args:
-        metrics: Its figures.
-        rate: Requests of each key.
+        metrics: Its metrics.
+        rate: Rate limit per key.
         quotas: What keys with limits have used.
         num_open: Requests being answered now.
-        targets: Who answers for a model, and until when that is believed.
+        targets: The target of each model name, and until when it is cached.
     """
 
     metrics: Metrics = field(default_factory=Metrics)
@@ -50,10 +50,10 @@ class State:
 
 
 class ApiRoute(APIRoute):
-    """A route whose errors have its API's shape, whose requests are counted and bounded."""
+    """A route with the error format of its API; its requests are counted and limited."""
 
     def refused(self, refused: Refused) -> Response:
-        """The answer to a request that gets an error; here in OpenAI's shape."""
+        """The response to a rejected request; here in OpenAI's format."""
         return refused.response()
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -61,7 +61,7 @@ class ApiRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            """Answer, or say why not."""
+            """Answer the request, or return its error."""
             state = state_of(request)
             try:
                 _check_rate(request, state)
@@ -84,7 +84,7 @@ class ApiRoute(APIRoute):
 
 
 def state_of(request: Request) -> State:
-    """The shared state of this server; made at its first request."""
+    """The shared state of this server; created on the first request."""
     state = getattr(request.app.state, "openai", None)
     if state is None:
         state = request.app.state.openai = State()
@@ -95,20 +95,20 @@ async def read_body(request: Request, kind: type[R]) -> R:
     """Read a request's body as ``kind``.
 
     Raises:
-        Refused: It is not JSON, or holds what cannot be taken.
+        Refused: It is not JSON, or has an invalid value.
     """
     body = await request.body()
-    if len(body) > 65_536:  # a long body keeps the loop from everybody else
+    if len(body) > 65_536:  # parsing a long body would block the event loop
         return await run_in_threadpool(read, kind, body)
     return read(kind, body)
 
 
 async def find_target(request: Request, name: str) -> Target:
-    """Find who answers under a served name, loading it where it is not loaded.
+    """Find the target of a served name, loading the model if necessary.
 
     Raises:
-        UnknownName: Nothing is served under it.
-        Refused: The server shuts down.
+        UnknownName: Nothing is served under the name.
+        Refused: The server is shutting down.
     """
     quota.check_model(request, name)
     found = await run_in_threadpool(chat.find_served, name)

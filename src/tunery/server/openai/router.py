@@ -1,4 +1,4 @@
-"""The routes of the OpenAI-compatible API, and what one request goes through."""
+"""The routes of the OpenAI-compatible API, and the steps of one request."""
 
 from __future__ import annotations
 

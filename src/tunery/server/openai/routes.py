@@ -1,4 +1,4 @@
-"""Every router of ``/v1``: OpenAI's older and newer API, and Anthropic's."""
+"""All routers of ``/v1``: OpenAI's legacy and current APIs, and Anthropic's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests: every field that is read, with its bounds. ``reading.py`` says what is wrong."""
+"""The requests: every supported field, with its bounds. ``reading.py`` reports errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = frozenset(
         "prompt_cache_retention", "prediction",
     }
 )  # fmt: skip
-"""Fields that change no answer here."""
+"""Fields that have no effect here."""
 
 REFUSED = {
     "functions": "use tools",
@@ -29,7 +29,7 @@ REFUSED = {
     "guided_json": "use response_format",
     "structured_outputs": "use response_format",
 }
-"""Fields that would change the answer, and what to do in their place."""
+"""Fields that would change the answer, and what to use instead."""
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stops = list[Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LETTERS)]]
@@ -37,7 +37,7 @@ FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Strict(BaseModel):
-    """An object inside a request: its types are exact, what is unknown in it is not read."""
+    """An object inside a request: types are strict, unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 
@@ -51,14 +51,14 @@ class Function(Strict):
 
 
 class Tool(Strict):
-    """A tool: always a function."""
+    """A tool; always a function."""
 
     type: Literal["function"]
     function: Function
 
 
 class CalledFunction(Strict):
-    """What was called, with the arguments as JSON text."""
+    """The function that was called, with its arguments as JSON text."""
 
     name: FunctionName
     arguments: str = "{}"
@@ -73,7 +73,7 @@ class Call(Strict):
 
 
 class Message(Strict):
-    """One message; ``content`` is text, or parts that hold text."""
+    """One message; ``content`` is text, or a list of text parts."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Any = None
@@ -91,14 +91,14 @@ class SchemaFormat(Strict):
 
 
 class ResponseFormat(Strict):
-    """Text, any JSON object, or JSON that follows a schema."""
+    """Text, any JSON object, or JSON that conforms to a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaFormat | None = None
 
 
 class StreamOptions(Strict):
-    """What a stream tells beside the answer."""
+    """What a stream sends besides the answer."""
 
     include_usage: bool = False
 
@@ -110,7 +110,7 @@ class NamedFunction(Strict):
 
 
 class NamedTool(Strict):
-    """A tool_choice of one function."""
+    """A tool_choice of a single function."""
 
     type: Literal["function"]
     function: NamedFunction
@@ -124,16 +124,16 @@ class AllowedToolsList(Strict):
 
 
 class AllowedTools(Strict):
-    """A tool_choice of some of the tools."""
+    """A tool_choice of a subset of the tools."""
 
     type: Literal["allowed_tools"]
     allowed_tools: AllowedToolsList
 
 
 class Body(BaseModel):
-    """The body of a request: fields outside the schema are refused, but for those in ``ignored``.
+    """The body of a request: unknown fields are rejected, except those in ``ignored``.
 
-    ``refused`` says of some of them what to do in their place.
+    ``refused`` tells for some of them what to use instead.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
@@ -142,7 +142,7 @@ class Body(BaseModel):
 
 
 class _Request(Body):
-    """What both kinds of completions read."""
+    """The fields shared by both kinds of completions."""
 
     model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
     n: Annotated[int, Field(ge=1, le=limits.MAX_ANSWERS)] = 1
@@ -224,7 +224,7 @@ class ChatRequest(_Request):
 
 
 class CompletionRequest(_Request):
-    """``POST /v1/completions``, the older kind: text is continued."""
+    """``POST /v1/completions``, the legacy API: text is continued."""
 
     prompt: list[str | list[int]]
     logprobs: Annotated[int, Field(ge=0, le=limits.MAX_TOP_LOGPROBS)] | None = None

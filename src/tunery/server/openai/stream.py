@@ -1,4 +1,4 @@
-"""From engine events to bytes: streams with exact framing, which stop when the client goes."""
+"""From engine events to bytes: streams with exact framing that stop when the client disconnects."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx hands each line on at once
+    "X-Accel-Buffering": "no",  # nginx then forwards each line at once
 }
 
 
 class ClientGone(Exception):
-    """Whoever asked has left; there is nobody to answer."""
+    """The client has disconnected; there is nobody to respond to."""
 
 
 class EventStream(Response):
-    """Server-sent events from a generator, which is closed as soon as the client has gone.
+    """Server-sent events from a generator, which is closed as soon as the client disconnects.
 
     Args:
-        lines: The events, framed. Its errors end the stream with an error event.
-        ending: Set when the server shuts down; the stream then says so and ends.
-        broken: Frames what ends a stream early, in the shape of the API that was asked.
-        close: Called at the end, however it came.
+        lines: The events, framed. An error in it ends the stream with an error event.
+        ending: Set when the server shuts down; the stream then reports it and ends.
+        broken: Frames the end of a stream after an error, in the format of the requested API.
+        close: Called at the end in any case.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class EventStream(Response):
         self._sends = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the events end, the client goes, or the server ends.
+        """Send until the events end, the client disconnects, or the server stops.
 
         Raises:
-            TimeoutError: The client does not read; it keeps no slot.
+            TimeoutError: The client does not read, so its slot is released.
         """
         sending = asyncio.ensure_future(self._send_all(send))
         leaving = asyncio.ensure_future(_disconnected(receive))
@@ -92,12 +92,12 @@ class EventStream(Response):
         finally:
             await _cancelled(sending, leaving, ending)
             await self._lines.aclose()
-            await self._close()  # lines that never began have no end of their own
+            await self._close()  # a generator that was never started does not run its own cleanup
 
     async def _send_all(self, send: Send) -> None:
-        """The events in their order, by one task and without a timer each.
+        """Send the events in order, in a single task and without a timer per event.
 
-        What an event costs here is taken from the cores that the engine computes on.
+        CPU time spent on an event here is taken from the cores that the engine computes on.
         """
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for line in self._lines:
@@ -110,22 +110,22 @@ class EventStream(Response):
         self._since, self._sends = time.monotonic(), False
 
     def _silence(self) -> float:
-        """For how long nothing was sent, or something could not be."""
+        """Seconds since the last send finished, or since a pending one started."""
         return time.monotonic() - self._since
 
     def _patience(self) -> float:
-        """Until something must be done about a silence; what holds may change meanwhile."""
+        """Seconds until a silence requires action; the state may change in the meantime."""
         longest = min(limits.BEAT_SECONDS, limits.SEND_SECONDS)
         wanted = limits.SEND_SECONDS if self._sends else limits.BEAT_SECONDS
         return max(min(wanted - self._silence(), longest), 0.0)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Wait for something, unless the client goes or the server ends first; then it is cancelled.
+    """Wait for a result; cancel it if the client disconnects or the server stops first.
 
     Raises:
-        ClientGone: The client went.
-        Refused: The server shuts down.
+        ClientGone: The client disconnected.
+        Refused: The server is shutting down.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request.receive))
@@ -142,17 +142,17 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 
 
 def shutting_down() -> Refused:
-    """What is told to whoever still waits when the server ends."""
+    """The error for clients that are still waiting when the server stops."""
     return Refused(503, "The server is shutting down.", code="shutting_down")
 
 
 async def generated(
     engine: Engine, request: GenerateRequest, *, seconds: float = limits.ANSWER_SECONDS
 ) -> AsyncGenerator[EngineEvent]:
-    """The engine's events, with an end for every answer when the time is up.
+    """The engine's events; every answer that is still active when the time is up is ended.
 
     Raises:
-        Refused: The engine refuses, or ended in the middle.
+        Refused: The engine rejects the request, or stopped in the middle.
     """
     began = time.monotonic()
     counted = dict.fromkeys(range(request.num_answers), 0)
@@ -183,7 +183,7 @@ async def generated(
 async def started(
     events: AsyncGenerator[EngineEvent],
 ) -> Started:
-    """The first event, so that what an engine refuses is refused before a response begins."""
+    """The first event, so that the engine can reject a request before a response begins."""
     try:
         first = await anext(events)
     except StopAsyncIteration:
@@ -195,7 +195,7 @@ async def started(
 
 
 def framed(value: Any, event: str = "") -> bytes:
-    """One event, with its name where the API names its events."""
+    """One event, with its name if the API names its events."""
     name = b"event: " + event.encode() + b"\n" if event else b""
     return name + b"data: " + encoded(value) + b"\n\n"
 
@@ -231,5 +231,5 @@ async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
 async def _closed(events: AsyncIterator[EngineEvent]) -> None:
     close = getattr(events, "aclose", None)
     if close is not None:
-        with contextlib.suppress(RuntimeError):  # already running: it was cancelled
+        with contextlib.suppress(RuntimeError):  # already running, so it was cancelled
             await close()

@@ -1,4 +1,4 @@
-"""A conversation on its way to the engine: the request that every API of chats becomes."""
+"""A conversation on its way to the engine: what a request of every chat API becomes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Turn:
     """One conversation to answer.
 
     Args:
-        target: Who answers.
-        asked: What is asked of the engine.
-        syntax: How the model writes calls of tools.
+        target: The model that answers.
+        asked: The engine request.
+        syntax: How the model writes tool calls.
     """
 
     target: Target
@@ -36,10 +36,10 @@ class Turn:
 
     @classmethod
     async def of(cls, request: Request, wanted: ChatRequest) -> Turn:
-        """Find the model and put the request in the engine's words.
+        """Find the model and convert the request for the engine.
 
         Raises:
-            Refused: Something of it cannot be used.
+            Refused: Part of it cannot be used.
             UnknownName: There is no such model.
         """
         target = await find_target(request, wanted.model)
@@ -51,7 +51,7 @@ class Turn:
         return cls(target, asked, syntax)
 
     def reader(self, begun: Started) -> AnswerReader:
-        """Make what takes an answer apart."""
+        """Make the parser of an answer."""
         return AnswerReader(
             self.syntax,
             tools=self.asked.tools or (),

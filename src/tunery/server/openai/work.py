@@ -1,6 +1,6 @@
-"""One request on its way: what is asked of the engine, and what the answers become.
+"""One request in progress: its engine requests, and how the answers are returned.
 
-Each API has a view of it: a ``Shape`` for the whole response and a ``Choice`` for each answer.
+Each API supplies a ``Shape`` for the whole response and a ``Choice`` for each answer.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from tunery.server.openai.stream import EventStream, generated, started, while_c
 
 
 class Shape(Protocol):
-    """How one API tells a response."""
+    """How one API formats a response."""
 
     model: str
 
     def frame(self, chunk: dict[str, Any]) -> bytes:
-        """A chunk of a choice as events of the stream."""
+        """A chunk of a choice as stream events."""
         ...
 
     def last(self, usage: Usage) -> bytes:
-        """What ends a complete stream."""
+        """The end of a complete stream."""
         ...
 
     def broken(self, refused: Refused) -> bytes:
-        """What ends a stream early."""
+        """The end of a stream after an error."""
         ...
 
     def whole(self, choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
@@ -52,14 +52,14 @@ def _unlimited(num_tokens: int) -> None:
 
 @dataclass(slots=True)
 class Work:
-    """One request on its way: what is asked of the engine, and what the answers become.
+    """One request in progress: its engine requests, and how the answers are returned.
 
     Args:
-        head: Of every object of the response.
-        engine: Who answers.
-        asked: One engine request a prompt.
-        spend: Told how many tokens were read or written, as they are.
-        make: Makes the choice of a prompt's answer: the prompt's start, its place, the answer's.
+        head: The format of the whole response.
+        engine: The engine that answers.
+        asked: One engine request per prompt.
+        spend: Called with the number of tokens, as they are read or written.
+        make: Makes the choice for an answer, from the prompt's start, its index and the answer's.
     """
 
     head: Shape
@@ -74,7 +74,7 @@ class Work:
     )
 
     async def begin(self) -> None:
-        """Start every prompt; what an engine refuses is refused here."""
+        """Start every prompt; what the engine rejects is raised here."""
         self.sources = [generated(self.engine, each) for each in self.asked]
         try:
             firsts = await asyncio.gather(*map(started, self.sources))
@@ -88,20 +88,20 @@ class Work:
                 self.choices[prompt, index] = self.make(first, prompt, index)
 
     async def close(self) -> None:
-        """Cancel what is not complete."""
+        """Cancel everything that is not complete."""
         for source in self.sources:
             with contextlib.suppress(RuntimeError):
                 await source.aclose()
 
     async def chunks(self, metrics: Metrics) -> AsyncGenerator[dict[str, Any]]:
-        """Choice chunks of every answer as they come."""
+        """Choice chunks of all answers as they arrive."""
         metrics.read(self.head.model, self.usage.prompt)
         for choice in self.choices.values():
             for chunk in choice.begin():
                 yield chunk
         async with contextlib.aclosing(_merged(self.sources)) as events:
             async for prompt, event in events:
-                if isinstance(event, Delta | Ended):  # as they come: a client may go at any time
+                if isinstance(event, Delta | Ended):  # at once: a client may disconnect any time
                     self.spend(len(event.token_ids))
                 if isinstance(event, Delta):
                     for chunk in self.choices[prompt, event.index].take(event):
@@ -118,11 +118,11 @@ class Work:
 
 
 async def respond(request: Request, work: Work, *, stream: bool) -> Response:
-    """Answer with a stream, or with everything at once.
+    """Respond with a stream, or with everything at once.
 
     Raises:
-        ClientGone: The client went.
-        Refused: The engine refuses, every place is taken, or the server shuts down.
+        ClientGone: The client disconnected.
+        Refused: The engine rejects it, every slot is taken, or the server is shutting down.
     """
     state = state_of(request)
     place = places.take(request)
@@ -149,7 +149,7 @@ async def _leave(work: Work, place: Place) -> None:
 
 
 async def _lines(work: Work, metrics: Metrics) -> AsyncGenerator[bytes]:
-    """The framed events of a stream, to its end."""
+    """The framed events of a stream, including its end."""
     complete = False
     try:
         async with contextlib.aclosing(work.chunks(metrics)) as chunks:
@@ -174,7 +174,7 @@ async def _exhausted(work: Work, metrics: Metrics) -> None:
 async def _merged(
     sources: Sequence[AsyncGenerator[EngineEvent]],
 ) -> AsyncGenerator[tuple[int, EngineEvent]]:
-    """Events of several prompts as they come, each with its prompt's place."""
+    """Events of several prompts as they arrive, each with its prompt's index."""
     if len(sources) == 1:
         async for event in sources[0]:
             yield 0, event

@@ -1,1 +1,1 @@
-"""Controls that every request passes, in the order of ``server.app``: one module each."""
+"""Controls that every request passes, one module each, in the order of ``server.app``."""

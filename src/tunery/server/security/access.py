@@ -1,4 +1,4 @@
-"""Who may do what: every path needs a session, a token or a key, but for those in ``OPEN``."""
+"""Who may do what: every path needs a session, a token or a key, except those in ``OPEN``."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from tunery.services import settings
 
 OPEN = frozenset({"/healthz", "/health", "/login"})
 SESSION_PATH = "/api/v1/session"
-"""Answers for itself who is logged in; its POST takes the token."""
+"""Checks the login itself; its POST accepts the token."""
 
 ALL = frozenset(tokens.SCOPES)
 PLACES = 4096
 
 
 class Forbidden(TuneryError):
-    """The key is good, but not for this."""
+    """The key is valid, but not allowed to do this."""
 
 
 def needs(scope_name: str) -> Callable[[Request], None]:
-    """Let keys with this scope use a route: ``dependencies=[Depends(needs("jobs"))]``.
+    """Allow keys with this scope to use a route: ``dependencies=[Depends(needs("jobs"))]``.
 
-    A route without it is for ``admin``.
+    A route without it requires ``admin``.
     """
 
     def check(request: Request) -> None:
-        """Pass; ``Access`` has read the mark below."""
+        """Do nothing; ``Access`` has read the mark below."""
 
     check.__dict__["scope"] = scope_name
     return check
 
 
 def person_only(request: Request) -> None:
-    """Refuse a key: a route with this is for who shows the access token or has a session.
+    """Reject keys: a route with this requires the access token or a session.
 
     Raises:
-        Forbidden: A key asks, of whatever scope.
+        Forbidden: The request uses a key, whatever its scope.
     """
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is not None and not principal.is_person:
@@ -64,14 +64,14 @@ def person_only(request: Request) -> None:
 
 
 class Failures:
-    """Counts the wrong tokens of the last minute, by the address and what it gave.
+    """Counts the wrong tokens of the last minute, by address and by the token given.
 
-    A right one is never held up by wrong ones: behind a tunnel or a proxy everybody has the same
-    address. It has 256 bits, so that guessing is hopeless at any pace; the count keeps the log
-    short and tells a program that goes on with a wrong key to stop.
+    The right token is never blocked by wrong ones: behind a tunnel or proxy, everybody has the
+    same address. It has 256 bits, so guessing is hopeless at any rate; the limit keeps the log
+    short and makes a program with a wrong key stop.
 
     Args:
-        most: How often an address may give the same wrong one; ten times as many in all.
+        most: How often an address may send the same wrong token; ten times as many in total.
     """
 
     def __init__(self, most: int) -> None:
@@ -79,14 +79,14 @@ class Failures:
         self._times: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
 
     def blocked_seconds(self, address: str, given: str) -> float:
-        """How long the address must wait with this; 0 if it may try."""
+        """How long the address must wait with this token; 0 if it may try."""
         return max(
             self._wait((address, _fingerprint(given)), self.most),
             self._wait((address, ""), self.most * 10),
         )
 
     def add(self, address: str, given: str) -> None:
-        """Count one more."""
+        """Count one failure."""
         for place in ((address, _fingerprint(given)), (address, "")):
             self._times[place] = [*self._recent(place), time.monotonic()]
             self._times.move_to_end(place)
@@ -103,11 +103,11 @@ class Failures:
 
 
 class Access:
-    """The door: finds who asks, and refuses who may not.
+    """Authentication: identifies the client, and rejects those without access.
 
     Args:
-        app: What comes behind it.
-        settings: Of the server.
+        app: The next ASGI application.
+        settings: Settings of the server.
         token: The access token.
         failures: Wrong tokens by address, shared with the login route.
     """
@@ -151,7 +151,7 @@ class Access:
         key, address = bearer(scope), client(scope)
         if key is None:
             return self._by_cookie(scope, address)
-        # state.db may be busy for a moment: never in the event loop
+        # state.db may be locked for a moment: never access it in the event loop
         principal = await run_in_threadpool(self._by_key, key)
         if principal is None:
             if problem := too_many(self.failures, address, key):
@@ -163,12 +163,12 @@ class Access:
 
     def _by_cookie(self, scope: Scope, address: str) -> Principal | None:
         if scope["state"].get("cors"):
-            return None  # a page of somebody else acts with a key, never with a person's session
+            return None  # a page of another origin needs a key; the user's session does not count
         cookie = cookies(scope).get(self.token.cookie_name())
         if cookie is None:
             return None
         alive = self.token.session(cookie)
-        # none is not an old one: somebody guesses
+        # None is not an expired session: somebody is guessing
         if alive is None and not self.failures.blocked_seconds(address, cookie):
             self.failures.add(address, cookie)
             audit.failed_login(scope, "cookie")
@@ -184,7 +184,7 @@ class Access:
 
 
 def too_many(failures: Failures, address: str, given: str) -> Problem | None:
-    """The answer for an address that gave too many wrong tokens, and now another."""
+    """The response for an address that sent too many wrong tokens, and now another."""
     seconds = failures.blocked_seconds(address, given)
     if not seconds:
         return None
@@ -198,10 +198,10 @@ def too_many(failures: Failures, address: str, given: str) -> Problem | None:
 
 
 def authorize(request: Request) -> None:
-    """Check a route's scope; a dependency of the whole app, so that no route can forget it."""
+    """Check a route's scope; a dependency of the whole app, so that no route can omit it."""
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is None or "admin" in principal.scopes:
-        return  # the door has let it in: an open path, or somebody who may do everything
+        return  # already allowed: an open path, or a client with full access
     wanted = _wanted(request)
     if wanted not in principal.scopes:
         raise Forbidden(

@@ -1,7 +1,7 @@
-"""The audit log: who changed what, and who failed to log in. ``TUNERY_HOME/audit.jsonl``.
+"""The audit log: who changed what, and failed logins. ``TUNERY_HOME/audit.jsonl``.
 
-One line a request that may change something, appended in one write and never rewritten. Answers to
-``/v1`` change nothing and are counted elsewhere.
+One line per request that may change something, appended in one write and never rewritten. Requests
+to ``/v1`` change nothing and are counted elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Audit:
     """Writes one line for each answered request that may have changed something.
 
     Args:
-        app: What comes behind it.
+        app: The next ASGI application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -53,7 +53,7 @@ class Audit:
 
 
 def failed_login(scope: Scope, how: str) -> None:
-    """Note a wrong token, cookie or key."""
+    """Log a wrong token, cookie or key."""
     note(scope, "failed_login", how=how)
 
 
@@ -80,5 +80,5 @@ def note(scope: Scope, what: str, **facts: Any) -> None:
             os.write(descriptor, text.encode("utf-8", "backslashreplace"))
         finally:
             os.close(descriptor)
-    except OSError as error:  # a full disk must not close the page that tells of it
+    except OSError as error:  # a full disk must not break the page that reports it
         _log.warning("audit.jsonl cannot be written: %s", error.strerror)

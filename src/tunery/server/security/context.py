@@ -1,7 +1,7 @@
-"""The first thing a request meets: its number, its language, its prefix, its real address.
+"""The first step of a request: its number, its language, its prefix, its real address.
 
-What a proxy forwards (X-Forwarded-For, -Proto, -Host, -Prefix) is believed only from loopback and
-only when a proxy was announced with ``--root-path`` or ``--public-url``.
+What a proxy forwards (X-Forwarded-For, -Proto, -Host, -Prefix) is trusted only from loopback and
+only if a proxy was announced with ``--root-path`` or ``--public-url``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 class Context:
-    """Gives each request what every later step asks for, and the security headers to its answer.
+    """Adds to each request what later steps need, and the security headers to its response.
 
     Args:
-        app: What comes behind it.
-        settings: Of the server.
+        app: The next ASGI application.
+        settings: Settings of the server.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
@@ -36,7 +36,7 @@ class Context:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # there is none here
+            await send({"type": "websocket.close", "code": 1008})  # there are no websockets here
             return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -52,7 +52,7 @@ class Context:
             await self.app(scope, receive, secured)
 
     def _set_prefix(self, scope: Scope) -> None:
-        # A proxy may strip the prefix (nginx with a final slash, Jupyter) or leave it.
+        # A proxy may strip the prefix (nginx with a trailing slash, Jupyter) or keep it.
         root = self.settings.root_path or scope["state"].get("forwarded_prefix", "")
         if root and scope["path"] != root and not scope["path"].startswith(f"{root}/"):
             scope["path"] = root + scope["path"]
@@ -82,7 +82,7 @@ SECURITY_HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"camera=(), microphone=(), geolocation=(), payment=()",
 }
-"""Sent with every answer, unless a route says otherwise."""
+"""Sent with every response, unless a route overrides them."""
 
 
 def _language(scope: Scope) -> str:
@@ -110,7 +110,7 @@ def _is_loopback(scope: Scope) -> bool:
 
 def _believe(scope: Scope) -> None:
     if forwarded := header(scope, b"x-forwarded-for"):
-        address = forwarded.rpartition(",")[2].strip()  # the last is what our own proxy saw
+        address = forwarded.rpartition(",")[2].strip()  # the last one was added by our own proxy
         with contextlib.suppress(ValueError):
             scope["client"] = (str(ipaddress.ip_address(address)), 0)
     scheme = (header(scope, b"x-forwarded-proto") or "").rpartition(",")[2].strip().lower()

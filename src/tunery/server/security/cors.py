@@ -1,7 +1,7 @@
-"""Which web pages of other origins may use ``/v1``: those that ``--cors-origin`` names.
+"""Which web pages of other origins may use ``/v1``: those listed in ``--cors-origin``.
 
-Off unless an origin is named. Such a page must send a key: cookies count for nothing there, and
-the rest of the server stays closed to it. A preflight carries no key and is answered here.
+Off unless an origin is listed. Such a page must send a key: cookies are ignored, and the rest of
+the server stays closed to it. A preflight request carries no key and is answered here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _NAMES = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\s*,\s*[A-Za-z0-9_-]{1,64}){0,63}")
 
 
 class Cors:
-    """Answers preflights, and lets the pages that were named read what ``/v1`` answers.
+    """Answers preflight requests, and lets the listed origins read responses of ``/v1``.
 
     Args:
-        app: What comes behind it.
-        settings: Of the server.
+        app: The next ASGI application.
+        settings: Settings of the server.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:

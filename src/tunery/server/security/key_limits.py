@@ -1,4 +1,4 @@
-"""What an API key may use beyond its scope: models, time, requests, tokens, answers at once."""
+"""Limits of an API key besides its scope: models, time, requests, tokens, parallel answers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ clock = time.monotonic
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """The limits of one key; the default is none.
+    """The limits of one key; none by default.
 
     Args:
-        models: Served names it may use; none named is every one.
-        expires: When it opens nothing more, in seconds of the epoch; None is never.
-        requests_per_minute: Most requests to ``/v1`` within 60 seconds; 0 is no limit.
-        tokens_per_minute: A request begins only while fewer tokens, of prompts and answers, were
-            used within 60 seconds; 0 is no limit.
-        parallel: Most answers at once; 0 is no limit.
+        models: Served names it may use; empty for all.
+        expires: When it stops being valid, in seconds since the epoch; None for never.
+        requests_per_minute: Maximum number of requests to ``/v1`` in 60 seconds; 0 is no limit.
+        tokens_per_minute: A request is accepted only while fewer tokens, of prompts and answers,
+            were used in 60 seconds; 0 is no limit.
+        parallel: Maximum number of answers at once; 0 is no limit.
 
     Raises:
-        ConfigError: A number is out of its bounds, or it would have expired already.
+        ConfigError: A number is out of bounds, or it has already expired.
     """
 
     models: tuple[str, ...] = ()
@@ -41,16 +41,16 @@ class KeyLimits:
 
     @property
     def bounds_chat(self) -> bool:
-        """Whether it holds what only ``/v1`` obeys."""
+        """Whether it has limits that only ``/v1`` enforces."""
         return bool(
             self.models or self.requests_per_minute or self.tokens_per_minute or self.parallel
         )
 
     def check(self, scopes: Sequence[str]) -> None:
-        """Refuse what cannot be obeyed for a new key.
+        """Reject limits that cannot be enforced for a new key.
 
         Raises:
-            ConfigError: A value is out of its bounds, or the scopes reach past these limits.
+            ConfigError: A value is out of bounds, or the scopes go beyond these limits.
         """
         numbers = (self.requests_per_minute, self.tokens_per_minute, self.parallel)
         if not all(0 <= number <= MOST for number in numbers):
@@ -79,7 +79,7 @@ class KeyLimits:
             )
 
     def as_json(self) -> str:
-        """As state.db keeps it."""
+        """The limits as JSON, for state.db."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
@@ -87,7 +87,7 @@ NO_LIMITS = KeyLimits()
 
 
 def from_json(text: str) -> KeyLimits:
-    """The limits that ``as_json`` wrote."""
+    """The limits from the output of ``as_json``."""
     known = {each.name for each in fields(KeyLimits)}
     values: dict[str, Any] = {n: value for n, value in json.loads(text).items() if n in known}
     values["models"] = tuple(values.get("models", ()))
@@ -95,7 +95,7 @@ def from_json(text: str) -> KeyLimits:
 
 
 def describe_limits(limits: KeyLimits) -> list[str]:
-    """What bounds a key, in words; nothing where nothing does."""
+    """The limits of a key in words; empty if there are none."""
     told = [", ".join(limits.models)] if limits.models else []
     if limits.requests_per_minute:
         told.append(t("{n} requests per minute", n=f"{limits.requests_per_minute:,}"))
@@ -111,12 +111,12 @@ def describe_limits(limits: KeyLimits) -> list[str]:
 
 @dataclass(slots=True)
 class Use:
-    """What one key has used within the last minute.
+    """What one key has used in the last minute.
 
     Args:
-        requests: When each came.
-        tokens: How many in each second.
-        num_open: Answers being written now.
+        requests: When each request arrived.
+        tokens: Number of tokens per second.
+        num_open: Answers in progress.
     """
 
     requests: list[float] = field(default_factory=list[float])
@@ -124,7 +124,7 @@ class Use:
     num_open: int = 0
 
     def request_wait(self, most: int) -> float:
-        """Count a request: 0 when it may go on, else how many seconds to wait."""
+        """Count a request: 0 if it may proceed, else how many seconds to wait."""
         now = clock()
         self.requests = [when for when in self.requests if now - when < WINDOW_SECONDS]
         if len(self.requests) >= most:
@@ -133,7 +133,7 @@ class Use:
         return 0.0
 
     def token_wait(self, most: int) -> float:
-        """How many seconds until fewer than ``most`` tokens were used within a minute."""
+        """How many seconds until fewer than ``most`` tokens were used in the last minute."""
         now = clock()
         self.tokens = {s: n for s, n in self.tokens.items() if now - s < WINDOW_SECONDS}
         left = sum(self.tokens.values())

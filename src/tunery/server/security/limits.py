@@ -1,8 +1,8 @@
-"""Sizes: of headers, of bodies while they arrive, and of what JSON may nest.
+"""Size limits: of headers, of bodies while they arrive, and of JSON nesting.
 
-A JSON body is read here, up to its limit, before a route sees the request. Routes that take raw
-bytes (uploads) are declared in ``RAW_ROUTES`` and get their body as it comes, counted.
-Times and connections are ``server.security.protocol``'s.
+A JSON body is read here, up to its limit, before a route sees the request. Routes that accept raw
+bytes (uploads) are declared in ``RAW_ROUTES`` and receive their body as a stream, counted.
+Timeouts and connections are in ``server.security.protocol``.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ UPLOAD_BYTES = 64 * 2**30
 RAW_ROUTES: list[tuple[str, re.Pattern[str], int]] = [
     ("PUT", re.compile(r"/api/v1/datasets/uploads/[a-z0-9._-]{1,64}"), UPLOAD_BYTES),
 ]
-"""Routes that take application/octet-stream: method, whole path below the prefix, most bytes."""
+"""Routes that accept application/octet-stream: method, whole path after the prefix, max bytes."""
 
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 BIG_BYTES = 64 * 1024
 
 
 class TooLarge(Exception):
-    """A body went over its limit while it was read."""
+    """A body exceeded its limit while it was being read."""
 
 
 def raw_limit(method: str, path: str) -> int | None:
-    """Most bytes of a raw body for a path; None where only JSON is taken."""
+    """Maximum size of a raw body for a path; None if only JSON is accepted."""
     for wanted, pattern, most in RAW_ROUTES:
         if method == wanted and pattern.fullmatch(path):
             return most
@@ -42,11 +42,11 @@ def raw_limit(method: str, path: str) -> int | None:
 
 
 class Sizes:
-    """Refuses what is too large or too deep.
+    """Rejects what is too large or nested too deeply.
 
     Args:
-        app: What comes behind it.
-        limits: Of the server.
+        app: The next ASGI application.
+        limits: Limits of the server.
     """
 
     def __init__(self, app: ASGIApp, *, limits: Limits) -> None:

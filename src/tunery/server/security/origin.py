@@ -1,8 +1,9 @@
-"""Which names the server answers to, and from which pages a request may come.
+"""Which host names the server answers to, and from which origins a request may come.
 
-``Hosts`` stops DNS rebinding: a Host that is neither loopback, nor the address listened on, nor a
-``--public-url`` gets 421. ``Origins`` stops other web pages: a write needs JSON, an own Origin and,
-with a cookie, the header ``X-Tunery``. ``cors.py`` names the pages that may use ``/v1`` with a key.
+``Hosts`` stops DNS rebinding: a Host that is neither loopback, nor the listening address, nor a
+``--public-url`` gets 421. ``Origins`` stops other web pages: a write needs JSON, an Origin of this
+server and, with a cookie, the header ``X-Tunery``. ``cors.py`` lists the origins that may use
+``/v1`` with a key.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 
 
 class Hosts:
-    """Refuses names that are not this server's.
+    """Rejects host names that are not this server's.
 
     Args:
-        app: What comes behind it.
-        settings: Of the server.
+        app: The next ASGI application.
+        settings: Settings of the server.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
@@ -48,7 +49,7 @@ class Hosts:
         if len(given) != 1 or not scope["path"].startswith("/"):
             return Problem(400, t("The request has no Host header, or several."), code="bad_host")
         names = {name for name, _ in scope["headers"]}
-        if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may read it otherwise
+        if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may read it differently
             return Problem(
                 400,
                 t("The request has two conflicting body lengths."),
@@ -81,16 +82,16 @@ class Hosts:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        # An address in digits cannot be rebound by DNS; a public port has no name of its own.
+        # A numeric address cannot be rebound by DNS; a public port has no name of its own.
         return not self.settings.is_loopback
 
 
 class Origins:
-    """Refuses what other web pages send.
+    """Rejects requests from other web pages.
 
     Args:
-        app: What comes behind it.
-        settings: Of the server.
+        app: The next ASGI application.
+        settings: Settings of the server.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
@@ -150,7 +151,7 @@ class Origins:
         parts = urlsplit(origin.lower())
         if parts.scheme not in ("http", "https") or not parts.netloc:
             return False
-        # The browser's own name for us is the Host, which ``Hosts`` has checked.
+        # The browser's name for this server is the Host, which ``Hosts`` has checked.
         if parts.netloc == (header(scope, b"host") or "").lower():
             return True
         own = (urlsplit(address.lower()) for address in self.settings.public_urls)

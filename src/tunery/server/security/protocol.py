@@ -1,8 +1,8 @@
-"""Time and room for connections: uvicorn's HTTP protocol with deadlines.
+"""Timeouts and limits for connections: uvicorn's HTTP protocol with deadlines.
 
-uvicorn waits for ever for a request's headers, for a body, and for a client that does not read
-(measured: 300 half-sent requests, all still open after 30 s). Here every wait has an end, which a
-drip of bytes does not move, and an address has a number of connections.
+uvicorn waits forever for a request's headers, for a body, and for a client that does not read
+(measured: 300 half-sent requests, all still open after 30 s). Here every wait has a deadline, which
+a trickle of bytes does not extend, and each address has a maximum number of connections.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ except ImportError:  # Windows
     resource = None
 
 BYTES_A_SECOND = 1024
-"""A body that comes faster than this may take as long as it needs."""
+"""A body that arrives faster than this may take as long as it needs."""
 
 CHECK_SECONDS = 1.0
-"""How often a connection's deadlines are looked at, at most."""
+"""Maximum interval between checks of a connection's deadlines."""
 
 UNSENT_BYTES = 16 * 1024
-"""Most bytes that wait here and in the kernel for a client that does not read, each.
+"""Maximum number of bytes waiting here and in the kernel for a client that does not read, each.
 
-The kernel's own buffer grows to megabytes, minutes of a stream that nobody reads. Only what is not
-sent yet is bounded, so that a fast client on a long line is not slowed down.
+The kernel's own buffer grows to megabytes, minutes of a stream that nobody reads. Only unsent data
+is limited, so that a fast client on a high-latency connection is not slowed down.
 """
 
 WANTED_FILES = 4096
 KEPT_FILES = 32
-"""Open files that are no connections: logs, databases, the loop's own, workers' pipes."""
+"""Open files other than connections: logs, databases, the event loop's own, workers' pipes."""
 
 TOLD_SECONDS = 60.0
 _NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -62,8 +62,8 @@ class Connections:
     """Counts open connections, by address.
 
     Args:
-        limits: How many there may be. Loopback is every tunnel and proxy at once: only the whole
-            number holds for it.
+        limits: How many there may be. Loopback stands for all tunnels and proxies at once, so only
+            the total limit applies to it.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -73,7 +73,7 @@ class Connections:
         self._told = -math.inf
 
     def enter(self, address: str) -> bool:
-        """Count one more, if there is room."""
+        """Count one more connection if the limits allow it."""
         if self._open.total() >= self.most:
             self.tell()
             return False
@@ -83,7 +83,7 @@ class Connections:
         return True
 
     def tell(self) -> None:
-        """Log that connections are refused, once a minute however many there are."""
+        """Log that connections are being refused, at most once per minute."""
         now = time.monotonic()
         if now - self._told >= TOLD_SECONDS:
             self._told = now
@@ -93,9 +93,9 @@ class Connections:
             )  # fmt: skip
 
     def quiet(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle a loop's exceptions: a system without a file left is told as above.
+        """Handle event loop exceptions: a system out of file descriptors is logged as above.
 
-        asyncio tries for every connection that waits, and logs a traceback each time.
+        asyncio tries for every waiting connection, and logs a traceback each time.
         """
         if isinstance(error := context.get("exception"), OSError) and error.errno in _NONE_LEFT:
             self.tell()
@@ -103,24 +103,24 @@ class Connections:
             loop.default_exception_handler(context)
 
     def total(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return self._open.total()
 
     def leave(self, address: str) -> None:
-        """Count one less."""
+        """Count one connection less."""
         self._open[address] -= 1
         if self._open[address] <= 0:
             del self._open[address]
 
 
 class LimitedProtocol(H11Protocol):
-    """HTTP/1.1 with an end to every wait. ``limits`` and ``open`` are set before the start."""
+    """HTTP/1.1 with a deadline for every wait. ``limits`` and ``open`` are set before the start."""
 
     limits: Limits
     open: Connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it where there is no room."""
+        """Accept a connection, or refuse it if a limit is reached."""
         super().connection_made(transport)
         self._address = self.client[0] if self.client else "unknown"
         self._entered = self.open.enter(self._address)
@@ -139,7 +139,7 @@ class LimitedProtocol(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
+        """Remove a connection from the count."""
         if self._entered:
             self.open.leave(self._address)
             self._entered = False
@@ -148,7 +148,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Process received data."""
         if not self._entered:
             return
         self._received += len(data)
@@ -156,21 +156,21 @@ class LimitedProtocol(H11Protocol):
         self._look()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Called when the client does not read."""
         self._stalled = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Called when the client reads again."""
         self._stalled = None
         super().resume_writing()
 
     def _look(self) -> None:
-        """Note what the connection waits for, and since when."""
+        """Note what the connection is waiting for, and since when."""
         if self.conn.their_state is h11.SEND_BODY:
             state = "body"
         elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
-            state = "headers"  # at rest between requests uvicorn's own timer runs
+            state = "headers"  # between requests uvicorn's own timer applies
         else:
             state = ""
         if state != self._waits_for:
@@ -192,9 +192,9 @@ class LimitedProtocol(H11Protocol):
 
 
 def room_for_connections() -> int:
-    """How many connections the limit of open files leaves room for.
+    """How many connections the limit of open files allows.
 
-    Each may open a second one, to an engine. Where the limit is soft it is raised first.
+    Each may open a second one, to an engine. The soft limit is raised first if possible.
     """
     if resource is not None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -206,7 +206,7 @@ def room_for_connections() -> int:
 
 
 def _files() -> int:
-    """Most open files of this process."""
+    """Maximum number of open files of this process."""
     if resource is None:
         return WANTED_FILES
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -214,10 +214,10 @@ def _files() -> int:
 
 
 def bound_unsent(sock: socket.socket | None) -> None:
-    """Let the kernel take no more than ``UNSENT_BYTES`` that it cannot send yet."""
+    """Limit the unsent data in the kernel to ``UNSENT_BYTES``."""
     option = _UNSENT_OPTION.get(sys.platform)
     if sock is not None and option is not None:
-        with contextlib.suppress(OSError):  # no TCP, or a kernel without it: its buffer is larger
+        with contextlib.suppress(OSError):  # not TCP, or unsupported: its buffer is larger
             sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 

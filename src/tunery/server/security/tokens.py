@@ -1,8 +1,9 @@
 """The access token of this machine, the sessions signed with it, and API keys.
 
-The token is 256 random bits in a file of mode 0600, made at the first start. A browser changes it
-for a cookie ``v1.ISSUED.NONCE.SIGNATURE``, signed with the token: it survives a restart, and a new
-token ends every session. API keys look like ``tunery-ID-SECRET``; state.db holds their SHA-256.
+The token is 256 random bits in a file of mode 0600, created on the first start. A browser exchanges
+it for a cookie ``v1.ISSUED.NONCE.SIGNATURE``, signed with the token: it survives a restart, and a
+new token ends every session. API keys look like ``tunery-ID-SECRET``; state.db stores their
+SHA-256.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from tunery.state import database
 SCOPES = ("chat", "jobs", "admin")
 SESSION_SECONDS = 30 * 24 * 3600
 USED_SECONDS = 60.0
-"""How exactly the last use of a key is noted."""
+"""Precision with which the last use of a key is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request.
+    """The authenticated client of a request.
 
     Args:
         id: ``page``, ``token``, ``key:ID`` or ``serve``.
-        scopes: What it may do; ``admin`` holds the others.
-        limits: Of its key.
+        scopes: What it may do; ``admin`` includes the others.
+        limits: Limits of its key.
     """
 
     id: str
@@ -45,12 +46,12 @@ class Principal:
 
     @property
     def has_expired(self) -> bool:
-        """Whether the key was good once and opens nothing any more."""
+        """Whether the key was valid once and has expired."""
         return self.limits.expires is not None and self.limits.expires <= time.time()
 
     @property
     def is_person(self) -> bool:
-        """Whether it is whoever runs the server, and no program that was given a key."""
+        """Whether it is the user who runs the server, not a program with a key."""
         return self.id in ("page", "token")
 
 
@@ -66,7 +67,7 @@ class TokenFile:
         self._kept: tuple[tuple[int, int, int], str] | None = None
 
     def token(self) -> str:
-        """The token; made at the first call on this machine."""
+        """The token; created on the first call on this machine."""
         try:
             stat = self.path.stat()
         except FileNotFoundError:
@@ -87,12 +88,12 @@ class TokenFile:
         return self._kept[1]
 
     def renew(self) -> str:
-        """Make a new token; every session ends."""
+        """Create a new token; every session ends."""
         self._write(secrets.token_urlsafe(32))
         return self.token()
 
     def cookie_name(self) -> str:
-        """The session cookie's name: cookies know no ports, and two Tunerys may share a host."""
+        """The session cookie's name: cookies ignore ports, and two Tunerys may share a host."""
         return f"tunery_{hashlib.sha256(self.token().encode()).hexdigest()[:10]}"
 
     def new_session(self) -> str:
@@ -101,14 +102,14 @@ class TokenFile:
         return f"{body}.{self._signature(body)}"
 
     def session(self, cookie: str) -> bool | None:
-        """Whether a cookie is a living session; None for one that somebody made up."""
+        """Whether a cookie is a valid session; None if it was not issued by this server."""
         body, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(body).encode()):
             return None
         return -300 < time.time() - int(body.split(".")[1]) < SESSION_SECONDS
 
     def matches(self, given: str) -> bool:
-        """Whether somebody gave the token."""
+        """Whether the given text is the token."""
         return hmac.compare_digest(given.encode(), self.token().encode())
 
     def _signature(self, body: str) -> str:
@@ -129,7 +130,7 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One API key as the list shows it; the key itself is shown once, when it is made."""
+    """One API key as listed; the key itself is shown only once, when it is created."""
 
     id: str
     name: str
@@ -141,13 +142,13 @@ class Key:
 
 
 def create_key(name: str, scopes: Sequence[str], limits: KeyLimits = NO_LIMITS) -> tuple[Key, str]:
-    """Make an API key.
+    """Create an API key.
 
     Returns:
-        What is kept of it, and the key itself, which nobody can show again.
+        The stored record, and the key itself, which cannot be shown again.
 
     Raises:
-        ConfigError: The name is empty or too long, a scope is unknown, or a limit cannot hold.
+        ConfigError: The name is empty or too long, a scope is unknown, or a limit is not valid.
     """
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
@@ -173,7 +174,7 @@ def create_key(name: str, scopes: Sequence[str], limits: KeyLimits = NO_LIMITS) 
 
 
 def list_keys() -> list[Key]:
-    """Every key that was made, newest first, the revoked ones too."""
+    """All keys, newest first, including revoked ones."""
     rows = database().read("SELECT * FROM keys ORDER BY created DESC, id")
     return [
         Key(
@@ -185,10 +186,10 @@ def list_keys() -> list[Key]:
 
 
 def revoke_key(id_: str) -> None:
-    """Let a key open nothing from now on.
+    """Revoke a key.
 
     Raises:
-        TuneryError: There is none of that id.
+        TuneryError: There is no key with that id.
     """
     with database().write() as db:
         done = db.execute(
@@ -199,7 +200,7 @@ def revoke_key(id_: str) -> None:
 
 
 def find_key(given: str) -> Principal | None:
-    """Who shows this key; None if there is none. It may have expired: see ``has_expired``."""
+    """The owner of a key; None if it is unknown. It may have expired: see ``has_expired``."""
     parts = given.split("-", 2)
     if len(parts) != 3 or parts[0] != "tunery":
         return None

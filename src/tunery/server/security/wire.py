@@ -1,4 +1,4 @@
-"""What the controls share: reading headers of a scope, and answering before any route."""
+"""Shared by the controls: reading headers of a scope, and responding before any route."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tunery.server.problems import Problem
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The value of a header; several of a name are joined with commas, None without one."""
+    """The value of a header; repeated headers are joined with commas; None if it is missing."""
     values = [value for key, value in scope["headers"] if key == name]
     return b", ".join(values).decode("latin-1") if values else None
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the prefix of a proxy."""
+    """The path after a proxy's prefix."""
     root, path = scope.get("root_path", ""), scope["path"]
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
@@ -30,7 +30,7 @@ def cookies(scope: Scope) -> dict[str, str]:
 
 
 def bearer(scope: Scope) -> str | None:
-    """The key in the Authorization header, or below /v1 in Anthropic's x-api-key; None without."""
+    """The key in the Authorization header, or under /v1 in Anthropic's x-api-key; else None."""
     scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -45,11 +45,11 @@ def client(scope: Scope) -> str:
 
 
 def with_headers(send: Send, extra: Callable[[Message], Iterable[tuple[bytes, bytes]]]) -> Send:
-    """Make a ``send`` that adds headers to the start of an answer.
+    """Make a ``send`` that adds headers to the start of a response.
 
     Args:
-        send: Sends the answer.
-        extra: Takes the message that starts the answer; returns the headers to add.
+        send: Sends the response.
+        extra: Receives the message that starts the response; returns the headers to add.
     """
 
     async def sent(message: Message) -> None:
@@ -61,7 +61,7 @@ def with_headers(send: Send, extra: Callable[[Message], Iterable[tuple[bytes, by
 
 
 async def refuse(scope: Scope, send: Send, problem: Problem) -> None:
-    """Answer with a problem; what is left of the request's body is not read."""
+    """Respond with a problem; the rest of the request's body is not read."""
     await problems.answer(scope, problem)(scope, _nothing, send)
 
 

@@ -1,4 +1,4 @@
-"""Chat: who can answer, stored conversations, loaded engines, and served models."""
+"""Chat: available models, stored conversations, loaded engines, and served models."""
 
 from __future__ import annotations
 

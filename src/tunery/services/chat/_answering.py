@@ -1,6 +1,6 @@
-"""Several models answer one question at once, with the same seed, and their words come as events.
+"""Several models answer one question concurrently, with the same seed, as a stream of events.
 
-Events are plain data for the page, each with the ``column`` (place among the models) it is of:
+Events are plain data for the page. Each has the ``column`` (index of the model) it belongs to:
 ``loading``, ``forgot`` (count), ``started`` (num_prompt_tokens, prompt_text), ``text``,
 ``thought``, ``ended`` (reason, num_tokens, first_token_seconds, seconds), ``error`` (detail, fix).
 """
@@ -28,13 +28,13 @@ Event = dict[str, Any]
 async def answer_turn(
     chat: StoredChat, turn: int, columns: Sequence[str], *, go_on: bool = False
 ) -> AsyncGenerator[Event]:
-    """Let models answer one turn and store what they said, also when this is cut short.
+    """Have models answer one turn, and store the answers, even if they are cut short.
 
     Args:
-        chat: The conversation, with the question in it.
+        chat: The conversation, including the question.
         turn: Which turn.
         columns: Which of the chat's models answer.
-        go_on: Continue answers that were cut instead of beginning anew.
+        go_on: Continue answers that were cut off instead of starting over.
     """
     text = next(found.text for found in chat.turns if found.number == turn)
     mark("chatted")
@@ -63,7 +63,7 @@ async def answer_turn(
 async def answer_once(
     columns: Sequence[str], text: str, settings: ChatSettings
 ) -> AsyncGenerator[Event]:
-    """Let models answer one question outside of any conversation; nothing is stored."""
+    """Have models answer one question outside any conversation; nothing is stored."""
     system = [{"role": "system", "content": settings.system}] if settings.system else []
     messages = [*system, {"role": "user", "content": text}]
     mark("chatted")
@@ -78,11 +78,11 @@ async def answer_once(
 async def answer(
     name: str, messages: Sequence[dict[str, str]], settings: ChatSettings, *, begun: str = ""
 ) -> AsyncGenerator[Event]:
-    """One model answers a conversation; what goes wrong is an ``error`` event, not an exception.
+    """Have one model answer a conversation; a failure is an ``error`` event, not an exception.
 
     Args:
         name: The model.
-        messages: The conversation; its last message is the person's.
+        messages: The conversation; its last message is the user's.
         settings: Sampling and limits.
         begun: The beginning of the answer, to be continued.
     """
@@ -100,7 +100,7 @@ async def answer(
 async def _fitting(
     target: Target, messages: list[dict[str, str]], settings: ChatSettings, begun: str
 ) -> AsyncGenerator[Event]:
-    """Generate; where the conversation is too long, leave out the oldest turns."""
+    """Generate; if the conversation is too long, leave out the oldest messages."""
     forgot = 0
     while True:
         begins = True
@@ -173,7 +173,7 @@ def _event_of(piece: Piece) -> Event:
 
 
 class _Heard:
-    """What one model said so far."""
+    """What one model has said so far."""
 
     def __init__(self, begun: str) -> None:
         self._text = begun
@@ -209,7 +209,7 @@ def _begun(chat: StoredChat, turn: int, column: str) -> str:
 
 
 async def _together(sources: Sequence[AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
-    """Merge event streams as they come; closing this closes all of them."""
+    """Merge event streams as events arrive; closing this closes all of them."""
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
     async def pump(place: int, source: AsyncGenerator[Event]) -> None:

@@ -1,4 +1,4 @@
-"""Memory for one more engine: what a base model needs, and which idle engines are unloaded."""
+"""Memory for one more engine: what a base model needs, and which idle engines to unload."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tunery.models import files
 from tunery.runs.device import DeviceLock
 
 INTERPRETER_BYTES = 600 * 2**20
-"""Python, torch and transformers, and the caches of a few conversations."""
+"""Python, torch and transformers, plus the caches of a few conversations."""
 
 
 async def make_room(folder: Path, running: Mapping[Path, Engine], *, name: str) -> None:
-    """See that a base fits into free memory; unload idle engines, the longest idle first.
+    """Ensure that a base model fits into free memory; unload idle engines, longest idle first.
 
     Args:
-        folder: The base's folder.
+        folder: The base model's folder.
         running: The engines in memory.
-        name: What to call the base.
+        name: What to call the base model in messages.
 
     Raises:
-        EngineError: It does not fit, even with every idle engine gone.
+        EngineError: It does not fit, even with every idle engine unloaded.
     """
     wanted = await asyncio.to_thread(needed_bytes, folder)
     idle: list[Engine] = []
@@ -48,16 +48,16 @@ async def make_room(folder: Path, running: Mapping[Path, Engine], *, name: str) 
 
 
 def needed_bytes(folder: Path) -> int:
-    """About what an engine of this base takes: its weights in blocked copies, and the rest."""
+    """Estimate the memory of an engine of this base: weights in blocked copies, and the rest."""
     try:
         size = files.check_weights(folder).size_bytes
-    except ModelError:  # the loader says what is wrong, in its own words
+    except ModelError:  # the loader reports what is wrong
         return 0
     return size + INTERPRETER_BYTES
 
 
 def training_on(device: str) -> str:
-    """Name of the run that trains on a device now; empty where there is none."""
+    """Return the name of the run that is training on a device; empty if there is none."""
     if device == "cpu":
         return ""
     holder = DeviceLock(device).holder()

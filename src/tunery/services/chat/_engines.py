@@ -1,7 +1,7 @@
-"""Who answers under a name: the pool of engines, one for each base model in memory.
+"""The engine pool: one engine per base model in memory, found by the name of a model.
 
-A run and its base share one engine; the adapter is put on for each request. Which engines are
-loaded is asked of them and never remembered, so that a restarted server finds them again.
+A run and its base share one engine; the adapter is activated per request. Which engines are loaded
+is queried from them and never remembered, so that a restarted server finds them again.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from tunery.services.chat._trained import trained_with
 log = logging.getLogger(__name__)
 
 Starter = Callable[[Path, str], Awaitable[Engine]]
-"""Gives the engine of a base model's folder in a dtype, loading it where it is not loaded."""
+"""Returns the engine of a base model's folder in a dtype, loading it if necessary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One name, ready to answer.
+    """A resolved model name, ready to answer.
 
     Args:
-        name: As it was asked for.
-        engine: The engine of its base.
-        adapter: Folder of the adapter to put on; None for a bare base.
-        template: The chat template that it was trained with; None takes the model's own.
-        context_length: Most tokens of prompt and answer together.
-        resolved: What the name stands for.
+        name: As requested.
+        engine: The engine of its base model.
+        adapter: Folder of the adapter to activate; None for a base model.
+        template: The chat template it was trained with; None for the model's own.
+        context_length: Maximum number of tokens of prompt and answer together.
+        resolved: What the name resolves to.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Pool:
         self._loading: dict[str, asyncio.Task[Target]] = {}
 
     async def ready(self, name: str) -> Target:
-        """Resolve a name and give its engine, loading the base where it is not loaded.
+        """Resolve a name and return its engine, loading the base model if necessary.
 
         Raises:
             ModelError: There is no such model, or it cannot be loaded here.
@@ -97,11 +97,11 @@ class Pool:
         )
 
     def start_ahead(self, name: str) -> bool:
-        """Let the engine of a name load while this process still imports; ``ready`` finds it then.
+        """Start loading a name's engine while this process still imports; ``ready`` finds it later.
 
         Returns:
-            Whether it was started here: not where it runs, nor where room must be made for it
-            first.
+            Whether loading was started: False if the engine is already running, or if memory must
+            be freed for it first.
 
         Raises:
             ModelError: There is no such model.
@@ -118,13 +118,13 @@ class Pool:
         return True
 
     def begin(self, name: str) -> None:
-        """Begin to load a name; a failure shows in ``statuses``."""
+        """Start loading a name; a failure shows in ``statuses``."""
         running = self._loading.get(name)
         if running is None or running.done():
             self._loading[name] = asyncio.create_task(self.ready(name))
 
     async def statuses(self) -> list[dict[str, Any]]:
-        """What every engine says of itself, and what failed to load."""
+        """The status of every engine, and the names that failed to load."""
         said: list[dict[str, Any]] = []
         running = await self._running()
         states = await asyncio.gather(*(engine.status() for engine in running.values()))
@@ -137,7 +137,7 @@ class Pool:
         return said
 
     async def unload(self, name: str) -> bool:
-        """End the engine of a name's base.
+        """Stop the engine of a name's base model.
 
         Returns:
             Whether there was one.
@@ -155,7 +155,7 @@ _starting: dict[str, Any] = {}
 
 
 def engine_pool() -> Pool:
-    """The pool of this process."""
+    """The engine pool of this process."""
     global _pool
     if _pool is None:
         _pool = Pool(_start, _running)
@@ -175,15 +175,15 @@ async def _running() -> Mapping[Path, Engine]:
 
 
 def hold_engines(idle_seconds: float | None) -> None:
-    """Let the engines that this process starts end with it.
+    """Tie the engines that this process starts to its lifetime.
 
     Args:
-        idle_seconds: When one is unloaded for want of requests; None keeps it loaded.
+        idle_seconds: Time without requests after which one is unloaded; None keeps it loaded.
     """
     _starting.update(held=True, idle_seconds=idle_seconds)
 
 
 def use_pool(other: Pool | None) -> None:
-    """Put another pool in this process's place (for tests); None forgets it."""
+    """Replace the pool of this process (for tests); None resets it."""
     global _pool
     _pool = other

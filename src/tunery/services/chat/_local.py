@@ -1,7 +1,7 @@
-"""Chat: who answers, with which base, adapter and template, and what a conversation can do.
+"""Chat in this process: which models answer, with which base, adapter and template.
 
-The engine is one that runs already, or is loaded in this process when the first model is needed, so
-that wrong requests are refused before anything heavy starts.
+An engine that is already running is used; otherwise one is loaded in this process when the first
+model is needed, so that invalid requests are rejected before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Told = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one speaker answered.
+    """The answer of one speaker.
 
     Args:
-        label: Who.
-        reply: The answer and what it took.
-        num_forgotten: Oldest messages left out because the model cannot read that much.
+        label: The speaker's label.
+        reply: The answer and its statistics.
+        num_forgotten: Oldest messages left out because they exceed the model's context length.
     """
 
     label: str
@@ -66,13 +66,13 @@ def choose_sampling(
     seed: int | None = None,
     greedy: bool = False,
 ) -> SamplingOptions:
-    """Turn what was asked for into a sampling; nothing asked is greedy, which repeats itself.
+    """Turn the given options into sampling options; without any, decoding is greedy.
 
     Returns:
-        A sampling whose seed is a number also where none was given, so that it can be shown.
+        Sampling options whose seed is always a number, so that it can be shown.
 
     Raises:
-        EngineError: A value is out of its bounds, or greedy stands beside what only sampling has.
+        EngineError: A value is out of bounds, or greedy is combined with a sampling option.
     """
     drawing = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed}
     given = [name for name, value in drawing.items() if value is not None]
@@ -95,14 +95,14 @@ def choose_sampling(
 
 @dataclass
 class Room:
-    """The loaded bases of this process; two speakers with one base share it.
+    """The base models loaded in this process; two speakers with the same base share it.
 
     Args:
-        template: Chat template for all in place of their own; None takes each one's.
+        template: Chat template for all models instead of their own; None for each model's own.
         device: As ``model.device``.
         dtype: As ``model.dtype``; ``auto`` is what a run was trained in, or what is fast here.
-        progress: Told of downloads.
-        told: Given remarks for people.
+        progress: Called with the progress of downloads.
+        told: Called with remarks for the user.
     """
 
     template: str | None = None
@@ -115,7 +115,7 @@ class Room:
     )
 
     def find(self, name: str, *, beside: Resolved | None = None) -> Resolved:
-        """Resolve a name, fetching what is missing; ``base`` is the base of ``beside``.
+        """Resolve a name, downloading what is missing; ``base`` is the base of ``beside``.
 
         Raises:
             ModelError: There is no such model, or ``beside`` has no base.
@@ -125,7 +125,7 @@ class Room:
         return ensure(name, progress=self.progress)
 
     def speaker(self, label: str, found: Resolved) -> Speaker:
-        """Load what is not loaded yet and make a speaker of it.
+        """Load the model if necessary and make a speaker of it.
 
         Raises:
             ModelError: The model or its template cannot be used.
@@ -175,10 +175,10 @@ class Chat:
     """A conversation with one model, or with two side by side.
 
     Args:
-        room: Where models are loaded.
+        room: Holds the loaded models.
         name: The model or run to talk to.
-        against: A second one, or ``base``; None for none.
-        settings: How answers are drawn.
+        against: A second model, or ``base``; None for none.
+        settings: How answers are sampled.
     """
 
     room: Room
@@ -188,19 +188,19 @@ class Chat:
     speakers: list[Speaker] = field(default_factory=list["Speaker"])
 
     def find(self) -> tuple[Resolved, Resolved | None]:
-        """Find everyone on this machine or fetch them; nothing is loaded yet.
+        """Find all models on this machine or download them; nothing is loaded yet.
 
         Raises:
             ModelError: There is no such model.
             UnknownName: No such template.
         """
         if self.room.template is not None:
-            builtin.find(self.room.template)  # refused before a model is loaded
+            builtin.find(self.room.template)  # rejected before a model is loaded
         found = self.room.find(self.name)
         return found, self.room.find(self.against, beside=found) if self.against else None
 
     def open(self) -> None:
-        """Load everyone, whom ``find`` should have found before.
+        """Load all models; ``find`` should have been called before.
 
         Raises:
             ModelError: There is no such model, or it cannot be loaded.
@@ -215,9 +215,9 @@ class Chat:
         return self.room.speaker(label if label != self.name else f"{label} (2)", found)
 
     def set_against(self, name: str | None) -> None:
-        """Put another speaker beside the first, with the same questions unanswered; or none.
+        """Replace the second speaker, or remove it with None; earlier questions are not repeated.
 
-        The second one starts with the system message and an empty history.
+        The second speaker starts with the system message and an empty history.
 
         Raises:
             ModelError: There is no such model.
@@ -232,12 +232,12 @@ class Chat:
 
     @property
     def system(self) -> str:
-        """The system message; empty where there is none."""
+        """The system message; empty if there is none."""
         messages = self.speakers[0].messages
         return messages[0].content if messages and messages[0].role == "system" else ""
 
     def set_system(self, text: str) -> None:
-        """Set the system message of everyone, or with an empty text take it away."""
+        """Set the system message for all speakers; an empty text removes it."""
         for speaker in self.speakers:
             speaker.system(text)
 
@@ -249,19 +249,19 @@ class Chat:
         on_text: Callable[[int, str], object] = lambda place, text: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> list[Said]:
-        """Ask everyone the same, one after the other, with the same seed.
+        """Ask all speakers the same question, one after the other, with the same seed.
 
-        Where a stop comes before everyone was asked, the question is taken back from all, so
-        that their histories stay alike.
+        If stopped before all speakers were asked, the question is taken back from all, so that
+        their histories stay the same.
 
         Args:
             text: The question.
-            on_start: Told whose turn it is, by place in ``speakers``.
-            on_text: Given text as it comes.
-            should_stop: Asked before every token.
+            on_start: Called with the index in ``speakers`` of the one that answers next.
+            on_text: Called with that index and text as it arrives.
+            should_stop: Called before every token.
 
         Returns:
-            The answers given; fewer than speakers if it was stopped early.
+            The answers; fewer than there are speakers if it was stopped early.
         """
         said: list[Said] = []
         for place, speaker in enumerate(self.speakers):
@@ -281,7 +281,7 @@ class Chat:
         return said
 
     def undo(self) -> str | None:
-        """Take back the last question of everyone; return its text, None if there was none."""
+        """Take back the last question of all speakers; return its text, None if there was none."""
         questions = [speaker.undo() for speaker in self.speakers]
         return questions[0].content if questions[0] else None
 
@@ -292,7 +292,7 @@ class Chat:
 
 
 def tokenizer_of(found: Resolved) -> Any:
-    """The base's tokenizer, or the adapter's own where it brings one with a template."""
+    """The base model's tokenizer, or the adapter's own if it comes with one that has a template."""
     from tunery.models.load import load_tokenizer, shared_tokenizer
 
     base: Any = shared_tokenizer(found.model_folder)

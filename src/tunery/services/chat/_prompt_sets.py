@@ -1,4 +1,4 @@
-"""Small sets of questions for the chat: what to ask first, and tables of before and after."""
+"""Small sets of prompts for the chat: what to ask first, and before/after comparisons."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PROMPT_SETS: dict[str, tuple[str, ...]] = {
         "中国的首都是哪里？",
     ),
 }
-"""Questions by set; asked as they stand, in either language."""
+"""Prompts by set; sent unchanged whatever the user's language."""
 
 
 def prompt_titles() -> dict[str, str]:
-    """The sets' names for people."""
+    """Display names of the sets."""
     return {"identity": t("Identity"), "general": t("General knowledge")}
 
 
 def prompt_suggestions() -> list[str]:
-    """Three questions to begin with, in the reader's language."""
+    """Three prompts to start with, in the user's language."""
     return [t("Who are you?"), t("What is the capital of France?"), t("What can you do?")]

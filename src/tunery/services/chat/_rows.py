@@ -1,4 +1,4 @@
-"""Answers that a person liked (or wrote anew) become rows of the dataset ``from-chat``."""
+"""Turn answers that the user liked or rewrote into rows of the dataset ``from-chat``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ NAME = "from-chat"
 
 
 def add_row(chat: str, turn: int, column: str, *, answer: str | None = None) -> dict[str, Any]:
-    """Add one conversation, up to and with this answer, as a training row.
+    """Add the conversation up to and including this answer as a training row.
 
     Args:
         chat: The conversation.
         turn: Which turn.
         column: Which model's answer.
-        answer: What it should have said, in place of what it said.
+        answer: The corrected answer, replacing what the model said.
 
     Returns:
         ``{"dataset", "rows"}``.
 
     Raises:
-        EngineError: There is nothing to learn in an empty answer.
+        EngineError: The answer is empty.
     """
     known, found, said = _stored.answer_of(chat, turn, column)
     text = said.text if answer is None else answer

@@ -1,7 +1,7 @@
-"""What the OpenAI-compatible API serves: names for callers, and the models behind them.
+"""What the OpenAI-compatible API serves: public names, and the models behind them.
 
-``tunery serve`` fixes the list for its process; under ``tunery web`` it is what was switched on in
-Export & Serve, kept in the preferences.
+``tunery serve`` fixes the list for its process; under ``tunery web`` it is what the user enabled on
+the Export & Serve page, stored in the preferences.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEY = "served"
 MOST_CHARACTERS = 200
 _PART = r"[^\W_][\w.:@+-]*"
 NAME = re.compile(rf"(?=.{{1,{MOST_CHARACTERS}}}\Z){_PART}(?:/{_PART})*")
-"""What callers may write as ``model``: a hub's names have a slash, none leads up a folder."""
+"""What clients may write as ``model``: hub names contain a slash, none can traverse upwards."""
 _OTHER = re.compile(r"[^\w.:@+-]+")
 _SIGNS = "_.:@+-"
 _PARTS = ("adapter", "model", "checkpoints")
@@ -39,12 +39,12 @@ _fixed: tuple[Served, ...] | None = None
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One model that callers may use.
+    """A model that clients may use.
 
     Args:
-        name: What callers write as ``model``; never a path of this machine.
-        model: What ``models resolve`` takes.
-        since: When it was switched on, in seconds of the epoch.
+        name: What clients write as ``model``; never a path on this machine.
+        model: What ``models resolve`` accepts.
+        since: When it was enabled, in seconds since the epoch.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Served:
 
 
 def served() -> tuple[Served, ...]:
-    """Everything that is served, in the order it was switched on."""
+    """All served models, in the order in which they were enabled."""
     if _fixed is not None:
         return _fixed
     return tuple(Served(**entry) for entry in prefs.get(KEY, []))
 
 
 def find_served(name: str) -> Served:
-    """The served model of a name.
+    """Find the served model of a name.
 
     Raises:
-        UnknownName: None is served under it; the nearest one is named.
+        UnknownName: No model is served under it; the error names the closest one.
     """
     known = {each.name: each for each in served()}
     if name not in known:
@@ -73,14 +73,14 @@ def find_served(name: str) -> Served:
 
 
 def serve(model: str, *, name: str = "") -> Served:
-    """Switch a model on.
+    """Start serving a model.
 
     Args:
-        model: What ``models resolve`` takes.
-        name: What callers write; by default made of the model's own name.
+        model: What ``models resolve`` accepts.
+        name: What clients write; by default derived from the model's own name.
 
     Raises:
-        ConfigError: The name cannot be one.
+        ConfigError: The name is not valid.
         ModelError: There is no such model.
     """
     new = _described(model, name)
@@ -90,21 +90,21 @@ def serve(model: str, *, name: str = "") -> Served:
 
 
 def unserve(name: str) -> None:
-    """Switch a model off.
+    """Stop serving a model.
 
     Raises:
-        UnknownName: It is not on.
+        UnknownName: It is not being served.
     """
     gone = find_served(name)
     prefs.set(KEY, [asdict(each) for each in served() if each != gone])
 
 
 def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
-    """Serve exactly these for the life of this process; ``NAME=MODEL`` gives a name.
+    """Serve exactly these models while this process runs; ``NAME=MODEL`` sets a name.
 
     Raises:
-        ModelError: One of them is not here.
-        ConfigError: Two would have the same name, or one cannot be a name.
+        ModelError: One of them is not on this machine.
+        ConfigError: Two would have the same name, or a name is not valid.
     """
     global _fixed
     found: dict[str, Served] = {}
@@ -122,7 +122,7 @@ def fix_served(models: Sequence[str]) -> tuple[Served, ...]:
 
 
 def unfix() -> None:
-    """Go back to the preferences."""
+    """Return to the list in the preferences."""
     global _fixed
     _fixed = None
 
@@ -156,7 +156,7 @@ def _described(model: str, name: str) -> Served:
 
 
 def _usable(name: str) -> str:
-    """The name with a dash for every character that a served name cannot have."""
+    """Replace every character that a served name cannot contain with a dash."""
     parts = (_OTHER.sub("-", part).lstrip(_SIGNS) for part in name.split("/"))
     return "/".join(part for part in parts if part)[:MOST_CHARACTERS].rstrip("/") or "model"
 
@@ -181,7 +181,7 @@ def _run_of(found: Resolved) -> RunFolder | None:
 
 
 def _template_name(run: RunFolder) -> str:
-    """The template of a run's settings, where there still is one of that name."""
+    """The template in a run's settings, if one of that name still exists."""
     try:
         name = read_frozen(run.config_file).model.template or ""
         return builtin.find(name).name and name if name else ""
@@ -196,7 +196,7 @@ def _changed(folder: Path) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _template_in(folder: Path, changed: int) -> str:
-    """A folder's own template, and behind it the one that it keeps for tools."""
+    """A folder's own template, followed by the one it has for tools."""
     own = facts.tokenizer_facts(folder).template
     try:
         named = files.read_json(folder / "tokenizer_config.json").get("chat_template")

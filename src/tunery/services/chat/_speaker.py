@@ -1,4 +1,4 @@
-"""One who answers in a chat of this process: an engine, a way of writing, and what was said."""
+"""A participant in a chat of this process: an engine, a template, and the messages so far."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MAX_NEW_TOKENS = 512
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How answers are drawn in a chat.
+    """How answers are sampled in a chat.
 
     Args:
-        sampling: Temperature and the rest; the same for everyone who answers.
-        max_new_tokens: Most tokens of one answer.
+        sampling: Temperature and the rest; the same for all speakers.
+        max_new_tokens: Maximum number of tokens per answer.
         stop_strings: Texts that end an answer.
     """
 
@@ -45,23 +45,23 @@ class Settings:
     stop_strings: tuple[str, ...] = ()
 
     def with_sampling(self, **changes: Any) -> Settings:
-        """The same with some values of the sampling changed."""
+        """Return a copy with some sampling values changed."""
         return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, **changes))
 
     def with_limit(self, max_new_tokens: int) -> Settings:
-        """The same with another limit of an answer's tokens."""
+        """Return a copy with another maximum number of tokens per answer."""
         return dataclasses.replace(self, max_new_tokens=max_new_tokens)
 
 
 @dataclass(slots=True)
 class Reply:
-    """One answer and what it took.
+    """One answer and its statistics.
 
     Args:
-        text: What the model said, control tokens shown as their spelling.
+        text: What the model said, with control tokens spelled out.
         ids: Its token ids, without the stop token.
         ending: How it ended; ``interrupted`` until then.
-        num_prompt_tokens: Tokens the model read.
+        num_prompt_tokens: Tokens in the prompt.
         first_token_seconds: From the request to the first token.
         seconds: From the request to the end.
     """
@@ -75,7 +75,7 @@ class Reply:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens a second after the first one; 0 where there were not two."""
+        """Tokens per second after the first one; 0 if there were fewer than two."""
         rest = self.seconds - self.first_token_seconds
         return (len(self.ids) - 1) / rest if len(self.ids) > 1 and rest > 0 else 0.0
 
@@ -85,13 +85,13 @@ class Speaker:
     """A base model, with or without one of its adapters, and its side of a conversation.
 
     Args:
-        label: What people call it: a model's or a run's name.
-        engine: The engine of the base.
-        context_length: Most tokens of prompt and answer together.
-        template: How conversations are written for it, as in training.
-        adapter: Folder of the adapter; None is the bare base.
-        thinking: What becomes of earlier thinking, as in the run's training.
-        messages: What was said so far, a system message first where there is one.
+        label: Its display name: the name of a model or a run.
+        engine: The engine of the base model.
+        context_length: Maximum number of tokens of prompt and answer together.
+        template: How conversations are rendered for it, as in training.
+        adapter: Folder of the adapter; None for the base model.
+        thinking: What happens to earlier thinking, as in the run's training.
+        messages: The conversation so far, starting with the system message if there is one.
     """
 
     label: str
@@ -110,15 +110,15 @@ class Speaker:
         on_text: Callable[[str], object],
         should_stop: Callable[[], bool],
     ) -> tuple[Reply, int]:
-        """Say something and get the answer; both are kept, also of an answer that was stopped.
+        """Send a message and return the answer; both are kept, even if the answer was stopped.
 
         Returns:
-            The answer, and how many of the oldest messages were left out because the model
-            cannot read that much.
+            The answer, and how many of the oldest messages were left out because they exceed the
+            model's context length.
 
         Raises:
             EngineError: The text alone is too long for the model.
-            DataError: The template has no place for such a message.
+            DataError: The template does not support such a message.
         """
         from tunery.chat import history
 
@@ -147,7 +147,7 @@ class Speaker:
         return question
 
     def system(self, text: str) -> None:
-        """Set the system message, or with an empty text take it away."""
+        """Set the system message; an empty text removes it."""
         from tunery.chat import history
 
         self.messages = history.with_system(self.messages, text)
@@ -163,7 +163,7 @@ async def _heard(
     on_text: Callable[[str], object],
     should_stop: Callable[[], bool],
 ) -> Reply:
-    """Listen to one answer until it ends or is stopped."""
+    """Receive one answer until it ends or is stopped."""
     reply, began = Reply(), time.perf_counter()
     generated = cast("AsyncGenerator[EngineEvent]", engine.generate(request))
     async with aclosing(generated) as events:

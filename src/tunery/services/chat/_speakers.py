@@ -1,4 +1,4 @@
-"""Which models a person can talk to here: models, finished runs, their checkpoints."""
+"""Which models are available for chat: models, finished runs and their checkpoints."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tunery.services import models
 
 @dataclass(frozen=True, slots=True)
 class SpeakerGroup:
-    """A heading and the names under it, as ``(name, label)``."""
+    """A heading and the names under it, as ``(name, label)`` pairs."""
 
     label: str
     names: list[tuple[str, str]]
 
 
 def speakers() -> list[SpeakerGroup]:
-    """Everything that can answer, in groups, the newest run first."""
+    """All models that can answer, in groups, newest run first."""
     here = [entry["name"] for entry in models.known() if entry["here"] and entry["ok"]]
     whole = SpeakerGroup(t("Models"), [(name, name) for name in here])
     return [*([whole] if here else []), *trained_speakers()]
 
 
 def trained_speakers() -> list[SpeakerGroup]:
-    """The runs with final weights, and every checkpoint, the newest run first."""
+    """The runs with final weights, and every checkpoint, newest run first."""
     runs: list[tuple[str, str]] = []
     checkpoints: list[tuple[str, str]] = []
     for run in store.list_runs():

@@ -1,7 +1,7 @@
-"""Conversations of the page, kept in state.db: one composer, one to four models that answer.
+"""Conversations of the page, stored in state.db: one input, one to four models that answer.
 
-A turn is one message of the person and an answer of each model. ``answering.py`` gets the answers;
-here they are stored, listed, edited and written out.
+A turn is one user message and an answer from each model. ``_answering.py`` generates the answers;
+this module stores, lists, edits and exports them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _TITLE_LENGTH = 60
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """How everyone in a chat answers.
+    """Settings for all models in a chat.
 
     Args:
-        columns: The models, by any name that ``models resolve`` takes.
-        system: The system prompt; empty is none.
-        greedy: Always the likeliest token; the four below then say nothing.
+        columns: The models, by any name that ``models resolve`` accepts.
+        system: The system prompt; empty for none.
+        greedy: Always take the most likely token; the next four settings are then ignored.
         temperature: Divides the logits, 0 to 5.
-        top_p: Smallest set of tokens with this probability, above 0 to 1.
-        top_k: Only this many tokens; 0 is all.
-        seed: Of the draw, the same for everyone.
-        max_tokens: Most tokens of an answer.
+        top_p: Sample from the smallest set of tokens with this probability, above 0 and up to 1.
+        top_k: Sample from only this many tokens; 0 for all.
+        seed: Sampling seed, the same for all models.
+        max_tokens: Maximum number of tokens per answer.
     """
 
     columns: tuple[str, ...] = ("demo",)
@@ -49,10 +49,10 @@ class ChatSettings:
     max_tokens: int = 512
 
     def changed(self, values: Mapping[str, Any]) -> ChatSettings:
-        """The same with some values changed.
+        """Return a copy with some values changed.
 
         Raises:
-            EngineError: A value is unknown or out of its bounds; ``setting`` names it.
+            EngineError: A value is unknown or out of bounds; ``setting`` names it.
         """
         known = {spec.name for spec in fields(self)}
         for name in values:
@@ -64,7 +64,7 @@ class ChatSettings:
         return made
 
     def check(self) -> None:
-        """Refuse what no engine takes; a value may come from anywhere and be of any type."""
+        """Reject what no engine accepts; a value may come from anywhere and have any type."""
         if not 1 <= len(self.columns) <= MAX_COLUMNS or not all(
             isinstance(name, str) and name.strip()  # pyright: ignore[reportUnnecessaryIsInstance]
             for name in self.columns
@@ -130,10 +130,10 @@ class StoredChat:
         return asdict(self)
 
     def messages(self, column: str, before: int) -> list[dict[str, str]]:
-        """The conversation of one model up to, not with, turn ``before``.
+        """The conversation of one model up to, but not including, turn ``before``.
 
         A turn that this model did not answer, or answered with an error, is left out: a template
-        needs user and assistant in turns.
+        needs user and assistant to alternate.
         """
         made: list[dict[str, str]] = []
         if self.settings.system:
@@ -148,7 +148,7 @@ class StoredChat:
 
 
 def new_chat(settings: ChatSettings) -> StoredChat:
-    """Begin a conversation."""
+    """Create a conversation."""
     settings.check()
     chat = secrets.token_hex(6)
     now = time.time()
@@ -162,10 +162,10 @@ def new_chat(settings: ChatSettings) -> StoredChat:
 
 
 def show_chat(chat: str) -> StoredChat:
-    """Read one conversation.
+    """Load one conversation.
 
     Raises:
-        UnknownName: There is none with this id.
+        UnknownName: There is no conversation with this id.
     """
     found = database().read("SELECT * FROM chats WHERE id = ? AND deleted IS NULL", (chat,))
     if not found:
@@ -178,7 +178,7 @@ def show_chat(chat: str) -> StoredChat:
 
 
 def list_chats() -> list[dict[str, Any]]:
-    """All conversations with at least one question, the newest first."""
+    """All conversations with at least one question, newest first."""
     rows = database().read(
         "SELECT id, title, settings, updated FROM chats WHERE deleted IS NULL AND "
         "EXISTS (SELECT 1 FROM messages WHERE chat = chats.id) ORDER BY updated DESC"
@@ -197,7 +197,7 @@ def list_chats() -> list[dict[str, Any]]:
 def change_chat(
     chat: str, *, title: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> StoredChat:
-    """Rename a conversation, or change how its next answers are drawn."""
+    """Rename a conversation, or change how its next answers are sampled."""
     known = show_chat(chat)
     made = known.settings.changed(settings or {})
     with database().write() as db:
@@ -209,14 +209,14 @@ def change_chat(
 
 
 def delete_chat(chat: str) -> None:
-    """Put a conversation away; ``restore`` brings it back for an hour."""
+    """Delete a conversation; ``restore_chat`` can undo it for an hour."""
     show_chat(chat)
     with database().write() as db:
         db.execute("UPDATE chats SET deleted = ? WHERE id = ?", (time.time(), chat))
 
 
 def restore_chat(chat: str) -> StoredChat:
-    """Bring back a deleted conversation."""
+    """Restore a deleted conversation."""
     with database().write() as db:
         db.execute("UPDATE chats SET deleted = NULL WHERE id = ?", (chat,))
     return show_chat(chat)
@@ -228,10 +228,10 @@ def store_question(chat: str, text: str, *, turn: int | None = None) -> tuple[St
     Args:
         chat: The conversation.
         text: The question.
-        turn: Ask this turn anew (edited); it and everything after it goes.
+        turn: Replace the question of this turn (edited); later turns are removed.
 
     Returns:
-        The conversation, and the number of the turn that now waits for answers.
+        The conversation, and the number of the turn that is now waiting for answers.
     """
     known = show_chat(chat)
     if not text.strip() or len(text) > MAX_TEXT:
@@ -250,12 +250,12 @@ def store_question(chat: str, text: str, *, turn: int | None = None) -> tuple[St
 
 
 def keep(chat: str, turn: int, column: str, answer: Answer) -> None:
-    """Store an answer in place of an earlier one of the same model in the same turn."""
+    """Store an answer, replacing an earlier one of the same model in the same turn."""
     with database().write() as db:
         if not db.execute(
             "SELECT 1 FROM messages WHERE chat = ? AND position = ?", (chat, 2 * turn)
         ).fetchone():
-            return  # the turn was edited away, or the chat deleted, while this was answered
+            return  # the turn was edited away, or the chat deleted, during generation
         db.execute(
             "DELETE FROM messages WHERE chat = ? AND position = ? AND column_name = ?",
             (chat, 2 * turn + 1, column),
@@ -268,7 +268,7 @@ def answer_of(chat: str, turn: int, column: str) -> tuple[StoredChat, Turn, Answ
     """Find one answer.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such answer.
     """
     known = show_chat(chat)
     for found in known.turns:
@@ -278,7 +278,7 @@ def answer_of(chat: str, turn: int, column: str) -> tuple[StoredChat, Turn, Answ
 
 
 def rate_answer(chat: str, turn: int, column: str, rating: int) -> None:
-    """Remember a thumb: 1 up, -1 down, 0 neither."""
+    """Store a rating: 1 for thumbs up, -1 for thumbs down, 0 for none."""
     if rating not in (-1, 0, 1):
         raise _bad("rating", t("must be -1, 0 or 1"))
     _, _, answer = answer_of(chat, turn, column)
@@ -286,7 +286,7 @@ def rate_answer(chat: str, turn: int, column: str, rating: int) -> None:
 
 
 def chat_as_rows(chat: str) -> str:
-    """The conversation as training rows: JSON lines of ``messages``, one a model."""
+    """The conversation as training rows: JSON lines with ``messages``, one per model."""
     known = show_chat(chat)
     last = known.turns[-1].number + 1 if known.turns else 0
     rows = (known.messages(column, last) for column in known.settings.columns)

@@ -1,4 +1,4 @@
-"""Conversations as files: a row of training data each, in the openai format."""
+"""Conversations as files: one training row per conversation, in the openai format."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tunery.types import Message
 def save_transcript(
     path: Path, conversations: Iterable[tuple[str, Sequence[Message]]], *, force: bool
 ) -> None:
-    """Write conversations, one JSON line each.
+    """Write conversations, one JSON object per line.
 
     Args:
         path: The file.
-        conversations: Who answered, and what was said.
-        force: Write over an existing file.
+        conversations: Label of the speaker, and its messages.
+        force: Overwrite an existing file.
 
     Raises:
         EngineError: The file exists and ``force`` is not set.
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     rows = [
         {"messages": [_plain(message) for message in messages], "model": label}
@@ -42,10 +42,10 @@ def save_transcript(
 
 
 def load_transcript(path: Path) -> list[Message]:
-    """Read the first conversation of a file that ``save`` wrote, or of any with ``messages``.
+    """Read the first conversation of a file from ``save_transcript``, or any with ``messages``.
 
     Raises:
-        EngineError: The file cannot be read as one.
+        EngineError: The file cannot be read as a conversation.
     """
     try:
         text = env.expanded(path).read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""How a model to be served is written on a command line; imports nothing that takes time."""
+"""How a model to serve is written on the command line; imports nothing slow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def split_served(words: str) -> tuple[str, str]:
-    """Take ``NAME=MODEL`` apart; the name is empty where none was given."""
+    """Split ``NAME=MODEL``; the name is empty if none was given."""
     name, sign, model = words.partition("=")
     given = bool(sign) and "/" not in name and not Path(words).exists()
     return (name, model) if given else ("", words)

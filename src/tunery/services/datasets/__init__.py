@@ -1,4 +1,4 @@
-"""Datasets: list, upload, add, check, edit, copy, remove, and look at rows and tokens."""
+"""Datasets: list, upload, add, check, edit, copy and remove them, and inspect rows and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding a dataset from the page: now where it is small, in a job where it is not."""
+"""Add a dataset from the page: at once if it is small, in a job otherwise."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def add_source(
     *,
     skip_bad: bool = False,
 ) -> dict[str, Any]:
-    """Give a source a name; a taken one gets a version number behind it.
+    """Add a source under a name; a version number is appended if the name is taken.
 
     Args:
         source: ``upload:ID``, ``hf:owner/name`` or a path on this machine.
-        name: What it will be called; by default made from the source.
+        name: The dataset's name; by default derived from the source.
         data: How its rows are read: ``format``, ``columns`` ...
-        skip_bad: Leave rows that cannot be used out of a copy.
+        skip_bad: Make a copy without the rows that cannot be used.
 
     Returns:
-        ``{"name", "rows"}``, or ``{"job"}`` where it takes longer.
+        ``{"name", "rows"}``, or ``{"job"}`` if it takes longer.
 
     Raises:
-        DataError: The rows do not pass the checker; ``groups`` says everything that is wrong.
+        DataError: The rows do not pass the checker; ``groups`` lists all problems.
     """
     path = source_path(source)
     name = name.strip() or suggested_name(source, path)
@@ -57,7 +57,7 @@ def add_source(
 
 
 def fetch_source(source: str) -> dict[str, Any]:
-    """Fetch a hub dataset's files, so that they can be looked at.
+    """Download a hub dataset's files, so that they can be inspected.
 
     Returns:
         ``{"job"}``; its result has ``source``.
@@ -69,7 +69,7 @@ def fetch_source(source: str) -> dict[str, Any]:
 
 
 def import_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
-    """The job ``import``: fetch a source and, where a name is given, check and add it."""
+    """The job ``import``: download a source and, if a name is given, check and add it."""
     source, name = str(arguments["source"]), str(arguments.get("name") or "")
     path = source_path(source)
     config = DataConfig.model_validate(arguments.get("data") or {})
@@ -113,7 +113,7 @@ def _add(
 
 
 def refused(report: Report) -> DataError:
-    """The error for rows that do not pass: the first problem in words, all of them as data."""
+    """The error for rows that do not pass: the first problem as text, all of them as data."""
     found = groups(report)
     stops = [group for group in found if group["level"] == "stop"]
     first = stops[0]["examples"][0]
@@ -129,7 +129,7 @@ def refused(report: Report) -> DataError:
 
 
 def _keep_upload(upload_id: str, name: str, config: DataConfig) -> dict[str, Any]:
-    """Move what came into a folder of its own and name it."""
+    """Move an upload into its own folder and register it under a name."""
     upload = _uploads.show_upload(upload_id)
     own = _named.own_folder(name)
     with _copies.staging(name) as folder:

@@ -1,4 +1,4 @@
-"""Zip archives of rows, unpacked member by member within limits; nothing ever leaves the folder."""
+"""Zip archives of rows, extracted member by member within limits; nothing leaves the folder."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tunery.i18n import t
 MAX_MEMBERS = 10_000
 MAX_BYTES = 20 * 1024**3
 BLOCK_BYTES = 1 << 20
-MAX_NAME_BYTES = 255  # what file systems take
+MAX_NAME_BYTES = 255  # limit of common file systems
 BAD_NAMES = {"con", "prn", "aux", "nul"}
 
 
 def unpack(archive: Path, folder: Path) -> tuple[list[Path], int]:
-    """Write the files of rows of a zip archive into a folder.
+    """Extract the row files of a zip archive into a folder.
 
     Args:
         archive: The zip file.
         folder: An empty folder of its own.
 
     Returns:
-        The files that were written, and how many members are no rows and were left out.
+        The extracted files, and how many members were skipped because they hold no rows.
 
     Raises:
-        DataError: E160 a member leaves the archive, is a link or stands in it twice; E161 too many,
-            too big or too well compressed; E130 it is damaged. Nothing else is kept then.
+        DataError: E160 a member's path leaves the archive, is a link or occurs twice; E161 too
+            many, too large or too highly compressed; E130 damaged. Nothing is kept then.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path) -> tuple[list[Path], int]:
 
 
 def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
-    """Refuse an archive by its table of contents, before a byte is written."""
+    """Reject an archive by its table of contents, before a byte is written."""
     if len(members) > MAX_MEMBERS:
         raise _too_much(
             t("The archive has {count} files; the limit is {limit}.",
@@ -116,7 +116,7 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
 
 
 def _folded(member: zipfile.ZipInfo) -> str:
-    """The path of a member as a disk without capitals sees it."""
+    """The path of a member as a case-insensitive file system sees it."""
     return str(PurePosixPath(member.filename.replace("\\", "/"))).casefold()
 
 
@@ -134,7 +134,7 @@ def _member(
     archive: Path,
     written: list[int],
 ) -> Path:
-    """Stream one member out, counting what really comes."""
+    """Extract one member as a stream, counting the actual bytes."""
     target = folder / PurePosixPath(member.filename.replace("\\", "/"))
     if not target.resolve().is_relative_to(folder.resolve()):
         raise _unsafe(

@@ -1,7 +1,7 @@
-"""What the checker said about a named dataset, kept until its files change.
+"""The checker's report on a named dataset, cached until its files change.
 
-The checker is ``data.lint``, the same for every window; here its report is stored so that lists
-and pages can show it in either language, with the number of each example's row.
+The checker is ``data.lint``, the same for every front end; here its report is stored so that lists
+and pages can show it in either language, with the row number of each example.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ Progress = Callable[[int, int, int], None]
 
 
 def known_check(name: str, *, again: bool = False) -> dict[str, Any]:
-    """Give what is known about a dataset, and find it out where nobody has yet.
+    """Return the check of a dataset, running it if there is none yet.
 
-    A small dataset is checked at once; a big one by a job, whose id is given as ``job``.
+    A small dataset is checked at once; a large one by a job, whose id is returned as ``job``.
 
     Args:
         name: A named dataset.
-        again: Check it also where the kept report is still right.
+        again: Check again even if the cached report is still valid.
 
     Raises:
-        TuneryError: The dataset is not there.
+        TuneryError: The dataset was not found.
     """
     kept = None if again else latest(name)
     if kept is not None:
@@ -62,7 +62,7 @@ def known_check(name: str, *, again: bool = False) -> dict[str, Any]:
 
 
 def latest(name: str) -> dict[str, Any] | None:
-    """The kept report in the current language; None where there is none or the files changed."""
+    """The cached report in the current language; None if there is none or the files changed."""
     try:
         kept = json.loads(_file(name).read_text(encoding="utf-8"))
         dataset = located(name, DataConfig()) if not name.startswith("hf:") else None
@@ -74,10 +74,10 @@ def latest(name: str) -> dict[str, Any] | None:
 
 
 def check(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Check a dataset now and keep what was found.
+    """Check a dataset now and store the report.
 
     Raises:
-        TuneryError: The dataset is not there.
+        TuneryError: The dataset was not found.
     """
     config = DataConfig()
     dataset = located(name, config)
@@ -94,16 +94,16 @@ def check(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def keep_statistics(name: str, statistics: Mapping[str, Any], *, model: str) -> None:
-    """Keep a dataset's token counts beside its report, for lists."""
+    """Store a dataset's token counts with its report, for lists."""
     try:
         kept = json.loads(_file(name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return  # it was never checked, so nothing would be shown
+        return  # it was never checked, so the counts would not be shown
     _keep(name, kept | {"statistics": {**statistics, "model": model}})
 
 
 def check_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
-    """The job ``check``: a big dataset, row by row."""
+    """The job ``check``: check a large dataset row by row."""
 
     def progress(rows: int, done: int, total: int) -> None:
         handle.progress(done, total, "bytes", rows=rows)
@@ -114,7 +114,7 @@ def check_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
 
 
 def stamp(dataset: Dataset) -> list[list[Any]]:
-    """What changes when a dataset's files or the way they are read change."""
+    """A value that changes when a dataset's files or the way they are read change."""
     found: list[list[Any]] = [[dataset.format, sorted(dataset.columns.items())]]
     for path in dataset.files:
         if path.is_file():
@@ -124,12 +124,12 @@ def stamp(dataset: Dataset) -> list[list[Any]]:
 
 
 def groups(report: Report) -> list[dict[str, Any]]:
-    """A report's problems in the current language, the worst first."""
+    """A report's problems in the current language, most severe first."""
     return _in_words(_plain(report, {}))["groups"]
 
 
 def _second_look(dataset: Dataset, config: DataConfig) -> tuple[dict[str, int], dict[str, int]]:
-    """The number before each file's first row, and how many rows are in which language."""
+    """The row number before each file's first row, and the number of rows per language."""
     firsts: dict[str, int] = {}
     languages: Counter[str] = Counter()
     many = len(dataset.files) > 1
@@ -141,14 +141,14 @@ def _second_look(dataset: Dataset, config: DataConfig) -> tuple[dict[str, int], 
             elif raw.number > LANGUAGE_ROWS and not many:
                 break
     except FileProblem:
-        pass  # the report says it
+        pass  # the report contains it
     return firsts, dict(languages.most_common())
 
 
 def _language(row: Any) -> str:
     text = PLACEHOLDER.sub("", "\n".join(strings(_said(row))))[:20_000]
     counts = {name: len(pattern.findall(text)) for name, pattern in SCRIPTS.items()}
-    counts["zh"] *= 3  # a Chinese character says about as much as three letters
+    counts["zh"] *= 3  # a Chinese character carries about as much as three letters
     total = sum(counts.values())
     if not total:
         return "other"
@@ -159,7 +159,7 @@ def _language(row: Any) -> str:
 
 
 def _said(value: Any) -> Any:
-    """A row without the names of who speaks, which are English everywhere."""
+    """A row without the speaker names, which are in English in every dataset."""
     if is_mapping(value):
         return {key: _said(item) for key, item in value.items() if key not in ("role", "from")}
     if is_list(value):

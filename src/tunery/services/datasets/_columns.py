@@ -1,7 +1,7 @@
-"""How the rows of a file would be read: the format found, with how sure; columns; three examples.
+"""How a file's rows would be read: detected format and confidence, columns, three examples.
 
-Nothing is decided here that a run does not decide by the same code: formats come from
-``data.formats``, and what a person changes becomes the settings that ``datasets.add`` keeps.
+The same code as in a run decides: formats come from ``data.formats``, and what the user changes
+becomes the settings that ``datasets.add`` stores.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ UPLOAD_PREFIX = "upload:"
 
 
 def source_path(source: str) -> str:
-    """What ``data.train`` would call a source of the page.
+    """Translate a source from the page into a name for ``data.train``.
 
     Args:
         source: ``upload:ID``, ``hf:owner/name``, a path on this machine or ``folder:split``.
 
     Raises:
-        TuneryError: No such upload, or the path lies outside the folders the page may open.
+        TuneryError: No such upload, or the path lies outside the folders that the page may open.
     """
     source = source.strip()
     if source.startswith(UPLOAD_PREFIX):
@@ -72,16 +72,16 @@ def source_path(source: str) -> str:
 
 
 def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Look at a source and say how it would be read.
+    """Inspect a source and propose how to read it.
 
     Args:
         source: See :func:`source_path`.
-        data: What a person chose so far: ``format``, ``columns``, ``records_at`` ...
+        data: What the user has chosen so far: ``format``, ``columns``, ``records_at`` ...
 
     Returns:
         Plain data: suggested ``name``, ``format`` with its ``confidence`` (0 to 1), the columns of
-        the file, those the format reads, three rows as they would be trained, and ``problem``
-        where the file cannot be read; or the ``catalog`` of a LLaMA-Factory folder.
+        the file, those the format reads, three rows as they would be trained on, and ``problem``
+        if the file cannot be read; or the ``catalog`` of a LLaMA-Factory folder.
 
     Raises:
         TuneryError: There is no such source.
@@ -126,14 +126,14 @@ def _raw(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(dataset: Dataset, config: DataConfig) -> dict[str, Any] | None:
-    """How a csv or tsv file is cut into cells; None for other files."""
+    """How a csv or tsv file is split into cells; None for other files."""
     if not any(file.suffix.lower() in TABLES for file in dataset.files):
         return None
     return {"header": config.header, "delimiter": config.delimiter or ""}
 
 
 def detected(rows: Sequence[dict[str, Any]], options: RowOptions) -> tuple[str | None, float]:
-    """The format that most rows fit best, and the share of the rows that say so, by their fit."""
+    """The best-fitting format, and its share of the rows, weighted by how well each fits."""
     votes: dict[str, float] = {}
     for row in rows:
         name, score = best(row, options)
@@ -148,7 +148,7 @@ def detected(rows: Sequence[dict[str, Any]], options: RowOptions) -> tuple[str |
 def examples(
     rows: Sequence[Mapping[str, Any]], name: str, options: RowOptions
 ) -> list[dict[str, Any]]:
-    """The first rows as they would be trained: messages, a text, or what is wrong."""
+    """The first rows as they would be trained on: messages, a text, or what is wrong."""
     shape = FORMATS.get(name)
     found: list[dict[str, Any]] = []
     for row in rows[:PREVIEWED]:
@@ -166,7 +166,7 @@ def examples(
 
 
 def catalog(path: str) -> list[dict[str, Any]] | None:
-    """The entries of a LLaMA-Factory ``dataset_info.json``; None where the path is none."""
+    """The entries of a LLaMA-Factory ``dataset_info.json``; None if the path is not one."""
     file = Path(path) / REGISTRY if Path(path).is_dir() else Path(path)
     if file.name != REGISTRY or not is_registry(file.parent):
         return None
@@ -184,10 +184,10 @@ def catalog(path: str) -> list[dict[str, Any]] | None:
 
 
 def import_entries(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Give entries of a LLaMA-Factory catalog their names here.
+    """Register entries of a LLaMA-Factory catalog under names here.
 
     Returns:
-        For each ``{"name", "as"}``, or ``{"name", "error"}`` where it cannot be read.
+        For each ``{"name", "as"}``, or ``{"name", "error"}`` if it cannot be read.
     """
     from tunery.services.datasets import _named
 
@@ -215,7 +215,7 @@ def import_entries(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def suggested_name(source: str, path: str) -> str:
-    """A free name for a dataset of this source."""
+    """An unused name for a dataset from this source."""
     if source.startswith(UPLOAD_PREFIX):
         stem = _uploads.suggested_name(_uploads.show_upload(source.removeprefix(UPLOAD_PREFIX)))
     elif source.startswith(ELSEWHERE):

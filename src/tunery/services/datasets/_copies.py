@@ -1,4 +1,4 @@
-"""Copies of datasets that Tunery makes: JSON Lines in its own folder, whole or not at all."""
+"""Copies of datasets that Tunery makes: JSON Lines in its own folder, written atomically."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from tunery.services.datasets._rows import Raw, plain
 
 ROWS_FILE = "rows.jsonl"
 OF_A_FILE = ("encoding", "header", "delimiter", "records_at")
-"""Settings that concern how a file is written, which a copy of its rows has behind it."""
+"""Settings about how a file is written, which no longer apply to a copy of its rows."""
 VERSION = re.compile(r"-v\d+$")
 Rows = Iterator[str]
 
 
 def next_version(name: str) -> str:
-    """``identity-v2``, or the next number that is free."""
+    """``identity-v2``, or the next number that is not taken."""
     own = Path(name).name.split(".")[0] or "rows" if "/" in name else name
     base = VERSION.sub("", own)
     return next(each for n in itertools.count(2) if is_free(each := f"{base}-v{n}"))
 
 
 def free_name(name: str) -> str:
-    """The name, or with a number behind it where it is taken."""
+    """The name, with a number appended if it is taken."""
     return (
         name
         if is_free(name)
@@ -48,7 +48,7 @@ def free_name(name: str) -> str:
 
 
 def is_free(name: str) -> bool:
-    """Whether no dataset is called so."""
+    """Whether no dataset has this name."""
     return name not in registered() and name not in BUILTIN
 
 
@@ -58,7 +58,7 @@ def line(values: Any) -> str:
 
 
 def same(raw: Raw) -> str:
-    """A row that is not changed: byte for byte where it is one line of JSON already."""
+    """An unchanged row: byte for byte if it is already one line of JSON."""
     if raw.text is not None and "\n" not in raw.text and "\r" not in raw.text:
         return raw.text
     if isinstance(raw.row, Bad):
@@ -68,10 +68,10 @@ def same(raw: Raw) -> str:
 
 @contextlib.contextmanager
 def staging(target: str) -> Generator[Path]:
-    """A hidden folder beside the copy-to-be; gone afterwards, unless it became the copy.
+    """A hidden folder next to the future copy; removed afterwards unless it became the copy.
 
     Raises:
-        DataError: No dataset may be called so.
+        DataError: The name is not allowed for a dataset.
     """
     _named.usable(target)
     own = _named.own_folder(target)
@@ -98,16 +98,16 @@ def save(
     config: DataConfig | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write rows as a new dataset: staged, checked, renamed, then named.
+    """Write rows as a new dataset: staged, checked, renamed, then registered.
 
     Args:
         target: The copy's name.
-        dataset: Where the rows are from; the copy is read by its settings.
-        rows: Gives the lines of the copy.
-        how: ``edit``, ``fill`` or ``skip``; remembered.
-        folder: A staging folder whose other files go with the copy.
-        config: Settings over those of the dataset.
-        facts: Remembered beside how it was made.
+        dataset: The source of the rows; the copy is read with its settings.
+        rows: Yields the lines of the copy.
+        how: ``edit``, ``fill`` or ``skip``; recorded.
+        folder: A staging folder whose other files are kept with the copy.
+        config: Settings that override those of the dataset.
+        facts: Recorded together with ``how``.
 
     Raises:
         DataError: The name is taken, or the rows do not pass the checker.
@@ -133,7 +133,7 @@ def save(
 
 
 def rewrite(name: str, rows: Callable[[], Rows]) -> int:
-    """Put new rows in the place of those of an own copy, whole or not at all.
+    """Replace the rows of a copy that Tunery made, atomically.
 
     Returns:
         The number of rows.
@@ -179,7 +179,7 @@ def _write(file: Path, rows: Rows) -> None:
 
 
 def _reading(dataset: Dataset, config: DataConfig | None) -> DataConfig:
-    """How the rows of a copy are read: as before, less what only concerned the first file."""
+    """How the rows of a copy are read: as before, without what applied only to the first file."""
     known = {
         key: value
         for key, value in dataset.reading.items()

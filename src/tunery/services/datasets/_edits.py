@@ -1,7 +1,7 @@
 """Changes to a dataset's rows: always in a copy with a version number, never in the original.
 
 A copy is JSON Lines in Tunery's own folder. Further edits go into that copy until a run has
-trained on it; from then on they make the next version. Every copy passes the checker first.
+trained on it; after that, they create the next version. Every copy must pass the checker.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ def edit_rows(name: str, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
     Args:
         name: A named dataset.
-        changes: Each ``{"row": 3, "path": ["output"], "text": "..."}``, ``{"row": 3,
-            "delete": true}`` or ``{"after": 3, "values": {...}}`` (0 is before the first).
+        changes: Each is ``{"row": 3, "path": ["output"], "text": "..."}``, ``{"row": 3,
+            "delete": true}`` or ``{"after": 3, "values": {...}}`` (0 is before the first row).
 
     Returns:
-        The name of the copy, whether it was made now, and its number of rows.
+        The name of the copy, whether it was created now, and its number of rows.
 
     Raises:
-        DataError: A change names what is not there, or the rows would no longer pass the checker.
+        DataError: A change refers to something that does not exist, or the rows would no longer
+            pass the checker.
         UnknownName: No such dataset.
     """
     dataset = _editable(name)
@@ -79,10 +80,10 @@ def edit_rows(name: str, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def blanks(name: str) -> list[dict[str, Any]]:
-    """The ``{{placeholders}}`` of a dataset: each with its places and the rows that hold it.
+    """The ``{{placeholders}}`` of a dataset, each with its number of uses and of rows.
 
     Raises:
-        TuneryError: The dataset is not there.
+        TuneryError: The dataset was not found.
     """
     dataset = located(name, DataConfig())
     if size_bytes(dataset) > MAX_EDITED_BYTES:
@@ -97,17 +98,17 @@ def blanks(name: str) -> list[dict[str, Any]]:
             places.update(found)
             rows.update(set(found))
     except FileProblem:
-        return []  # the check says what is wrong with the file
+        return []  # the check reports what is wrong with the file
     return [{"name": blank, "places": places[blank], "rows": rows[blank]} for blank in places]
 
 
 def fill_in(name: str, variables: Mapping[str, str], *, save_as: str = "") -> dict[str, Any]:
-    """Put a value for each ``{{placeholder}}`` and save the rows as a dataset of their own.
+    """Replace each ``{{placeholder}}`` with a value and save the rows as a new dataset.
 
     Args:
         name: A named dataset.
-        variables: A value for every placeholder of it.
-        save_as: The copy's name; by default the dataset's with the first value behind it.
+        variables: A value for each of its placeholders.
+        save_as: The copy's name; by default the dataset's name followed by the first value.
 
     Raises:
         DataError: A value is missing, or the name is taken.
@@ -140,14 +141,14 @@ def fill_in(name: str, variables: Mapping[str, str], *, save_as: str = "") -> di
 
 
 def suggested_copy_name(name: str, variables: Mapping[str, str]) -> str:
-    """A free name for a filled copy: ``identity-tuna``."""
+    """An unused name for a filled-in copy: ``identity-tuna``."""
     value = variables.get("name") or next(iter(variables.values()), "")
     slug = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:30]
     return _copies.free_name(f"{name}-{slug or 'mine'}")
 
 
 def skip_bad(name: str) -> dict[str, Any]:
-    """Leave the rows that cannot be used out of a copy; they are kept beside it, with the reason.
+    """Make a copy without the unusable rows; they are stored next to it, with the reason.
 
     Raises:
         DataError: No row is bad, none is good, or a file cannot be read to its end.
@@ -183,7 +184,7 @@ def skip_bad_of(dataset: Dataset, config: DataConfig, target: str) -> dict[str, 
 
 
 def used_by(name: str) -> list[str]:
-    """Names of the runs that trained on a dataset, the newest first."""
+    """Names of the runs that trained on a dataset, newest first."""
     return [run.name for run in list_runs() if name in {each.split("*")[0] for each in run.data}]
 
 
@@ -204,7 +205,7 @@ def _editable(name: str) -> Dataset:
 
 
 class _Wanted:
-    """Changes by the row they concern."""
+    """Changes, grouped by the row they apply to."""
 
     def __init__(self) -> None:
         self.texts: dict[int, list[tuple[list[Any], str]]] = {}

@@ -1,4 +1,4 @@
-"""The named datasets as lists and pages show them, and questions about one with a model's eyes."""
+"""The named datasets as lists and pages show them, and previews of one with a given model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tunery.workers import warm
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """With whose eyes a row is looked at.
+    """The model and the settings that a row is previewed with.
 
     Args:
-        model: A model's name here, or its path within the roots.
+        model: The name of a model on this machine, or its path within the allowed folders.
         template: A built-in template; empty for the model's own.
         max_length: Longest row, in tokens.
-        loss_on: Which tokens are trained.
+        loss_on: Which tokens are trained on.
         too_long: What happens to a longer row.
     """
 
@@ -42,10 +42,11 @@ class Looking:
     too_long: str = "turns"
 
     def words(self) -> list[str]:
-        """The settings as the words of a command line.
+        """The settings as command-line arguments.
 
         Raises:
-            TuneryError: The model's path lies outside the roots, or there is no such template.
+            TuneryError: The model's path lies outside the allowed folders, or there is no such
+                template.
         """
         model = self.model.strip()
         if model.startswith(("/", "~", ".")) or "\\" in model:
@@ -62,7 +63,7 @@ class Looking:
 
 
 def overview() -> list[dict[str, Any]]:
-    """Every dataset that has a name, with its rows, tokens, last check and the runs of it."""
+    """Every named dataset, with its rows, tokens, last check, and the runs that used it."""
     runs = [(run.name, {each.split("*")[0] for each in run.data}) for run in list_runs()]
     found: list[dict[str, Any]] = []
     for entry in _named.listing():
@@ -83,7 +84,7 @@ def overview() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """A named dataset: what lists say, its blanks, versions, and whether rows may be edited."""
+    """A named dataset: its list entry, its placeholders, and whether its rows can be edited."""
     named(name)
     entry = next(each for each in overview() if each["name"] == name)
     dataset = find(name)
@@ -99,10 +100,10 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def named(name: str) -> None:
-    """Check that a dataset has this name; a page never opens a path as one.
+    """Check that there is a dataset with this name; a page never opens a path as a name.
 
     Raises:
-        UnknownName: None has.
+        UnknownName: There is none.
     """
     known = [*BUILTIN, *registered()]
     if name not in known:
@@ -112,20 +113,20 @@ def named(name: str) -> None:
 def ask_tokens(
     name: str, looking: Looking, *, row: int = 1, part: int | None = None
 ) -> dict[str, Any]:
-    """One row as the model sees it; asked of the warm process.
+    """Return one row as the model sees it, computed in the warm process.
 
     Raises:
-        TuneryError: The dataset, the row or the model is not there.
+        TuneryError: The dataset, the row or the model was not found.
     """
     named(name)
     return warm.ask("preview_row", name=name, words=looking.words(), row=row, part=part)
 
 
 def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
-    """Token counts of a whole dataset; asked of the warm process and kept for lists.
+    """Return token counts of a whole dataset, computed in the warm process, cached for lists.
 
     Raises:
-        TuneryError: The dataset or the model is not there, or rows cannot be used.
+        TuneryError: The dataset or the model was not found, or rows cannot be used.
     """
     named(name)
     if size_bytes(located(name, DataConfig())) > 8 * LIGHT_BYTES:
@@ -143,21 +144,21 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
 
 
 def model_names() -> list[str]:
-    """Models here that have a name and are whole, the demo model first."""
+    """Models on this machine that have a name and are complete, the demo model first."""
     return [each["name"] for each in models.known() if each["ok"]] or ["demo"]
 
 
 def method_for(name: str, current: str) -> str:
-    """The method to choose for a dataset; empty where the current one can learn from its rows.
+    """The method to select for a dataset; empty if the current one can learn from its rows.
 
     Args:
         name: A dataset whose format is known.
-        current: ``method.type`` so far; empty for the default.
+        current: The current ``method.type``; empty for the default.
     """
     try:
         known = find(name).format
     except TuneryError:
-        return ""  # said under the field of the datasets
+        return ""  # reported at the field of the datasets
     if known is None:
         return ""
     kind = row_kind_of(FORMATS.get(known).makes)

@@ -1,4 +1,4 @@
-"""Datasets as a person handles them: list, check, add, remove."""
+"""Operations on named datasets: list, check, add, remove."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 def listing(catalog: Path | None = None) -> list[dict[str, Any]]:
-    """All named datasets, as plain data with their number of rows where it is known."""
+    """All named datasets, as plain data with their number of rows if it is known."""
     added = registered()
     found: list[dict[str, Any]] = []
     for dataset in list_datasets(catalog):
@@ -60,13 +60,13 @@ def listing(catalog: Path | None = None) -> list[dict[str, Any]]:
 def check(
     name: str, config: DataConfig, *, wanted: str | None = None, progress: Any = None
 ) -> Report:
-    """Check one dataset by the settings a run would read it by.
+    """Check one dataset with the settings that a run would read it with.
 
     Args:
         name: Any name of a dataset.
         config: How it is read.
         wanted: The row kind that the run's method learns from; None accepts any.
-        progress: Called with (rows, bytes, bytes in all).
+        progress: Called with (rows, bytes, total bytes).
 
     Raises:
         UnknownName: No such dataset.
@@ -79,7 +79,7 @@ def check(
 
 
 def write_report(reports: Sequence[Report], file: Path) -> None:
-    """Write the machine-readable report, whole or not at all; of several datasets, a list.
+    """Write the machine-readable report, atomically; for several datasets, a list.
 
     Raises:
         DataError: The file cannot be written.
@@ -106,22 +106,22 @@ def add(
     tags: Mapping[str, str] | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
-    """Give a file, folder or hub dataset a name, after checking it.
+    """Register a file, folder or hub dataset under a name, after checking it.
 
     Args:
-        name: What it will be called.
+        name: The name to register.
         path: A path, or ``hf:owner/name``.
-        config: How it is read; what differs from the defaults is remembered.
-        copy: Keep a copy under TUNERY_HOME, so that the original may change or go.
-        made: How Tunery made the file at ``path``, which is then its own and goes with the name.
-        tags: ShareGPT tags of a catalog's entry.
-        progress: Called with (rows, bytes, bytes in all) while it is checked.
+        config: How it is read; values that differ from the defaults are recorded.
+        copy: Keep a copy under TUNERY_HOME, so that the original may change or be deleted.
+        made: How Tunery made the file at ``path``, which it then owns and deletes with the name.
+        tags: ShareGPT tags from a catalog entry.
+        progress: Called with (rows, bytes, total bytes) while it is checked.
 
     Returns:
         What was recorded.
 
     Raises:
-        DataError: The name is taken or not usable, or the rows do not pass the checker.
+        DataError: The name is taken or not valid, or the rows do not pass the checker.
     """
     usable(name)
     _free(name, registered())
@@ -155,7 +155,7 @@ def add(
 
 
 def passed(dataset: Dataset, config: DataConfig, *, progress: Any = None) -> Report:
-    """Check a dataset on this machine and give the report.
+    """Check a dataset on this machine and return the report.
 
     Raises:
         DataError: The rows do not pass; the grouped report is the message.
@@ -169,10 +169,10 @@ def passed(dataset: Dataset, config: DataConfig, *, progress: Any = None) -> Rep
 
 
 def remove(name: str) -> dict[str, Any]:
-    """Forget a name; only a copy that Tunery made itself is deleted.
+    """Unregister a name; only a copy that Tunery made itself is deleted.
 
     Returns:
-        The name, the path it stood for, and whether a copy was deleted.
+        The name, the path it referred to, and whether a copy was deleted.
 
     Raises:
         DataError: It is built in.
@@ -188,7 +188,7 @@ def remove(name: str) -> dict[str, Any]:
 
 
 def added(name: str, entries: Mapping[str, Any]) -> Any:
-    """The entry of a name that a person gave.
+    """The entry of a name that the user added.
 
     Raises:
         DataError: It is built in.
@@ -202,7 +202,7 @@ def added(name: str, entries: Mapping[str, Any]) -> Any:
 
 
 def digest(dataset: Dataset) -> str:
-    """sha256 over the content of a dataset's files."""
+    """SHA-256 over the content of a dataset's files."""
     return hashlib.sha256(b"".join(file_hash(path) for path in dataset.files)).hexdigest()
 
 
@@ -220,10 +220,10 @@ def _free(name: str, entries: Mapping[str, Any]) -> None:
 
 
 def usable(name: str) -> None:
-    """Check that a dataset may be called so.
+    """Check that a name is allowed for a dataset.
 
     Raises:
-        DataError: It may not.
+        DataError: It is not.
     """
     if name in BUILTIN:
         raise DataError(
@@ -242,7 +242,7 @@ def own_folder(name: str) -> Path:
 
 
 def _copied(name: str, where: str) -> str:
-    """Copy a file or folder; gives its new path, with the split that was asked for."""
+    """Copy a file or folder; returns its new path, with the requested split."""
     path, split = located(where) or (Path(where), None)
     folder = own_folder(name)
     staging = folder.with_name(f".{name}.{os.getpid()}")
@@ -260,6 +260,6 @@ def _copied(name: str, where: str) -> str:
 
 
 def _reading(config: DataConfig, report: Report) -> Mapping[str, Any]:
-    """The settings that read the rows, where they are not the defaults; the format always."""
+    """The settings that read the rows and differ from the defaults; the format always."""
     chosen = config.model_dump(mode="json", include=set(READING), exclude_defaults=True)
     return {**chosen, "format": report.format}

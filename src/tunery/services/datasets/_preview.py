@@ -1,4 +1,4 @@
-"""What a dataset looks like to a model: one row, or statistics of all of them."""
+"""What a dataset looks like to a model: one row, or statistics of all rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 NOTICED = frozenset({"W714", "W726", "W727", "W728"})
-"""Warnings about which rows and words are read, said beside every row that is shown."""
+"""Warnings about which rows and columns are read, shown with every previewed row."""
 Fetching = Callable[["ProgressEvent"], None]
 
 
@@ -27,10 +27,10 @@ class ShownRow:
     """One row of a dataset, previewed.
 
     Args:
-        example: What it becomes.
+        example: The training example made from it.
         row: Its number, from 1.
         rows: Rows of the dataset.
-        place: File and record it came from.
+        place: File and record that it came from.
         template: Name of the chat template.
         notices: Sentences about how the template was chosen, and about what is read.
     """
@@ -44,11 +44,11 @@ class ShownRow:
 
 
 def fetch_model(config: Config, progress: Fetching) -> None:
-    """Get the model of the settings if it is not here yet.
+    """Download the model of the settings if it is not on this machine yet.
 
     Args:
         config: The settings.
-        progress: Told what happens meanwhile.
+        progress: Called with the download's progress.
     """
     from tunery.models.ensure import ensure
 
@@ -64,7 +64,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
         row: Number of the row in the dataset, from 1.
 
     Raises:
-        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
+        TuneryError: The dataset, the row or the model was not found, or the template rejects it.
     """
     from tunery.data.lint.unused import CODES
     from tunery.data.preview import no_such_row, preview_example
@@ -91,7 +91,7 @@ def part_as_dict(shown: ShownRow, part: int | None) -> dict[str, Any]:
 
     Args:
         shown: The row.
-        part: Which of its training rows, from 1, where a row becomes several; the last by default.
+        part: Which of its training rows, from 1, if a row becomes several; the last by default.
 
     Returns:
         ``{"text", "input_ids", "loss_mask", "tokens", "trained", "total", "cut"}``; for a pair
@@ -131,7 +131,7 @@ def statistics(name: str, config: Config, *, progress: Progress | None = None) -
     The tokens are kept in the cache that training reads.
 
     Raises:
-        TuneryError: The dataset or the model is not there, or rows cannot be used.
+        TuneryError: The dataset or the model was not found, or rows cannot be used.
     """
     from tunery.data.statistics import statistics as summarize
     from tunery.data.tokenize import tokenize_all
@@ -160,10 +160,11 @@ def notes_with_model(name: str, config: Config) -> list[str]:
     The tokens are kept in the cache that training reads.
 
     Returns:
-        Sentences about rows that the model cannot take whole.
+        Sentences about rows that the model cannot take in full.
 
     Raises:
-        TuneryError: The model is not here, cannot be trained on these rows, or no row is left.
+        TuneryError: The model is not on this machine or cannot be trained on these rows, or no row
+            is left.
     """
     from tunery.data.examples import read
     from tunery.data.statistics import too_long
@@ -185,7 +186,7 @@ def notes_with_model(name: str, config: Config) -> list[str]:
 
 
 def _examples(name: str, config: Config) -> ExampleSet:
-    """The dataset's rows; bad ones are left to `tunery data check`, the others can be looked at."""
+    """The dataset's usable rows; bad rows are skipped here and left to `tunery data check`."""
     from tunery.data.examples import read
 
     data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
@@ -193,7 +194,7 @@ def _examples(name: str, config: Config) -> ExampleSet:
 
 
 def _index(examples: ExampleSet, row: int) -> int | None:
-    """Where row number ``row`` is among the usable rows; None where it is not."""
+    """The index of row number ``row`` among the usable rows; None if there is no such row."""
     if not 1 <= row <= examples.ledger.read:
         return None
     if len(examples) == examples.ledger.read:
@@ -212,7 +213,7 @@ def _index(examples: ExampleSet, row: int) -> int | None:
 
 
 def template_of(config: Config) -> tuple[Any, Any, Config]:
-    """Tokenizer, template, and the settings with no more tokens than the model has positions."""
+    """Tokenizer, template, and the settings with ``max_length`` limited to the model's context."""
     from tunery.chat.template import ChatTemplate
     from tunery.models.context import within_context
     from tunery.models.ensure import ensure

@@ -1,4 +1,4 @@
-"""Whether a model's chat template can write every row: what a check with a model says beyond it."""
+"""Whether a model's chat template can render every row: the extra part of a check with a model."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def check_with_model(
     progress: Progress | None = None,
     fetching: _preview.Fetching | None = None,
 ) -> Report:
-    """Check one dataset as a run would: its rows, then each row through the model's template.
+    """Check one dataset as a run would: first its rows, then each row with the model's template.
 
     Args:
         name: Any name of a dataset.
-        config: With the model, its template and the ``data`` section.
+        config: Settings with the model, its template and the ``data`` section.
         wanted: The row kind that the run's method learns from; None accepts any.
-        progress: Called with (rows, bytes, bytes in all) while the rows are read.
-        fetching: Told of the model's download, where it is not here yet.
+        progress: Called with (rows, bytes, total bytes) while the rows are read.
+        fetching: Called with the progress of the model's download, if it is not here yet.
 
     Raises:
         UnknownName: No such dataset, model or template.
-        TuneryError: The dataset or the model cannot be had, or the template does not suit it.
+        TuneryError: The dataset or the model is not available, or the template does not suit it.
     """
     from tunery.data.examples import read
     from tunery.data.tokenize import refused
@@ -48,7 +48,7 @@ def check_with_model(
         if "record" in error.fields:
             report.bad += 1
         report.add(_problem(error, name))
-    # Rendering has settled what the check of the rows alone could only wonder about.
+    # Rendering has settled what the check of the rows alone could only suspect.
     report.groups.pop("W712", None)
     report.rendered_for = config.model.name
     return report
@@ -58,7 +58,7 @@ def _problem(error: DataError, name: str) -> Problem:
     found = phrase_of(error.message) or Phrase("{text}", {"text": error.message})
     record = error.fields.get("record")
     if record is not None and (inner := phrase_of(found.values.get("what"))) is not None:
-        found = inner  # the place is said apart
+        found = inner  # the location is shown separately
     return Problem(
         error.code,
         str(error.fields.get("file") or name),

@@ -1,8 +1,8 @@
-"""Rows of a dataset as they stand in its files, page by page, whatever is wrong with some of them.
+"""A dataset's rows as they are in its files, in pages, even if some of them are malformed.
 
-An index of 8 bytes a row grows only as far as somebody looked, so the first page of ten million
-rows is there at once. Text files are read where this is called; Parquet and Arrow need pyarrow,
-so the web process asks the warm one (``answer_rows``), which calls :func:`read_page`.
+An index of 8 bytes per row grows only as far as rows are requested, so the first page of ten
+million rows is available at once. Text files are read in the calling process; Parquet and Arrow
+need pyarrow, so the web process asks the warm one (``answer_rows``), which calls :func:`read_page`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Page:
 
     Args:
         rows: Each ``{"number", "file", "line", "values"}``, or with ``"problem"`` and ``"raw"``
-            where it cannot be parsed.
+            if it cannot be parsed.
         columns: Names of the columns of these rows, in order.
-        total: Rows of the dataset; None while nobody has read to its end.
-        next: Number of the row to go on from; None at the end.
+        total: Rows of the dataset; None until it has been read to its end.
+        next: Number of the row to continue from; None at the end.
         problem: Why a file could not be read any further.
     """
 
@@ -73,17 +73,17 @@ def rows_page(
     limit: int = 50,
     query: str = "",
 ) -> dict[str, Any]:
-    """Give rows ``offset + 1`` and on as plain data, reading columnar files in the warm process.
+    """Return rows from ``offset + 1`` as plain data; the warm process reads columnar files.
 
     Args:
         name: Any name of a dataset.
-        config: How it is read, over what it was added with.
-        offset: How many rows stand before the first one wanted.
-        limit: How many rows.
-        query: Only rows in which this text stands, capitals or not.
+        config: How it is read, overriding the settings it was added with.
+        offset: How many rows to skip.
+        limit: Maximum number of rows.
+        query: Only rows that contain this text, ignoring case.
 
     Raises:
-        TuneryError: The dataset is not there.
+        TuneryError: The dataset was not found.
     """
     config = config or DataConfig()
     if not is_columnar(located(name, config), config):
@@ -103,7 +103,7 @@ def rows_page(
 def read_page(
     name: str, config: DataConfig, *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
-    """Give rows as plain data, reading the files here; see :func:`rows_page`."""
+    """Return rows as plain data, reading the files in this process; see :func:`rows_page`."""
     reader = _reader(located(name, config), config)
     limit = max(1, min(limit, MAX_PAGE))
     with reader.lock:
@@ -114,7 +114,7 @@ def read_page(
 def answer_rows(
     name: str, data: Mapping[str, Any], *, offset: int = 0, limit: int = 50, query: str = ""
 ) -> dict[str, Any]:
-    """The warm process's question of :func:`rows_page`: settings come as plain data."""
+    """The warm process's part of :func:`rows_page`: settings are passed as plain data."""
     return read_page(
         name, DataConfig.model_validate(dict(data)), offset=offset, limit=limit, query=query
     )
@@ -124,7 +124,7 @@ def located(name: str, config: DataConfig) -> Dataset:
     """Find a dataset with its files on this machine.
 
     Raises:
-        TuneryError: It is not there, or cannot be fetched.
+        TuneryError: It was not found, or cannot be downloaded.
     """
     return fetch(
         find(name, catalog=config.catalog, fmt=config.format, columns=config.columns or None)
@@ -132,22 +132,22 @@ def located(name: str, config: DataConfig) -> Dataset:
 
 
 def is_columnar(dataset: Dataset, config: DataConfig) -> bool:
-    """Whether reading it needs pyarrow."""
+    """Whether reading it requires pyarrow."""
     return any(_kind(dataset, place, config) in COLUMNAR for place in range(len(dataset.files)))
 
 
 def is_light(dataset: Dataset, config: DataConfig) -> bool:
-    """Whether it can be read whole within a request, and without pyarrow."""
+    """Whether it can be read in full within a request, and without pyarrow."""
     return size_bytes(dataset) <= LIGHT_BYTES and not is_columnar(dataset, config)
 
 
 def size_bytes(dataset: Dataset) -> int:
-    """Bytes of its files that are there."""
+    """Total size of its existing files, in bytes."""
     return sum(path.stat().st_size for path in dataset.files if path.is_file())
 
 
 class Raw(NamedTuple):
-    """One record as it was read: its values or ``Bad``, and where it stands."""
+    """One record as it was read: its values or ``Bad``, and its location."""
 
     number: int
     row: Any
@@ -157,7 +157,7 @@ class Raw(NamedTuple):
 
 
 def each_row(dataset: Dataset, config: DataConfig) -> Iterator[Raw]:
-    """Read every row once, in order, also those that cannot be parsed.
+    """Read every row once, in order, including those that cannot be parsed.
 
     Raises:
         FileProblem: A file cannot be read any further.
@@ -175,7 +175,7 @@ def each_row(dataset: Dataset, config: DataConfig) -> Iterator[Raw]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; what JSON has no word for becomes text."""
+    """A value as JSON can represent it; other types become text."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -204,12 +204,12 @@ def _kind(dataset: Dataset, place: int, config: DataConfig) -> str:
     try:
         return probe(dataset.files[place], dataset.names[place], reading).kind
     except FileProblem:
-        return ""  # said when it is read
+        return ""  # reported when it is read
 
 
 @dataclass(slots=True)
 class _File:
-    """One file as far as it was read."""
+    """One file, as far as it has been read."""
 
     source: FileSource
     first: int
@@ -219,7 +219,7 @@ class _File:
 
 
 class _Reader:
-    """The index of one dataset, which grows as far as it is asked for."""
+    """The index of one dataset, which grows on demand."""
 
     def __init__(self, dataset: Dataset, config: DataConfig) -> None:
         self.lock = threading.Lock()
@@ -233,7 +233,7 @@ class _Reader:
         self._batches = self._read()
 
     def page(self, offset: int, limit: int) -> Page:
-        """Rows by number."""
+        """Return rows by number."""
         end = offset + limit
         while self._known < end and self.total is None:
             self._more()
@@ -241,7 +241,7 @@ class _Reader:
         return self._as_page(rows, end if end < self._known or self.total is None else None)
 
     def search(self, query: str, offset: int, limit: int) -> Page:
-        """Rows after ``offset`` in which a text stands."""
+        """Return rows after ``offset`` that contain a text."""
         needle, rows = query.casefold(), list[dict[str, Any]]()
         number = offset
         while len(rows) < limit and number - offset < SEARCH_ROWS:
@@ -323,7 +323,7 @@ _readers_lock = threading.Lock()
 
 
 def _reader(dataset: Dataset, config: DataConfig) -> _Reader:
-    """The index of a dataset as its files are now."""
+    """The index of a dataset for the current state of its files."""
     reading = CheckOptions.of(config).over(dataset).reading()
     stats = [path.stat() if path.is_file() else None for path in dataset.files]
     key = (

@@ -1,8 +1,8 @@
 """One row as the model sees it, ready to be drawn: characters with their tokens, and what is cut.
 
-The tokens are those of ``services.preview``, which are those a run trains on; here they are only
-joined where several of them spell one character, so that no broken character is ever shown. Heavy:
-the web process asks the warm one (``preview_row``, ``statistics``).
+The tokens are those of ``_preview``, which a run trains on; here they are only joined where several
+of them encode one character, so that no broken character is ever shown. Heavy: the web process asks
+the warm one (``preview_row``, ``statistics``).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def answer_preview(
 
     Args:
         name: Any name of a dataset.
-        words: Settings as the words of a command line, such as ``["--model.name", "demo"]``.
+        words: Settings as command-line arguments, such as ``["--model.name", "demo"]``.
         row: Number of the row, from 1.
         part: Which of its training rows; the last by default.
 
     Returns:
-        What ``tunery data preview --json`` gives, and ``pieces`` to draw, the cut ones with them.
+        The output of ``tunery data preview --json``, plus ``pieces`` to draw, cut ones included.
 
     Raises:
-        TuneryError: The dataset, the row or the model is not there, or the template rejects it.
+        TuneryError: The dataset, the row or the model was not found, or the template rejects it.
     """
     config = _config(words)
     shown = _preview.show_row(name, config, row=row)
@@ -75,9 +75,9 @@ def answer_statistics(name: str, words: list[str]) -> dict[str, Any]:
 
 
 def _config(words: list[str]) -> Config:
-    """The settings; a model that must be fetched first is an error here, not a download.
+    """The settings; a model that must be downloaded first is an error here, not a download.
 
-    Placeholders are looked at as they stand; that they are left is said beside the row.
+    Placeholders are shown unfilled; a notice next to the row says that they are left.
     """
     from tunery.models.resolve import resolve
 
@@ -117,7 +117,7 @@ def _whole(name: str, config: Config, row: int, at: int) -> list[Token]:
 def _with_cut(
     pieces: list[dict[str, Any]], kept: Sequence[Token], whole: Sequence[Token]
 ) -> list[dict[str, Any]]:
-    """Put the tokens that were cut in their place; left out where the rest was rewritten too."""
+    """Insert the tokens that were cut; they are left out if the rest was rewritten too."""
     ids, all_ids = [token[0] for token in kept], [token[0] for token in whole]
     head = 0
     while head < len(ids) and head < len(all_ids) and ids[head] == all_ids[head]:

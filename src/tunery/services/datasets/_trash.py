@@ -1,4 +1,4 @@
-"""Removing a dataset so that it can be undone: its name and own copy wait in a trash folder."""
+"""Undoable removal of a dataset: its name and own copy are kept in a trash folder for a day."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
 def move_to_trash(name: str) -> dict[str, Any]:
-    """Forget a dataset's name; its own copy is kept for a day.
+    """Unregister a dataset's name; its own copy is kept for a day.
 
     Returns:
-        ``{"name", "path", "undo"}``; ``undo`` is what :func:`restore` takes.
+        ``{"name", "path", "undo"}``; ``undo`` is the argument of :func:`restore`.
 
     Raises:
         DataError: It is built in.
@@ -44,11 +44,11 @@ def move_to_trash(name: str) -> dict[str, Any]:
 
 
 def restore(token: str) -> dict[str, Any]:
-    """Give a removed dataset its name back.
+    """Restore a removed dataset under its name.
 
     Raises:
-        UnknownName: It is gone for good.
-        DataError: Its name was given to another one meanwhile.
+        UnknownName: It was deleted permanently.
+        DataError: Its name has been given to another dataset in the meantime.
     """
     folder = _root() / token
     if not TOKEN.fullmatch(token) or not (folder / "entry.json").is_file():

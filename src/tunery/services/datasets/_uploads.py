@@ -1,8 +1,8 @@
-"""Files that a browser sends, in pieces: staged out of sight, whole or not there at all.
+"""Files that a browser sends in pieces: staged in a hidden folder, visible only when complete.
 
 An upload is a folder ``TUNERY_HOME/datasets/uploads/ID`` with ``upload.json`` and ``content.part``;
-when the last byte came, the content is renamed (and a zip archive unpacked) into ``files``. Its
-names are made here: what a browser calls its file is only shown.
+when the last byte has arrived, the content is renamed (and a zip archive extracted) into ``files``.
+File names are chosen here: the browser's name for a file is only displayed.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ PREFERENCE = "upload_bytes"
 
 @dataclass(slots=True)
 class Upload:
-    """A file under way, or one that came.
+    """A file being uploaded, or one that has arrived.
 
     Args:
-        id: Its folder.
-        name: What the browser calls it; only shown.
-        size: Its bytes in all.
-        received: How many of them are here.
-        done: Whether it is whole and may be read.
-        left_out: Members of an archive that are no rows.
+        id: The name of its folder.
+        name: The browser's name for it; only displayed.
+        size: Its total size in bytes.
+        received: Bytes received so far.
+        done: Whether it is complete and can be read.
+        left_out: Members of an archive that hold no rows.
         created: When it began.
     """
 
@@ -62,26 +62,26 @@ class Upload:
 
     @property
     def folder(self) -> Path:
-        """Where it is staged."""
+        """Its staging folder."""
         return _root() / self.id
 
     @property
     def files(self) -> Path:
-        """What it holds once it is done: one file, or a folder of them."""
+        """What it holds when complete: one file, or a folder of files."""
         inside = self.folder / "files"
         found = [path for path in inside.iterdir() if not path.name.startswith(".")]
         return found[0] if len(found) == 1 else inside
 
 
 def begin_upload(name: str, size: int) -> Upload:
-    """Make room for a file, or find the one that was cut off.
+    """Start an upload, or find the one that was interrupted.
 
     Args:
-        name: The file's name in the browser.
-        size: Its bytes.
+        name: The browser's name for the file.
+        size: Its size in bytes.
 
     Raises:
-        DataError: It is of no kind that holds rows, empty, too big, or the disk has no room.
+        DataError: Its type cannot hold rows, it is empty or too large, or the disk is full.
     """
     shown = visible(name.replace("\\", "/").rsplit("/", 1)[-1])
     shown = shown if len(shown) <= 120 else f"{shown[:100]}…{shown[-16:]}"
@@ -105,10 +105,10 @@ def begin_upload(name: str, size: int) -> Upload:
 
 
 def show_upload(upload_id: str) -> Upload:
-    """An upload and how far it is; the staged file itself says it.
+    """Return an upload and its progress, which is taken from the staged file itself.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such upload.
     """
     if ID.fullmatch(upload_id):
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -122,17 +122,16 @@ def show_upload(upload_id: str) -> Upload:
 
 
 def receive_upload(upload_id: str, start: int, chunks: Iterable[bytes]) -> Upload:
-    """Take the bytes from ``start`` on; those that are here already are passed over.
+    """Accept the bytes from ``start`` on; bytes that have already arrived are skipped.
 
     Args:
         upload_id: The upload.
-        start: Position of the first byte, at most what was received.
+        start: Position of the first byte, at most ``received``.
         chunks: The bytes.
 
     Raises:
-        DataError: ``start`` leaves a gap (code ``conflict``, with ``received``), more comes than
-            was
-            announced, the disk is full, or the content is refused.
+        DataError: ``start`` leaves a gap (code ``conflict``, with ``received``), more bytes arrive
+            than were announced, the disk is full, or the content is rejected.
     """
     upload = show_upload(upload_id)
     with _alone(upload):
@@ -154,7 +153,7 @@ def receive_upload(upload_id: str, start: int, chunks: Iterable[bytes]) -> Uploa
 
 
 def paste_upload(text: str) -> Upload:
-    """Take rows that were pasted as text.
+    """Accept rows that were pasted as text.
 
     Raises:
         DataError: It is empty or too long.
@@ -175,21 +174,21 @@ def paste_upload(text: str) -> Upload:
 
 
 def discard_upload(upload_id: str) -> None:
-    """Give an upload up; its bytes go.
+    """Discard an upload and its bytes.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such upload.
     """
     shutil.rmtree(show_upload(upload_id).folder, ignore_errors=True)
 
 
 def upload_limit() -> int:
-    """The largest file that is taken."""
+    """The maximum size of an uploaded file, in bytes."""
     return int(os.environ.get(UPLOAD_LIMIT_VARIABLE) or prefs.get(PREFERENCE) or MAX_BYTES)
 
 
 def set_upload_limit(size: int | None) -> None:
-    """Keep another limit; None goes back to the usual one. TUNERY_MAX_UPLOAD_BYTES wins."""
+    """Store another limit; None restores the default. TUNERY_MAX_UPLOAD_BYTES overrides it."""
     prefs.set(PREFERENCE, size)
 
 
@@ -219,7 +218,7 @@ def _append(upload: Upload, start: int, chunks: Iterable[bytes]) -> None:
 
 
 def _finish(upload: Upload) -> None:
-    """Give the whole file its place; refused content is deleted."""
+    """Move the complete file into place; rejected content is deleted."""
     staging = upload.folder / ".files"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
@@ -240,7 +239,7 @@ def _finish(upload: Upload) -> None:
 
 
 def _suffix(name: str) -> str | None:
-    """``.jsonl``, ``.csv.gz``, ``.zip``; None for what holds no rows."""
+    """``.jsonl``, ``.csv.gz``, ``.zip``; None if the type holds no rows."""
     lower = name.lower()
     if lower.endswith(".zip"):
         return ".zip"
@@ -251,13 +250,13 @@ def _suffix(name: str) -> str | None:
 
 
 def stem(name: str) -> str:
-    """A name for a dataset out of a file's name: small letters, digits and dashes."""
+    """A dataset name from a file name: lower-case letters, digits and dashes."""
     made = re.sub(r"[^A-Za-z0-9]+", "-", name.split(".")[0]).strip("-").lower()[:40]
     return made or "rows"
 
 
 def suggested_name(upload: Upload) -> str:
-    """What a dataset of this file may be called."""
+    """A suggested name for a dataset from this file."""
     return stem(upload.name)
 
 
@@ -283,7 +282,7 @@ def _room_for(name: str, size: int) -> None:
 
 
 def _pending() -> list[Upload]:
-    """Uploads that are here; those nobody came back to for a week go."""
+    """Uploads that exist; those left alone for a week are deleted."""
     found: list[Upload] = []
     for folder in sorted(_root().iterdir()) if _root().is_dir() else ():
         try:

@@ -1,4 +1,4 @@
-"""Evaluations of models on rows, as jobs."""
+"""Evaluations of models on rows, run as jobs."""
 
 from __future__ import annotations
 

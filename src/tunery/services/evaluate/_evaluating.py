@@ -1,7 +1,7 @@
-"""Evaluate models on rows: loss, perplexity, and answers beside the expected ones.
+"""Evaluate models on rows: loss, perplexity, and answers next to the expected ones.
 
-``start`` is light and starts a job; ``run`` is the job and loads models. The rows are a run's
-held-out split (the same rows that it was never trained on) or a dataset's.
+``start`` is light and starts a job; ``evaluate_job`` is the job and loads models. The rows are a
+run's held-out split (the rows that it was never trained on) or a dataset's.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MAX_ROWS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is evaluated on what.
+    """The models to evaluate, and the rows to evaluate them on.
 
     Args:
         models: One to four models, runs or checkpoints.
-        run: Take this run's held-out rows; empty to take ``dataset``.
-        dataset: A dataset by name or path.
-        num_rows: Most rows, chosen by the run's or dataset's seed.
-        answers: Whether answers are generated too.
-        max_new_tokens: Longest answer.
+        run: Use this run's held-out rows; empty to use ``dataset``.
+        dataset: A dataset, by name or path.
+        num_rows: Maximum number of rows, sampled with the run's or dataset's seed.
+        answers: Whether to generate answers as well.
+        max_new_tokens: Maximum number of tokens per answer.
     """
 
     models: tuple[str, ...]
@@ -55,11 +55,11 @@ class Wanted:
 
 
 def start(wanted: Wanted) -> Job:
-    """Start an evaluation in a process of its own.
+    """Start an evaluation in its own process.
 
     Raises:
         ConfigError: Nothing to evaluate, or too much.
-        ModelError: A model is not here.
+        ModelError: A model is not on this machine.
         RunError: No such run.
     """
     if not 1 <= len(wanted.models) <= MAX_MODELS:
@@ -91,7 +91,7 @@ def evaluate_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
 
     Returns:
         ``models`` (name, loss, perplexity, num_tokens, rouge_l, exact) and ``rows`` (prompt,
-        expected, losses, answers, scores by model), the worst first.
+        expected, losses, answers, scores by model), highest loss first.
     """
     told: dict[str, Any] = {**arguments, "models": tuple(arguments["models"])}
     wanted = Wanted(**told)
@@ -136,7 +136,7 @@ def as_csv(result: dict[str, Any]) -> str:
 
 
 def _inert(text: str) -> str:
-    """Keep a spreadsheet from taking text for a formula."""
+    """Keep a spreadsheet from interpreting text as a formula."""
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
@@ -182,7 +182,7 @@ def _measure(
     handle: Handle,
     place: tuple[int, int],
 ) -> dict[str, Any]:
-    """Measure one model on every row and write what it got into the rows."""
+    """Measure one model on every row and write its results into the rows."""
     from tunery.evaluate import scores
     from tunery.evaluate.rows import Subject, measure
 

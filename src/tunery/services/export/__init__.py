@@ -1,4 +1,4 @@
-"""Exports of trained models, at once or as jobs."""
+"""Exports of trained models, synchronously or as jobs."""
 
 from __future__ import annotations
 

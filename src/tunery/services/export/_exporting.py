@@ -1,6 +1,6 @@
-"""Export: what may be written where, how it comes to be whole or absent, and what is reported.
+"""Export: check the target, write atomically, and report what was written.
 
-Light: the formats (tunery.export) are imported when everything that can be refused was refused.
+Light: the formats (tunery.export) are imported only after every check that can reject the request.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Exported:
     """A finished export.
 
     Args:
-        folder: Where it lies.
-        report: What ``tunery_export.json`` holds.
+        folder: Where it is.
+        report: The content of ``tunery_export.json``.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Exported:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its files."""
+        """Total size of its files, in bytes."""
         return sum(file["size"] for file in self.report["files"])
 
 
@@ -69,22 +69,22 @@ def export(
     progress: Progress | None = None,
     stage: Stage = lambda text: None,
 ) -> Exported:
-    """Write a run's, checkpoint's or adapter folder's result for others to use.
+    """Write the result of a run, checkpoint or adapter folder in a format for other tools.
 
     Args:
         name: The run, ``RUN@step-00000100``, checkpoint or adapter.
-        folder: Where to; absent or empty.
+        folder: The target; absent or empty.
         to: The ``type`` of an exporter.
-        force: Replace an earlier export that lies there.
-        dtype: Type of the numbers written, ``fp32`` or ``bf16``; ``auto`` is that of the training.
-        device: Where the comparison runs.
-        progress: Told of downloads of the base.
-        stage: Told what is being done.
+        force: Replace an earlier export at the target.
+        dtype: Type of the numbers written, ``fp32`` or ``bf16``; ``auto`` for that of the training.
+        device: Where the export is compared with the trained model.
+        progress: Called with the progress of downloading the base model.
+        stage: Called with a description of the current stage.
 
     Raises:
         UnknownName: No such format.
         ModelError: No such run, or it has no weights yet.
-        ExportError: It cannot be written there, or what was written is not what was trained.
+        ExportError: It cannot be written there, or what was written differs from what was trained.
     """
     kind = exporter(to)
     folder = env.expanded(folder).resolve()
@@ -150,17 +150,17 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
 
 
 def expected_bytes(found: Resolved, order: Order, kind: ExporterKind) -> int:
-    """Bytes that an export will take, a little on the safe side."""
+    """Estimate the size of an export in bytes, slightly on the high side."""
     width = DTYPE_BYTES.get(order.dtype, 4)
     whole = (found.base.num_parameters or 0) * width if found.base else found.size_bytes
     return kind.size_bytes(found.size_bytes, whole) + SPARE_BYTES
 
 
 def check_target(folder: Path, *, force: bool) -> None:
-    """Refuse a place that is not ours to fill.
+    """Reject a target that must not be overwritten.
 
     Raises:
-        ExportError: A file, a folder with something in it, or a place that cannot be read.
+        ExportError: It is a file, a non-empty folder, or a place that cannot be read.
     """
     try:
         taken = folder.is_symlink() or folder.exists()
@@ -201,10 +201,10 @@ def check_target(folder: Path, *, force: bool) -> None:
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Refuse before the work where the disk has not enough room.
+    """Reject the export up front if the disk does not have enough space.
 
     Raises:
-        ExportError: Not enough is free.
+        ExportError: There is not enough free space.
     """
     free = env.free_bytes(folder)
     if free < needed:
@@ -218,19 +218,19 @@ def check_disk(folder: Path, needed: int) -> None:
 
 @contextmanager
 def staged(folder: Path, *, force: bool) -> Generator[Path]:
-    """Give a sibling folder's name to write; put it in place if all went well, else remove it.
+    """Yield a sibling folder to write to; rename it to ``folder`` on success, else remove it.
 
-    A kill at any moment leaves ``folder`` whole or absent; what a killed export left beside it is
-    removed by the next one to the same parent folder.
+    A kill at any moment leaves ``folder`` complete or absent; what a killed export left beside it
+    is removed by the next export to the same parent folder.
 
     Raises:
-        ExportError: The place cannot be written, or was filled meanwhile.
+        ExportError: The target cannot be written, or was filled in the meantime.
     """
     staging = folder.with_name(f".{folder.name}.exporting-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder.parent)
-        staging.mkdir()  # proves that the place can be written
+        staging.mkdir()  # proves that the target can be written
         staging.rmdir()
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -246,7 +246,7 @@ def staged(folder: Path, *, force: bool) -> Generator[Path]:
 
 
 def unwritable(folder: Path, error: OSError) -> ExportError:
-    """The error for a place that cannot be written, by what the system said."""
+    """Make the error for a target that cannot be written, based on the system's error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ExportError(
             t("{path}: no space left on that disk; nothing was written.", path=folder),
@@ -266,7 +266,7 @@ def _place(staging: Path, folder: Path, *, force: bool) -> None:
     if force and folder.exists():
         folder.rename(old)
     try:
-        # rename(2) goes onto an absent or empty folder, and onto nothing else.
+        # rename(2) succeeds onto an absent or empty folder only.
         staging.rename(folder)
     except OSError as error:
         if old.exists():
@@ -305,7 +305,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _public_name(base: Resolved) -> tuple[str, str]:
-    """How others find a base: its hub id and commit, else its path."""
+    """The public name of a base model: its hub id and commit, else its path."""
     repo = hubcache.repo_of(base.path.parent.parent)
     if base.path.parent.name == "snapshots" and repo:
         return repo, base.path.name

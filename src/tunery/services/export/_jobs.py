@@ -1,4 +1,4 @@
-"""Exports as jobs: asked for in the page, done in a process of their own."""
+"""Exports as jobs: requested in the page, run in their own process."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ STAGES = 2
 
 
 def exports_dir() -> Path:
-    """Where exports go that nobody gave another place."""
+    """Default folder for exports."""
     return env.home() / "exports"
 
 
 def formats() -> list[dict[str, str]]:
-    """Every export format with a sentence for people."""
+    """Every export format with a one-sentence description."""
     return [kind().shown() for kind in EXPORTERS]
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every export, the newest first, with ``code``: Python that opens what it wrote."""
+    """Every export, newest first, with ``code``: Python that loads it."""
     return [{**job.as_dict(), "code": _code(job)} for job in folder_jobs.listing(kind="export")]
 
 
@@ -45,7 +45,7 @@ def _code(job: Job) -> str:
 
 
 def suggested(run: str, to: str) -> Path:
-    """A free folder for an export."""
+    """An unused folder name for an export."""
     stem = f"{run.replace('@', '-').replace('/', '-')}-{to}"
     for number in range(1, 1000):
         folder = exports_dir() / (stem if number == 1 else f"{stem}-{number}")
@@ -55,7 +55,7 @@ def suggested(run: str, to: str) -> Path:
 
 
 def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool = False) -> Job:
-    """Start an export, after refusing what cannot work.
+    """Start an export, after rejecting what cannot work.
 
     Raises:
         UnknownName: No such format.
@@ -72,7 +72,7 @@ def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool =
 
 
 def export_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
-    """Do the work of the job; gives ``folder``, ``size_bytes`` and the ``report``."""
+    """Do the work of the job; returns ``folder``, ``size_bytes`` and the ``report``."""
     stages = 0
 
     def stage(text: str) -> None:

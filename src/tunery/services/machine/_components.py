@@ -1,4 +1,4 @@
-"""What Tunery is made of here: versions and licences of itself and of what it stands on."""
+"""The components of this installation: versions and licences of Tunery and its dependencies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LIBRARIES = (
     "rich", "psutil",
 )  # fmt: skip
 UPLOT = ("uPlot", "1.6.32", "MIT")
-"""The one library whose files lie in this package (web/static/vendor)."""
+"""The one library that is bundled in this package (web/static/vendor)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part with its licence; ``licence`` is empty where its package names none."""
+    """One component with its licence; ``licence`` is empty if its package names none."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class Component:
 
 @functools.cache
 def components() -> tuple[Component, ...]:
-    """Tunery first, then what is installed of the libraries it uses."""
+    """Tunery first, then the installed libraries it uses."""
     found = [Component("Tunery", __version__, "Apache-2.0"), Component(*UPLOT)]
     for name in LIBRARIES:
         version = installed(name)

@@ -1,8 +1,8 @@
 """`tunery version` and `tunery doctor`: what this machine has, what is missing, and the fix.
 
-Nothing heavy is imported into this process: torch is asked in a child, versions are read from
-package metadata. Every check is a ``Finding`` with a level; the command's exit status follows the
-worst of them.
+Nothing heavy is imported into this process: torch is queried in a child process, versions are read
+from package metadata. Every check is a ``Finding`` with a level; the command's exit status follows
+the worst of them.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Finding:
     """One line of the doctor's report.
 
     Args:
-        name: What was looked at, a stable machine name.
+        name: What was checked, a stable machine-readable name.
         level: ``ok``, ``note`` (works, worth knowing) or ``problem`` (something will not work).
-        text: What was found, for people.
-        fix: What to do; empty when nothing is to be done.
+        text: What was found, for the user.
+        fix: What to do; empty if there is nothing to do.
         data: The figures.
     """
 
@@ -95,7 +95,7 @@ def installed(package: str) -> str | None:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at this machine, one finding at a time, quick ones first."""
+    """Check this machine, yielding one finding at a time, quick checks first."""
     yield _python()
     yield from _requirements()
     yield _torch()
@@ -128,7 +128,7 @@ def _python() -> Finding:
 
 
 def _requirements() -> Iterator[Finding]:
-    """Installed packages against what tunery's own metadata asks for."""
+    """Check installed packages against the requirements in tunery's own metadata."""
     from packaging.requirements import Requirement
 
     clashes: list[str] = []
@@ -208,7 +208,7 @@ def _torch() -> Finding:
 
 
 def _companions() -> Iterator[Finding]:
-    """Import what was compiled for one build of torch; a mismatch breaks transformers' imports."""
+    """Import packages compiled for one build of torch; a mismatch breaks transformers' imports."""
     torch = installed("torch")
     for name in COMPANIONS:
         found = installed(name)
@@ -277,10 +277,10 @@ def _memory() -> Finding:
 
 
 def survives(path: Path) -> tuple[bool | None, str]:
-    """Whether a folder outlives a rented box, and how that is known.
+    """Whether a folder survives the end of a rented machine, and how that is known.
 
     Returns:
-        (True, False or None for not known, the reason in words).
+        (True, False, or None if unknown; the reason in words).
     """
     lasting, why = _rented.survives(path)
     if lasting is not None:
@@ -291,7 +291,7 @@ def survives(path: Path) -> tuple[bool | None, str]:
 
 
 def writable(folder: Path) -> bool:
-    """Whether a file can really be made in ``folder`` (root passes every permission check)."""
+    """Whether a file can really be created in ``folder`` (root passes every permission check)."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
@@ -300,7 +300,7 @@ def writable(folder: Path) -> bool:
 
 
 def mount_type(path: Path) -> str:
-    """File-system type of the mount that holds ``path``; empty where it cannot be told."""
+    """File-system type of the mount that holds ``path``; empty if it cannot be determined."""
     mounts = Path("/proc/mounts")
     if not mounts.exists():
         return ""
@@ -340,7 +340,7 @@ def _disks() -> Iterator[Finding]:
 
 
 def hub() -> Finding:
-    """Ask the hub whether it answers; takes up to HUB_TIMEOUT_SECONDS."""
+    """Check whether the hub responds; takes up to HUB_TIMEOUT_SECONDS."""
     endpoint = (accounts.value("hub_endpoint") or HUB).rstrip("/")
     data: dict[str, Any] = {"endpoint": endpoint, "reachable": False}
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

@@ -1,7 +1,7 @@
-"""What this machine is, in figures that the page shows at once.
+"""Hardware figures of this machine that the page can show immediately.
 
-No torch and no waiting: memory and disk are read at each call, the GPU's name and memory come from
-nvidia-smi, whose answer is kept for a few seconds, and the hub is only asked by ``hub()``.
+No torch and no waiting: memory and disk are read on each call, the GPU's name and memory come from
+nvidia-smi, whose output is cached for a few seconds, and only ``check_hub()`` contacts the hub.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SMI_FIELDS = "name,memory.total_bytes(),memory.free,utilization.gpu,driver_vers
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One NVIDIA GPU as its driver describes it; ``busy`` is a share of one."""
+    """One NVIDIA GPU as reported by its driver; ``busy`` is a fraction from 0 to 1."""
 
     name: str
     total_bytes: int
@@ -41,12 +41,12 @@ class Machine:
 
     Args:
         cores: CPU cores this process may use.
-        memory_bytes: All memory; ``available_bytes`` of it can be had now.
-        home: TUNERY_HOME; ``disk_free_bytes`` are left on its disk.
-        lasting: Whether the home outlives a rented box; None where it cannot be told.
-        gpus: NVIDIA GPUs, empty without one.
-        hub: Host that models are fetched from.
-        offline: Whether HF_HUB_OFFLINE forbids asking it.
+        memory_bytes: Total memory; ``available_bytes`` of it are available now.
+        home: TUNERY_HOME; ``disk_free_bytes`` are free on its disk.
+        lasting: Whether the home folder survives a rented machine; None if unknown.
+        gpus: NVIDIA GPUs; empty if there are none.
+        hub: Host that models are downloaded from.
+        offline: Whether HF_HUB_OFFLINE forbids contacting it.
     """
 
     cores: int
@@ -65,7 +65,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """Look at this machine now."""
+    """Read the current figures of this machine."""
     return Machine(
         cores=_cores(),
         memory_bytes=memory.total_bytes(),
@@ -80,12 +80,12 @@ def look() -> Machine:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs of this machine; empty where there is no nvidia-smi or it fails."""
+    """The NVIDIA GPUs of this machine; empty if nvidia-smi is missing or fails."""
     return _ask_smi(int(time.monotonic() // SMI_KEPT_SECONDS))
 
 
 def check_hub() -> dict[str, Any]:
-    """Ask the hub whether it answers; takes up to three seconds."""
+    """Check whether the hub responds; takes up to three seconds."""
     found = _doctor.hub()
     return {
         "host": host_of(endpoint()),
@@ -100,12 +100,12 @@ def check_hub() -> dict[str, Any]:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids asking the hub."""
+    """Whether HF_HUB_OFFLINE forbids contacting the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
 def report() -> str:
-    """The text for a bug report: versions and findings, without names and secrets in addresses."""
+    """Text for a bug report: versions and findings, without names or secrets in addresses."""
     lines = [f"{name} {version}" for name, version in _doctor.versions().items()]
     lines += [f"{found.level}: {found.name}: {found.text}" for found in _doctor.examine()]
     text, home = redact("\n".join(lines)), env.user_home()

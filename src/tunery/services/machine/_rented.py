@@ -1,7 +1,7 @@
-"""Which disk of a rented machine keeps its files: when it is stopped, and when it is given back.
+"""Which disks of a rented machine keep their files: after a stop, and after the release.
 
-AutoDL's disks are as its page says (https://www.autodl.com/docs/env/): the system disk and the data
-disk outlive a stop and go with the instance; the file storage outlives the instance.
+AutoDL's disks are as described on its page (https://www.autodl.com/docs/env/): the system disk and
+the data disk survive a stop and are deleted with the instance; the file storage outlives it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MARKS = {
 
 
 def survives(path: Path) -> tuple[bool | None, str]:
-    """Whether a folder outlives a rented machine, and how that is known.
+    """Whether a folder survives the end of a rented machine, and how that is known.
 
     Returns:
         Whether it survives (None on an unknown machine), and the reason in words.

@@ -1,7 +1,7 @@
-"""The folders that the page may look into: a picker, a path typed into a box.
+"""The folders that the page may open, in a folder picker or by a typed path.
 
-By default the home folder, TUNERY_HOME, the hub cache, and where rented machines keep data. A
-person may add others on the Settings page. A symbolic link that leads out of them does not count.
+By default the home folder, TUNERY_HOME, the hub cache, and where rented machines keep data. The
+user can add others on the Settings page. A symbolic link that leads out of them does not count.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tunery.state import prefs
 
 PREFERENCE = "roots"
 ALLOW = "allow_folder"
-"""The action of a remedy that allows a folder; only a person is offered it."""
+"""The remedy action that allows a folder; offered only to a person, never to an API key."""
 USUAL = ("/root/autodl-tmp", "/workspace", "/data", "/mnt", "/content", "/kaggle")
 
 
 def roots() -> list[Path]:
-    """Every folder that may be looked into, each whole."""
+    """Every folder that may be opened, including its subfolders."""
     home = _user_home()
     found = [*([home] if home else []), env.home(), hub_cache()]
     found += [*map(Path, USUAL), *map(Path, added_roots())]
@@ -35,15 +35,15 @@ def roots() -> list[Path]:
 
 
 def added_roots() -> list[str]:
-    """Folders that a person added."""
+    """Folders that the user added."""
     return [str(path) for path in prefs.get(PREFERENCE, [])]
 
 
 def set_added_roots(folders: list[str]) -> None:
-    """Keep another list of added folders.
+    """Replace the list of added folders.
 
     Raises:
-        ConfigError: One is no folder here, or is the whole disk.
+        ConfigError: One is not a folder on this machine, or is the whole disk.
     """
     kept: list[str] = []
     for folder in folders:
@@ -67,7 +67,7 @@ def set_added_roots(folders: list[str]) -> None:
 
 
 def add_root(folder: str) -> None:
-    """Add one folder to those that a person added.
+    """Add one folder to those that the user added.
 
     Raises:
         ConfigError: See ``set_added_roots``.
@@ -76,17 +76,17 @@ def add_root(folder: str) -> None:
 
 
 def inside_roots(path: Path) -> Path:
-    """Follow every link of a path and give it if it lies in one of the folders.
+    """Resolve every link of a path and return it if it lies in one of the folders.
 
-    Hidden folders of the home folder (``~/.ssh``) hold keys, and files right in TUNERY_HOME are
-    Tunery's own; neither is in one.
+    Hidden folders of the home folder (``~/.ssh``) hold keys, and files directly in TUNERY_HOME are
+    Tunery's own; both count as outside.
 
     Raises:
         TuneryError: It lies outside (code ``forbidden``), with the folder to allow as a remedy.
     """
     try:
         real = env.expanded(path).resolve()
-    except (ValueError, RuntimeError, OSError):  # a zero byte; ~nobody; a circle of links
+    except (ValueError, RuntimeError, OSError):  # NUL byte; ~nobody; circular links
         real = None
     if real and any(_holds(root, real) for root in roots()):
         return real
@@ -100,7 +100,7 @@ def inside_roots(path: Path) -> Path:
 
 
 def allow_folder(folder: Path) -> dict[str, Any]:
-    """Make the button by which a person allows a folder; never offered to a key."""
+    """Make the button that allows a folder; never offered to an API key."""
     label = t("Allow {folder}", folder=folder)
     return {"action": ALLOW, "label": label, "folder": str(folder)}
 
@@ -115,7 +115,7 @@ def _holds(root: Path, real: Path) -> bool:
 
 
 def _folder_to_allow(real: Path) -> Path | None:
-    """The nearest folder that exists; None for the disk, the home folder and our own."""
+    """The nearest existing folder; None for the root, the home folder and Tunery's own."""
     if real.parent == env.home().resolve():
         return None
     folder = next((each for each in (real, *real.parents) if _is_folder(each)), Path("/"))

@@ -1,7 +1,7 @@
 """Downloads of models as jobs: start, progress, pause, resume, cancel.
 
 ``models.pull`` is the only downloader; here it runs in a job's process, so that it outlives the
-page and the server, and what it tells becomes the job's progress with a rate and a time left.
+page and the server, and its events become the job's progress with a rate and a remaining time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tunery.models.progress import ProgressEvent
 from tunery.services.models import _local, _sources
 
 PATIENT = {"attempts": 400, "max_delay_seconds": 30.0, "max_wait_seconds": 3600.0}
-"""A job waits hours for a network: nobody sits in front of it."""
+"""A job waits hours for the network: nobody is watching it."""
 RATE_SECONDS = 8.0
 ACTIVE_SHOWN = 6
 
@@ -34,15 +34,15 @@ ACTIVE_SHOWN = 6
 def start_download(
     name: str, *, source_id: str = "", policy: dict[str, float] | None = None
 ) -> Job:
-    """Fetch or import a model in a job of its own; one that began before is gone on with.
+    """Download or import a model in a job; an earlier unfinished job is continued.
 
     Args:
         name: A hub id, a .gguf file, or demo.
-        source_id: Where from, an id of ``sources``.
-        policy: How patient it is, fields of ``Policy``.
+        source_id: The source, an id from ``sources``.
+        policy: Retry behaviour, as fields of ``Policy``.
 
     Raises:
-        ModelError: It is nothing to fetch.
+        ModelError: There is nothing to download.
         UnknownName: There is no such source.
     """
     name = name.strip()
@@ -67,15 +67,15 @@ def start_download(
 
 
 def downloads() -> list[Job]:
-    """Downloads that are not over, or failed, newest first; done and given up ones are left out."""
+    """Downloads that are active, paused or failed, newest first; not those done or cancelled."""
     return [job for job in jobs.listing(kind="download") if job.status not in ("done", "stopped")]
 
 
 def cancel_download(job_id: str) -> int:
-    """Give a download up and remove the parts that came.
+    """Cancel a download and remove its partial files.
 
     Returns:
-        How many bytes that gave back.
+        The number of bytes freed.
 
     Raises:
         UnknownName: There is no such job.
@@ -87,10 +87,10 @@ def cancel_download(job_id: str) -> int:
 
 
 def download_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
-    """Do a download: the function of the ``download`` job.
+    """Run a download: the function of the ``download`` job.
 
     Raises:
-        ModelError: It cannot be had; with what to do.
+        ModelError: It cannot be downloaded; includes what to do.
     """
     kind = arguments["source"]
     os.environ["HF_ENDPOINT" if kind == "hf" else "MODELSCOPE_ENDPOINT"] = arguments["endpoint"]
@@ -104,7 +104,7 @@ def download_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
 
 
 class _Teller:
-    """Turns what the downloader tells into a job's progress."""
+    """Turns the downloader's events into a job's progress."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -132,7 +132,7 @@ class _Teller:
                 retry_at = round(time.time() + event.seconds, 1)
                 self._tell(replace(self._last, file=event.file), "waiting", retry_at=retry_at)
             case "convert":
-                self._samples.clear()  # no bytes arrive any more
+                self._samples.clear()  # no more bytes arrive
                 self._tell(event, "converting", seconds=round(event.seconds))
             case "note":
                 self._handle.say(event.text)
@@ -170,7 +170,7 @@ class _Teller:
         )
 
     def _rate(self) -> float:
-        """Bytes a second over the last seconds; 0 while nothing is known."""
+        """Bytes per second over the last seconds; 0 if unknown."""
         if len(self._samples) < 2:
             return 0.0
         (begin, before), (end, now) = self._samples[0], self._samples[-1]
@@ -178,7 +178,7 @@ class _Teller:
 
 
 def _begun(name: str, endpoint: str) -> Job | None:
-    """A download of the same that is under way or can go on."""
+    """An earlier download of the same model that is active or can be continued."""
     for job in downloads():
         same = job.title == name and job.arguments.get("endpoint") == endpoint
         if same and (job.is_live or job.status in jobs.RESUMABLE):
@@ -187,7 +187,7 @@ def _begun(name: str, endpoint: str) -> Job | None:
 
 
 def _remove_parts(name: str) -> int:
-    """Delete the partial files of a model; whole ones stay, others may need them."""
+    """Delete the partial files of a model; complete ones stay, other models may need them."""
     found = hubcache.parse(name)
     if name == demo.NAME:
         folders = [env.models_dir() / ".parts-demo"]

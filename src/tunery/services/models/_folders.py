@@ -1,7 +1,7 @@
-"""Model folders that a person named by their path: kept in the lists until they are forgotten.
+"""Model folders that the user named by path: kept in the lists until they are removed from them.
 
-Only the path is kept; the folder stays where it is and is never deleted. A folder that is gone, or
-that the page may no longer open, is left out of the lists without being forgotten.
+Only the path is stored; the folder stays where it is and is never deleted. A folder that is gone,
+or that the page may no longer open, is left out of the lists but not forgotten.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MOST = 50
 
 
 def known() -> list[dict[str, Any]]:
-    """Every model with a name on this machine, then the kept folders; see ``_local.listing``."""
+    """Every named model on this machine, then the stored folders; see ``_local.listing``."""
     listed = _local.listing()
     here = {entry["path"] for entry in listed}
     return [*listed, *(_local.entry(folder, "folder", Path(folder)) for folder in _usable(here))]
 
 
 def keep_folder(name: str) -> str:
-    """Keep the folder of a model that is named by a path.
+    """Store the folder of a model that is named by a path.
 
     Returns:
-        The name under which the lists have it.
+        The name under which the lists show it.
 
     Raises:
-        TuneryError: It is no model, or lies outside the folders that may be opened.
+        TuneryError: It is not a model, or lies outside the folders that may be opened.
     """
     found = resolve(name)
     if not _is_folder(name):
@@ -47,7 +47,7 @@ def keep_folder(name: str) -> str:
 
 
 def forget_folder(name: str) -> None:
-    """Leave a folder out of the lists from now on; its files stay."""
+    """Remove a folder from the lists; its files stay."""
     prefs.set(KEY, [each for each in _kept() if each != name])
 
 

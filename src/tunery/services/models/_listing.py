@@ -1,4 +1,4 @@
-"""The models of this machine as the page shows them: what each needs, and what fits here."""
+"""The models of this machine as the page shows them: what each needs, and what fits."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MOST_SUGGESTED = 3
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A model that a beginner may start with.
+    """A model recommended for beginners.
 
     Args:
         name: The hub id.
-        num_parameters: How many it has.
-        fetch_bytes: What fetching it costs.
-        languages: What it speaks.
+        num_parameters: Its number of parameters.
+        fetch_bytes: Its download size.
+        languages: The languages it supports.
     """
 
     name: str
@@ -49,9 +49,9 @@ SUGGESTIONS = (
 
 
 def overview() -> list[dict[str, Any]]:
-    """Every model here, with what fits this machine (bytes of a LoRA and a full step) and its runs.
+    """Every model here, its runs, and whether a LoRA and a full step fit into memory (in bytes).
 
-    The demo model is always listed; ``here`` says whether it must be fetched first.
+    The demo model is always listed; ``here`` tells whether it must be downloaded first.
     """
     room = memory_bytes()
     by_model = _runs_by_model()
@@ -68,20 +68,20 @@ def overview() -> list[dict[str, Any]]:
 
 
 def suggestions() -> list[Suggestion]:
-    """Up to three models that train here with LoRA, the largest first."""
+    """Up to three models that can be trained on this machine with LoRA, largest first."""
     room = memory_bytes()
     fitting = [s for s in SUGGESTIONS if s.num_parameters * 2.6 + 10**9 < room]
     return (fitting or list(SUGGESTIONS[-MOST_SUGGESTED:]))[:MOST_SUGGESTED]
 
 
 def memory_bytes() -> int:
-    """Memory of the device that would train: the largest GPU, else this machine."""
+    """Memory of the device that would train: the largest GPU, else main memory."""
     gpus = machine.gpus()
     return max((gpu.total_bytes for gpu in gpus), default=0) or memory.total_bytes()
 
 
 def _fits(entry: dict[str, Any], room: int) -> list[dict[str, Any]] | None:
-    """About how many bytes a step needs by adapter, and whether this machine has them."""
+    """Roughly how many bytes a step needs per adapter, and whether this machine has them."""
     if not entry["ok"]:
         return None
     try:

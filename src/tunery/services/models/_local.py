@@ -1,7 +1,7 @@
-"""Models of this machine: listed, described, fetched, removed, and allowed to run their code.
+"""Models of this machine: list, describe, download, remove, and allow to run their code.
 
-What may be deleted is decided here: only what Tunery or the hub cache keeps, never a folder that
-a person made.
+This module decides what may be deleted: only what Tunery or the hub cache keeps, never a folder
+that the user made.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Removable:
         name: What the user wrote.
         folders: Folders to delete.
         commit: One snapshot of a hub repo to delete; empty for whole folders.
-        size_bytes: What that gives back.
+        size_bytes: How many bytes that frees.
         runs: Runs whose base model it is.
     """
 
@@ -60,7 +60,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class CodeToAllow:
-    """The code that a model would run, for a person to read first."""
+    """The code that a model would run, for the user to read first."""
 
     folder: Path
     code: consent.Code
@@ -68,7 +68,7 @@ class CodeToAllow:
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every model that has a name on this machine, and what is wrong with the broken ones."""
+    """All named models on this machine, and what is wrong with the broken ones."""
     found = [entry(demo.NAME, "demo", demo.demo_folder())]
     for folder in sorted(env.models_dir().glob("[!.]*")):
         record = importing.read_record(folder)
@@ -84,10 +84,10 @@ def listing() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything about one model: what ``resolve`` says, its config, template, memory and runs.
+    """Everything about one model: what ``resolve`` returns, its config, template, memory and runs.
 
     Raises:
-        ModelError: It is not here, or not whole.
+        ModelError: It is not on this machine, or not complete.
     """
     found = resolve(name)
     folder = found.model_folder
@@ -115,10 +115,10 @@ def pull(
     progress: Progress | None,
     policy: Policy | None = None,
 ) -> Resolved:
-    """Fetch or import a model; ``policy`` says how patiently.
+    """Download or import a model; ``policy`` sets the retry behaviour.
 
     Raises:
-        ModelError: It cannot be had; with what to do.
+        ModelError: It cannot be downloaded; includes what to do.
     """
     return pull_model(name, revision=revision, source=source, progress=progress, policy=policy)
 
@@ -127,7 +127,7 @@ def to_remove(name: str) -> Removable:
     """Find what removing a model would delete.
 
     Raises:
-        ModelError: There is no such model, or it is not Tunery's to delete, or a run uses it now.
+        ModelError: No such model, it is not Tunery's to delete, or a run is using it.
     """
     name = name.strip()
     hub = hubcache.parse(name)
@@ -171,14 +171,14 @@ def remove(what: Removable) -> None:
             folder.unlink()
             continue
         trash = folder.with_name(f".trash-{folder.name}-{os.getpid()}")
-        folder.rename(trash)  # from here on no reader takes it for a model
+        folder.rename(trash)  # from here on no reader recognizes it as a model
         shutil.rmtree(trash)
     if what.name == demo.NAME:
         shutil.rmtree(env.models_dir() / ".parts-demo", ignore_errors=True)
 
 
 def code_to_allow(name: str) -> CodeToAllow | None:
-    """Find the code that a model would run; None when it needs no code or has consent.
+    """Find the code that a model would run; None if it needs no code or has consent.
 
     Raises:
         ModelError: There is no such model, or nothing that consent could change.
@@ -195,10 +195,10 @@ def code_to_allow(name: str) -> CodeToAllow | None:
 
 
 def allow_code(what: CodeToAllow) -> consent.Code:
-    """Put consent for exactly this code on record.
+    """Record consent for exactly this code.
 
     Raises:
-        ModelError: A file changed since it was shown.
+        ModelError: A file has changed since it was shown.
     """
     if consent.code_of(what.folder) != what.code:
         raise ModelError(
@@ -209,7 +209,7 @@ def allow_code(what: CodeToAllow) -> consent.Code:
 
 
 def revoke_code(name: str) -> int:
-    """Take back every consent for a model and say how many there were.
+    """Revoke every consent for a model and return how many there were.
 
     Raises:
         ModelError: There is no such model.
@@ -225,7 +225,7 @@ def revoke_code(name: str) -> int:
 
 
 def entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
-    """One model as the lists have it, with what is wrong with it."""
+    """The list entry of one model, including what is wrong with it."""
     found: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -248,7 +248,7 @@ def entry(name: str, kind: str, folder: Path) -> dict[str, Any]:
 
 
 def _template_preview(folder: Path) -> str | None:
-    """A short chat, rendered by the one renderer; None where the template cannot be rendered."""
+    """A short sample chat in the model's template; None if the template cannot be rendered."""
     from tunery.chat.template import ChatTemplate
     from tunery.models.tokenizer import load_light
     from tunery.types import Message
@@ -262,7 +262,7 @@ def _template_preview(folder: Path) -> str | None:
 
 
 def _memory(config: dict[str, Any], found: Resolved) -> list[dict[str, Any]]:
-    """Bytes a training step needs, by adapter and tokens in a micro batch, in bf16."""
+    """Bytes that a training step needs, by adapter and tokens per micro batch, in bf16."""
     parameters = (found.base or found).num_parameters
     shape = ModelShape.from_config_json(config, total_parameters=parameters)
     return [
@@ -291,7 +291,7 @@ def _size(folder: Path) -> int:
 
 
 def _snapshot_bytes(folder: Path, commit: str) -> int:
-    """Bytes that only this snapshot of a repo holds."""
+    """Bytes used only by this snapshot of a repo."""
     shared = {
         path.resolve()
         for snapshot in hubcache.snapshots(folder)
@@ -311,7 +311,7 @@ def _not_there(name: str) -> ModelError:
 
 
 def _not_ours(name: str) -> ModelError:
-    """Why a name cannot be removed: a run, a folder of the user's, or nothing at all."""
+    """Why a name cannot be removed: it is a run, a folder of the user's, or nothing at all."""
     if name in names():
         return ModelError(
             t("{name}: this is a run, not a model.", name=name),
@@ -332,10 +332,10 @@ def _not_ours(name: str) -> ModelError:
 
 
 def name_base(name: str, model: str) -> dict[str, Any]:
-    """Record where the base model of a run or an adapter is now.
+    """Record the current location of the base model of a run or an adapter.
 
     Raises:
-        ModelError: There is no such adapter, or the model is none.
+        ModelError: There is no such adapter, or the model is not valid.
     """
     from tunery.models.rebase import name_base as record
 

@@ -1,7 +1,7 @@
-"""What a text in the box of the Models page stands for: answers while a person types.
+"""What the text in the search box of the Models page refers to, resolved as the user types.
 
-``models.resolve`` says what lies here, the hub what it would cost to fetch; this module puts both
-into one plain answer: kind, path, facts, problems, and what can be done about it.
+``models.resolve`` finds what is on this machine, the hub says what a download would take; this
+module combines both into one plain answer: kind, path, facts, problems, and possible actions.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MOST_ENTRIES = 300
 
 
 def look_up(text: str, *, source_id: str = "") -> dict[str, Any]:
-    """Say what a text stands for; never raises for what a person may have typed.
+    """Say what a text refers to; never raises, whatever the user may have typed.
 
     Args:
-        text: A hub id, a link, a path, a name of something here.
-        source_id: The hub to ask about what is not here; the default for an empty one.
+        text: A hub id, a link, a path, or the name of something on this machine.
+        source_id: The hub to ask if it is not on this machine; empty for the default.
 
     Returns:
         ``kind``, ``ok``, ``text`` (a sentence), ``path``, ``facts``, ``problems`` (text, fix,
@@ -49,7 +49,7 @@ def look_up(text: str, *, source_id: str = "") -> dict[str, Any]:
 
 
 def browse(path: str) -> dict[str, Any]:
-    """List the folders in a folder, for the picker; the roots for an empty path.
+    """List the subfolders of a folder, for the picker; the allowed folders if the path is empty.
 
     Raises:
         TuneryError: It is outside the folders that may be opened, or cannot be read.
@@ -79,7 +79,7 @@ def _is_path(text: str) -> bool:
         return True
     try:
         return Path(text).exists()
-    except (OSError, ValueError):  # too long for a name, or a NUL in it
+    except (OSError, ValueError):  # too long for a name, or contains a NUL
         return False
 
 
@@ -110,7 +110,7 @@ def _here(found: Resolved) -> dict[str, Any]:
 
 
 def _missing(text: str, error: ModelError, source_id: str) -> dict[str, Any]:
-    """What is not here, or not whole: what can be fetched for it."""
+    """The answer for a model that is missing or incomplete: what can be downloaded for it."""
     problem = _problem(error)
     target = str(error.fields.get("target") or "")
     if error.fields.get("remedy") != "pull":
@@ -135,7 +135,7 @@ def _missing(text: str, error: ModelError, source_id: str) -> dict[str, Any]:
 
 
 def _on_hub(name: HubName, source_id: str) -> dict[str, Any]:
-    """Ask the hub what a repo is and what fetching it costs."""
+    """Ask the hub what a repo is and how large its download is."""
     if machine.is_offline():
         offline = t("HF_HUB_OFFLINE is set, so the hub is not contacted.")
         missing = t("Model {name} is not on this machine.", name=name)

@@ -14,11 +14,11 @@ from tunery.services.models._resolving import QUICK
 
 
 def search_hub(words: str, *, source_id: str = "") -> dict[str, Any]:
-    """Find models on a hub by words.
+    """Search a hub for models.
 
     Args:
-        words: What to look for; nothing is found for none.
-        source_id: The hub; the default for an empty one.
+        words: Search terms; empty returns no results.
+        source_id: The hub; empty for the default.
 
     Returns:
         ``host`` and ``models`` (name, downloads, likes, task, gated).

@@ -1,6 +1,6 @@
-"""The hubs that models are fetched from: which there are, which is meant by default, their tokens.
+"""The hubs that models are downloaded from: the list, the default, and their tokens.
 
-A token is kept by ``models.accounts`` and never given out again; a source only says it has one.
+A token is stored by ``models.accounts`` and never returned; a source only says that it has one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ MIRROR = "https://hf-mirror.com"
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """One place that models come from.
+    """A hub that models are downloaded from.
 
     Args:
         id: Its short name.
-        kind: Which of the hubs' languages it speaks.
-        endpoint: Its address.
-        by: The variable that names it; empty for those that are always offered.
+        kind: Which hub API it implements.
+        endpoint: Its URL.
+        by: The environment variable that sets it; empty for those that are always offered.
     """
 
     id: str
@@ -33,7 +33,7 @@ class HubSource:
 
     @property
     def host(self) -> str:
-        """Its host, for people."""
+        """Its host name, for display."""
         return hub.host_of(self.endpoint)
 
     @property
@@ -55,7 +55,7 @@ class HubSource:
 
 
 def sources() -> list[HubSource]:
-    """Every source, the default first: HF_ENDPOINT or the one saved, else huggingface.co."""
+    """Every source, the default first: HF_ENDPOINT or the saved one, else huggingface.co."""
     known = [
         HubSource("huggingface", "hf", hub.DEFAULT),
         HubSource("hf-mirror", "hf", MIRROR),
@@ -63,7 +63,7 @@ def sources() -> list[HubSource]:
     ]
     try:
         named = hub.endpoint()
-    except ModelError:  # HF_ENDPOINT is no address: told when something is fetched
+    except ModelError:  # HF_ENDPOINT is not a URL: reported on download
         return known
     first = next(
         (s for s in known if s.kind == "hf" and s.endpoint == named), HubSource("hub", "hf", named)
@@ -73,10 +73,10 @@ def sources() -> list[HubSource]:
 
 
 def find(source_id: str = "") -> HubSource:
-    """One source by its id; the default for an empty one.
+    """Find a source by its id; the default for an empty id.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such source.
     """
     known = sources()
     for source in known:
@@ -86,11 +86,11 @@ def find(source_id: str = "") -> HubSource:
 
 
 def save_token(source_id: str, token: str) -> HubSource:
-    """Keep a token for a source; an empty one forgets it.
+    """Store a token for a source; an empty one removes it.
 
     Raises:
         UnknownName: There is no such source.
-        ConfigError: The text cannot be a token.
+        ConfigError: The text is not a valid token.
     """
     source = find(source_id)
     accounts.save("hub_token" if source.kind == "hf" else "modelscope_token", token)

@@ -1,4 +1,4 @@
-"""Runs: plan, prepare, start, follow, stop, resume, view, compare, and their metrics."""
+"""Runs: plan, prepare, start, follow, stop, resume, view and compare them, and their metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as one zip: what it was made with, what it measured and what it said; no weights."""
+"""A run as one zip: its configuration, metrics and logs; no weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tunery.runs.folder import RunFolder, open_run
 from tunery.workers.log import read_events
 
 MAX_FILE_BYTES = 64 * 1024**2
-"""A larger file is left out and named in the zip: a download should never surprise by its size."""
+"""A larger file is left out and listed in the zip, to keep the download to a reasonable size."""
 IN_MEMORY = 8 * 1024**2
 _CHUNK = 1024 * 1024
 LEFT_OUT = "left-out.txt"
 
 
 def archive(name: str) -> IO[bytes]:
-    """Pack the settings, metrics, events, log and report of a run.
+    """Pack the settings, metrics, events, log and report of a run into a zip.
 
     Args:
         name: The run.
 
     Returns:
-        A zip, at its beginning; the caller closes it.
+        A zip file positioned at its beginning; the caller closes it.
 
     Raises:
         RunError: There is no such run.
@@ -53,7 +53,7 @@ def archive(name: str) -> IO[bytes]:
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """Read a file in pieces, then close it."""
+    """Yield a file in chunks, then close it."""
     with file:
         while piece := file.read(_CHUNK):
             yield piece
@@ -73,7 +73,7 @@ def metrics_csv(events: Sequence[dict[str, Any]]) -> str:
 
 
 def _files(folder: RunFolder) -> list[Path]:
-    """The files of a run that are no weights, as far as they exist."""
+    """The existing files of a run that are not weights."""
     wanted = (folder.config_file, folder.events_file, folder.worker_log, folder.card_file,
               folder.report_file)  # fmt: skip
     return [path for path in wanted if path.is_file() and not path.is_symlink()]

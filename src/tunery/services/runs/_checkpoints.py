@@ -13,17 +13,17 @@ from tunery.runs.folder import RunFolder, open_run
 from tunery.services.runs import _metrics, _view
 
 _TRASH = ".trash-"
-"""What a killed deletion leaves; the worker's next start removes it."""
+"""Prefix of what a killed deletion leaves behind; the worker's next start removes it."""
 
 
 def delete_checkpoint(name: str, step: int) -> int:
-    """Delete one checkpoint of a run, live or not.
+    """Delete one checkpoint of a run, whether or not the run is active.
 
     Returns:
-        How many bytes that gave back.
+        How many bytes that freed.
 
     Raises:
-        RunError: It is not there, or it is the newest valid, the best or a pinned one.
+        RunError: It does not exist, or it is the newest valid, the best or a pinned one.
     """
     folder = open_run(name)
     path = folder.checkpoint_dir(step)
@@ -46,7 +46,7 @@ def delete_checkpoint(name: str, step: int) -> int:
 
 
 def _needed(folder: RunFolder, step: int) -> str:
-    """Why a checkpoint must stay; empty where it need not."""
+    """Why a checkpoint must be kept; empty if it can be deleted."""
     path = folder.checkpoint_dir(step)
     if (path / manifest.PINNED).exists():
         return t("The checkpoint of step {step} is pinned and cannot be deleted.", step=step)

@@ -1,4 +1,4 @@
-"""Two to six runs beside each other: settings that differ, results with the best one marked."""
+"""Compare two to six runs: settings that differ, and results with the best one marked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tunery.services.settings import flat, written
 
 LEAST, MOST = 2, 6
 OWN = ("preset",)
-"""Settings that say nothing by themselves."""
+"""Settings that carry no meaning of their own."""
 
 FORGETTING = Measure("forgetting", "Forgetting", better="low")
 Unit = Literal["number", "seconds", "count", "bytes"]
@@ -29,7 +29,7 @@ Unit = Literal["number", "seconds", "count", "bytes"]
 
 @dataclass(frozen=True)
 class SettingLine:
-    """A setting with its value in each run; an empty text where a run has no such setting."""
+    """A setting with its value in each run; empty if a run has no such setting."""
 
     path: str
     values: list[str]
@@ -41,14 +41,14 @@ class ResultLine:
     """A result of each run.
 
     Args:
-        key: Stable name.
+        key: Stable identifier.
         label: In the current language.
-        unit: How it is written, unless a measure says it.
-        values: One a run; None where there is none.
-        best: Places of the best values; empty where more is neither good nor bad.
-        deltas: Difference to the baseline, one a run; None for the baseline and where unknown.
-        measure: What it is a value of; None for what every run has, such as its time.
-        better: Whether lower or higher is better; empty where neither is.
+        unit: How it is formatted, unless a measure determines that.
+        values: One per run; None if there is none.
+        best: Indices of the best values; empty if neither high nor low is better.
+        deltas: Difference from the baseline, one per run; None for the baseline and if unknown.
+        measure: The measure it is a value of; None for what every run has, such as its time.
+        better: Whether lower or higher is better; empty if neither.
     """
 
     key: str
@@ -61,11 +61,11 @@ class ResultLine:
     better: Better = ""
 
     def shown(self, value: float) -> str:
-        """A value as its measure writes it."""
+        """Format a value as its measure does."""
         return (self.measure or LOSS).shown(value)
 
     def delta(self, place: int) -> tuple[str, str] | None:
-        """The difference of a run to the baseline: written, and ``good``, ``bad`` or empty."""
+        """A run's difference from the baseline: formatted, and ``good``, ``bad`` or empty."""
         value = self.deltas[place]
         if self.measure is None or value is None:
             return None
@@ -79,13 +79,13 @@ class ResultLine:
 
     @property
     def one(self) -> float | None:
-        """A value that all runs share, None where they differ."""
+        """The value if all runs share it, None if they differ."""
         return self.values[0] if len(set(self.values)) == 1 else None
 
 
 @dataclass(frozen=True)
 class PromptLine:
-    """A fixed prompt: the answer before training and the last one of each run."""
+    """A fixed prompt: the answer before training, and the last one from each run."""
 
     prompt: str
     before: str
@@ -94,15 +94,15 @@ class PromptLine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs beside each other, in the order of their names' places in the address.
+    """Runs side by side, in the order of their names in the URL.
 
     Args:
         runs: Their rows.
-        baseline: Place of the one that deltas refer to, None for none.
+        baseline: Index of the run that deltas refer to; None if there is none.
         settings: Every setting, those that differ first.
-        results: What came of each.
-        prompts: The answers.
-        measures: All that any of them declares.
+        results: The results of each run.
+        prompts: The answers to the fixed prompts.
+        measures: All measures that any of them declares.
     """
 
     runs: list[RunRow]
@@ -114,12 +114,12 @@ class Comparison:
 
     @property
     def differing(self) -> list[SettingLine]:
-        """The settings that differ."""
+        """The settings whose values differ."""
         return [line for line in self.settings if line.differs]
 
 
 def compare(names: Sequence[str]) -> Comparison:
-    """Put runs beside each other.
+    """Compare runs side by side.
 
     Args:
         names: Two to six runs; a name given twice counts once.
@@ -194,7 +194,7 @@ def _values(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
     with told.lock:
         curves = told.curves
         for name in (measure.name for measure in told.declared.measures):
-            values[name] = row.state.at_step(name)  # that of the run's page and its report
+            values[name] = row.state.at_step(name)  # as on the run's page and in its report
             held_out = [v for e in evals if (v := measured(e, name)) is not None]
             values[f"val_{name}"] = held_out[-1] if held_out else None
         values[f"best_{told.declared.best.name}"] = row.facts.best_value
@@ -218,7 +218,7 @@ def _best(values: Sequence[float | None], good: Better) -> list[int]:
     if not good or len(there) < 2 or len(set(there)) == 1:
         return []
     wanted = min(there) if good == "low" else max(there)
-    # What looks equal on the screen is equally good; if all look equal, none is the best.
+    # Values that look equal on the screen are equally good; if all look equal, none is the best.
     near = [
         i for i, v in enumerate(values) if v is not None and math.isclose(v, wanted, rel_tol=5e-4)
     ]

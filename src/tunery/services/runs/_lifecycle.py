@@ -1,7 +1,7 @@
-"""Runs as people use them: start, follow, stop, resume, and what came of it.
+"""Run operations: start, follow, stop, resume, and gather the outcome.
 
-Decisions live here; drawing is the edges' business. Everything is read from the run folder, so
-any number of terminals may follow the same run.
+Decisions live here; rendering is up to the front ends. Everything is read from the run folder, so
+any number of terminals can follow the same run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tunery.workers.log import Event, follow, read_events
 
 
 def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
-    """Start the worker of a prepared run and its trackers, detached; returns the worker's pid.
+    """Start the worker and the trackers of a prepared run, detached; returns the worker's pid.
 
     Raises:
-        RunError: Something works in this folder already.
+        RunError: A process is already working in this folder.
         LaunchError: The worker could not be started.
     """
     pid = local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
@@ -41,12 +41,12 @@ def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run that goes on.
+    """A resumed run.
 
     Args:
         folder: The run.
-        step: Where it continues; 0 for the beginning.
-        rejected: Newer checkpoints that were passed over, with the reason.
+        step: The step it continues from; 0 for the beginning.
+        rejected: Newer checkpoints that were skipped, with the reason.
         allowed: Changed settings that were accepted.
         offset: Where the events of this attempt begin.
     """
@@ -69,7 +69,7 @@ def resume(
         launch: Starts the worker.
 
     Raises:
-        RunError: It runs, it is finished, or something changed that was not allowed.
+        RunError: It is running or finished, or something changed that was not allowed.
     """
     folder = open_run(name)
     state = derive(folder)
@@ -93,15 +93,15 @@ def resume(
 
 
 def check_drift(folder: RunFolder, saved: dict[str, Any], allowed: Sequence[str]) -> list[str]:
-    """Compare what a checkpoint was made with and what would be used now.
+    """Compare what a checkpoint was made with to what would be used now.
 
-    The worker compares what only it can see (template, tokenizer, weights).
+    The worker compares what only the worker can see (template, tokenizer, weights).
 
     Returns:
-        The differences that were allowed.
+        The differences that are allowed.
 
     Raises:
-        RunError: There are others; each is listed with its old and its new value.
+        RunError: There are others; each is listed with its old and new value.
     """
     config = read_frozen(folder.config_file)
     rows, _ = read_rows(config)
@@ -120,15 +120,15 @@ def check_drift(folder: RunFolder, saved: dict[str, Any], allowed: Sequence[str]
 
 
 def stop(name: str, *, grace_seconds: float | None = None) -> RunStatus:
-    """Stop a run so that it can be resumed; end it by force when the grace is over.
+    """Stop a run so that it can be resumed; kill it when the grace period is over.
 
     Args:
         name: The run.
-        grace_seconds: How long it may take to save; by default ``train.stop_grace_seconds``.
+        grace_seconds: How long saving may take; by default ``train.stop_grace_seconds``.
 
     Raises:
-        RunError: Nothing works in it.
-        LaunchError: A process of it does not end.
+        RunError: No process is working in it.
+        LaunchError: One of its processes does not end.
     """
     folder = open_run(name)
     state = derive(folder)
@@ -139,16 +139,16 @@ def stop(name: str, *, grace_seconds: float | None = None) -> RunStatus:
 
 
 def request_stop(name: str, *, how: Literal["save", "now"]) -> RunStatus:
-    """Stop a run without waiting for its save.
+    """Stop a run without waiting until it has saved.
 
     Args:
         name: The run.
-        how: ``save``: it saves after this step and ends by itself; ``now``: it is ended by force
-            and keeps its last checkpoint.
+        how: ``save``: it saves after this step and then ends; ``now``: it is killed and keeps its
+            last checkpoint.
 
     Raises:
-        RunError: Nothing works in it.
-        LaunchError: A process of it does not end.
+        RunError: No process is working in it.
+        LaunchError: One of its processes does not end.
     """
     folder = open_run(name)
     state = derive(folder)
@@ -162,7 +162,7 @@ def request_stop(name: str, *, how: Literal["save", "now"]) -> RunStatus:
 
 
 def not_running(state: RunStatus) -> RunError:
-    """The error for a stop of a run that nothing works in."""
+    """The error for stopping a run that no process is working in."""
     return RunError(
         t("Run {run} is not running; its status is {status}.", run=state.name, status=state.status),
         run=state.name,
@@ -170,31 +170,31 @@ def not_running(state: RunStatus) -> RunError:
 
 
 def ask_to_stop(folder: RunFolder) -> None:
-    """Ask for a saved stop and return at once."""
+    """Request a stop with saving, and return at once."""
     local.ask_to_stop(folder)
 
 
 def end(folder: RunFolder) -> None:
-    """End a run by force, with all of its processes."""
+    """Kill a run with all of its processes."""
     local.stop(folder, grace_seconds=0.0)
 
 
 def grace(folder: RunFolder) -> float:
-    """How long this run may take to save after a request to stop."""
+    """How long this run may take to save after a stop request."""
     return read_frozen(folder.config_file).train.stop_grace_seconds
 
 
 def follow_run(
     folder: RunFolder, offset: int = 0, *, interval: float = 0.2
 ) -> Iterator[list[Event]]:
-    """Yield batches of new events until nothing works in the run any more.
+    """Yield batches of new events until no process is working in the run.
 
-    An empty batch is a moment without news: the caller may look at the clock or at a signal.
+    An empty batch means no news: the caller can check the time or handle a signal.
 
     Args:
         folder: The run.
-        offset: Where in the event log to begin.
-        interval: Seconds between looks.
+        offset: Where to start in the event log.
+        interval: Seconds between polls.
     """
     path = folder.events_file
     return follow(path, offset, done=lambda: not local.at_work(folder), interval=interval)
@@ -202,7 +202,7 @@ def follow_run(
 
 @dataclass(frozen=True)
 class Answers:
-    """One prompt, before and after."""
+    """The answers to one prompt, before and after training."""
 
     prompt: str
     before: str
@@ -211,7 +211,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Args:
         state: Its state.
@@ -219,10 +219,10 @@ class Outcome:
         diagnosis: What the curves mean.
         rows: The row ledger.
         best_step: The best checkpoint's step.
-        files: What lies in the folder, by name.
-        commands: What to do next.
-        warnings: What was said on the way.
-        trackers: Where else it is shown.
+        files: What is in the folder, by name.
+        commands: Suggested next commands.
+        warnings: Warnings raised during the run.
+        trackers: Other places that show the run.
     """
 
     state: RunStatus
@@ -250,7 +250,7 @@ class Outcome:
 
 
 def outcome(folder: RunFolder) -> Outcome:
-    """Gather what a person wants to know at the end of a run."""
+    """Gather what the user wants to know at the end of a run."""
     events, _ = read_events(folder.events_file)
     state = derive(folder)
     files = {
@@ -274,9 +274,9 @@ def outcome(folder: RunFolder) -> Outcome:
 
 
 def failure(state: RunStatus) -> RunError | None:
-    """The error of a run that did not end well; None if it did, or was stopped.
+    """The error of a run that failed; None if it succeeded or was stopped.
 
-    What the worker found to be a wrong request (exit status 2) is no ``RunFailed``.
+    What the worker reported as an invalid request (exit status 2) is not a ``RunFailed``.
     """
     if state.status == "failed":
         text = t("Run {run} failed at step {step}: {reason}", run=state.name, step=state.step,

@@ -1,10 +1,10 @@
-"""All runs as a table shows them.
+"""All runs as the runs table shows them.
 
-Everything comes from the run folders; what was derived from one is kept until the folder changes,
-so a table of a thousand runs and a tick of the live channel cost about as much as listing them.
-Of very many runs the newest and those that are worked on are looked at each time, the others in
-turn: ten thousand finished runs cost a tick a few milliseconds.
-A run started in a terminal is in the table because its folder is.
+Everything comes from the run folders; what is derived from one is cached until the folder changes,
+so a table of a thousand runs and a tick of the live channel cost about as much as listing them. Of
+very many runs, only the newest and the active ones are checked each time, the others in rotation:
+ten thousand finished runs cost a few milliseconds per tick. A run started in a terminal is in the
+table because its folder is there.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from tunery.workers.log import number, plain
 SPARK_POINTS = 60
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 FRESH_SECONDS = 0.5
-"""A run that is worked on is looked at again after this time, however many ask."""
+"""An active run is checked again after this time, however many clients ask."""
 NEWEST = 500
-"""Runs whose files are looked at each time."""
+"""Number of newest runs whose files are checked each time."""
 IN_TURN = 1000
-"""Older ones that are looked at each time: all of 10,000 within ten looks."""
+"""Number of older runs checked each time: all of 10,000 within ten checks."""
 SCAN_SECONDS = 10.0
-"""The folder of all runs is read at least this often, whatever its time of change says."""
+"""The folder of all runs is read at least this often, whatever its modification time says."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a row shows beside the status; read from the whole log, once for each change of it.
+    """What a row shows besides the status; read from the whole log, once per change of it.
 
     Args:
-        best_value: Best value on held-out rows of the measure that decides.
+        best_value: Best held-out value of the deciding measure.
         best_step: Its step.
-        spark: The loss as points of a small drawing.
-        learning_rate: Of the settings.
-        num_epochs: Of the settings.
+        spark: The loss as points of a sparkline.
+        learning_rate: From the settings.
+        num_epochs: From the settings.
     """
 
     best_value: float | None = None
@@ -67,7 +67,7 @@ class RunRow:
 
     @property
     def title(self) -> str:
-        """What it is called on the screen."""
+        """Its display name."""
         return self.marks.title or self.state.name
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class _Kept:
 
 @dataclass
 class Roll:
-    """The runs of one folder and what was derived from each; one a process and folder."""
+    """The runs of one folder and what was derived from each; one per process and folder."""
 
     runs_dir: Path
     kept: dict[str, _Kept] = field(default_factory=dict[str, _Kept])
@@ -101,7 +101,7 @@ class Roll:
     _turn: int = 0
 
     def look(self) -> list[RunStatus]:
-        """Derive what changed; all states, newest first: the same list while nothing changed."""
+        """Derive what changed; all states, newest first: the same list while nothing changes."""
         with self.lock:
             there = self._names()
             if len(there) != len(self.kept) or self._changed:
@@ -117,7 +117,7 @@ class Roll:
             return self._states
 
     def _names(self) -> list[str]:
-        """Names of all runs; read again only where the folder changed, or had just changed."""
+        """Names of all runs; read again only if the folder changed, or had just changed."""
         try:
             changed = self.runs_dir.stat().st_mtime_ns
         except OSError:
@@ -132,7 +132,7 @@ class Roll:
         return self._there
 
     def _due(self, there: list[str]) -> Iterable[str]:
-        """Which runs are looked at now."""
+        """Which runs to check now."""
         if len(there) <= NEWEST + IN_TURN:
             return there
         begin = self._turn % len(there)
@@ -144,7 +144,7 @@ class Roll:
         return due & set(there) if self._changed else due
 
     def facts(self, name: str) -> Facts:
-        """What the whole log of a run says for the table."""
+        """What the table shows from a run's whole log."""
         with self.lock:
             kept = self.kept.get(name)
         if kept is None:
@@ -154,7 +154,7 @@ class Roll:
         return kept.facts
 
     def look_again(self, name: str) -> None:
-        """Derive one run's state now, however lately that was done: for a page that shows it."""
+        """Derive one run's state now, however recently that was done: for a page that shows it."""
         with self.lock:
             self._look_at(name, fresh=True)
 
@@ -216,7 +216,7 @@ def _facts(path: Path) -> Facts:
 
 
 def _of_config(folder: RunFolder) -> tuple[float | None, float | None]:
-    """Settings of a run whose card does not name them."""
+    """Settings of a run whose metadata does not contain them."""
     try:
         config = read_frozen(folder.config_file)
     except TuneryError:
@@ -249,7 +249,7 @@ _rolls_lock = threading.Lock()
 
 
 def roll() -> Roll:
-    """The runs of this TUNERY_HOME."""
+    """The runs in this TUNERY_HOME."""
     with _rolls_lock:
         return _rolls.setdefault(env.runs_dir(), Roll(env.runs_dir()))
 
@@ -259,12 +259,12 @@ STATUS_GROUPS = {
     "done": ("finished", "stopped"),
     "failed": ("failed", "interrupted"),
 }
-"""The filter chips, and the statuses behind each."""
+"""The filter chips, and the statuses that each includes."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which rows, in which order: what the page's address holds."""
+    """Which rows, in which order: the content of the page's URL."""
 
     search: str = ""
     status: str = ""
@@ -279,16 +279,16 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """An answer to a query.
+    """The result of a query.
 
     Args:
-        rows: Those of the page.
-        total: How many match.
-        counts: How many runs each status chip has.
-        models: Every model that a run trained, most used first.
+        rows: The rows of this page.
+        total: How many runs match.
+        counts: Number of runs per status chip.
+        models: Every model that was trained, most used first.
         datasets: Every dataset.
         tags: Every tag.
-        baseline: The baseline's row, wherever it is.
+        baseline: The baseline's row, even if it is not on this page.
     """
 
     rows: list[RunRow]
@@ -313,7 +313,7 @@ SORTS: dict[str, Callable[[RunRow], Any]] = {
 
 
 def find(query: Query) -> Found:
-    """The runs that match, a page of them; pinned ones first."""
+    """One page of the runs that match; pinned ones first."""
     runs = roll()
     states, marks = runs.look(), all_marks()
 

@@ -1,4 +1,4 @@
-"""What a run said: the lines of its worker.log, and its events as sentences."""
+"""The output of a run: the lines of its worker.log, and its events as sentences."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
 
     Args:
         path: The file; a missing one is empty.
-        after: Byte to begin at; one beyond the end (the log was rotated) begins anew.
-        tail: Where above 0: only this many of the last lines.
+        after: Byte offset to start at; one beyond the end (the log was rotated) starts over.
+        tail: If above 0, only this many of the last lines.
 
     Returns:
-        The whole lines, where to go on, and whether earlier lines were left out.
+        The complete lines, the offset to continue from, and whether earlier lines were left out.
     """
     try:
         with path.open("rb") as file:
@@ -37,13 +37,13 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
     if cut and lines:
         lines = lines[1:]
     shown = lines[-tail:] if tail else lines
-    # Progress bars draw over themselves: what was left at the end is what one would have seen.
+    # Progress bars overwrite themselves: keep what would be visible at the end.
     shown = [line.rstrip("\r").rsplit("\r", 1)[-1][:2000] for line in shown]
     return shown, begin + end, cut or len(shown) < len(lines)
 
 
 def event_lines(told: _metrics.RunLog, after: int = 0) -> list[tuple[int, str]]:
-    """What happened, as sentences with the numbers of their events, after an event."""
+    """The events after a given one as sentences, with their event numbers."""
     with told.lock:
         events = [event for event in told.events if event["seq"] > after]
     said = [(event["seq"], words.told(event, told.declared, checked=False)) for event in events]

@@ -1,4 +1,4 @@
-"""What people say about runs: title, tags, pin, one baseline. In state.db, not in the folders."""
+"""User annotations of runs: title, tags, pin, one baseline. In state.db, not in the folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUM_TAGS = 12
 
 @dataclass(frozen=True)
 class Marks:
-    """What is remembered of one run beside its folder."""
+    """What is stored about one run outside its folder."""
 
     title: str = ""
     pinned: bool = False
@@ -32,7 +32,7 @@ NONE = Marks()
 
 
 def all_marks() -> dict[str, Marks]:
-    """The marks of every run that has some."""
+    """The marks of every run that has any."""
     rows = database().read("SELECT run, title, pinned, baseline, tags, note FROM run_marks")
     return {
         row["run"]: Marks(
@@ -60,7 +60,7 @@ def change_marks(
     tags: Sequence[str] | None = None,
     note: str | None = None,
 ) -> Marks:
-    """Change what is given; there is one baseline, so a new one ends the old one.
+    """Change the given marks; there is only one baseline, so a new one replaces the old one.
 
     Raises:
         RunError: There is no such run, or a text is too long.

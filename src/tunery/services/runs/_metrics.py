@@ -1,9 +1,9 @@
-"""The curves of a run: read as the log grows, thinned out for a screen.
+"""The curves of a run: read incrementally as the log grows, downsampled for display.
 
-``run_log(folder)`` keeps what it read of a run's events in memory and reads only what was added
-since. A curve of 100,000 steps becomes at most ``max_points`` points: in each bucket the lowest
-and the highest value stay, so that no spike is lost, and the mean of the bucket comes along, so
-that a smoothed line is that of all points.
+``run_log(folder)`` keeps the events of a run that it has read in memory and reads only what was
+added since. A curve of 100,000 steps becomes at most ``max_points`` points: each bucket keeps its
+lowest and highest value, so that no spike is lost, and the bucket's mean is returned as well, so
+that a smoothed line reflects all points.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tunery.workers.log import Event, number, read_events
 METRIC_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
 """What every step event measures and a chart shows; a run may declare more."""
 AXES = ("epoch", "tokens", "time")
-"""What may stand below a chart in place of the step; all of them only grow."""
+"""Alternatives to the step as the x-axis of a chart; all of them increase monotonically."""
 MAX_POINTS = 2000
 AXIS_POINTS = 200
 CHUNK_BYTES = 4 * 2**20
@@ -36,7 +36,7 @@ KEPT_LOGS = 16
 
 @dataclass
 class Curves:
-    """The steps of a run as columns; a measure that was not taken is NaN."""
+    """The steps of a run as columns; a missing measure is NaN."""
 
     step: array[int] = field(default_factory=lambda: array("q"))
     seq: array[int] = field(default_factory=lambda: array("q"))
@@ -51,7 +51,7 @@ class Curves:
         return len(self.step)
 
     def take(self, event: Event) -> None:
-        """Append a step event; what an earlier attempt did from that step on is dropped."""
+        """Append a step event; steps of an earlier attempt from that step on are dropped."""
         if self.step and event["step"] <= self.step[-1]:
             self.cut(event["step"] - 1)
         self.step.append(event["step"])
@@ -64,7 +64,7 @@ class Curves:
             column.append(math.nan if value is None else value)
 
     def declare(self, declared: Declared) -> None:
-        """Give each measure that the run declares a column of its own."""
+        """Give each measure that the run declares its own column."""
         for measure in declared.own:
             if measure.name not in self.values:
                 self.values[measure.name] = array("d", [math.nan] * len(self))
@@ -82,7 +82,7 @@ class Curves:
 
 @dataclass
 class RunLog:
-    """All that a run's log says, kept up to date by ``refresh``.
+    """The content of a run's log, updated by ``refresh``.
 
     Args:
         path: events.jsonl of the run.
@@ -91,17 +91,17 @@ class RunLog:
     path: Path
     curves: Curves = field(default_factory=Curves)
     events: list[Event] = field(default_factory=list[Event])
-    """Every event that is no step; of a phase's progress only the newest."""
+    """Every event that is not a step; only the newest one of a phase's progress."""
     seq: int = 0
     offset: int = 0
     declared: Declared = LOSS_ALONE
-    """Which measures the run has."""
+    """The measures of the run."""
     identity: tuple[int, int] = (0, 0)
-    """Device and inode of the file read: another file is another log."""
+    """Device and inode of the file that was read: a different file is a different log."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def refresh(self) -> RunLog:
-        """Read what was added; a log that was replaced or cut is read anew."""
+        """Read what was added; a log that was replaced or truncated is read from the start."""
         with self.lock:
             try:
                 status = self.path.stat()
@@ -121,7 +121,7 @@ class RunLog:
         return self
 
     def of_type(self, *types: str) -> list[Event]:
-        """The events of some types, in order."""
+        """The events of the given types, in order."""
         with self.lock:
             return [event for event in self.events if event["type"] in types]
 
@@ -152,7 +152,7 @@ def _is_progress(event: Event) -> bool:
 
 
 def events_from(path: Path, offset: int, *, limit: int) -> tuple[list[Event], int]:
-    """Read events from an offset, at most ``limit`` bytes, but a longer line whole."""
+    """Read events from an offset, at most ``limit`` bytes, but always one whole line."""
     while True:
         events, end = read_events(path, offset, limit=limit)
         try:
@@ -169,7 +169,7 @@ _logs_lock = threading.Lock()
 
 
 def run_log(folder: RunFolder) -> RunLog:
-    """What the log of a run says now; the newest ``KEPT_LOGS`` runs stay in memory."""
+    """The current log of a run; the newest ``KEPT_LOGS`` runs stay in memory."""
     with _logs_lock:
         path = folder.events_file
         found = _logs.pop(path, None) or RunLog(path)
@@ -186,19 +186,19 @@ def metrics(
     max_points: int = MAX_POINTS,
     keys: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The curves after a step, thinned out.
+    """The curves after a step, downsampled.
 
     Args:
         told: The run log.
         after: Only steps after this one.
-        max_points: Most points of the loss; other curves get a quarter of it.
-        keys: Which curves, of ``METRIC_KEYS`` and the run's own measures; all by default.
+        max_points: Maximum number of points of the loss; other curves get a quarter of it.
+        keys: Which curves, from ``METRIC_KEYS`` and the run's own measures; all by default.
 
     Returns:
         ``{"last", "seq", "axes", "measures", "series", "evals", "checkpoints"}``: ``measures``
-        are those that the run declares; ``series[key]`` has ``step``, ``value`` and, where it was
-        thinned out, ``mean``; ``axes`` has the other axes at some steps, between which they are
-        straight.
+        are those that the run declares; ``series[key]`` has ``step``, ``value`` and, if it was
+        downsampled, ``mean``; ``axes`` has the other axes at some steps, to be interpolated
+        linearly.
     """
     with told.lock:
         curves = told.curves
@@ -228,7 +228,7 @@ def metrics(
 
 
 def checkpoints(told: RunLog) -> list[int]:
-    """Steps at which a checkpoint was written, of the attempts that count."""
+    """Steps at which a checkpoint was written, without those that a resume discarded."""
     steps: list[int] = []
     for event in told.of_type("checkpoint", "resumed"):
         steps = [s for s in steps if s <= event["step"] and s != event["step"]]
@@ -237,7 +237,7 @@ def checkpoints(told: RunLog) -> list[int]:
 
 
 def evals(told: RunLog) -> list[Event]:
-    """Evaluations of the attempts that count, their losses as numbers or None."""
+    """Evaluations without those that a resume discarded, their losses as numbers or None."""
     kept: list[Event] = []
     for event in told.of_type("eval", "resumed"):
         if event["type"] == "resumed":
@@ -249,9 +249,9 @@ def evals(told: RunLog) -> list[Event]:
 
 
 def best_eval(told: RunLog) -> tuple[int, float] | None:
-    """Step and value of the best evaluation, by the measure that decides; the first of equals.
+    """Step and value of the best evaluation by the deciding measure; the first one if tied.
 
-    As in the run itself, the untouched model (step 0) does not compete.
+    As in the run itself, the untrained model (step 0) is excluded.
     """
     best = told.declared.best
     found: tuple[int, float] | None = None
@@ -289,16 +289,16 @@ def _thinned(
 
 
 def pick(values: array[float], begin: int, end: int, max_points: int) -> list[int]:
-    """Choose places of a curve so that its shape stays: first, last, and each bucket's extremes.
+    """Choose indices of a curve that preserve its shape: first, last, and each bucket's extremes.
 
     Args:
-        values: The whole curve; NaN where there is nothing.
-        begin: First place.
+        values: The whole curve; NaN where there is no value.
+        begin: First index.
         end: One after the last.
-        max_points: Most places, at least 2.
+        max_points: Maximum number of indices, at least 2.
 
     Returns:
-        Places in ascending order; all of them where they are few enough.
+        Indices in ascending order; all of them if there are few enough.
     """
     count = end - begin
     if count <= max_points:
@@ -316,7 +316,7 @@ def pick(values: array[float], begin: int, end: int, max_points: int) -> list[in
 
 
 def _means(values: array[float], picked: Sequence[int], begin: int, end: int) -> list[float]:
-    """Mean of what lies around each chosen place, up to half way to its neighbours."""
+    """The mean around each chosen index, half way to each neighbour."""
     edges = [begin, *((a + b + 1) // 2 for a, b in itertools.pairwise(picked)), end]
     means: list[float] = []
     for low, high in itertools.pairwise(edges):
@@ -326,7 +326,7 @@ def _means(values: array[float], picked: Sequence[int], begin: int, end: int) ->
 
 
 def spread(begin: int, end: int, most: int) -> list[int]:
-    """At most ``most`` places between two, evenly, the first and the last among them."""
+    """At most ``most`` evenly spaced indices between two, including the first and the last."""
     count = end - begin
     if count <= most:
         return list(range(begin, end))
@@ -334,9 +334,9 @@ def spread(begin: int, end: int, most: int) -> list[int]:
 
 
 def steps_since(told: RunLog, seq: int, *, most: int) -> dict[str, Any] | None:
-    """The steps told after an event, as columns; None where they are more than ``most``.
+    """The steps written after an event, as columns; None if there are more than ``most``.
 
-    A step that a resumed run has taken back since is not among them.
+    A step that has been undone by a resume since then is not included.
     """
     with told.lock:
         curves = told.curves
@@ -352,7 +352,7 @@ def steps_since(told: RunLog, seq: int, *, most: int) -> dict[str, Any] | None:
 
 
 def _short(value: float) -> float | None:
-    """Five significant figures: more than a screen shows, half the bytes; None where no number."""
+    """Five significant figures, more than a screen shows at half the bytes; None if not finite."""
     if not math.isfinite(value):
         return None
     short = float(f"{value:.5g}") if abs(value) < 1e5 else float(round(value))

@@ -1,7 +1,7 @@
 """What a run would do and need, before it starts: rows, tokens, steps, memory, disk, time.
 
-Tokens are counted by a child process that tokenizes for real (into the cache that the run will
-use); memory is estimated from the model's config.json, or measured when asked for.
+Tokens are counted by a child process that tokenizes the rows (into the cache that the run will
+use); memory is estimated from the model's config.json, or measured on request.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ USABLE_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Plan:
-    """The answers, all in plain numbers.
+    """The plan, all in plain numbers.
 
     Args:
         rows: The row ledger with ``train`` and ``held_out``.
@@ -47,11 +47,11 @@ class Plan:
         parameters: ``trained``, ``all``.
         memory: Bytes by part, ``total``, ``available``.
         disk: Bytes by part, ``total``, ``free``.
-        seconds: Time of the training steps; None where nothing is known about the speed.
+        seconds: Time of the training steps; None if nothing is known about the speed.
         speed: ``tokens_per_second`` and where it is ``from``.
         device: Device and number format.
-        fits: Whether memory and disk suffice.
-        advice: What to change if they do not, or how to know more.
+        fits: Whether memory and disk space suffice.
+        advice: What to change if they do not, or how to find out more.
         remedy: The settings that ``advice`` names, by path.
     """
 
@@ -74,7 +74,7 @@ class Plan:
 
 
 Trial = Callable[[RunFolder, bool], dict[str, Any]]
-"""Counts (and with True measures) what a throw-away run folder would be."""
+"""Counts (and with True also measures) what a temporary run folder would do."""
 
 
 def plan(
@@ -84,13 +84,13 @@ def plan(
     to: Listener | None = None,
     trial: Trial | None = None,
 ) -> Plan:
-    """Find out what a run would be; nothing is started.
+    """Plan a run; nothing is started.
 
     Args:
         loaded: The settings.
-        measure: Take a few real steps for memory and time.
-        to: Who hears about rows, warnings and downloads.
-        trial: Where the rows are counted; by default in a new process.
+        measure: Take a few real steps to measure memory and time.
+        to: Listener for rows, warnings and downloads.
+        trial: Counts the rows; by default in a new process.
 
     Raises:
         TuneryError: Whatever is wrong with the request.
@@ -150,7 +150,7 @@ def _rough(shape: ModelShape) -> Iterator[str]:
 
 
 def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:
-    """Count on a throw-away run folder."""
+    """Count on a temporary run folder."""
     env.cache_dir().mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="plan-", dir=env.cache_dir()))
     try:
@@ -163,7 +163,7 @@ def _trial(checked: Checked, *, measure: bool, trial: Trial) -> dict[str, Any]:
 
 
 def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
-    """Count in a process of its own, without network and secrets."""
+    """Count in a separate process, without network access and secrets."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tunery.train.trial", str(folder.path)]
         + (["--measure"] if measure else []),
@@ -211,7 +211,7 @@ def _micro_batch(
         available_bytes=available,
         longest_row=longest,
     )
-    # A step has no more than its rows, however much memory there is.
+    # A step has no more tokens than its rows, however much memory there is.
     return min(
         config.train.micro_batch_tokens or fits or longest, config.train.batch_size * longest
     )
@@ -226,7 +226,7 @@ def _memory(
 
 
 def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second: measured now, else as in the newest run of the same kind."""
+    """Tokens per second: measured now, else taken from the newest run of the same kind."""
     if measured:
         return {"tokens_per_second": measured["tokens_per_second"], "from": "measured"}
     wanted = (config.model.name, config.method.type, config.adapter.type)
@@ -245,7 +245,7 @@ def _advice(
     available: int,
     kind: str,
 ) -> tuple[str, dict[str, Any]]:
-    """The first smaller setting that fits, least loss first: a sentence, and the settings."""
+    """The first smaller setting that fits, least impact first: a sentence, and the settings."""
     longest = max(1, found["longest"])
     shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
     bf16: dict[str, Any] = {"model.dtype": "bf16"}

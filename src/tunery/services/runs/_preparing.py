@@ -1,7 +1,7 @@
-"""Before a run: everything that can be known to be wrong is said now, not after an hour.
+"""Checks before a run: everything that can be known to be wrong is reported now, not in an hour.
 
-Settings, name, data, model, template, room on the disk: in this order, so that nothing is
-downloaded for rows that cannot be trained on. The result is a run folder with its frozen config.
+Settings, name, data, model, template, disk space: in this order, so that nothing is downloaded for
+rows that cannot be trained on. The result is a run folder with its frozen config.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy", "safetensors")
 LOG_ROOM_BYTES = 64 * 2**20
-"""Room for events, report, logs and the token cache of a usual run."""
+"""Space for events, report, logs and the token cache of a typical run."""
 
 
 def quiet(_said: Any) -> None:
-    """Say nothing: the default listener."""
+    """Do nothing: the default listener."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears what happens while a run is prepared: the row ledger, warnings, downloads."""
+    """Callbacks while a run is prepared: the row ledger, warnings, downloads."""
 
     rows: Callable[[dict[str, Any]], None] = quiet
     warn: Callable[[str], None] = quiet
@@ -57,13 +57,13 @@ class Checked:
 
     Args:
         config: The settings, with paths made absolute.
-        model: Where the base model lies.
-        shape: Its numbers.
+        model: The resolved base model.
+        shape: The dimensions of its architecture.
         rows: The row ledger: read, used, quarantined, filtered.
         held_out: Rows of ``evaluate.datasets``.
         data_hash: Hash of the training rows.
-        disk: Bytes that the run will take, by part.
-        warnings: Sentences worth knowing, already said.
+        disk: Bytes that the run will need, by part.
+        warnings: Warnings, already passed to the listener.
     """
 
     config: Config
@@ -80,9 +80,9 @@ def prepare(loaded: Loaded, name: str | None = None, *, to: Listener | None = No
     """Check a request and make its run folder; nothing is started.
 
     Args:
-        loaded: The settings and where they come from.
-        name: The run's name; by default one made of day, subject and method.
-        to: Who hears about rows, warnings and downloads.
+        loaded: The settings and their origins.
+        name: The run's name; by default made from the day, the subject and the method.
+        to: Listener for rows, warnings and downloads.
 
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
@@ -94,12 +94,12 @@ def prepare(loaded: Loaded, name: str | None = None, *, to: Listener | None = No
 
 
 def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> Checked:
-    """Check a request as far as the light side can.
+    """Check a request as far as that is possible without heavy imports.
 
     Args:
         loaded: The settings.
-        to: Who hears about rows, warnings and downloads.
-        room: Whether a disk that is too small is an error.
+        to: Listener for rows, warnings and downloads.
+        room: Whether too little disk space is an error.
 
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
@@ -151,7 +151,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
 
 
 def _continued(config: Config, origins: Mapping[str, str], adapter: Path) -> Config:
-    """The settings with the shape of the adapter that the run goes on from, where none was set."""
+    """The settings with the shape of the adapter to continue from, where none was set."""
     chosen = {
         path.removeprefix("adapter.")
         for path, origin in origins.items()
@@ -161,7 +161,7 @@ def _continued(config: Config, origins: Mapping[str, str], adapter: Path) -> Con
 
 
 def meta(checked: Checked) -> dict[str, Any]:
-    """What config.yaml says beside the settings: versions, hashes, hardware."""
+    """What config.yaml contains besides the settings: versions, hashes, hardware."""
     return {
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions(),
@@ -181,12 +181,12 @@ def meta(checked: Checked) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide a run's numbers."""
+    """Versions of the packages that affect a run's numbers."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def with_absolute_paths(config: Config) -> Config:
-    """Write files and folders out in full, so that the run can be continued from anywhere."""
+    """Make file and folder paths absolute, so that the run can be resumed from anywhere."""
     data = config.data.model_copy(
         update={
             "train": [_absolute(name) for name in config.data.train],
@@ -210,7 +210,7 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _with_found_model(config: Config, model: Resolved) -> Config:
-    """Write a model that was found in the working folder (``my-model``) out in full."""
+    """Make the path of a model that was found in the working folder (``my-model``) absolute."""
     near = Path(config.model.name)
     if near.is_absolute() or not near.exists() or model.kind in ("demo", "hub", "run"):
         return config
@@ -219,7 +219,7 @@ def _with_found_model(config: Config, model: Resolved) -> Config:
 
 
 def _absolute(name: str) -> str:
-    """The name itself, unless it can only be meant as a path here."""
+    """The name itself, unless it can only be a path on this machine."""
     head, star, times = name.rpartition("*")
     if star and times.isdigit():
         return f"{_absolute(head)}*{times}"
@@ -234,7 +234,7 @@ def _absolute(name: str) -> str:
 
 
 def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
-    """Read and check every row of a run: those to train on, and those to evaluate on."""
+    """Read and check all rows of a run: those to train on, and those to evaluate on."""
     from tunery.data import examples
 
     wanted = config.method.rows
@@ -248,14 +248,14 @@ def read_rows(config: Config) -> tuple[ExampleSet, ExampleSet | None]:
 
 
 def ensure_model(config: Config, progress: Progress) -> Resolved:
-    """Find the base model; fetch or convert it first where it is not here yet."""
+    """Find the base model; download or convert it first if it is not on this machine yet."""
     from tunery.models.ensure import ensure
 
     return ensure(config.model.name, progress=progress)
 
 
 def _check_vocabulary(config: Config, model: Resolved) -> None:
-    """Every token needs an embedding, and an adapter to go on from the one it was trained with."""
+    """Check that all tokens have embeddings; a continued adapter needs those it was trained on."""
     from tunery.models import vocabulary
 
     if model.base is None or not (model.path / vocabulary.TOKENIZER).is_file():
@@ -273,7 +273,7 @@ def _check_recomputes(config: Config, model: Resolved) -> None:
 
 
 def shape_of(model: Resolved) -> ModelShape:
-    """Read the numbers of a model's architecture from its config.json."""
+    """Read the dimensions of a model's architecture from its config.json."""
     root = model.base or model
     return ModelShape.from_config_json(
         read_json(root.path / "config.json"), total_parameters=root.num_parameters
@@ -281,9 +281,9 @@ def shape_of(model: Resolved) -> ModelShape:
 
 
 def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
-    """How much disk a run will take: checkpoints kept, one being staged, the final weights.
+    """How much disk space a run needs: kept checkpoints, one being staged, the final weights.
 
-    A checkpoint holds the weights in their own format and, in fp32, the trained numbers with
+    A checkpoint holds the weights in their own format and, in fp32, the trained parameters with
     the optimizer's state.
     """
     trained = config.adapter.trained(shape)
@@ -316,7 +316,7 @@ def _check_disk(disk: dict[str, int]) -> None:
 
 
 def _check_writable() -> None:
-    """Refuse a folder of runs that cannot be written, with its path and our user id."""
+    """Reject a runs folder that cannot be written; the error names its path and the user id."""
     runs = env.runs_dir()
     parent = env.existing_parent(runs)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""What a run was made with: settings, command, file, environment, and the first batch."""
+"""How a run was made: settings, command, file, environment, and the first batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SettingRow:
 
 
 def setting_rows(config: Config) -> list[SettingRow]:
-    """Every setting that the run has, with its default and its help."""
+    """Every setting of the run, with its default and its help."""
     values = flat(config)
     known = {(s.path, s.variant): s for s in settings.walk()}
     listed: list[SettingRow] = []
@@ -52,7 +52,7 @@ def setting_rows(config: Config) -> list[SettingRow]:
 
 
 def command(config: Config) -> str:
-    """The command that starts such a run again, with every setting that is no default."""
+    """The command that starts the same run again, with every setting that is not a default."""
     parts = ["tunery", "train"]
     rows = [row for row in setting_rows(config) if row.changed and row.path != "preset"]
     for row in rows:
@@ -62,7 +62,7 @@ def command(config: Config) -> str:
 
 @dataclass(frozen=True)
 class Made:
-    """What a run was made with: settings, command, file, environment."""
+    """How a run was made: settings, command, file, environment."""
 
     rows: list[SettingRow]
     command: str
@@ -71,7 +71,7 @@ class Made:
 
 
 def made(name: str) -> Made:
-    """What a run was made with.
+    """Return how a run was made.
 
     Raises:
         TuneryError: There is no such run, or its config file is damaged.
@@ -82,9 +82,9 @@ def made(name: str) -> Made:
 
 
 def first_batch(name: str) -> dict[str, Any]:
-    """One row of the first batch as it was trained; empty where the run has not come so far.
+    """One row of the first batch as it was trained; empty if the run has not got that far.
 
-    ``pieces`` has its tokens with whole characters, as ``data.letters.grouped`` gives them.
+    ``pieces`` has its tokens as whole characters, as returned by ``data.letters.grouped``.
 
     Raises:
         RunError: There is no such run.
@@ -99,7 +99,7 @@ def first_batch(name: str) -> dict[str, Any]:
 
 
 def failure_report(name: str) -> str:
-    """A report of a failed run for a bug tracker: what happened, with what, the last lines."""
+    """A bug report for a failed run: what happened, the configuration, the last log lines."""
     folder = open_run(name)
     seen = view(name)
     lines, _, _ = log_lines(folder.worker_log, tail=30)

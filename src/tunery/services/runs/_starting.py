@@ -1,7 +1,7 @@
-"""Starting a run from a page or the REST API: the same preparation as the CLI's, exactly once.
+"""Start a run from a page or the REST API: the same preparation as in the CLI, exactly once.
 
-A request carries a key. Whatever happens (a second click, a hundred of them, a lost answer, a
-server that dies half-way), one key makes one run: its name is written down before it is made.
+A request carries a key. Whatever happens (a double click, a hundred of them, a lost response, a
+server that dies half-way), one key makes one run: its name is recorded before the run is made.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _LOCKS = [threading.Lock() for _ in range(64)]
 
 
 def start_once(words: list[str], *, key: str = "", name: str | None = None) -> str:
-    """Prepare a run and start its worker; with a key that was used, the run of that time.
+    """Prepare a run and start its worker; for a key that was already used, return its run.
 
     Args:
-        words: The settings as the words of a command line.
-        key: Names this request; empty for one of its own.
-        name: The run's name; by default one made of day, subject and method.
+        words: The settings as command-line arguments.
+        key: Identifies this request; empty to generate one.
+        name: The run's name; by default made from the day, the subject and the method.
 
     Returns:
         The run's name.
@@ -66,7 +66,7 @@ def start_once(words: list[str], *, key: str = "", name: str | None = None) -> s
 
 
 def _prepared(key: str, words: list[str], name: str | None) -> RunFolder:
-    """Make the run folder under a name that is written down first."""
+    """Make the run folder under a name that is recorded first."""
     wanted = check_name(name) if name else default_name(from_tokens(words).config)
     for number in range(1, 1000):
         run = wanted if number == 1 else f"{wanted}-{number}"
@@ -78,13 +78,13 @@ def _prepared(key: str, words: list[str], name: str | None) -> RunFolder:
         except RunError:
             if name or not find_taken(run):
                 raise
-            continue  # another start took it meanwhile
+            continue  # another start took the name in the meantime
         return open_run(made)
     raise AssertionError("a thousand runs of one name in a day")
 
 
 def _made(kept: dict[str, Any]) -> RunFolder | None:
-    """The folder that an earlier try made before its server died."""
+    """The folder that an earlier attempt made before its server died."""
     if not find_taken(kept["run"]):
         return None
     folder = open_run(kept["run"])

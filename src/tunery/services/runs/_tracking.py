@@ -1,4 +1,4 @@
-"""The trackers of a run: started beside its worker, and what became of them."""
+"""The trackers of a run: started alongside its worker, and their status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunery.workers.folder import read_json, write_json
 from tunery.workers.process import is_locked
 
 START_SECONDS = 60.0
-"""A tracker that has not said anything after so long has died."""
+"""A tracker that has not reported anything after this time is considered dead."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Tracked:
 
     Args:
         name: Its name in the settings.
-        label: What people call it.
-        where: Where it shows the run: a folder, an address or an id; empty before it knows.
-        warning: What went wrong with it; empty where nothing did.
+        label: Its display name.
+        where: Where it shows the run: a folder, a URL or an id; empty until it knows.
+        warning: What went wrong with it; empty if nothing did.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Tracked:
 
 
 def start_trackers(folder: RunFolder) -> None:
-    """Start a process for each tracker that the settings name; the run never waits for them."""
+    """Start a process for each tracker in the settings; the run never waits for them."""
     for name in read_frozen(folder.config_file).track.chosen():
         try:
             folder.track_dir.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def start_trackers(folder: RunFolder) -> None:
 
 
 def track_again(name: str) -> list[Tracked]:
-    """Start the trackers of a run anew, running or not; each shows it from its first step.
+    """Restart the trackers of a run, running or not; each shows the run from its first step.
 
     Raises:
         RunError: There is no such run, or its settings name no tracker.
@@ -70,7 +70,7 @@ def _note_failed(folder: RunFolder, name: str, error: OSError) -> None:
     try:
         said = {"state": "failed", "error": error.strerror or str(error)}
         write_json(folder.track_file(name), {**read_json(folder.track_file(name)), **said})
-    except OSError:  # a full disk, of which the run itself tells
+    except OSError:  # a full disk, which the run itself reports
         return
 
 

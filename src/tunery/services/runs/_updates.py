@@ -1,9 +1,9 @@
-"""What is new about one run, from an exact cursor on: the topic ``run:NAME``.
+"""Updates of one run since an exact cursor: the topic ``run:NAME``.
 
-A cursor names the last thing that was told, so whoever comes back with it gets everything after
-it once and nothing twice. Steps come as columns; more than ``MOST_STEPS`` at once are not sent but
-named (``behind``), and the page fetches them thinned out: a message is never large, however far a
-client fell behind.
+A cursor identifies the last thing that was sent, so a client that returns with it receives
+everything after it once and nothing twice. Steps are sent as columns; more than ``MOST_STEPS`` at
+once are not sent but announced (``behind``), and the page fetches them downsampled: a message is
+never large, however far a client has fallen behind.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ MOST_EVENTS = 200
 
 
 class RunTopic:
-    """Topic ``run:NAME``: what the run's log says after a cursor, and its state when it changes.
+    """Topic ``run:NAME``: the run's log after a cursor, and its state when it changes.
 
-    Kinds: ``reset`` (another run has the name: begin anew), ``cut`` (steps after ``step`` are done
-    again), ``steps`` (columns), ``behind`` (too many: fetch the metrics), ``event``, ``state``,
+    Kinds: ``reset`` (another run has the name: start over), ``cut`` (steps after ``step`` are being
+    repeated), ``steps`` (columns), ``behind`` (too many: fetch the metrics), ``event``, ``state``,
     ``removed``.
     """
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
-        """Give the messages after a cursor ``SEQ:INODE:STATE`` and the next one."""
+        """Return the messages after a cursor ``SEQ:INODE:STATE``, and the next cursor."""
         topic = f"run:{argument}"
         try:
             folder = open_run(door.run(argument))
@@ -54,17 +54,17 @@ class RunTopic:
 
 
 def cursor_of(told: _metrics.RunLog, seq: int, state: RunStatus | None = None) -> str:
-    """The cursor of somebody who has seen all up to an event, and the state if one is given."""
+    """The cursor of a client that has seen all events up to one, and the state if given."""
     return f"{seq}:{told.identity[1]}:{told_of(state) if state else ''}"
 
 
 def told_of(state: RunStatus) -> str:
-    """The status and its reason, short: a reason may come after the status, as that of a death."""
+    """A digest of status and reason: a reason, such as that of a crash, may follow later."""
     return f"{state.status}-{zlib.crc32(f'{state.reason}|{state.fix}'.encode()):08x}"
 
 
 def _tell_events(told: _metrics.RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
-    """Add what came after ``seq``; returns the last event told."""
+    """Append what came after ``seq``; returns the last event sent."""
     fresh = [event for event in told.events if event["seq"] > seq]
     end = told.seq
     if len(fresh) > MOST_EVENTS:
@@ -79,8 +79,8 @@ def _tell_events(told: _metrics.RunLog, seq: int, messages: list[dict[str, Any]]
     elif steps["step"]:
         messages.append({"kind": "steps", **steps})
     messages += [{"kind": "event", "seq": e["seq"], "event": _told(e)} for e in fresh]
-    # Steps are always told to the end; where events wait for the next read they come again then,
-    # and the page drops what it has.
+    # Steps are always sent to the end; if events wait for the next read, those steps are sent
+    # again then, and the page drops the duplicates.
     return max(seq, end)
 
 

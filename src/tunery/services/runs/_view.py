@@ -1,7 +1,7 @@
-"""One run as a page shows it: figures, phases, checkpoints, samples, why it failed.
+"""One run as its page shows it: figures, phases, checkpoints, samples, why it failed.
 
-Everything is read from the run folder at the moment of asking. The page and the REST API show the
-same answers; sentences come in the current language.
+Everything is read from the run folder at the time of the request. The page and the REST API return
+the same answers; sentences are in the current language.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from tunery.services.runs._updates import cursor_of
 from tunery.workers.log import Event, number
 
 DIAGNOSED = 4000
-"""A diagnosis of a long run looks at this many points of it."""
+"""The diagnosis of a long run looks at this many points."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the way, as the page shows it.
+    """A phase of the run, as the page shows it.
 
     Args:
-        key: Stable name.
+        key: Stable identifier.
         label: In the current language.
         state: ``done``, ``on`` or ``todo``.
-        seconds: How long it took, or has taken so far as told.
-        progress: How far it is, such as ``120 / 900``; empty where that is not told.
+        seconds: How long it took, or has taken so far according to the log.
+        progress: How far it is, such as ``120 / 900``; empty if that is not reported.
     """
 
     key: str
@@ -67,12 +67,12 @@ class Checkpoint:
     """A saved state of a run.
 
     Args:
-        step: Of the run.
+        step: The run's step.
         folder: Name of its folder.
-        value: The measure that decides, on held-out rows; None if it was not measured there.
-        bytes: What its files take.
+        value: The deciding measure on held-out rows; None if it was not measured at this step.
+        bytes: Total size of its files.
         best: Whether it is the best one.
-        whole: Whether its manifest is there and right; the files are not read.
+        whole: Whether its manifest exists and is valid; the files are not read.
     """
 
     step: int
@@ -88,9 +88,9 @@ class Evaluation:
     """What was measured on held-out rows.
 
     Args:
-        step: Of the run.
-        values: Every declared measure; None where it was not taken.
-        best: Whether it was the best so far.
+        step: The run's step.
+        values: Every declared measure; None if it was not taken.
+        best: Whether it is the best so far.
     """
 
     step: int
@@ -108,13 +108,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run did not end well.
+    """Why a run failed.
 
     Args:
-        sentence: One sentence.
+        sentence: The reason in one sentence.
         fix: What to do.
         lines: The last lines of its log.
-        can_resume: Whether going on is of use.
+        can_resume: Whether resuming makes sense.
     """
 
     sentence: str
@@ -125,7 +125,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything the page of a run shows, but the curves."""
+    """Everything that the page of a run shows, except the curves."""
 
     row: RunRow
     phases: list[Phase]
@@ -152,7 +152,7 @@ class RunView:
 
     @property
     def figures(self) -> list[tuple[str, str]]:
-        """The loss, then the main measures: on held-out rows where there are any."""
+        """The loss, then the main measures: on held-out rows if there are any."""
         best, *others = self.declared.main
         told = [(LOSS.title, LOSS.shown(self.state.loss))]
         told.append((words.validation(best), best.shown(self.last(best))))
@@ -166,17 +166,17 @@ class RunView:
 
     @property
     def validation_label(self) -> str:
-        """What the measure that decides is called on held-out rows."""
+        """The label of the deciding measure on held-out rows."""
         return words.validation(self.declared.best)
 
     @property
     def best_label(self) -> str:
-        """What its best value is called."""
+        """The label of its best value."""
         return words.best_validation(self.declared.best)
 
     @property
     def tables(self) -> list[Measure]:
-        """The measures that its evaluations have."""
+        """The measures that its evaluations contain."""
         return [m for m in self.declared.measures if self.last(m) is not None]
 
     def last(self, measure: Measure) -> float | None:
@@ -186,12 +186,12 @@ class RunView:
 
     @property
     def share(self) -> float | None:
-        """How far it is, of one."""
+        """The progress as a fraction from 0 to 1."""
         return self.state.step / self.state.num_steps if self.state.num_steps else None
 
     @property
     def can_compare(self) -> bool:
-        """Whether there are weights to talk to."""
+        """Whether there are weights to chat with."""
         return self.has_weights or any(c.whole for c in self.checkpoints)
 
 
@@ -203,7 +203,7 @@ def view(name: str) -> RunView:
     """
     folder = open_run(name)
     told = _metrics.run_log(folder)
-    # A message of the live channel is why a page asks: what the list kept would be older than it.
+    # The page asks because of a message on the live channel: the list's cached state may be old.
     roll().look_again(folder.name)
     row = rows_of([folder.name])[0]
     state = row.state
@@ -231,7 +231,7 @@ def view(name: str) -> RunView:
 
 
 def phases(told: _metrics.RunLog, state: RunStatus) -> list[Phase]:
-    """The phases of the newest attempt, with the time each took."""
+    """The phases of the newest attempt, with the duration of each."""
     events = _attempt(told)
     spent: dict[str, float] = {}
     open_phase, progress = None, ""
@@ -262,7 +262,7 @@ def phases(told: _metrics.RunLog, state: RunStatus) -> list[Phase]:
 
 
 def _attempt(told: _metrics.RunLog) -> list[Event]:
-    """The events of the newest attempt: from its first word on, waiting included."""
+    """The events of the newest attempt from its first event on, including waiting."""
     with told.lock:
         events = list(told.events)
     begin = 0
@@ -298,7 +298,7 @@ def evaluations(told: _metrics.RunLog) -> list[Evaluation]:
 
 
 def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
-    """The checkpoints that are on the disk now, newest first."""
+    """The checkpoints that are on disk now, newest first."""
     measure = told.declared.best
     values = {one.step: one.values[measure.name] for one in evaluations(told)}
     found: list[Checkpoint] = []
@@ -320,7 +320,7 @@ def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
 
 
 def samples(told: _metrics.RunLog) -> list[Sample]:
-    """The fixed prompts with their answers; what a resumed run did again counts once."""
+    """The fixed prompts with their answers; what a resumed run repeated counts once."""
     answers: dict[str, dict[tuple[int, str], str]] = {}
     for event in told.of_type("sample"):
         mine = answers.setdefault(str(event["prompt"]), {})
@@ -334,7 +334,7 @@ def samples(told: _metrics.RunLog) -> list[Sample]:
 
 
 def judged(told: _metrics.RunLog, state: RunStatus) -> Diagnosis | None:
-    """What the curves mean, in words; of a run under way only what calls for an act."""
+    """What the curves mean, in words; for an active run only what requires action."""
     with told.lock:
         curves = told.curves
         places = _metrics.pick(curves.values["loss"], 0, len(curves), DIAGNOSED)
@@ -353,7 +353,7 @@ def judged(told: _metrics.RunLog, state: RunStatus) -> Diagnosis | None:
 
 
 def why_failed(folder: RunFolder, state: RunStatus) -> Failure | None:
-    """Why a run did not end well; None for one that did, was stopped, or goes on."""
+    """Why a run failed; None for one that succeeded, was stopped, or is still active."""
     error = failure(state)
     if error is None:
         return None
@@ -362,7 +362,7 @@ def why_failed(folder: RunFolder, state: RunStatus) -> Failure | None:
 
 
 def _worst(told: _metrics.RunLog) -> list[dict[str, Any]]:
-    """Validation rows with the highest loss, where the newest evaluation names them."""
+    """Validation rows with the highest loss, if the newest evaluation names them."""
     for event in reversed(told.of_type("eval")):
         if isinstance(event.get("worst"), list):
             return event["worst"]

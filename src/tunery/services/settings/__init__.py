@@ -1,4 +1,4 @@
-"""Settings: show and compare them, presets, the form, and drafts of runs."""
+"""Settings: show, explain and compare them, presets, the form, and drafts of runs."""
 
 from __future__ import annotations
 

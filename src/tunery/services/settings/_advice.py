@@ -1,6 +1,6 @@
-"""What a plan means for a person: remarks with the settings that mend them, and why a default is.
+"""What a plan means for the user: remarks with settings that fix them, and reasons for defaults.
 
-Rules of thumb about numbers that the planner found; nothing is computed anew here.
+Rules of thumb about numbers that the planner found; nothing is recomputed here.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from tunery.i18n import t
 from tunery.services.settings import _remedies
 
 FEW_UPDATES = 30
-"""Below this a small model hardly changes; tried with the identity data on the demo model."""
+"""Below this a small model hardly changes; tested with the identity data on the demo model."""
 ENOUGH_UPDATES = 60
 ROWS_FOR_VALIDATION = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A sentence beside the plan.
+    """A sentence next to the plan.
 
     Args:
         kind: ``bad`` (it will not work), ``warn`` or ``info``.
         text: The sentence.
-        remedies: Buttons that mend it.
+        remedies: Buttons that fix it.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Remark:
 
 
 def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
-    """Say what is to be known before the start."""
+    """Return what the user should know before the start."""
     found: list[Remark] = []
     if plan["advice"]:
         buttons = [_remedies.setting(plan["remedy"])] if plan["remedy"] else []
@@ -73,7 +73,7 @@ def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
 
 
 def hints(config: Config, plan: dict[str, Any]) -> dict[str, str]:
-    """Say in a line why a value is what it is, by the path of its setting."""
+    """Explain values in one line each, by the path of the setting."""
     steps, device = plan["steps"], plan["device"]
     found = {
         "data.max_length": t("The longest row has {n} tokens.", n=plan["tokens"]["longest"]),

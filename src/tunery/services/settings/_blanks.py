@@ -1,7 +1,7 @@
-"""``{{name}}`` in the rows of the chosen datasets: what a person still has to fill in.
+"""``{{name}}`` placeholders in the rows of the chosen datasets that the user still has to fill in.
 
-A quick look at the text of files that are here; the rows themselves are read by the plan, which
-refuses blanks that this look does not see (a table, a dataset that is not fetched yet).
+A quick scan of the text of files on this machine; the rows themselves are read by the plan, which
+rejects placeholders that this scan misses (a table, a dataset that is not downloaded yet).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Blank:
     """One placeholder.
 
     Args:
-        name: What stands between the braces.
-        dataset: The first dataset that has it.
-        places: How often it stands there.
-        value: What will be put there; empty while nobody said.
+        name: The text between the braces.
+        dataset: The first dataset that contains it.
+        places: How often it occurs there.
+        value: The value that will replace it; empty if none was given.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Blank:
 
 
 def of(datasets: list[str], variables: dict[str, str], *, catalog_dir: Path | None) -> list[Blank]:
-    """Find the placeholders of datasets, in the order of their places."""
+    """Find the placeholders of datasets, in the order in which they occur."""
     found: dict[str, Blank] = {}
     for written in datasets:
         name = without_weight(written)
         try:
             dataset = catalog.find(name, catalog=catalog_dir)
         except TuneryError:
-            continue  # said under the field of the datasets
+            continue  # reported at the field of the datasets
         for file in dataset.files:
             for blank, places in _counts(file).items():
                 before = found.get(blank)
@@ -58,12 +58,12 @@ def of(datasets: list[str], variables: dict[str, str], *, catalog_dir: Path | No
 
 
 def accepted(config: Config | None) -> bool:
-    """Whether placeholders are to be trained as they stand."""
+    """Whether placeholders may be trained on unfilled."""
     return config is not None and "W706" in config.data.accept
 
 
 def without_weight(written: str) -> str:
-    """The name in ``name*2``."""
+    """The name part of ``name*2``."""
     name, star, times = written.rpartition("*")
     return name if star and times.isdigit() else written
 
@@ -80,7 +80,7 @@ def _counts(file: Path) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=64)
 def _count(file: Path, changed: int, size: int) -> dict[str, int]:
-    del changed, size  # they are what makes a cached answer stale
+    del changed, size  # part of the cache key only, so that changed files are read again
     try:
         with file.open("rb") as opened:
             text = opened.read(SCANNED_BYTES).decode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""Drafts of runs: kept on the server as they were typed, checked at each change.
+"""Drafts of runs: stored on the server as typed, checked on every change.
 
-A draft is a preset, the fields that were set, and what a YAML editor holds while it is wrong. It
-survives reload and restart; several have names. Checking is light and answers at once; what a run
-would do and need comes from the warm process.
+A draft is a preset, the fields that were set, and the content of the YAML editor while it is
+invalid. It survives reload and restart; there can be several, each with a name. Checking is light
+and immediate; what a run would do and need comes from the warm process.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Draft:
     Args:
         name: Its name.
         preset: The preset it starts from.
-        fields: What was set, by path, as it was typed.
-        yaml: What the YAML editor holds while it is wrong; empty otherwise.
-        updated: When it was last changed, seconds since 1970; 0 for one that was never saved.
+        fields: What was set, by path, as typed.
+        yaml: The content of the YAML editor while it is invalid; empty otherwise.
+        updated: When it was last changed, seconds since 1970; 0 if it was never saved.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Draft:
 
 @dataclass(frozen=True)
 class CheckedDraft:
-    """What is known of a draft at once.
+    """What is known about a draft immediately.
 
     Args:
         draft: The draft.
         filled: Its values and what is wrong with them.
         blanks: Placeholders of its datasets.
-        fetch: The model that must be fetched first; empty where it is here.
-        ahead: How many runs are before it.
+        fetch: The model that must be downloaded first; empty if it is here.
+        ahead: How many runs are ahead of it.
     """
 
     draft: Draft
@@ -75,14 +75,14 @@ class CheckedDraft:
 
     @property
     def empty(self) -> list[str]:
-        """Names of the placeholders that nobody filled."""
+        """Names of the placeholders that have no value yet."""
         if _blanks.accepted(self.filled.config):
             return []
         return [blank.name for blank in self.blanks if not blank.value]
 
     @property
     def can_plan(self) -> bool:
-        """Whether the warm process can be asked."""
+        """Whether the draft is complete enough to ask the warm process."""
         return self.filled.config is not None and not self.empty and not self.fetch
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def list_drafts() -> list[dict[str, Any]]:
 
 
 def get_draft(name: str) -> Draft | None:
-    """The draft of that name; None where there is none."""
+    """The draft of that name; None if there is none."""
     rows = database().read("SELECT * FROM drafts WHERE name = ?", (name,))
     if not rows:
         return None
@@ -127,16 +127,16 @@ def get_draft(name: str) -> Draft | None:
 
 
 def last_draft() -> Draft:
-    """The draft that was changed last; an empty one where there is none."""
+    """The draft that was changed last; an empty one if there is none."""
     names = list_drafts()
     return (get_draft(names[0]["name"]) if names else None) or Draft(FIRST)
 
 
 def put_draft(draft: Draft) -> Draft:
-    """Keep a draft, right or wrong.
+    """Store a draft, valid or not.
 
     Raises:
-        ConfigError: Its name cannot be one, or it is larger than a draft can be.
+        ConfigError: Its name is not valid, or the draft is too large.
     """
     checked_draft_name(draft.name)
     config = json.dumps(
@@ -154,7 +154,7 @@ def put_draft(draft: Draft) -> Draft:
 
 
 def put_draft_yaml(name: str, text: str) -> tuple[Draft, Wrong | None]:
-    """Replace a draft by a settings file's text; a wrong text is kept until it is right.
+    """Replace a draft with the text of a settings file; an invalid text is kept until corrected.
 
     Returns:
         The draft, and what is wrong with the text.
@@ -169,10 +169,10 @@ def put_draft_yaml(name: str, text: str) -> tuple[Draft, Wrong | None]:
 
 
 def make_draft(name: str, *, run: str = "", yaml: str = "", preset: str | None = None) -> Draft:
-    """Make a draft under a free name: empty, from a run's settings, from YAML or from a preset.
+    """Make a draft under an unused name: empty, from a run's settings, from YAML or a preset.
 
     Raises:
-        TuneryError: There is no such run, or the YAML is wrong.
+        TuneryError: There is no such run, or the YAML is not valid.
     """
     fields: dict[str, Any] = {}
     if run:
@@ -183,11 +183,11 @@ def make_draft(name: str, *, run: str = "", yaml: str = "", preset: str | None =
 
 
 def rename_draft(name: str, to: str) -> Draft:
-    """Give a draft another name.
+    """Rename a draft.
 
     Raises:
         UnknownName: There is no such draft.
-        ConfigError: The name is taken, or cannot be one.
+        ConfigError: The name is taken or not valid.
     """
     checked_draft_name(to)
     if get_draft(name) is None:
@@ -202,10 +202,10 @@ def rename_draft(name: str, to: str) -> Draft:
 
 
 def delete_draft(name: str) -> None:
-    """Forget a draft.
+    """Delete a draft.
 
     Raises:
-        UnknownName: There is none of that name.
+        UnknownName: There is no draft of that name.
     """
     with database().write() as db:
         gone = db.execute("DELETE FROM drafts WHERE name = ?", (name,)).rowcount
@@ -214,7 +214,7 @@ def delete_draft(name: str) -> None:
 
 
 def check_draft(draft: Draft) -> CheckedDraft:
-    """Find out at once what is wrong and what is missing."""
+    """Find out immediately what is wrong and what is missing."""
     found = _filled.fill_form(draft.preset, draft.fields)
     errors = dict(found.errors)
     words = found.shown["data.train"].value
@@ -250,7 +250,7 @@ def check_draft(draft: Draft) -> CheckedDraft:
 def plan_draft(
     checked: CheckedDraft, *, measure: bool = False, timeout_seconds: float = warm.TIMEOUT_SECONDS
 ) -> dict[str, Any]:
-    """Ask the warm process what a draft's run would be; the newest question of a draft wins.
+    """Ask the warm process to plan a draft's run; only the newest request per draft counts.
 
     Returns:
         ``plan``, ``remarks`` and ``hints``.
@@ -276,7 +276,7 @@ def plan_draft(
 
 
 def plan_in_words(config: Config, made: dict[str, Any]) -> dict[str, Any]:
-    """A plan with what it means for a person: ``plan``, ``remarks`` and ``hints``."""
+    """A plan with its meaning for the user: ``plan``, ``remarks`` and ``hints``."""
     return {
         "plan": made,
         "remarks": [remark.as_dict() for remark in _advice.remarks(config, made)],
@@ -285,10 +285,10 @@ def plan_in_words(config: Config, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked_draft_name(name: str) -> str:
-    """Return the name if it can be a draft's.
+    """Return the name if it is a valid draft name.
 
     Raises:
-        ConfigError: It is empty, too long, or has characters that no address can have.
+        ConfigError: It is empty, too long, or has characters that a URL cannot contain.
     """
     usable = name.strip() == name and 0 < len(name) <= LONGEST_NAME and name.isprintable()
     if not usable or "/" in name or name in (".", ".."):
@@ -300,7 +300,7 @@ def checked_draft_name(name: str) -> str:
 
 
 def free_name(wanted: str) -> str:
-    """Add a number to a name that is taken."""
+    """Append a number if the name is taken."""
     wanted = wanted[: LONGEST_NAME - 4]
     taken = {row["name"] for row in list_drafts()}
     tries = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, len(taken) + 3))
@@ -308,12 +308,12 @@ def free_name(wanted: str) -> str:
 
 
 def no_such_draft(name: str) -> UnknownName:
-    """The error for a draft that is not there."""
+    """The error for a draft that does not exist."""
     return UnknownName(t("Draft {name!r} not found.", name=name), code="unknown")
 
 
 def _diff(config: Config) -> list[dict[str, Any]]:
-    """Settings that are not the defaults: what it is, what it would be."""
+    """Settings that differ from the defaults: the value and the default."""
     return [
         {"path": each.path, "left": _written(each.left), "right": _written(each.right)}
         for each in _showing.compare(Config(), config)

@@ -1,8 +1,8 @@
-"""A filled-in form: what a browser's fields mean, as the words of a command line.
+"""A filled-in form: the browser's fields, translated to command-line arguments.
 
-A field's value is what a person typed (text), a switch (bool), a list of names or a table of
+A field's value is what the user typed (text), a switch (bool), a list of names or a table of
 names. It becomes ``--section.field=value`` and goes through the one loader, so the page, the
-command it shows and a terminal can never disagree. Wrong values are kept as they were typed.
+command it shows and a terminal can never disagree. Invalid values are kept as typed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What stands under a field."""
+    """The message under a field."""
 
     message: str
     fix: str = ""
@@ -50,14 +50,14 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Filled:
-    """A form and what came of it.
+    """A form and the result of reading it.
 
     Args:
         words: The settings as the words of a command line.
         shown: What each field shows, by path.
-        errors: What is wrong, by the path of the field; under the empty path what fits no field.
-        loaded: The settings; None while something is wrong with them.
-        warnings: What is allowed and unwise.
+        errors: What is wrong, by field path; the empty path holds what belongs to no field.
+        loaded: The settings; None while they are invalid.
+        warnings: What is allowed but not recommended.
     """
 
     words: list[str]
@@ -68,7 +68,7 @@ class Filled:
 
     @property
     def config(self) -> Config | None:
-        """The settings; None while something is wrong."""
+        """The settings; None while they are invalid."""
         return self.loaded.config if self.loaded else None
 
 
@@ -77,8 +77,8 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
 
     Args:
         preset: The preset to start from.
-        fields: Values by path of those settings that were set; settings of a ``type`` that is not
-            chosen are left out of account, and an unknown name is an error.
+        fields: Values by path of the settings that were set; settings of a ``type`` that is not
+            selected are ignored, and an unknown name is an error.
     """
     errors: dict[str, Wrong] = {}
     if preset is not None and preset not in layers.preset_names():
@@ -110,7 +110,7 @@ def _remedies_of(error: TuneryError) -> tuple[Mapping[str, Any], ...]:
 
 
 def active(preset: str | None, fields: Fields) -> dict[str, Any]:
-    """Keep the fields that the chosen types and the open sections have."""
+    """Keep the fields that belong to the selected types and the open sections."""
     merged = layers.Merged()
     if preset:
         merged.add(layers.preset_layer(preset))
@@ -133,10 +133,10 @@ def active(preset: str | None, fields: Fields) -> dict[str, Any]:
 
 
 def words_of(path: str, value: Any) -> list[str]:
-    """Write one field as words of a command line.
+    """Write one field as command-line arguments.
 
     Raises:
-        ConfigError: The text of a table has a line that is no ``name: value``.
+        ConfigError: The text of a table has a line that is not ``name: value``.
     """
     found = settings.by_path().get(path)
     if not found:
@@ -165,7 +165,7 @@ def words_of(path: str, value: Any) -> list[str]:
 
 
 def command(words: list[str]) -> str:
-    """Write the command that starts the same run from a terminal."""
+    """Write the command that starts the same run in a terminal."""
     parts = ["tunery", "train"]
     for word in words:
         name, _, value = word.partition("=")
@@ -175,7 +175,7 @@ def command(words: list[str]) -> str:
 
 
 def yaml(filled: Filled) -> str:
-    """Write what was set as a settings file; defaults are left out."""
+    """Write the settings that were set as a settings file; defaults are left out."""
     values = flags.parse([w for w in filled.words if not w.startswith("--preset=")]).values
     if filled.config is not None:
         typed = filled.config.model_dump(mode="json")
@@ -189,7 +189,7 @@ def fields_of(text: str, name: str = "YAML") -> tuple[str | None, dict[str, Any]
     """Turn a settings file into a preset and fields.
 
     Raises:
-        ConfigError: Something is wrong with it; with its lines.
+        ConfigError: It is not valid; the error names the lines.
     """
     loaded = load.from_text(text, name)
     values = loaded.config.model_dump(mode="json")
@@ -203,16 +203,16 @@ def fields_of(text: str, name: str = "YAML") -> tuple[str | None, dict[str, Any]
 
 
 def fields_of_values(values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Turn settings as a REST client gives them into a preset and fields.
+    """Turn settings from a REST client into a preset and fields.
 
     Raises:
-        ConfigError: Something is wrong with them.
+        ConfigError: They are not valid.
     """
     return fields_of(to_yaml(values), "config") if values else (None, {})
 
 
 def fields_of_config(config: Config) -> dict[str, Any]:
-    """Give the fields in which a config differs from the defaults."""
+    """Return the fields in which a config differs from the defaults."""
     values = config.model_dump(mode="json")
     return {
         setting.path: _forms.shown(setting, setting.value_in(values))
@@ -224,7 +224,7 @@ def fields_of_config(config: Config) -> dict[str, Any]:
 
 
 def explained(error: ConfigError | UnknownName) -> dict[str, Wrong]:
-    """Sort the problems of a request by the field they belong to."""
+    """Group the problems of a request by the field they belong to."""
     problems = error.fields.get("problems")
     if not problems:
         return {"": Wrong(error.message, error.fix)}
@@ -272,13 +272,13 @@ def _as_shown(setting: settings.Setting, value: Any) -> Any:
 
 
 def names(text: str) -> list[str]:
-    """The names in the text of a list: separated by commas or lines."""
+    """The names in the text of a list, separated by commas or lines."""
     parts = (part for line in text.splitlines() for part in re.split(r"[,，、]", line))
     return [part.strip() for part in parts if part.strip()]
 
 
 def table(value: Any) -> dict[str, str]:
-    """The names and values of a table field; what cannot be read is left out."""
+    """The names and values of a table field; unreadable lines are left out."""
     if is_mapping(value):
         return {str(name): str(each) for name, each in value.items()}
     lines = (line.replace("：", ":", 1).partition(":") for line in str(value).splitlines())
@@ -309,7 +309,7 @@ def _table(text: str) -> dict[str, str]:
 
 
 def _retyped(given: Mapping[str, Any], typed: Any) -> dict[str, Any]:
-    """Take each value that was given with the type that the config has it in."""
+    """Convert each given value to the type that the config has it in."""
     return {
         name: _retyped(value, typed[name])
         if is_object(value) and is_object(typed.get(name))
@@ -319,7 +319,7 @@ def _retyped(given: Mapping[str, Any], typed: Any) -> dict[str, Any]:
 
 
 def _short(message: str, path: str) -> str:
-    """Leave out the setting's name where it stands first: its field stands right above."""
+    """Remove the setting's name from the start of a message: its field is shown right above."""
     for head in (f"--{path}: ", f"{path}: ", f"{path} "):
         if message.startswith(head):
             rest = message.removeprefix(head).removeprefix(head)

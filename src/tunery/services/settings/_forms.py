@@ -1,9 +1,9 @@
-"""The form of a run's settings, drawn from the config classes and nothing else.
+"""The form of a run's settings, generated from the config classes alone.
 
 Every setting of ``config.settings.walk`` becomes a field, so a method or an adapter that is added
-later appears by itself: its name, help, bounds and default come from its class, and it is shown
-while its ``type`` is chosen. What stands here is taste alone: the few settings that come first,
-nicer labels (``locales/labels.json``, English and Chinese by key), and where choices come from.
+later appears automatically: its name, help, bounds and default come from its class, and it is shown
+while its ``type`` is selected. Only presentation is defined here: which settings come first,
+display labels (``locales/labels.json``, English and Chinese by key), and where choices come from.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAIN = (
     "optim.learning_rate", "train.num_epochs", "evaluate.split",
     "train.batch_size", "data.max_length", "optim.schedule",
 )  # fmt: skip
-"""The settings that people change; all others are under More settings."""
+"""The settings that users change most; all others are under More settings."""
 SOURCES = {
     "model.name": "models",
     "data.train": "datasets",
@@ -42,7 +42,7 @@ _TOKENS = ("data.max_length",)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing to choose."""
+    """One choice of a field."""
 
     value: str
     label: str
@@ -51,23 +51,23 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One setting as a person sees it.
+    """One setting as a form field.
 
     Args:
-        path: What it is called everywhere: ``adapter.rank``.
+        path: Its path, the same everywhere: ``adapter.rank``.
         key: Path with its variant, unique in the form: ``adapter.lora.rank``.
-        label: Its name in words.
-        help: What it is for, one or two sentences.
-        unit: What its number counts; may be empty.
+        label: Its display name.
+        help: What it does, in one or two sentences.
+        unit: The unit of its number; may be empty.
         kind: ``switch select segmented number text list lines pairs``.
-        options: What a select offers, or a text suggests.
-        bounds: Limits in symbols.
+        options: The choices of a select, or the suggestions for a text field.
+        bounds: Limits, written with symbols.
         default: The default as the field shows it.
-        variant: The ``type`` that has it; empty where all have it.
+        variant: The ``type`` that has it; empty if all have it.
         section: Path of its section.
         optional: Whether an empty field means "none".
-        source: Where its usual values are listed: ``models``, ``datasets`` ...; may be empty.
-        switch: Path of the switch that opens its section; empty where it is always open.
+        source: The list of its usual values: ``models``, ``datasets`` ...; may be empty.
+        switch: Path of the switch that opens its section; empty if it is always open.
     """
 
     path: str
@@ -87,7 +87,7 @@ class Field:
 
     @property
     def flag(self) -> str:
-        """How a command line says it."""
+        """Its command-line flag."""
         return f"--{self.path}"
 
 
@@ -109,7 +109,7 @@ class Form:
 
     Args:
         what: The choices at the top.
-        main: The settings that people change.
+        main: The settings that users change most.
         more: All others, by section.
     """
 
@@ -151,7 +151,7 @@ def form() -> Form:
 
 
 def field_of(setting: settings.Setting) -> Field:
-    """Draw one setting as a field, in the current language."""
+    """Turn one setting into a field, in the current language."""
     options = _options(setting)
     return Field(
         path=setting.path,
@@ -172,7 +172,7 @@ def field_of(setting: settings.Setting) -> Field:
 
 
 def label_of(key: str, path: str) -> str:
-    """Name a setting or a section in words; one that has no label yet is named by its path."""
+    """The label of a setting or section; one without a label is shown by its path."""
     found = _labels().get(key) or _labels().get(path)
     if found:
         return found[1 if i18n.language() == "zh" else 0]
@@ -182,7 +182,7 @@ def label_of(key: str, path: str) -> str:
 
 
 def shown(setting: settings.Setting, value: Any) -> Any:
-    """Write a value as its field shows it: True/False, a list of text, or text."""
+    """Write a value as its field shows it: True/False, a list of strings, or text."""
     if setting.is_bool:
         return bool(value)
     if value is None:
@@ -218,7 +218,7 @@ def _options(setting: settings.Setting) -> tuple[Option, ...]:
 
 
 def _help(setting: settings.Setting, options: tuple[Option, ...]) -> str:
-    """The help of a setting; of a choice between types, a sentence on each."""
+    """The help of a setting; for a choice between types, one sentence on each."""
     if not any(option.help for option in options):
         return setting.help()
     group = next(g for g in settings.groups() if (g.path, g.variant) == (setting.section, None))

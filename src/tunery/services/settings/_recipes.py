@@ -1,4 +1,4 @@
-"""Which preset suits a dataset, and whether a draft says itself how to train."""
+"""Which preset suits a dataset, and whether a draft already sets how to train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunery.config.base import tag
 from tunery.config.methods import METHODS
 
 FIRST = tag(ADAPTERS[0])
-"""The preset for conversations, and for a method that has none of its own."""
+"""The preset for conversations, and for a method that has no preset of its own."""
 
 
 def preset_of(method: str) -> str:
@@ -21,7 +21,7 @@ def preset_of(method: str) -> str:
 
 
 def has_recipe(fields: Mapping[str, Any]) -> bool:
-    """Whether any field says how to train."""
+    """Whether any field sets how to train."""
     return any(map(_is_recipe, fields))
 
 

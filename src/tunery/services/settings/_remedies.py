@@ -1,8 +1,8 @@
-"""What would mend it, as buttons: settings to change, blanks to fill, a model to fetch.
+"""Remedies for an error, as buttons: settings to change, placeholders to fill, a model to download.
 
-An error's sentence names the setting and the value already ("Set train.batch_size to 1", "use
-data.on_bad_rows=quarantine"). They are taken from the sentence as it is written in the code and
-from what it was filled in with, whatever the language it was said in.
+An error's sentence already names the setting and the value ("Set train.batch_size to 1", "use
+data.on_bad_rows=quarantine"). They are extracted from the sentence as it is written in the code and
+from the values filled into it, so the language it is shown in does not matter.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tunery.services.settings import _forms, _wording
 
 MOST = 3
 _STAND_IN = re.compile(r"[A-Z]{3,}|\.\.\.")
-"""What a sentence writes where a person puts a word: THEIRS, ROLE, "..."."""
+"""What a sentence writes in place of a word that the user supplies: THEIRS, ROLE, "..."."""
 
 
 def with_remedies(error: TuneryError) -> TuneryError:
-    """Put the buttons that its sentences speak of into an error's fields."""
+    """Add the buttons that an error's sentences mention to its fields."""
     found = of(error)
     if found and "remedies" not in error.fields:
         error.fields["remedies"] = found
@@ -30,7 +30,7 @@ def with_remedies(error: TuneryError) -> TuneryError:
 
 
 def of(error: TuneryError) -> list[dict[str, Any]]:
-    """List what would mend an error."""
+    """List the remedies for an error."""
     if error.fields.get("remedy") == "pull":
         name = str(error.fields.get("target") or error.fields.get("model") or "")
         return [{"action": "download", "label": t("Download {model}", model=name), "model": name}]
@@ -40,7 +40,7 @@ def of(error: TuneryError) -> list[dict[str, Any]]:
 
 
 def of_sentence(fix: str) -> list[dict[str, Any]]:
-    """List the changes of settings that a sentence names."""
+    """List the changes of settings that a sentence mentions."""
     found: list[dict[str, Any]] = []
     for path, value in _changes(phrase_of(fix) or Phrase(fix)):
         change = setting({path: value})
@@ -52,7 +52,7 @@ def of_sentence(fix: str) -> list[dict[str, Any]]:
 
 
 def _changes(phrase: Phrase) -> Iterator[tuple[str, str]]:
-    """The settings with a value that a sentence names, and those inside it."""
+    """The settings with values that a sentence mentions, including those in nested phrases."""
     values = {name: english(value) for name, value in phrase.values.items()}
     for each in _wording.named(phrase.template):
         if each.value is not None:

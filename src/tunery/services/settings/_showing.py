@@ -1,4 +1,4 @@
-"""Showing, explaining and comparing settings."""
+"""Show, explain and compare settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting that two configs do not share; None where one has no such setting."""
+    """A setting whose value differs between two configs; None if one has no such setting."""
 
     path: str
     left: Any
@@ -39,7 +39,7 @@ def rows(loaded: load.Loaded) -> list[Row]:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Give every setting's value by path, as plain data."""
+    """Return every setting's value by path, as plain data."""
     values = config.model_dump(mode="json")
     return {s.path: s.value_in(values) for s in settings.walk() if s.is_in(values)}
 
@@ -48,7 +48,7 @@ def named(name: str) -> Config:
     """Find settings by name: a file, a preset, a run or a run folder.
 
     Raises:
-        UnknownName: Nothing of that name.
+        UnknownName: There is nothing of that name.
         ConfigError: The file cannot be read as settings.
     """
     path = env.expanded(name)
@@ -75,7 +75,7 @@ def diff(left: str, right: str) -> list[Difference]:
     """Compare two configs, each a file, a preset, a run or a run folder.
 
     Raises:
-        UnknownName: Nothing of that name.
+        UnknownName: There is nothing of that name.
         ConfigError: A file cannot be read as settings.
     """
     return compare(named(left), named(right))
@@ -96,7 +96,7 @@ def listed(prefix: str = "") -> Sequence[settings.Setting]:
     """List the settings under a prefix.
 
     Raises:
-        UnknownName: No setting begins with it.
+        UnknownName: No setting starts with it.
     """
     found = [s for s in settings.walk() if settings.under(s.path, prefix)]
     if not found:
@@ -110,10 +110,10 @@ _ABSENT = object()
 
 
 def written(value: Any) -> str:
-    """Write a value as it stands in a file."""
+    """Write a value as it would appear in a file."""
     return "" if value is _ABSENT else settings.show(value)
 
 
 def presets() -> dict[str, str]:
-    """List the presets with one sentence on each."""
+    """List the presets with a one-sentence description each."""
     return {name: layers.preset_about(name) for name in layers.preset_names()}

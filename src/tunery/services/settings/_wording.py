@@ -1,7 +1,7 @@
-"""Sentences as the page says them: a setting has the name of its field, not the one of its flag.
+"""Sentences as the page shows them: a setting is called by its field's label, not by its flag.
 
-"Set --data.packing false" is right in a terminal and means nothing to who sees a form. Only the
-sentence itself is read, before anything is filled in, so that what a person wrote is never changed.
+"Set --data.packing false" is right in a terminal and means nothing to someone who sees a form. Only
+the sentence itself is read, before values are filled in, so that user input is never changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VALUE = re.compile(r"[-+]?\d[\d.e+-]*|\{.*\}|true|false|null")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A setting that a sentence names: the path as it stands, who owns it, the value beside it."""
+    """A setting that a sentence names: the path as written, its owner, and the value next to it."""
 
     path: str
     owner: settings.Setting
@@ -37,15 +37,15 @@ class Named:
 
 
 def named(sentence: str) -> list[Named]:
-    """The settings that a sentence names, its places not filled in."""
+    """The settings that a sentence names; its values are not filled in yet."""
     return [found for match in _NAMED.finditer(sentence) if (found := _read(match))]
 
 
 def for_the_page(sentence: str) -> str:
-    """Write the settings of a sentence as their fields are called, and leave its code away.
+    """Replace the settings in a sentence with the labels of their fields, and remove code markup.
 
     Args:
-        sentence: Translated, its places not filled in.
+        sentence: Translated; its values are not filled in yet.
     """
     return _worded(sentence.removeprefix("{code} "), i18n.language())
 
@@ -69,7 +69,7 @@ def _field(match: re.Match[str]) -> str:
 
 
 def _option(match: re.Match[str]) -> str:
-    """An option of a command that the page has a field for."""
+    """Replace a command option that the page has a field for."""
     rest = match["value"] or ""
     match match["option"]:
         case None:
@@ -90,7 +90,7 @@ def _read(match: re.Match[str]) -> Named | None:
         return None
     value = match["value"]
     if value is not None and match["sign"] != "=" and not _VALUE.fullmatch(value):
-        # In "--data.format alpaca" a value follows, in "model.template out" a word.
+        # In "--data.format alpaca" a value follows, in "model.template out" an ordinary word.
         value = value if match["dashes"] and match["sign"] == " " else None
     return Named(match["path"], owner, value)
 

@@ -1,1 +1,1 @@
-"""The pages: each module parses a request, asks services, and draws one template."""
+"""The pages: each module parses a request, calls services, and renders one template."""

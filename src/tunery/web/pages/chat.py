@@ -19,16 +19,16 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """What chat.html draws.
+    """The view of chat.html.
 
     Args:
-        chat: The conversation that is open; None before the first question.
-        settings: How answers are drawn.
+        chat: The open conversation; None before the first question.
+        settings: How answers are sampled.
         chats: Earlier conversations.
-        speakers: Who can be asked.
-        suggestions: Questions to begin with.
+        speakers: The models that can be asked.
+        suggestions: Questions to start with.
         sets: Prompt sets as (name, title).
-        missing: The conversation in the address was deleted.
+        missing: Whether the conversation in the URL was deleted.
     """
 
     chat: StoredChat | None
@@ -40,7 +40,7 @@ class ChatView:
     missing: bool
 
     def speakers_data(self) -> list[dict[str, Any]]:
-        """Who can be asked, for the script; someone named in the address is always among them."""
+        """The speakers, for the script; always including those named in the URL."""
         groups = [{"label": group.label, "names": group.names} for group in self.speakers]
         known = {name for group in self.speakers for name, _ in group.names}
         others = [(name, name) for name in self.settings.columns if name not in known]
@@ -49,7 +49,7 @@ class ChatView:
 
 @router.get("/chat")
 def chat(request: Request) -> HTMLResponse:
-    """Draw the page; ``?id=`` opens a conversation, ``?a=&b=`` chooses who answers."""
+    """Render the page; ``?id=`` opens a conversation, ``?a=&b=`` selects the models."""
     query = request.query_params
     opened, missing = None, False
     if query.get("id"):

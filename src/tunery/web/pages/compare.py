@@ -1,4 +1,4 @@
-"""Compare: two to six runs beside each other, by a link that can be shared."""
+"""Compare: two to six runs side by side, under a URL that can be shared."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class CompareView:
-    """What compare.html draws.
+    """The view of compare.html.
 
     Args:
         found: The runs beside each other.
-        all_settings: Whether those that do not differ are shown too.
+        all_settings: Whether settings that do not differ are shown as well.
     """
 
     found: Comparison
@@ -30,7 +30,7 @@ class CompareView:
 
 @router.get("/compare")
 def compare(request: Request, ids: str = "", settings: str = "") -> HTMLResponse:
-    """Draw the page; ``ids`` are names with commas between."""
+    """Render the page; ``ids`` are run names separated by commas."""
     found = runs.compare([door.run(name) for name in ids.split(",") if name])
     state.mark("compared")
     return render(request, "compare.html", CompareView(found, settings == "all"))

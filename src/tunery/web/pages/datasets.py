@@ -1,4 +1,4 @@
-"""Datasets: the list with its ways of adding one, how columns are read, and one dataset."""
+"""Datasets: the list and the ways to add one, how columns are read, and one dataset."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class DatasetsView:
-    """What datasets.html draws.
+    """The view of datasets.html.
 
     Args:
-        rows: Every named dataset, as the REST API lists them.
-        accept: File endings, for the browser's file picker.
-        limit_bytes: The largest file that is taken.
+        rows: Every named dataset, as listed by the REST API.
+        accept: File suffixes, for the browser's file picker.
+        limit_bytes: Maximum size of an upload.
     """
 
     rows: list[dict[str, Any]]
@@ -33,22 +33,22 @@ class DatasetsView:
 
 @dataclass(frozen=True, slots=True)
 class AddView:
-    """What dataset_add.html draws: the source whose columns are looked at."""
+    """The view of dataset_add.html: the source whose columns are shown."""
 
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetView:
-    """What dataset.html draws.
+    """The view of dataset.html.
 
     Args:
-        one: The dataset, as the REST API gives it.
-        tab: Which part is shown.
-        models: Models whose tokens can be looked at.
+        one: The dataset, as returned by the REST API.
+        tab: Which tab is shown.
+        models: Models whose tokens can be shown.
         templates: Built-in chat templates.
-        suggested: A free name for a filled copy.
-        row: The row that is looked at first.
+        suggested: An unused name for a filled-in copy.
+        row: The row that is shown first.
     """
 
     one: dict[str, Any]
@@ -61,7 +61,7 @@ class DatasetView:
 
 @router.get("/datasets")
 def datasets(request: Request) -> HTMLResponse:
-    """Draw the list."""
+    """Render the list."""
     accept = ",".join((*SUFFIXES, ".gz", ".zip"))
     view = DatasetsView(dataset_service.overview(), accept, dataset_service.upload_limit())
     return render(request, "datasets.html", view)
@@ -69,13 +69,13 @@ def datasets(request: Request) -> HTMLResponse:
 
 @router.get("/datasets/-/add")
 def add(request: Request, source: str = "") -> HTMLResponse:
-    """Draw the page on which a source gets a format, columns and a name."""
+    """Render the page on which a source gets a format, columns and a name."""
     return render(request, "dataset_add.html", AddView(source[:4096]))
 
 
 @router.get("/datasets/{name}")
 def dataset(request: Request, name: str, tab: str = "see", row: int = 1) -> HTMLResponse:
-    """Draw one dataset."""
+    """Render one dataset."""
     one = dataset_service.describe(name)
     view = DatasetView(
         one=one,

@@ -1,4 +1,4 @@
-"""The page that is shown where another one cannot be drawn."""
+"""The page that is shown if another one cannot be rendered."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tunery.web.render import render
 
 @dataclass(frozen=True, slots=True)
 class ErrorView:
-    """What error.html draws.
+    """The view of error.html.
 
     Args:
         status: HTTP status.
         title: What happened, in a few words.
         detail: What is wrong, a sentence.
         fix: What to do.
-        request_id: What the server's log calls it.
-        known: Whether the reader is logged in and may see the navigation.
+        request_id: Its number in the server's log.
+        known: Whether the user is logged in and may see the navigation.
     """
 
     status: int
@@ -35,7 +35,7 @@ class ErrorView:
 
 
 def error_page(scope: Scope, problem: Problem, detail: str, fix: str) -> Response:
-    """Draw a problem; ``server.problems`` calls it, with sentences that may be shown."""
+    """Render a problem; ``server.problems`` calls it, with sentences that may be shown."""
     state = scope.get("state", {})
     view = ErrorView(
         status=problem.status,

@@ -19,14 +19,14 @@ SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class EvaluateView:
-    """What evaluate.html draws.
+    """The view of evaluate.html.
 
     Args:
-        speakers: Who can be evaluated.
-        chosen: Which of them are chosen.
-        runs: Runs whose held-out rows can be taken.
+        speakers: The models that can be evaluated.
+        chosen: Which of them are selected.
+        runs: Runs whose held-out rows can be used.
         datasets: Names of datasets.
-        job: The evaluation that is open, with its rows.
+        job: The open evaluation, with its rows.
         jobs: Earlier evaluations.
     """
 
@@ -40,7 +40,7 @@ class EvaluateView:
 
 @router.get("/evaluate")
 def evaluate(request: Request) -> HTMLResponse:
-    """Draw the page; ``?job=`` opens a result, ``?model=`` (repeated) chooses models."""
+    """Render the page; ``?job=`` opens a result, ``?model=`` (repeated) selects models."""
     groups = chat.speakers()
     trained = chat.trained_speakers()
     runs = trained[0].names if trained else []

@@ -1,4 +1,4 @@
-"""Export & Serve: write what was trained for other programs, and answer them over /v1."""
+"""Export & Serve: export trained models for other programs, and serve models over /v1."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class ExportView:
-    """What export.html draws.
+    """The view of export.html.
 
     Args:
-        trained: Runs and checkpoints that can be written.
-        everything: All that can be served.
-        run: Which one is chosen.
+        trained: Runs and checkpoints that can be exported.
+        everything: All models that can be served.
+        run: Which one is selected.
         formats: The export formats.
-        folder: A free folder for it.
-        free_bytes: Free bytes there.
-        jobs: The last exports.
-        served: What /v1 answers with.
-        base_url: Where /v1 is, as this browser sees the server.
+        folder: An unused folder for it.
+        free_bytes: Free space there, in bytes.
+        jobs: The most recent exports.
+        served: The models served over /v1.
+        base_url: The URL of /v1, as this browser sees the server.
     """
 
     trained: list[SpeakerGroup]
@@ -47,7 +47,7 @@ class ExportView:
 
 @router.get("/export")
 def export(request: Request) -> HTMLResponse:
-    """Draw the page; ``?run=`` chooses what to write."""
+    """Render the page; ``?run=`` selects what to export."""
     everything = chat.speakers()
     trained = chat.trained_speakers()
     names = [name for group in trained for name, _ in group.names]

@@ -1,4 +1,4 @@
-"""The login page; what checks the token is POST /api/v1/session."""
+"""The login page; the token is checked by POST /api/v1/session."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class LoginView:
-    """What login.html draws.
+    """The view of login.html.
 
     Args:
-        next: Path of this server to go to afterwards.
+        next: Path on this server to open afterwards.
     """
 
     next: str
@@ -25,6 +25,6 @@ class LoginView:
 
 @router.get("/login")
 def login(request: Request, next: str = "/") -> HTMLResponse:
-    """Draw the page."""
+    """Render the page."""
     inside = next.startswith("/") and not next.startswith(("//", "/\\"))
     return render(request, "login.html", LoginView(next if inside else "/"))

@@ -1,4 +1,4 @@
-"""Models: what is here and on its way, a box that says what a name stands for, and one model."""
+"""Models: those on this machine, downloads, a box that resolves a name, and one model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class ModelsView:
-    """What models.html draws.
+    """The view of models.html.
 
     Args:
-        models: Every model here, as the REST API lists them.
-        suggestions: What a beginner may take; empty once there is a model besides the demo one.
+        models: Every model here, as listed by the REST API.
+        suggestions: Models for beginners; empty once there is a model other than the demo one.
         sources: The hubs, the default first.
-        downloads: Downloads that are not over.
+        downloads: Downloads that are not finished.
         memory_bytes: Memory of the device that would train.
     """
 
@@ -37,11 +37,11 @@ class ModelsView:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """What model.html draws at once; the rest is asked for, it takes a moment.
+    """The initial view of model.html; the slow rest is requested by the page.
 
     Args:
         name: The model.
-        entry: What the list says of it; None for a path.
+        entry: Its list entry; None for a path.
         memory_bytes: Memory of the device that would train.
     """
 
@@ -52,7 +52,7 @@ class ModelView:
 
 @router.get("/models")
 def models(request: Request) -> HTMLResponse:
-    """Draw the list."""
+    """Render the list."""
     entries = model_service.overview()
     has_one = any(entry["here"] for entry in entries)
     view = ModelsView(
@@ -67,6 +67,6 @@ def models(request: Request) -> HTMLResponse:
 
 @router.get("/models/{name:path}")
 def model(request: Request, name: ModelName) -> HTMLResponse:
-    """Draw one model."""
+    """Render one model."""
     entry = next((each for each in model_service.overview() if each["name"] == name), None)
     return render(request, "model.html", ModelView(name, entry, model_service.memory_bytes()))

@@ -19,15 +19,15 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """What run.html draws.
+    """The view of run.html.
 
     Args:
-        run: The run as it is now.
-        made: What it was made with.
-        first: One row of its first batch; empty before that.
+        run: The current state of the run.
+        made: How it was made.
+        first: One row of its first batch; empty until there is one.
         tab: Which tab is open.
-        told: What became of the messages at its end.
-        countdown: A power-off that is under way.
+        told: The outcome of its notifications.
+        countdown: A pending power-off.
     """
 
     run: RunView
@@ -40,13 +40,13 @@ class PageView:
 
 @router.get("/runs/{name}")
 def run(request: Request, name: RunName, tab: str = "charts") -> HTMLResponse:
-    """Draw the page."""
+    """Render the page."""
     return render(request, "run.html", look(name, tab))
 
 
 @router.get("/runs/{name}/-/parts")
 def parts(request: Request, name: RunName) -> HTMLResponse:
-    """Draw what changes while the run goes on."""
+    """Render what changes while the run is active."""
     return render(request, "run_parts.html", look(name, "charts"))
 
 

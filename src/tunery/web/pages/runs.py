@@ -18,13 +18,13 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class RunsView:
-    """What runs.html draws.
+    """The view of runs.html.
 
     Args:
-        found: The newest runs, all that the filters of the address choose from.
+        found: The newest runs, from which the filters in the URL select.
         waiting: The queue.
         held: Which run holds which device.
-        countdown: A power-off that is under way.
+        countdown: A pending power-off.
     """
 
     found: run_service.Found
@@ -33,7 +33,7 @@ class RunsView:
     countdown: notify.Countdown | None
 
     def delta(self, row: run_service.RunRow) -> tuple[str, str] | None:
-        """Best validation less that of the baseline: written, and ``good``, ``bad`` or empty."""
+        """Best validation value minus the baseline's: formatted, and ``good``, ``bad`` or empty."""
         base = self.found.baseline
         if base is None or base.state.name == row.state.name:
             return None
@@ -53,11 +53,11 @@ def look() -> RunsView:
 
 @router.get("/runs")
 def runs(request: Request) -> HTMLResponse:
-    """Draw the page."""
+    """Render the page."""
     return render(request, "runs.html", look())
 
 
 @router.get("/runs/-/parts")
 def parts(request: Request) -> HTMLResponse:
-    """Draw what changes while the page is open."""
+    """Render what changes while the page is open."""
     return render(request, "runs_parts.html", look())

@@ -1,4 +1,4 @@
-"""Settings: this browser, folders, sources and tokens, access, limits, what it is made of."""
+"""Settings: this browser, folders, sources and tokens, access, limits, components."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that Tunery keeps things in."""
+    """A folder that Tunery stores things in."""
 
     label: str
     path: Path
@@ -34,18 +34,18 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class SettingsView:
-    """What settings.html draws.
+    """The view of settings.html.
 
     Args:
-        folders: Where things are kept.
-        roots: Folders that the page may open by itself; ``added`` are a person's.
+        folders: Where things are stored.
+        roots: Folders that the page may open by default; ``added`` are those the user added.
         sources: The settings of ``models.accounts`` by name, without secrets.
-        usual: Addresses that hold where nothing is saved.
+        usual: Addresses that apply if none is saved.
         server: How this server is reached.
-        token_file: Where the access token is.
-        keys: API keys that open something.
+        token_file: Path of the access token.
+        keys: API keys that are valid.
         notify: What happens when a run ends, without the secret.
-        upload_bytes: The largest upload; ``upload_variable`` where the environment decides.
+        upload_bytes: Maximum size of an upload; ``upload_variable`` if the environment sets it.
         components: Versions and licences.
     """
 
@@ -62,13 +62,13 @@ class SettingsView:
     components: tuple[machine.Component, ...]
 
     def limits_of(self, key: tokens.Key) -> list[str]:
-        """What bounds a key, in words."""
+        """The limits of a key, in words."""
         return describe_limits(key.limits)
 
 
 @router.get("/settings")
 def settings(request: Request) -> HTMLResponse:
-    """Draw the page."""
+    """Render the page."""
     added = machine.added_roots()
     view = SettingsView(
         folders=_folders(),

@@ -1,4 +1,4 @@
-"""Start: the five first steps, this machine, and the last runs."""
+"""Start: the five first steps, this machine, and the latest runs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class StartView:
-    """What start.html draws.
+    """The view of start.html.
 
     Args:
-        steps: The five steps; empty once all are done or somebody hid them.
-        hidden: Whether somebody hid them, so that they can be shown again.
+        steps: The five steps; empty once all are done or the user hid them.
+        hidden: Whether the user hid them, so that they can be shown again.
         next: Key of the first step that is not done.
         machine: Figures of this machine.
-        runs: The last runs, newest first.
-        sparks: The loss of each as points of a small drawing.
+        runs: The latest runs, newest first.
+        sparks: The loss of each as points of a sparkline.
     """
 
     steps: list[Step]
@@ -40,7 +40,7 @@ class StartView:
 
 @router.get("/")
 def start(request: Request) -> HTMLResponse:
-    """Draw the page."""
+    """Render the page."""
     roll = run_service.roll()
     runs = roll.look()
     steps = first_steps.first_steps(runs)

@@ -1,7 +1,7 @@
-"""Static files, each under an address that names what it holds; and which version is served.
+"""Static files under URLs that depend on their content, and which version is served.
 
-No login: the login page needs its stylesheet. Only names that the bundle holds exist, so a path
-can lead nowhere else.
+No login: the login page needs its stylesheet. Only names in the bundle exist, so a path cannot lead
+anywhere else.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/static/version")
 def version() -> Response:
-    """Say which files this server serves; a page compares it after a reconnect."""
+    """Return the version of the files; a page compares it after a reconnect."""
     return JSONResponse({"version": assets.bundle().version}, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/static/{version}/{name:path}")
 def static(version: str, name: str, request: Request) -> Response:
-    """Give one file; an old version's address gives today's file and is not kept."""
+    """Return one file; an old version's URL returns the current file, which is not cached."""
     bundle = assets.bundle()
     found = bundle.files.get(name)
     if found is None:

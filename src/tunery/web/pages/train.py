@@ -1,4 +1,4 @@
-"""Train: the form of a run, drawn from the config classes, beside what that run would be."""
+"""Train: the form of a run, generated from the config classes, next to the run's plan."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class TrainView:
-    """What train.html draws.
+    """The view of train.html.
 
     Args:
         form: Every setting.
-        state: The draft and what is known of it, for the page's script too.
-        presets: Name and sentence of each preset.
+        state: The draft and what is known about it, also for the page's script.
+        presets: Name and description of each preset.
         drafts: Names of all drafts, newest first.
-        sources: Usual values by the name of their list: ``models``, ``datasets`` ...
+        sources: Suggested values by the name of their list: ``models``, ``datasets`` ...
     """
 
     form: Form
@@ -40,7 +40,7 @@ class TrainView:
 
     @property
     def preset_names(self) -> dict[str, str]:
-        """Presets as people call them."""
+        """Display names of the presets."""
         return {name: settings.label_of(f"preset.{name}", "") for name in self.presets}
 
     @property
@@ -49,7 +49,7 @@ class TrainView:
         return " · ".join(dict.fromkeys(part.title for part in self.form.more))
 
     def has(self, field: Field) -> bool:
-        """Whether the chosen types and the open sections have this setting."""
+        """Whether the selected types and the open sections have this setting."""
         switch = self.state["values"].get(field.switch) if field.switch else {"value": True}
         if not (switch and switch["value"]):
             return False
@@ -61,7 +61,7 @@ class TrainView:
         return "f-" + field.key.replace(".", "-")
 
     def suggested(self, field: Field) -> list[Option]:
-        """What a text field offers while somebody types."""
+        """Suggestions of a text field."""
         if field.kind not in ("text", "number") or field.source == "models":
             return []
         return [*self.sources.get(field.source, ()), *field.options]
@@ -108,11 +108,11 @@ def train(
     dataset: DatasetName = "",
     preset: str = "",
 ) -> Response:
-    """Draw the page; ``?from=RUN`` makes a draft of a run's settings first.
+    """Render the page; ``?from=RUN`` first makes a draft from a run's settings.
 
-    ``model`` and ``dataset`` are chosen in the draft that was changed last, with a method that can
+    ``model`` and ``dataset`` are set in the draft that was changed last, with a method that can
     learn from the dataset's rows. A draft without settings of its own gets the preset for that
-    method; ``preset`` names another.
+    method; ``preset`` names a different one.
     """
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
@@ -145,7 +145,7 @@ def train(
 
 
 def page(request: Request, draft: settings.Draft) -> HTMLResponse:
-    """Draw the page of a draft."""
+    """Render the page of a draft."""
     checked = settings.check_draft(draft)
     names = [row["name"] for row in settings.list_drafts()]
     view = TrainView(

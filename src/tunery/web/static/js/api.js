@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * The REST API. Each call gives the answer's JSON or throws a Problem; it shows nothing.
+ * The REST API. Each call returns the response's JSON or throws a Problem; it displays nothing.
  *
- *   await get("/api/v1/runs", {status: "running"})     query values
- *   await post("/api/v1/runs", {config})               put, patch, del likewise
+ *   await get("/api/v1/runs", {status: "running"})     query parameters
+ *   await post("/api/v1/runs", {config})               also put, patch, del
  *   await put(path, body, {signal, headers})            e.g. an AbortSignal, Idempotency-Key
  *   catch (problem) { problem.detail, problem.fix, problem.code, problem.status, problem.remedies }
  *
- * A Problem with code "offline" means that no answer came at all.
+ * A Problem with code "offline" means that there was no response at all.
  */
 import { url } from "./dom.js";
 
-/** An answer that is no success: RFC 9457 problem details. */
+/** An error response: RFC 9457 problem details. */
 export class Problem extends Error {
   /** @param {number} status @param {Record<string, any>} body */
   constructor(status, body) {
@@ -28,7 +28,7 @@ export class Problem extends Error {
   }
 }
 
-/** @param {unknown} error what a call threw; anything but a Problem is a bug and goes on @returns {Problem} */
+/** @param {unknown} error what a call threw; anything but a Problem is a bug and is rethrown @returns {Problem} */
 export function problemOf(error) {
   if (error instanceof Problem) return error;
   throw error;

@@ -1,16 +1,16 @@
 // @ts-check
-/** Where is the base model now? A question for an adapter whose base was moved or replaced. */
+/** Asks for the base model of an adapter if it was moved or replaced. */
 import { post } from "./api.js";
 import { el } from "./dom.js";
 import { t } from "./words.js";
 
-/** Codes of errors that an answer mends. */
+/** Codes of errors that an answer fixes. */
 const MENDED = ["base_missing", "other_base"];
 
-/** @param {any} problem an error's code and params @returns {string} whose base is asked for; empty for other errors */
+/** @param {any} problem an error's code and params @returns {string} the run or adapter whose base is missing; empty for other errors */
 export const baseWanted = (problem) => (MENDED.includes(problem?.code) ? String(problem.params?.owner ?? "") : "");
 
-/** @param {string} owner a run or an adapter @param {() => void} done called when it is known */
+/** @param {string} owner a run or an adapter @param {() => void} done called when the base is known */
 export function askBase(owner, done) {
   const box = el("input", { id: "base-model", required: true, spellcheck: "false", autocomplete: "off", "aria-describedby": "base-model-error" });
   const error = el("div", { class: "err", id: "base-model-error", role: "alert" });

@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * One line chart around uPlot: colours of the theme, dots, zoom, a tip, keys, a text for those who
- * do not see it.
+ * One line chart using uPlot: theme colours, dots, zoom, a tooltip, keyboard control, and a text
+ * alternative for screen readers.
  *
  *   const chart = makeChart(element, {title, series: [{label, color: "c1", width: 2}], format})
- *   chart.set({x, ys, xLabel, markers})      at most twice a second, and only while it can be seen
+ *   chart.set({x, ys, xLabel, markers})      drawn at most twice a second, only while visible
  *   chart.options({log: true, clip: true})   chart.png() -> Promise<Blob>
  *
- * A series is {label, color, width?, faint?, dots?}; a y that is null is a gap, one that is
- * undefined is no point of that series. Drag zooms, double click shows all, ← and → move a cursor.
+ * A series is {label, color, width?, faint?, dots?}; a null y is a gap, an undefined y means that
+ * the series has no point there. Drag zooms, double click resets, ← and → move a cursor.
  */
 import { announce, el } from "./dom.js";
 import { duration, number, t } from "./words.js";
@@ -30,7 +30,7 @@ export function shortNumber(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-/** @param {string} name of a CSS variable */
+/** @param {string} name a CSS variable */
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim() || "#888";
 
 /**
@@ -235,8 +235,8 @@ export function makeChart(element, { title, series, format = shortNumber }) {
 }
 
 /**
- * Smooth a curve: each value is `weight` old and 1 - weight new; gaps stay gaps.
- * @param {Column} values @param {number} weight 0: as it is
+ * Smooth a curve exponentially: `weight` times the old value plus 1 - weight times the new; gaps stay gaps.
+ * @param {Column} values @param {number} weight 0: unchanged
  * @returns {Column}
  */
 export function smooth(values, weight) {
@@ -250,7 +250,7 @@ export function smooth(values, weight) {
   });
 }
 
-/** Straight between known places. @param {number[]} from @param {number[]} to @param {number} x */
+/** Linear interpolation between known points. @param {number[]} from @param {number[]} to @param {number} x */
 export function between(from, to, x) {
   let low = 0;
   let high = from.length - 1;

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two dialogs of the chat: earlier conversations, and tables of question sets. */
+/** Two dialogs of the chat: earlier conversations, and tables of prompt sets. */
 import { $, bar, el, url } from "./dom.js";
 import { get } from "./api.js";
 import { lines } from "./ndjson.js";

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Drawing of the chat: one column a model, a question and an answer a turn. No requests here.
+ * Renders the chat: one column per model, a question and an answer per turn. No requests here.
  *
- *   drawColumns(columns, settings, groups, acts)   the heads, once for each choice of models
- *   drawTurns(column, turns, name, acts)           everything said in one column
- *   answerText(element, answer, other)             text, or text with differences marked
+ *   drawColumns(columns, settings, groups, acts)   the headers, once per selection of models
+ *   drawTurns(column, turns, name, acts)           all turns of one column
+ *   answerText(element, answer, other)             plain text, or with differences marked
  */
 import { askBase, baseWanted } from "./base-model.js";
 import { badge, el, icon } from "./dom.js";
@@ -46,7 +46,7 @@ export function drawColumns(place, names, groups, acts) {
 /**
  * @param {HTMLElement} column
  * @param {Turn[]} turns
- * @param {{name: string, reference: string | null, busy: boolean}} how reference: the model to mark differences from
+ * @param {{name: string, reference: string | null, busy: boolean}} how reference: the model to mark differences against
  * @param {Acts} acts
  */
 export function drawTurns(column, turns, { name, reference, busy }, acts) {
@@ -109,7 +109,7 @@ function foot(turn, name, answer, busy, acts) {
     facts.prompt_text ? press(t("Raw prompt"), "info", () => acts.prompt(answer)) : null);
 }
 
-/** A button where the base model was moved: say where it is, then the question is asked again. @param {Turn} turn @param {string} name @param {any} facts @param {Acts} acts */
+/** A button if the base model was moved: set its location, then ask the question again. @param {Turn} turn @param {string} name @param {any} facts @param {Acts} acts */
 function mendBase(turn, name, facts, acts) {
   const owner = baseWanted({ code: facts.code, params: facts });
   return owner ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm", onclick: () => askBase(owner, () => acts.again(turn.number, name)) }, t("Choose the base model"))) : null;

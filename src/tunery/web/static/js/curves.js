@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * The curves of one run in the browser: fetched thinned out, then kept up by the live channel.
+ * The curves of one run in the browser: fetched downsampled, then updated by the live channel.
  *
  *   const curves = new Curves("NAME")
- *   await curves.load()                      everything; curves.cursor is where news begin
+ *   await curves.load()                      everything; curves.cursor is where updates start
  *   await curves.take(message)               a message of topic run:NAME; true if a curve changed
- *   curves.points("loss", "tokens")          {x, value, mean} across any axis
+ *   curves.points("loss", "tokens")          {x, value, mean} over any axis
  *   curves.heldOut("loss", "tokens")        [x, values] of the evaluations
  *   curves.measures                          what the run declares: {name, label, unit, chart}
  *
- * A step that was seen is dropped, a `cut` takes steps back, and who is `behind` fetches the rest:
- * no gap and no double, whatever happened to the connection.
+ * A step that was already seen is dropped, a `cut` removes steps, and on `behind` the rest is fetched:
+ * no gaps and no duplicates, whatever happens to the connection.
  */
 import { get } from "./api.js";
 import { between, shortNumber } from "./chart.js";
@@ -24,7 +24,7 @@ const CATCH_UP_POINTS = 400;
  * @typedef {{name: string, label: string, unit: string, better: string, chart: boolean}} Measure
  */
 
-/** How values of a measure are written. @param {Measure | undefined} measure */
+/** How values of a measure are formatted. @param {Measure | undefined} measure */
 export const formatOf = (measure) => (measure?.unit === "%" ? (/** @type {number} */ v) => `${shortNumber(100 * v)} %` : shortNumber);
 
 export class Curves {
@@ -63,7 +63,7 @@ export class Curves {
     this.add(answer);
   }
 
-  /** @param {any} answer of the metrics route */
+  /** @param {any} answer response of the metrics route */
   add(answer) {
     for (const [key, more] of Object.entries(answer.series)) this.append(key, more.step, more.value, more.mean ?? more.value);
     answer.axes.step.forEach((/** @type {number} */ step, /** @type {number} */ i) => this.mark(step, answer.axes, i));
@@ -129,7 +129,7 @@ export class Curves {
   async takeEvent(event) {
     const known = this.measures.map(({ name }) => name);
     if (event.type === "plan" && event.measures?.some((/** @type {Measure} */ { name }) => !known.includes(name))) {
-      await this.load(); // names the run's measures in the language of the page
+      await this.load(); // labels the run's measures in the language of the page
       return true;
     }
     if (event.type === "eval") {
@@ -166,7 +166,7 @@ export class Curves {
     return { x: step.map((s) => this.across(axis, s)), value, mean };
   }
 
-  /** @param {string} name of a measure @param {string} axis @returns {[number[], number[]]} */
+  /** @param {string} name a measure @param {string} axis @returns {[number[], number[]]} */
   heldOut(name, axis) {
     const found = this.evals.map((one) => ({ step: one.step, value: name === "loss" ? one.loss : one.measures[name] }))
       .filter(({ value }) => typeof value === "number");

@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * Words that two texts do not share, for marking. Chinese is cut into words by the browser.
+ * Finds the words that two texts do not share, to mark them. The browser splits Chinese into words.
  *
  *   marked(text, other) -> [{text, differs}]   pieces of `text` in order
  */
 
-const MOST = 1500; // words: the table below grows with the square
+const MOST = 1500; // words: the table below grows quadratically
 
-/** @param {string} text @returns {string[]} words, spaces and signs; joined they are the text */
+/** @param {string} text @returns {string[]} words, spaces and punctuation; joined they are the text */
 function words(text) {
   const lang = document.documentElement.lang;
   if ("Segmenter" in Intl) {
@@ -37,7 +37,7 @@ export function marked(text, other) {
   return pieces;
 }
 
-/** @param {string[]} a @param {string[]} b @returns {Set<number>} places in `a` of a longest common subsequence */
+/** @param {string[]} a @param {string[]} b @returns {Set<number>} indices in `a` of a longest common subsequence */
 function longest(a, b) {
   const wide = b.length + 1;
   const table = new Uint16Array((a.length + 1) * wide);

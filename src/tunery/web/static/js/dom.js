@@ -1,29 +1,29 @@
 // @ts-check
 /**
- * The few things pages do with the document. Text is only ever set as text.
+ * Small DOM helpers for the pages. Text is only ever inserted as text, never as HTML.
  *
- *   $("#id") / $$("tr", root)                first element or throws / all elements
+ *   $("#id") / $$("tr", root)                first element, or throws / all elements
  *   el("a", {href, class: "btn", onclick}, "text", child)
  *   icon("tick")  badge("running", "Running")  bar(3, 10, "label")
- *   data("plan")                             what {{ data("plan", …) }} wrote
- *   root                                     the prefix a proxy adds; url("/train") puts it before
- *   announce("…")                            says it to screen readers, politely
+ *   data("plan")                             the value written by {{ data("plan", …) }}
+ *   root                                     the prefix that a proxy adds; url("/train") prepends it
+ *   announce("…")                            announces it to screen readers, politely
  *   debounce(ms, f)                          runs f once, ms after the last call
  *   fieldError(name, text)                   shows or clears the error under a ui.field
- *   remember(key, value) / recall(key)       this browser's small memory (may be blocked)
+ *   remember(key, value) / recall(key)       local storage of this browser (may be blocked)
  */
 
 const meta = /** @type {HTMLElement} */ (document.querySelector('meta[name="tunery"]'));
-/** Prefix before every path of this server, such as "/proxy/7860"; often empty. */
+/** Prefix of every path on this server, such as "/proxy/7860"; often empty. */
 export const root = meta.dataset.root ?? "";
-/** Hash of the static files this page was made with. */
+/** Hash of the static files that this page was made with. */
 export const version = meta.dataset.version ?? "";
 const assets = meta.dataset.static ?? "";
 
 /** @param {string} path */
 export const url = (path) => root + path;
 
-/** @param {string} path of a static file, such as "vendor/uplot/uPlot.min.css" */
+/** @param {string} path a static file, such as "vendor/uplot/uPlot.min.css" */
 export const asset = (path) => `${assets}/${path}`;
 
 /**
@@ -45,8 +45,8 @@ export function $(selector, from = document) {
 export const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
 
 /**
- * Make an element. Attributes that are null, undefined or false are left out, true is the bare
- * attribute, "on…" a listener, "dataset" an object.
+ * Create an element. Attributes that are null, undefined or false are left out, true becomes a
+ * boolean attribute, "on…" a listener, "dataset" an object.
  *
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
@@ -69,7 +69,7 @@ export function el(tag, attributes = {}, ...children) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @param {string} name a drawing of icons.svg */
+/** @param {string} name an icon in icons.svg */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "i");
@@ -83,7 +83,7 @@ export function icon(name) {
 /** @param {string} status @param {string} text @param {string} [title] */
 export const badge = (status, text, title) => el("span", { class: `badge ${status}`, title: title || null }, text);
 
-/** @param {number | null} value null: under way, how far is not known @param {number} total @param {string} label */
+/** @param {number | null} value null: in progress, with unknown progress @param {number} total @param {string} label */
 export const bar = (value, total, label) =>
   el("progress", { class: "bar", max: total || 1, value, "aria-label": label });
 
@@ -91,7 +91,7 @@ export const bar = (value, total, label) =>
 export const data = (id) => JSON.parse($(`#${id}`).textContent);
 
 let spoken = "";
-/** @param {string} text said once, however often it is given in a row */
+/** @param {string} text announced once, even if given several times in a row */
 export function announce(text) {
   if (text === spoken) return;
   spoken = text;
@@ -111,7 +111,7 @@ export function debounce(ms, run) {
   };
 }
 
-/** @param {string} name of a ui.field @param {string} text empty: no error */
+/** @param {string} name a ui.field @param {string} text empty: no error */
 export function fieldError(name, text) {
   const field = document.querySelector(`[data-field="${CSS.escape(name)}"]`);
   if (!field) return false;
@@ -133,7 +133,7 @@ export function remember(key, value) {
   }
 }
 
-/** @param {string} key @returns {any} what remember() kept, else null */
+/** @param {string} key @returns {any} the value stored by remember(), else null */
 export function recall(key) {
   try {
     return JSON.parse(localStorage.getItem(`tunery:${root}:${key}`) ?? "null");

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What the checker found, drawn as groups.
+ * The checker's findings, drawn in groups.
  *
  *   findings(groups, (row) => "/datasets/x?tab=rows&row=3" | null)  -> elements
  */

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A job of the server drawn where it was asked for.
+ * A job of the server, drawn where it was started.
  *
  *   followJob(place, id, title, (result) => …)    draws a bar and Cancel; calls back when it is done
  */

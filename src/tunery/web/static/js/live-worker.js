@@ -3,8 +3,8 @@
  * The shared worker: one connection to the server for all tabs of this browser.
  *
  * From a page: {do: "subscribe", topic, after} · {do: "unsubscribe", topic} · {do: "here"} · {do: "bye"}.
- * To a page: {message} · {state}. When a second page joins a topic behind the others, the topic is
- * read again from there and the others get messages twice; live.js drops what has a known seq.
+ * To a page: {message} · {state}. If a second page joins a topic at an older cursor, the topic is
+ * read again from there and the other pages get messages twice; live.js drops known seq numbers.
  */
 import { Stream } from "./stream.js";
 
@@ -44,7 +44,7 @@ function obey(port, order) {
   }
 }
 
-/** Stop listening to what no page wants any more. */
+/** Unsubscribe from topics that no page needs any more. */
 function forget() {
   for (const topic of Object.keys(stream.cursor)) {
     if (![...pages.values()].some((page) => page.topics.has(topic))) stream.remove(topic);

@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * News from the server.
+ * Live updates from the server.
  *
- *   const stop = subscribe("run:NAME", cursor, (message) => …)   cursor "" gives everything
+ *   const stop = subscribe("run:NAME", cursor, (message) => …)   cursor "" returns everything
  *   onState((state) => …)     "connecting" | "live" | "polling" | "lost" | "refused"
  *
  * One shared worker serves all tabs. Without one, each page listens while it is visible.
- * Messages come in order. After a reconnect nothing is missing; messages with a `seq` come once,
- * others (summaries of state) may come again.
+ * Messages arrive in order. After a reconnect nothing is missing; messages with a `seq` arrive once,
+ * others (summaries of state) may be repeated.
  */
 import { asset, url } from "./dom.js";
 import { Stream } from "./stream.js";
@@ -33,7 +33,7 @@ let channel = null;
  * @param {string} topic
  * @param {string} after
  * @param {(message: Message) => void} tell
- * @returns {() => void} stops it
+ * @returns {() => void} unsubscribes
  */
 export function subscribe(topic, after, tell) {
   const listener = { topic, after, seq: -1, tell };
@@ -46,7 +46,7 @@ export function subscribe(topic, after, tell) {
   };
 }
 
-/** @param {(state: State) => void} tell called at once and at each change */
+/** @param {(state: State) => void} tell called immediately and on each change */
 export function onState(tell) {
   watchers.add(tell);
   tell(current);
@@ -71,7 +71,7 @@ function changed(state) {
   for (const tell of watchers) tell(state);
 }
 
-/** The shared worker's end of this page; null where there are no shared workers. */
+/** This page's connection to the shared worker; null if shared workers are not supported. */
 function shared() {
   if (typeof SharedWorker === "undefined") return null;
   let worker;
@@ -98,7 +98,7 @@ function shared() {
   };
 }
 
-/** A connection of this page alone, closed while the page is hidden. */
+/** A connection for this page alone, closed while the page is hidden. */
 function own() {
   const stream = new Stream(base, deliver, changed);
   document.addEventListener("visibilitychange", () => (document.hidden ? stream.stop() : stream.restart()));

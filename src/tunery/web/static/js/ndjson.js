@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Answers that come as one JSON value a line.
+ * Responses with one JSON value per line.
  *
  *   await lines("/api/v1/chats/x/ask", body, (event) => …, signal)
  *
- * Resolves when the server has ended the answer, throws a Problem (code "offline" when it was cut).
+ * Resolves when the server ends the response; throws a Problem (code "offline" if it was cut off).
  */
 import { Problem } from "./api.js";
 import { url } from "./dom.js";

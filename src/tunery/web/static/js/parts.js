@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Pieces of a page that the server draws anew: elements with data-part and an id. Those that differ
- * take the place of the old ones. One in which somebody is at work (focus, an open menu) waits for its
- * end, unless its data-status changed: a menu of a run that has ended offers what cannot be done.
+ * Parts of a page that the server renders again: elements with data-part and an id. Parts that differ
+ * replace the old ones. One that the user is working in (focus, an open menu) waits until they are
+ * done, unless its data-status changed: the menu of a run that has ended offers invalid actions.
  *
- *   moveParts()                       at the start: from #parts to their places
+ *   moveParts()                       on load: moves parts from #parts to their places
  *   const refresh = partsOf(path)     fetches and swaps, at most once a second, only while visible
  *   keepOn()                          the countdown strip: its seconds and its button
  */
@@ -15,7 +15,7 @@ import { t } from "./words.js";
 
 const EVERY_MS = 1000;
 
-/** @param {ParentNode} from @returns {{changed: boolean, waits: boolean}} whether anything changed, and whether a part must wait */
+/** @param {ParentNode} from @returns {{changed: boolean, waits: boolean}} whether anything changed, and whether a part has to wait */
 function swap(from) {
   let changed = false;
   let waits = false;
@@ -29,7 +29,7 @@ function swap(from) {
       continue;
     }
     const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("a, button")].indexOf(/** @type {any} */ (document.activeElement)) : -1;
-    // The element stays: others hold on to it (a list to its table's body).
+    // The element stays because other objects refer to it (a list to its table's body).
     old.hidden = !part.firstElementChild;
     old.replaceChildren(...part.childNodes);
     Object.assign(old.dataset, part.dataset);
@@ -57,7 +57,7 @@ export function partsOf(path, after = () => {}) {
     wanted = false;
     last = Date.now();
     const answer = await fetch(url(path), { credentials: "same-origin" }).catch(() => null);
-    // A deleted run has nothing to draw; a server that is away or busy is asked again.
+    // A deleted run has nothing to draw; an unreachable or busy server is asked again.
     if (!answer?.ok) return answer && answer.status < 500 ? undefined : refresh();
     const { changed, waits } = swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
     if (changed) after();

@@ -2,7 +2,7 @@
 /**
  * Rows of a dataset as table cells. Every value is drawn as text.
  *
- *   leaves(value)            every text in a value: [{path, text, who}]
+ *   leaves(value)            every text inside a value: [{path, text, who}]
  *   cell(value)              a <div> that shows them
  *   page(name, offset, …)    asks the REST API
  */

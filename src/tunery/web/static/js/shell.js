@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * What every page does: keys, language, colours, the job box, strips, toasts, asking in place.
+ * What every page has: keys, language, colours, the job box, strips, toasts, inline confirmation.
  *
  *   toast("Deleted.", {undo: async () => …, seconds: 10, kind: "bad"})
  *   showProblem(problem)                 a Problem of api.js as a toast, sentence and fix
- *   const yes = await ask(button, "Delete identity (9.8 MiB)?", "Delete")   in place of the button
+ *   const yes = await ask(button, "Delete identity (9.8 MiB)?", "Delete")   replaces the button
  *   strip("offline", "…", {label, act}) / unstrip("offline")               a line above the page
  *   mainAction(() => …)                  what Ctrl+Enter does (else the button with data-main)
  *   busy(button, promise)                greys the button until the promise ends
@@ -63,14 +63,14 @@ export function showProblem(problem) {
   toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12, acts });
 }
 
-/** Lets the page open one more folder: the remedy of a path outside of them. @param {any} remedy */
+/** Allows the page to open one more folder: the remedy for a path outside the allowed ones. @param {any} remedy */
 export const allowFolder = (remedy) => post("/api/v1/settings/roots/allow", { folder: remedy.folder });
 
 /**
- * Ask in place of a button.
+ * Ask for confirmation in place of a button.
  * @param {HTMLElement} button
- * @param {string} question names the thing and its size
- * @param {string} yes the word on the button that does it
+ * @param {string} question names the object and its size
+ * @param {string} yes label of the button that confirms
  * @returns {Promise<boolean>}
  */
 export function ask(button, question, yes) {
@@ -226,7 +226,7 @@ function sayProgress(before, run) {
   }
 }
 
-/** What is shown as the status: a run that waits for nobody is starting. @param {any} run */
+/** The status to show: a queued run that nothing is ahead of is starting. @param {any} run */
 export const shownStatus = (run) => (run.starting ? "starting" : run.status);
 
 /** @param {string} status */
@@ -235,10 +235,10 @@ export function statusWord(status) {
   return t(table[/** @type {keyof typeof table} */ (status)] ?? status);
 }
 
-/** @type {any} what the topic machine said last */
+/** @type {any} the latest message of the topic machine */
 let machine = null;
 
-/** What there is to train on, while nothing is trained. @param {any} now */
+/** The training device, shown while nothing is training. @param {any} now */
 function machineLine(now) {
   const gpu = now.gpus[0];
   const [free, total] = gpu ? [gpu.free_bytes, gpu.total_bytes] : [now.available_bytes, now.memory_bytes];
@@ -277,7 +277,7 @@ function onConnection(state) {
   clearTimeout(lostTimer);
   document.documentElement.dataset.connection = state;
   if (state === "lost") {
-    // A page that is left, or one slow answer, is no reason to worry anyone.
+    // Leaving the page, or one slow response, is no reason for a warning.
     lostTimer = window.setTimeout(() => {
       wasLost = true;
       strip("offline", t("Connection lost. Training continues; reconnecting…"));
@@ -324,7 +324,7 @@ export async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
   } else {
-    // Plain http on another machine's name has no clipboard; the old way still works.
+    // There is no clipboard API over plain http on another host; the old way still works.
     const area = el("textarea", { class: "unseen" });
     area.value = text;
     document.body.append(area);

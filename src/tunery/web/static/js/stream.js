@@ -2,8 +2,8 @@
 /**
  * One connection to /api/v1/events, used by the shared worker and, without one, by the page.
  *
- * Server-sent events are read with fetch and not with EventSource: the heartbeat comment must be
- * seen (a proxy that buffers shows none within 15 s, and then we poll), and so must a 401.
+ * Server-sent events are read with fetch, not with EventSource: the heartbeat comment must be visible
+ * (a proxy that buffers delivers none within 15 s, and then we poll), and so must a 401.
  * The cursor is the server's `id:` line, JSON of topic -> position; it is sent back as `after`.
  */
 
@@ -18,7 +18,7 @@ const WAITS_MS = [500, 1_000, 1_000, 2_000, 4_000];
 
 export class Stream {
   /**
-   * @param {string} base path of the events route, with the proxy's prefix
+   * @param {string} base path of the events route, including the proxy's prefix
    * @param {(message: Message) => void} onMessage
    * @param {(state: State) => void} onState
    */
@@ -26,7 +26,7 @@ export class Stream {
     this.base = base;
     this.onMessage = onMessage;
     this.onState = onState;
-    /** @type {Record<string, string>} position per topic; the keys are what we listen to */
+    /** @type {Record<string, string>} position per topic; the keys are the subscribed topics */
     this.cursor = {};
     /** @type {AbortController | null} */
     this.open = null;
@@ -37,7 +37,7 @@ export class Stream {
     this.timer = undefined;
   }
 
-  /** @param {string} topic @param {string} after position to start behind; "" for everything */
+  /** @param {string} topic @param {string} after position to start after; "" for everything */
   add(topic, after) {
     this.cursor[topic] = after;
     this.restart();
@@ -49,7 +49,7 @@ export class Stream {
     this.restart();
   }
 
-  /** Connect anew soon; several changes in one moment make one connection. */
+  /** Reconnect soon; several changes at once cause a single reconnect. */
   restart() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.run(), 30);

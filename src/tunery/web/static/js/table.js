@@ -1,18 +1,18 @@
 // @ts-check
 /**
- * A list in a table: search, chips, sort by header, pages, keys. The URL holds all of it, so that a
+ * A list in a table: search, chips, sort by header, pages, keys. The URL stores its state, so that a
  * link, a reload and the back button show the same rows.
  *
  *   const list = makeList($("#runs"), {search: $("#find"), size: 50, onSelect: (keys) => …})
- *   list.refresh()      after rows came, went or changed
- *   list.selected()     keys of the ticked rows        list.clear() unticks them
+ *   list.refresh()      after rows were added, removed or changed
+ *   list.selected()     keys of the selected rows      list.clear() deselects them
  *
  * The template writes ui.table(columns with key and sort) and rows like
  *   <tr data-row="KEY" data-status="done"><td><input type="checkbox" data-select></td>
  *       <td><a data-open href>…</a></td><td class="r" data-value="0.53">0.530</td></tr>
- * data-value is what is sorted by where the text does not do; rows without one come last. A chip
+ * data-value is the sort key if the text is not suitable; rows without one come last. A chip
  * <button class="chip" data-chip="status:done"> shows only rows whose data-status has that word.
- * Keys: j k move, Enter opens [data-open], x ticks [data-select], c presses [data-compare].
+ * Keys: j k move, Enter opens [data-open], x selects [data-select], c presses [data-compare].
  * In the URL: ?q=search&sort=-loss&page=2&status=done
  */
 import { $, $$, announce, debounce, el, icon } from "./dom.js";
@@ -21,7 +21,7 @@ import { t } from "./words.js";
 /**
  * @typedef {object} List
  * @property {HTMLTableElement} table
- * @property {() => HTMLTableRowElement[]} shown rows of this page
+ * @property {() => HTMLTableRowElement[]} shown rows on this page
  * @property {() => void} refresh
  * @property {() => string[]} selected
  * @property {() => void} clear
@@ -48,7 +48,7 @@ export function makeList(table, { search = null, size = 50, onSelect = () => {} 
   const shown = () => rows().filter((row) => !row.hidden);
   const read = () => new URLSearchParams(location.search);
 
-  /** @param {Record<string, string>} changes empty values leave the URL */
+  /** @param {Record<string, string>} changes empty values are removed from the URL */
   function write(changes) {
     const query = read();
     for (const [name, value] of Object.entries(changes)) {

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * One file to the server in pieces, going on where it stopped.
+ * Uploads one file to the server in pieces, resuming where it stopped.
  *
  *   const told = await sendFile(file, {onProgress: (done, total, waiting) => …, signal})
  *
- * A cut connection is waited for; a reload finds the same upload by the file's name and size.
+ * A lost connection is retried; after a reload, the same upload is found by file name and size.
  */
 import { get, post, Problem } from "./api.js";
 import { url } from "./dom.js";
@@ -14,7 +14,7 @@ const LONGEST_WAIT_MS = 15_000;
 /**
  * @param {File} file
  * @param {{onProgress: (done: number, total: number, waiting: boolean) => void, signal: AbortSignal}} options
- * @returns {Promise<any>} the upload as the REST API tells it
+ * @returns {Promise<any>} the upload as returned by the REST API
  */
 export async function sendFile(file, { onProgress, signal }) {
   let told = await post("/api/v1/datasets/uploads", { name: file.name, size: file.size }, { signal });

@@ -2,9 +2,9 @@
 /**
  * Sentences in the language of the page.
  *
- * The template lists what its scripts say: {{ words("Stop", "{n} rows") }}. Here
- * t("{n} rows", {n: 3}) gives the translation with its places filled. A sentence that no
- * template lists comes out in English, so list it.
+ * The template lists the sentences of its scripts: {{ words("Stop", "{n} rows") }}. Here,
+ * t("{n} rows", {n: 3}) returns the translation with its values filled in. A sentence that no
+ * template lists is shown in English, so list it.
  *
  *   t(sentence, values)   number(1930) -> "1,930"   bytes(269e6) -> "256.5 MiB"
  *   duration(208) -> "3 min 28 s"   percent(0.566) -> "56.6 %"
@@ -37,7 +37,7 @@ const COUNT = new RegExp(String.raw`\{(\w+)\} (?:(?!of |in |and |to |or |at |for
 /** @type {Record<string, string>} */
 const ONE = { are: "is", were: "was", have: "has", wait: "waits" };
 
-/** What is counted is in the singular where it is one, as in tunery.i18n. @param {string} english @param {Record<string, unknown>} values */
+/** A count of one uses the singular, as in tunery.i18n. @param {string} english @param {Record<string, unknown>} values */
 function agreed(english, values) {
   return english.replace(COUNT, (found, name) => {
     if (String(values[name]) !== "1") return found;
@@ -59,7 +59,7 @@ export function number(value, digits) {
   return number(value, Math.abs(value) < 100 ? 3 : 1);
 }
 
-/** @param {number | null | undefined} share a share of one */
+/** @param {number | null | undefined} share a fraction from 0 to 1 */
 export function percent(share) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
 }

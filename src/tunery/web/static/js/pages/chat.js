@@ -1,5 +1,5 @@
 // @ts-check
-/** The chat page: one composer, one to four models, answers as they come. */
+/** The chat page: one input, one to four models, streamed answers. */
 import { del, get, patch, post } from "../api.js";
 import { drawColumns, drawTurns } from "../chat-view.js";
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, root } from "../dom.js";
@@ -207,7 +207,7 @@ $("#composer").addEventListener("submit", (/** @type {Event} */ event) => {
   send();
 });
 message.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-  if (event.isComposing) return; // Enter of an input method chooses a word
+  if (event.isComposing) return; // Enter in an input method selects a word
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
     send();

@@ -1,5 +1,5 @@
 // @ts-check
-/** Runs beside each other: one chart of all, across an axis on which they can be compared. */
+/** Compare runs: one chart with all of them, over an axis on which they are comparable. */
 import { makeChart, smooth } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
 import { $, badge, data, recall, remember } from "../dom.js";

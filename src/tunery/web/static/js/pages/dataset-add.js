@@ -30,7 +30,7 @@ async function propose() {
   drawRaw(found);
 }
 
-/** The rows before they are understood: what a person needs to name the columns. @param {any} found */
+/** The raw rows: what the user needs in order to name the columns. @param {any} found */
 function drawRaw(found) {
   $("#raw").hidden = !found.raw.length;
   if (!found.format) $("#raw").open = true;
@@ -65,7 +65,7 @@ function drawForm(found) {
 }
 
 function choose() {
-  // A block of columns names all that is read, so each choice is sent.
+  // The columns setting must list all columns that are read, so every choice is sent.
   chosen.columns = {};
   for (const pick of $$("#columns select")) if (pick.value) chosen.columns[pick.dataset.ours] = pick.value;
   chosen.format = $("[name=format]").value;
@@ -138,7 +138,7 @@ $("#import").addEventListener("click", async () => {
     showProblem(problem);
   }
 });
-/** How the file is cut into cells: the columns are others then, so what was chosen of them goes. */
+/** How the file is split into cells: this changes the columns, so earlier choices are dropped. */
 function cut() {
   delete chosen.columns;
   chosen.header = $("[name=header]").checked;

@@ -10,14 +10,14 @@ const SIZE = 25;
 const one = data("dataset");
 const asked = new URLSearchParams(location.search);
 let q = asked.get("q") ?? "";
-/** Row numbers before each page that was looked at, for the way back through a search. */
+/** First row numbers of the pages already viewed, to go back in a search. */
 const before = [Math.max(0, one.row - 1)];
 if (!q) before[0] -= before[0] % SIZE;
 /** @type {any} */
 let shown = null;
 $("[name=q]").value = q;
 
-/** Counts what was asked for: the answer to an older search comes too late. */
+/** Request counter: the response to an older search is ignored. */
 let round = 0;
 
 async function show() {
@@ -53,7 +53,7 @@ function line(row) {
   return made;
 }
 
-/** @param {HTMLElement} made @param {any} row its values; number 0 for a new one */
+/** @param {HTMLElement} made @param {any} row its values; number 0 for a new row */
 function edit(made, row) {
   const boxes = /** @type {{path: any[], box: any, text: string}[]} */ ([]);
   const cells = shown.columns.map((/** @type {string} */ name) => el("td", {}, el("div", { class: "cell" }, ...leaves(row.values[name] ?? "", [name]).map((leaf) => {
@@ -135,7 +135,7 @@ $("#previous").addEventListener("click", () => {
   if (!before.length) before.push(Math.max(0, last - SIZE));
   show().catch(showProblem);
 });
-/** @param {any} value @param {string} [key] @returns {any} the same shape without what it says */
+/** @param {any} value @param {string} [key] @returns {any} the same structure without its text */
 function empty(value, key = "") {
   if (value === null || typeof value !== "object") return key === "role" || key === "from" ? value : "";
   if (Array.isArray(value)) return value.map((item) => empty(item));

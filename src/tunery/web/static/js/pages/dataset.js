@@ -1,5 +1,5 @@
 // @ts-check
-/** One dataset: a row as the model sees it, filling its blanks, the checks in short. */
+/** One dataset: a row as the model sees it, filling in placeholders, a summary of the checks. */
 import { get, post } from "../api.js";
 import { $, $$, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { cell, leaves, page } from "../rows.js";
@@ -56,7 +56,7 @@ function counts(each) {
   return [words[0], el("b", {}, number(each.trained)), words[1]];
 }
 
-/** What is drawn: the one row, or each side of a pair. */
+/** What is drawn: the single row, or both sides of a pair. */
 const parts = () => shown.drawn ?? [shown];
 
 function draw() {
@@ -99,7 +99,7 @@ function piece(each, n, place) {
   return made;
 }
 
-/** @param {any} place a token that is pointed at or focused */
+/** @param {any} place a token that is hovered or focused */
 function explain(place) {
   const each = parts()[Number(place.dataset.side)].pieces[Number(place.dataset.n)];
   const ids = each.ids.join(", ");
@@ -148,7 +148,7 @@ look.addEventListener("change", (/** @type {any} */ event) => {
   figures().catch(showProblem);
 });
 
-/** A cell of at most a few lines; the whole text is its title. @param {any} value */
+/** A cell of at most a few lines; the full text is its title. @param {any} value */
 function short(value) {
   const made = cell(value);
   for (const leaf of $$(".leaf", made)) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The list of datasets: adding by file, path, hub or paste; removing with undo. */
+/** The list of datasets: add by file, path, hub or paste; remove with undo. */
 import { del, post } from "../api.js";
 import { $, $$, bar, el, fieldError, url } from "../dom.js";
 import { followJob } from "../job.js";

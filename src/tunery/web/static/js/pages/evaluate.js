@@ -1,5 +1,5 @@
 // @ts-check
-/** Evaluate: start a measurement, watch it, read its table. */
+/** Evaluate: start an evaluation, follow it, show its table. */
 import { get, post } from "../api.js";
 import { $, badge, bar, data, el, url } from "../dom.js";
 import { showProblem } from "../shell.js";
@@ -59,7 +59,7 @@ function watch() {
   clearTimeout(timer);
   if (!job || !LIVE.includes(job.status)) return;
   timer = window.setTimeout(async () => {
-    await look().catch(() => undefined); // the next second asks again
+    await look().catch(() => undefined); // retried in a second
     watch();
   }, 1000);
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Export & Serve: start exports, watch them, switch models on for /v1. */
+/** Export & Serve: start exports, follow them, enable models for /v1. */
 import { del, get, post } from "../api.js";
 import { baseWanted } from "../base-model.js";
 import { $, badge, bar, data, el, fieldError, url } from "../dom.js";
@@ -55,7 +55,7 @@ function watch() {
   clearTimeout(timer);
   if (!listed.some((/** @type {any} */ job) => LIVE.includes(job.status))) return;
   timer = window.setTimeout(async () => {
-    await refresh().catch(() => undefined); // the next second asks again
+    await refresh().catch(() => undefined); // retried in a second
     watch();
   }, 1000);
 }
@@ -89,7 +89,7 @@ if (form instanceof HTMLFormElement) {
 }
 
 let served = given.served;
-let key = "YOUR_KEY"; // a key is shown only when it is made
+let key = "YOUR_KEY"; // a key is shown only when it is created
 function drawServed() {
   $("#served").replaceChildren(...(served.length ? served.map((/** @type {any} */ one) => el("li", {},
     el("span", { class: "grow" }, el("b", {}, one.name), one.model !== one.name ? el("span", { class: "muted" }, ` · ${one.model}`) : null),

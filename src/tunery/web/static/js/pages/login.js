@@ -1,5 +1,5 @@
 // @ts-check
-/** The door: takes the token from the address or from the field, and goes where one wanted to. */
+/** The login page: takes the token from the URL or the field, then opens the requested page. */
 import { post } from "../api.js";
 import { $, fieldError, url } from "../dom.js";
 import { busy, showProblem } from "../shell.js";
@@ -8,7 +8,7 @@ import { t } from "../words.js";
 const form = $("#login");
 const box = $("#f-token");
 
-/** A path of this server and nothing else: no scheme, no host. */
+/** Only a path on this server: no scheme, no host. */
 function target() {
   const next = form.dataset.next || "/";
   return url(/^\/(?![/\\])/.test(next) ? next : "/");
@@ -36,7 +36,7 @@ form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
 
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {
-  // The address must not keep the token: not in the history, not in a bookmark.
+  // The URL must not keep the token: neither in the history nor in a bookmark.
   history.replaceState(null, "", location.pathname + location.search);
   box.value = given;
   enter(given);

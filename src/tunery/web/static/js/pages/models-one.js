@@ -1,5 +1,5 @@
 // @ts-check
-/** One model: facts, template, memory, and consent for code it brings along. */
+/** One model: facts, template, memory, and consent for code that it contains. */
 import { get, post } from "../api.js";
 import { $, el, url } from "../dom.js";
 import { ask, showProblem, toast } from "../shell.js";

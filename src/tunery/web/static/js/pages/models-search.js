@@ -1,10 +1,10 @@
 // @ts-check
-/** Search the hub by words; a click on a result puts its name into the box above. */
+/** Search the hub; a click on a result puts its name into the box above. */
 import { get } from "../api.js";
 import { $, debounce, el } from "../dom.js";
 import { number, t } from "../words.js";
 
-/** @param {() => string} source which hub @param {(name: string) => void} choose */
+/** @param {() => string} source the selected hub @param {(name: string) => void} choose */
 export function wireSearch(source, choose) {
   const box = $("#f-hub-search");
   const place = $("#hub-results");

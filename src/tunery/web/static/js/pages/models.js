@@ -1,5 +1,5 @@
 // @ts-check
-/** Models: the box that resolves while one types, the folder picker, downloads, removal. */
+/** Models: the box that resolves names as you type, the folder picker, downloads, removal. */
 import { del, get, post, put } from "../api.js";
 import { $, $$, announce, badge, bar, data, debounce, el, url } from "../dom.js";
 import { subscribe } from "../live.js";
@@ -53,9 +53,9 @@ function actionButton({ action, target }) {
 }
 
 const FETCHES = ["download", "import", "resume"];
-/** What Add would fetch. */
+/** What Add would download. */
 const wanted = () => found?.actions.find((/** @type {any} */ a) => FETCHES.includes(a.action));
-/** Whether the text is the path of a whole model here, which Add keeps in the list. */
+/** Whether the text is the path of a complete model here, which Add keeps in the list. */
 const isFolder = () => Boolean(found?.ok && found.path && /^[/~]/.test(box.value.trim()));
 
 /** @param {any} answer */
@@ -219,7 +219,7 @@ function draw(job) {
     $("#downloads").hidden = !$("#downloads").childElementCount;
     return;
   }
-  if (before?.querySelector(".ask")) return; // a question is being answered
+  if (before?.querySelector(".ask")) return; // the user is answering a question
   const live = ["running", "queued"].includes(job.status);
   const buttons = [
     job.status === "running" ? does(job, "pause", t("Pause")) : null,

@@ -1,14 +1,14 @@
 // @ts-check
-/** The header of a run: its name, and what the menu "More" does with the run as a whole. */
+/** The header of a run: its name, and the actions in the menu "More". */
 import { patch, post } from "../api.js";
 import { $, $$, el, remember, url } from "../dom.js";
 import { ask, busy, showProblem } from "../shell.js";
 import { t } from "../words.js";
 
-/** What the list of runs offers to put back; see runs.js. */
+/** Deletions that the list of runs offers to undo; see runs.js. */
 export const DELETED = "run-deleted";
 
-/** @param {string} api the run's address @param {string} name @param {(tab: string) => void} openTab */
+/** @param {string} api the run's URL @param {string} name @param {(tab: string) => void} openTab */
 export function wireHeader(api, name, openTab) {
   function rename() {
     const title = $("#title");

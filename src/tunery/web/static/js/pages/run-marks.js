@@ -1,11 +1,11 @@
 // @ts-check
-/** Tags and the note of a run: kept as they are typed, and not lost when the page is left. */
+/** Tags and the note of a run: saved as they are typed, and not lost when the page is left. */
 import { patch } from "../api.js";
 import { $, debounce } from "../dom.js";
 import { showProblem } from "../shell.js";
 import { t } from "../words.js";
 
-/** @param {string} api the run's address */
+/** @param {string} api the run's URL */
 export function wireMarks(api) {
   const form = $("#marks");
   const state = $("#marks-state");

@@ -1,5 +1,5 @@
 // @ts-check
-/** One run: charts that follow it, tabs, stop and resume, samples, log. */
+/** One run: live charts, tabs, stop and resume, samples, log. */
 import { del, get, post } from "../api.js";
 import { makeChart, shortNumber, smooth } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
@@ -37,7 +37,7 @@ function single(key, title, color, format = shortNumber) {
   return makeChart($(`[data-chart="${key}"] .chart`), { title, series: [{ label: title, color, width: 1.5 }], format });
 }
 
-/** One chart for each measure that the run declares, before the charts that every run has. */
+/** One chart per measure that the run declares, before the charts that every run has. */
 function chartMeasures() {
   for (const measure of curves.measures) {
     if (charts[measure.name] || !measure.chart) continue;
@@ -215,7 +215,7 @@ function wireLog() {
   $("#follow").addEventListener("change", () => { if ($("#follow").checked) box.scrollTop = box.scrollHeight; });
 }
 
-// --- acts ---------------------------------------------------------------------------------
+// --- actions ------------------------------------------------------------------------------
 
 /** @param {MouseEvent} event */
 async function onClick(event) {
@@ -266,7 +266,7 @@ function onMessage(message) {
     strip("gone", t("This run has been deleted."), { label: t("All runs"), act: () => location.assign(url("/runs")) });
     return;
   }
-  // One after the other: a message that fetches must not be overtaken by the next.
+  // One after the other: a message that fetches data must not be overtaken by the next one.
   queue = queue.then(async () => { if (await curves.take(message)) drawCharts(); }).catch(showProblem);
   refresh();
   readLog();

@@ -44,7 +44,7 @@ const refresh = partsOf("/runs/-/parts", () => {
 });
 document.addEventListener("change", () => { ticked = list?.selected() ?? []; });
 subscribe("runs", "", (message) => {
-  if (!empty) refresh(); // also at first: a run may have begun since the page was drawn
+  if (!empty) refresh(); // also initially: a run may have started since the page was rendered
   else if (message.kind === "changed" || message.items?.length) location.reload();
 });
 
@@ -83,7 +83,7 @@ async function baseline() {
   refresh();
 }
 
-/** A run that was deleted on its own page can be put back here. */
+/** A run that was deleted on its own page can be restored here. */
 function offerUndo() {
   const gone = recall(DELETED);
   remember(DELETED, null);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Settings, Messages: what happens when a run ends. A test sends what is saved. */
+/** Settings, Messages: what happens when a run ends. A test sends the saved settings. */
 import { post, put } from "../api.js";
 import { $, $$, el, fieldError } from "../dom.js";
 import { busy, showProblem, toast } from "../shell.js";
@@ -8,7 +8,7 @@ import { t } from "../words.js";
 const form = $("#notify-form");
 const NAMES = { webhook: t("Webhook"), email: t("E-mail command") };
 
-/** Save the form; whether it was taken. An error stands under its field. */
+/** Save the form; returns whether it was accepted. An error is shown under its field. */
 async function save() {
   for (const field of $$("[data-field]", form)) fieldError(field.dataset.field, "");
   const seconds = Number($("[name=countdown_seconds]", form).value);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Settings: each card saves by itself and says so; an error stands under its field. */
+/** Settings: each card is saved separately and confirms it; an error is shown under its field. */
 import { del, get, post, put } from "../api.js";
 import { $, $$, el, fieldError, url } from "../dom.js";
 import { busy, setLanguage, setTheme, showProblem, toast } from "../shell.js";
@@ -15,8 +15,8 @@ function onSubmit(id, act) {
 }
 
 /**
- * Save one field; an error of it stands under it.
- * @param {string} name of the field
+ * Save one field; an error is shown under it.
+ * @param {string} name the field
  * @param {() => Promise<any>} act
  */
 async function save(name, act) {
@@ -83,7 +83,7 @@ $("#renew").addEventListener("confirmed", async () => {
 });
 $("#log-out").addEventListener("click", () => del("/api/v1/session").then(() => location.assign(url("/login"))).catch(showProblem));
 
-/** @param {string} id @param {string} secret shown once */
+/** @param {string} id @param {string} secret shown only once */
 function show(id, secret) {
   $("pre", $(id)).textContent = secret;
   $(id).hidden = false;
@@ -119,7 +119,7 @@ onSubmit("#key-form", async () => {
   });
 });
 
-/** Draw the list as the server does. */
+/** Render the list as the server does. */
 async function reloadKeys() {
   const answer = await fetch(location.pathname, { credentials: "same-origin" });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -136,7 +136,7 @@ $("#keys-list").addEventListener("confirmed", async (/** @type {Event} */ event)
   }
 });
 
-// Sections that others add find their way into the list at the side.
+// Add sections from other modules to the list at the side.
 for (const section of $$("#sections > .card[id]")) {
   if ($$(`#toc a[href="#${section.id}"]`).length) continue;
   const item = el("li", {}, el("a", { href: `#${section.id}` }, section.getAttribute("aria-label")));

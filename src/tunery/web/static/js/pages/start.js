@@ -1,5 +1,5 @@
 // @ts-check
-/** Start: asks the hub once the page stands, hides the steps, copies the report, follows runs. */
+/** Start: checks the hub after loading, hides the steps, copies the report, follows runs. */
 import { get, put } from "../api.js";
 import { $, badge, el, url } from "../dom.js";
 import { subscribe } from "../live.js";

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The controls of the Train form by kind: reading, filling, errors, reset, lists of names.
+ * The controls of the Train form by kind: read, fill, errors, reset, lists of names.
  * A `.setting` holds one control with data-path (the setting) and data-kind.
  */
 import { $, $$, el } from "../dom.js";
@@ -9,11 +9,11 @@ import { t } from "../words.js";
 /** The control of a setting. @param {any} setting @returns {any} */
 export const control = (setting) => setting?.querySelector("[data-path]") ?? null;
 
-/** The settings of a path that are shown. @param {string} path @returns {any[]} */
+/** The visible settings of a path. @param {string} path @returns {any[]} */
 export const settingsOf = (path) =>
   $$(`[data-path="${CSS.escape(path)}"]`).map((each) => each.closest(".setting")).filter((each, at, all) => !each.hidden && all.indexOf(each) === at);
 
-/** @param {any} input @returns {any} what a person gave */
+/** @param {any} input @returns {any} what the user entered */
 export function read(input) {
   if (input.dataset.kind === "switch") return input.checked;
   return input.value;
@@ -32,7 +32,7 @@ export function showVariants(values) {
  * @param {string} path
  * @param {{value: any, origin: string}} shown
  * @param {(path: string) => void} reset
- * @param {string} preset what is said of a value that a preset gives
+ * @param {string} preset label for a value set by a preset
  */
 export function fillControl(path, shown, reset, preset) {
   for (const setting of settingsOf(path)) {
@@ -105,7 +105,7 @@ function drawNames(setting, input, value) {
   input.value = "";
 }
 
-/** A select whose last option lets people type; a select that adds to a list. */
+/** A select whose last option allows typing; a select that adds to a list. */
 document.addEventListener("change", (event) => {
   const input = /** @type {any} */ (event.target);
   if (input.tagName !== "SELECT" || !input.dataset.path) return;
@@ -120,13 +120,13 @@ document.addEventListener("change", (event) => {
   }
 });
 
-// A select that adds to a list, or is about to become a text field, says nothing by itself.
+// A select that adds to a list, or is about to become a text field, has no value of its own.
 document.addEventListener("input", (event) => {
   const input = /** @type {any} */ (event.target);
   if (input.tagName === "SELECT" && (input.dataset.kind === "names" || input.value === "\n")) event.stopPropagation();
 }, true);
 
-// The flag of the field in hand, as a command line says it.
+// The flag of the focused field, as written on a command line.
 const flag = el("code", { class: "flag" });
 document.addEventListener("focusin", (event) => {
   const setting = /** @type {any} */ (event.target).closest?.(".setting");

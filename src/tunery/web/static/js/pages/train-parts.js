@@ -1,15 +1,15 @@
 // @ts-check
-/** Pieces of the Train page that know nothing of the draft: notes, the changes, the search, the run's name. */
+/** Parts of the Train page that do not depend on the draft: notes, the changes, the search, the run's name. */
 import { $, $$, debounce, el, fieldError } from "../dom.js";
 import { t } from "../words.js";
 
-/** A sentence beside the plan, with the buttons that mend it. @param {string} kind @param {string} text @param {any[]} remedies @param {(remedy: any) => void} mend */
+/** A sentence next to the plan, with the buttons that fix it. @param {string} kind @param {string} text @param {any[]} remedies @param {(remedy: any) => void} mend */
 export function note(kind, text, remedies, mend) {
   const buttons = remedies.map((remedy) => el("button", { type: "button", class: "btn sm", onclick: () => mend(remedy) }, remedy.label));
   return el("div", { class: `note ${kind}` }, text, buttons.length > 0 && el("div", { class: "actions" }, ...buttons));
 }
 
-/** @param {any[]} rows settings that are not the defaults */
+/** @param {any[]} rows settings that differ from the defaults */
 export function drawDiff(rows) {
   if (!rows.length) return $("#diff").replaceChildren(el("p", { class: "muted" }, t("No changes: all defaults.")));
   const lines = rows.map((/** @type {any} */ row) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, row.path)), el("td", { class: "muted" }, row.left), el("td", {}, row.right)));
@@ -17,7 +17,7 @@ export function drawDiff(rows) {
   $("#diff").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines)));
 }
 
-/** Says under the field what a name of a run may be, while it is typed. */
+/** Shows under the field, as the user types, whether a run can have the name. */
 export function checkName() {
   fieldError("run-name", !nameFits() ? t("Use lowercase letters, digits, dots, dashes and underscores; begin with a letter or digit.") : "");
 }
@@ -25,10 +25,10 @@ export function checkName() {
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 export const runName = () => $("#f-run-name").value.trim();
 
-/** Whether a run can have the name; an empty one is made of day, data and method. */
+/** Whether a run can have the name; an empty one is made from the day, the data and the method. */
 export const nameFits = () => !runName() || NAME.test(runName());
 
-/** Shows the settings that match the words of the search box. */
+/** Shows the settings that match the search box. */
 export const search = debounce(80, () => {
   const words = $("#find").value.toLowerCase().split(/\s+/).filter(Boolean);
   let any = false;

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Train: keeps the draft (on the server; here while the server is away), shows what the run would
- * be, starts it. The form itself comes from the server; this file knows kinds, never settings.
+ * Train: keeps the draft (on the server; in the browser while the server is unreachable), shows the
+ * run's plan, starts it. The form comes from the server; this file knows kinds, not settings.
  */
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
@@ -11,7 +11,7 @@ import { followJob } from "../job.js";
 import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
-/** @type {any} the last answer of the server */
+/** @type {any} the latest response of the server */
 let state = data("train");
 const presets = data("train-presets");
 const name = state.draft.name;
@@ -20,7 +20,7 @@ const memory = `draft:${name}`;
 let draft = { preset: state.draft.preset, fields: { ...state.draft.fields } };
 /** @type {any} */
 let planned = null;
-/** Whether a newer plan is under way: the figures stay, in grey. */
+/** Whether a newer plan is being computed: the figures stay, greyed out. */
 let stale = false;
 /** @type {any} */
 let planError = null;
@@ -29,9 +29,9 @@ let version = 0;
 let saving = false;
 let dirty = false;
 
-// --- keeping ------------------------------------------------------------------------------
+// --- saving -------------------------------------------------------------------------------
 
-/** @param {string} path @param {any} value undefined: back to the default */
+/** @param {string} path @param {any} value undefined: reset to the default */
 function set(path, value) {
   if (value === undefined) delete draft.fields[path];
   else draft.fields[path] = value;
@@ -49,7 +49,7 @@ function changed() {
 
 const saveSoon = debounce(350, () => save());
 
-/** @param {string} [yaml] text of the YAML editor, in place of the fields */
+/** @param {string} [yaml] text of the YAML editor, instead of the fields */
 async function save(yaml) {
   if (saving) return;
   saving = true;
@@ -97,7 +97,7 @@ async function plan() {
   draw();
 }
 
-/** Takes a few real steps, in a job of its own: as long as they need, and to be cancelled. */
+/** Takes a few real steps in a separate job: no time limit, can be cancelled. */
 async function measure() {
   if (dirty) await save();
   const mine = version;
@@ -113,7 +113,7 @@ async function measure() {
 
 // --- drawing ------------------------------------------------------------------------------
 
-/** @param {any} answer @param {boolean} [typing] in the YAML editor, which is left alone */
+/** @param {any} answer @param {boolean} [typing] in the YAML editor, whose text is not replaced */
 function apply(answer, typing = false) {
   state = answer;
   if (answer.plan || !answer.can_plan) planned = answer.plan ? answer : null;
@@ -205,7 +205,7 @@ function mend(remedy) {
 }
 
 let fetching = "";
-/** Fetches a model here; one that was begun goes on, and the Models page shows the same job. @param {string} model */
+/** Downloads a model; an earlier download is resumed, and the Models page shows the same job. @param {string} model */
 async function fetchModel(model) {
   if (fetching) return;
   fetching = model;
@@ -218,7 +218,7 @@ async function fetchModel(model) {
   changed();
 }
 
-/** What Start says, and what it does where it cannot start. @returns {[string, (() => void) | null]} */
+/** The label of Start, and what it does if it cannot start yet. @returns {[string, (() => void) | null]} */
 function missing() {
   const wrong = Object.keys(state.errors).filter((path) => path !== "data.train" || state.values[path]?.value.length);
   if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
@@ -235,7 +235,7 @@ function drawStart() {
   const start = $("#start");
   if (start.hasAttribute("aria-busy")) return;
   const [text] = missing();
-  start.classList.toggle("pri", !text); // it still leads to what is missing
+  start.classList.toggle("pri", !text); // it still jumps to what is missing
   start.textContent = text || (state.ahead ? t("Start (queued, {n} ahead)", { n: state.ahead }) : t("Start training"));
 }
 
@@ -280,7 +280,7 @@ function drawCommand() {
   $(".copybox pre").textContent = state.command + called;
 }
 
-// --- acting -------------------------------------------------------------------------------
+// --- actions ------------------------------------------------------------------------------
 
 /** @param {string} path */
 function reset(path) {
@@ -328,7 +328,7 @@ $("#settings").addEventListener("click", (/** @type {any} */ event) => {
   if (path) reset(path);
 });
 
-/** What a new preset leaves as it is: the model, the datasets and how they are read. */
+/** What a new preset does not change: the model, the datasets and how they are read. */
 function keptBy() {
   return Object.fromEntries(Object.entries(draft.fields).filter(([path]) => /^(model|data)\.(?!replay\.)/.test(path)));
 }
@@ -337,7 +337,7 @@ $("#find").addEventListener("input", search);
 $("#f-run-name").value ||= recall(`name:${name}`) ?? "";
 $("#f-run-name").addEventListener("input", () => {
   remember(`name:${name}`, $("#f-run-name").value);
-  key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // another run, so another request
+  key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // a different run, so a different request
   checkName();
   drawCommand();
   drawStart();
