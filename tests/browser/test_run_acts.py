@@ -13,13 +13,13 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Server
 from tests.chat_model import make_chat_model
+from tests.steps import step_history
 from tests.train import tiny
 from tests.waiting import until
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
 from tunery.runs import manifest, queue, verify
-from tunery.runs.events import step_history
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.status import derive
 from tunery.services import notify, runs

@@ -23,7 +23,7 @@ from tunery.config.optimizers import OPTIMIZERS
 from tunery.config.trackers import TRACKERS
 from tunery.data.kinds import ROW_KINDS
 from tunery.measures import LOSS
-from tunery.services.runs import _metrics
+from tunery.runs import curves
 
 ROOT = Path(tunery.__file__).parent
 SECTIONS = {
@@ -97,7 +97,7 @@ def test_every_kind_has_its_light_file_and_builds_from_its_heavy_package():
 
 
 def test_no_measure_has_the_name_of_a_figure_that_every_step_has():
-    taken = {*_metrics.METRIC_KEYS, *_metrics.AXES, "step", "seq", "keys", "kind"} - {LOSS.name}
+    taken = {*curves.METRIC_KEYS, *curves.AXES, "step", "seq", "keys", "kind"} - {LOSS.name}
     assert [name for name in measures() if name in taken] == []
     assert all(kind.best in {m.name for m in kind.measures} for kind in METHODS)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.steps import step_history
 
-from tunery.runs.events import EventWriter, step_history
+from tunery.runs.events import EventWriter
 from tunery.workers.log import number, read_events
 
 texts = st.text(max_size=30)

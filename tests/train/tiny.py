@@ -162,7 +162,7 @@ def digest(path: Path) -> str:
 
 def history(path: Path) -> list[tuple[Any, ...]]:
     """What every step told, as a reader of the finished log sees it."""
-    from tunery.runs.events import step_history
+    from tests.steps import step_history
 
     told = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens")
     return [tuple(e[name] for name in told) for e in step_history(events(path))]

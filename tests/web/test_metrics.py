@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunery.runs.curves import pick
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
 from tunery.services.runs import _metrics
@@ -32,7 +33,7 @@ def write_steps(writer: EventWriter, first: int, last: int, loss: float | None =
 @given(values, st.integers(2, 60))
 def test_picked_points_keep_both_ends_and_the_extremes(numbers, most) -> None:
     column = array("d", numbers)
-    picked = _metrics.pick(column, 0, len(column), most)
+    picked = pick(column, 0, len(column), most)
     assert len(picked) <= most or len(column) <= most
     assert picked == sorted(set(picked))
     assert picked[0] == 0
@@ -47,7 +48,7 @@ def test_picked_points_keep_both_ends_and_the_extremes(numbers, most) -> None:
 @given(values)
 def test_a_short_curve_is_whole(numbers) -> None:
     column = array("d", numbers)
-    assert _metrics.pick(column, 0, len(column), len(column) + 2) == list(range(len(column)))
+    assert pick(column, 0, len(column), len(column) + 2) == list(range(len(column)))
 
 
 @given(st.integers(0, 500), st.integers(2, 50))

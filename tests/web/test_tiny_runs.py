@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 from tests.chat_model import make_chat_model
+from tests.steps import step_history
 from tests.train import tiny
 from tests.waiting import PATIENCE_SECONDS, until
 
 from tunery.runs import manifest, verify
-from tunery.runs.events import step_history
 from tunery.runs.status import derive
 from tunery.services import runs
 from tunery.workers import local, warm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +127,3 @@ class History:
 
 def _key(event: Event) -> tuple[int, str, str]:
     return event["step"], str(event.get("stage", "")), str(event.get("prompt", ""))
-
-
-def step_history(events: Iterable[Event]) -> list[Event]:
-    """The step events, strictly increasing: what a resumed run did again replaces the first try."""
-    told, history = list(events), History()
-    for event in told:
-        history.take(event)
-    return [event for event in told if event["type"] == "step" and history.counts(event)]

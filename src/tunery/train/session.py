@@ -11,12 +11,12 @@ from transformers.utils.logging import disable_progress_bar
 from tunery.i18n import t
 from tunery.runs import diagnosis
 from tunery.runs.context import RunContext
+from tunery.runs.curves import RunLog
 from tunery.storage import full_disk
 from tunery.train.build import build
 from tunery.train.loop import Job, train
 from tunery.train.state import final
 from tunery.train.tell import report
-from tunery.workers.log import read_events
 
 
 def run(context: RunContext) -> str:
@@ -87,7 +87,7 @@ def _write_final(context: RunContext, job: Job) -> Any:
 
 def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, Any]:
     state = job.state
-    events, _ = read_events(context.folder.events_file)
+    events = RunLog(context.folder.events_file).refresh().thinned()
     step = state.best_step if best else state.step
     finding = diagnosis.diagnose([*events, {"type": "result", "step": step}])
     return {

@@ -218,18 +218,27 @@ def read_events(path: Path, offset: int = 0, *, limit: int = -1) -> tuple[list[E
     except FileNotFoundError:
         return [], offset
     end = data.rfind(b"\n") + 1
-    events = [e for line in data[:end].split(b"\n") if (e := _parse(line)) is not None]
-    return events, offset + end
+    return _parsed(data[:end]), offset + end
 
 
-def _parse(line: bytes) -> Event | None:
+def _parsed(lines: bytes) -> list[Event]:
+    """The events of whole lines; what is no event is left out."""
+    try:  # all at once takes two thirds of the time
+        found = json.loads(b"[%b]" % lines.rstrip(b"\n").replace(b"\n", b","))
+    except ValueError:
+        found = [_value(line) for line in lines.split(b"\n")]
+    return [event for event in found if _is_event(event)]
+
+
+def _value(line: bytes) -> Any:
     try:
-        event = json.loads(line)
+        return json.loads(line)
     except ValueError:
         return None
-    if isinstance(event, dict) and isinstance(event.get("seq"), int) and "type" in event:  # pyright: ignore
-        return event  # pyright: ignore
-    return None
+
+
+def _is_event(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("seq"), int) and "type" in value  # pyright: ignore
 
 
 def follow(

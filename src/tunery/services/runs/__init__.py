@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
+    from tunery.runs.curves import events_from
     from tunery.services.runs._archive import archive, chunks
     from tunery.services.runs._checkpoints import delete_checkpoint
     from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tunery.services.runs._list import Found, Query, Roll, RunRow, find, roll
     from tunery.services.runs._log import event_lines, log_lines
     from tunery.services.runs._marks import change_marks
-    from tunery.services.runs._metrics import MAX_POINTS, events_from, metrics, run_log
+    from tunery.services.runs._metrics import MAX_POINTS, metrics, run_log
     from tunery.services.runs._planning import Plan, Trial, plan
     from tunery.services.runs._preparing import Listener, prepare, quiet
     from tunery.services.runs._record import Made, failure_report, first_batch, made

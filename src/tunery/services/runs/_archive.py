@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from tunery.runs.events import step_history
+from tunery.runs.curves import CHUNK_BYTES
+from tunery.runs.events import History
 from tunery.runs.folder import RunFolder, open_run
-from tunery.workers.log import read_events
+from tunery.workers.log import Event, follow
 
 MAX_FILE_BYTES = 64 * 1024**2
 """A larger file is left out and listed in the zip, to keep the download to a reasonable size."""
@@ -43,9 +45,9 @@ def archive(name: str) -> IO[bytes]:
                 left_out.append(f"{path.name}\t{size}\t{path}\n")
             else:
                 packed.write(path, f"{folder.name}/{path.name}")
-        packed.writestr(
-            f"{folder.name}/metrics.csv", metrics_csv(read_events(folder.events_file)[0])
-        )
+        with packed.open(f"{folder.name}/metrics.csv", "w", force_zip64=True) as table:
+            for piece in metrics_csv(folder.events_file):
+                table.write(piece.encode())
         if left_out:
             packed.writestr(f"{folder.name}/{LEFT_OUT}", "".join(left_out))
     out.seek(0)
@@ -59,17 +61,40 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def metrics_csv(events: Sequence[dict[str, Any]]) -> str:
-    """Every step and evaluation as a table, one line per event; a repeated step counts once."""
-    rows = [*step_history(events), *(event for event in events if event["type"] == "eval")]
-    rows.sort(key=lambda event: (event.get("step") or 0, event["type"] == "eval"))
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
+def metrics_csv(log: Path) -> Iterator[str]:
+    """Every step and evaluation as a table, one line per event; a repeated step counts once.
+
+    The log is read twice, a piece at a time: once for the columns and for what counts, once for
+    the lines.
+    """
+    history, columns, evals = History(), dict[str, None](), list[Event]()
+    for event in _events(log):
+        history.take(event)
+        if event["type"] == "eval":
+            evals.append(event)
+        if event["type"] in ("step", "eval"):
+            columns.update(dict.fromkeys(_flat(event)))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+    steps = (e for e in _events(log) if e["type"] == "step" and history.counts(e))
+    evals.sort(key=_place)
+    for event in heapq.merge(steps, evals, key=_place):
+        writer.writerow(_flat(event))
+        if text.tell() > _CHUNK:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+def _place(event: Event) -> tuple[int, bool]:
+    return event.get("step") or 0, event["type"] == "eval"
+
+
+def _events(log: Path) -> Iterator[Event]:
+    for events in follow(log, done=lambda: True, limit=CHUNK_BYTES):
+        yield from events
 
 
 def _files(folder: RunFolder) -> list[Path]:

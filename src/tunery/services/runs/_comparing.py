@@ -11,6 +11,7 @@ from tunery.config.load import read_frozen
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.measures import LOSS, Better, Measure
+from tunery.runs.curves import RunLog
 from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder, open_run
 from tunery.services import words
@@ -156,7 +157,7 @@ def _settings(folders: Sequence[RunFolder]) -> list[SettingLine]:
 
 def _results(
     rows: Sequence[RunRow],
-    logs: Sequence[_metrics.RunLog],
+    logs: Sequence[RunLog],
     baseline: int | None,
     measures: Sequence[Measure],
 ) -> list[ResultLine]:
@@ -188,7 +189,7 @@ def _of_measure(measure: Measure) -> list[tuple[str, str, Unit, Better, Measure 
     ]
 
 
-def _values(row: RunRow, told: _metrics.RunLog) -> dict[str, float | None]:
+def _values(row: RunRow, told: RunLog) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     evals = _metrics.evals(told)
     with told.lock:
@@ -233,7 +234,7 @@ def _deltas(values: Sequence[float | None], baseline: int | None) -> list[float 
     ]
 
 
-def _prompts(logs: Sequence[_metrics.RunLog]) -> list[PromptLine]:
+def _prompts(logs: Sequence[RunLog]) -> list[PromptLine]:
     columns = [{s.prompt: s.answers for s in samples(told)} for told in logs]
     lines: list[PromptLine] = []
     for prompt in dict.fromkeys(p for c in columns for p in c):

@@ -17,6 +17,7 @@ from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
 from tunery.i18n import retold, t
 from tunery.runs import drift, manifest
+from tunery.runs.curves import RunLog
 from tunery.runs.diagnosis import Diagnosis, diagnose
 from tunery.runs.folder import RunFolder, open_run
 from tunery.runs.status import RunStatus, derive
@@ -24,7 +25,7 @@ from tunery.services.runs._preparing import read_rows, versions
 from tunery.services.runs._tracking import Tracked, start_trackers, tracked
 from tunery.workers import local
 from tunery.workers.entry import run_command
-from tunery.workers.log import Event, follow, read_events
+from tunery.workers.log import Event, follow
 
 
 def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
@@ -251,7 +252,7 @@ class Outcome:
 
 def outcome(folder: RunFolder) -> Outcome:
     """Gather what the user wants to know at the end of a run."""
-    events, _ = read_events(folder.events_file)
+    events = RunLog(folder.events_file).refresh().thinned()
     state = derive(folder)
     files = {
         "folder": folder.path,

@@ -20,6 +20,7 @@ from typing import Any
 from tunery import env
 from tunery.config.load import read_frozen
 from tunery.errors import TuneryError
+from tunery.runs.curves import RunLog, pick
 from tunery.runs.folder import RunFolder, names
 from tunery.runs.status import RunStatus, derive
 from tunery.services.runs import _metrics
@@ -204,9 +205,7 @@ def _stat(path: str) -> tuple[int, int, int]:
 def _facts(path: Path) -> Facts:
     folder = RunFolder(path)
     state = derive(folder)
-    told = (
-        _metrics.run_log(folder) if state.is_live else _metrics.RunLog(folder.events_file).refresh()
-    )
+    told = _metrics.run_log(folder) if state.is_live else RunLog(folder.events_file).refresh()
     step, value = _metrics.best_eval(told) or (None, None)
     card = folder.card()
     rate, epochs = number(card.get("learning_rate")), number(card.get("num_epochs"))
@@ -224,11 +223,11 @@ def _of_config(folder: RunFolder) -> tuple[float | None, float | None]:
     return config.optim.learning_rate, config.train.num_epochs
 
 
-def spark(told: _metrics.RunLog) -> str:
+def spark(told: RunLog) -> str:
     """The loss as the points of an SVG polyline in a box of SPARK_WIDTH x SPARK_HEIGHT."""
     with told.lock:
         losses = told.curves.values["loss"]
-        places = _metrics.pick(losses, 0, len(losses), SPARK_POINTS)
+        places = pick(losses, 0, len(losses), SPARK_POINTS)
         points = [(i, losses[i]) for i in places if abs(losses[i]) < float("inf")]
     if len(points) < 2:
         return ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunery.runs.curves import RunLog
 from tunery.services import words
-from tunery.services.runs import _metrics
 
 LOG_BYTES = 256 * 1024
 
@@ -42,7 +42,7 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
     return shown, begin + end, cut or len(shown) < len(lines)
 
 
-def event_lines(told: _metrics.RunLog, after: int = 0) -> list[tuple[int, str]]:
+def event_lines(told: RunLog, after: int = 0) -> list[tuple[int, str]]:
     """The events after a given one as sentences, with their event numbers."""
     with told.lock:
         events = [event for event in told.events if event["seq"] > after]

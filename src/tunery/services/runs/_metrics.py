@@ -1,9 +1,8 @@
-"""The curves of a run: read incrementally as the log grows, downsampled for display.
+"""The curves of a run, downsampled for display.
 
-``run_log(folder)`` keeps the events of a run that it has read in memory and reads only what was
-added since. A curve of 100,000 steps becomes at most ``max_points`` points: each bucket keeps its
-lowest and highest value, so that no spike is lost, and the bucket's mean is returned as well, so
-that a smoothed line reflects all points.
+``run_log(folder)`` keeps the logs that it has read in memory. A curve of 100,000 steps becomes at
+most ``max_points`` points: each bucket keeps its lowest and highest value, so that no spike is
+lost, and the bucket's mean is returned as well, so that a smoothed line reflects all points.
 """
 
 from __future__ import annotations
@@ -15,153 +14,19 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunery.measures import LOSS_ALONE, Declared
+from tunery.runs.curves import RunLog, pick
 from tunery.runs.events import measured, own_measures
 from tunery.runs.folder import RunFolder
-from tunery.workers.log import Event, number, read_events
+from tunery.workers.log import Event, number
 
-METRIC_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
-"""What every step event measures and a chart shows; a run may declare more."""
-AXES = ("epoch", "tokens", "time")
-"""Alternatives to the step as the x-axis of a chart; all of them increase monotonically."""
 MAX_POINTS = 2000
 AXIS_POINTS = 200
-CHUNK_BYTES = 4 * 2**20
 KEPT_LOGS = 16
-
-
-@dataclass
-class Curves:
-    """The steps of a run as columns; a missing measure is NaN."""
-
-    step: array[int] = field(default_factory=lambda: array("q"))
-    seq: array[int] = field(default_factory=lambda: array("q"))
-    axes: dict[str, array[float]] = field(
-        default_factory=lambda: {name: array("d") for name in AXES}
-    )
-    values: dict[str, array[float]] = field(
-        default_factory=lambda: {name: array("d") for name in METRIC_KEYS}
-    )
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-    def take(self, event: Event) -> None:
-        """Append a step event; steps of an earlier attempt from that step on are dropped."""
-        if self.step and event["step"] <= self.step[-1]:
-            self.cut(event["step"] - 1)
-        self.step.append(event["step"])
-        self.seq.append(event["seq"])
-        self.axes["epoch"].append(number(event.get("epoch")) or 0.0)
-        self._add("tokens", number(event.get("tokens")))
-        self._add("time", number(event.get("seconds")))
-        for name, column in self.values.items():
-            value = number(event.get(name)) if name in METRIC_KEYS else measured(event, name)
-            column.append(math.nan if value is None else value)
-
-    def declare(self, declared: Declared) -> None:
-        """Give each measure that the run declares its own column."""
-        for measure in declared.own:
-            if measure.name not in self.values:
-                self.values[measure.name] = array("d", [math.nan] * len(self))
-
-    def cut(self, step: int) -> None:
-        """Drop every step after ``step``."""
-        keep = bisect_right(self.step, step)
-        for column in (self.step, self.seq, *self.axes.values(), *self.values.values()):
-            del column[keep:]
-
-    def _add(self, axis: str, more: float | None) -> None:
-        column = self.axes[axis]
-        column.append((column[-1] if column else 0.0) + (more or 0.0))
-
-
-@dataclass
-class RunLog:
-    """The content of a run's log, updated by ``refresh``.
-
-    Args:
-        path: events.jsonl of the run.
-    """
-
-    path: Path
-    curves: Curves = field(default_factory=Curves)
-    events: list[Event] = field(default_factory=list[Event])
-    """Every event that is not a step; only the newest one of a phase's progress."""
-    seq: int = 0
-    offset: int = 0
-    declared: Declared = LOSS_ALONE
-    """The measures of the run."""
-    identity: tuple[int, int] = (0, 0)
-    """Device and inode of the file that was read: a different file is a different log."""
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def refresh(self) -> RunLog:
-        """Read what was added; a log that was replaced or truncated is read from the start."""
-        with self.lock:
-            try:
-                status = self.path.stat()
-            except OSError:
-                return self
-            identity = (status.st_dev, status.st_ino)
-            if identity != self.identity or status.st_size < self.offset:
-                self.curves, self.events, self.seq, self.offset = Curves(), [], 0, 0
-                self.identity, self.declared = identity, LOSS_ALONE
-            while self.offset < status.st_size:
-                before = self.offset
-                found, self.offset = events_from(self.path, self.offset, limit=CHUNK_BYTES)
-                for event in found:
-                    self._take(event)
-                if self.offset == before:
-                    break
-        return self
-
-    def of_type(self, *types: str) -> list[Event]:
-        """The events of the given types, in order."""
-        with self.lock:
-            return [event for event in self.events if event["type"] in types]
-
-    def last(self, type: str) -> Event | None:
-        """The newest event of a type."""
-        with self.lock:
-            return next((e for e in reversed(self.events) if e["type"] == type), None)
-
-    def _take(self, event: Event) -> None:
-        self.seq = max(self.seq, event["seq"])
-        if event["type"] == "step":
-            self.curves.take(event)
-            return
-        if event["type"] == "resumed":
-            self.curves.cut(event["step"])
-        if event["type"] == "plan":
-            self.declared = Declared.of(event)
-            self.curves.declare(self.declared)
-        last = self.events[-1] if self.events else None
-        if _is_progress(event) and last is not None and _is_progress(last):
-            self.events[-1] = event
-        else:
-            self.events.append(event)
-
-
-def _is_progress(event: Event) -> bool:
-    return event["type"] == "phase" and event["state"] == "progress"
-
-
-def events_from(path: Path, offset: int, *, limit: int) -> tuple[list[Event], int]:
-    """Read events from an offset, at most ``limit`` bytes, but always one whole line."""
-    while True:
-        events, end = read_events(path, offset, limit=limit)
-        try:
-            left = path.stat().st_size - offset
-        except OSError:
-            return events, end
-        if end > offset or limit >= left:
-            return events, end
-        limit *= 4
+KEPT_STEPS = 2_000_000
+"""Of all logs in memory together, about 100 bytes a step."""
 
 
 _logs: OrderedDict[Path, RunLog] = OrderedDict()
@@ -169,14 +34,18 @@ _logs_lock = threading.Lock()
 
 
 def run_log(folder: RunFolder) -> RunLog:
-    """The current log of a run; the newest ``KEPT_LOGS`` runs stay in memory."""
+    """The current log of a run; the newest runs stay in memory."""
     with _logs_lock:
         path = folder.events_file
         found = _logs.pop(path, None) or RunLog(path)
         _logs[path] = found
-        while len(_logs) > KEPT_LOGS:
+    found.refresh()
+    with _logs_lock:
+        while len(_logs) > 1 and (
+            len(_logs) > KEPT_LOGS or sum(len(log.curves) for log in _logs.values()) > KEPT_STEPS
+        ):
             _logs.popitem(last=False)
-    return found.refresh()
+    return found
 
 
 def metrics(
@@ -286,33 +155,6 @@ def _thinned(
     if len(picked) < end - begin:
         thin["mean"] = [_short(mean) for mean in _means(values, picked, begin, end)]
     return thin
-
-
-def pick(values: array[float], begin: int, end: int, max_points: int) -> list[int]:
-    """Choose indices of a curve that preserve its shape: first, last, and each bucket's extremes.
-
-    Args:
-        values: The whole curve; NaN where there is no value.
-        begin: First index.
-        end: One after the last.
-        max_points: Maximum number of indices, at least 2.
-
-    Returns:
-        Indices in ascending order; all of them if there are few enough.
-    """
-    count = end - begin
-    if count <= max_points:
-        return list(range(begin, end))
-    buckets = max(0, max_points - 2) // 2
-    chosen = {begin, end - 1}
-    for bucket in range(buckets):
-        low, high = begin + bucket * count // buckets, begin + (bucket + 1) * count // buckets
-        part = values[low:high]
-        finite = [v for v in part if math.isfinite(v)]
-        if finite:
-            chosen.add(low + part.index(min(finite)))
-            chosen.add(low + part.index(max(finite)))
-    return sorted(chosen)
 
 
 def _means(values: array[float], picked: Sequence[int], begin: int, end: int) -> list[float]:

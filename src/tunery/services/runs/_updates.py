@@ -12,6 +12,7 @@ import zlib
 from typing import Any
 
 from tunery.errors import TuneryError
+from tunery.runs.curves import RunLog
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
 from tunery.services import door
@@ -53,7 +54,7 @@ class RunTopic:
         return [{"topic": topic, **message} for message in messages], f"{now}:{told_of(state)}"
 
 
-def cursor_of(told: _metrics.RunLog, seq: int, state: RunStatus | None = None) -> str:
+def cursor_of(told: RunLog, seq: int, state: RunStatus | None = None) -> str:
     """The cursor of a client that has seen all events up to one, and the state if given."""
     return f"{seq}:{told.identity[1]}:{told_of(state) if state else ''}"
 
@@ -63,7 +64,7 @@ def told_of(state: RunStatus) -> str:
     return f"{state.status}-{zlib.crc32(f'{state.reason}|{state.fix}'.encode()):08x}"
 
 
-def _tell_events(told: _metrics.RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
+def _tell_events(told: RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
     """Append what came after ``seq``; returns the last event sent."""
     fresh = [event for event in told.events if event["seq"] > seq]
     end = told.seq

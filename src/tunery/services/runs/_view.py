@@ -15,6 +15,7 @@ from tunery.errors import TuneryError
 from tunery.i18n import retold, t
 from tunery.measures import LOSS, Declared, Measure
 from tunery.runs import manifest
+from tunery.runs.curves import MOST_STEPS, RunLog, pick
 from tunery.runs.diagnosis import ALARMING, Diagnosis, diagnose
 from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder, open_run
@@ -27,9 +28,6 @@ from tunery.services.runs._log import log_lines
 from tunery.services.runs._tracking import Tracked, tracked
 from tunery.services.runs._updates import cursor_of
 from tunery.workers.log import Event, number
-
-DIAGNOSED = 4000
-"""The diagnosis of a long run looks at this many points."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,7 @@ def view(name: str) -> RunView:
     )
 
 
-def phases(told: _metrics.RunLog, state: RunStatus) -> list[Phase]:
+def phases(told: RunLog, state: RunStatus) -> list[Phase]:
     """The phases of the newest attempt, with the duration of each."""
     events = _attempt(told)
     spent: dict[str, float] = {}
@@ -261,7 +259,7 @@ def phases(told: _metrics.RunLog, state: RunStatus) -> list[Phase]:
     return listed
 
 
-def _attempt(told: _metrics.RunLog) -> list[Event]:
+def _attempt(told: RunLog) -> list[Event]:
     """The events of the newest attempt from its first event on, including waiting."""
     with told.lock:
         events = list(told.events)
@@ -287,7 +285,7 @@ def _queued_seconds(events: Sequence[Event]) -> float | None:
     return ended - began if began is not None and ended is not None else None
 
 
-def evaluations(told: _metrics.RunLog) -> list[Evaluation]:
+def evaluations(told: RunLog) -> list[Evaluation]:
     """What was measured on held-out rows, oldest first."""
     names = [measure.name for measure in told.declared.measures]
     found = [
@@ -297,7 +295,7 @@ def evaluations(told: _metrics.RunLog) -> list[Evaluation]:
     return [one for one in found if any(value is not None for value in one.values.values())]
 
 
-def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
+def saved(folder: RunFolder, told: RunLog) -> list[Checkpoint]:
     """The checkpoints that are on disk now, newest first."""
     measure = told.declared.best
     values = {one.step: one.values[measure.name] for one in evaluations(told)}
@@ -319,7 +317,7 @@ def saved(folder: RunFolder, told: _metrics.RunLog) -> list[Checkpoint]:
     return [replace(c, best=c is best) for c in found]
 
 
-def samples(told: _metrics.RunLog) -> list[Sample]:
+def samples(told: RunLog) -> list[Sample]:
     """The fixed prompts with their answers; what a resumed run repeated counts once."""
     answers: dict[str, dict[tuple[int, str], str]] = {}
     for event in told.of_type("sample"):
@@ -333,11 +331,11 @@ def samples(told: _metrics.RunLog) -> list[Sample]:
     ]  # fmt: skip
 
 
-def judged(told: _metrics.RunLog, state: RunStatus) -> Diagnosis | None:
+def judged(told: RunLog, state: RunStatus) -> Diagnosis | None:
     """What the curves mean, in words; for an active run only what requires action."""
     with told.lock:
         curves = told.curves
-        places = _metrics.pick(curves.values["loss"], 0, len(curves), DIAGNOSED)
+        places = pick(curves.values["loss"], 0, len(curves), MOST_STEPS)
         steps = [
             {"type": "step", "step": curves.step[i], "loss": curves.values["loss"][i]}
             for i in places
@@ -361,7 +359,7 @@ def why_failed(folder: RunFolder, state: RunStatus) -> Failure | None:
     return Failure(error.message, error.fix, lines, can_resume=state.exit_status != 2)
 
 
-def _worst(told: _metrics.RunLog) -> list[dict[str, Any]]:
+def _worst(told: RunLog) -> list[dict[str, Any]]:
     """Validation rows with the highest loss, if the newest evaluation names them."""
     for event in reversed(told.of_type("eval")):
         if isinstance(event.get("worst"), list):

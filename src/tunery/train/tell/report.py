@@ -14,10 +14,11 @@ from pathlib import Path
 from tunery import atomic
 from tunery.i18n import language, t
 from tunery.measures import LOSS, Declared, Measure, within
+from tunery.runs.curves import RunLog
 from tunery.runs.diagnosis import diagnose, smooth
 from tunery.runs.events import measured
 from tunery.runs.folder import RunFolder
-from tunery.workers.log import Event, number, read_events
+from tunery.workers.log import Event, number
 
 WIDTH, HEIGHT, PAD = 760, 230, 56
 MAX_POINTS = 2000
@@ -28,7 +29,7 @@ TEAL, ORANGE, FAINT = "#0a6c6a", "#c2571a", "#9ccfcb"
 
 def write(folder: RunFolder) -> None:
     """Write ``report.html`` and ``loss.png`` into the run folder, each whole or not at all."""
-    events, _ = read_events(folder.events_file)
+    events = RunLog(folder.events_file).refresh().thinned()
     atomic.write(folder.report_file, render(folder.path.name, folder.path, events).encode())
     atomic.write(folder.loss_image_file, loss_png(events))
 
