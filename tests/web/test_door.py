@@ -22,7 +22,8 @@ CANARY = "CANARY-5d1e"
 
 FREE = {
     # text that names nothing on the disk
-    "answer", "changes[].*", "dtype", "fields.*", "keys", "note", "q", "sha256", "sort", "status",
+    "answer", "changes[].path[]", "changes[].text", "changes[].values.*", "path[]", "dtype",
+    "fields.*", "keys", "note", "q", "sha256", "sort", "status",
     "tag", "tags[]", "text", "title", "to", "token", "tokens[]", "too_long", "undo", "value",
     "variables.*", "webhook", "yaml", "*", "idempotency-key", "content-range", "after", "topics",
     "kind", "lang", "key", "preset", "template", "allow_drift[]",

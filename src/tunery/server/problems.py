@@ -12,11 +12,13 @@ from __future__ import annotations
 import html
 import http
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -25,6 +27,7 @@ from starlette.types import Scope
 from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
 from tunery.i18n import language, t
 from tunery.redaction import redact
+from tunery.server.faults import faults, nested_models
 from tunery.server.statuses import STATUSES
 from tunery.services.machine import ALLOW
 from tunery.types import is_list
@@ -147,15 +150,33 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Respond to a body or query that does not fit the route, without echoing it."""
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"place": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "message": e["msg"]}
-        for e in error.errors()[:20]
-    ]
-    first = errors[0] if errors else {"place": "body", "message": ""}
-    detail = t("{place}: {message}.", place=first["place"], message=first["message"].rstrip("."))
+    found = error.errors()
+    in_body = [{**e, "loc": e["loc"][1:]} for e in found if e["loc"][0] == "body"]
+    outside = [{**e, "loc": e["loc"][1:]} for e in found if e["loc"][0] != "body"]
+    if any(e["type"] == "json_invalid" for e in in_body):
+        in_body = [{**in_body[0], "loc": ()}]
+    listed = [
+        *faults(in_body, _body_model(request), error.body),
+        *faults(outside, None, {str(e["loc"][0]): e["input"] for e in outside}),
+    ][:20]
     return answer(
-        request.scope, Problem(422, detail, code="invalid_request", params={"errors": errors})
+        request.scope,
+        Problem(
+            422,
+            listed[0].sentence,
+            code="invalid_request",
+            params={"errors": [{"place": e.place, "message": e.sentence} for e in listed]},
+        ),
     )
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """The model of the body that the route accepts."""
+    handler = request.scope.get("endpoint")
+    for annotation in typing.get_type_hints(handler).values() if handler else ():
+        for model in nested_models(annotation):
+            return model
+    return None
 
 
 def broken(scope: Scope) -> Response:

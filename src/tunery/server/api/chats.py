@@ -9,31 +9,32 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from tunery.errors import EngineError
 from tunery.i18n import t
+from tunery.server.api.body import Body
 from tunery.server.api.named import ChatSettings
 from tunery.services import chat as chat_service
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 
-class Begin(BaseModel):
+class Begin(Body):
     """Settings of a new conversation; what is left out has its default."""
 
-    settings: ChatSettings = {}
+    settings: ChatSettings = Field(default_factory=dict)
 
 
-class Change(BaseModel):
+class Change(Body):
     """What to change in a conversation."""
 
     title: str | None = None
-    settings: ChatSettings = {}
+    settings: ChatSettings = Field(default_factory=dict)
 
 
-class Ask(BaseModel):
+class Ask(Body):
     """One question.
 
     Either ``text`` (a new question; with ``turn`` an edited one), or ``turn`` alone: answer it
@@ -46,14 +47,14 @@ class Ask(BaseModel):
     go_on: bool = False
 
 
-class Once(BaseModel):
+class Once(Body):
     """One question outside of any conversation."""
 
     text: str = Field(min_length=1, max_length=chat_service.MAX_TEXT)
-    settings: ChatSettings = {}
+    settings: ChatSettings = Field(default_factory=dict)
 
 
-class Rating(BaseModel):
+class Rating(Body):
     """A thumb under an answer: 1, -1 or 0."""
 
     turn: int
@@ -61,7 +62,7 @@ class Rating(BaseModel):
     rating: int
 
 
-class Row(BaseModel):
+class Row(Body):
     """An answer that becomes a training row."""
 
     turn: int

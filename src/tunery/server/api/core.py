@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from tunery import __version__
 from tunery.i18n import t
 from tunery.server import problems
+from tunery.server.api.body import Body
 from tunery.server.problems import Problem
 from tunery.server.security import access, audit
 from tunery.server.security.tokens import SESSION_SECONDS, TokenFile
@@ -45,7 +46,7 @@ def openapi(request: Request) -> dict[str, Any]:
     return request.app.openapi()
 
 
-class Login(BaseModel):
+class Login(Body):
     """What the login page sends."""
 
     token: Annotated[str, Field(min_length=1, max_length=512)]

@@ -6,11 +6,12 @@ import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from tunery.errors import DataError
 from tunery.i18n import t
+from tunery.server.api.body import Body
 from tunery.server.api.named import DatasetName, DataSettings, ModelName
 from tunery.services import datasets
 
@@ -19,7 +20,7 @@ RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 WRITE_BYTES = 4 * 1024 * 1024
 
 
-class Source(BaseModel):
+class Source(Body):
     """Where rows come from and how they are read."""
 
     source: DatasetName
@@ -33,40 +34,56 @@ class NewDataset(Source):
     skip_bad: bool = False
 
 
-class Entries(BaseModel):
+class Entries(Body):
     """Entries of a LLaMA-Factory catalog."""
 
     source: DatasetName
     names: list[str] = Field(min_length=1, max_length=1000)
 
 
-class NewUpload(BaseModel):
+class NewUpload(Body):
     """A file that a browser is about to send."""
 
     name: str = Field(min_length=1, max_length=1024)
     size: int = Field(ge=0, le=2**53)
 
 
-class Pasted(BaseModel):
+class Pasted(Body):
     """Rows that were pasted."""
 
     text: str
 
 
-class Fill(BaseModel):
+class Fill(Body):
     """What to put for each placeholder."""
 
     variables: dict[str, str]
     name: str = Field(default="", max_length=100)
 
 
-class Changes(BaseModel):
-    """Edits of rows; see ``services.dataset_edits.edit``."""
+class RowEdit(Body):
+    """A change of one row: the new text at a path, or its deletion."""
 
-    changes: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+    path: list[str | int] | None = None
+    text: str | None = None
+    delete: bool | None = None
 
 
-class Undo(BaseModel):
+class Change(RowEdit):
+    """A change of the row ``row``, or a new row of these ``values`` after the row ``after``."""
+
+    row: int | None = None
+    after: int | None = None
+    values: dict[str, Any] | None = None
+
+
+class Changes(Body):
+    """Edits of rows; see ``services.datasets.edit_rows``."""
+
+    changes: list[Change] = Field(min_length=1, max_length=1000)
+
+
+class Undo(Body):
     """What a removal gave to undo it."""
 
     undo: str
@@ -195,14 +212,16 @@ def rows(
 def edit(name: str, changes: Changes) -> dict[str, Any]:
     """Change, delete or add rows, in a copy with a version number."""
     datasets.named(name)
-    return datasets.edit_rows(name, changes.changes)
+    return datasets.edit_rows(
+        name, [each.model_dump(exclude_none=True) for each in changes.changes]
+    )
 
 
 @router.patch("/{name}/rows/{row}")
-def edit_row(name: str, row: int, change: dict[str, Any]) -> dict[str, Any]:
+def edit_row(name: str, row: int, change: RowEdit) -> dict[str, Any]:
     """Change one row: ``{"path": ["output"], "text": "..."}`` or ``{"delete": true}``."""
     datasets.named(name)
-    return datasets.edit_rows(name, [{**change, "row": row}])
+    return datasets.edit_rows(name, [{**change.model_dump(exclude_none=True), "row": row}])
 
 
 @router.get("/{name}/tokens")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tunery.jobs import start as launch
+from tunery.server.api.body import Body
 from tunery.server.api.named import ModelName
 from tunery.server.security.access import needs
 from tunery.services import models
@@ -17,18 +18,16 @@ router = APIRouter(
 )
 
 
-class Wanted(BaseModel):
+class Wanted(Body):
     """A model to fetch."""
 
-    model_config = ConfigDict(extra="forbid")
     name: Annotated[ModelName, Field(min_length=1)]
     source: str = ""
 
 
-class Token(BaseModel):
+class Token(Body):
     """A token for a source; an empty one forgets it."""
 
-    model_config = ConfigDict(extra="forbid")
     source: str
     token: Annotated[str, Field(max_length=1024)]
 

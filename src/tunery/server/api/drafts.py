@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tunery.errors import TuneryError
+from tunery.server.api.body import Body
 from tunery.server.api.named import RunName
 from tunery.services import measuring, models, settings
 from tunery.workers import warm
@@ -20,7 +21,7 @@ PLAN_SECONDS = 2.0
 FieldValue = str | bool | int | float | list[str] | dict[str, str] | None
 
 
-class Change(BaseModel):
+class Change(Body):
     """The whole of a draft: a preset and fields, or the text of a settings file.
 
     ``plan`` asks for the plan in the same answer, if it is quickly had.
@@ -32,7 +33,7 @@ class Change(BaseModel):
     plan: bool = True
 
 
-class New(BaseModel):
+class New(Body):
     """Where a new draft comes from; nothing named makes an empty one."""
 
     name: str = ""
@@ -41,13 +42,13 @@ class New(BaseModel):
     preset: str | None = None
 
 
-class Renamed(BaseModel):
+class Renamed(Body):
     """The new name."""
 
     to: str
 
 
-class Measure(BaseModel):
+class Measure(Body):
     """How to plan."""
 
     measure: bool = False

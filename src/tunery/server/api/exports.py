@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from tunery import env
@@ -14,6 +14,7 @@ from tunery.config.exporters import DEFAULT
 from tunery.errors import TuneryError
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
+from tunery.server.api.body import Body
 from tunery.server.api.named import DatasetName, ModelName, Place
 from tunery.server.security.access import needs
 from tunery.services import evaluate as evaluate_service
@@ -23,7 +24,7 @@ from tunery.services.evaluate import Wanted
 router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(needs("jobs"))])
 
 
-class Export(BaseModel):
+class Export(Body):
     """What to write where; an empty folder is a free one under TUNERY_HOME/exports."""
 
     run: Annotated[ModelName, Field(min_length=1)]
@@ -33,7 +34,7 @@ class Export(BaseModel):
     force: bool = False
 
 
-class Evaluation(BaseModel):
+class Evaluation(Body):
     """What is evaluated on what; see services/evaluating.py."""
 
     models: list[ModelName]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from tunery.server.api.body import Body
 from tunery.server.api.named import ModelName
 from tunery.services import chat
 
 router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
 
 
-class Named(BaseModel):
+class Named(Body):
     """A model, run, checkpoint or adapter folder, by name."""
 
     model: Annotated[ModelName, Field(min_length=1)]

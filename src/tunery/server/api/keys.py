@@ -7,20 +7,21 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from tunery.server.api.body import Body
 from tunery.server.security import tokens
 from tunery.server.security.key_limits import MOST, MOST_MODELS, KeyLimits
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
 
-class NewKey(BaseModel):
+class NewKey(Body):
     """What a new key is for."""
 
     name: Annotated[str, Field(max_length=80)]
-    scopes: list[Literal["chat", "jobs", "admin"]] = ["chat"]
-    models: Annotated[list[str], Field(max_length=MOST_MODELS)] = []
+    scopes: list[Literal["chat", "jobs", "admin"]] = Field(default_factory=lambda: ["chat"])
+    models: Annotated[list[str], Field(default_factory=list, max_length=MOST_MODELS)]
     expires_in_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
     requests_per_minute: Annotated[int, Field(ge=0, le=MOST)] = 0
     tokens_per_minute: Annotated[int, Field(ge=0, le=MOST)] = 0

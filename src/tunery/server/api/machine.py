@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
+from tunery.server.api.body import Body
 from tunery.services import first_steps, machine
 from tunery.state import set_aside
 
 router = APIRouter(prefix="/api/v1/machine", tags=["machine"])
 
 
-class Hidden(BaseModel):
+class Hidden(Body):
     """Whether the list of first steps is to be hidden."""
 
     hidden: bool

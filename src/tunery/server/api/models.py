@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
+from tunery.server.api.body import Body
 from tunery.server.api.named import ModelName, Place
 from tunery.services import models
 from tunery.workers import warm
@@ -18,26 +19,23 @@ router = APIRouter(prefix="/api/v1", tags=["models"])
 CODE_CHARACTERS = 200_000
 
 
-class Text(BaseModel):
+class Text(Body):
     """What a person typed."""
 
-    model_config = ConfigDict(extra="forbid")
     text: Annotated[str, Field(max_length=4096)]
     source: str = ""
 
 
-class Consent(BaseModel):
+class Consent(Body):
     """Consent for the code that was shown, named by its hash."""
 
-    model_config = ConfigDict(extra="forbid")
     name: ModelName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Named(BaseModel):
+class Named(Body):
     """One model."""
 
-    model_config = ConfigDict(extra="forbid")
     name: ModelName
 
 
@@ -95,10 +93,9 @@ def code(name: ModelName) -> dict[str, Any]:
     return {"needed": True, "sha256": wanted.code.sha256, "repo": wanted.code.repo, "files": shown}
 
 
-class NewBase(BaseModel):
+class NewBase(Body):
     """Which base model a run's or an adapter's weights belong to."""
 
-    model_config = ConfigDict(extra="forbid")
     name: ModelName
     model: ModelName
 

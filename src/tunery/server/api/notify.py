@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from tunery.runs.status import RunStatus
+from tunery.server.api.body import Body
 from tunery.services import notify
 
 router = APIRouter(prefix="/api/v1/notify", tags=["notify"])
@@ -21,7 +21,7 @@ def show() -> dict[str, Any]:
     return {**notify.read().public(), "countdown": vars(under_way) if under_way else None}
 
 
-class Change(BaseModel):
+class Change(Body):
     """What a page may change; what is left out stays."""
 
     webhook_on: bool | None = None

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from tunery.errors import ConfigError
 from tunery.i18n import t
+from tunery.server.api.body import Body
 from tunery.state import prefs
 
 router = APIRouter(prefix="/api/v1/prefs", tags=["prefs"])
@@ -19,7 +19,7 @@ _SECRET = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
 SIZE_CHARACTERS = 64 * 1024
 
 
-class Value(BaseModel):
+class Value(Body):
     """A preference's new value; null forgets it."""
 
     value: Any = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tunery.runs import queue
+from tunery.server.api.body import Body
 from tunery.server.security.access import needs
 
 router = APIRouter(prefix="/api/v1/queue", tags=["runs"], dependencies=[Depends(needs("jobs"))])
@@ -19,7 +20,7 @@ def listing() -> dict[str, Any]:
     return {"waiting": [vars(waiting) for waiting in queue.waiting()], "held": queue.holders()}
 
 
-class Order(BaseModel):
+class Order(Body):
     """Names of waiting runs in the order in which they shall begin."""
 
     runs: Annotated[list[str], Field(min_length=1, max_length=1000)]

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as FromPath
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
+from tunery.server.api.body import Body
 from tunery.server.api.named import Behind, RunName
 from tunery.server.security.access import needs
 from tunery.services import door, runs
@@ -51,7 +52,7 @@ def compare(ids: str) -> dict[str, Any]:
     return runs.comparison_as_dict(runs.compare([door.run(name) for name in ids.split(",")]))
 
 
-class Undo(BaseModel):
+class Undo(Body):
     """What a deletion answered."""
 
     tokens: Annotated[list[str], Field(min_length=1, max_length=200)]
@@ -63,7 +64,7 @@ def undo(request: Undo) -> dict[str, Any]:
     return {"restored": [store.put_back(token) for token in request.tokens]}
 
 
-class Names(BaseModel):
+class Names(Body):
     """Some runs."""
 
     names: Annotated[list[Name], Field(min_length=1, max_length=200)]
@@ -97,7 +98,7 @@ def one(name: RunName) -> dict[str, Any]:
     }
 
 
-class Change(BaseModel):
+class Change(Body):
     """What people say about a run; what is left out stays."""
 
     title: str | None = None
@@ -219,7 +220,7 @@ def report(name: RunName) -> Response:
     return Response(runs.failure_report(name), media_type="text/plain; charset=utf-8")
 
 
-class Stop(BaseModel):
+class Stop(Body):
     """How to stop: ``save`` after this step with a checkpoint, or ``now`` by force."""
 
     how: Literal["save", "now"] = "save"
@@ -238,10 +239,10 @@ def save(name: Name) -> dict[str, Any]:
     return {"requested": True}
 
 
-class Resume(BaseModel):
+class Resume(Body):
     """How to go on: changed settings that are accepted."""
 
-    allow_drift: list[str] = []
+    allow_drift: list[str] = Field(default_factory=list[str])
 
 
 @router.post("/{name}/resume")

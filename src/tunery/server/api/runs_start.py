@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
-from pydantic import BaseModel
 
 from tunery.errors import ConfigError
 from tunery.i18n import joined, t
+from tunery.server.api.body import Body
 from tunery.server.security.access import needs
 from tunery.services import runs, settings
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[Depends(needs("jobs"))])
 
 
-class Start(BaseModel):
+class Start(Body):
     """Which run: a draft's, or one with these settings (as in a settings file)."""
 
     draft: str | None = None

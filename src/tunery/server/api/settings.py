@@ -9,34 +9,35 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tunery.models import accounts
+from tunery.server.api.body import Body
 from tunery.server.security.access import person_only
 from tunery.services import datasets, machine
 
 router = APIRouter(prefix="/api/v1/settings", tags=["settings"])
 
 
-class Source(BaseModel):
+class Source(Body):
     """One setting of ``models.accounts``; an empty value forgets what is saved."""
 
     value: Annotated[str, Field(max_length=1024)]
 
 
-class Folders(BaseModel):
+class Folders(Body):
     """Folders that the page may open, beside the usual ones."""
 
     folders: Annotated[list[str], Field(max_length=50)]
 
 
-class Folder(BaseModel):
+class Folder(Body):
     """One folder that the page may open from now on."""
 
     folder: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class Limits(BaseModel):
+class Limits(Body):
     """What may be uploaded; null goes back to the usual."""
 
     upload_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None

@@ -218,15 +218,19 @@ def _by_row(changes: Sequence[Mapping[str, Any]]) -> _Wanted:
     wanted = _Wanted()
     for change in changes:
         match change:
-            case {"row": int(row), "path": [*path], "text": str(text)} if row > 0 and path:
+            case {"row": int(row), "path": [*path], "text": str(text), **more} if (
+                row > 0 and path and not more
+            ):
                 if len(text) > MAX_TEXT:
                     raise DataError(
                         t("The text is longer than {limit} characters.", limit=MAX_TEXT)
                     )
                 wanted.texts.setdefault(row, []).append((path, text))
-            case {"row": int(row), "delete": True} if row > 0:
+            case {"row": int(row), "delete": True, **more} if row > 0 and not more:
                 wanted.deleted.add(row)
-            case {"after": int(row), "values": {**values}} if row >= 0 and values:
+            case {"after": int(row), "values": {**values}, **more} if (
+                row >= 0 and values and not more
+            ):
                 wanted.added.setdefault(row, []).append(values)
             case _:
                 raise DataError(
