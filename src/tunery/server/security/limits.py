@@ -1,4 +1,4 @@
-"""Size limits: of headers, of bodies while they arrive, and of JSON nesting.
+"""Limits of a request: its headers, its body while it arrives, JSON nesting, readable text.
 
 A JSON body is read here, up to its limit, before a route sees the request. Routes that accept raw
 bytes (uploads) are declared in ``RAW_ROUTES`` and receive their body as a stream, counted.
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.server.problems import Problem
+from tunery.server.security.readable import why_unreadable
 from tunery.server.security.wire import header, path_of, refuse
 from tunery.server.settings import Limits
 
@@ -120,23 +121,16 @@ class Sizes:
             if len(body) > most:
                 await refuse(scope, send, _too_large(most))
                 return
-        deep = (
-            await run_in_threadpool(_depth_over, bytes(body), self.limits.json_depth)
-            if len(body) > BIG_BYTES
-            else _depth_over(bytes(body), self.limits.json_depth)
+        whole = bytes(body)
+        problem = (
+            await run_in_threadpool(_why_refused, whole, self.limits.json_depth)
+            if len(whole) > BIG_BYTES
+            else _why_refused(whole, self.limits.json_depth)
         )
-        if deep:
-            problem = Problem(
-                400,
-                t(
-                    "The JSON is nested more than {limit} levels deep.",
-                    limit=self.limits.json_depth,
-                ),
-                code="too_deep",
-            )
+        if problem is not None:
             await refuse(scope, send, problem)
             return
-        await self.app(scope, _replay(bytes(body), receive), send)
+        await self.app(scope, _replay(whole, receive), send)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -150,6 +144,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
+
+
+def _why_refused(body: bytes, depth: int) -> Problem | None:
+    if _depth_over(body, depth):
+        said = t("The JSON is nested more than {limit} levels deep.", limit=depth)
+        return Problem(400, said, code="too_deep")
+    if why := why_unreadable(body):
+        return Problem(400, why, code="invalid_json")
+    return None
 
 
 def _depth_over(body: bytes, most: int) -> bool:
