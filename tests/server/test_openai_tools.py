@@ -152,14 +152,14 @@ def test_a_tools_answer_goes_back_to_the_model(client, hermes):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"tool_choice": "required"}, "beside tools"),
+        ({"tool_choice": "required"}, "tool_choice requires tools"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}},
-         "not among tools"),
+         "not in tools"),
         ({"tools": [WEATHER, WEATHER]}, "the same name"),
         ({"tools": [tool("two words")]}, r"tools\[0\].function.name"),
         ({"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "allowed_tools": {
             "mode": "auto", "tools": [{"type": "function", "function": {"name": "x"}}]}}},
-         "allows x, which is not among tools"),
+         "allows x, which is not in tools"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "tool_call_id"),
         ({"messages": [*ASK, {"role": "assistant", "tool_calls": [
             {"id": "a", "type": "function", "function": {"name": "x", "arguments": "[1"}}]}]},

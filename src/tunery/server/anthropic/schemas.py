@@ -10,9 +10,18 @@ from pydantic import Field
 
 from tunery.server.openai import limits
 from tunery.server.openai.errors import invalid
+from tunery.server.openai.fields import fields
 from tunery.server.openai.reading import checked
 from tunery.server.openai.schemas import Body, ChatRequest, FunctionName, Stops, Strict
 from tunery.types import is_list, is_object
+
+BLOCKS = {
+    "text": fields("type text", "cache_control citations parsed_output"),
+    "thinking": fields("type thinking", "signature cache_control"),
+    "tool_use": fields("type id name input", "cache_control caller"),
+    "tool_result": fields("type tool_use_id content", "cache_control is_error"),
+}
+"""The blocks of a message."""
 
 
 class MessageParam(Strict):
@@ -24,6 +33,11 @@ class MessageParam(Strict):
 
 class ToolParam(Strict):
     """A tool that the client runs."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"cache_control", "strict", "eager_input_streaming", "defer_loading", "allowed_callers",
+         "input_examples"}
+    )  # fmt: skip
 
     type: Literal["custom"] = "custom"
     name: FunctionName
@@ -42,6 +56,8 @@ class ToolChoice(Strict):
 class Thinking(Strict):
     """Whether the model thinks first. A budget is a hint: its tokens are not counted."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset({"budget_tokens", "display"})
+
     type: Literal["enabled", "adaptive", "disabled"]
 
 
@@ -54,6 +70,8 @@ class OutputFormat(Strict):
 
 class OutputConfig(Strict):
     """The format of the answer."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"task_budget"})
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
@@ -164,6 +182,7 @@ def _messages(message: MessageParam, place: str) -> list[dict[str, Any]]:
     texts: list[str] = []
     for block, where in blocks:
         if block.get("type") == "tool_result" and message.role == "user":
+            BLOCKS["tool_result"].check(block, where)
             _flush(message.role, texts, found)
             text = "\n".join(_texts(block.get("content", ""), f"{where}.content"))
             call = _word(block, "tool_use_id", where)
@@ -188,10 +207,12 @@ def _said(blocks: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
     for block, where in blocks:
         match block.get("type"):
             case "thinking":
+                BLOCKS["thinking"].check(block, where)
                 thoughts.append(_word(block, "thinking", where, empty=True))
             case "redacted_thinking":
                 raise invalid(where, f"{where}: redacted thinking cannot be read here.")
             case "tool_use":
+                BLOCKS["tool_use"].check(block, where)
                 given = block.get("input", {})
                 if not is_object(given):
                     raise invalid(f"{where}.input", f"{where}.input: it must be an object.")
@@ -226,6 +247,7 @@ def _texts(content: Any, place: str) -> list[str]:
 def _text(block: Mapping[str, Any], place: str) -> str:
     text = block.get("text")
     if block.get("type") == "text" and isinstance(text, str):
+        BLOCKS["text"].check(block, place)
         return text
     if block.get("type") in ("image", "document", "search_result", "container_upload"):
         raise invalid(

@@ -12,6 +12,7 @@ from tunery.engines.base import GenerateRequest, SamplingOptions
 from tunery.server.openai import limits
 from tunery.server.openai.answer_schema import allowed_tools, schema_of
 from tunery.server.openai.errors import Refused, invalid
+from tunery.server.openai.fields import fields
 from tunery.server.openai.schemas import (
     Call,
     ChatRequest,
@@ -23,6 +24,12 @@ from tunery.types import is_list, is_object
 _TEMPLATE_OWN = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
 )
+
+PARTS = {
+    "text": fields("type text", "cache_control prompt_cache_breakpoint"),
+    "refusal": fields("type refusal"),
+}
+"""The content parts of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +137,17 @@ def sampling(request: ChatRequest | CompletionRequest) -> SamplingOptions:
 
 def _message(message: Message, place: str) -> dict[str, Any]:
     role = "system" if message.role == "developer" else message.role
-    told: dict[str, Any] = {"role": role, "content": _text(message.content, f"{place}.content")}
+    said = message.refusal if message.content is None else message.content
+    told: dict[str, Any] = {"role": role, "content": _text(said, f"{place}.content")}
     if role == "assistant":
         if message.tool_calls:
             told["tool_calls"] = [
                 _call(call, f"{place}.tool_calls[{i}]") for i, call in enumerate(message.tool_calls)
             ]
-        elif message.content is None:
+        elif said is None:
             raise invalid(f"{place}.content", f"{place}: it has neither content nor tool_calls.")
-        if message.reasoning_content:
-            told["reasoning_content"] = message.reasoning_content
+        if message.thinking:
+            told["reasoning_content"] = message.thinking
     elif message.tool_calls:
         raise invalid(f"{place}.tool_calls", f"{place}: only the assistant calls tools.")
     elif message.content is None:
@@ -160,7 +168,7 @@ def _text(content: Any, place: str) -> str:
     if isinstance(content, str):
         return content
     if not is_list(content):
-        raise invalid(place, f"{place}: it must be text, or a list of parts.")
+        raise invalid(place, f"{place}: must be text, or a list of parts.")
     if len(content) > limits.MAX_PARTS:
         raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are taken.")
     return "\n".join(_part(part, f"{place}[{i}]") for i, part in enumerate(content))
@@ -170,6 +178,7 @@ def _part(part: Any, place: str) -> str:
     given = part if is_object(part) else {}
     match given.get("type"):
         case "text" | "refusal" as kind if isinstance(text := given.get(kind), str):
+            PARTS[kind].check(given, place)
             return text
         case "image_url" | "input_image" | "image":
             what = "images"

@@ -1,4 +1,4 @@
-"""Parse request bodies: JSON, its depth, unknown fields, and the errors for invalid values."""
+"""Parse request bodies: JSON, its depth, and the errors for invalid values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from tunery.errors import did_you_mean
+from tunery.server.faults import faults
 from tunery.server.openai import limits
 from tunery.server.openai.errors import Refused, invalid
 from tunery.server.openai.schemas import Body
@@ -24,11 +24,8 @@ def read(kind: type[R], body: bytes) -> R:
         Refused: It is not JSON, too deep, or has an invalid value; the first error is reported.
     """
     values = _object(body)
-    given = {key: value for key, value in values.items() if value is not None}
-    _check_lists(given)
-    request = checked(kind, given)
-    _check_unknown(request, set(kind.model_fields))
-    return request
+    _check_lists(values)
+    return checked(kind, values)
 
 
 def checked(kind: type[R], values: dict[str, Any]) -> R:
@@ -40,7 +37,7 @@ def checked(kind: type[R], values: dict[str, Any]) -> R:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _explained(error) from None
+        raise _explained(error, kind, values) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -55,10 +52,6 @@ def _object(body: bytes) -> dict[str, Any]:
     if _is_deeper(values, limits.MAX_DEPTH):
         raise invalid(
             None, f"The body is nested more than {limits.MAX_DEPTH} deep.", code="invalid_json"
-        )
-    if _has_half_letters(values):
-        raise invalid(
-            None, "A text holds half of a letter (a lone surrogate).", code="invalid_json"
         )
     return values
 
@@ -81,14 +74,6 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return True
 
 
-def _has_half_letters(values: dict[str, Any]) -> bool:
-    try:
-        json.dumps(values, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _check_lists(values: dict[str, Any]) -> None:
     """Reject long lists by their length, before their items are validated."""
     for key, most in (
@@ -97,42 +82,19 @@ def _check_lists(values: dict[str, Any]) -> None:
         ("tools", limits.MAX_TOOLS),
     ):
         if is_list(found := values.get(key)) and len(found) > most and type(found[0]) is not int:
-            raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
+            raise invalid(key, f"{key} has {len(found)} items; at most {most} are accepted.")
 
 
-def _check_unknown(request: Body, known: set[str]) -> None:
-    for key in request.model_extra or {}:
-        if key in request.ignored:
-            continue
-        if key in request.refused:
-            raise invalid(
-                key, f"{key}: not supported; {request.refused[key]}.", code="unsupported_parameter"
-            )
-        near = did_you_mean(key[:_SHOWN], known)
-        raise invalid(
-            key[:_SHOWN],
-            f"{key[:_SHOWN]}: no such field. {near}".rstrip(),
-            code="unknown_parameter",
-        )
+def _explained(error: ValidationError, kind: type[Body], values: dict[str, Any]) -> Refused:
+    found = faults(error.errors(include_url=False), kind, values)
+    first, more = found[0], len(found) - 1
+    also = f" ({more} more error{'s' if more > 1 else ''})" if more else ""
+    code = _CODES.get(first.kind, "invalid_value")
+    return invalid(first.place[:_SHOWN] or None, f"{first.sentence}{also}", code=code)
 
 
-def _explained(error: ValidationError) -> Refused:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = _place(first["loc"])
-    text = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    text = text[:1].lower() + text[1:]
-    more = error.error_count() - 1
-    also = f" ({more} more fault{'s' if more > 1 else ''})" if more else ""
-    message = f"{place}: {text}.{also}" if place else f"{text}.{also}"
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return invalid(place or None, message, code=code)
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    text = ""
-    for step in loc:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif step.isidentifier() and step[0].islower():  # not the name of one of our classes
-            text += f".{step}" if text else step
-    return text[:_SHOWN]
+_CODES = {
+    "missing": "missing_required_parameter",
+    "extra_forbidden": "unknown_parameter",
+    "unsupported": "unsupported_parameter",
+}

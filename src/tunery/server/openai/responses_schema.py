@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tunery.server.openai import limits
 from tunery.server.openai.errors import invalid
+from tunery.server.openai.fields import fields
 from tunery.server.openai.reading import checked
 from tunery.server.openai.schemas import Body, ChatRequest, FunctionName, Strict
 from tunery.types import is_list, is_object
@@ -18,12 +19,37 @@ LOGPROBS = "message.output_text.logprobs"
 _NOTHING_KEPT = "nothing is stored here; send the whole conversation in input"
 
 
+ITEMS = {
+    "message": fields("type role content", "id status phase"),
+    "reasoning": fields("type content", "id status summary encrypted_content"),
+    "function_call": fields(
+        "type call_id name arguments", "id status async caller namespace parsed_arguments"
+    ),
+    "function_call_output": fields("type call_id output", "id status caller name namespace"),
+}
+"""The items of an input."""
+
+PARTS = {
+    "input_text": fields("type text", "prompt_cache_breakpoint"),
+    "output_text": fields("type text", "annotations logprobs parsed"),
+    "reasoning_text": fields("type text"),
+    "summary_text": fields("type text"),
+    "text": fields("type text", "annotations"),
+    "refusal": fields("type refusal"),
+}
+"""The content parts of an item."""
+
+
 def _not_kept(value: Any) -> Any:
-    raise ValueError(f"not supported; {_NOTHING_KEPT}")
+    raise ValueError(f"is not supported; {_NOTHING_KEPT}")
 
 
 class ResponseTool(Strict):
     """A function that the model may call."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"strict", "defer_loading", "allowed_callers", "output_schema", "async"}
+    )
 
     type: Literal["function"]
     name: FunctionName
@@ -49,6 +75,8 @@ class Allowed(Strict):
 class TextFormat(Strict):
     """Text, any JSON object, or JSON that conforms to a schema."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset({"strict", "description"})
+
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
@@ -57,11 +85,17 @@ class TextFormat(Strict):
 class TextSettings(Strict):
     """The format of the answer's text."""
 
+    refused: ClassVar[Mapping[str, str]] = {"verbosity": "no model here reads it"}
+
     format: TextFormat | None = None
 
 
 class Reasoning(Strict):
     """How much the model thinks."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"summary", "generate_summary", "context", "mode"}
+    )
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
@@ -183,6 +217,8 @@ class _Conversation:
 
     def _take(self, item: dict[str, Any], place: str) -> None:
         kind = item.get("type", "message" if "role" in item else None)
+        if isinstance(kind, str) and kind in ITEMS:
+            ITEMS[kind].check(item, place)
         match kind:
             case "message":
                 self._message(item, place)
@@ -246,9 +282,6 @@ class _Conversation:
         return self._said
 
 
-_TEXTS = ("input_text", "output_text", "reasoning_text", "summary_text", "text")
-
-
 def _texts(content: Any, place: str) -> list[str]:
     """The texts of a content."""
     if content is None and not place.endswith(("output", "message")):
@@ -264,7 +297,8 @@ def _texts(content: Any, place: str) -> list[str]:
         given = part if is_object(part) else {}
         kind = given.get("type")
         text = given.get("refusal" if kind == "refusal" else "text")
-        if kind in (*_TEXTS, "refusal") and isinstance(text, str):
+        if isinstance(kind, str) and kind in PARTS and isinstance(text, str):
+            PARTS[kind].check(given, f"{place}[{number}]")
             texts.append(text)
         elif kind in ("input_image", "input_file", "input_audio"):
             raise invalid(

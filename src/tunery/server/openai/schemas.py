@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunery.server.openai import limits
-from tunery.types import is_list
+from tunery.types import is_list, is_object
 
 IGNORED = frozenset(
     {
@@ -37,13 +37,29 @@ FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Strict(BaseModel):
-    """An object inside a request: types are strict, unknown fields are ignored."""
+    """A request, or an object in one: types are strict, and unknown fields are refused.
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+    Null is the same as a missing value. ``ignored`` fields are accepted with any value: clients
+    send them, or send them back, and they have no effect here. ``refused`` says for some of the
+    other fields what to use instead.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_ignored(cls, values: Any) -> Any:
+        if not is_object(values):
+            return values
+        return {k: v for k, v in values.items() if v is not None and k not in cls.ignored}
 
 
 class Function(Strict):
     """A function that the model may call."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"strict"})
 
     name: FunctionName
     description: str | None = None
@@ -53,6 +69,8 @@ class Function(Strict):
 class Tool(Strict):
     """A tool; always a function."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+
     type: Literal["function"]
     function: Function
 
@@ -60,12 +78,16 @@ class Tool(Strict):
 class CalledFunction(Strict):
     """The function that was called, with its arguments as JSON text."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset({"parsed_arguments"})
+
     name: FunctionName
     arguments: str = "{}"
 
 
 class Call(Strict):
     """A call that the assistant made earlier."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"index", "extra_content", "cache_control"})
 
     id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)]
     type: Literal["function"] = "function"
@@ -75,16 +97,33 @@ class Call(Strict):
 class Message(Strict):
     """One message; ``content`` is text, or a list of text parts."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"annotations", "parsed", "cache_control", "provider_specific_fields", "reasoning_details"}
+    )
+    refused: ClassVar[Mapping[str, str]] = {
+        "audio": "this API speaks text only",
+        "function_call": "use tool_calls",
+    }
+
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Any = None
+    refusal: str | None = None
     name: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: Annotated[list[Call], Field(max_length=limits.MAX_CALLS)] | None = None
     tool_call_id: Annotated[str, Field(max_length=limits.MAX_NAME_LETTERS)] | None = None
+
+    @property
+    def thinking(self) -> str:
+        """The assistant's thinking, under either of its names."""
+        return self.reasoning_content or self.reasoning or ""
 
 
 class SchemaFormat(Strict):
     """The schema of a ``json_schema`` format."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"strict", "description"})
 
     name: str = ""
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
@@ -99,6 +138,8 @@ class ResponseFormat(Strict):
 
 class StreamOptions(Strict):
     """What a stream sends besides the answer."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
 
     include_usage: bool = False
 
@@ -130,13 +171,9 @@ class AllowedTools(Strict):
     allowed_tools: AllowedToolsList
 
 
-class Body(BaseModel):
-    """The body of a request: unknown fields are rejected, except those in ``ignored``.
+class Body(Strict):
+    """The body of a request of OpenAI's APIs."""
 
-    ``refused`` tells for some of them what to use instead.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
     ignored: ClassVar[frozenset[str]] = IGNORED
     refused: ClassVar[Mapping[str, str]] = REFUSED
 
@@ -171,13 +208,13 @@ class _Request(Body):
     @classmethod
     def _ids_are_numbers(cls, value: dict[str, float]) -> dict[str, float]:
         if any(not key.isascii() or not key.isdigit() or len(key) > 9 for key in value):
-            raise ValueError("the keys must be token ids")
+            raise ValueError("must have token ids as keys")
         return value
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> _Request:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options stands only beside stream=true")
+            raise ValueError("stream_options requires stream to be true")
         return self
 
 
@@ -205,21 +242,21 @@ class ChatRequest(_Request):
         if len(given) > 1:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs stands only beside logprobs=true")
+            raise ValueError("top_logprobs requires logprobs to be true")
         if self.modalities != ["text"]:
-            raise ValueError("modalities must be ['text']: this API speaks text only")
+            raise ValueError('modalities must be ["text"]; this API only generates text')
         names = [tool.function.name for tool in self.tools]
         if len(set(names)) < len(names):
-            raise ValueError("two tools have the same name")
+            raise ValueError("tools contains two functions with the same name")
         if isinstance(self.tool_choice, NamedTool):
             if self.tool_choice.function.name not in names:
-                raise ValueError("tool_choice names a function that is not among tools")
+                raise ValueError("tool_choice names a function that is not in tools")
         elif isinstance(self.tool_choice, AllowedTools):
             allowed = self.tool_choice.allowed_tools.tools
             if foreign := [t.function.name for t in allowed if t.function.name not in names]:
-                raise ValueError(f"tool_choice allows {foreign[0]}, which is not among tools")
+                raise ValueError(f"tool_choice allows {foreign[0]}, which is not in tools")
         elif self.tool_choice in ("auto", "required") and not names:
-            raise ValueError("tool_choice stands only beside tools")
+            raise ValueError("tool_choice requires tools")
         return self
 
 
@@ -236,17 +273,19 @@ class CompletionRequest(_Request):
     def _prompt_is_text(cls, value: Any) -> Any:
         prompts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(prompts) or not prompts:
-            raise ValueError("it must be text, a list of token ids, or a list of either")
+            raise ValueError("must be text, a list of token ids, or a list of either")
         if len(prompts) > limits.MAX_PROMPTS:
-            raise ValueError(f"at most {limits.MAX_PROMPTS} prompts at once")
+            raise ValueError(
+                f"has {len(prompts)} prompts; at most {limits.MAX_PROMPTS} are accepted"
+            )
         if not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts):
-            raise ValueError("each must be text, or a list of token ids (0 or more)")
+            raise ValueError("must contain only text or lists of token ids (0 or more)")
         return prompts
 
     @model_validator(mode="after")
     def _supported(self) -> CompletionRequest:
         if self.echo and self.logprobs is not None:
-            raise ValueError("logprobs of an echoed prompt are not given; leave out one of the two")
+            raise ValueError("echo and logprobs cannot be combined; leave out one of them")
         if self.best_of is not None and self.best_of != self.n:
             raise ValueError("best_of is not supported; leave it out, or make it equal to n")
         return self

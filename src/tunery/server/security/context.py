@@ -14,7 +14,7 @@ import secrets
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunery import i18n
-from tunery.server.security.wire import cookies, header, with_headers
+from tunery.server.security.wire import cookies, header, path_of, with_headers
 from tunery.server.settings import ServerSettings
 
 LANGUAGE_COOKIE = "tunery_lang"
@@ -86,6 +86,8 @@ SECURITY_HEADERS = {
 
 
 def _language(scope: Scope) -> str:
+    if path_of(scope).startswith("/v1/"):
+        return "en"  # the APIs of OpenAI and Anthropic speak English
     chosen = cookies(scope).get(LANGUAGE_COOKIE)
     if chosen in i18n.LANGUAGES:
         return chosen
