@@ -122,6 +122,50 @@ def test_an_answer_may_begin_otherwise_than_its_schema(whole: LocalEngine):
     assert text_of(asyncio.run(collect(whole, free))) == "xxxx"
 
 
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "string", "pattern": "("},
+         "the regular expression ( is not valid: unclosed group."),
+        ({"type": "string", "pattern": "a(?=b)"},
+         "the regular expression a(?=b) is not valid: look-around, including look-ahead and "
+         "look-behind, is not supported."),
+        ({"type": "zork"}, "Invalid type: zork."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("unless", [(), ("x",)])
+def test_a_broken_schema_is_refused_with_the_whole_reason(
+    whole: LocalEngine, schema, reason, unless
+):
+    with pytest.raises(EngineError) as told:
+        asyncio.run(collect(whole, replace(SHORT, json_schema=schema, schema_unless=unless)))
+    assert reason.rstrip(".") in told.value.message
+    assert told.value.fix.startswith("Correct the schema")
+    if not unless:
+        assert told.value.message == f"The JSON schema cannot be used: {reason}"
+
+
+CALLS = [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "c", "content": "20"},
+]  # fmt: skip
+
+
+def test_a_template_without_tools_is_named_in_words_of_a_request(whole: LocalEngine):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for asked in (replace(SHORT, messages=CALLS), replace(SHORT, tools=[tool])):
+        with pytest.raises(EngineError) as told:
+            asyncio.run(collect(whole, asked))
+        assert told.value.code == "bad_template"
+        assert told.value.message == (
+            "This model's chat template has no place for tools, tool calls or tool results."
+        )
+        for word in ("--", "model.template", "row"):
+            assert word not in str(told.value)
+
+
 def test_a_token_outside_the_vocabulary_is_the_caller_s_fault(whole: LocalEngine):
     foreign = replace(SHORT, messages=None, prompt_ids=[1, 10**8])
     biased = replace(SHORT, sampling=SamplingOptions(logit_bias={10**8: 1}))

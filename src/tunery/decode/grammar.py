@@ -15,6 +15,7 @@ from tunery.errors import EngineError
 from tunery.i18n import t
 
 BITS = 32
+_MOST_SHOWN = 300
 FORM: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -101,7 +102,18 @@ class Grammar:
 
 def _bad_schema(why: str) -> EngineError:
     return EngineError(
-        t("The JSON schema cannot be used: {why}", why=why.strip().splitlines()[0][:300]),
+        t("The JSON schema cannot be used: {why}.", why=_reason(why).rstrip(".")),
         fix=t("Correct the schema, or remove what is not supported."),
         code="bad_schema",
     )
+
+
+def _reason(why: str) -> str:
+    """What llguidance says, in one line; it draws a regular expression over several."""
+    lines = [line.strip() for line in why.strip().splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if lines[0].startswith("regex parse error") and len(lines) > 1 and errors:
+        pattern = lines[1] if len(lines[1]) <= 100 else f"{lines[1][:100]}…"
+        return t("the regular expression {pattern} is not valid: {why}",
+                 pattern=pattern, why=errors[0])  # fmt: skip
+    return " ".join(lines)[:_MOST_SHOWN]

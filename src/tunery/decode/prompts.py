@@ -55,7 +55,7 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
         else:
             ids = _beginning(template) + template.encoder.encode(marked)
     except DataError as error:
-        raise EngineError(error.message, fix=error.fix, code="bad_template") from error
+        raise EngineError(error.message, fix=_remedy(error), code="bad_template") from error
     _check_ids(model, ids)
     return Prompt(ids, marked.text, stop_ids)
 
@@ -120,6 +120,7 @@ def _conversation(template: ChatTemplate, request: GenerateRequest) -> tuple[Mar
     values = dict(request.template_values)
     thinking = "off" if values.get("enable_thinking") is False else "strip_history"
     tools = [dict(tool) for tool in request.tools or ()]
+    _check_places(template, messages, with_tools=bool(tools))
     marked = template.prompt(messages, tools, thinking=thinking, values=values)
     ids = template.encoder.encode(marked)
     if begun:
@@ -127,6 +128,38 @@ def _conversation(template: ChatTemplate, request: GenerateRequest) -> tuple[Mar
         ids = ids + template.encoder.encode_rest(rest)
         marked = Marked(marked.text + rest.text, marked.literal)
     return marked, ids
+
+
+def _check_places(template: ChatTemplate, messages: Sequence[Message], *, with_tools: bool) -> None:
+    """Refuse what the template would lose, in words for a request: it has no rows or settings."""
+    calls = any(message.tool_calls or message.role == "tool" for message in messages)
+    features = template.features
+    if (with_tools and not features.lists_tools) or (calls and features.call_shape is None):
+        raise EngineError(
+            t("This model's chat template has no place for tools, tool calls or tool results."),
+            fix=t(
+                "Leave them out, or use a model whose chat template supports tools; for a run, "
+                "choose such a template when training."
+            ),
+            code="bad_template",
+        )
+    if features.loses_system and any(message.role == "system" for message in messages):
+        raise EngineError(
+            t("This model's chat template has no place for system messages."),
+            fix=t("Move the text into the first user message."),
+            code="bad_template",
+        )
+
+
+def _remedy(error: DataError) -> str:
+    """What a client can do: it cannot choose another template."""
+    match error.code:
+        case "E416":
+            return t("Change the messages: their roles, their order or the system message.")
+        case "E417":
+            return t("Use a model with another chat template.")
+        case _:
+            return error.fix
 
 
 def _raw(template: ChatTemplate, text: str) -> Marked:
