@@ -41,9 +41,9 @@ class EmbeddingRequest(Body):
     def _input_is_text(cls, value: Any) -> Any:
         texts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(texts) or not texts:
-            raise ValueError("must be text, a list of token ids, or a list of either")
+            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
         if not all(isinstance(text, str) or _are_ids(text) for text in texts):
-            raise ValueError("must contain only text or lists of token ids (0 or more)")
+            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
         if not all(texts):
             raise ValueError("contains an empty text, which has no embedding")
         return texts

@@ -273,13 +273,13 @@ class CompletionRequest(_Request):
     def _prompt_is_text(cls, value: Any) -> Any:
         prompts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(prompts) or not prompts:
-            raise ValueError("must be text, a list of token ids, or a list of either")
+            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
         if len(prompts) > limits.MAX_PROMPTS:
             raise ValueError(
                 f"has {len(prompts)} prompts; at most {limits.MAX_PROMPTS} are accepted"
             )
         if not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts):
-            raise ValueError("must contain only text or lists of token ids (0 or more)")
+            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
         return prompts
 
     @model_validator(mode="after")
