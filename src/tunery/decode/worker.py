@@ -30,7 +30,7 @@ from tunery.decode import door
 from tunery.decode.door import Asked, Handler
 from tunery.engines import wire
 from tunery.engines.base import Ended, EngineStatus
-from tunery.engines.folder import IDLE_SECONDS, EngineFolder
+from tunery.engines.folder import ABANDONED_SECONDS, IDLE_SECONDS, EngineFolder
 from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
@@ -181,14 +181,19 @@ class Worker:
         self.ending.set()
 
     async def watch(self) -> None:
-        """End when idle for long, soon where loading failed, and with the server it is for."""
+        """End when idle for long, soon where nobody needs it, and with the server it is for."""
+        needed = 0.0  # when a process that needs it was last seen alive
         while True:
             await asyncio.sleep(min(1.0, self.idle_seconds / 4))
-            patience = 60.0 if self.error is not None else self.idle_seconds
-            idle = time.monotonic() - self.asked
             if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
                 self.end()
             holders = await asyncio.to_thread(self.folder.holders)
+            now = time.monotonic()
+            needed = now if holders else needed
+            forsaken = not holders and needed > 0
+            soon = self.error is not None or forsaken
+            patience = min(ABANDONED_SECONDS, self.idle_seconds) if soon else self.idle_seconds
+            idle = now - max(self.asked, needed if forsaken else 0.0)
             if self.held and not holders:
                 log.info("the server that started it has ended: ending")
                 self.end()

@@ -2,7 +2,7 @@
 
     engine.json   what it serves, and the process: pid, boot id, start time
     engine.lock   held (flock) by the process as long as it lives
-    holders/      the servers that need it: one that a server started for itself ends with it
+    holders/      the processes that need it: one that a server started for itself ends with it
     exit.json     how it ended, where the process that started it saw it
     worker.log    its stdout and stderr
 
@@ -27,6 +27,8 @@ from tunery.workers.process import boot_id, is_alive, start_time
 MAX_SOCKET_PATH = 100
 IDLE_SECONDS = 1800.0
 """An engine without requests ends after so long."""
+ABANDONED_SECONDS = 60.0
+"""One that nobody holds any more ends after so long; a restarted server finds it."""
 
 
 def engines_dir() -> Path:

@@ -36,8 +36,7 @@ def begin(
         LaunchError: The process cannot be started.
     """
     folder = EngineFolder.of(base, dtype=dtype, device=device)
-    if held:
-        folder.hold(keep=idle_seconds is None)
+    folder.hold(keep=held and idle_seconds is None)
     spawn(
         folder, base.resolve(), dtype=dtype, device=device, held=held,
         idle_seconds=IDLE_SECONDS if idle_seconds is None else idle_seconds,
