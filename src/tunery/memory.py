@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+SHORT_LIVED_SHARE = 0.7
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -50,8 +51,8 @@ def limit(data_bytes: int) -> None:
 
 
 def limit_to_available() -> None:
-    """Let this short-lived process take what is free now, and no more."""
-    limit(_data_bytes() + available_bytes())
+    """Let this short-lived process take most of what is free now, and no more."""
+    limit(_data_bytes() + int(available_bytes() * SHORT_LIVED_SHARE))
 
 
 def limit_to_machine() -> None:
