@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute)
 
 
 class EmbeddingRequest(Body):
-    """The fields of a request."""
+    """The supported fields."""
 
     refused: ClassVar[Mapping[str, str]] = {
         "input_type": "write the instruction into the text, as the model's page says",
@@ -51,11 +51,10 @@ class EmbeddingRequest(Body):
 
 @router.post("/embeddings")
 async def embeddings(request: Request) -> Response:
-    """Make the vector of each text.
+    """Compute an embedding of each text.
 
-    Raises:
-        ClientGone: The client went.
-        Refused: A text cannot be read, or the model gives no vectors.
+    Rejects a text that cannot be read, and a model whose engine cannot compute embeddings. Stops
+    if the client disconnects.
     """
     wanted = await read_body(request, EmbeddingRequest)
     target = await find_target(request, wanted.model)

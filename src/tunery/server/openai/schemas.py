@@ -133,7 +133,7 @@ class AllowedTools(Strict):
 class Body(BaseModel):
     """The body of a request: unknown fields are rejected, except those in ``ignored``.
 
-    ``refused`` tells for some of them what to use instead.
+    ``refused`` says what to use instead of some of them.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
