@@ -26,9 +26,9 @@ class EmbeddingRequest(Body):
     """The supported fields."""
 
     refused: ClassVar[Mapping[str, str]] = {
-        "input_type": "write the instruction into the text, as the model's page says",
-        "truncate": "a text that is too long is refused",
-        "truncate_prompt_tokens": "a text that is too long is refused",
+        "input_type": "write the instruction into the text, as the model's page describes",
+        "truncate": "texts that are too long are rejected",
+        "truncate_prompt_tokens": "texts that are too long are rejected",
     }
 
     model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
@@ -60,7 +60,9 @@ async def embeddings(request: Request) -> Response:
     target = await find_target(request, wanted.model)
     engine = target.engine
     if "embed" not in engine.can or not isinstance(engine, Embeds):
-        raise invalid("model", "model: its engine makes no embeddings.", code="unsupported_model")
+        raise invalid(
+            "model", "model: its engine does not support embeddings.", code="unsupported_model"
+        )
     place = places.take(request)
     try:
         work = _made(wanted, engine, target.adapter, place)

@@ -56,6 +56,6 @@ def stored(id_: str) -> Response:
     """
     raise Refused(
         404,
-        "Responses are not stored here (store is off). Keep what POST /v1/responses answers.",
+        "Responses are not stored here (store is off). Keep the answer of POST /v1/responses.",
         code="not_stored",
     )
