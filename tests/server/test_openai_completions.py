@@ -68,7 +68,7 @@ def test_logprobs_have_the_older_shape(client):
     [
         ({"suffix": "end"}, "suffix: not supported"),
         ({"best_of": 3}, "best_of"),
-        ({"echo": True, "logprobs": 1}, "echoed"),
+        ({"echo": True, "logprobs": 1}, "echo cannot be combined"),
         ({"prompt": [1, -2, 3]}, "a list of token ids"),
         ({"prompt": [[1, True]]}, "a list of token ids"),
         ({"prompt": [[]]}, "a list of token ids"),

@@ -182,7 +182,7 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
-This happens when a run starts; or run: tunery data preview {name} --stats
+A run does this when it starts. To do it now: tunery data preview {name} --stats
 Check that it is a table of text; if it is, set --data.max_columns {count}.
 Resume from an earlier checkpoint with a lower optim.learning_rate.
 Delete it with: tunery runs delete {name}

@@ -17,7 +17,7 @@ tags:
 
 # {title}
 
-{what}, exported with Tunery {version} from `{name}`. Its base is `{base}`, whose licence applies.
+{what}, exported with Tunery {version} from `{name}`. Its base is `{base}`, whose license applies.
 
 ```python
 {code}

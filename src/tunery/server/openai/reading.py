@@ -54,11 +54,13 @@ def _object(body: bytes) -> dict[str, Any]:
         raise invalid(None, f"The body has {len(values)} fields.", code="invalid_json")
     if _is_deeper(values, limits.MAX_DEPTH):
         raise invalid(
-            None, f"The body is nested more than {limits.MAX_DEPTH} deep.", code="invalid_json"
+            None,
+            f"The body is nested more than {limits.MAX_DEPTH} levels deep.",
+            code="invalid_json",
         )
     if _has_half_letters(values):
         raise invalid(
-            None, "A text holds half of a letter (a lone surrogate).", code="invalid_json"
+            None, "A text contains half of a character (a lone surrogate).", code="invalid_json"
         )
     return values
 
@@ -97,7 +99,7 @@ def _check_lists(values: dict[str, Any]) -> None:
         ("tools", limits.MAX_TOOLS),
     ):
         if is_list(found := values.get(key)) and len(found) > most and type(found[0]) is not int:
-            raise invalid(key, f"{key}: {len(found)} are given, at most {most} are taken.")
+            raise invalid(key, f"{key}: {len(found)} items; at most {most} are allowed.")
 
 
 def _check_unknown(request: Body, known: set[str]) -> None:
@@ -122,7 +124,7 @@ def _explained(error: ValidationError) -> Refused:
     text = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     text = text[:1].lower() + text[1:]
     more = error.error_count() - 1
-    also = f" ({more} more fault{'s' if more > 1 else ''})" if more else ""
+    also = f" ({more} more error{'s' if more > 1 else ''})" if more else ""
     message = f"{place}: {text}.{also}" if place else f"{text}.{also}"
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     return invalid(place or None, message, code=code)

@@ -21,11 +21,11 @@ IGNORED = frozenset(
 REFUSED = {
     "functions": "use tools",
     "function_call": "use tool_choice",
-    "audio": "this API speaks text only",
-    "web_search_options": "there is no search here",
-    "chat_template": "a request brings no template of its own",
-    "suffix": "text is only continued here, not filled in",
-    "verbosity": "no model here reads it",
+    "audio": "this API supports text only",
+    "web_search_options": "web search is not available",
+    "chat_template": "a request cannot set its own template",
+    "suffix": "text can only be continued, not filled in",
+    "verbosity": "no model here supports it",
     "guided_json": "use response_format",
     "structured_outputs": "use response_format",
 }
@@ -133,7 +133,7 @@ class AllowedTools(Strict):
 class Body(BaseModel):
     """The body of a request: unknown fields are rejected, except those in ``ignored``.
 
-    ``refused`` tells for some of them what to use instead.
+    ``refused`` says what to use instead of some of them.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
@@ -177,7 +177,7 @@ class _Request(Body):
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> _Request:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options stands only beside stream=true")
+            raise ValueError("stream_options requires stream=true")
         return self
 
 
@@ -203,11 +203,11 @@ class ChatRequest(_Request):
     def _fields_agree(self) -> ChatRequest:
         given = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(given) > 1:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+            raise ValueError("max_tokens and max_completion_tokens differ; set only one of them")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs stands only beside logprobs=true")
+            raise ValueError("top_logprobs requires logprobs=true")
         if self.modalities != ["text"]:
-            raise ValueError("modalities must be ['text']: this API speaks text only")
+            raise ValueError("modalities must be ['text']: this API supports text only")
         names = [tool.function.name for tool in self.tools]
         if len(set(names)) < len(names):
             raise ValueError("two tools have the same name")
@@ -219,7 +219,7 @@ class ChatRequest(_Request):
             if foreign := [t.function.name for t in allowed if t.function.name not in names]:
                 raise ValueError(f"tool_choice allows {foreign[0]}, which is not among tools")
         elif self.tool_choice in ("auto", "required") and not names:
-            raise ValueError("tool_choice stands only beside tools")
+            raise ValueError("tool_choice requires tools")
         return self
 
 
@@ -246,7 +246,7 @@ class CompletionRequest(_Request):
     @model_validator(mode="after")
     def _supported(self) -> CompletionRequest:
         if self.echo and self.logprobs is not None:
-            raise ValueError("logprobs of an echoed prompt are not given; leave out one of the two")
+            raise ValueError("echo cannot be combined with logprobs; leave out one of the two")
         if self.best_of is not None and self.best_of != self.n:
             raise ValueError("best_of is not supported; leave it out, or make it equal to n")
         return self
