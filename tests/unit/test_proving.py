@@ -99,3 +99,12 @@ def test_a_text_that_the_pattern_gives_up_is_named_and_the_others_are_read(tmp_p
         (found,) = encoder.encode_many([literal])
         assert isinstance(found, DataError)
         assert found.code == "E114"
+
+
+def test_what_our_own_conversion_wrote_is_not_tried(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "converted", {"padding": None})
+    proving.remember(folder)
+    monkeypatch.setattr(proving, "_tried", lambda file: pytest.fail("tried"))
+    proving.require(folder)
