@@ -1,1 +1,1 @@
-"""Long work beside training: downloads, checks, evaluations, exports, a process each."""
+"""Long-running work other than training (downloads, checks, evaluations), one process per job."""
