@@ -28,7 +28,7 @@ def write(path: Path, content: str | bytes, *, private: bool = False) -> None:
 
 
 def staged(path: Path, content: str | bytes, *, private: bool = False) -> Path:
-    """Write the content to a temporary file beside ``path``, flushed, for the caller to rename.
+    """Write a flushed temporary file beside ``path``, for the caller to rename or remove.
 
     Args:
         path: Final path of the file.

@@ -62,7 +62,7 @@ def worded(by: Callable[[str], str] | None) -> Generator[None]:
 
 
 def language() -> str:
-    """Return ``en`` or ``zh``: as set here, otherwise by TUNERY_LANG, otherwise the locale's."""
+    """Return ``en`` or ``zh``: from the context or process, else TUNERY_LANG, else the locale."""
     chosen = _spoken.get() or _chosen
     if chosen:
         return chosen

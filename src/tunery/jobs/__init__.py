@@ -1,1 +1,1 @@
-"""Long-running work other than training (downloads, checks, evaluations), one process per job."""
+"""Long-running work besides training: downloads, checks, evaluations, exports; one process each."""

@@ -61,7 +61,7 @@ class JobControl(Control):
         return self.folder.control_dir / "pause"
 
     def request_pause(self) -> None:
-        """Ask the job to exit in a way that it can be resumed."""
+        """Ask the job to exit so that it can be resumed later."""
         self._pause.parent.mkdir(parents=True, exist_ok=True)
         self._pause.touch()
 

@@ -126,7 +126,7 @@ def _projected(
     head: Head,
     collision_K: Tensor | None = None,
 ) -> list[Tensor]:
-    """Losses with the projection's own forward (adapted or not plain), one chunk at a time."""
+    """Losses through the projection's own forward (adapted or trained separately), in chunks."""
 
     def part_losses(hidden_CD: Tensor, target_C: Tensor, into: Tensor | None) -> Tensor:
         logits = project(base, hidden_CD, head).float()

@@ -87,7 +87,7 @@ class WorkerFile:
         return read_json(self.path)
 
     def alive(self) -> bool:
-        """Whether exactly this process is running."""
+        """Whether the recorded process is running."""
         return is_alive(self.read())
 
     def beat(self) -> None:
