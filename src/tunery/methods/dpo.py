@@ -1,6 +1,7 @@
 """Direct preference optimization (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290).
 
-Also the losses derived from it, alone or as a weighted sum (``dpo_losses``, ``transport``).
+It also covers the losses derived from it, alone or as a weighted sum (``dpo_losses``,
+``transport``).
 """
 
 from __future__ import annotations

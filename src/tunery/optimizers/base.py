@@ -1,4 +1,4 @@
-"""The optimizer interface of the training loop, and an adapter for any torch optimizer."""
+"""The optimizer interface of the training loop, and a wrapper for any torch optimizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of the training loop to the distribution of a run over devices."""
+"""The interface that the training loop uses to distribute a run over devices."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def run(context: RunContext) -> str:
 
 
 def _take_best(context: RunContext, job: Job) -> bool:
-    """Restore the best checkpoint after early stopping; return whether it was restored."""
+    """After early stopping, restore the best checkpoint if it is not the last step."""
     state = job.state
     if not state.stopped_early or state.best_step is None or state.best_step == state.step:
         return False

@@ -1,4 +1,4 @@
-"""Try out a run and print its measured size: ``python -m tunery.train.trial FOLDER [--measure]``.
+"""Estimate a run by trying it out: ``python -m tunery.train.trial FOLDER [--measure]``.
 
 Tokenizes the rows (into the same cache that the run will use) and prints one JSON object with
 their counts. With ``--measure`` it also loads the model and takes a few real steps, the first on
