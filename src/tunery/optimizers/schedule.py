@@ -1,4 +1,4 @@
-"""The learning rate over time, a pure function of the step: nothing to save, nothing to restore."""
+"""The learning rate schedule, a pure function of the step with no state to save or restore."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIMESCALE = 10_000
 
 
 def warmup_steps(config: OptimizerKind, num_steps: int) -> int:
-    """How many steps the learning rate rises; never all of them."""
+    """Number of warm-up steps; always fewer than the steps of the run."""
     wanted = (
         config.warmup_steps
         if config.warmup_steps is not None
@@ -29,9 +29,9 @@ def learning_rate(step: int, num_steps: int, config: OptimizerKind) -> float:
         config: Peak, shape, warm-up and floor.
 
     Returns:
-        Rises linearly to the peak during warm-up (the first step is already above zero), then
-        falls by the schedule towards ``min_learning_rate_ratio`` of the peak, which it would reach
-        one step after the last, so that no step is spent at a rate of zero.
+        The rate: it rises linearly to the peak during warm-up (the first step is already above
+        zero), then follows the schedule down towards ``min_learning_rate_ratio`` of the peak, which
+        it would reach one step after the last, so that no step is wasted at a rate of zero.
     """
     peak, warmup = config.learning_rate, warmup_steps(config, num_steps)
     if step <= warmup:
