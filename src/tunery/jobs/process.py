@@ -218,6 +218,6 @@ def _disk_full(error: OSError) -> TuneryError:
     free = env.human_bytes(env.free_bytes(place))
     return TuneryError(
         t("The disk at {place} is full ({free} free).", place=place, free=free),
-        fix=t("Free some space and resume; the upload so far is kept."),
+        fix=t("Free some space, then resume it or start it again."),
         code="disk_full",
     )

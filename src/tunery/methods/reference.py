@@ -9,7 +9,6 @@ resumed run reads them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +98,3 @@ def _carrying(group: RowGroup, values: np.ndarray) -> RowGroup:
         start += len(trained)
         rows.append(row.with_stream(STREAM, stream))
     return RowGroup(tuple(rows), group.facts)
-
-
-def batches_of(groups: Sequence[RowGroup], capacity: int) -> list[Batch]:
-    """Pack groups into batches of at most ``capacity`` tokens, or the longest group's if more."""
-    lengths = np.array([group.num_tokens for group in groups], dtype=np.int64)
-    if not len(lengths):
-        return []
-    bins = pack(lengths, max(capacity, int(lengths.max())))
-    return [collate_groups([groups[i] for i in members], members) for members in bins]

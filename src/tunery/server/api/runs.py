@@ -11,7 +11,8 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from tunery.errors import RunError
 from tunery.i18n import t
-from tunery.runs import curves, store
+from tunery.runs import store
+from tunery.runs.curves import events_from
 from tunery.runs.folder import open_run
 from tunery.server.api.named import Behind, RunName
 from tunery.server.security.access import needs
@@ -148,7 +149,7 @@ def events(
     events are already available.
     """
     path = open_run(name).events_file
-    found, cursor = curves.events_from(path, after, limit=limit_bytes)
+    found, cursor = events_from(path, after, limit=limit_bytes)
     size = path.stat().st_size if path.exists() else 0
     return {"events": found, "cursor": cursor, "more": bool(found) and cursor < size}
 
