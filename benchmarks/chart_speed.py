@@ -1,10 +1,10 @@
-"""What a run's page costs the browser: until its curves stand, and for each new step.
+"""Measure the browser cost of a run's page: time until its curves are drawn, and per new step.
 
     python benchmarks/chart_speed.py --steps 100 10000 100000 --updates 20
 
-Starts ``tunery web`` in a home of its own with runs of so many steps, opens each in Debian's
-Chromium, then lets steps come one by one. Times are those of the page's main thread as Chromium
-counts them (Performance.getMetrics). Prints one Markdown row for each length.
+Starts ``tunery web`` in a temporary home with runs of the given numbers of steps, opens each in
+Debian's Chromium, then adds steps one by one. Times are those of the page's main thread as reported
+by Chromium (Performance.getMetrics). Prints one Markdown row per run length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 
 
 def step(number: int) -> dict[str, Any]:
-    """A step of a run as its worker writes it."""
+    """A step event as a run's worker writes it."""
     return {
         "step": number, "epoch": number / 1000, "loss": 3 / (1 + number / 400) + number % 7 / 50,
         "learning_rate": 1e-4, "grad_norm": 1 + number % 5 / 9, "tokens": 512, "seconds": 0.1,
@@ -37,7 +37,7 @@ def step(number: int) -> dict[str, Any]:
 
 
 def measure(page: Page, devtools: CDPSession, num_steps: int, updates: int) -> str:
-    """One row of the table."""
+    """Measure one run length and return its table row."""
     from tunery.config.config import Config
     from tunery.runs.events import EventWriter
     from tunery.runs.folder import create
@@ -80,7 +80,7 @@ def _metrics(devtools: CDPSession) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 10_000, 100_000])
     parser.add_argument("--updates", type=int, default=20)

@@ -1,10 +1,10 @@
-"""How fast the checker reads, and how much memory it takes: rows/s and peak RSS, by kind of file.
+"""Measure the speed and memory of the data checker: rows/s and peak RSS per kind of file.
 
     python benchmarks/check_rows.py                    1,000,000 alpaca rows as JSON Lines
     python benchmarks/check_rows.py --rows 10000000    ten million (about 2.4 GB on disk)
     python benchmarks/check_rows.py --kind openai csv parquet json
 
-Each kind runs in a process of its own, so that one's memory does not hide in another's.
+Each kind runs in its own process, so that the peak memory of one does not affect another.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def write(kind: str, count: int, folder: Path) -> Path:
 
 
 def measure(path: str) -> None:
-    """Check one file in this process and print the figures."""
+    """Check one file in this process and print the measurements."""
     from tunery.data.catalog import find
     from tunery.data.lint import CheckOptions, check
 

@@ -1,12 +1,12 @@
-"""What a user of the decoder sees, beside plain transformers, in one run, taking turns.
+"""Compare the decoder's generation speed with plain transformers, alternating in one run.
 
     python benchmarks/generate_speed.py [--tokens N] [--rounds N] [--dtypes bf16] [--commands N]
 
-First the engine in this process and ``model.generate`` of the model with its adapter merged in, for
-one stream and eight: each round runs all of them once, so that other work on the machine meets all
-alike. Then the command ``tunery chat demo`` as a process: seconds to the first letter on its
-output, and the tokens a second that its ``--json`` tells, beside a process that imports
-transformers, loads the same model and calls ``generate``.
+First the engine in this process and ``model.generate`` of the model with its adapter merged, for
+one and eight streams: each round runs all of them once, so that other load on the machine affects
+all equally. Then the command ``tunery chat demo`` as a process: seconds to the first character of
+its output, and the tokens per second that its ``--json`` reports, compared with a process that
+imports transformers, loads the same model and calls ``generate``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from tunery.workers.spinning import SPIN
 
-os.environ.update(SPIN)  # before torch: both sides alike
+os.environ.update(SPIN)  # before importing torch; applies to both sides
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def make_adapter(folder: Path, path: Path) -> Path:
-    """A small random LoRA on every linear layer, rank 8."""
+    """Save a small random LoRA of rank 8 on every linear layer."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     settings = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -94,7 +94,7 @@ def make_adapter(folder: Path, path: Path) -> Path:
 
 
 def compare(folder: Path, adapter: Path, dtype: str, tokens: int, rounds: int) -> None:
-    """Print one line of the table for one stream and one for eight."""
+    """Print one table row for one stream and one for eight streams."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": QUESTION}], add_generation_prompt=True, return_dict=True
@@ -143,12 +143,12 @@ def compare(folder: Path, adapter: Path, dtype: str, tokens: int, rounds: int) -
 
 
 def commands(folder: Path, tokens: int, rounds: int) -> None:
-    """Time the real command, and a plain script that does the same with transformers."""
+    """Time the real command and a plain script that does the same with transformers."""
     plain = [sys.executable, "-c", PLAIN, str(folder), QUESTION, str(tokens)]
     ours = [*COMMAND, "--max-new-tokens", str(tokens)]
     first: dict[str, list[float]] = {"chat": [], "plain": []}
     rates: dict[str, list[float]] = {"chat": [], "plain": []}
-    for number in range(rounds + 1):  # the first round fills caches
+    for number in range(rounds + 1):  # the first round warms up caches
         found = {"chat": seconds_to_first(ours)[0], "plain": 0.0}
         found["plain"], said = seconds_to_first(plain)
         told = json.loads(subprocess.run([*ours, "--json"], capture_output=True, check=True).stdout)
@@ -166,7 +166,7 @@ def commands(folder: Path, tokens: int, rounds: int) -> None:
 
 
 def seconds_to_first(words: list[str]) -> tuple[float, str]:
-    """Seconds from the start of a process to the first letter it writes, and all that it writes."""
+    """Seconds from the start of a process to its first character of output, and all its output."""
     started = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

@@ -1,10 +1,11 @@
-"""Each kernel beside the plain form it replaces, forward and backward, in CPU time.
+"""Compare each kernel with the plain code it replaces, forward and backward, in CPU time.
 
     python benchmarks/kernel_speed.py [--dtype bf16] [--threads 1]
 
-Shapes are those of the demo model at 960 packed tokens. CPU time of one thread is little disturbed
-by other programs on the machine; both sides of a line take turns, and the best third counts. (Not
-called kernels.py: beside a script of that name transformers takes it for its optional package.)
+Shapes are those of the demo model with 960 packed tokens. The CPU time of one thread is hardly
+affected by other programs on the machine; the two sides of a row alternate, and the time at the end
+of the fastest third is reported. (Not named kernels.py: transformers would mistake a script of that
+name for its optional package.)
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""What HTTP costs: the tokens a second of clients beside those of the engine's bare pass, by turns.
+"""Measure the cost of HTTP: tokens per second of clients versus the engine's bare forward pass.
 
     TUNERY_HOME=... python benchmarks/serve_clients.py [--model demo] [--clients 1 16 100]
         [--tokens N] [--rounds N] [--starts N]
 
-The bare pass (``serve_speed.generated``) reads the same prompts and writes as many tokens in this
-process, under the settings of an engine's process, with as many places as an engine has. Each
-client streams one chat completion over a socket of its own; it only collects bytes and parses them
-afterwards, because clients, server and engine share the cores. First come the starts: seconds until
-``tunery serve`` is ready, and the memory of server and engine when they are (PSS: pages that
-processes share are counted once).
+The two sides alternate. The bare pass (``serve_speed.generated``) reads the same prompts and
+generates the same number of tokens in this process, with the thread settings of an engine process
+and the same maximum of concurrent answers. Each client streams one chat completion over its own
+socket; it only collects bytes and parses them afterwards, because clients, server and engine share
+the cores. Startup is measured first: seconds until ``tunery serve`` is ready, and the memory of
+server and engine at that point (PSS: pages shared by processes are counted once).
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ QUESTIONS = (
 )  # fmt: skip
 KEY = "bench-key-0123456789"
 PLACES = 32
-"""Answers that an engine writes at once (``scheduler.MAX_ANSWERS``)."""
+"""Concurrent answers per engine (``scheduler.MAX_ANSWERS``)."""
 MIB = 2**20
 
 
 @dataclass(slots=True)
 class Heard:
-    """What one client got.
+    """The response of one client.
 
     Args:
         first: Seconds to the first bytes of text.
-        prompt_tokens: As the server counted.
-        tokens: As the server counted.
-        reads: How many pieces came.
+        prompt_tokens: Prompt tokens, as counted by the server.
+        tokens: Generated tokens, as counted by the server.
+        reads: Number of chunks received.
     """
 
     first: float
@@ -58,7 +58,7 @@ class Heard:
 
 
 class Client(asyncio.Protocol):
-    """One request; ``done`` is set when the server has said everything."""
+    """One request; ``done`` is set when the server closes the connection."""
 
     def __init__(self, request: bytes) -> None:
         self.request = request
@@ -66,22 +66,22 @@ class Client(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request."""
         assert isinstance(transport, asyncio.Transport)
         self.began = time.perf_counter()
         transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        """Keep it for later."""
+        """Store the chunk for later parsing."""
         self.pieces.append((time.perf_counter(), data))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
+        """Mark the response as complete."""
         if not self.done.done():
             self.done.set_result(None)
 
     def heard(self) -> Heard:
-        """Parse what came."""
+        """Parse the received response."""
         body = b"".join(data for _, data in self.pieces)
         if not body.startswith(b"HTTP/1.1 200"):
             raise SystemExit(body.decode(errors="replace"))
@@ -106,10 +106,10 @@ class Serving:
     """A running ``tunery serve``.
 
     Args:
-        port: Where it listens.
-        process: The server.
-        ready_seconds: From the command to its word that it is ready.
-        engines: Processes of its engines.
+        port: The port it listens on.
+        process: The server process.
+        ready_seconds: Seconds from starting the command to its ``ready`` message.
+        engines: Process ids of its engines.
     """
 
     port: int
@@ -118,17 +118,17 @@ class Serving:
     engines: list[int] = field(default_factory=list[int])
 
     def memory(self) -> tuple[float, float]:
-        """PSS of the server and of its engines, in MiB."""
+        """PSS of the server and its engines, in MiB."""
         return _pss(self.process.pid), sum(map(_pss, self.engines))
 
     def seconds(self) -> tuple[float, float]:
-        """Processor seconds so far of the server and of its engines."""
+        """CPU seconds used so far by the server and its engines."""
         return _cpu(self.process.pid), sum(map(_cpu, self.engines))
 
 
 @contextlib.contextmanager
 def serving(model: str) -> Generator[Serving]:
-    """Start ``tunery serve`` on a free port, and end it."""
+    """Start ``tunery serve`` on a free port and stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -147,7 +147,7 @@ def serving(model: str) -> Generator[Serving]:
 
 
 def request(model: str, question: str, tokens: int) -> bytes:
-    """One streamed chat completion as it stands on the wire."""
+    """The raw HTTP request for one streamed chat completion."""
     body = json.dumps({
         "model": model, "messages": [{"role": "user", "content": question}],
         "max_tokens": tokens, "temperature": 0, "stream": True,
@@ -161,7 +161,7 @@ def request(model: str, question: str, tokens: int) -> bytes:
 
 
 async def crowd(port: int, asked: Sequence[bytes]) -> tuple[float, list[Heard]]:
-    """All clients at once: seconds until the last has its answer, and what each heard."""
+    """Run all clients at once; return the seconds until the last answer, and all responses."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     pairs = [
@@ -174,12 +174,12 @@ async def crowd(port: int, asked: Sequence[bytes]) -> tuple[float, list[Heard]]:
 
 
 def questions(clients: int) -> list[str]:
-    """A question for each client, no two the same."""
+    """A distinct question for each client."""
     return [f"{QUESTIONS[i % len(QUESTIONS)]} ({i})" for i in range(clients)]
 
 
 class Bare:
-    """The engine's pass alone, in this process."""
+    """The engine's forward pass alone, in this process."""
 
     def __init__(self, name: str) -> None:
         from tunery.decode.served import ServedModel
@@ -190,7 +190,7 @@ class Bare:
             raise SystemExit(f"{name}: the fast pass does not read it, so there is no bare pass")
 
     def rate(self, asked: Sequence[str], tokens: int) -> tuple[float, int]:
-        """Tokens a second, and the tokens of all prompts."""
+        """Tokens per second, and the total number of prompt tokens."""
         from serve_speed import generated  # pyright: ignore[reportMissingImports]
 
         from tunery.decode.prompts import read_prompt
@@ -210,7 +210,7 @@ class Bare:
 
 
 def main() -> None:
-    """Print the starts, then a row for each number of clients."""
+    """Print the startup measurements, then a row for each number of clients."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 100])
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--starts", type=int, default=3)
     asked = parser.parse_args()
-    settle(SPIN_SHORTLY)  # as an engine's process
+    settle(SPIN_SHORTLY)  # as in an engine process
     print(
         f"{asked.model}, {asked.tokens} tokens an answer, {asked.rounds} rounds by turns, "
         f"{os.cpu_count()} cores, {SPIN_SHORTLY}, load {_load()}"
@@ -238,7 +238,7 @@ def main() -> None:
 
 
 def starts(model: str, count: int) -> None:
-    """Start it so often and print the medians; one more before, that is not counted."""
+    """Start the server ``count`` times, after one warm-up start, and print the medians."""
     seconds: list[float] = []
     owns: list[float] = []
     theirs: list[float] = []
@@ -257,7 +257,7 @@ def starts(model: str, count: int) -> None:
 
 
 def row(server: Serving, bare: Bare, clients: int, asked: Any) -> str:
-    """One row: the bare pass and the clients by turns; the first turn warms up."""
+    """Alternate the bare pass and the clients and return a row; the first round warms up."""
     texts = questions(clients)
     wire = [request(asked.model, text, asked.tokens) for text in texts]
     engine: list[float] = []
@@ -291,7 +291,7 @@ def row(server: Serving, bare: Bare, clients: int, asked: Any) -> str:
 
 
 def _children(pid: int) -> list[int]:
-    files = Path(f"/proc/{pid}/task").glob("*/children")  # of each thread
+    files = Path(f"/proc/{pid}/task").glob("*/children")  # one file per thread
     return [int(each) for file in files for each in file.read_text().split()]
 
 
@@ -303,7 +303,7 @@ def _pss(pid: int) -> float:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds that the threads of a process have run."""
+    """CPU seconds used by all threads of a process."""
     files = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 

@@ -1,9 +1,10 @@
-"""Tokens a second of the serving engine beside transformers' generate, in one process, by turns.
+"""Compare tokens per second of the serving engine and transformers' generate, in one process.
 
     GOMP_SPINCOUNT=3000 python benchmarks/serve_speed.py [--model FOLDER] [--tokens N] [--rounds N]
         [--dtype bf16|fp32] [--threads N]
 
-Both sides run under the same thread settings. ``steps`` is the fast pass alone with greedy choice.
+The two sides alternate under the same thread settings. The engine's side is its fast forward pass
+alone, with greedy decoding.
 """
 
 from __future__ import annotations
@@ -81,10 +82,12 @@ def served(fast: FastModel, rows: int, tokens: int) -> tuple[list[int], float]:
 def generated(
     fast: FastModel, prompts: Sequence[Sequence[int]], tokens: int, *, places: int
 ) -> list[list[int]]:
-    """Answers by the fast pass alone, greedy, so many at a time; prompts are read as a batch does.
+    """Generate greedily with the fast pass alone, at most ``places`` answers at a time.
+
+    Prompts are read in chunks within the token budget of a pass, as the engine does.
 
     Returns:
-        The tokens of each answer.
+        The token ids of each answer.
     """
     said: list[list[int]] = [[] for _ in prompts]
     left = [list(prompt) for prompt in prompts]

@@ -1,13 +1,14 @@
-"""Training speed on one machine, in one run: Tunery, a plain loop, and the matrix products alone.
+"""Compare training speed in one run: Tunery, a plain loop, and the matrix products alone.
 
     python benchmarks/train_speed.py [--dtype bf16] [--rounds 5] [--threads 2]
 
-All three take turns step by step, so that a busy machine slows them alike; the table's ratios are
-medians over the rounds. The plain loop is what a careful script does: batch 16 padded to its
-longest row, transformers' SDPA, PEFT, full logits, AdamW. Tokens are the rows' own: padding counts
-for nobody, and tokens that Tunery computes once for several rows count for each. The floor is the
-products with frozen weights that a step must do (forward, and backward to the inputs): counted,
-and timed on matrices of those shapes. Shared beginnings and trimmed tails are not in it.
+The three alternate step by step, so that a busy machine slows all of them equally; the table's
+ratios are medians over the rounds. The plain loop is what a careful script does: batch 16 padded to
+its longest row, transformers' SDPA, PEFT, full logits, AdamW. Only the rows' own tokens count:
+padding is not counted for either side, and tokens that Tunery computes once for several rows count
+for each row. The floor consists of the products with frozen weights that a step requires (forward,
+and backward to the inputs): counted, and timed on matrices of the same shapes. Tokens that Tunery
+does not compute (repeats of shared prefixes, trimmed tails) are not part of it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def new_model(folder: Path | None, dtype: torch.dtype, rank: int) -> nn.Module:
 
 
 class PlainLoop:
-    """Padding, full logits, PEFT, transformers' SDPA, AdamW."""
+    """A plain training loop: padding, full logits, PEFT, transformers' SDPA, AdamW."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -102,7 +103,7 @@ class PlainLoop:
 
 
 class Tunery:
-    """The product's own pieces, as its loop puts them together."""
+    """Tunery's own components, combined as in its training loop."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -121,7 +122,7 @@ class Tunery:
 
 
 class Floor:
-    """Every product with a frozen weight that one step of ``Tunery`` does, and nothing else."""
+    """Only the products with frozen weights that one step of ``Tunery`` computes."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         self.dtype = dtype

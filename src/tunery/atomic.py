@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under another name, flushed, then renamed."""
+"""Atomic file writes: content is written under another name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def write(path: Path, content: str | bytes, *, private: bool = False) -> None:
-    """Write a file, whole or not at all, and flush it to the disk.
+    """Write a file atomically and flush it to the disk.
 
     Args:
-        path: Replaced if it exists; its folder exists.
+        path: The file, replaced if it exists; its folder must exist.
         content: Text is written as UTF-8.
         private: Whether only this user may read it.
 
     Raises:
-        OSError: It cannot be written; its ``filename`` is ``path``. What was there stays.
+        OSError: It cannot be written; its ``filename`` is ``path``. An existing file is kept.
     """
     staging = staged(path, content, private=private)
     try:
@@ -28,15 +28,15 @@ def write(path: Path, content: str | bytes, *, private: bool = False) -> None:
 
 
 def staged(path: Path, content: str | bytes, *, private: bool = False) -> Path:
-    """Write a file's content beside it, flushed to the disk, for the caller to rename or remove.
+    """Write a flushed temporary file beside ``path``, for the caller to rename or remove.
 
     Args:
-        path: Where the file will be.
+        path: Final path of the file.
         content: As in ``write``.
         private: As in ``write``.
 
     Raises:
-        OSError: As in ``write``; nothing is left.
+        OSError: As in ``write``; no temporary file is left.
     """
     staging = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -52,7 +52,7 @@ def staged(path: Path, content: str | bytes, *, private: bool = False) -> Path:
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or a folder's entries, so that a rename in it survives a power cut."""
+    """Flush a file, or a folder's entries, so that a rename in it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -61,5 +61,5 @@ def flush(path: Path) -> None:
 
 
 def _of(error: OSError, path: Path) -> OSError:
-    """The same error about the file that was meant, not about the name it is written under."""
+    """The same error for the final path instead of the temporary one."""
     return OSError(error.errno, error.strerror, str(path))

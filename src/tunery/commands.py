@@ -1,7 +1,7 @@
-"""Commands as they are printed for people to copy: a name with a blank in it is quoted for a shell.
+"""Format commands for users to copy, quoted for a shell where a name needs it.
 
-Every sentence that holds a command fills its places with ``quoted``; a command on a line of its own
-is made by ``command``. A contract test finds those that do not.
+Messages that contain a command fill in its arguments with ``quoted``; a command on its own line is
+made by ``command``. A contract test finds those that do not.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import shlex
 
 
 def quoted(value: object) -> str:
-    """A name, a path or a value, as a shell takes it for one word."""
+    """Quote a name, a path or a value so that a shell reads it as one word."""
     return shlex.quote(str(value))
 
 
 def command(*words: object) -> str:
-    """A command of ours, one word each, as a shell takes it."""
+    """Build a ``tunery`` command line from its words, quoted for a shell."""
     return shlex.join(["tunery", *map(str, words)])

@@ -1,7 +1,7 @@
-"""Where things live on this machine: TUNERY_HOME and the folders under it.
+"""Locations on this machine: TUNERY_HOME and the folders in it.
 
-This module owns the folder names and file-system questions that everyone asks (free bytes,
-writable). It reads the environment at each call, so tests may change it.
+This module owns the folder names and general file-system queries (free bytes, existing parent). It
+reads the environment on each call, so tests may change it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ def home() -> Path:
 
 
 def user_home() -> Path | None:
-    """The user's home folder; None where HOME is unset and the system does not know the user."""
+    """The user's home folder; None if HOME is unset and the system does not know the user."""
     found = Path(os.path.expanduser("~"))  # noqa: PTH111  (pathlib raises where there is none)
     return found if found.is_absolute() else None
 
 
 def user_cache() -> Path:
-    """Where programs keep what can be fetched again: XDG_CACHE_HOME, else ``~/.cache``."""
+    """The folder for files that can be downloaded again: XDG_CACHE_HOME, or ``~/.cache``."""
     named = os.environ.get("XDG_CACHE_HOME")
     return expanded(named) if named else (user_home() or home()) / ".cache"
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` and ``~user`` at its begin replaced; kept as it is where unknown."""
+    """A path with a leading ``~`` or ``~user`` replaced; unchanged if the user is unknown."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
@@ -45,7 +45,7 @@ def datasets_dir() -> Path:
 
 
 def runs_dir() -> Path:
-    """Folder of all runs, one sub-folder a run."""
+    """Folder of all runs; one subfolder per run."""
     return home() / "runs"
 
 
@@ -60,7 +60,7 @@ def locks_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder of what can be made again (tokens, compiled kernels)."""
+    """Folder of files that can be created again (tokens, compiled kernels)."""
     return home() / "cache"
 
 
@@ -70,7 +70,7 @@ def free_bytes(path: Path) -> int:
 
 
 def existing_parent(path: Path) -> Path:
-    """The path itself if it exists, else its nearest parent that does."""
+    """The path itself if it exists, otherwise its nearest existing parent."""
     path = path.absolute()
     while not path.exists():
         path = path.parent
@@ -78,13 +78,13 @@ def existing_parent(path: Path) -> Path:
 
 
 def human_percent(share: float) -> str:
-    """Write a share of 1 as a percentage, without its sign: ``1.8``, ``0.02``, ``100``."""
+    """Format a fraction as a percentage, without the percent sign: ``1.8``, ``0.02``, ``100``."""
     percent = 100 * share
     return f"{percent:.0f}" if percent >= 9.95 else f"{Decimal(f'{percent:.2g}'):f}"
 
 
 def human_bytes(count: float) -> str:
-    """Write a number of bytes for people: ``1.2 GiB``."""
+    """Format a number of bytes for users: ``1.2 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024 or unit == "GiB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

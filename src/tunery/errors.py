@@ -1,18 +1,18 @@
-"""The one tree of errors that people are meant to read.
+"""The tree of all errors meant for users.
 
-A message says **where: what is wrong, what was expected, what to do**. An edge prints a
-``TuneryError`` without a traceback and exits 2; anything else is a bug and shows itself.
+A message says **where: what is wrong, what was expected, what to do**. The command line prints a
+``TuneryError`` without a traceback and exits with 2; any other exception is a bug and is shown.
 
     TuneryError
     ├── ConfigError     a setting, a config file, two settings that exclude each other
     ├── DataError       a dataset, a row
-    ├── ModelError      a model that cannot be found, fetched or loaded
+    ├── ModelError      a model that cannot be found, downloaded or loaded
     ├── LaunchError     a run that cannot be started here
     ├── RunError        a run that cannot be found, resumed or changed
     │   └── RunFailed   a run was started and failed (exit status 1, not 2)
     ├── EngineError     chat and generation
     ├── ExportError     writing the result
-    └── UnknownName     a name that is in no list (carries the near misses)
+    └── UnknownName     a name that is not in a list (with the closest match)
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tunery.i18n import english, joined, phrase_of, retold, t
 
 
 class TuneryError(Exception):
-    """An error for people.
+    """An error meant for users.
 
     Args:
         message: Where, what is wrong, what was expected.
         fix: What to do, one or more sentences or a command; printed on its own line.
-        code: Stable machine name, such as ``E301``; empty where none is needed.
+        code: Stable machine-readable name, such as ``E301``; empty if none is needed.
         fields: Where it happened (``path``, ``file``, ``line``, ``row``, ``model``, ``run`` ...).
     """
 
@@ -53,7 +53,7 @@ class TuneryError(Exception):
         return _rebuild, (type(self), self.message, self.fix, self.code, self.fields)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the error as plain data for ``--json`` and the REST API."""
+        """Return the error as plain data for ``--json`` and the REST API."""
         known = {key: _plain(value) for key, value in self.fields.items() if value is not None}
         return {
             "error": type(self).__name__,
@@ -66,7 +66,7 @@ class TuneryError(Exception):
     def stored(self) -> dict[str, Any]:
         """The error in serializable form: English text with the phrases behind it.
 
-        ``rebuilt`` says it again in the language of whoever reads it.
+        ``rebuilt`` renders it again, in the language of the reader.
         """
         said = {"message": self.message, "fix": self.fix}
         phrases = {n: phrase.stored() for n, text in said.items() if (phrase := phrase_of(text))}
@@ -75,7 +75,7 @@ class TuneryError(Exception):
 
 
 class ConfigError(TuneryError):
-    """A setting is unknown, of the wrong type, out of bounds, or excludes another."""
+    """A setting is unknown, has the wrong type, is out of bounds, or excludes another."""
 
 
 class DataError(TuneryError):
@@ -83,11 +83,11 @@ class DataError(TuneryError):
 
 
 class ModelError(TuneryError):
-    """A model cannot be found, fetched or loaded."""
+    """A model cannot be found, downloaded or loaded."""
 
 
 class LaunchError(TuneryError):
-    """A run cannot be started on this machine now."""
+    """A run currently cannot be started on this machine."""
 
 
 class RunError(TuneryError):
@@ -105,15 +105,15 @@ class EngineError(TuneryError):
 
 
 class ExportError(TuneryError):
-    """A result cannot be written or is not equal to what was trained."""
+    """A result cannot be written, or differs from what was trained."""
 
 
 class UnknownName(TuneryError):
-    """A name is in no list; the message offers the nearest one."""
+    """A name is not in a list; the message suggests the closest match."""
 
 
 def rebuilt(said: Mapping[str, Any]) -> TuneryError:
-    """Make an error again from what ``stored`` gave, such as the answer of a child process."""
+    """Rebuild an error from the output of ``stored``, such as the answer of a child process."""
     known = {kind.__name__: kind for kind in _kinds(TuneryError)}
     fields = {k: v for k, v in said.items() if k not in _NAMED}
     kind = known.get(said["error"], TuneryError)
@@ -124,19 +124,19 @@ _NAMED = ("error", "message", "fix", "code", "phrases")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say ``Did you mean X?`` for a near miss, else an empty string."""
+    """Return ``Did you mean X?`` for a near miss, otherwise an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return t("Did you mean {name}?", name=near[0]) if near else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:
-    """Make the error for a name that is not in ``known``.
+    """Create the error for a name that is not in ``known``.
 
     Args:
         kind: What was named, in words: ``dataset``, ``template``.
-        name: What the user wrote.
-        known: Every accepted name.
-        fix: Said after the near miss; by default the list of known names.
+        name: What the user entered.
+        known: All accepted names.
+        fix: Appended after the near miss; by default the list of known names.
     """
     names = sorted(known)
     near = did_you_mean(name, names)
@@ -146,9 +146,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -
 
 
 def panic_error(error: BaseException) -> TuneryError | None:
-    """A sentence for a panic of native code (pyo3's ``PanicException``); None for any other error.
+    """The error for a panic in native code (pyo3's ``PanicException``); None for any other error.
 
-    A panic is no ``Exception``, so ``except Exception`` lets it pass.
+    A panic is not an ``Exception``, so ``except Exception`` does not catch it.
     """
     why = panic_reason(error)
     if why is None:
@@ -164,7 +164,7 @@ def panic_error(error: BaseException) -> TuneryError | None:
 
 
 def memory_error(error: BaseException) -> TuneryError | None:
-    """A sentence for "no memory", whichever library says it; None for any other error."""
+    """The error for running out of memory, in any library; None for any other error."""
     from tunery.memory import is_out_of_memory  # psutil: not for every command
 
     if not is_out_of_memory(error):
@@ -177,7 +177,7 @@ def memory_error(error: BaseException) -> TuneryError | None:
 
 
 def panic_reason(error: BaseException) -> str | None:
-    """What native code said when it panicked, in one line; None for any other error."""
+    """The message of a panic in native code, in one line; None for any other error."""
     if type(error).__name__ != "PanicException":
         return None
     return (str(error).strip() or "panic").splitlines()[0].rstrip(".")[:300]
@@ -185,7 +185,7 @@ def panic_reason(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def disk_errors() -> Generator[None]:
-    """Turn an error of the disk or of permissions within into a TuneryError."""
+    """Turn disk and permission errors inside this context into a ``TuneryError``."""
     try:
         yield
     except OSError as error:
@@ -195,7 +195,7 @@ def disk_errors() -> Generator[None]:
 
 
 def disk_error(error: OSError) -> TuneryError | None:
-    """Say what is wrong with the disk or the permissions; None for any other error."""
+    """The error for a problem with the disk or permissions; None for any other error."""
     where = str(error.filename or t("the disk"))
     code = "disk"
     match error.errno:

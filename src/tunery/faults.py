@@ -1,7 +1,7 @@
-"""Named points at which tests make things go wrong; in production each is one ``is None`` check.
+"""Named points at which tests inject faults; in production each is a single ``is None`` check.
 
-A test sets ``hook`` in its own process (after a fork) and gets every point with its values: it may
-kill the process, raise an error of the system, or write NaN into a tensor. Nothing of the product
+A test sets ``hook`` in its own process (after a fork) and is called at every point with its values:
+it may kill the process, raise a system error, or write NaN into a tensor. Nothing in the product
 sets it, and no environment variable or setting does.
 """
 
@@ -14,6 +14,6 @@ hook: Callable[[str, dict[str, Any]], None] | None = None
 
 
 def point(where: str, /, **values: Any) -> None:
-    """Pass a point; ``values`` are live objects that a test may change."""
+    """Reach a fault point; ``values`` are live objects that a test may change."""
     if hook is not None:
         hook(where, values)

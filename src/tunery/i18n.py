@@ -1,15 +1,15 @@
-"""English and Chinese for people.
+"""Translation of user-facing text: English and Chinese.
 
-The English sentence in the code is the key and its only home; the files of ``locales/parts``,
-one an area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path).
-``t("Run {name} is done.", name=...)`` gives the sentence in the current language: that of the
-request being answered, else ``--lang``, else TUNERY_LANG, else the locale. Machine output
+The English sentence in the code is the key and its only source; the files in ``locales/parts``, one
+per area, map it to Chinese (help of settings: ``locales/config_zh.json``, by path).
+``t("Run {name} is done.", name=...)`` returns the sentence in the current language: that of the
+current request, otherwise ``--lang``, TUNERY_LANG or the locale. Machine-readable output
 (``--json``, events, logs) is never translated. A contract test finds every ``t("...")`` in the
 code without a translation.
 
-A ``Phrase`` is a sentence that is not said yet: its words and what is to be filled in. ``t`` gives
-a ``Sentence``: text that remembers its phrase, so that what one process said in its language is
-said again in the language of whoever reads it (decision 0013).
+A ``Phrase`` is a sentence that is not rendered yet: its template and the values to fill in. ``t``
+returns a ``Sentence``: text that remembers its phrase, so that text written by one process in its
+language can be rendered again in the language of the reader (decision 0013).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _wording: ContextVar[Callable[[str], str] | None] = ContextVar("tunery_wording",
 
 
 def set_language(name: str | None) -> None:
-    """Fix the language for this process; None goes back to the environment."""
+    """Set the language of this process; None returns to the environment's."""
     global _chosen
     _chosen = name
 
 
 @contextlib.contextmanager
 def speaking(name: str) -> Generator[None]:
-    """Speak a language for a while, in this thread or task and what it starts or awaits."""
+    """Use a language inside this context, in this thread or task and what it starts or awaits."""
     before = _spoken.set(name)
     try:
         yield
@@ -49,10 +49,10 @@ def speaking(name: str) -> Generator[None]:
 
 @contextlib.contextmanager
 def worded(by: Callable[[str], str] | None) -> Generator[None]:
-    """Say every sentence in other words for a while, in this thread or task and what it starts.
+    """Reword every sentence inside this context, in this thread or task and what it starts.
 
     Args:
-        by: Takes a translated sentence, its places not yet filled in.
+        by: Rewords a translated sentence whose placeholders are not yet filled in.
     """
     before = _wording.set(by)
     try:
@@ -62,7 +62,7 @@ def worded(by: Callable[[str], str] | None) -> Generator[None]:
 
 
 def language() -> str:
-    """Return ``en`` or ``zh``: the one spoken or set, else TUNERY_LANG, else the locale's."""
+    """Return ``en`` or ``zh``: from the context or process, else TUNERY_LANG, else the locale."""
     chosen = _spoken.get() or _chosen
     if chosen:
         return chosen
@@ -75,7 +75,7 @@ def language() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A sentence with places to fill; the template is the key of its translation."""
+    """A sentence with placeholders; the template is the key of its translation."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -85,19 +85,19 @@ class Phrase:
         return agreed(self.template, values).format(**values) if values else self.template
 
     def local(self) -> str:
-        """The sentence, translated, with the phrases inside it."""
+        """The sentence, translated, including the phrases in its values."""
         return translated(self.template, **{n: _local(v) for n, v in self.values.items()})
 
     def stored(self) -> list[Any]:
-        """The phrase as JSON holds it."""
+        """The phrase as JSON data."""
         return [self.template, {name: _stored(value) for name, value in self.values.items()}]
 
     @classmethod
     def of(cls, stored: Sequence[Any]) -> Phrase:
-        """Read a phrase that ``stored`` wrote.
+        """Parse the output of ``stored``.
 
         Raises:
-            ValueError, TypeError, AttributeError: That is no phrase.
+            ValueError, TypeError, AttributeError: It is not a phrase.
         """
         template, values = stored
         found = {
@@ -130,25 +130,25 @@ class Sentence(str):
 
 
 def t(text: str, /, **values: Any) -> str:
-    """Translate one sentence and fill its ``{name}`` places; the text is a ``Sentence``.
+    """Translate one sentence and fill in its ``{name}`` placeholders; returns a ``Sentence``.
 
     Args:
         text: The English sentence, a literal, so that the contract test can find it.
-        values: What to fill in.
+        values: Values of the placeholders.
     """
     phrase = Phrase(text, values)
     return Sentence(phrase.local(), phrase)
 
 
 def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
-    """Sentences in a row; empty ones are left out.
+    """Join sentences; empty ones are left out.
 
-    An f-string or ``str.join`` would make plain text of them, in the language of that moment; this
-    remembers what each says, so that another process or a reader of another day says it again.
+    An f-string or ``str.join`` would turn them into plain text in the current language; this
+    remembers their phrases, so that another process or a later reader can render them again.
 
     Args:
-        sentences: In order.
-        between: What stands between two of them.
+        sentences: The sentences, in order.
+        between: Separator between two sentences.
     """
     parts = [part for part in sentences if str(part)]
     phrase = Phrase(
@@ -159,7 +159,7 @@ def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
 
 
 def say(template: str, /, **values: Any) -> Phrase:
-    """Make a phrase; the template is a literal, so that a test can find its translation."""
+    """Create a phrase; the template is a literal, so that a test can find its translation."""
     return Phrase(template, values)
 
 
@@ -176,7 +176,7 @@ COUNTED = (
     "records", "remarks", "requests", "rows", "runs", "seconds", "sequences", "shards", "steps",
     "tags", "tensors", "times", "tokens", "topics", "updates", "values", "warnings", "weights",
 )  # fmt: skip
-"""What English sentences count; the page's words.js has the same ones."""
+"""Nouns that English sentences count; words.js of the page has the same list."""
 
 _COUNT = re.compile(
     r"\{(\w+)(?::[^}]*)?\} (?:(?!of |in |and |to |or |at |for |the )[a-z]+ )?"
@@ -186,7 +186,7 @@ _ONE = {"are": "is", "were": "was", "have": "has", "wait": "waits"}
 
 
 def agreed(english: str, values: Mapping[str, Any]) -> str:
-    """Use the singular where a count is one: ``1 run deleted``."""
+    """Use the singular if a count is one: ``1 run deleted``."""
 
     def one(found: re.Match[str]) -> str:
         if str(values.get(found[1])) not in ("1", "1.0"):
@@ -212,23 +212,23 @@ def _filled(english: str, values: Mapping[str, Any]) -> str:
 
 
 def english(value: Any) -> Any:
-    """The same in English, for machines; what is neither a phrase nor a sentence stays as it is."""
+    """The value in English, for machines; unchanged if it is neither a phrase nor a sentence."""
     phrase = phrase_of(value)
     return value if phrase is None else str(phrase)
 
 
 def retold(said: Mapping[str, Any], name: str) -> str:
-    """A stored sentence, in the current language.
+    """Render a stored sentence in the current language.
 
     Args:
-        said: What was kept: the English text by name, and under ``phrases`` what says it.
-        name: Whose text is wanted; empty where nothing of that name was kept.
+        said: The stored data: the English text by name, and its phrase under ``phrases``.
+        name: Name of the text; the result is empty if nothing is stored under it.
     """
     kept = str(said.get(name) or "")
     try:
         phrase = Phrase.of(said["phrases"][name])
         return Sentence(phrase.local(), phrase)
-    except (TypeError, ValueError, AttributeError, LookupError):  # plain text, or another version's
+    except (TypeError, ValueError, AttributeError, LookupError):  # plain text, or another version
         return kept
 
 

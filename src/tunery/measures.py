@@ -1,4 +1,4 @@
-"""The measures of a run, declared once: every view shows this list."""
+"""The measures that a run declares once, for every view to show."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ Better = Literal["low", "high", ""]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number that a run tells at its steps, its evaluations, or both.
+    """One number that a run reports at its steps, its evaluations, or both.
 
     Args:
-        name: As events carry it, such as ``reward_margin``.
-        label: What people call it, in English; ``locales`` has the Chinese.
-        unit: Such as ``nats``; ``%`` shows a share of one as a percentage; empty for a plain
-            number.
-        better: Whether lower or higher is better; empty where neither is.
-        chart: Whether it gets a chart of its own.
+        name: Its name in events, such as ``reward_margin``.
+        label: Its English display name; ``locales`` has the Chinese one.
+        unit: Such as ``nats``; ``%`` shows a fraction as a percentage; empty for a plain number.
+        better: Whether lower or higher is better; empty if neither.
+        chart: Whether it gets its own chart.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Measure:
     chart: bool = True
 
     def as_dict(self) -> dict[str, Any]:
-        """As the ``plan`` event carries it."""
+        """Plain data, as stored in the ``plan`` event."""
         return asdict(self)
 
     @classmethod
@@ -51,15 +50,15 @@ class Measure:
 
     @property
     def inside(self) -> str:
-        """Its label within a sentence: ``reward margin``, but ``KL from the reference``."""
+        """The label within a sentence: ``reward margin``, but ``KL from the reference``."""
         return within(self.title)
 
     def shown(self, value: float | None, *, signed: bool = False) -> str:
-        """A value with its unit: ``0.6931``, ``75.0 %``, ``0.12 nats``; a dash for None.
+        """Format a value with its unit: ``0.6931``, ``75.0 %``, ``0.12 nats``; a dash for None.
 
         Args:
-            value: The value; one that is not finite is written as it is.
-            signed: Whether a plus is written too, for a difference.
+            value: The value; a non-finite one is shown as is.
+            signed: Whether to show a plus sign, for a difference.
         """
         if value is None:
             return "–"
@@ -71,16 +70,16 @@ class Measure:
         return f"{value:{sign}.4g} {self.unit}".rstrip()
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another; never where neither direction is."""
+        """Whether a value is better than another; always False if neither direction is better."""
         return value < than if self.better == "low" else self.better == "high" and value > than
 
 
 LOSS = Measure("loss", "Loss", better="low")
-"""What every run has."""
+"""The measure that every run has."""
 
 
 def within(title: str) -> str:
-    """A title as it is written inside a sentence; one that begins with an acronym stays."""
+    """A title in the form used inside a sentence; one that begins with an acronym is unchanged."""
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
@@ -90,7 +89,7 @@ class Declared:
 
     Args:
         measures: All of them, the loss first.
-        best: The one that chooses the best checkpoint.
+        best: The measure that selects the best checkpoint.
         per_token: Whether the loss is a mean over tokens, in nats.
     """
 
@@ -100,7 +99,7 @@ class Declared:
 
     @classmethod
     def of(cls, plan: Mapping[str, Any] | None) -> Declared:
-        """Read a ``plan`` event; one without a list, as older runs have it, has the loss."""
+        """Read a ``plan`` event; one from an older run, without a list, declares only the loss."""
         if not plan:
             return cls()
         listed: Sequence[Mapping[str, Any]] = plan.get("measures") or ()
@@ -111,15 +110,15 @@ class Declared:
 
     @property
     def own(self) -> tuple[Measure, ...]:
-        """All but the loss."""
+        """All measures except the loss."""
         return self.measures[1:]
 
     @property
     def main(self) -> tuple[Measure, ...]:
-        """Those that say how well it goes: the one that decides, then its own with a direction."""
+        """The main measures: ``best``, then the charted others that have a better direction."""
         own = [each for each in self.own if each.chart and each.better and each != self.best]
         return (self.best, *own)
 
 
 LOSS_ALONE = Declared()
-"""What a run has that has not declared anything."""
+"""The measures of a run that has not declared any."""

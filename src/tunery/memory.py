@@ -1,7 +1,7 @@
-"""How much memory this process may use: the machine's, less what its limits take away.
+"""How much memory this process may use: the machine's memory, reduced by any limits.
 
-A container on a rented machine sees the host's memory in /proc while its own limit stands in the
-cgroup; a shell's ``ulimit -v`` shows nowhere but in the process. The smallest of them counts.
+In a container, /proc shows the host's memory, while the container's own limit is in the cgroup; a
+shell's ``ulimit -v`` is visible only in the process. The smallest limit counts.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from pathlib import Path
 
 import psutil
 
+SHORT_LIVED_SHARE = 0.7
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def total_bytes() -> int:
-    """Memory that this process could ever use."""
+    """Maximum memory that this process could use."""
     limits = [psutil.virtual_memory().total, _address_space(), _cgroup_limit()]
     return min(limit for limit in limits if limit is not None)
 
 
 def available_bytes() -> int:
-    """Memory that this process can still take."""
+    """Memory that this process can still allocate."""
     left = [psutil.virtual_memory().available]
     address_space, cgroup = _address_space(), _cgroup_limit()
     if address_space is not None:
@@ -35,10 +36,10 @@ def available_bytes() -> int:
 
 
 def limit(data_bytes: int) -> None:
-    """Let this process, and each that it starts, have no more data than this.
+    """Limit the data memory of this process, and of each process it starts.
 
-    What goes beyond fails with an error that can be told, where the kernel would kill whichever
-    process is the largest. Code and files that are mapped for reading do not count, so weights
+    Allocations beyond it fail with an error that can be reported, whereas the kernel would kill
+    whichever process is the largest. Code and files mapped for reading do not count, so weights
     that are read in place do not.
     """
     import resource
@@ -50,23 +51,23 @@ def limit(data_bytes: int) -> None:
 
 
 def limit_to_available() -> None:
-    """Let this short-lived process take what is free now, and no more."""
-    limit(_data_bytes() + available_bytes())
+    """Limit this short-lived process to most of the memory that is free now."""
+    limit(_data_bytes() + int(available_bytes() * SHORT_LIVED_SHARE))
 
 
 def limit_to_machine() -> None:
-    """Let this long-lived process take what the machine has, and no more.
+    """Limit this long-lived process to the memory of the machine.
 
-    Not where there is a GPU, whose driver reserves addresses beyond any memory.
+    Has no effect if there is a GPU, whose driver reserves addresses beyond any memory.
     """
     if not any(Path(device).exists() for device in GPU_DEVICES):
         limit(total_bytes())
 
 
 def give_back() -> None:
-    """Give the system what is free in this process but still held, for one that will live long.
+    """Return unused memory of this process to the system, for a process that will live long.
 
-    What is left is kept out of the garbage collector's later rounds, which would stop every thread.
+    The remaining objects are excluded from later garbage collections, which would stop all threads.
     """
     gc.collect()
     gc.freeze()
@@ -75,7 +76,7 @@ def give_back() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, torch, oneDNN, safetensors or the system means "no memory"."""
+    """Whether an error of Python, torch, oneDNN, safetensors or the system means out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
@@ -85,14 +86,14 @@ def is_out_of_memory(error: BaseException) -> bool:
             "allocate memory",  # torch on a CPU, and strerror of ENOMEM
             "out of memory",
             "bad_alloc",
-            "could not create a primitive",  # oneDNN: what it says when its scratch does not fit
+            "could not create a primitive",  # oneDNN, if its scratch memory does not fit
             "could not create a memory object",
         )
     )
 
 
 def _data_bytes() -> int:
-    """What counts against RLIMIT_DATA in this process already."""
+    """Memory of this process that already counts against RLIMIT_DATA."""
     return int(getattr(psutil.Process().memory_info(), "data", 0))
 
 
@@ -106,10 +107,10 @@ def _address_space() -> int | None:
 
 
 def _cgroup_limit() -> int | None:
-    """The memory limit of this container: cgroup v2, else v1; None if there is none."""
+    """The memory limit of this container: cgroup v2, otherwise v1; None if there is none."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         limit = _number(CGROUP / name)
-        if limit is not None and limit < 1 << 60:  # version 1 writes a huge number for "none"
+        if limit is not None and limit < 1 << 60:  # version 1 uses a huge number for "none"
             return limit
     return None
 

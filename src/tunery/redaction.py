@@ -1,4 +1,4 @@
-"""Secrets are never shown: tokens in texts become ``***``, for logs, reports and commands."""
+"""Replace secrets by ``***`` in the text of logs, reports and commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _known: set[str] = set()
 
 
 def remember(secret: str) -> None:
-    """Mask this very value from now on, whatever it looks like."""
+    """Mask this exact value from now on, whatever it looks like; under 8 characters is ignored."""
     if len(secret) >= 8:
         _known.add(secret)
 
@@ -36,10 +36,10 @@ def redact(text: str) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks secrets in each record of a handler, traceback included."""
+    """Masks secrets in each record of a handler, including the traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record; it is always kept."""
+        """Redact the record in place; always True, so no record is dropped."""
         record.msg, record.args = redact(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
@@ -59,5 +59,5 @@ def _from_environment() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4)
 def _values(values: tuple[str, ...]) -> frozenset[str]:
-    # A short or a path-like value (HF_TOKEN_PATH) is no secret and would blank out half a text.
+    # Short or path-like values (HF_TOKEN_PATH) are not secrets; masking them would ruin the text.
     return frozenset(v for v in values if len(v) >= 12 and not v.startswith(("/", "~")))

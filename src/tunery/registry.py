@@ -1,7 +1,7 @@
-"""A name -> object table for kinds (methods, adapters, formats, exporters).
+"""A registry that maps names to kinds (methods, adapters, formats, exporters).
 
-A registry entry may be given as ``"module:attribute"`` and is imported when it is first asked
-for, so that listing the kinds costs nothing and the light side can name heavy ones.
+An entry may be given as ``"module:attribute"`` and is then imported on first use, so that listing
+the kinds costs nothing and the light side can name heavy ones.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named kinds of one sort.
+    """A table of named entries of one kind.
 
     Args:
-        kind: What is registered, in words, for the error message.
+        kind: The kind of entry, in words, for error messages.
     """
 
     def __init__(self, kind: str) -> None:
@@ -27,7 +27,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T | str] = {}
 
     def add(self, name: str, entry: T | str) -> None:
-        """Register an object, or the ``module:attribute`` at which it lives.
+        """Register an object, or its location as ``module:attribute``.
 
         Raises:
             ValueError: The name is taken.
@@ -37,10 +37,10 @@ class Registry(Generic[T]):
         self._entries[name] = entry
 
     def get(self, name: str) -> T:
-        """Return the object, importing it at its first use.
+        """Return the object, importing it on first use.
 
         Raises:
-            UnknownName: Nothing of that name; the message offers the nearest.
+            UnknownName: No entry has this name; the message suggests the closest one.
         """
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)

@@ -1,9 +1,9 @@
-"""The numbers of an architecture that decide memory and time, from a model's ``config.json``.
+"""Read the dimensions of a model that determine memory and time from its ``config.json``.
 
-Architectures name the same number differently (``n_embd``, ``d_model``); what a config does not
-say is guessed and named in ``guessed``. Parameter counts are those of a decoder with grouped-query
-attention and a gated feed-forward layer; where the safetensors headers are at hand their exact
-count is passed in as ``total_parameters``.
+Architectures name the same dimension differently (``n_embd``, ``d_model``); dimensions missing from
+a config are guessed and listed in ``guessed``. Parameter counts are those of a decoder with
+grouped-query attention and a gated feed-forward layer; if the safetensors headers are available,
+their exact count is passed in as ``total_parameters``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ NAMES: dict[str, tuple[str, ...]] = {
                           "moe_intermediate_size"),
     "vocab_size": (),
 }  # fmt: skip
-"""Other names of a number in the configs of transformers 5.23, those of a decoder first."""
+"""Alternative names of each dimension in transformers 5.23 configs, those of decoders first."""
 LISTED = ("layers_block_type", "layer_types", "hybrid_override_pattern")
-"""Where a config lists its layers instead of counting them."""
+"""Keys under which a config lists its layers instead of giving their number."""
 
 BYTES = {"fp32": 4, "bf16": 2}
-"""Bytes of one number, by the name of its dtype."""
+"""Bytes per number, by dtype name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The numbers of an architecture that decide memory and time."""
+    """The dimensions of a model that determine memory and time."""
 
     hidden: int
     num_layers: int
@@ -44,10 +44,10 @@ class ModelShape:
     tied: bool
     total_parameters: int
     trained: int | None = None
-    """Numbers that are trained, where they were counted; the adapter's kind knows about how many
-    otherwise."""
+    """Number of trained parameters, if counted; None leaves the estimate to the adapter's
+    settings."""
     guessed: tuple[str, ...] = ()
-    """What the config does not say, by its usual name: an estimate that rests on it is rough."""
+    """Usual names of the guessed dimensions; estimates based on them are rough."""
 
     @classmethod
     def from_config_json(
@@ -73,7 +73,7 @@ class ModelShape:
         return replace(shape, total_parameters=total_parameters or shape.counted_parameters())
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of each linear layer of one block, by its usual name."""
+        """(in, out) sizes of each linear layer of one block, by its usual name."""
         q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         return {
             "q_proj": (self.hidden, q),
@@ -86,11 +86,11 @@ class ModelShape:
         }
 
     def block_parameters(self) -> int:
-        """Parameters of one decoder block."""
+        """Number of parameters in one decoder block."""
         return sum(i * o for i, o in self.linear_shapes().values()) + 2 * self.hidden
 
     def counted_parameters(self) -> int:
-        """Parameters of the whole model, by its shape."""
+        """Number of parameters in the whole model, computed from its shape."""
         embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
         return self.num_layers * self.block_parameters() + embeddings + self.hidden
 
@@ -111,7 +111,7 @@ def _objects(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _number(parts: list[dict[str, Any]], name: str) -> int:
-    """A number under any of its names; 0 if no part has it."""
+    """Look up a dimension under any of its names; 0 if no part has it."""
     for part in parts:
         for each in (name, *NAMES.get(name, ())):
             value = part.get(each)
@@ -127,4 +127,4 @@ def _number(parts: list[dict[str, Any]], name: str) -> int:
 
 
 PER_LAYER = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
-"""Numbers that some architectures give layer by layer; the largest decides."""
+"""Dimensions that some architectures list per layer; the largest value is used."""

@@ -1,9 +1,9 @@
 """Save and load tensors in the safetensors format, in pieces and without a second copy.
 
-The library's own writer builds the file's bytes in memory first and reports a full disk as a
-message. This one streams every tensor from where it lies and raises the system's own error, so
-that the loop can tell a full disk from a broken one. The format is a length, a JSON header, bytes:
-https://github.com/huggingface/safetensors#format.
+The library's own writer first builds the file's bytes in memory, and reports a full disk only in
+its message. This one streams every tensor from where it is stored and raises the system's own
+error, so that the loop can tell a full disk from a broken one. The format is a length, a JSON
+header and the bytes: https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_tensors(
     """Write a safetensors file and flush it to the disk.
 
     Raises:
-        OSError: The disk is full or cannot be written; what was written of the file stays.
+        OSError: The disk is full or cannot be written; a partial file may remain.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata or {"format": "pt"})}
     end = 0
@@ -67,7 +67,7 @@ def write_tensors(
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a safetensors file whose integrity was checked before (manifest)."""
+    """Read a safetensors file whose integrity has been checked (manifest)."""
     from safetensors.torch import load_file
 
     return load_file(file)
@@ -81,10 +81,10 @@ def write_text(file: Path, text: str) -> None:
 
 
 def allocate(file: Path, size: int) -> None:
-    """Take ``size`` bytes of the disk and release them at once.
+    """Allocate ``size`` bytes on the disk and release them immediately.
 
     Raises:
-        OSError: There are not that many (ENOSPC), or the folder cannot be written.
+        OSError: There is not enough space (ENOSPC), or the folder cannot be written.
     """
     try:
         with file.open("xb") as out:
@@ -97,9 +97,9 @@ def allocate(file: Path, size: int) -> None:
 
 
 def full_disk(error: BaseException) -> OSError | None:
-    """The error as one of the disk that may pass (full, over quota, read-only), else None.
+    """The error, if it is a temporary disk error (full, over quota, read-only), otherwise None.
 
-    A Rust library's report of such an error, which is not an ``OSError``, is made one.
+    A Rust library's report of such an error is not an ``OSError`` and is converted to one.
     """
     if isinstance(error, OSError) and error.errno in _PASSING:
         return error
@@ -110,7 +110,7 @@ def full_disk(error: BaseException) -> OSError | None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder by a rename first, so that no reader ever sees half of it."""
+    """Delete a folder, renaming it first so that no reader ever sees half of it."""
     trash = folder.with_name(f".trash-{folder.name.lstrip('.')}-{os.getpid()}")
     try:
         folder.rename(trash)

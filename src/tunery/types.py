@@ -1,4 +1,4 @@
-"""What a row of data becomes: the few types that data, chat, training and inference share."""
+"""The types of rows and messages that data, chat, training and inference share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Message:
     """One message of a conversation.
 
     Args:
-        role: Who speaks.
+        role: The role of the speaker.
         content: The text, without thinking and without tool calls.
-        thinking: Reasoning text that belongs before ``content``; None where there is none.
-        tool_calls: Calls the assistant makes.
-        tool_call_id: For a tool's answer, the call it answers.
+        thinking: Reasoning text that precedes ``content``; None if there is none.
+        tool_calls: Tool calls made by the assistant.
+        tool_call_id: For a tool result, the id of the call it answers.
         name: Optional name of the speaker or of the tool.
-        train: False keeps this message out of the loss, True asks for it; None follows
+        train: False excludes this message from the loss, True includes it; None follows
             ``data.loss_on``.
     """
 
@@ -44,13 +44,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """Where a row came from, exactly enough to find it again.
+    """The source of a row, precise enough to find it again.
 
     Args:
-        dataset: The dataset's name as the user gave it.
+        dataset: The dataset's name as given by the user.
         file: Path of the file, as text.
         record: 1-based number of the record in the file.
-        line: 1-based physical line, where the format has lines.
+        line: 1-based physical line; None if the format has no lines.
     """
 
     dataset: str
@@ -78,14 +78,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one prompt, the better one known.
+    """A preference pair: a better and a worse answer to the same prompt.
 
     Args:
-        prompt: What both sides begin with; its messages carry no loss.
+        prompt: The common prefix of both sides; its messages carry no loss.
         chosen: The messages of the better answer.
-        rejected: The messages of the worse one.
-        margin: How much better, where the data says so.
-        ref: Where the row came from.
+        rejected: The messages of the worse answer.
+        margin: How much better the chosen answer is; None if the data does not say.
+        ref: The source of the row.
     """
 
     prompt: Conversation
@@ -97,12 +97,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One answer, and whether it is a good one.
+    """An answer with a label that says whether it is desirable.
 
     Args:
-        conversation: Prompt and answer; the answer is what is judged.
-        label: True for a wanted answer.
-        ref: Where the row came from.
+        conversation: Prompt and answer; the label applies to the answer.
+        label: True for a desirable answer.
+        ref: The source of the row.
     """
 
     conversation: Conversation
@@ -121,10 +121,10 @@ class Rendered:
         text: The rendered text.
         input_ids: Token ids, length T.
         loss_mask: True where the token is trained, length T.
-        cut: Tokens that did not fit ``max_length``.
-        parts: How many training rows this example became (more than one where a template
-            rewrites history and each assistant turn is trained on its own).
-        notes: Counted remarks, such as ``thinking stripped from history``.
+        cut: Number of tokens that did not fit into ``max_length``.
+        parts: Number of training rows made from this example (more than one if a template
+            rewrites history, so that each assistant turn is trained separately).
+        notes: Remarks that are counted, such as ``thinking stripped from history``.
     """
 
     text: str
@@ -146,5 +146,5 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a value has names and values."""
+    """Whether a value is a mapping."""
     return isinstance(value, Mapping)

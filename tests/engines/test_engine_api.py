@@ -106,7 +106,7 @@ def test_a_model_that_was_unloaded_is_loaded_again_with_a_word(
 
     first, second, third = asyncio.run(asked())
     assert first == second == ""
-    assert "was unloaded while nobody asked it" in third
+    assert "was unloaded while idle" in third
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from tunery.engines import process
 from tunery.engines.base import Delta, GenerateRequest, SamplingOptions
 from tunery.engines.folder import EngineFolder
 from tunery.engines.process import ProcessEngine, ended_error, stop
+from tunery.engines.spawning import begin as begin_engine
 from tunery.engines.spawning import engine_env, spawn
 from tunery.errors import EngineError, TuneryError
 from tunery.workers.folder import write_json
@@ -333,3 +334,37 @@ def test_what_ended_an_engine_is_a_sentence(tmp_path: Path, code: int, said: str
     error = ended_error(folder)
     assert said in f"{error.message} {error.fix}"
     assert str(folder.log_file) in f"{error.message} {error.fix}" or "memory" in said
+
+
+def test_an_engine_ends_soon_after_the_last_process_that_needs_it(
+    base: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour is for a server that is there; one that has gone leaves 60 s to come back."""
+    monkeypatch.setattr("tunery.decode.worker.ABANDONED_SECONDS", 1.5)
+    worker = Worker(_carded(EngineFolder.of(base, dtype="fp32", device="cpu"), base))
+    worker.loaded.set()
+    needed = [True]
+    monkeypatch.setattr(EngineFolder, "holders", lambda self: [{"pid": 1}] if needed else [])
+
+    async def watched() -> tuple[bool, float]:
+        watch = asyncio.create_task(worker.watch())
+        await asyncio.sleep(2.5)
+        lives = not worker.ending.is_set()
+        needed.clear()
+        gone = time.monotonic()
+        await asyncio.wait_for(worker.ending.wait(), PATIENCE_SECONDS)
+        watch.cancel()
+        return lives, time.monotonic() - gone
+
+    lives, took = asyncio.run(watched())
+    assert lives
+    assert took > 0.5
+
+
+def test_every_process_that_uses_an_engine_holds_it(
+    base: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunery.engines.spawning.spawn", lambda *_, **__: None)
+    folder = begin_engine(base, "fp32", device="cpu")
+    (who,) = folder.holders()
+    assert (who["pid"], who["keep"]) == (os.getpid(), False)

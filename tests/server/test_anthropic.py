@@ -175,10 +175,10 @@ def test_tokens_are_counted(post, running):
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 400,
          "invalid_request_error", "tools[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, 400,
-         "invalid_request_error", "messages[0].content[0]: this model reads text"),
+         "invalid_request_error", "messages[0].content[0]: this model accepts only text"),
         ({"messages": [{"role": "user", "content": "a " * 10**5}]}, 400,
-         "invalid_request_error", "letters"),
-        ({"tools": [WEATHER]}, 400, "invalid_request_error", "no place for them"),
+         "invalid_request_error", "characters"),
+        ({"tools": [WEATHER]}, 400, "invalid_request_error", "does not support them"),
     ],
 )  # fmt: skip
 def test_refusals_have_anthropic_s_shape(post, fields, status, kind, words):

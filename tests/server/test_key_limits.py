@@ -1,4 +1,4 @@
-"""The limits of a key: its models, its end, requests and tokens a minute, answers at once."""
+"""The limits of a key: its models, its end, requests and tokens per minute, answers at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_requests_of_a_minute_are_counted(running, monkeypatch):
     client, other = limited(running, requests_per_minute=2), limited(running, requests_per_minute=2)
     for _ in range(2):
         say(client)
-    with pytest.raises(openai.RateLimitError, match="2 requests a minute") as told:
+    with pytest.raises(openai.RateLimitError, match="2 requests per minute") as told:
         say(client)
     assert 55 < int(told.value.response.headers["retry-after"]) <= 61
     assert say(other).choices
@@ -76,7 +76,7 @@ def test_tokens_of_a_minute_are_counted(running, monkeypatch):
     used = 0
     while used < 30:
         used += say(client, temperature=0).usage.total_tokens
-    with pytest.raises(openai.RateLimitError, match="30 tokens a minute"):
+    with pytest.raises(openai.RateLimitError, match="30 tokens per minute"):
         say(client)
     later = time.monotonic() + 62
     monkeypatch.setattr(key_limits, "clock", lambda: later)
@@ -91,7 +91,7 @@ def test_tokens_of_a_stream_that_was_left_count_too(running):
             if number > 15:
                 break
     until(lambda: running.app.state.openai.num_open == 0)
-    with pytest.raises(openai.RateLimitError, match="10 tokens a minute"):
+    with pytest.raises(openai.RateLimitError, match="10 tokens per minute"):
         say(client)
 
 
@@ -100,7 +100,7 @@ def test_answers_at_once_are_counted(running):
     client = limited(running, parallel=1)
     with say(client, stream=True) as stream:
         next(iter(stream))
-        with pytest.raises(openai.RateLimitError, match="allows 1 at once"):
+        with pytest.raises(openai.RateLimitError, match="allows 1 parallel"):
             say(client)
     until(lambda: running.app.state.openai.num_open == 0)
     assert say(client, max_tokens=2).choices

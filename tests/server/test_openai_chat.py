@@ -164,7 +164,7 @@ def test_thinking_can_be_switched(client, running):
     say(client, reasoning_effort="low")
     values = running.engine.requests[-1].template_values
     assert values == {"enable_thinking": True, "reasoning_effort": "low"}
-    with pytest.raises(openai.BadRequestError, match="the server sets this one"):
+    with pytest.raises(openai.BadRequestError, match="this value is set by the server"):
         say(client, extra_body={"chat_template_kwargs": {"messages": "x"}})
 
 
@@ -204,7 +204,7 @@ def test_an_answer_can_be_continued(client, running):
 )
 def test_what_is_no_text_is_refused_and_nothing_is_fetched(client, running, part, word):
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
-    with pytest.raises(openai.BadRequestError, match=f"reads text, not {word}") as told:
+    with pytest.raises(openai.BadRequestError, match=f"accepts only text, not {word}") as told:
         say(client, messages=messages)
     assert told.value.code == "unsupported_content"
     assert told.value.param == "messages[0].content[1]"

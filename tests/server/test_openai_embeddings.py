@@ -84,7 +84,7 @@ def test_an_unknown_model_is_not_found(client):
 
 def test_an_engine_without_embeddings_says_so(client, running, monkeypatch):
     monkeypatch.setattr(type(running.engine), "can", frozenset())
-    with pytest.raises(openai.BadRequestError, match="makes no embeddings") as told:
+    with pytest.raises(openai.BadRequestError, match="does not support embeddings") as told:
         embed(client, "a")
     assert told.value.code == "unsupported_model"
 
@@ -92,7 +92,7 @@ def test_an_engine_without_embeddings_says_so(client, running, monkeypatch):
 def test_the_limits_of_a_key_count(running):
     client = limited(running, tokens_per_minute=3)
     assert embed(client, "a b c d").data
-    with pytest.raises(openai.RateLimitError, match="3 tokens a minute"):
+    with pytest.raises(openai.RateLimitError, match="3 tokens per minute"):
         embed(client, "a")
     other = limited(running, models=("other",))
     with pytest.raises(openai.PermissionDeniedError):

@@ -66,7 +66,9 @@ def test_a_prompt_that_is_too_long_is_told_by_how_much(client, running):
     with pytest.raises(openai.BadRequestError, match="too long") as told:
         say(client, messages=[{"role": "user", "content": "a " * 30}])
     assert told.value.code == "context_length_exceeded"
-    with pytest.raises(openai.BadRequestError, match=r"10\d\d letters; more than 480 .* of 20 tok"):
+    with pytest.raises(
+        openai.BadRequestError, match=r"10\d\d characters; more than 480 .* of 20 tok"
+    ):
         say(client, messages=[{"role": "user", "content": "a" * 1000}])
     with pytest.raises(openai.BadRequestError, match=r"max_tokens: 21 is more .* of 20 tokens"):
         say(client, max_tokens=21)

@@ -182,7 +182,7 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
-This happens when a run starts; or run: tunery data preview {name} --stats
+A run does this when it starts. To do it now: tunery data preview {name} --stats
 Check that it is a table of text; if it is, set --data.max_columns {count}.
 Resume from an earlier checkpoint with a lower optim.learning_rate.
 Delete it with: tunery runs delete {name}
@@ -210,7 +210,7 @@ Use a settings file (.yaml); pass settings as flags: --data.train NAME.
 Set it: tunery models base {name} MODEL
 Use the name of one of its datasets and add --data.catalog {parent}
 Set the base model it was trained on: tunery models base {name} MODEL
-Open the address that tunery web printed, or send Authorization: Bearer KEY.
+Open the address that tunery web printed, or send the printed key: Authorization: Bearer KEY.
 Undo the change, or accept it: tunery runs resume {run} {flags}
 Restore the weights, or set the model to use: tunery models base {name} MODEL
 Review the code, then allow exactly this version: tunery models allow-code {folder}

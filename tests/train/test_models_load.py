@@ -351,6 +351,6 @@ def test_a_conversion_that_fails_leaves_nothing_and_says_why(tiny: Path, tmp_pat
     file.write_bytes(data)
     with pytest.raises(ModelError, match="could not be converted") as error:
         import_gguf(file, name="bad")
-    assert "does not hold 1 weights" in error.value.message
+    assert "lacks 1 weights" in error.value.message
     models = Path(os.environ["TUNERY_HOME"]) / "models"
     assert [path.name for path in models.iterdir()] == [".locks"]

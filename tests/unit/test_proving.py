@@ -16,6 +16,10 @@ from tunery.models import load, proving
 
 TWICE = {"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"}
 DOUBLING = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 40}}
+LONG = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 13}}
+"""8,192 times as long, which is allowed, but takes what it takes."""
+SOME = {"type": "Replace", "pattern": {"String": "\u2603"}, "content": "\u2603" * 20}
+RARELY = {"normalizer": {"type": "Sequence", "normalizers": [SOME] * 8}}
 INFLATING = {
     "normalizer": {"type": "Replace", "pattern": {"Regex": "."}, "content": "a " * 500},
     "pre_tokenizer": {"type": "Whitespace"},
@@ -40,7 +44,9 @@ def written(folder: Path, more: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (DOUBLING, "needs more than .* of memory for a short text"),
+        (LONG, "needs more than .* of memory for a short text"),
+        (DOUBLING, "can make a text millions of times as long"),
+        (RARELY, "can make a text millions of times as long"),
         (INFLATING, "makes a flood of tokens"),
         (EMPTY, "crashes on a short text"),
         (IN_USE, "crashes on a single token"),
@@ -49,7 +55,7 @@ def written(folder: Path, more: dict[str, Any]) -> Path:
 def test_a_hostile_tokenizer_is_refused_by_every_loader(
     more: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proving, "MEMORY_FLOOR_BYTES", 300 * 2**20)
+    monkeypatch.setattr(proving, "MEMORY_FLOOR_BYTES", 100 * 2**20)
     with pytest.raises(ModelError, match=why) as refused:
         load.load_tokenizer(written(tmp_path / "model", more))
     assert refused.value.code == "tokenizer_refused"
@@ -58,9 +64,8 @@ def test_a_hostile_tokenizer_is_refused_by_every_loader(
 
 def test_one_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proving, "CPU_SECONDS", 1)
-    many = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 21}}
     with pytest.raises(ModelError, match="does not finish splitting a short text"):
-        proving.require(written(tmp_path / "model", many))
+        proving.require(written(tmp_path / "model", LONG))
 
 
 def test_what_passed_is_tried_once_by_its_content(
@@ -94,3 +99,12 @@ def test_a_text_that_the_pattern_gives_up_is_named_and_the_others_are_read(tmp_p
         (found,) = encoder.encode_many([literal])
         assert isinstance(found, DataError)
         assert found.code == "E114"
+
+
+def test_what_our_own_conversion_wrote_is_not_tried(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "converted", {"padding": None})
+    proving.remember(folder)
+    monkeypatch.setattr(proving, "_tried", lambda file: pytest.fail("tried"))
+    proving.require(folder)

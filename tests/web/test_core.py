@@ -16,3 +16,16 @@ def test_a_page_without_a_session_leads_to_the_login(anonymous):
     answer = anonymous.get("/?a=1", headers={"Accept": "text/html"})
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login?next=/%3Fa%3D1"
+
+
+def test_every_operation_has_a_title_made_of_words(app):
+    """FastAPI would take the function's name: "Who", "One"."""
+    titles = [
+        each["summary"]
+        for path in app.openapi()["paths"].values()
+        for each in path.values()
+        if "description" in each
+    ]
+    assert len(titles) > 100
+    assert [title for title in titles if " " not in title or title.endswith(".")] == []
+    assert "Create a key" in titles

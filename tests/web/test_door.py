@@ -268,3 +268,26 @@ def test_keys_in_hidden_folders_and_our_own_files_are_not_in_the_home(home, tmp_
         door.path(str(home / "token"))
     assert "remedies" not in caught.value.fields
     assert Path("/") not in roots()
+
+
+def test_what_a_catalog_lists_is_checked_like_a_path(client, outside, tmp_path, home):
+    """A registry of LLaMA-Factory may name any place; it lies in an allowed folder itself."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "mine.jsonl").write_text('{"instruction": "q", "output": "a"}\n')
+    up = "../" * 30 + str(outside / "rows.jsonl")[1:]
+    entries = {"abs": str(outside / "rows.jsonl"), "up": up, "mine": "mine.jsonl"}
+    (folder / "dataset_info.json").write_text(
+        json.dumps({name: {"file_name": file} for name, file in entries.items()})
+    )
+    for setting in ("data.train", "evaluate.datasets", "data.replay.prompts"):
+        for name in ("abs", "up", "abs*2"):
+            found = door.config({"data.catalog": str(folder), setting: [name]})
+            assert found[setting].code == "forbidden", (setting, name)
+        assert not door.config({"data.catalog": str(folder), setting: ["mine"]})
+    for name in ("abs", "up"):
+        config = {"data": {"catalog": str(folder), "train": [name]}, "model": {"name": "demo"}}
+        refused = client.post("/api/v1/runs", json={"config": config})
+        assert refused.status_code == 422
+        assert "outside the folders" in refused.text
+        assert CANARY not in refused.text

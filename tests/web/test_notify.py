@@ -105,7 +105,7 @@ def test_a_redirect_is_not_taken_for_sent(home, status) -> None:
 
     chosen = notify.Settings(webhook_on=True, webhook="https://a.example/x")
     told = notify.tell(STATE, chosen, transport=httpx.MockTransport(answer))
-    assert told["webhook"].startswith(f"failed: a.example answered {status}, a redirect")
+    assert told["webhook"].startswith(f"failed: a.example answered {status}; redirects are not")
 
 
 def test_a_refusal_is_not_repeated(home) -> None:
@@ -166,7 +166,7 @@ def test_a_machine_at_work_is_not_powered_off(home, tmp_path) -> None:
     local.start(run, argv=[sys.executable, str(FAKE), str(run.path), "wait"])
     chosen = notify.Settings(power_off=("touch", str(tmp_path / "off")), countdown_seconds=0.1)
     try:
-        assert notify.power_off("mine", chosen) == "not done: other still at work"
+        assert notify.power_off("mine", chosen) == "not done: other is still active"
     finally:
         local.stop(run, grace_seconds=PATIENCE_SECONDS)
     assert not (tmp_path / "off").exists()

@@ -11,6 +11,7 @@ from tunery.config.config import Config
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import create
 from tunery.services.runs import _list
+from tunery.web import formats
 from tunery.workers.process import try_lock
 
 
@@ -85,3 +86,9 @@ def test_the_page_shows_a_run_as_it_is_now_and_not_as_the_list_kept_it(
             writer.write("step", step=step, epoch=1.0, loss=0.5, learning_rate=1e-3)
             assert f"{step}" in client.get("/runs/mine/-/parts").text
     os.close(lock)
+
+
+def test_the_list_shows_paths_by_their_last_part_and_the_whole_on_hover() -> None:
+    names = ["/data/a b/rows.jsonl", "owner/name", "identity", "~/x/", "./m"]
+    assert formats.short_names(names) == "rows.jsonl, owner/name, identity, x, m"
+    assert formats.short_name(None) == ""

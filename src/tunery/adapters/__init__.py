@@ -1,1 +1,1 @@
-"""Which weights are trained: one file an adapter, chosen by ``adapter.type``."""
+"""Adapters choose the weights to train: one file per adapter, selected by ``adapter.type``."""

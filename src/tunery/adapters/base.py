@@ -1,4 +1,4 @@
-"""What the heavy half of an adapter does."""
+"""The interface of an adapter's heavy half, which imports torch and transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunery.i18n import joined, t
 
 
 class Adapter(Protocol):
-    """One way of choosing and keeping what is trained; made by its config section."""
+    """Selects the weights to train and saves them; created by its config section."""
 
     config: AdapterKind
 
@@ -25,12 +25,12 @@ class Adapter(Protocol):
         """Make the chosen weights trainable and everything else frozen.
 
         Args:
-            model: The loaded base; changed in place.
-            adapter: An adapter folder that the run continues from; None for a plain base.
-            base_name: What to write down as the base: a hub id or a folder.
+            model: The loaded base model; changed in place.
+            adapter: Folder of the adapter that the run continues from; None for a plain base.
+            base_name: The base to record: a hub id or a folder.
 
         Returns:
-            The model to be trained. Its new weights are drawn from torch's generator.
+            The model to train. New weights are drawn from torch's global generator.
 
         Raises:
             ConfigError: A named module does not exist or cannot be trained.
@@ -38,19 +38,19 @@ class Adapter(Protocol):
         ...
 
     def remarks(self, model: nn.Module) -> list[str]:
-        """What is not trained though a reader of the settings may expect it, in sentences.
+        """Messages about weights that are not trained although the settings may suggest it.
 
         Args:
-            model: What ``attach`` gave; it may be on the meta device.
+            model: The model returned by ``attach``; it may be on the meta device.
         """
         ...
 
     def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
-        """What makes the model as it was before training, for as long as the context lasts.
+        """A context manager factory that restores the model to its state before training.
 
         Returns:
-            None where that cannot be switched: the weights are trained in place, or the adapter
-            was not new when the run began.
+            None if the model cannot be switched back: its weights are trained in place, or the run
+            continues from an existing adapter.
         """
         ...
 
@@ -64,7 +64,7 @@ class Adapter(Protocol):
 
 
 def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a module name that matches nothing, with near misses."""
+    """The error for a module name that matches nothing, with close matches."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")

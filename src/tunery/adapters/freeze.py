@@ -1,4 +1,4 @@
-"""Freeze: the last decoder layers, and modules that the user names, are trained, nothing else."""
+"""Freeze: train only the last decoder layers and the modules that the user names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Freeze:
         self.config = config
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
-        """Make the last layers and the extra modules trainable, all else frozen."""
+        """Make the last layers and the extra modules trainable and freeze everything else."""
         model = merged(model, adapter)
         layers = _layers(model)
         if self.config.num_layers > len(layers):
@@ -40,15 +40,15 @@ class Freeze:
         return model
 
     def remarks(self, model: nn.Module) -> list[str]:
-        """Nothing: it is as its settings say."""
+        """No remarks: everything the settings name is trained."""
         return []
 
     def off(self, model: nn.Module) -> None:
-        """The weights are trained in place."""
+        """None: the weights are trained in place."""
         return None
 
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
-        """Write ``model/``, the whole model."""
+        """Write ``model/``, the full model."""
         write_model(model, tokenizer, into / self.config.writes)
 
     def _extra(self, model: nn.Module) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Full training: every weight of the model."""
+"""Full training: train every weight of the model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Full:
         return model
 
     def remarks(self, model: nn.Module) -> list[str]:
-        """Nothing: it is as its settings say."""
+        """No remarks: every weight is trained."""
         return []
 
     def off(self, model: nn.Module) -> None:
-        """The weights are trained in place."""
+        """None: the weights are trained in place."""
         return None
 
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
@@ -43,17 +43,17 @@ class Full:
 
 
 def merged(model: Any, adapter: Path | None) -> Any:
-    """The model with an adapter folder's change added to its weights, or as it is."""
+    """The model with the adapter merged into its weights; unchanged without an adapter."""
     if adapter is None:
         return model
     return load_adapter(model, adapter, resize=True).merge_and_unload()  # type: ignore[operator]
 
 
 def write_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model folder that plain transformers opens.
+    """Write a model folder that plain transformers can load.
 
     Raises:
-        OSError: The disk is full (also where the library reports that in words of its own).
+        OSError: The disk is full (also if safetensors reports that with its own error type).
     """
     folder.mkdir()
     try:

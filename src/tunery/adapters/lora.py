@@ -1,4 +1,4 @@
-"""LoRA: low-rank matrices beside frozen linear layers (Hu et al. 2021), through peft."""
+"""LoRA: low-rank matrices added to frozen linear layers (Hu et al. 2021), implemented by PEFT."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOTHING_LEFT_OUT = LeftOut((), (), ())
 
 
 class Lora:
-    """The ``lora`` adapter: fp32 matrices beside frozen layers in the compute dtype."""
+    """The ``lora`` adapter: fp32 matrices on frozen layers in the compute dtype."""
 
     def __init__(self, config: LoraConfig) -> None:
         self.config = config
@@ -42,7 +42,7 @@ class Lora:
         self._left_out = NOTHING_LEFT_OUT
 
     def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
-        """Add new matrices, or continue with those of an adapter folder of the same shape."""
+        """Add new matrices, or load those of an existing adapter of the same shape."""
         for param in model.parameters():
             param.requires_grad_(False)
         self._new = adapter is None
@@ -61,7 +61,7 @@ class Lora:
                 task_type="CAUSAL_LM",
             )
             with warnings.catch_warnings():
-                # PEFT's own table for experts names layers that all-linear does not take.
+                # PEFT's table of expert layers names layers that all-linear does not select.
                 warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
                 try:
                     lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
@@ -71,18 +71,18 @@ class Lora:
                     raise _no_dropout(self.config.dropout) from error
         lora.peft_config[NAME].base_model_name_or_path = base_name
         for name, param in lora.named_parameters():
-            # Modules trained in full keep the model's dtype; the optimizer has them in fp32.
+            # Fully trained modules keep the model's dtype; the optimizer keeps fp32 masters.
             if param.requires_grad and ".modules_to_save." not in name:
                 param.data = param.data.float()
         return lora
 
     def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
-        """Without its matrices, the model is the base; that is where a new adapter began."""
+        """Disable the adapter, which restores the base model; None for a continued adapter."""
         assert isinstance(model, PeftModel)
         return model.disable_adapter if self._new else None
 
     def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
-        """Write ``adapter/`` as PEFT does: adapter_config.json, adapter_model.safetensors."""
+        """Write ``adapter/`` in PEFT's format: adapter_config.json, adapter_model.safetensors."""
         assert isinstance(model, PeftModel)
         folder = into / self.config.writes
         folder.mkdir()
@@ -93,7 +93,7 @@ class Lora:
         settings.save_pretrained(str(folder))
 
     def remarks(self, model: nn.Module) -> list[str]:
-        """What is not trained though a reader of the settings may expect it, in sentences."""
+        """Messages about weights that are not trained although the settings may suggest it."""
         told: list[str] = []
         if self._left_out.own_forward:
             told.append(
@@ -167,7 +167,7 @@ class Lora:
 
 
 def _no_dropout(found: float) -> ConfigError:
-    """The error for a mixture whose experts and router are stacked weights, which PEFT adapts."""
+    """The error for dropout on stacked expert and router weights, which PEFT does not support."""
     return ConfigError(
         t(
             "adapter.dropout is {found}, but this model's experts and router are stacked "

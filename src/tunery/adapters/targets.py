@@ -1,10 +1,11 @@
-"""Layers that ``all-linear`` selects, those it excludes, and those it cannot reach.
+"""Determine the layers that ``all-linear`` selects, those it excludes, and those it cannot reach.
 
-A low-rank term beside a linear layer counts only where the layer's own forward is called and gives
-its product. Left out are layers with a forward of their own (routers that return a tuple, grouped
-projections), layers whose weight the model reads past the layer (fused state-space kernels take
-``out_proj.weight``, and an adapter beside it would be trained without any effect), and the output
-projection, as in PEFT. The experts of many mixture models are one stacked weight and no layers.
+A low-rank term on a linear layer has an effect only if the layer's forward is called and returns
+the matrix product. Excluded are layers with a custom forward (routers that return a tuple, grouped
+projections), layers whose weight the model reads directly (fused state-space kernels take
+``out_proj.weight``, so an adapter on that layer would be trained without any effect), and the
+output projection, as in PEFT. In many mixture-of-experts models the experts are one stacked weight
+instead of layers.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ EXPERT = re.compile("expert", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Linear layers that ``all-linear`` does not mean; full names.
+    """Full names of the linear layers that ``all-linear`` excludes.
 
     Args:
-        own_forward: They compute something else than a product.
-        weight_only: The model reads their weight without calling them.
-        exclude: Both as PEFT's ``exclude_modules``: the last part alone where it says all.
+        own_forward: Layers that compute something other than a matrix product.
+        weight_only: Layers whose weight the model reads without calling them.
+        exclude: Both, for PEFT's ``exclude_modules``: only the last part of the name if that is
+            unambiguous.
     """
 
     own_forward: tuple[str, ...]
@@ -45,7 +47,7 @@ class LeftOut:
 
 
 def left_out(model: nn.Module) -> LeftOut:
-    """Layers other than the output projection that ``all-linear`` excludes."""
+    """Find the layers, other than the output projection, that ``all-linear`` excludes."""
     modules = dict(model.named_modules())
     own_forward: list[str] = []
     weight_only: list[str] = []
@@ -64,7 +66,7 @@ def frozen_experts(model: nn.Module) -> dict[str, int]:
     """Stacked expert weights of a model, with or without adapters, that get no gradient.
 
     Returns:
-        Numbers in each, by the name it has without adapters.
+        Number of parameters in each, by its name without adapters.
     """
     adapted = {
         (id(module.get_base_layer()), module.parameter_name)
@@ -85,7 +87,7 @@ def stacked_experts(model: nn.Module) -> list[str]:
 
 
 def kinds_of(names: Iterable[str]) -> str:
-    """Layers by the last part of their names with their number: ``out_proj (24), router (2)``."""
+    """Count layers by the last part of their names: ``out_proj (24), router (2)``."""
     counts = Counter(name.rpartition(".")[2] for name in names)
     return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
 
@@ -96,13 +98,13 @@ def _expert_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.
         if isinstance(module, (*LINEAR, LoraLayer)) or not EXPERT.search(said):
             continue
         for name, param in module.named_parameters(recurse=False):
-            # one matrix an expert, or the matrices of all below each other (DBRX)
+            # one matrix per expert, or the matrices of all experts concatenated (DBRX)
             if param.dim() == 3 or (param.dim() == 2 and "bias" not in name):
                 yield place, module, name, param
 
 
 def _plain(place: str) -> str:
-    """A module's name without what PEFT puts around it."""
+    """A module's name without the prefixes that PEFT adds."""
     return place.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
@@ -117,7 +119,7 @@ def _shortest(every: Collection[str], modules: Collection[str]) -> tuple[str, ..
 
 @functools.cache
 def _multiplies(kind: type[nn.Module]) -> bool:
-    """Whether a class of linear layers gives x W' + b, as PEFT's term beside it supposes."""
+    """Whether a class of linear layers computes x W' + b, as PEFT's low-rank term assumes."""
     if kind.forward in (nn.Linear.forward, Conv1D.forward):
         return True
     trial: Any = kind.__new__(kind)
@@ -141,10 +143,10 @@ def _multiplies(kind: type[nn.Module]) -> bool:
 
 @functools.cache
 def _weights_read(kind: type[nn.Module]) -> frozenset[str]:
-    """Names of a class's layers whose weight its code takes in place of calling the layer.
+    """Names of the layers whose weight a class reads instead of calling the layer.
 
-    A layer that is called as well counts where the reader is a fused state-space kernel: which of
-    the two is done then depends on the machine.
+    A layer that is also called is included if the class uses a fused state-space kernel, because
+    the machine then decides which of the two code paths runs.
     """
     source = ""
     for part in kind.__mro__:

@@ -66,7 +66,7 @@ def page() -> str:
     ]
     for name, said in codes().items():
         lines += [f"## {name}", ""]
-        lines += [f"- {_line(each)}" for each in said] or [t("The message states the case.")]
+        lines += [f"- {_line(each)}" for each in said] or [t("The message explains what is wrong.")]
         lines.append("")
     return "\n".join(lines)
 

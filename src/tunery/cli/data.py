@@ -77,7 +77,7 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
     out.print(fitted(out, columns, lines), crop=False, soft_wrap=True)
     out.print(
         Text(
-            t("Any data file or folder works by its path, a hub dataset as hf:owner/name."),
+            t("Any data file or folder can be used by its path, a hub dataset as hf:owner/name."),
             "dim",
         ),
         soft_wrap=True,

@@ -262,7 +262,7 @@ def _facts(found: dict[str, Any]) -> None:
     ]
     config = [f"{k} {v}" for k, v in found["config"].items() if k != "model_type"]
     rows = [
-        (t("picked"), found["why"]),
+        (t("resolved to"), found["why"]),
         (t("folder"), found["path"]),
         (t("base model"), found["base"]["path"] if found["base"] else ""),
         (t("revision"), found["revision"] or ""),

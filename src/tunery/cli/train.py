@@ -47,7 +47,7 @@ def train(
 ) -> int:
     """Train a model and compare it before and after.
 
-    Ctrl-C saves and stops; a second Ctrl-C leaves the run to itself in the background.
+    Ctrl-C saves and stops; a second Ctrl-C detaches while the run saves in the background.
 
     Args:
         tokens: Settings files and settings.

@@ -24,7 +24,7 @@ def web(
     open: bool | None = None,
     new_token: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Serve the page until Ctrl-C; training goes on without it.
+    """Serve the page until Ctrl-C; training continues without it.
 
     Args:
         host: Address to listen on. 127.0.0.1 allows this machine only, 0.0.0.0 every machine.

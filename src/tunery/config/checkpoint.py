@@ -10,7 +10,7 @@ from tunery.config.base import Section
 
 
 class CheckpointConfig(Section):
-    """When the run is saved, and how many saves are kept."""
+    """When to save checkpoints, and how many to keep."""
 
     every: Literal["epoch", "never"] | Annotated[int, Field(ge=1)] = "epoch"
     """When to save: every epoch, never (only when stopping and at the end), or every N steps."""

@@ -16,10 +16,10 @@ SpecialTokens = Literal["text", "tokens"]
 
 
 class ReplayConfig(Section):
-    """General prompts answered by the base model and mixed in, so that nothing is forgotten."""
+    """General prompts with answers of the base model, mixed in to reduce forgetting."""
 
     num_prompts: int = Field(default=0, ge=0, le=10_000)
-    """Number of general prompts that the base model answers, to mix in; 0 is off."""
+    """Number of general prompts to mix in, answered by the base model; 0 turns it off."""
 
     max_new_tokens: int = Field(default=48, ge=1, le=4096)
     """Maximum length of a replay answer of the base model, in tokens."""
@@ -29,7 +29,7 @@ class ReplayConfig(Section):
 
 
 class DataConfig(Section):
-    """Which rows are trained on and how they are rendered, cut and packed."""
+    """Rows to train on, and how they are rendered, truncated and packed."""
 
     train: list[str] = Field(default_factory=list)
     """Datasets to train on: catalog names, files, folders, hf:owner/name.
@@ -106,7 +106,7 @@ class DataConfig(Section):
     """What happens to <think> text: keep it, strip it from earlier turns, or turn it off."""
 
     special_tokens: SpecialTokens = "text"
-    """What <|im_end|> and its like are where rows spell them: text, letter by letter, or tokens."""
+    """How control tokens such as <|im_end|> in rows are encoded: as plain text, or as tokens."""
 
     on_bad_rows: Literal["stop", "quarantine"] = "stop"
     """Whether a bad row stops the run, or is set aside in quarantine.jsonl and counted."""

@@ -10,7 +10,7 @@ from tunery.config.base import Section, WholeText
 
 
 class EvaluateConfig(Section):
-    """Held-out loss, answers to fixed prompts, and what was forgotten."""
+    """Validation loss, answers to fixed prompts, and forgetting."""
 
     split: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of rows held out for validation, chosen by seed; duplicates are never on both sides."""
@@ -25,7 +25,7 @@ class EvaluateConfig(Section):
     """Prompts answered greedily before training, at every evaluation and at the end."""
 
     samples: int = Field(default=3, ge=0, le=100)
-    """Held-out rows whose prompts are answered where evaluate.prompts is empty; 0 is off."""
+    """Number of held-out rows whose prompts are answered if evaluate.prompts is empty; 0: none."""
 
     max_new_tokens: int = Field(default=64, ge=1, le=8192)
     """Maximum length of an answer to a sample prompt, in tokens."""

@@ -10,7 +10,7 @@ Dtype = Literal["auto", "fp32", "bf16"]
 
 
 class ModelConfig(Section):
-    """Which model is trained, and in what numbers. ``model: NAME`` is short for its name."""
+    """The model to train, its number format and device. ``model: NAME`` is short for model.name."""
 
     name: str = "demo"
     """Hub id (optionally @revision), folder, .gguf file, adapter folder, run name, or demo."""

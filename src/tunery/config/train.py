@@ -8,13 +8,13 @@ from tunery.config.base import Section
 
 
 class TrainConfig(Section):
-    """How long training lasts and what one step is."""
+    """How long to train, and the size of one step."""
 
     num_epochs: float = Field(default=3.0, gt=0, le=10_000)
     """Number of passes over the rows."""
 
     max_steps: int | None = Field(default=None, ge=1)
-    """Train for exactly this many steps, whatever num_epochs says; the rows repeat as needed."""
+    """Train for exactly this many steps, regardless of num_epochs; rows repeat as needed."""
 
     batch_size: int = Field(default=16, ge=1, le=65_536)
     """Rows per optimizer step over all devices; the micro batch is derived from memory."""

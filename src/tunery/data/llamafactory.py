@@ -118,7 +118,8 @@ def read_registry(folder: Path) -> list[Dataset]:
         ) from error
     if not is_object(entries):
         raise ConfigError(
-            t("{file}: expected an object of datasets.", file=file), fix=t("Write name: {...}.")
+            t("{file}: expected an object of datasets.", file=file),
+            fix=t('Map each dataset name to an object: {"NAME": {...}}.'),
         )
     if _is_description(entries):
         raise ConfigError(
@@ -226,7 +227,7 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
         raise _Refused(
             "E173",
             say("{where}: expected an object", where=f"{where}.{key}"),
-            say("Write names to names."),
+            say('Map names to names, such as {"prompt": "instruction"}.'),
         )
     _known(value, known, f"{where}.{key}")
     for name, theirs in value.items():

@@ -1,7 +1,7 @@
-"""The answers that are generated together: joining and leaving between steps.
+"""Continuous batching: answers that are generated together, joining and leaving between steps.
 
-One step reads the next token of every answer under way and a piece of the prompts that wait to be
-read, in one forward pass, then each answer chooses its token. Given tokens are scored in the same
+In one forward pass, a step reads the next token of every answer in progress and a piece of the
+prompts still to be read; then each answer chooses its token. Given tokens are scored in the same
 steps. Nothing here is threaded; the scheduler, or a ``Decoder``, calls ``step``.
 """
 
@@ -27,7 +27,7 @@ from tunery.engines.base import Delta, Ended, EndReason, EngineEvent, TokenLogpr
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Log-probabilities of given tokens, all but the first."""
+    """Log-probabilities of given tokens, in nats, for all but the first."""
 
     logprobs: list[float]
 
@@ -37,30 +37,30 @@ Emit = Callable[[list[News]], object]
 
 
 class Readable(Protocol):
-    """What a batch asks of a model."""
+    """What a batch needs from a model."""
 
     tokenizer: Any
     prefixes: PrefixStore
 
     def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
-        """Who reads with this adapter."""
+        """The forward pass to use with this adapter."""
         ...
 
 
 @dataclass
 class Job:
-    """One request on its way.
+    """One request being processed.
 
     Args:
         prompt: Token ids.
         stop_ids: Tokens that end an answer.
-        limit: Most tokens of an answer.
-        stop: Texts that end an answer.
-        choosers: One an answer; none where the prompt's own tokens are to be scored.
-        emit: Given the events of each step.
+        limit: Maximum number of tokens per answer.
+        stop: Strings that end an answer.
+        choosers: One per answer; empty if the prompt's own tokens are to be scored.
+        emit: Called with the events of each step.
         adapter: Name of the attached adapter.
-        text: Whether text is decoded; without it every token is reported at once.
-        arrived: By ``time.perf_counter``.
+        text: Whether text is decoded; if not, every token is reported immediately.
+        arrived: Arrival time, as ``time.perf_counter``.
     """
 
     prompt: Sequence[int]
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def num_answers(self) -> int:
-        """Places that it takes in a batch."""
+        """Number of places it takes in a batch."""
         return max(len(self.choosers), 1)
 
 
@@ -98,10 +98,10 @@ class _Answer:
 
 
 class Batch:
-    """The answers under way on one model.
+    """The answers in progress on one model.
 
     Args:
-        model: What reads and generates.
+        model: The model that reads and generates.
     """
 
     def __init__(self, model: Readable) -> None:
@@ -115,7 +115,7 @@ class Batch:
         return len(self._answers) + sum(len(answer.siblings) for answer in self._answers)
 
     def join(self, job: Job) -> None:
-        """Take a request up; its first tokens come with the next steps."""
+        """Add a request; its first tokens arrive with the next steps."""
         reader = self.model.pass_for(job.adapter)
         keeps = reader.in_pieces and job.choosers
         row = self.model.prefixes.take(job.prompt, job.adapter) if keeps else None
@@ -133,11 +133,11 @@ class Batch:
             self._drop(answer)
 
     def jobs(self) -> list[Job]:
-        """Every request under way."""
+        """All requests in progress."""
         return list({id(answer.job): answer.job for answer in self._answers}.values())
 
     def step(self) -> None:
-        """Read and choose once for everyone whose turn it is."""
+        """Run one step: read, and choose a token for every answer that is due."""
         parts = self._parts()
         news: dict[int, tuple[Job, list[News]]] = {}
         for reader in dict.fromkeys(self.model.pass_for(part.adapter) for _, part in parts):
@@ -180,7 +180,7 @@ class Batch:
         part: Part,
         news: dict[int, tuple[Job, list[News]]],
     ) -> None:
-        """Note how likely the tokens that follow those of the part are."""
+        """Record the log-probabilities of the tokens that follow those of the part."""
         end = answer.row.length
         following = answer.job.prompt[end - len(part.ids) + 1 : end + 1]
         if following:
@@ -211,7 +211,7 @@ class Batch:
                     self._take(each, *each.chooser.choose(logits), found)
 
     def _take(self, answer: _Answer, token: int, logprob: Logprob | None, news: list[News]) -> None:
-        """Add a token to an answer and say what is certain of its text."""
+        """Add a token to an answer and report the part of its text that is final."""
         job = answer.job
         if answer.count == 0:
             answer.first_seconds = time.perf_counter() - job.arrived
@@ -248,7 +248,7 @@ class Batch:
             )  # fmt: skip
 
     def _told(self, answer: _Answer) -> tuple[tuple[int, ...], tuple[TokenLogprob, ...]]:
-        """The tokens that were not reported yet, with the details to report."""
+        """The tokens not yet reported, with their log-probability details."""
         waiting, answer.waiting = answer.waiting, []
         ids = tuple(token for token, _ in waiting)
         return ids, tuple(self._spelled(entry) for _, entry in waiting if entry is not None)

@@ -1,7 +1,7 @@
-"""Keys and values of one sequence: a buffer that grows, and those kept for the next turn of a chat.
+"""Key-value cache of one sequence: a growing buffer, and a store of prefixes for the next turn.
 
-A sequence owns its buffer, so what stands in it never depends on who shares a batch. Shapes: L
-layers, K key-value heads, T tokens, D width of a head.
+A sequence owns its buffer, so its contents never depend on what else is in the batch. Shapes: L
+layers, K key-value heads, T tokens, D head dimension.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Prompts are read in blocks that begin at multiples of this. A block's values depend on the tokens
-up to its end alone, so a prefix taken over from an earlier prompt is bit for bit what reading it
-again would give."""
+"""Prompts are read in blocks that begin at multiples of this. A block's values depend only on the
+tokens up to its end, so a prefix reused from an earlier prompt is bit for bit identical to reading
+it again."""
 FIRST_CAPACITY = 256
 
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What a token takes in the cache."""
+    """The shape of the cache, per token."""
 
     num_layers: int
     num_kv_heads: int
@@ -36,11 +36,11 @@ class CacheShape:
 
 
 class KvRow:
-    """The cache of one sequence.
+    """The cache of one sequence; it holds the keys and values of ``length`` tokens.
 
     Args:
-        shape: What a token takes.
-        length: Tokens whose keys and values are in it.
+        shape: The shape per token.
+        capacity: Tokens to reserve memory for.
     """
 
     def __init__(self, shape: CacheShape, *, capacity: int = FIRST_CAPACITY) -> None:
@@ -51,7 +51,7 @@ class KvRow:
         self._grow(capacity)
 
     def reserve(self, length: int) -> None:
-        """Make room for ``length`` tokens; doubles, so that growing costs little in all."""
+        """Make room for ``length`` tokens; doubles, to keep the amortized cost of growing low."""
         if length > self.capacity:
             self._grow(max(length, 2 * self.capacity))
 
@@ -64,12 +64,12 @@ class KvRow:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the buffer."""
+        """Size of the buffer, in bytes."""
         return self._buffer.nbytes
 
     @property
     def addresses(self) -> tuple[int, int, int]:
-        """Address of the buffer, bytes of a layer in it, bytes of a head in that."""
+        """Address of the buffer, bytes per layer, and bytes per head."""
         head = self.capacity * self.shape.head_dim * self.shape.dtype.itemsize
         return self._buffer.data_ptr(), 2 * self.shape.num_kv_heads * head, head
 
@@ -93,17 +93,17 @@ class _Kept:
 
 @dataclass
 class PrefixStore:
-    """Prompts read lately, so that the next turn of a chat reads only what is new.
+    """Recently read prompts, so that the next turn of a chat reads only what is new.
 
     Args:
-        max_bytes: Memory that may be kept.
+        max_bytes: Maximum memory for kept rows.
     """
 
     max_bytes: int
     _kept: list[_Kept] = field(default_factory=list)
 
     def keep(self, ids: Sequence[int], adapter: str | None, row: KvRow) -> None:
-        """Hand over the row of a finished sequence with its prompt; it is the store's now."""
+        """Hand over the row of a finished sequence with its prompt; the store then owns the row."""
         whole = len(ids) // BLOCK * BLOCK
         if whole == 0 or row.num_bytes > self.max_bytes:
             return
@@ -118,7 +118,7 @@ class PrefixStore:
             del self._kept[0]
 
     def take(self, ids: Sequence[int], adapter: str | None) -> KvRow | None:
-        """A row that begins like ``ids``, cut to the whole blocks both share; None without one.
+        """A copy of the longest row that shares a prefix of whole blocks with ``ids``, or None.
 
         At least the last token of ``ids`` is left to be read.
         """
@@ -131,11 +131,11 @@ class PrefixStore:
         if best is None:
             return None
         self._kept.remove(best)
-        self._kept.append(best)  # the latest used stays longest
+        self._kept.append(best)  # evicted last: the most recently used
         return best.row.copy(longest)
 
     def clear(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         self._kept.clear()
 
 

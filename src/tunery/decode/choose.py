@@ -1,7 +1,7 @@
-"""How one answer chooses its tokens: penalties, bias, schema, draw, log-probabilities.
+"""Token selection for one answer: penalties, bias, schema, sampling and log-probabilities.
 
-All of it depends on the answer's own logits and seed alone, so the same request gives the same
-answer whoever shares its batch. Shapes: V vocabulary.
+Everything depends only on the answer's own logits and seed, so the same request gives the same
+answer regardless of what else is in the batch. Shapes: V vocabulary.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Logprob:
     """A chosen token with its log-probabilities in nats; see ``TokenLogprob``.
 
     Args:
-        token: Its id.
-        logprob: Of the plain logits.
-        top: The most likely tokens of the plain logits.
-        drawn: In the distribution it was drawn from.
+        token: Token id.
+        logprob: Under the unmodified logits.
+        top: The most likely tokens under the unmodified logits.
+        drawn: In the distribution from which the token was drawn.
     """
 
     token: int
@@ -44,11 +44,11 @@ class TokenChooser:
     """Chooses the tokens of one answer.
 
     Args:
-        options: As asked for.
-        seed: Of this answer.
-        prompt: Token ids, which the repetition penalty counts.
-        top_logprobs: How many rivals to report; None reports nothing.
-        grammar: What the answer must follow.
+        options: Sampling options of the request.
+        seed: Seed of this answer.
+        prompt: Token ids, which count for the repetition penalty.
+        top_logprobs: Number of alternatives to report; None reports no log-probabilities.
+        grammar: The grammar that the answer must follow.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class TokenChooser:
             and grammar is None
             and top_logprobs is None
         )
-        """The most likely token is all that is wanted."""
+        """Whether the argmax of the logits is sufficient."""
 
     def choose(self, logits_V: Tensor) -> tuple[int, Logprob | None]:
-        """Choose the next token from its scores, which are not changed."""
+        """Choose the next token from its logits, which are not modified."""
         raw_V = scores_V = logits_V.float()
         if self._seen is not None:
             scores_V = penalized(scores_V, self._seen, self.options.repetition_penalty)
@@ -125,19 +125,19 @@ def penalized(logits_V: Tensor, seen: set[int], penalty: float) -> Tensor:
 
 
 def draw(logits_V: Tensor, sampling: SamplingOptions, uniform: float) -> tuple[int, float]:
-    """Draw one token: temperature, min_p, top_k, top_p, then the inverse of the distribution.
+    """Draw one token: temperature, min_p, top_k, top_p, then inverse transform sampling.
 
     Args:
-        logits_V: Scores, float32.
-        sampling: Its temperature must be above 0.
+        logits_V: Logits, float32.
+        sampling: Sampling options; the temperature must be above 0.
         uniform: A random number in [0, 1).
 
     Returns:
         The token, and its log-probability in the distribution it was drawn from.
     """
-    # Shifted first: a tiny temperature must not turn the best score into infinity.
+    # Shifted first: with a tiny temperature, the highest score must not become infinite.
     scores_V = (logits_V - logits_V.max()) / sampling.temperature
-    if sampling.min_p:  # the likeliest has score 0
+    if sampling.min_p:  # the most likely token has score 0
         unlikely = scores_V < math.log(sampling.min_p)
         scores_V = scores_V.masked_fill(unlikely, -torch.inf)
     if sampling.top_k == 0 and sampling.top_p == 1:
@@ -147,8 +147,8 @@ def draw(logits_V: Tensor, sampling: SamplingOptions, uniform: float) -> tuple[i
         scores, ids = scores_V.topk(kept)
         log_total = scores.logsumexp(dim=-1)
     else:
-        # A whole sort of the vocabulary costs more than the model's last layer: look at the
-        # most likely tokens first and sort all only if they do not reach top_p.
+        # Sorting the whole vocabulary costs more than the model's last layer: check the most
+        # likely tokens first, and sort all of them only if those do not reach top_p.
         log_total = scores_V.logsumexp(dim=-1)
         scores, ids = scores_V.topk(min(TOP_P_FIRST_LOOK, len(scores_V)))
         if float((scores - log_total).exp().sum()) < sampling.top_p:
@@ -163,7 +163,7 @@ def draw(logits_V: Tensor, sampling: SamplingOptions, uniform: float) -> tuple[i
 
 
 def _invert(probabilities: Tensor, uniform: float) -> tuple[int, float]:
-    """Index at which the running sum passes ``uniform`` of the whole, and the log of its share."""
+    """Index where the cumulative sum passes ``uniform`` times the total; its log-probability."""
     running = probabilities.double().cumsum(dim=-1)
     index = int(torch.searchsorted(running, running[-1] * uniform, right=True))
     index = min(index, len(running) - 1)

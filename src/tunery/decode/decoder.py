@@ -1,7 +1,7 @@
-"""Answers of a live model: in training, in an export, wherever a model object is at hand.
+"""Generation with a live model: during training, in an export, or with any model object.
 
-The model may have changed since it answered last: its weights are read anew for every call, so an
-answer is always that of the weights as they are. Shapes: see fast/model.py.
+The model may have changed since its last answer: its weights are read again on every call, so an
+answer always reflects the current weights. Shapes: see fast/model.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tunery.models.facts import UNBOUNDED, context_length
 
 MAX_ROWS = 32
 ACTIVE = "active"
-"""The name by which the fast pass knows the adapter that is active in the live model."""
+"""The name under which the fast pass knows the active adapter of the live model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Answer:
 
     Args:
         ids: Token ids without the stop token.
-        ending: ``interrupted`` by ``should_stop``.
+        ending: ``interrupted`` if ``should_stop`` ended it.
     """
 
     ids: list[int]
@@ -47,16 +47,16 @@ class OnToken(Protocol):
     """Called with each token as it is chosen, except the stop token."""
 
     def __call__(self, prompt: int, token: int, /) -> object:
-        """Take a token of the answer to prompt number ``prompt``."""
+        """Receive a token of the answer to prompt number ``prompt``."""
 
 
 class Decoder:
     """Answers prompts with a live model.
 
     Args:
-        model: A causal language model of transformers, or one that PEFT wraps; it is used as it
-            is, adapter on or off.
-        fast: False keeps to the general pass.
+        model: A causal language model of transformers, or one wrapped by PEFT; used in its current
+            state, with the adapter on or off.
+        fast: False always uses the general pass.
     """
 
     def __init__(self, model: nn.Module, *, fast: bool = True) -> None:
@@ -80,21 +80,21 @@ class Decoder:
         """Answer every prompt.
 
         Args:
-            prompts: Token ids, each at least one.
+            prompts: Token ids, at least one per prompt.
             stop_ids: An answer ends when it chooses one of these.
-            max_tokens: Most tokens of one answer; fewer where the model has no more positions.
-            sampling: One for all, or one a prompt; without a seed it is 0, so that a run repeats.
-            on_token: Called for every token at once; it may raise to cancel.
+            max_tokens: Maximum tokens per answer; fewer if the context length is reached.
+            sampling: One for all, or one per prompt; a missing seed is 0, so that runs repeat.
+            on_token: Called immediately with every token; it may raise to cancel.
             on_answer: Called with the number of complete answers whenever one completes.
-            should_stop: Asked before every step; True ends all answers with what they have.
+            should_stop: Called before every step; True ends all answers at their current length.
 
         Returns:
-            One answer a prompt, in the given order.
+            One answer per prompt, in the given order.
 
         Raises:
             EngineError: ``too_long``: a prompt leaves no position for an answer.
-            ValueError: A prompt is empty, the model is in training mode, or there are not as many
-                samplings as prompts.
+            ValueError: A prompt is empty, the model is in training mode, or the number of sampling
+                options differs from the number of prompts.
         """
         alone = isinstance(sampling, SamplingOptions)
         samplings = [sampling] * len(prompts) if alone else list(sampling)
@@ -108,7 +108,7 @@ class Decoder:
         if self._model.training:
             raise ValueError("generation needs the model in eval mode")
         work = _Work(len(prompts), on_token, on_answer)
-        # Neighbours in length go together: where they share a cache there is less padding.
+        # Prompts of similar length run together: less padding where they share a cache.
         waiting = deque(sorted(range(len(prompts)), key=lambda number: len(prompts[number])))
         with contextlib.ExitStack() as stack:
             live = self._live(stack)
@@ -132,10 +132,10 @@ class Decoder:
         return work.answers()
 
     def _live(self, stack: contextlib.ExitStack) -> _Live:
-        """The model as it is now, ready to be read."""
+        """The model in its current state, ready to be read."""
         base, active = _base_of(self._model), _active_adapter(self._model)
         copied = sum(parameter.nbytes for parameter in base.parameters())
-        # asked in this order: only a model of the fast kinds has the layers that LoRA is looked for
+        # The order matters: only models of the supported classes have the layers checked for LoRA.
         if (
             self._fast
             and (active is None or (active != "" and is_plain_lora(self._model, active)))
@@ -164,12 +164,12 @@ class _Live:
         self.prefixes = PrefixStore(0)
 
     def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
-        """The one there is."""
+        """The only one."""
         return self.reader
 
 
 class _Work:
-    """The answers as they come."""
+    """The answers, filled as tokens arrive."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Work:
         self._done = 0
 
     def taker(self, number: int) -> Callable[[list[News]], None]:
-        """What takes the news of a prompt's answer."""
+        """A function that receives the events of one prompt's answer."""
 
         def take(news: list[News]) -> None:
             for each in news:
@@ -200,7 +200,7 @@ class _Work:
         return take
 
     def answers(self) -> list[Answer]:
-        """All of them, in the order of the prompts."""
+        """All answers, in the order of the prompts."""
         pairs = zip(self._ids, self._endings, strict=True)
         return [Answer(ids, ending) for ids, ending in pairs]
 
@@ -210,7 +210,7 @@ def _base_of(model: Any) -> Any:
 
 
 def _active_adapter(model: Any) -> str | None:
-    """The active adapter of a PEFT model: None for none, empty if it is not exactly one."""
+    """The active adapter of a PEFT model: None for none, empty unless there is exactly one."""
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -1,8 +1,8 @@
-"""The little HTTP of an engine's socket: a request, an answer, and the connection ends.
+"""A minimal HTTP server for an engine's Unix socket: one request and one response per connection.
 
-A stream's lines are written by whoever has them, from any thread, straight to the socket: the
-thread that generates wakes the asker and nothing else. A loop in between, and a server for the
-wide world on it, took a third of a millisecond a token from the cores that compute.
+The lines of a stream are written by whichever thread produces them, directly to the socket, so the
+generating thread wakes only the client. An event loop in between, with a general-purpose server on
+it, took a third of a millisecond per token from the cores that compute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STATUS = {"queue_full": 429, "too_long": 413}
 _REASONS = {200: "OK", 404: "Not Found", 413: "Content Too Large", 422: "Unprocessable Content",
             429: "Too Many Requests"}  # fmt: skip
 HEAD_SECONDS = 60.0
-"""A program that connects and asks nothing is hung up on."""
+"""A client that connects and sends no request is disconnected after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Asked:
     """One request.
 
     Args:
-        body: Its JSON; None where it had none.
-        lines: Where a stream's lines go.
+        body: Parsed JSON; None if there was no body.
+        lines: The output of a streamed response.
     """
 
     body: Any
@@ -43,35 +43,35 @@ class Asked:
 
 
 Handler = Callable[[Asked], Awaitable[Any]]
-"""Gives the answer as plain data, or None where it has opened ``lines`` and written them."""
+"""Returns the response as plain data, or None if it has opened ``lines`` and written to them."""
 
 
 class Lines:
-    """The lines of one answer; any thread may write them.
+    """The lines of one streamed response; any thread may write them.
 
     Args:
-        writer: Of the connection.
+        writer: The connection's writer.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
-        # A descriptor of our own: the connection's may be closed and given to another.
+        # Our own descriptor: the connection's may be closed and its number reused.
         self._descriptor = os.dup(writer.get_extra_info("socket").fileno())
         self._lock = threading.Lock()
-        self._held: list[bytes] | None = []  # until the answer is known to be one
+        self._held: list[bytes] | None = []  # until ``open`` confirms a streamed response
         self._slow = False
         self.opened = False
 
     def open(self, first: bytes) -> None:
-        """Begin the answer with a line; what was written before follows it."""
+        """Start the response with a line; lines written earlier follow it."""
         with self._lock:
             held, self._held = self._held or [], None
             self.opened = True
             self._put(b"".join((_head(200, "application/x-ndjson"), first, *held)))
 
     def write(self, lines: bytes) -> bool:
-        """Send whole lines; False where nobody listens any more."""
+        """Send whole lines; False if the client has disconnected."""
         with self._lock:
             if self._held is None:
                 return self._put(lines)
@@ -79,7 +79,7 @@ class Lines:
             return True
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
@@ -95,25 +95,25 @@ class Lines:
                 except (BrokenPipeError, ConnectionResetError):
                     return False
             self._slow = sent < len(data)
-        if self._slow:  # the asker does not keep up: from now on the loop waits for it
+        if self._slow:  # the client is slow: from now on the event loop sends
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._writer.write, data[sent:])
         return True
 
 
 async def listen(path: Path, routes: dict[tuple[str, str], Handler]) -> asyncio.Server:
-    """Answer on a Unix socket.
+    """Serve on a Unix socket.
 
     Args:
-        path: Where it is made; nothing may be there.
-        routes: What answers, by method and path.
+        path: Path of the socket to create; must not exist.
+        routes: Handlers by method and path.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _answer(reader, writer, routes)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            pass  # whoever it was has gone, or speaks no HTTP
+            pass  # the client has disconnected, or does not speak HTTP
         finally:
             writer.close()
 
@@ -165,7 +165,7 @@ async def _body(reader: asyncio.StreamReader, head: list[str]) -> Any:
 
 
 async def _unless_gone(work: Awaitable[Any], reader: asyncio.StreamReader) -> Any:
-    """Wait for an answer; it is cancelled where the asker hangs up."""
+    """Wait for a response; cancel it if the client disconnects."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(reader.read())
     try:

@@ -1,8 +1,8 @@
-"""One vector for a text: what the model's last layer holds, pooled and brought to length one.
+"""Text embeddings: the last hidden states, pooled and normalized to unit length.
 
-A model folder of sentence-transformers says how its vectors are pooled, and that is followed. Any
-other model is a decoder, whose last token alone has read the whole text: its state is the vector,
-as in vLLM. Each text is read alone, so that its numbers never depend on what was sent with it.
+If the folder is a sentence-transformers model, its pooling configuration is used. Any other model
+is a decoder, in which only the last token has read the whole text: its state is the embedding, as
+in vLLM. Each text is read alone, so that its embedding never depends on the rest of the request.
 Shapes: T tokens, H hidden size.
 """
 
@@ -39,7 +39,7 @@ MEMORY_LEFT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """Makes vectors with a served model; used on the thread that generates.
+    """Computes embeddings with a served model; used on the generating thread.
 
     Args:
         model: The model.
@@ -48,10 +48,10 @@ class Embedder:
     model: ServedModel
 
     def ids(self, text: str, adapter: str | None) -> list[int]:
-        """A text's tokens, with what the tokenizer puts around every text.
+        """Tokenize a text, including the special tokens that the tokenizer adds to every text.
 
         Raises:
-            EngineError: ``too_long``, or it is empty.
+            EngineError: ``too_long``, or the text is empty.
         """
         model = self.model
         if model.surely_too_long(text):
@@ -70,7 +70,7 @@ class Embedder:
         """Check token ids.
 
         Raises:
-            EngineError: ``too_long``, or there is none, or one is not of the vocabulary.
+            EngineError: ``too_long``, or there are none, or one is not in the vocabulary.
         """
         if len(ids) > self.model.context_length:
             raise EngineError(
@@ -82,10 +82,10 @@ class Embedder:
         return check_scored(self.model, ids)
 
     def make(self, ids: Sequence[int], adapter: str | None) -> Embedded:
-        """Read the tokens and pool what the last layer holds.
+        """Read the tokens and pool the last hidden states.
 
         Raises:
-            EngineError: Memory does not suffice, or this model gives no hidden states.
+            EngineError: There is not enough memory, or the model provides no hidden states.
         """
         try:
             self._check_room()
@@ -107,7 +107,7 @@ class Embedder:
         return Embedded(tuple(vector_H.tolist()), len(ids))
 
     def _check_room(self) -> None:
-        """The whole model is loaded beside the fast pass when it is first needed."""
+        """Check memory: the whole model is loaded beside the fast pass when first needed."""
         if self.model.has_whole:
             return
         wanted = sum(file.stat().st_size for file in self.model.folder.glob("*.safetensors"))
@@ -116,15 +116,15 @@ class Embedder:
 
 
 def _check_free(wanted: int) -> bool:
-    """Whether so many bytes are free, and some more."""
+    """Whether this many bytes are free, plus a reserve."""
     return wanted + MEMORY_LEFT_BYTES <= psutil.virtual_memory().available
 
 
 def pooling_of(folder: Path) -> Pooling:
-    """How a model's vectors are pooled: as its folder says, else the last token.
+    """The pooling of a model: as its folder specifies, otherwise the last token.
 
     Raises:
-        EngineError: It says a way that is not known here.
+        EngineError: The specified pooling is not supported.
     """
     if not (folder / _POOLING_CONFIG).is_file():
         return "last"
@@ -141,7 +141,7 @@ def pooling_of(folder: Path) -> Pooling:
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts before and after every text, such as BOS or EOS."""
+    """The tokens that a tokenizer adds before and after every text, such as BOS or EOS."""
     whole: list[int] = tokenizer.encode("a")
     bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
     for start in range(len(whole) - len(bare) + 1):
@@ -152,8 +152,8 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 @torch.inference_mode()
 def _states(model: Any, ids: Sequence[int]) -> Tensor:
-    """What the last layer holds after its norm, [T, H]."""
-    decoder = model.base_model  # without the layer that makes logits
+    """The last layer's hidden states after the final norm, [T, H]."""
+    decoder = model.base_model  # without the LM head
     device = next(model.parameters()).device
     ids_BT = torch.tensor([list(ids)], device=device)
     return decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]

@@ -1,8 +1,8 @@
-"""Any model of transformers: the general pass, with transformers' own layers and cache.
+"""The general pass: any model of transformers, with transformers' own layers and cache.
 
-It reads every architecture and every kind of adapter. A sequence has a cache of its own, so its
-bits never depend on who shares a batch; or, where many prompts are answered in one go, those that
-begin together are padded on the left and share one. Shapes: B rows, T tokens, V vocabulary.
+It supports every architecture and every kind of adapter. A sequence has its own cache, so its bits
+never depend on the rest of the batch; when many prompts are answered in one call, those that start
+together can instead be left-padded and share a cache. Shapes: B rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ALONE_TOKENS, TOGETHER_TOKENS = 256, 1 << 30
 
 
 class GeneralRow:
-    """One sequence; ``length`` tokens of it are in the cache."""
+    """One sequence, with ``length`` tokens in its cache."""
 
     def __init__(self) -> None:
         self.length = 0
@@ -29,7 +29,7 @@ class GeneralModel:
 
     Args:
         activate: Returns the model to run, with an adapter active or none.
-        together: Sequences that begin in one step share a padded cache.
+        together: Whether sequences that start in the same step share a padded cache.
     """
 
     in_pieces = False
@@ -45,10 +45,10 @@ class GeneralModel:
 
     @torch.inference_mode()
     def forward(self, parts: Sequence[Any]) -> Tensor:
-        """Read the parts; their rows grow.
+        """Read the parts and extend their rows.
 
         Returns:
-            Logits after the tokens that the parts ask for, in order, [asked, V].
+            Logits for the requested tokens of the parts, in order, [asked, V].
         """
         found: dict[int, Tensor] = {}
         for adapter in dict.fromkeys(part.adapter for part in parts):
@@ -76,10 +76,10 @@ class _Shared:
         self._mask_BT: Tensor | None = None
 
     def read(self, model: Any, parts: Sequence[Any]) -> list[Tensor]:
-        """Read one part of each of its sequences; one that has no part has ended.
+        """Read one part per sequence; a sequence without a part has ended.
 
         Returns:
-            For each part the logits that it asks for, [wanted, V].
+            The requested logits of each part, [wanted, V].
         """
         device = next(model.parameters()).device
         if self._cache is None:
@@ -100,7 +100,7 @@ class _Shared:
             start = part.row.length
             places_BT[line, at:] = torch.arange(start, start + len(part.ids))
             part.row.length += len(part.ids)
-        # Without padding no mask is needed, and attention takes its faster path.
+        # Without padding, no mask is needed, and attention takes its faster path.
         if self._mask_BT is not None or not bool(mask_BT.all()):
             new = mask_BT.to(device)
             self._mask_BT = new if self._mask_BT is None else torch.cat([self._mask_BT, new], 1)

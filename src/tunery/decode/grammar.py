@@ -1,4 +1,4 @@
-"""Answers that follow a JSON schema: token masks from llguidance."""
+"""Answers constrained to a JSON schema, with token masks from llguidance."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Grammars:
 
         Args:
             schema: A JSON schema.
-            unless: Texts that may begin the answer in its place; what follows them is free.
+            unless: Texts that may start the answer instead; anything may follow them.
 
         Raises:
-            EngineError: ``bad_schema``, with what llguidance says of it.
+            EngineError: ``bad_schema``, with the message from llguidance.
         """
         try:
             source = (
@@ -58,7 +58,7 @@ class Grammars:
         return Grammar(LLMatcher(self._tokenizer, source), self._shift)
 
     def _either(self, schema: Mapping[str, Any], unless: Sequence[str]) -> str:
-        """A grammar of llguidance: the schema, or one of the texts and then anything."""
+        """A grammar for llguidance: the schema, or one of the texts followed by anything."""
         begins: list[str] = []
         for text in unless:
             begins.append(json.dumps(text))
@@ -76,18 +76,18 @@ class Grammars:
 
 
 class Grammar:
-    """How far one answer has come in its schema."""
+    """The position of one answer in its grammar."""
 
     def __init__(self, matcher: LLMatcher, shift: Tensor) -> None:
         self._matcher = matcher
         self._shift = shift
 
     def copy(self) -> Grammar:
-        """Another answer at the same place."""
+        """A copy at the same position, for another answer."""
         return Grammar(self._matcher.deep_copy(), self._shift)
 
     def mask(self, logits_V: Tensor) -> Tensor:
-        """Minus infinity for every token that may not come next."""
+        """Set the logits of all tokens that are not allowed next to minus infinity."""
         size = -(-len(logits_V) // BITS)
         bits = torch.zeros(size, dtype=torch.int32)
         self._matcher.unsafe_compute_mask_ptr(bits.data_ptr(), bits.nbytes)
@@ -95,7 +95,7 @@ class Grammar:
         return logits_V.masked_fill(~allowed.to(logits_V.device), -torch.inf)
 
     def take(self, token: int) -> bool:
-        """Advance by a token; True once nothing may follow it."""
+        """Advance by a token; return True once no token may follow."""
         self._matcher.consume_token(token)
         return self._matcher.is_stopped()
 

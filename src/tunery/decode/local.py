@@ -1,6 +1,6 @@
-"""The engine in this process: one served model and the thread that generates.
+"""The engine in this process: one served model and its generating thread.
 
-The worker gives it an HTTP face; `tunery chat` and evaluation use it as it is.
+The worker serves it over HTTP; ``tunery chat`` and evaluation use it directly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tunery.engines.embed import Embedded
 from tunery.errors import EngineError
 
 SWITCH_SECONDS = 2e-4
-"""The generating thread asks for the interpreter after each operation; it must not wait long."""
+"""The generating thread needs the GIL after each operation and must not wait long for it."""
 
 
 class LocalEngine:
@@ -55,11 +55,11 @@ class LocalEngine:
 
     @property
     def can(self) -> frozenset[Capability]:
-        """Everything."""
+        """All capabilities."""
         return EVERYTHING
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent]:
-        """Answer; see ``Engine.generate``."""
+        """Generate answers; see ``Engine.generate``."""
         queue = _Queue()
         started, job = await self.begin(request, queue.tell)
         left = len(job.choosers)
@@ -79,9 +79,9 @@ class LocalEngine:
         """Queue a request.
 
         Args:
-            request: What is asked.
-            tell: Given what comes after the ``Started``, or the error that ends it, on the
-                generating thread; the first may come before this returns.
+            request: The request.
+            tell: Called on the generating thread with the events after ``Started``, or with the
+                error that ends the request; the first call may happen before this returns.
 
         Raises:
             EngineError: As ``Engine.generate``.
@@ -95,12 +95,12 @@ class LocalEngine:
         return Started(len(prompt.ids), prompt.text), job
 
     async def count_tokens(self, request: GenerateRequest) -> int:
-        """Tokens of the rendered prompt."""
+        """The number of tokens of the rendered prompt."""
         prompt, _ = await asyncio.to_thread(self._prompt, request)
         return len(prompt.ids)
 
     async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
-        """How likely the model finds given tokens; see ``Engine.score``."""
+        """Compute the log-probabilities of given tokens; see ``Engine.score``."""
         checked = check_scored(self.model, ids)
         attached = await asyncio.to_thread(self._attached, adapter)
         queue = _Queue()
@@ -111,10 +111,10 @@ class LocalEngine:
                     if isinstance(news, Scored):
                         return news.logprobs
         finally:
-            self.scheduler.cancel(job)  # harmless where it has ended
+            self.scheduler.cancel(job)  # no effect if it has ended
 
     async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
-        """Make the vector of a text or of token ids; see ``engines.embed.Embeds``."""
+        """Compute the embedding of a text or of token ids; see ``engines.embed.Embeds``."""
         embedder = Embedder(self.model)
         attached = await asyncio.to_thread(self._attached, adapter)
         if isinstance(text, str):
@@ -162,7 +162,7 @@ class _Queue:
         self._loop = asyncio.get_running_loop()
 
     def tell(self, news: list[News] | EngineError) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no receiver is left
             self._loop.call_soon_threadsafe(self._queue.put_nowait, news)
 
     async def next(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""From a request to the tokens a model reads: the chat template's rendering, or raw text."""
+"""Turns a request into the prompt's tokens: a rendered chat template, or raw text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model reads: the tokens, and the text they are made of."""
+    """The prompt of a request: its token ids, its text, and the stop tokens."""
 
     ids: list[int]
     text: str
@@ -32,7 +32,7 @@ def read_prompt(model: ServedModel, request: GenerateRequest, adapter: str | Non
     """Render and encode a request's prompt.
 
     Raises:
-        EngineError: ``too_long``, or ``bad_template``: the template has no place for a message.
+        EngineError: ``too_long``, or ``bad_template``: the template cannot render a message.
     """
     template = model.template_for(adapter, request.template)
     stop_ids = template.stop_ids if request.stop_ids is None else frozenset(request.stop_ids)
@@ -64,7 +64,7 @@ def check_scored(model: ServedModel, ids: Sequence[int]) -> list[int]:
     """Check token ids that are to be scored.
 
     Raises:
-        EngineError: ``too_long``, or there is none, or one is not of the vocabulary.
+        EngineError: ``too_long``, or there are none, or one is not in the vocabulary.
     """
     _check_ids(model, list(ids), room=0)
     return list(ids)
@@ -87,10 +87,10 @@ def _check_ids(model: ServedModel, ids: list[int], *, room: int = 1) -> None:
 
 
 def to_message(value: Mapping[str, Any]) -> Message:
-    """Read one message in OpenAI's shape.
+    """Parse one message in OpenAI's format.
 
     Raises:
-        EngineError: ``bad_template``: no such role, or content that is no text.
+        EngineError: ``bad_template``: the role is unknown, or the content is not text.
     """
     role = {"developer": "system", "function": "tool"}.get(
         str(value.get("role")), value.get("role")
@@ -167,7 +167,7 @@ def _raw(template: ChatTemplate, text: str) -> Marked:
 
 
 def _beginning(template: ChatTemplate) -> list[int]:
-    """BOS, where the tokenizer puts one before every text."""
+    """BOS, if the tokenizer adds it before every text."""
     bos = template.tokenizer.bos_token_id
     return [bos] if bos is not None and bos in template.tokenizer.encode("") else []
 

@@ -1,7 +1,7 @@
-"""The thread that generates: takes requests up in order of arrival and steps the batch.
+"""The generating thread: admits requests in order of arrival and steps the batch.
 
-Only this thread touches the model. Others submit and cancel; events come back through each
-request's ``emit``, called here.
+Only this thread touches the model. Other threads submit and cancel; events are delivered through
+each request's ``emit``, called on this thread.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ MAX_ANSWERS = 32
 MAX_WAITING = 128
 MEMORY_LEFT_BYTES = 256 * 2**20
 LIKELY_TOKENS = 512
-"""Length of an answer that memory is looked at for; most are shorter, and rows grow."""
+"""Answer length assumed when checking memory; most answers are shorter, and rows can grow."""
 
 Failed = Callable[[EngineError], object]
 
 
 class Scheduler:
-    """Generates for many at once on one model.
+    """Generates answers to concurrent requests on one model.
 
     Args:
         model: The model; the scheduler's thread owns it.
-        max_answers: Answers generated at the same time.
-        max_waiting: Requests queued; one more is refused.
+        max_answers: Maximum number of answers generated at the same time.
+        max_waiting: Maximum number of queued requests; further ones are rejected.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """Answers under way."""
+        """Number of answers in progress."""
         return len(self.batch)
 
     @property
     def num_waiting(self) -> int:
-        """Requests queued."""
+        """Number of queued requests."""
         return len(self._waiting)
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run something between two steps, on the thread that owns the model, and wait for it."""
+        """Run a function between two steps, on the thread that owns the model, and wait for it."""
         done = threading.Event()
         found: list[Any] = []
 
@@ -94,10 +94,10 @@ class Scheduler:
         return value
 
     def check_room(self) -> None:
-        """Refuse early where the queue is full.
+        """Reject early if the queue is full.
 
         Raises:
-            EngineError: ``full``.
+            EngineError: ``queue_full``.
         """
         if len(self._waiting) >= self._max_waiting:
             raise EngineError(
@@ -119,15 +119,15 @@ class Scheduler:
         """Queue a request.
 
         Args:
-            request: What was asked.
-            prompt: Its prompt, read.
+            request: The request.
+            prompt: Its tokenized prompt.
             adapter: Name of the attached adapter.
-            emit: Given the events, on the generating thread.
-            failed: Told, on the generating thread, that no more events will come.
-            arrived: When it came, by ``time.perf_counter``.
+            emit: Called with the events, on the generating thread.
+            failed: Called on the generating thread with the error if no more events will follow.
+            arrived: Arrival time, as ``time.perf_counter``.
 
         Raises:
-            EngineError: ``full``, ``bad_schema``, or a value of the sampling is out of its bounds.
+            EngineError: ``queue_full``, ``bad_schema``, or a sampling option is out of bounds.
         """
         self.check_room()
         if not 1 <= request.num_answers <= self._max_answers:
@@ -150,10 +150,10 @@ class Scheduler:
         return self._queue(job, failed)
 
     def score(self, ids: Sequence[int], *, adapter: str | None, emit: Emit, failed: Failed) -> Job:
-        """Queue the scoring of given tokens; a ``Scored`` event follows when all are read.
+        """Queue the scoring of given tokens; a ``Scored`` event follows once all are read.
 
         Raises:
-            EngineError: ``full``.
+            EngineError: ``queue_full``.
         """
         self.check_room()
         job = Job(ids, frozenset(), 1, (), [], emit, adapter, text=False)
@@ -172,7 +172,7 @@ class Scheduler:
             self._changed.notify()
 
     def close(self) -> None:
-        """End: what is under way ends as interrupted."""
+        """Stop the thread; answers in progress end as interrupted."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -212,13 +212,13 @@ class Scheduler:
                     self._step()
             self._interrupt()
         except BaseException:
-            # A bug: this thread is the engine, so the process must not live on without it.
+            # A bug: this thread is the engine, so the process must not go on without it.
             log.exception("the generating thread failed")
             logging.shutdown()
             os._exit(70)
 
     def _prepare(self) -> bool:
-        """Wait for work and take it up; False when closed."""
+        """Wait for work and admit it; return False once closed."""
         with self._changed:
             while not (self._closed or self._calls or self._leaving or self._can_go_on()):
                 self._changed.wait()

@@ -1,6 +1,6 @@
-"""A loaded base model with all that a request needs: tokenizer, templates, adapters, both passes.
+"""A loaded base model with everything a request needs: tokenizer, templates, adapters, both passes.
 
-The fast pass (fast/) reads what it understands, the general one (general.py) everything else. An
+The fast pass (fast/) reads what it supports, the general one (general.py) everything else. An
 adapter is attached when a request first uses it.
 """
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from tunery.decode.grammar import Grammars
 
 KEPT_SHARE = 0.05
-"""Of the free memory, for prompts kept for the next turn."""
+"""Share of the free memory for prompts kept for the next turn."""
 
 
 class ServedModel:
-    """One base in memory.
+    """One base model in memory.
 
     Args:
         folder: The base model's folder.
         dtype: ``auto``, ``fp32`` or ``bf16``.
         device: As ``model.device``.
-        fast: False keeps to the general pass.
+        fast: False always uses the general pass.
 
     Raises:
         ModelError: The folder cannot be loaded, or there is no such device.
@@ -69,7 +69,7 @@ class ServedModel:
             try:
                 if fast:
                     self._read()
-            finally:  # where both are broken, the tokenizer is what is told
+            finally:  # if both are broken, the tokenizer's error is raised
                 self.tokenizer: Any = tokenizer.result()
         if self.fast is None:  # only now: two threads must not import transformers at once
             self._load(fast=fast)
@@ -82,7 +82,7 @@ class ServedModel:
         self._longest = max((len(token) for token in self.tokenizer.get_vocab()), default=1)
 
     def _read(self) -> None:
-        """Read the weights for the fast pass alone, where that is known to do."""
+        """Read the weights for the fast pass only, if it is known to support this model."""
         where = {"dtype": self.dtype, "device": self.device}
         if fast_files.known(self.folder, **where):
             model = fast_files.read(self.folder, **where)
@@ -99,7 +99,7 @@ class ServedModel:
         self._use(model)
 
     def _use(self, model: Any) -> None:
-        """Take the whole model for what the fast pass does not read."""
+        """Use the whole model for everything that the fast pass does not support."""
         self._about(model.config.get_text_config().vocab_size)
         self._base = model
         self._switch = AdapterSwitch(model)
@@ -128,13 +128,13 @@ class ServedModel:
         return {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(self.dtype, "fp16")
 
     def pass_for(self, adapter: str | None) -> FastModel | GeneralModel:
-        """Who reads for requests with this adapter (its attached name)."""
+        """The forward pass for requests with this adapter (its attached name)."""
         if self.fast is not None and (adapter is None or adapter in self.fast.adapters):
             return self.fast
         return self.general
 
     def template_for(self, adapter: str | None, name: str | None = None) -> ChatTemplate:
-        """The template named, else that of the adapter's folder, else the base's.
+        """The named template, otherwise that of the adapter's folder, otherwise the base model's.
 
         Raises:
             EngineError: ``bad_template``: there is no such template.
@@ -152,10 +152,10 @@ class ServedModel:
     def attach(self, folder: str) -> str:
         """Load an adapter folder once; return the name that activates it.
 
-        Call it from the thread that generates: it changes the model.
+        Call it on the generating thread: it changes the model.
 
         Raises:
-            EngineError: ``bad_adapter``: it is not whole, or was made for another base.
+            EngineError: ``bad_adapter``: it is incomplete, or was trained for another base model.
         """
         path = Path(folder).resolve()
         stamp = _stamp(path)
@@ -174,11 +174,11 @@ class ServedModel:
         return self.adapters[stamp]
 
     def attached(self, folder: str) -> str | None:
-        """The name of an adapter that is attached already."""
+        """The name of an adapter that is already attached; None if it is not."""
         return self.adapters.get(_stamp(Path(folder).resolve()))
 
     def grammars(self) -> Grammars:
-        """The maker of schema matchers, made at first use."""
+        """The factory of schema matchers, created on first use."""
         if self._grammars is None:
             from tunery.decode.grammar import Grammars
 
@@ -186,9 +186,9 @@ class ServedModel:
         return self._grammars
 
     def surely_too_long(self, text: str) -> bool:
-        """Whether so much text cannot fit, judged without tokenizing it.
+        """Whether a text is certainly too long, without tokenizing it.
 
-        No token spells more bytes than the longest one of the vocabulary has letters.
+        No token encodes more bytes than the longest vocabulary entry has letters.
         """
         return len(text) > self.context_length * self._longest
 
@@ -211,13 +211,13 @@ class ServedModel:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """The tokenizer, and with it the import of transformers, which takes as long as the weights."""
+    """Load the tokenizer; this imports transformers, which takes as long as reading the weights."""
     quiet()
     return shared_tokenizer(folder)
 
 
 def _stamp(path: Path) -> str:
-    """A fingerprint of an adapter; retraining it in the same folder changes it."""
+    """A fingerprint of an adapter; it changes when the adapter is retrained in the same folder."""
     try:
         stat = files.check_adapter(path).stat()
     except ModelError as error:

@@ -1,11 +1,11 @@
-"""Adapters on one loaded base: put on, switched and taken off without touching a base weight.
+"""Adapters on one loaded base model: activated, switched and disabled without changing its weights.
 
-PEFT owns the format and every kind of adapter. For plain LoRA on linear layers, which is nearly
-all of them, a step of decoding is mostly the cost of calling small operations. Where the layers
-are prepacked anyway and memory is there, such an adapter is active as blocked copies of the merged
-weights, so that it decodes as fast as the bare base; the base's own weights are never written.
-Elsewhere those layers get a forward pass with as few operations as possible. Without an adapter the
-base layers run as if none had ever been there.
+PEFT handles the format and every kind of adapter. For plain LoRA on linear layers, which is nearly
+all of them, a decoding step is mostly the overhead of calling small operations. If the layers are
+prepacked anyway and there is enough memory, the active adapter runs as blocked copies of the merged
+weights and decodes as fast as the base model; the base weights are never written. Otherwise those
+layers get a forward pass with as few operations as possible. With no adapter active, the base
+layers run as if there were no adapters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AdapterSwitch:
     """One base model and the adapters it can activate.
 
     Args:
-        base: The loaded base, in eval mode; owned by the switch from now on.
+        base: The loaded base model, in eval mode; owned by the switch from now on.
     """
 
     def __init__(self, base: nn.Module) -> None:
@@ -41,10 +41,10 @@ class AdapterSwitch:
         self._merged: dict[str, dict[LoraLinear, Forward]] = {}
 
     def attach(self, name: str, folder: Path) -> None:
-        """Load an adapter folder; ``activate`` activates it.
+        """Load an adapter folder; call ``activate`` to switch to it.
 
         Raises:
-            ModelError: It is not whole, or was made for another base.
+            ModelError: It is incomplete, or was trained for another base model.
             ValueError: The name is taken.
         """
         if name in self._names:
@@ -58,10 +58,10 @@ class AdapterSwitch:
         self._disable()
 
     def activate(self, name: str | None) -> nn.Module:
-        """Switch to an adapter, or with None to the bare base, and return the model to run.
+        """Switch to an adapter, or to the base model if None, and return the model to run.
 
         Raises:
-            KeyError: No adapter of that name is attached.
+            KeyError: No adapter with that name is attached.
         """
         if name is not None and name not in self._names:
             raise KeyError(name)
@@ -83,7 +83,7 @@ class AdapterSwitch:
         if not self._names:
             return model
         if name is None or not model.peft_config[name].is_prompt_learning:
-            return model.get_base_model()  # the same layers, without the wrapper's own hooks
+            return model.get_base_model()  # the same layers, without the wrapper's hooks
         return model
 
     def _disable(self) -> None:
@@ -99,7 +99,7 @@ class AdapterSwitch:
         self._merged.clear()
 
     def _lora_layers(self) -> list[LoraLinear]:
-        if not self._names:  # peft takes seconds to import, and is only here with an adapter
+        if not self._names:  # peft takes seconds to import and is needed only with an adapter
             return []
         from peft.tuners.lora import Linear
 
@@ -114,7 +114,7 @@ class AdapterSwitch:
                 vars(layer)["forward"] = merged.get(layer) or _forward_of(layer, name)
 
     def _merge(self, name: str) -> dict[LoraLinear, Forward]:
-        """Blocked copies of the merged weights, of all layers or (without room) of none."""
+        """Blocked copies of the merged weights, for all layers or (if memory is short) for none."""
         if name not in self._merged:
             packed = set(self._packed or ())
             layers = [
@@ -161,9 +161,9 @@ def _merged(layer: LoraLinear, name: str) -> Forward:
 
 
 def _lora_linear(base: Forward, a_IR: Tensor, b_RO: Tensor, x: Tensor) -> Tensor:
-    """Base and update in four operations: at one row, calling them is what they cost."""
+    """Base and update in four operations: for a single row, their cost is the call overhead."""
     result = base(x)
     flat = result.reshape(-1, b_RO.shape[1]).to(b_RO.dtype)
     inner = torch.mm(x.reshape(-1, a_IR.shape[0]).to(a_IR.dtype), a_IR)
-    # As PEFT: added in the adapter's precision, then rounded once.
+    # As in PEFT: added in the adapter's precision, then rounded once.
     return torch.addmm(flat, inner, b_RO).to(result.dtype).view(result.shape)

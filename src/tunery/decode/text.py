@@ -1,4 +1,4 @@
-"""Tokens to text as they come: never half a character, never past a stop string."""
+"""Incremental detokenization: never returns half a character or text past a stop string."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HALF = "\ufffd"
 class TextStream:
     """Turns one answer's tokens into text, piece by piece.
 
-    A character whose bytes are spread over several tokens is held back until it is whole, and
-    text that may be the beginning of a stop string until it is known not to be.
+    A character whose bytes span several tokens is held back until it is complete, and text that
+    may be the start of a stop string until it is known not to be.
 
     Args:
         tokenizer: A transformers tokenizer.
-        stop_strings: Texts that end the answer and are not part of it.
+        stop_strings: Strings that end the answer and are not part of it.
     """
 
     def __init__(self, tokenizer: Any, stop_strings: Sequence[str] = ()) -> None:
@@ -31,21 +31,21 @@ class TextStream:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has come."""
+        """Whether a stop string was found."""
         return bool(self.stopped_by)
 
     @property
     def text(self) -> str:
-        """Everything given out so far."""
+        """All text returned so far."""
         return "".join(self._pieces)
 
     def push(self, token: int) -> str:
-        """Take one token; return the text that is now certain, often empty."""
+        """Add one token; return the text that is now final, often empty."""
         if self.stopped:
             return ""
         self._ids.append(token)
-        # Decoded together with the tokens before it: a tokenizer that marks the start of words
-        # gives the first word of any piece without its space.
+        # Decoded together with the preceding tokens: a tokenizer that marks word starts drops the
+        # space before the first word of any piece.
         before = self._decode(self._ids[self._shown_from : self._shown_to])
         now = self._decode(self._ids[self._shown_from :])
         if len(now) <= len(before) or now.endswith(HALF):
@@ -54,7 +54,7 @@ class TextStream:
         return self._release(now[len(before) :])
 
     def end(self) -> str:
-        """Finish and return what was held back; half a character shows as U+FFFD."""
+        """Finish and return the text held back; half a character becomes U+FFFD."""
         if self.stopped:
             return ""
         before = self._decode(self._ids[self._shown_from : self._shown_to])
@@ -86,7 +86,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that begins ``stop``."""
+    """Length of the longest suffix of ``text`` that is a prefix of ``stop``."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if stop.startswith(text[-length:]):
             return length

@@ -1,4 +1,4 @@
-"""The bytes that a token stands for, also where they are only part of a character."""
+"""The bytes of a token, even if they are only part of a character."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SPACE = "▁"
 
 
 class TokenBytes:
-    """Bytes of single tokens of one tokenizer.
+    """Bytes of the tokens of one tokenizer.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -27,7 +27,7 @@ class TokenBytes:
         self._marks_spaces = "Metaspace" in decoder or _SPACE in decoder
 
     def of(self, token: int) -> bytes | None:
-        """The bytes of a token; None where its vocabulary does not say them."""
+        """The bytes of a token; None if the vocabulary does not determine them."""
         piece: str | None = self._tokenizer.convert_ids_to_tokens(token)
         if piece is None:
             return None

@@ -1,7 +1,7 @@
 """One engine process: ``python -m tunery.decode.worker FOLDER`` serves one base on a Unix socket.
 
-It listens at once, loads beside that, and answers ``/status`` meanwhile. NDJSON streams; a client
-that hangs up cancels its request. It ends by itself when nobody asked anything for a while.
+It listens immediately and answers ``/status`` while the model loads. Responses stream as NDJSON; a
+client that disconnects cancels its request. It exits when it has been idle for a while.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tunery.decode import door
 from tunery.decode.door import Asked, Handler
 from tunery.engines import wire
 from tunery.engines.base import Ended, EngineStatus
-from tunery.engines.folder import IDLE_SECONDS, EngineFolder
+from tunery.engines.folder import ABANDONED_SECONDS, IDLE_SECONDS, EngineFolder
 from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
 from tunery.kernels.cpu import ready
@@ -51,7 +51,7 @@ CLONE_NEWNET = 0x40000000
 
 
 class Worker:
-    """The process: the model once it is loaded, and its HTTP face.
+    """The process: the model once it is loaded, and its HTTP handlers.
 
     Args:
         folder: The engine's folder.
@@ -74,7 +74,7 @@ class Worker:
         self.ending = asyncio.Event()
 
     def routes(self) -> dict[tuple[str, str], Handler]:
-        """What is answered."""
+        """The handlers by method and path."""
         return {
             ("POST", "/generate"): self.generate,
             ("POST", "/score"): self.score,
@@ -86,7 +86,7 @@ class Worker:
 
     def load(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the model; runs on its own thread."""
-        gc.disable()  # what is imported stays: looking through it again and again takes 0.1 s
+        gc.disable()  # imported objects stay alive; scanning them repeatedly takes 0.1 s
         try:
             self.doing = t("loading libraries")
             from tunery.decode.local import LocalEngine
@@ -100,7 +100,7 @@ class Worker:
         except TuneryError as error:
             log.warning("%s", error)
             self._fail(error)
-        except BaseException as error:  # a panic of a native library is no Exception
+        except BaseException as error:  # a panic in a native library is not an Exception
             log.exception("loading failed")
             self._fail(_unexpected(error, self.folder))
         finally:
@@ -109,12 +109,12 @@ class Worker:
         loop.call_soon_threadsafe(self.loaded.set)
 
     def _fail(self, error: TuneryError) -> None:
-        # Written before it is told: who hears of it reads the file next.
+        # Written before the error is reported: clients read the file as soon as they see it.
         self.folder.write(failed=wire.error_to_dict(error))
         self.error = error
 
     async def generate(self, asked: Asked) -> None:
-        """Stream the events of a request; the thread that generates writes them itself."""
+        """Stream the events of a request; the generating thread writes them directly."""
         request = self._read(asked, wire.request_from_dict)
         engine = await self._ready()
         loop = asyncio.get_running_loop()
@@ -130,7 +130,7 @@ class Worker:
             else:
                 left -= sum(isinstance(event, Ended) for event in news)
                 heard = asked.lines.write(b"".join(map(_told, news)))
-                if not heard and job is not None:  # sooner than the loop notices it
+                if not heard and job is not None:  # before the event loop notices it
                     engine.scheduler.cancel(job)
             if left <= 0:
                 with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -161,34 +161,39 @@ class Worker:
         return {"logprobs": logprobs}
 
     async def embed(self, asked: Asked) -> dict[str, Any]:
-        """Make the vector of a text."""
+        """Compute the embedding of a text."""
         said = self._read(asked, dict)
         engine = await self._ready()
         found = await engine.embed(said.get("text", ""), adapter=said.get("adapter"))
         return found.as_dict()
 
     async def status(self, asked: Asked) -> dict[str, Any]:
-        """Say how things are."""
+        """Return the status."""
         return asdict(await self._status())
 
     async def close(self, asked: Asked) -> dict[str, Any]:
-        """End, once this answer is out."""
+        """Exit once this response has been sent."""
         self.end()
         return {}
 
     def end(self) -> None:
-        """Let the server finish."""
+        """Ask the server to stop."""
         self.ending.set()
 
     async def watch(self) -> None:
-        """End when idle for long, soon where loading failed, and with the server it is for."""
+        """Exit when long idle, sooner if no process needs it, or when the server it is for ends."""
+        needed = 0.0  # when a process that needs it was last seen alive
         while True:
             await asyncio.sleep(min(1.0, self.idle_seconds / 4))
-            patience = 60.0 if self.error is not None else self.idle_seconds
-            idle = time.monotonic() - self.asked
-            if not self.folder.path.is_dir():  # TUNERY_HOME was taken away
+            if not self.folder.path.is_dir():  # TUNERY_HOME was removed
                 self.end()
             holders = await asyncio.to_thread(self.folder.holders)
+            now = time.monotonic()
+            needed = now if holders else needed
+            forsaken = not holders and needed > 0
+            soon = self.error is not None or forsaken
+            patience = min(ABANDONED_SECONDS, self.idle_seconds) if soon else self.idle_seconds
+            idle = now - max(self.asked, needed if forsaken else 0.0)
             if self.held and not holders:
                 log.info("the server that started it has ended: ending")
                 self.end()
@@ -223,7 +228,7 @@ class Worker:
 
 
 def confine() -> None:
-    """Give up what an engine never needs: core dumps, privileges, where allowed a network."""
+    """Drop what an engine never needs: core dumps, privileges and, if permitted, the network."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     memory.limit_to_machine()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -253,7 +258,7 @@ async def serve(folder: EngineFolder) -> None:
 
 
 async def _settled() -> None:
-    """Let the answers that are under way say their last words, for a moment."""
+    """Give answers in progress a moment to send their last events."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others, timeout=GRACE_SECONDS)
@@ -265,7 +270,7 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settle(SPIN_SHORTLY)
     folder = EngineFolder(Path(sys.argv[1]))
@@ -284,7 +289,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(serve(folder))
     logging.shutdown()
-    # Threads of the libraries may still be in the middle of something; nothing is left to save.
+    # Threads of the libraries may still be running; there is nothing left to save.
     os._exit(0)
 
 
@@ -310,7 +315,7 @@ def _unexpected(error: BaseException, folder: EngineFolder) -> EngineError:
 
 
 def _told(news: News) -> bytes:
-    return _line(wire.event_to_dict(cast("EngineEvent", news)))  # nothing is scored here
+    return _line(wire.event_to_dict(cast("EngineEvent", news)))  # never ``Scored`` here
 
 
 def _line(plain: dict[str, Any]) -> bytes:

@@ -1,1 +1,1 @@
-"""Engines as their callers see them: the protocol, the kinds, and the process behind each."""
+"""Engines from the caller's perspective: the protocol, the kinds, and their processes."""

@@ -1,4 +1,4 @@
-"""The Engine protocol: one loaded base model that answers, wherever it runs.
+"""The Engine protocol: one loaded base model that generates answers, wherever it runs.
 
 Callers (the OpenAI-compatible API, the page's chat, evaluation) know only this module. An engine
 takes a ``GenerateRequest`` and yields events until it has ended; closing the iterator cancels the
@@ -17,32 +17,32 @@ from tunery.errors import EngineError
 from tunery.i18n import t
 
 EndReason = Literal["stop", "length", "interrupted"]
-"""By a stop token, a stop text or a complete schema; cut by a limit; ended from outside."""
+"""Stop token, stop string or complete schema; token limit reached; ended from outside."""
 Capability = Literal["adapters", "logprobs", "score", "json_schema", "logit_bias", "embed"]
-"""What an engine may lack; callers ask before they send. For ``embed`` see ``engines.embed``."""
+"""What an engine may lack; callers check before they send. For ``embed`` see ``engines.embed``."""
 EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How tokens are drawn. Temperature 0 is greedy.
+    """Sampling options. Temperature 0 is greedy.
 
     Args:
         temperature: Divides the logits; at least 0.
-        top_p: Keeps the smallest set of tokens with this probability; in (0, 1].
+        top_p: Keeps the smallest set of tokens with at least this probability; in (0, 1].
         top_k: Keeps this many tokens; 0 keeps all.
-        min_p: Keeps tokens at least this share as likely as the likeliest; in [0, 1]. Applied after
-            the temperature and before top_k and top_p, as vLLM does.
-        frequency_penalty: Taken off a logit for each time its token is in the answer so far.
-        presence_penalty: Taken off a logit once its token is in the answer so far.
-        repetition_penalty: Divides positive and multiplies negative logits of tokens seen in the
-            prompt or the answer (the CTRL paper, 1909.05858); 1 leaves them.
+        min_p: Keeps tokens whose probability is at least this fraction of the highest one; in
+            [0, 1]. Applied after the temperature and before top_k and top_p, as in vLLM.
+        frequency_penalty: Subtracted from a logit per occurrence of its token in the answer so far.
+        presence_penalty: Subtracted from a logit if its token occurs in the answer so far.
+        repetition_penalty: Divides positive and multiplies negative logits of tokens that occur in
+            the prompt or the answer (CTRL, arXiv 1909.05858); 1 disables it.
         logit_bias: Added to the logits, by token id.
-        seed: Of the draw; the same request with the same seed gets the same answer. None draws
-            another answer each time.
+        seed: Random seed; the same request with the same seed gets the same answer. None uses a
+            random seed each time.
 
     Raises:
-        EngineError: A value is out of its bounds.
+        EngineError: A value is out of bounds.
     """
 
     temperature: float = 0.0
@@ -74,7 +74,7 @@ class SamplingOptions:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
+        """Whether the most likely token is always chosen."""
         return self.temperature == 0 or self.top_k == 1
 
 
@@ -87,24 +87,25 @@ class GenerateRequest:
 
     Args:
         messages: The conversation (role, content, tool_calls ...), rendered by the engine with the
-            model's chat template; None where another prompt is given.
+            model's chat template; None if another kind of prompt is given.
         prompt: Raw text to continue unchanged; special tokens in it are plain text.
         prompt_ids: The prompt as token ids, rendered by the caller.
-        stop_ids: Tokens that end an answer; None takes those of the model's chat template.
-        tools: Function tools in OpenAI's shape, for the template.
-        adapter: Folder of a PEFT adapter to activate; None uses the plain base.
-        max_tokens: Most tokens of an answer; None is all the context leaves.
-        stop: Texts that end an answer and are left out of it.
-        sampling: How tokens are drawn.
-        num_answers: How many answers; answer i of a seeded request draws with seed + i.
-        top_logprobs: How many alternatives to report for each token, 0 the token's own
-            log-probabilities alone; None reports no logprobs.
+        stop_ids: Tokens that end an answer; None uses those of the model's chat template.
+        tools: Function tools in OpenAI's format, for the template.
+        adapter: Folder of a PEFT adapter to activate; None uses the base model.
+        max_tokens: Maximum tokens per answer; None uses the rest of the context.
+        stop: Strings that end an answer and are not included in it.
+        sampling: Sampling options.
+        num_answers: How many answers; answer i of a request with a seed uses seed + i.
+        top_logprobs: Number of alternatives to report per token; 0 reports only the token's own
+            log-probabilities, None reports no logprobs.
         json_schema: A JSON schema that the answer must follow.
-        schema_unless: Texts with which the answer may begin in place of the schema's JSON, such as
-            the mark of a tool call; what follows them is free.
-        template: Name of a chat template in place of the model's own.
-        template_values: More for the chat template, such as ``{"enable_thinking": False}``.
-        continue_last: The last message is the beginning of the answer.
+        schema_unless: Texts with which the answer may start instead of the schema's JSON, such as
+            the marker of a tool call; anything may follow them.
+        template: Name of a chat template to use instead of the model's own.
+        template_values: Additional values for the chat template, such as
+            ``{"enable_thinking": False}``.
+        continue_last: Whether the last message is the beginning of the answer.
     """
 
     messages: Sequence[Mapping[str, Any]] | None = None
@@ -127,11 +128,11 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt was read.
+    """The prompt has been read.
 
     Args:
-        num_prompt_tokens: Tokens of the prompt.
-        prompt_text: Exactly what the model reads, control tokens spelled out.
+        num_prompt_tokens: Number of tokens of the prompt.
+        prompt_text: The exact text the model reads, including control tokens.
     """
 
     num_prompt_tokens: int
@@ -140,17 +141,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token that was drawn, and how likely it was, in nats.
+    """A sampled token with its log-probabilities, in nats.
 
     Args:
-        token: Its spelling.
-        token_id: Its id.
-        logprob: By the model alone, before sampling options.
-        top: The most likely tokens by the model alone: spelling, id, log-probability.
-        sampling_logprob: In the distribution it was drawn from, after penalties, bias, schema,
-            temperature, top-k and top-p. 0 for a greedy choice.
-        spelled: Bytes of the tokens above, by id, where their spelling is not these: part of a
-            character, or a space that the spelling leaves out.
+        token: The token's text.
+        token_id: The token's id.
+        logprob: According to the model alone, before sampling options.
+        top: The most likely tokens according to the model alone: text, id, log-probability.
+        sampling_logprob: In the distribution from which the token was sampled, after penalties,
+            bias, schema, temperature, top-k and top-p. 0 for a greedy choice.
+        spelled: Bytes of the tokens above, by id, if they differ from the text: part of a
+            character, or a space that the text leaves out.
     """
 
     token: str
@@ -163,12 +164,12 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More of one answer: whole characters, never a stop text or a stop token.
+    """The next part of one answer: whole characters, never a stop string or a stop token.
 
     Args:
         index: Which answer.
         text: The new text.
-        token_ids: The tokens that it is made of.
+        token_ids: The tokens of the new text.
         logprobs: One per token, if requested.
     """
 
@@ -184,13 +185,14 @@ class Ended:
 
     Args:
         index: Which answer.
-        reason: ``stop`` (token, text or schema complete), ``length`` or ``interrupted``.
-        num_tokens: Tokens drawn for it, the stop token included.
-        first_token_seconds: From the request's arrival to its first token.
-        seconds: From the request's arrival to its end.
-        token_ids: Tokens drawn that are in no ``Delta``: the stop token, or those of a stop text.
+        reason: ``stop`` (token, string or schema complete), ``length`` or ``interrupted``.
+        num_tokens: Number of tokens generated, including the stop token.
+        first_token_seconds: Time from the request's arrival to its first token.
+        seconds: Time from the request's arrival to its end.
+        token_ids: Generated tokens that are in no ``Delta``: the stop token, or those of a stop
+            string.
         logprobs: One per token of these, if requested.
-        stop: The stop text that ended it; empty where something else did.
+        stop: The stop string that ended it; empty if something else did.
     """
 
     index: int
@@ -213,15 +215,15 @@ class EngineStatus:
     Args:
         base: The base model's folder.
         state: ``loading``, ``ready`` or ``failed``.
-        text: For ``failed`` the reason in a sentence, for ``loading`` what is going on.
+        text: For ``failed`` the reason in a sentence, for ``loading`` the current activity.
         device: ``cpu``, ``cuda:0`` ...
         dtype: ``fp32`` or ``bf16``.
-        context_length: Most tokens of prompt and answer together.
+        context_length: Maximum tokens of prompt and answer together.
         memory_bytes: Resident memory of its process.
-        adapters: Folders attached so far.
-        num_running: Answers being generated now.
-        num_waiting: Requests queued.
-        num_tokens: Tokens generated since its start.
+        adapters: Folders of the adapters attached so far.
+        num_running: Number of answers currently being generated.
+        num_waiting: Number of queued requests.
+        num_tokens: Number of tokens generated since the engine started.
     """
 
     base: str
@@ -242,33 +244,33 @@ class Engine(Protocol):
 
     @property
     def can(self) -> frozenset[Capability]:
-        """What it does beyond answering."""
+        """The capabilities beyond generating answers."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
-        """Answer: one ``Started``, then ``Delta`` s, then one ``Ended`` for each answer.
+        """Generate answers: one ``Started``, then ``Delta`` events, then one ``Ended`` per answer.
 
-        Closing the iterator cancels. Before the first event this may raise.
+        Closing the iterator cancels the request. Errors may be raised before the first event.
 
         Raises:
-            EngineError: ``code`` is ``too_long`` (the prompt leaves no room), ``full`` (the queue
-                is full), ``bad_adapter``, ``bad_schema``, ``bad_template`` or ``gone``.
+            EngineError: ``code`` is ``too_long`` (no room is left for an answer), ``queue_full``,
+                ``bad_adapter``, ``bad_schema``, ``bad_template`` or ``gone``.
         """
         ...
 
     async def count_tokens(self, request: GenerateRequest) -> int:
-        """Tokens of the rendered prompt."""
+        """The number of tokens of the rendered prompt."""
         ...
 
     async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
-        """How likely the model finds given tokens.
+        """Compute the log-probabilities of given tokens.
 
         Args:
-            ids: Token ids, at least one and no more than the context holds.
+            ids: Token ids, at least one and at most the context length.
             adapter: As in a request.
 
         Returns:
-            Log-probability in nats of each token but the first, given all before it.
+            Log-probability, in nats, of each token except the first, given all tokens before it.
 
         Raises:
             EngineError: As ``generate``.
@@ -280,5 +282,5 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the engine's process and free its memory."""
+        """Stop the engine's process and free its memory."""
         ...

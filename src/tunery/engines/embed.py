@@ -1,4 +1,4 @@
-"""Embeddings of an engine: one vector for a text, by engines that have the capability ``embed``."""
+"""Embeddings: one vector per text, from engines that have the capability ``embed``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A text as numbers.
+    """The embedding of a text.
 
     Args:
-        vector: Of length one.
-        num_tokens: Tokens that were read.
+        vector: The embedding, of unit length.
+        num_tokens: Number of tokens read.
     """
 
     vector: tuple[float, ...]
@@ -23,29 +23,29 @@ class Embedded:
 
     @property
     def base64(self) -> str:
-        """The numbers as little-endian fp32 in base64, as OpenAI's API gives them."""
+        """The vector as little-endian fp32 in base64, as in OpenAI's API."""
         return base64.b64encode(struct.pack(f"<{len(self.vector)}f", *self.vector)).decode()
 
     def as_dict(self) -> dict[str, Any]:
-        """For the wire."""
+        """The embedding as JSON data."""
         return {"vector": self.base64, "num_tokens": self.num_tokens}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Embedded:
-        """Read what ``as_dict`` wrote."""
+        """Parse the output of ``as_dict``."""
         data = base64.b64decode(plain["vector"])
         return cls(struct.unpack(f"<{len(data) // 4}f", data), int(plain["num_tokens"]))
 
 
 @runtime_checkable
 class Embeds(Protocol):
-    """An engine that makes embeddings."""
+    """An engine that computes embeddings."""
 
     async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
-        """Make the vector of a text or of token ids.
+        """Compute the embedding of a text or of token ids.
 
         Raises:
-            EngineError: ``too_long``, ``bad_adapter``, ``bad_request`` (it cannot be read, or this
-                model gives none), ``queue_full`` (no memory) or ``gone``.
+            EngineError: ``too_long``, ``bad_adapter``, ``bad_request`` (it cannot be parsed, or the
+                model provides no embeddings), ``queue_full`` (out of memory) or ``gone``.
         """
         ...

@@ -1,4 +1,4 @@
-"""An engine for a program that wants one now: the one that runs already, or one in this process."""
+"""Finds an engine for a program: one that is already running, or a new one in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def running(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine 
 
 
 def here(base: Path, *, dtype: str = "auto", device: str = "auto") -> Engine:
-    """Load a base model in this process, which must be one that may import the heavy side.
+    """Load a base model in this process, which must be allowed to import the heavy libraries.
 
     Raises:
         ModelError: It cannot be loaded, or there is no such device.

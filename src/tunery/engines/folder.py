@@ -1,13 +1,13 @@
-"""An engine's folder: TUNERY_HOME/engines/ID, who runs there, and where its socket is.
+"""An engine's folder: TUNERY_HOME/engines/ID, its process, and the location of its socket.
 
-    engine.json   what it serves, and the process: pid, boot id, start time
-    engine.lock   held (flock) by the process as long as it lives
-    holders/      the servers that need it: one that a server started for itself ends with it
-    exit.json     how it ended, where the process that started it saw it
+    engine.json   what it serves, and its process: pid, boot id, start time
+    engine.lock   locked (flock) by the process while it runs
+    holders/      the processes that need it: an engine started by a server for itself ends with it
+    exit.json     how it ended, if the process that started it saw it end
     worker.log    its stdout and stderr
 
-The socket is beside them, or in a private folder under the temporary directory where the path would
-be longer than the kernel allows.
+The socket is beside them, or in a private folder in the temporary directory if the path would be
+longer than the kernel allows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from tunery.workers.process import boot_id, is_alive, start_time
 
 MAX_SOCKET_PATH = 100
 IDLE_SECONDS = 1800.0
-"""An engine without requests ends after so long."""
+"""An engine exits after this long without requests."""
+ABANDONED_SECONDS = 60.0
+"""An engine exits this long after losing its last holder; until then, servers can find it."""
 
 
 def engines_dir() -> Path:
@@ -39,14 +41,14 @@ class EngineFolder:
     """The paths of one engine.
 
     Args:
-        path: The folder; it need not exist.
+        path: The folder; it may not exist yet.
     """
 
     path: Path
 
     @classmethod
     def of(cls, base: Path, *, dtype: str = "auto", device: str = "auto") -> EngineFolder:
-        """The folder of the engine of a base model; the same for the same base, always."""
+        """The engine folder of a base model; always the same for the same arguments."""
         base = base.resolve()
         key = hashlib.sha256(f"{base}\0{dtype}\0{device}".encode()).hexdigest()[:8]
         name = re.sub(r"[^a-z0-9]+", "-", base.name.lower()).strip("-")[:40] or "model"
@@ -64,7 +66,7 @@ class EngineFolder:
 
     @property
     def holders_dir(self) -> Path:
-        """Who needs it: a file for each process, named by its pid."""
+        """The processes that need the engine: one file per process, named by its pid."""
         return self.path / "holders"
 
     @property
@@ -79,7 +81,7 @@ class EngineFolder:
 
     @property
     def socket_file(self) -> Path:
-        """Where the process listens."""
+        """The socket on which the process listens."""
         near = self.path / "socket"
         if len(os.fsencode(near)) <= MAX_SOCKET_PATH:
             return near
@@ -87,7 +89,7 @@ class EngineFolder:
         return Path(tempfile.gettempdir()) / f"tunery-{os.getuid()}" / f"{name}.socket"
 
     def make(self) -> None:
-        """Make the folder and the socket's, both private."""
+        """Create the folder and the socket's folder, both private."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         owner = self.socket_file.parent.stat()
@@ -103,15 +105,15 @@ class EngineFolder:
         write_json(self.card_file, {**self.read(), **facts})
 
     def sign(self) -> None:
-        """Write this process down as the one that runs here."""
+        """Record this process as the one that runs the engine."""
         pid = os.getpid()
         self.write(pid=pid, boot_id=boot_id(), start_time=start_time(pid))
 
     def hold(self, *, keep: bool) -> None:
-        """Say that this process needs the engine as long as it lives.
+        """Record that this process needs the engine while it runs.
 
         Args:
-            keep: Keep it even without requests.
+            keep: Whether to keep the engine running even without requests.
         """
         pid = os.getpid()
         self.holders_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -119,7 +121,7 @@ class EngineFolder:
         write_json(self.holders_dir / f"{pid}.json", who)
 
     def holders(self) -> list[dict[str, Any]]:
-        """The living processes that hold the engine; what dead ones left is removed."""
+        """The running processes that hold the engine; entries of ended processes are removed."""
         living: list[dict[str, Any]] = []
         for file in self.holders_dir.glob("*.json"):
             who = read_json(file)
@@ -130,12 +132,12 @@ class EngineFolder:
         return living
 
     def alive(self) -> bool:
-        """Whether the process written down lives."""
+        """Whether the recorded process is running."""
         return is_alive(self.read())
 
 
 def folders() -> list[EngineFolder]:
-    """Every engine folder there is."""
+    """All existing engine folders."""
     place = engines_dir()
     found = sorted(place.iterdir()) if place.is_dir() else []
     return [EngineFolder(path) for path in found if (path / "engine.json").is_file()]

@@ -1,8 +1,8 @@
-"""One question to an engine's process whose answer is a stream of lines.
+"""A streaming request to an engine's process, answered line by line.
 
-A client of HTTP in general spends half a millisecond on a line, which is time of the cores that the
-engine computes on. An engine's socket needs the least of it: HTTP/1.0, where the end of the
-connection is the end of the answer, so the body is nothing but its lines.
+A general HTTP client spends half a millisecond per line, on the cores that the engine computes on.
+An engine's socket needs only the minimum: HTTP/1.0, where the end of the connection is the end of
+the response, so the body consists of nothing but the lines.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 CONNECT_SECONDS = 5.0
 QUIET_SECONDS = 300.0
-"""Longest silence of an engine in the middle of an answer."""
+"""Maximum time without data from an engine during a response."""
 MOST_HELD_BYTES = 65_536
-"""More than this waits at the engine."""
+"""Maximum number of buffered bytes; beyond this, reading pauses and the engine has to wait."""
 
 
 class Refusal(Exception):
-    """The engine answered with another status than 200.
+    """The engine responded with a status other than 200.
 
     Args:
-        body: What it said.
+        body: The response body.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -33,12 +33,12 @@ class Refusal(Exception):
 
 
 async def lines(socket: Path, path: str, body: Any) -> AsyncGenerator[bytes]:
-    """Post a body as JSON and give the lines of the answer; closing this hangs up.
+    """Post a body as JSON and yield the lines of the response; closing this disconnects.
 
     Raises:
         Refusal: The status is not 200.
-        OSError: Nobody listens there, or the connection broke.
-        TimeoutError: It does not answer, or no more.
+        OSError: No process is listening, or the connection broke.
+        TimeoutError: The engine does not respond, or stopped responding.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
@@ -65,7 +65,7 @@ async def lines(socket: Path, path: str, body: Any) -> AsyncGenerator[bytes]:
 
 
 class _Answer(asyncio.Protocol):
-    """What came and was not taken yet. The silence is bounded by one timer, not by one a read."""
+    """Data received but not yet consumed. One timer bounds the silence, not one per read."""
 
     def __init__(self) -> None:
         self.rest = b""
@@ -80,12 +80,12 @@ class _Answer(asyncio.Protocol):
         self._timer = self._loop.call_later(QUIET_SECONDS, self._look)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, to hold the engine back where the reader is slow."""
+        """Keep the transport, to pause the engine if the reader is slow."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Store received data."""
         self._heard = self._loop.time()
         self._came.append(data)
         self._held += len(data)
@@ -94,12 +94,12 @@ class _Answer(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The answer is over."""
+        """Record the end of the response."""
         self._ended, self._broken = True, self._broken or exc
         self._wake()
 
     async def head(self) -> bool:
-        """Read the head; False where more must come first."""
+        """Parse the head; return False if more data is needed."""
         head, found, rest = self.rest.partition(b"\r\n\r\n")
         if not found:
             if not await self.more():
@@ -109,7 +109,7 @@ class _Answer(asyncio.Protocol):
         return True
 
     async def more(self) -> bool:
-        """Wait until more has come and put it to ``rest``; False at the end."""
+        """Wait for more data and append it to ``rest``; return False at the end."""
         if not self._came and not self._ended:
             self._waiter = self._loop.create_future()
             try:
@@ -128,7 +128,7 @@ class _Answer(asyncio.Protocol):
         return True
 
     def forget(self) -> None:
-        """Nobody waits any more."""
+        """Stop the timer: no reader is waiting any more."""
         self._timer.cancel()
 
     def _wake(self) -> None:
@@ -137,7 +137,7 @@ class _Answer(asyncio.Protocol):
 
     def _look(self) -> None:
         left = self._heard + QUIET_SECONDS - self._loop.time()
-        if left > 0 or self._held:  # what waits to be taken is no silence of the engine
+        if left > 0 or self._held:  # unread data does not count as silence
             self._timer = self._loop.call_later(max(left, 1.0), self._look)
         else:
             self._ended, self._broken = True, TimeoutError()

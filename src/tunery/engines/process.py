@@ -1,7 +1,7 @@
 """An engine in its own process, reached over its Unix socket.
 
 The process is detached: it outlives the server that started it and is found again by engine.json.
-It ends when nobody has asked it anything for a while, or when told to.
+It exits when it has been idle for a while, or when asked to.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from tunery.workers.process import is_alive
 
 STOP_SECONDS = 10.0
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Never used on a local socket; given so that httpx does not read the certificates each time."""
+"""Never used on a local socket; passed so that httpx does not load the certificates each time."""
 STATUS_SECONDS = 2.0
-"""Longest wait for an engine to say how it is: one that hangs must not hold up the others."""
+"""Maximum wait for an engine's status: one that hangs must not delay the others."""
 SILENT_SECONDS = 120.0
-"""An engine that says nothing for so long is given up by who waits for it."""
+"""Maximum time without a response before waiting for an engine is abandoned."""
 
 
 async def start(
@@ -60,15 +60,15 @@ async def start(
 
     Args:
         base: The base model's folder.
-        dtype: Of its weights.
-        device: Where it computes.
-        held: One that is started here ends with this process; without ``idle_seconds`` it stays
-            loaded until then, also one that ran before.
-        idle_seconds: When it ends for want of requests; by default half an hour.
+        dtype: Dtype of its weights.
+        device: Device it runs on.
+        held: Whether an engine started here ends with this process; without ``idle_seconds`` it
+            stays loaded until then, even if it was already running.
+        idle_seconds: Seconds without requests after which it exits; half an hour by default.
 
     Raises:
         LaunchError: The process cannot be started.
-        TuneryError: It cannot be loaded; the loader's own sentence.
+        TuneryError: It cannot be loaded; with the loader's own message.
     """
     folder = await asyncio.to_thread(
         begin, base, dtype, device=device, held=held, idle_seconds=idle_seconds
@@ -79,16 +79,16 @@ async def start(
 
 
 async def running() -> dict[Path, ProcessEngine]:
-    """The engines whose processes live, by the folder of their base; loading ones too."""
+    """The engines with a running process, by the folder of their base model; also loading ones."""
     found = await asyncio.to_thread(folders)
     return {Path(each.read()["base"]): ProcessEngine(each) for each in found if each.alive()}
 
 
 class ProcessEngine:
-    """The engine of a folder.
+    """The client of the engine in a folder.
 
     Args:
-        folder: Where it runs, or ran.
+        folder: The engine's folder.
     """
 
     def __init__(self, folder: EngineFolder) -> None:
@@ -97,11 +97,11 @@ class ProcessEngine:
 
     @property
     def can(self) -> frozenset[Capability]:
-        """Everything."""
+        """All capabilities."""
         return EVERYTHING
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
-        """Answer; see ``Engine.generate``. Closing the iterator hangs up, which cancels."""
+        """Generate answers; see ``Engine.generate``. Closing the iterator cancels."""
         ended = 0
         try:
             async with aclosing(
@@ -119,17 +119,17 @@ class ProcessEngine:
             raise await self._lost()
 
     async def count_tokens(self, request: GenerateRequest) -> int:
-        """Tokens of the rendered prompt."""
+        """The number of tokens of the rendered prompt."""
         answer = await self._ask("POST", "/count", wire.request_to_dict(request))
         return int(answer["num_tokens"])
 
     async def score(self, ids: Sequence[int], *, adapter: str | None = None) -> list[float]:
-        """How likely the model finds given tokens; see ``Engine.score``."""
+        """Compute the log-probabilities of given tokens; see ``Engine.score``."""
         answer = await self._ask("POST", "/score", {"ids": list(ids), "adapter": adapter})
         return [float(value) for value in answer["logprobs"]]
 
     async def embed(self, text: str | Sequence[int], *, adapter: str | None = None) -> Embedded:
-        """Make the vector of a text or of token ids; see ``engines.embed.Embeds``."""
+        """Compute the embedding of a text or of token ids; see ``engines.embed.Embeds``."""
         body = {"text": text if isinstance(text, str) else list(text), "adapter": adapter}
         return Embedded.of(await self._ask("POST", "/embed", body))
 
@@ -149,7 +149,7 @@ class ProcessEngine:
         """Wait until it is loaded.
 
         Raises:
-            EngineError: It could not be loaded; the loader's own sentence.
+            EngineError: It could not be loaded; with the loader's own message.
         """
         heard = time.monotonic()
         while True:
@@ -177,14 +177,14 @@ class ProcessEngine:
             await asyncio.sleep(0.1)
 
     def failure(self) -> TuneryError:
-        """Why the process failed or ended, and what to do."""
+        """Return why the process failed or ended, and what to do."""
         said = self.folder.read().get("failed")
         if isinstance(said, dict):
             return wire.error_from_dict(said)
         return ended_error(self.folder)
 
     async def close(self) -> None:
-        """End the process; what it was saying ends as interrupted."""
+        """Stop the process; answers in progress end as interrupted."""
         with contextlib.suppress(EngineError, TimeoutError):
             await self._ask("POST", "/close", seconds=STATUS_SECONDS)
         await asyncio.to_thread(stop, self.folder)
@@ -202,7 +202,7 @@ class ProcessEngine:
         return answer.json()
 
     async def _lost(self) -> TuneryError:
-        """The error for a connection that broke: give a dying process time to be dead."""
+        """The error for a broken connection; waits briefly for a process that is ending."""
         for _ in range(20):
             if not self.folder.alive():
                 return ended_error(self.folder)
@@ -212,7 +212,7 @@ class ProcessEngine:
         return EngineError(t("The engine is not responding yet."), code="gone")
 
     def _http(self) -> httpx.AsyncClient:
-        # A connection a request: a local socket costs microseconds, and nothing is left open.
+        # One connection per request: a local socket costs microseconds, and nothing stays open.
         transport = httpx.AsyncHTTPTransport(
             uds=str(self.folder.socket_file), limits=httpx.Limits(max_connections=None), verify=_TLS
         )
@@ -221,7 +221,7 @@ class ProcessEngine:
 
 
 def stop(folder: EngineFolder, *, seconds: float = STOP_SECONDS) -> None:
-    """End an engine's process: ask it, and after a while force it."""
+    """Stop an engine's process with SIGTERM, then with SIGKILL after a timeout."""
     who = folder.read()
     if not is_alive(who):
         return
@@ -233,7 +233,7 @@ def stop(folder: EngineFolder, *, seconds: float = STOP_SECONDS) -> None:
 
 
 def ended_error(folder: EngineFolder) -> EngineError:
-    """Say how an engine's process ended, and what to do."""
+    """Describe how an engine's process ended, and what to do."""
     code = read_json(folder.exit_file).get("code")
     if code == -signal.SIGKILL:
         return EngineError(

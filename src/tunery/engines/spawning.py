@@ -1,6 +1,6 @@
-"""Starting an engine's process; what asks it afterwards is ``engines.process``.
+"""Starts an engine's process; ``engines.process`` is the client for its requests.
 
-Apart from that, because a client of HTTP takes longer to import than a process to start.
+Kept separate because an HTTP client takes longer to import than a process takes to start.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ def begin(
     held: bool = False,
     idle_seconds: float | None = None,
 ) -> EngineFolder:
-    """Start the engine of a base model where none runs; see ``process.start``.
+    """Start the engine of a base model if none is running; see ``process.start``.
 
     Raises:
         LaunchError: The process cannot be started.
     """
     folder = EngineFolder.of(base, dtype=dtype, device=device)
-    if held:
-        folder.hold(keep=idle_seconds is None)
+    folder.hold(keep=held and idle_seconds is None)
     spawn(
         folder, base.resolve(), dtype=dtype, device=device, held=held,
         idle_seconds=IDLE_SECONDS if idle_seconds is None else idle_seconds,
@@ -46,10 +45,10 @@ def begin(
 
 
 def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
-    """Start the engine's process where none runs; it loads while others go on.
+    """Start the engine's process if none is running; it loads in the background.
 
     Args:
-        folder: The engine's.
+        folder: The engine's folder.
         base: The base model's folder.
         settings: ``dtype``, ``device``, ``idle_seconds``, ``held``.
 
@@ -80,13 +79,13 @@ def spawn(folder: EngineFolder, base: Path, **settings: Any) -> None:
 
 
 def engine_env() -> dict[str, str]:
-    """The environment of an engine: no secrets, no hub."""
+    """The environment of an engine process: no secrets, no hub access."""
     return {**worker_env(), "TUNERY_LANG": language()}
 
 
 @contextlib.contextmanager
 def _starting(folder: EngineFolder) -> Generator[bool]:
-    """Only one at a time starts an engine."""
+    """Let only one process at a time start an engine; yields whether this one may."""
     lock = try_lock(folder.path / "start.lock")
     try:
         yield lock is not None

@@ -1,4 +1,4 @@
-"""Requests, events and errors as plain JSON, for an engine in another process."""
+"""Converts requests, events and errors to and from JSON, for an engine in another process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunery.errors import EngineError, ModelError, TuneryError
 
 
 def request_to_dict(request: GenerateRequest) -> dict[str, Any]:
-    """A request as JSON data, without fields at their default."""
+    """Convert a request to JSON data, without fields at their defaults."""
     plain = asdict(request)
     bias = request.sampling.logit_bias
     plain["sampling"]["logit_bias"] = {str(token): value for token, value in bias.items()}
@@ -29,7 +29,7 @@ def request_to_dict(request: GenerateRequest) -> dict[str, Any]:
 
 
 def request_from_dict(plain: Mapping[str, Any]) -> GenerateRequest:
-    """The request that ``request_to_dict`` wrote."""
+    """Parse the output of ``request_to_dict``."""
     fields = dict(plain)
     sampling = dict(fields.pop("sampling", {}))
     bias = sampling.pop("logit_bias", {})
@@ -38,7 +38,7 @@ def request_from_dict(plain: Mapping[str, Any]) -> GenerateRequest:
 
 
 def event_to_dict(event: EngineEvent) -> dict[str, Any]:
-    """An event as JSON data."""
+    """Convert an event to JSON data."""
     match event:
         case Delta(index, text, ids, logprobs):
             plain: dict[str, Any] = {"kind": "delta", "index": index, "text": text, "ids": ids}
@@ -53,17 +53,17 @@ def event_to_dict(event: EngineEvent) -> dict[str, Any]:
 
 
 def event_from_dict(plain: Mapping[str, Any]) -> EngineEvent:
-    """The event that ``event_to_dict`` wrote.
+    """Parse the output of ``event_to_dict``.
 
     Raises:
-        TuneryError: It is an error that ended the stream.
+        TuneryError: The line is an error that ended the stream.
     """
     fields = dict(plain)
     return _EVENTS[fields.pop("kind")](fields)
 
 
 def error_to_dict(error: TuneryError) -> dict[str, Any]:
-    """An error as the last line of a stream, or as the body of a refusal."""
+    """Convert an error to JSON data: the last line of a stream, or the body of a rejection."""
     return {
         "kind": "error",
         "type": type(error).__name__,
@@ -74,7 +74,7 @@ def error_to_dict(error: TuneryError) -> dict[str, Any]:
 
 
 def error_from_dict(plain: Mapping[str, Any]) -> TuneryError:
-    """The error that ``error_to_dict`` wrote."""
+    """Parse the output of ``error_to_dict``."""
     kind = ModelError if plain.get("type") == "ModelError" else EngineError
     return kind(
         str(plain.get("message", "")),
@@ -84,7 +84,7 @@ def error_from_dict(plain: Mapping[str, Any]) -> TuneryError:
 
 
 def status_from_dict(plain: Mapping[str, Any]) -> EngineStatus:
-    """The status that ``dataclasses.asdict`` made plain."""
+    """Parse a status that ``dataclasses.asdict`` converted."""
     return EngineStatus(**plain)
 
 

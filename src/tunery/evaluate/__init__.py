@@ -1,1 +1,1 @@
-"""Evaluation: what a model foretells of rows and what it answers, measured through an engine."""
+"""Evaluation: measure a model's loss on rows and its answers, through an engine."""

@@ -1,7 +1,7 @@
-"""One model on a set of rows: the loss of each, and an answer beside the expected one.
+"""Evaluate one model on a set of rows: compute each row's loss and generate an answer.
 
-The model is behind an engine, wherever that runs; several rows are asked at once, so that the
-engine can read them together.
+The model runs in an engine, local or remote; several rows are sent at once, so that the engine can
+batch them.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tunery.types import Example, Message
 
 ROWS_AT_ONCE = 16
 LOOK_SECONDS = 0.5
-"""How often a stop is looked for while nothing is finished."""
+"""How often to check for a stop while no row finishes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is evaluated.
+    """The model under evaluation.
 
     Args:
-        engine: The engine of its base.
+        engine: The engine that runs its base model.
         adapter: Folder of its adapter; None for none.
-        template: How rows and prompts are written for it.
+        template: Renders rows and prompts for it.
         tokenizer: Its tokenizer.
-        thinking: What becomes of earlier thinking in a prompt.
+        thinking: How a prompt treats thinking from earlier turns.
     """
 
     engine: Engine
@@ -45,13 +45,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What became of one row.
+    """The result for one row.
 
     Args:
-        loss: Summed over the trained tokens, in nats.
-        num_tokens: How many these are; 0 where none could be measured.
-        answer: What was said; None where nothing was asked.
-        too_long: The row or its prompt is longer than the model reads.
+        loss: Loss summed over the trained tokens, in nats.
+        num_tokens: Number of trained tokens; 0 if none could be measured.
+        answer: The generated text; None if no answer was requested.
+        too_long: The row or its prompt exceeds the model's context length.
     """
 
     loss: float = 0.0
@@ -72,19 +72,19 @@ async def measure(
     """Measure a model on every row.
 
     Args:
-        subject: Who.
+        subject: The model under evaluation.
         examples: The rows.
-        config: How they are turned into tokens.
-        max_tokens: Longest answer; None asks for none.
+        config: How rows are tokenized.
+        max_tokens: Maximum length of an answer; None generates no answers.
         on_row: Called with the number of finished rows.
-        stop_if_asked: Raises where the work is to end.
+        stop_if_asked: Raises if a stop was requested.
 
     Returns:
-        One result a row, in order.
+        One result per row, in order.
 
     Raises:
-        DataError: The template has no place for a row.
-        EngineError: The engine ended, or cannot do this.
+        DataError: The template cannot render a row.
+        EngineError: The engine exited or does not support the request.
     """
     room = asyncio.Semaphore(ROWS_AT_ONCE)
 
@@ -127,7 +127,7 @@ async def _row(
 
 
 async def _loss(subject: Subject, example: Example, config: DataConfig) -> tuple[float, int]:
-    """Summed loss over the trained tokens of one example, and how many there are."""
+    """The loss summed over the trained tokens of one example, and their number."""
     made = await asyncio.to_thread(tokenize, example, subject.template, subject.tokenizer, config)
     loss, count = 0.0, 0
     for rendered in (group.rows[0] for group in made.groups):  # of a pair, the chosen answer

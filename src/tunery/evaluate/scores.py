@@ -1,4 +1,4 @@
-"""How close an answer is to the expected one, by text alone."""
+"""Text similarity scores between an answer and the expected one."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ _WORDS = re.compile(r"[㐀-鿿豈-﫿]|[^\W_]+", re.UNICODE)
 
 
 def words(text: str) -> list[str]:
-    """Cut a text into lower-case words; a Chinese character is a word."""
+    """Split a text into lower-case words; each Chinese character is a word."""
     return _WORDS.findall(text.lower())
 
 
 def exact(answer: str, expected: str) -> float:
-    """1 where the two are the same but for space around them, else 0."""
+    """1 if the two are equal up to surrounding whitespace, else 0."""
     return float(answer.strip() == expected.strip())
 
 
 def rouge_l(answer: str, expected: str) -> float:
-    """ROUGE-L F1 (Lin 2004): the longest common subsequence of words, 0 to 1."""
+    """ROUGE-L F1 (Lin 2004), from the longest common subsequence of words; 0 to 1."""
     a, b = words(answer), words(expected)
     if not a or not b:
         return float(a == b)

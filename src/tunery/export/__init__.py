@@ -1,6 +1,6 @@
-"""Writing what was trained for others to use: formats, and the proof that nothing changed.
+"""Export trained models to formats that other tools read, and verify that nothing changed.
 
-Each format writes into a staging folder that services.exporting makes and puts in place; none
-counts as done before ``parity`` has compared the written files, opened by plain transformers,
-with what was trained.
+Each format writes into a staging folder that services.exporting creates and moves into place. An
+export is complete only after ``parity`` has compared the written files, opened by plain
+transformers, with the trained model.
 """

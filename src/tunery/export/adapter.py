@@ -1,4 +1,4 @@
-"""``--to adapter``: the adapter alone in PEFT's format, with the tokenizer it was trained with."""
+"""Export for ``--to adapter``: only the adapter, in PEFT's format, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
-    """Copy the adapter, name its base so that others find it, open it again and compare.
+    """Copy the adapter, record its base model, reopen the copy and compare it.
 
     Args:
-        kind: Its light half.
+        kind: The format's settings.
         trained: The loaded model; released here.
         into: A folder that does not exist yet.
 
     Raises:
-        ExportError: Every weight was trained, so there is no adapter; or the copy is not equal.
-        OSError: The disk is full, or cannot be written.
+        ExportError: The full model was trained, so there is no adapter; or the copy differs.
+        OSError: The disk is full or cannot be written.
     """
     source = trained.order.adapter
     kind.check(trained.order.name, has_adapter=source is not None)

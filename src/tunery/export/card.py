@@ -1,4 +1,4 @@
-"""The README.md of an export: its contents, its origin, and how to load it."""
+"""Write the README.md of an export: its contents, its origin, and how to load it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tags:
 
 # {title}
 
-{what}, exported with Tunery {version} from `{name}`. Its base is `{base}`, whose licence applies.
+{what}, exported with Tunery {version} from `{name}`. Its base is `{base}`, whose license applies.
 
 ```python
 {code}
@@ -28,7 +28,7 @@ tags:
 
 
 def write(file: Path, order: Order, kind: ExporterKind) -> None:
-    """Write the card of an export."""
+    """Write the model card of an export."""
     text = _CARD.format(
         base=order.base_name,
         library=kind.library,

@@ -1,4 +1,4 @@
-"""``--to merged``: one whole model folder that plain transformers opens."""
+"""Export for ``--to merged``: a full model folder that plain transformers can load."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tunery.export.trained import Trained
 
 
 def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
-    """Merge and write the model, then open it again and compare.
+    """Merge and write the model, then reopen it and compare.
 
     The change of each layer is computed in fp32, added to the weight in fp32, and rounded once to
-    the weight's own type. A model whose every weight was trained is copied as it is.
+    the weight's own dtype. A fully trained model is copied as it is.
 
     Args:
-        kind: Its light half.
-        trained: The loaded model; released here, so that two copies never stand in memory.
+        kind: The format's settings.
+        trained: The loaded model; released here, so that there are never two copies in memory.
         into: A folder that does not exist yet.
 
     Raises:
-        ExportError: The written model is not equal to the trained one.
-        OSError: The disk is full, or cannot be written.
+        ExportError: The written model does not match the trained one.
+        OSError: The disk is full or cannot be written.
     """
     model = trained.model
     settings = generation_settings(model, trained.stop_ids())
@@ -56,11 +56,11 @@ def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
 
 
 def merge(model: PeftModel) -> PreTrainedModel:
-    """Add the adapter's change to the base's weights, and take the adapter off.
+    """Merge the adapter into the base weights and remove it.
 
-    Adapters are held in fp32 and added in place, which torch computes in fp32 and rounds once to
-    the weight's type (a test holds this to the bit). An output layer that shares its weight with
-    the input embedding is parted from it first where the adapter changes one of the two.
+    Adapters are kept in fp32 and added in place, which torch computes in fp32 and rounds once to
+    the weight's dtype (a test checks this bit for bit). If the output layer is tied to the input
+    embedding and the adapter changes either of them, the two are untied first.
     """
     base: Any = model.get_base_model()
     head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
@@ -74,11 +74,11 @@ def merge(model: PeftModel) -> PreTrainedModel:
 
 
 def generation_settings(model: Any, stop_ids: list[int]) -> Any:
-    """The model's own defaults for generation, stopping where training taught it to stop."""
+    """The model's own generation defaults, with the stop tokens used in training."""
     settings = model.generation_config
     settings.eos_token_id = stop_ids
     if not settings.do_sample:
-        # Values for sampling beside do_sample=False are refused on saving.
+        # transformers refuses to save sampling values together with do_sample=False.
         for name in ("temperature", "top_p", "top_k", "min_p", "typical_p"):
             setattr(settings, name, None)
     return settings

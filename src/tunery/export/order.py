@@ -1,4 +1,4 @@
-"""What is to be exported, decided on the light side before anything is loaded."""
+"""The description of an export, resolved on the light side before anything is loaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class Order:
     """One export.
 
     Args:
-        name: What the user named.
-        folder: Folder of the whole model, the base's for an adapter.
-        adapter: Folder of the adapter; None where every weight was trained.
-        base_name: How others find the base: a hub id, or a path.
+        name: The name given by the user.
+        folder: Folder of the full model; for an adapter, that of its base.
+        adapter: Folder of the adapter; None if the full model was trained.
+        base_name: Hub id or path of the base model.
         base_revision: The hub's commit; empty for a path.
-        template: Chat template the run was trained with; None is the tokenizer's own.
-        dtype: Type of the numbers it was trained in and will be written in, or ``auto``.
-        device: Where to run it, as ``model.device``.
+        template: Chat template used in training; None means the tokenizer's own.
+        dtype: Dtype of training and of the written weights, or ``auto``.
+        device: Device to run on, as ``model.device``.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""Is what was written what was trained? Logits and greedy answers of both, compared.
+"""Compare logits and greedy answers of the exported files with those of the trained model.
 
-The trained model (the base with its adapter beside it, not merged) answers fixed prompts with our
-decoder; later the written files, opened by plain transformers and answering with its ``generate``,
-must say the same. Logits are those of transformers' own forward on both sides. Two numbers guard
-against a wrong merge: the divergence must be small in itself, and small beside what training
-changed, so that an export that forgot the adapter fails also where the adapter is weak.
+The trained model (the base with its adapter attached, not merged) answers fixed prompts with our
+decoder; later the written files, opened by plain transformers, must give the same answers with its
+``generate``. Logits come from transformers' own forward pass on both sides. Two limits guard
+against a wrong merge: the divergence must be small in absolute terms, and small relative to the
+change made by training, so that an export without the adapter fails even if the adapter is weak.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -28,13 +28,13 @@ Say = Callable[[Sequence[Sequence[int]]], list[list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far two copies of one model may differ in a dtype, by rounding alone.
+    """Limits on the difference that rounding alone may cause between two copies of a model.
 
     Args:
-        logit: Largest difference of any logit.
-        kl: Mean divergence of the next-token distributions, in nats.
-        share: Divergence as a share of what training changed.
-        tie: Two candidates whose logits are closer than this may change places.
+        logit: Maximum absolute difference of any logit.
+        kl: Maximum mean divergence of the next-token distributions, in nats.
+        share: Maximum divergence relative to the divergence caused by training.
+        tie: Two candidates whose logits differ by at most this much may swap ranks.
     """
 
     logit: float
@@ -60,8 +60,8 @@ class Witness:
         answers: Its greedy answers.
         logits: For each prompt, the logits before every token of the answer and after its last
             one, fp32 on the CPU, shape ``[T + 1, V]``.
-        moved_kl: Mean divergence of the trained model from its base on them, in nats; None where
-            there is no base to compare with.
+        moved_kl: Mean divergence of the trained model from its base on the same tokens, in nats;
+            None if there is no base to compare with.
     """
 
     prompts: list[list[int]]
@@ -72,18 +72,18 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far the written model is from the trained one.
+    """The difference between the written model and the trained one.
 
     Args:
-        num_prompts: Prompts compared.
-        num_tokens: Positions whose logits were compared.
-        max_logit_difference: Largest difference of any logit.
+        num_prompts: Number of prompts compared.
+        num_tokens: Number of positions whose logits were compared.
+        max_logit_difference: Largest absolute difference of any logit.
         mean_kl: Mean divergence of the next-token distributions, in nats.
-        moved_kl: The same between the trained model and its base.
+        moved_kl: The same between the trained model and its base; None without a base.
         greedy_agreement: Share of positions with the same most likely token.
-        same_answers: Greedy answers equal token for token.
-        near_ties: Greedy answers that part where two candidates are as good as equal.
-        other_answers: Greedy answers that differ otherwise.
+        same_answers: Number of greedy answers that are equal token for token.
+        near_ties: Number of greedy answers that diverge at a near tie of two candidates.
+        other_answers: Number of greedy answers that differ for other reasons.
     """
 
     num_prompts: int
@@ -141,13 +141,13 @@ def witness(
     stop_ids: frozenset[int],
     base: Callable[[Sequence[int]], Tensor] | None = None,
 ) -> Witness:
-    """Let the trained model answer.
+    """Record the answers and logits of the trained model.
 
     Args:
         model: The trained model, in eval mode.
         prompts: Token ids.
         stop_ids: Tokens that end an answer.
-        base: Gives the base's logits for a row of token ids, shape ``[T, V]``.
+        base: Returns the base's logits for a row of token ids, shape ``[T, V]``.
     """
     said = Decoder(model).answer(prompts, stop_ids=stop_ids, max_tokens=MAX_NEW_TOKENS)
     answers = [answer.ids for answer in said]
@@ -169,8 +169,8 @@ def compare(model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance) 
     Args:
         model: The reopened model, in eval mode.
         said: The trained model's answers and logits.
-        say: Generates greedily with the reopened model, its stop tokens cut off.
-        tolerance: What counts as a tie.
+        say: Generates greedily with the reopened model, without the final stop token.
+        tolerance: Defines a near tie.
     """
     largest, same_tokens = 0.0, 0
     kl: list[Tensor] = []
@@ -206,7 +206,7 @@ def row_logits(model: nn.Module, ids: Sequence[int]) -> Tensor:
 
 
 def divergence(p_logits_TV: Tensor, q_logits_TV: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of q from p at each position, in nats, shape ``[T]``."""
+    """Kullback-Leibler divergence KL(p || q) at each position, in nats, shape ``[T]``."""
     p, q = p_logits_TV.log_softmax(-1), q_logits_TV.log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1).clamp(min=0)
 
@@ -216,6 +216,6 @@ def _ending(expected: list[int], found: list[int], logits_TV: Tensor, tie: float
         return "same"
     length = min(len(expected), len(found))
     place = next((i for i in range(length) if expected[i] != found[i]), length)
-    # Whatever comes after the first different token answers another text.
+    # After the first different token the contexts differ, so only that position is compared.
     best = logits_TV[place].topk(2).values
     return "tie" if float(best[0] - best[1]) <= tie else "other"

@@ -1,4 +1,4 @@
-"""What was trained, loaded for an export: tokenizer, template, base, and the adapter beside it."""
+"""Load a trained model for an export: tokenizer, template, base model and adapter."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Trained:
     """A trained model in memory, with its outputs on the parity prompts.
 
     Args:
-        order: What to load.
+        order: The export to load it for.
 
     Raises:
-        ModelError: Part of it is missing or broken.
+        ModelError: A part of it is missing or broken.
     """
 
     def __init__(self, order: Order) -> None:
@@ -62,27 +62,27 @@ class Trained:
         )
 
     def tokenizer(self) -> Any:
-        """The tokenizer to write: its chat template is the one that training used."""
+        """The tokenizer to write, with the chat template used in training."""
         tokenizer = copy.deepcopy(self.template.tokenizer)
         tokenizer.chat_template = self.template.chat_template
         return tokenizer
 
     def stop_ids(self) -> list[int]:
-        """Every token at which the trained model stops, for generation_config.json."""
+        """All stop tokens of the trained model, for generation_config.json."""
         config = self.model.generation_config
         eos = config.eos_token_id if config is not None else None
         own = eos if isinstance(eos, list) else [] if eos is None else [eos]
         return sorted({*self.template.stop_ids, *own})
 
     def check_reopened(self, folder: Path) -> parity.Parity:
-        """Open a written folder with plain transformers and compare it with what was trained.
+        """Open a written folder with plain transformers and compare it with the trained model.
 
         Raises:
-            ExportError: It cannot be opened, or is not equal.
+            ExportError: It cannot be opened, or does not match.
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what counts is what the model says
+                warnings.simplefilter("ignore")  # only the model's outputs matter here
                 tokenizer = AutoTokenizer.from_pretrained(folder)
                 model = self._open(folder)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -101,7 +101,7 @@ class Trained:
         return found
 
     def release(self) -> None:
-        """Release the model; its outputs stay."""
+        """Release the model; its recorded outputs are kept."""
         self.model = None
 
     def _open(self, folder: Path) -> nn.Module:
@@ -125,7 +125,7 @@ class Trained:
             return parity.row_logits(self.model, ids)
 
     def _check_prompts(self, tokenizer: Any) -> None:
-        """The written tokenizer must turn a question into the tokens that training saw."""
+        """Check that the written tokenizer encodes each question to the same token ids."""
         for question, expected in zip(self.questions, self.witness.prompts, strict=True):
             asked = {"role": "user", "content": question.content}
             ids = tokenizer.apply_chat_template(
@@ -157,7 +157,7 @@ def plain_answers(
         ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
         mask[row, longest - len(prompt) :] = 1
     settings = copy.deepcopy(model.generation_config)
-    # Greedy, whatever the model's own defaults for sampling are.
+    # Force greedy decoding, overriding the model's own sampling defaults.
     settings.update(
         do_sample=False, temperature=1.0, top_p=1.0, top_k=50, repetition_penalty=1.0,
         max_length=None, max_new_tokens=parity.MAX_NEW_TOKENS, eos_token_id=stop_ids,

@@ -1,1 +1,1 @@
-"""Long work beside training: downloads, checks, evaluations, exports, a process each."""
+"""Long-running work besides training: downloads, checks, evaluations, exports; one process each."""

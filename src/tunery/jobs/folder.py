@@ -1,8 +1,8 @@
 """Jobs: long-running work other than training, each in its own process with its own folder.
 
-TUNERY_HOME/jobs/ID/ holds job.json (what was asked, and the result), events.jsonl (written by the
-job alone), worker.json, exit.json, worker.log and control/, like a run folder. A job's state is
-derived from these each time and never remembered. Nothing here starts or signals a process.
+TUNERY_HOME/jobs/ID/ holds job.json (the request, and the result), events.jsonl (written only by the
+job), worker.json, exit.json, worker.log and control/, like a run folder. A job's state is derived
+from these each time and never stored. Nothing here starts or signals a process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "progress": ("done", "total", "unit", "text"),
     "say": ("text",),
 }
-"""What a job may write; ``progress`` may carry more for its page, such as the files of a model."""
+"""Event types of a job; ``progress`` may carry more for its page, such as the files of a model."""
 LIVE = frozenset({"queued", "running"})
 RESUMABLE = frozenset({"paused", "interrupted", "failed", "stopped"})
 TAIL_BYTES = 32 * 1024
@@ -44,7 +44,7 @@ _TRASH = ".trash-"
 
 @dataclass(frozen=True)
 class JobFolder(WorkFolder):
-    """The paths inside one job folder: those of a run folder's process, and job.json."""
+    """The paths inside one job folder: those of any worker, and job.json."""
 
     @property
     def job_file(self) -> Path:
@@ -54,14 +54,14 @@ class JobFolder(WorkFolder):
 
 @dataclass(frozen=True)
 class JobControl(Control):
-    """The requests that others make of a job: stop and pause."""
+    """Requests to a job from other processes: stop and pause."""
 
     @property
     def _pause(self) -> Path:
         return self.folder.control_dir / "pause"
 
     def request_pause(self) -> None:
-        """Ask the job to end so that it can be continued."""
+        """Ask the job to exit so that it can be resumed later."""
         self._pause.parent.mkdir(parents=True, exist_ok=True)
         self._pause.touch()
 
@@ -80,21 +80,21 @@ class Job:
     """Everything a page shows of one job.
 
     Args:
-        id: Its folder's name.
-        kind: Which work, a name in ``services.job_kinds.KINDS``.
-        title: What it is about, for people.
-        status: Derived; ``queued`` waits for others of its kind.
-        arguments: What was asked; never a secret.
-        resumable: Whether its kind can go on where it stopped.
-        created: Wall clock when it was asked for.
-        ended: Wall clock of its last word, where it is over.
-        reason: Why it failed, was interrupted or waits.
+        id: Name of its folder.
+        kind: Kind of work, a name in ``services.job_kinds.KINDS``.
+        title: Short description for users.
+        status: Derived; ``queued`` waits for other jobs of its kind.
+        arguments: Arguments of the request; never a secret.
+        resumable: Whether its kind can continue where it stopped.
+        created: Wall-clock time when it was requested.
+        ended: Wall-clock time of its last event, if it is over.
+        reason: Why it failed, was interrupted or is waiting.
         fix: What to do about it.
-        error: The error's name, code and fields where it failed.
-        progress: The last ``progress`` event's fields: done, total, unit, text and more.
-        said: The last sentence it said.
-        result: What it gave, where it is done.
-        pid: Of the living process.
+        error: The error's name, code and fields, if it failed.
+        progress: Fields of the last ``progress`` event: done, total, unit, text and more.
+        said: The last message it wrote.
+        result: Its result, once it is done.
+        pid: Process id, while it is running.
     """
 
     id: str
@@ -115,7 +115,7 @@ class Job:
 
     @property
     def is_live(self) -> bool:
-        """Whether its process lives."""
+        """Whether it is queued or running."""
         return self.status in LIVE
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,13 +126,13 @@ class Job:
 def create(
     kind: str, arguments: dict[str, Any], title: str, *, resumable: bool = False
 ) -> JobFolder:
-    """Make a job's folder, whole or not at all, and let go of old finished ones.
+    """Create a job's folder atomically, and remove old finished jobs.
 
     Args:
-        kind: Which work.
-        arguments: What it is asked, plain data without secrets.
-        title: What it is about, for people.
-        resumable: Whether it can go on where it stopped.
+        kind: Kind of work.
+        arguments: Arguments of the request, plain data without secrets.
+        title: Short description for users.
+        resumable: Whether it can continue where it stopped.
     """
     forget_old()
     now = time.time()
@@ -158,7 +158,7 @@ def open_job(job_id: str) -> JobFolder:
     """Find a job by its id.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such job.
     """
     folder = JobFolder(env.jobs_dir() / job_id)
     if not ID.fullmatch(job_id) or not folder.job_file.is_file():
@@ -170,7 +170,7 @@ def open_job(job_id: str) -> JobFolder:
 
 
 def listing(*, kind: str = "") -> list[Job]:
-    """The state of every job, newest first; of one kind, or of all."""
+    """The state of all jobs, or of all jobs of one kind, newest first."""
     jobs = [derive(folder) for folder in _folders()]
     return sorted(
         (job for job in jobs if not kind or job.kind == kind),
@@ -183,13 +183,13 @@ def show(job_id: str) -> Job:
     """The state of one job.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such job.
     """
     return derive(open_job(job_id))
 
 
 def derive(folder: JobFolder) -> Job:
-    """Look at a job's folder and say what state it is in."""
+    """Derive a job's state from its folder."""
     card = read_json(folder.job_file)
     who = WorkerFile(folder).read()
     events = _tail(folder, int(who.get("events_offset") or 0))
@@ -230,7 +230,7 @@ def derive(folder: JobFolder) -> Job:
 
 
 def read_job_events(folder: JobFolder, offset: int = 0) -> tuple[list[Event], int]:
-    """Read what a job wrote from an offset on, and the offset to continue from."""
+    """Read a job's events starting at an offset; also returns the offset to continue from."""
     return read_events(folder.events_file, offset)
 
 
@@ -240,16 +240,16 @@ def keep_result(folder: JobFolder, result: dict[str, Any]) -> None:
 
 
 def forget(job_id: str) -> None:
-    """Remove a job that is over, with its folder; what it made elsewhere stays.
+    """Remove a finished job and its folder; files it created elsewhere are kept.
 
     Raises:
-        UnknownName: There is none.
+        UnknownName: There is no such job.
     """
     _remove(open_job(job_id))
 
 
 def forget_old(*, keep: int = KEPT_JOBS, seconds: float = KEPT_SECONDS) -> None:
-    """Remove finished jobs beyond the newest ones, and those of long ago."""
+    """Remove finished jobs beyond the newest ones, and those older than ``seconds``."""
     for entry in env.jobs_dir().glob(f"{_TRASH}*"):
         shutil.rmtree(entry, ignore_errors=True)
     over = [job for job in listing() if job.status in ("done", "failed", "stopped", "interrupted")]
@@ -281,7 +281,7 @@ def _folders() -> list[JobFolder]:
 
 
 def _tail(folder: JobFolder, begin: int) -> list[Event]:
-    """The last events of this attempt."""
+    """The most recent events of this attempt."""
     try:
         size = folder.events_file.stat().st_size
     except OSError:
@@ -297,7 +297,7 @@ def _final(job: Job, said: Event) -> None:
 
 
 def _gone(job: Job, folder: JobFolder, who: dict[str, Any]) -> None:
-    """The process is gone and its last word was not a final one."""
+    """Set the status of a job whose process is gone without having written a final status."""
     end = read_json(folder.exit_file)
     if end.get("pid") != who.get("pid"):
         end = {}

@@ -1,7 +1,7 @@
-"""The process of one job, given its folder and the table of kinds.
+"""Runs one job in its process, given its folder and the table of kinds.
 
-It reads what is asked from job.json, does it through the function of its kind, and writes down
-what happens; nobody needs to listen. SIGTERM wakes it to look at its control folder.
+It reads the request from job.json, calls the function of its kind, and records progress and result;
+no other process needs to listen. SIGTERM wakes it to check its control folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tunery.workers.process import Heartbeat, WorkerFile, try_lock
 PROGRESS_SECONDS = 0.25
 SLOT_SECONDS = 0.3
 SLOTS = {"download": 3}
-"""How many of a kind work at once; the others are queued. Kinds that are not here never wait."""
+"""Maximum number of jobs per kind that run at once; others are queued. Other kinds never wait."""
 
 
 class JobStopped(BaseException):
@@ -37,11 +37,11 @@ class JobStopped(BaseException):
 
 
 class Handle:
-    """What the function of a job tells its watchers, and how it learns that it shall end.
+    """Interface for the function of a job: reports progress and checks for requests to end.
 
     Args:
-        folder: The job.
-        events: Where it is written.
+        folder: The job's folder.
+        events: The job's event log.
     """
 
     def __init__(self, folder: JobFolder, events: LogWriter) -> None:
@@ -64,15 +64,15 @@ class Handle:
         at_once: bool = False,
         **more: Any,
     ) -> None:
-        """Report progress; may be called at any rate, written four times per second.
+        """Report progress; may be called at any rate, written at most four times per second.
 
         Args:
-            done: How much is done.
-            total: Of how much; 0 while unknown. The end (done = total) is always written.
+            done: Amount done.
+            total: Total amount; 0 while unknown. The end (done = total) is always written.
             unit: ``bytes``, ``rows``, ``files`` ...
-            text: What is being done, in a few words.
-            at_once: Write it even where the last one is just written.
-            more: Further facts for its page, plain data.
+            text: Short description of the current activity.
+            at_once: Write it even if the last one has just been written.
+            more: Additional facts for its page, plain data.
         """
         with self._lock:
             now = time.monotonic()
@@ -86,33 +86,33 @@ class Handle:
             self._events.write("progress", done=done, total=total, unit=unit, text=text, **more)
 
     def say(self, text: str) -> None:
-        """Write a sentence for people."""
+        """Write a message for users."""
         with self._lock:
             if not self._over:
                 self._events.write("say", text=text)
 
     def status(self, status: str, **more: Any) -> None:
-        """Write a status; after a final one nothing is written, whatever threads still say."""
+        """Write a status; after a final one nothing else is written, even by other threads."""
         with self._lock:
             self._over = status not in LIVE
             self._events.write("status", status=status, **more)
 
     def should_stop(self) -> bool:
-        """Whether to end for a stop or a pause; checked between pieces of work."""
+        """Whether to end, for a stop or a pause; checked between pieces of work."""
         return self._asked.is_set() or self._requested()
 
     def stop_if_asked(self) -> None:
-        """Leave the work here when it shall end.
+        """Abort the work here if the job should end.
 
         Raises:
-            JobStopped: It shall.
+            JobStopped: The job should end.
         """
         if self.should_stop():
             raise JobStopped
 
     @contextlib.contextmanager
     def interruptible(self) -> Generator[None]:
-        """Within this block a request to end is raised as ``JobStopped`` at once."""
+        """Make a request to end raise ``JobStopped`` immediately inside this block."""
         self._abrupt = True
         try:
             self.stop_if_asked()
@@ -121,10 +121,10 @@ class Handle:
             self._abrupt = False
 
     def end_asked(self, _number: int, _frame: FrameType | None) -> None:
-        """Take SIGTERM."""
+        """Handle SIGTERM."""
         self._asked.set()
         if self._abrupt:
-            self._abrupt = False  # once
+            self._abrupt = False  # only once
             raise JobStopped
 
     def how_to_end(self) -> str:
@@ -136,11 +136,11 @@ class Handle:
 
 
 JobFunction = Callable[[dict[str, Any], Handle], dict[str, Any]]
-"""Does one job: its arguments (plain data) and a handle to its result (plain data)."""
+"""Runs one job: takes its arguments (plain data) and a handle, returns its result (plain data)."""
 
 
 def main(folder: JobFolder, kinds: Registry[JobFunction]) -> int:
-    """Do one job; its end is in the events, whatever it is."""
+    """Run one job; however it ends, the end is recorded in the events."""
     card = read_json(folder.job_file)
     i18n.set_language(str(card.get("language") or "en"))
     memory.limit_to_machine()
@@ -190,7 +190,7 @@ def _work(
 
 @contextlib.contextmanager
 def _slot(handle: Handle, kind: str) -> Generator[None]:
-    """Wait until fewer than the allowed number of this kind work."""
+    """Wait until one of the slots of this kind is free, and hold it."""
     if kind not in SLOTS:
         yield
         return
@@ -218,6 +218,6 @@ def _disk_full(error: OSError) -> TuneryError:
     free = env.human_bytes(env.free_bytes(place))
     return TuneryError(
         t("The disk at {place} is full ({free} free).", place=place, free=free),
-        fix=t("Free some space and resume; the upload so far is kept."),
+        fix=t("Free some space, then resume it or start it again."),
         code="disk_full",
     )

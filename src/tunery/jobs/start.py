@@ -1,6 +1,6 @@
 """Jobs on this machine: start one detached, pause, resume and stop it.
 
-The process, its lock, its log and how it ended are those of a run's worker (``workers.local``).
+The process, its lock, its log and its exit record are those of a run's worker (``workers.local``).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def start(
     """Start long-running work in its own process, which outlives this one.
 
     Args:
-        kind: Which work, a name in ``services.job_kinds.KINDS``.
-        arguments: What it is asked: plain data, and never a secret (it is kept in a file).
-        title: What it is about, for people.
-        resumable: Whether it can go on where it stopped.
-        network: Whether it may reach out, with the proxies and tokens of this process.
+        kind: Kind of work, a name in ``services.job_kinds.KINDS``.
+        arguments: Arguments of the request: plain data, and never a secret (they are stored).
+        title: Short description for users.
+        resumable: Whether it can continue where it stopped.
+        network: Whether it may use the network, with the proxies and tokens of this process.
 
     Raises:
         LaunchError: Its process could not be started.
@@ -52,11 +52,11 @@ def start(
 
 
 def resume(job_id: str, *, network: bool = True) -> Job:
-    """Resume a job that was paused, stopped, interrupted or failed.
+    """Resume a job that was paused, stopped, interrupted or failed; no effect if it is running.
 
     Raises:
         UnknownName: There is no such job.
-        LaunchError: It runs, is done, cannot go on, or could not be started.
+        LaunchError: It is done, cannot be resumed, or could not be started.
     """
     folder = jobs.open_job(job_id)
     job = jobs.derive(folder)
@@ -92,11 +92,11 @@ def pause(job_id: str, *, grace_seconds: float = GRACE_SECONDS) -> Job:
 
 
 def stop(job_id: str, *, grace_seconds: float = GRACE_SECONDS) -> Job:
-    """End a job: ask, wait, then by force.
+    """Stop a job: ask, wait, then kill it.
 
     Raises:
         UnknownName: There is no such job.
-        LaunchError: A process of it lives on all the same.
+        LaunchError: A process of the job is still alive afterwards.
     """
     folder = jobs.open_job(job_id)
     if jobs.derive(folder).is_live:
@@ -105,7 +105,7 @@ def stop(job_id: str, *, grace_seconds: float = GRACE_SECONDS) -> Job:
 
 
 def wait(job_id: str, timeout_seconds: float) -> Job:
-    """Wait until a job is over, or the time is.
+    """Wait until a job is over, or until the timeout.
 
     Raises:
         UnknownName: There is no such job.
@@ -116,7 +116,7 @@ def wait(job_id: str, timeout_seconds: float) -> Job:
 
 
 def _begin(folder: JobFolder, *, network: bool) -> None:
-    if not local.is_free(folder):  # its last process is just ending
+    if not local.is_free(folder):  # its previous process is just ending
         end = time.monotonic() + local.START_SECONDS
         while not local.is_free(folder) and time.monotonic() < end:
             time.sleep(0.02)

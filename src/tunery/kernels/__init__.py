@@ -1,1 +1,1 @@
-"""Fast pieces of the forward and backward pass, each exact against the plain form it replaces."""
+"""Fast parts of the forward and backward passes, each equivalent to the plain form it replaces."""

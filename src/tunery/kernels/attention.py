@@ -1,14 +1,14 @@
-"""Attention over packed rows: each segment of a [1, N] batch sees itself only.
+"""Attention over packed rows: each segment of a [1, N] batch attends only to itself.
 
 Registered with transformers as the attention (and mask) implementation ``tunery``, so every model
 that uses its attention interface gets it without a patch. Without an active pack (generation,
 padded batches) it is transformers' own SDPA. With one, no N x N mask is ever built:
 
-- CUDA: ``torch.nn.attention.varlen``, where torch has it and the score rule allows.
-- else ``kernels.scores``: buckets of similar length as product, softmax, product, exact also for
-  soft caps and attention sinks.
+- CUDA: ``torch.nn.attention.varlen``, if torch provides it and the score options allow it.
+- otherwise ``kernels.scores``: buckets of similar length as product, softmax, product, also exact
+  for soft caps and attention sinks.
 
-Shapes: N tokens, H query heads, G key heads, D width of a query or key, E of a value.
+Shapes: N tokens, H query heads, G key heads, D head dimension of queries and keys, E of values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _active: ContextVar[Segments | None] = ContextVar("tunery_segments", default=Non
 
 @contextmanager
 def packed(segments: Segments) -> Iterator[None]:
-    """Within this context the forward pass of an installed model sees ``segments``."""
+    """Make the forward pass of an installed model use ``segments`` inside this context."""
     token = _active.set(segments)
     try:
         yield
@@ -47,10 +47,10 @@ def packed(segments: Segments) -> Iterator[None]:
 
 
 def install(model: nn.Module) -> bool:
-    """Switch a transformers model to this attention; a second call changes nothing.
+    """Switch a transformers model to this attention; a second call has no effect.
 
     Returns:
-        False if the model does not use transformers' attention interface and stays as it was.
+        False if the model does not use transformers' attention interface and is left unchanged.
     """
     base = base_model(model)
     if not isinstance(base, PreTrainedModel):
@@ -70,7 +70,7 @@ def base_model(model: nn.Module) -> nn.Module:
 
 
 def uninstall(model: nn.Module) -> None:
-    """Give a model transformers' own attention back: SDPA where the architecture has it."""
+    """Restore transformers' own attention: SDPA if the architecture supports it."""
     base = base_model(model)
     if isinstance(base, PreTrainedModel) and base.config._attn_implementation == NAME:
         base.set_attn_implementation("sdpa" if base._supports_sdpa else "eager")
@@ -86,26 +86,26 @@ def tunery_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function transformers calls in each attention layer.
+    """The function that transformers calls in each attention layer.
 
     Args:
         module: The attention layer.
         query: Shape ``[1, H, N, D]``.
         key: Shape ``[1, G, N, D]``.
         value: Shape ``[1, G, N, E]``.
-        attention_mask: What ``tunery_mask`` gave.
+        attention_mask: The output of ``tunery_mask``.
         dropout: Dropout of the attention weights.
         scaling: Factor on the scores.
-        **kwargs: ``segments`` (the pack), ``softcap``, ``s_aux`` (sinks) and what else a model
+        **kwargs: ``segments`` (the pack), ``softcap``, ``s_aux`` (sinks) and whatever else a model
             passes.
 
     Returns:
         Shape ``[1, N, H, E]``, and None for the weights.
 
     Raises:
-        EngineError: The mask says packed, and no segments came along.
+        EngineError: The mask indicates a packed batch, but there are no segments, or vice versa.
     """
-    own = getattr(attention_mask, "segments", None)  # also where a backward pass computes it again
+    own = getattr(attention_mask, "segments", None)  # also set if a backward pass recomputes it
     segments = kwargs.pop("segments", None) or own or _active.get()
     if attention_mask is None or not _is_marker(attention_mask):
         if segments is not None:
@@ -133,11 +133,14 @@ def tunery_attention(
 
 
 def tunery_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """The mask transformers asks for: a mark of no size while packed, else SDPA's own mask.
+    """The mask for transformers: a zero-size marker while packed, otherwise SDPA's own mask.
 
-    The mark is an empty tensor of shape ``[1, 1, window + 1, 0]``: it takes no memory, says that
-    the batch is packed and carries its segments and the sliding window (0 for none). A layer that
-    does not hand its arguments on (Nemotron, StableLM) hands on its mask.
+    The marker is an empty tensor of shape ``[1, 1, window + 1, 0]``: it takes no memory, indicates
+    that the batch is packed, and carries its segments and the sliding window (0 for none). A layer
+    that does not pass its arguments on (Nemotron, StableLM) does pass its mask on.
+
+    Raises:
+        EngineError: The model adds its own mask to causal attention.
     """
     segments = _active.get()
     if segments is None:
@@ -162,7 +165,7 @@ def _is_marker(mask: Tensor) -> bool:
 
 
 def _interface_only(model: PreTrainedModel) -> bool:
-    """Whether every attention layer takes its rows' limits from the interface alone."""
+    """Whether every attention layer gets its row boundaries only through the interface."""
     if getattr(model, "_is_stateful", False):  # recurrent layers carry state across rows
         return False
     config = model.config.get_text_config(decoder=True)
@@ -180,7 +183,7 @@ def _plain(
     scaling: float | None,
     kwargs: dict[str, Any],
 ) -> tuple[Tensor, None]:
-    """Not packed: SDPA, or the product form for what SDPA cannot do."""
+    """Attention without packing: SDPA, or the explicit product for what SDPA does not support."""
     softcap, sinks_H = kwargs.get("softcap"), kwargs.get("s_aux")
     if softcap is None and sinks_H is None:
         out, _ = sdpa_attention_forward(
@@ -219,7 +222,7 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     lists = segments.varlen()
-    if lists.keys is not None:  # shared ancestors stand before each segment's own keys
+    if lists.keys is not None:  # shared ancestors precede each segment's own keys
         key_NGD, value_NGE = key_NGD[lists.keys], value_NGE[lists.keys]
     out = varlen_attn(
         query_NHD.contiguous(),
@@ -230,8 +233,8 @@ def _varlen(
         max(segments.lengths),
         segments.longest,
         scale=score.scale,
-        # Ours counts the token itself, flash attention those before it. The last query is aligned
-        # with the last key, as a segment's ancestors come before it.
+        # Our window counts the token itself, flash attention's only those before it. The last query
+        # is aligned with the last key, as a segment's ancestors come before it.
         window_size=(score.window - 1 if score.window else -1, 0),
         enable_gqa=query_NHD.shape[1] != key_NGD.shape[1],
     )

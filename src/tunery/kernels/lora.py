@@ -1,13 +1,13 @@
 """A frozen linear layer with its LoRA adapter as one autograd function.
 
 PEFT's own layer casts its input to the adapter's dtype, keeps that copy for the backward pass and
-makes three tensors of the output's size. Here the input is kept once as it is, the small products
-run in the dtype of the input, and the low-rank term is added in place. The trained matrices and
-their gradients stay fp32; a frozen weight never gets a gradient.
+creates three tensors of the output's size. Here the input is kept once, unchanged, the small
+products run in the dtype of the input, and the low-rank term is added in place. The trained
+matrices and their gradients stay fp32; a frozen weight never gets a gradient.
 
-``install`` swaps the class of PEFT's layers for a subclass, so saving, merging, loading and
-switching adapters stay PEFT's. Whatever the function does not cover (several active adapters,
-variants such as DoRA, merged or disabled adapters, autocast) goes to PEFT's forward.
+``install`` replaces the class of PEFT's layers with a subclass, so saving, merging, loading and
+switching adapters are still done by PEFT. Whatever the function does not cover (several active
+adapters, variants such as DoRA, merged or disabled adapters, autocast) uses PEFT's forward pass.
 
 Shapes: N tokens, I inputs, O outputs, R rank.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 
 def install(model: nn.Module) -> int:
-    """Make every plain PEFT LoRA linear layer fast; return how many are."""
+    """Make every plain PEFT LoRA linear layer fast; return the number of fast layers."""
     count = 0
     for module in model.modules():
         if type(module) is PeftLinear and type(module.get_base_layer()) is nn.Linear:
@@ -32,17 +32,17 @@ def install(model: nn.Module) -> int:
 
 
 def uninstall(model: nn.Module) -> None:
-    """Give every layer PEFT's own class back."""
+    """Restore PEFT's own class for every layer."""
     for module in model.modules():
         if type(module) is Linear:
             module.__class__ = PeftLinear  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Linear(PeftLinear):
-    """PEFT's LoRA linear layer with a fast path; the name keeps PEFT's printed form."""
+    """PEFT's LoRA linear layer with a fast path; the class name keeps PEFT's printed form."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """As PEFT's, for the same arguments."""
+        """Same as PEFT's layer, for the same arguments."""
         adapter = self._one_plain_adapter(x, bool(args or kwargs))
         if adapter is None:
             return super().forward(x, *args, **kwargs)
@@ -90,11 +90,11 @@ def lora_linear(
     Args:
         x: Inputs in the compute dtype. Shape ``[..., I]``.
         weight_OI: Frozen weight, in the dtype of ``x``.
-        a_RI: Trained, any float dtype; its gradient has that dtype.
-        b_OR: Trained, likewise.
+        a_RI: Trained matrix A, in any float dtype, which is also the dtype of its gradient.
+        b_OR: Trained matrix B, likewise.
         scale: alpha / rank.
         bias_O: Frozen bias.
-        dropped: What the adapter sees in place of ``x`` (after dropout).
+        dropped: Input of the adapter (after dropout), if it differs from ``x``.
 
     Returns:
         Shape ``[..., O]``, in the dtype of ``x``. Differentiable in x, dropped, A and B.
@@ -102,7 +102,7 @@ def lora_linear(
     x_NI = x.reshape(-1, x.shape[-1])
     seen_NI = None if dropped is None else dropped.reshape(x_NI.shape)
     out: Any = _LoraLinear.apply(x_NI, seen_NI, weight_OI, bias_O, a_RI, b_OR, scale)
-    # Shaped out here: a model may add to it in place, which a function's own view forbids.
+    # Reshaped here: a model may add to it in place, which is not allowed on a function's own view.
     return out.view(*x.shape[:-1], -1)
 
 
@@ -139,7 +139,7 @@ class _LoraLinear(torch.autograd.Function):
         if needs_a:
             grad_a = (back_NR.t() @ seen_NI).to(ctx.dtypes[0])
         if needs_b:
-            # Taken transposed: the long side last is what the small product is fast at.
+            # Computed transposed: the small product is fast if the long dimension comes last.
             grad_b = (down_NR.t() @ grad_NO).t().to(ctx.dtypes[1]).mul_(ctx.scale)
         if needs_x:
             grad_NI = grad_NO @ weight_OI

@@ -1,4 +1,4 @@
-"""Vocabulary projection and cross-entropy in one, only where a token carries loss.
+"""Fused vocabulary projection and cross-entropy, computed only for tokens that carry loss.
 
 Logits exist for one chunk of positions at a time; the gradient is computed in the same pass, so
 the backward pass is one scaled copy. A frozen projection never gets a weight gradient.
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits of one chunk, in fp32: large enough that reading the weight once a chunk is cheap beside
-# the product, small beside everything else in memory.
+# Logits of one chunk, in fp32: large enough that reading the weight once per chunk is cheap
+# compared with the product, small compared with everything else in memory.
 CHUNK_BYTES_CPU = 48 * 2**20
 CHUNK_BYTES = 256 * 2**20
 
-# fp32 logits that softmax works on at once: a CPU's cache holds them.
+# fp32 logits that softmax processes at a time: small enough for a CPU's cache.
 SOFTMAX_BYTES_CPU = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a model does to its logits after the vocabulary projection.
+    """Operations on the logits after the vocabulary projection.
 
     Args:
         scale: Factor on the logits (Cohere, Granite).
@@ -55,10 +55,10 @@ def linear_cross_entropy(
         hidden_ND: Last hidden states, any float dtype. Shape ``[N, D]``.
         weight_VD: Vocabulary projection. Shape ``[V, D]``.
         target_K: Token predicted at each trained position. Shape ``[K]``, int64.
-        index_K: Trained positions in N; one may be there several times. Shape ``[K]``, int64.
+        index_K: Trained positions in N; a position may occur several times. Shape ``[K]``, int64.
         bias_V: Bias of the projection. Shape ``[V]``.
         head: Scale and soft cap of the logits.
-        chunk: Positions computed at once; by default from the vocabulary and the device.
+        chunk: Positions computed at a time; by default from the vocabulary and the device.
 
     Returns:
         Sum of the losses in nats, 0-dim fp32. Differentiable in hidden, weight and bias; the
@@ -89,9 +89,9 @@ def each_cross_entropy(
             graph. Shape ``[K]``, fp32.
 
     Returns:
-        Losses in nats. Shape ``[K]``, fp32. Differentiable in hidden, weight and bias. Where the
-        projection is frozen, the gradient by each hidden state is made in the forward pass and
-        scaled in the backward pass; where it is trained, the logits are computed again.
+        Losses in nats. Shape ``[K]``, fp32. Differentiable in hidden, weight and bias. If the
+        projection is frozen, the gradient of each hidden state is computed in the forward pass and
+        scaled in the backward pass; if it is trained, the logits are computed again.
     """
     if chunk is None:
         chunk = _chunk(hidden_ND, weight_VD)
@@ -106,7 +106,7 @@ def _chunk(hidden_ND: Tensor, weight_VD: Tensor) -> int:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Gradients are made in the forward pass, as the logits are at hand only there."""
+    """Gradients are computed in the forward pass, because only there are the logits available."""
 
     @staticmethod
     def forward(
@@ -137,8 +137,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, target_K.numel(), chunk):
             part = slice(start, start + chunk)
             logits_CV = _logits(hidden_KD[part], work_VD, bias_V)
-            # The products want many rows, softmax wants them in the cache: a few at a time,
-            # each turned from logits into their gradient in place.
+            # The products are efficient with many rows, softmax with rows that fit in the cache:
+            # process a few at a time, and turn each from logits into their gradient in place.
             for row in range(0, len(logits_CV), rows):
                 some = slice(row, row + rows)
                 logits = logits_CV[some]
@@ -233,7 +233,7 @@ def _again(
     bias_V: Tensor | None,
     target_K: Tensor,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The gradients by the hidden states, the projection and its bias, from new logits."""
+    """The gradients of the hidden states, the projection and its bias, from recomputed logits."""
     needs_weight, needs_bias = ctx.needs_input_grad[1:3]
     work_VD = weight_VD.to(hidden_KD.dtype)
     grad_KD = torch.empty_like(hidden_KD)
@@ -262,7 +262,7 @@ def _parts(count: int, chunk: int) -> list[slice]:
 
 
 def collision(logprobs_CV: Tensor) -> Tensor:
-    """log(sum of p^2): how sure the model is, in nats; two draws are equal with this chance."""
+    """log(sum of p^2): how certain the model is, in nats; the log chance that two draws agree."""
     return (2 * logprobs_CV).logsumexp(-1)
 
 
@@ -275,7 +275,7 @@ def _losses(
     collision_C: Tensor | None = None,
     needs_grad: bool,
 ) -> None:
-    """Losses of a chunk, a few rows at a time; with ``needs_grad`` its logits become gradients."""
+    """Losses of a chunk, a few rows at a time; with ``needs_grad``, its logits become gradients."""
     rows = len(logits_CV)
     if logits_CV.device.type == "cpu":
         rows = max(1, SOFTMAX_BYTES_CPU // (4 * logits_CV.shape[1]))
@@ -303,7 +303,7 @@ def _loss(
     needs_grad: bool,
     collision_C: Tensor | None = None,
 ) -> Tensor:
-    """Loss of each; with ``needs_grad`` the logits become d loss / d logits, in place."""
+    """Loss of each row; with ``needs_grad``, the logits become d loss / d logits, in place."""
     shaped_CV = logits_CV.float()
     if head.scale != 1.0:
         shaped_CV = shaped_CV * head.scale

@@ -1,9 +1,9 @@
 """RMSNorm with a short backward pass, for models whose norm weights are frozen.
 
-The forward pass is the model's own, to the bit. Autograd would go back through its casts and
-powers in ten passes over fp32 copies; here it is the closed form in three. ``install`` takes a
-norm only after the closed form agreed with autograd on made-up numbers; norms of one class may
-differ (some of Gemma 4's have no weight), so each is asked with its own marks.
+The forward pass is the model's own, bit for bit. Autograd would go back through its casts and
+powers in ten passes over fp32 copies; here the closed form takes three. ``install`` replaces a
+norm only after the closed form has agreed with autograd on random numbers; norms of one class may
+differ (some of Gemma 4's have no weight), so each combination of settings is checked.
 
 With y = w * x / rms(x), rms(x)^2 = mean(x^2) + eps and h = w * dy:
 dx = (h - x * mean(h * x) / rms^2) / rms  (Zhang and Sennrich 2019).
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def install(model: nn.Module) -> int:
-    """Give every RMSNorm that fits the closed form its short backward; return how many have it."""
+    """Give every RMSNorm that fits the closed form a fast backward pass; return their number."""
     count = 0
     for module in list(model.modules()):
         if isinstance(module, FastNorm):
@@ -37,20 +37,20 @@ def install(model: nn.Module) -> int:
 
 
 def uninstall(model: nn.Module) -> None:
-    """Give every norm its own class back."""
+    """Restore the original class of every norm."""
     for module in model.modules():
         if isinstance(module, FastNorm):
             module.__class__ = module.plain_class  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class FastNorm(nn.Module):
-    """Mixed into a model's own norm class, before it."""
+    """Mixin that precedes a model's own norm class."""
 
     plain_class: type[nn.Module]
     weight_offset: float
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the model's own norm."""
+        """Same as the model's own norm."""
         weight: Tensor = self.weight  # pyright: ignore[reportAssignmentType]
         if not (torch.is_grad_enabled() and x.requires_grad) or weight.requires_grad:
             return self.plain_class.forward(self, x)
@@ -91,7 +91,7 @@ def _epsilon(module: nn.Module) -> float:
 
 
 def _looks_fit(module: nn.Module) -> bool:
-    """Whether this is an RMSNorm with one weight and nothing else."""
+    """Whether this is an RMSNorm with a single weight and nothing else."""
     weight = getattr(module, "weight", None)
     return (
         type(module).__name__.endswith("RMSNorm")
@@ -102,15 +102,15 @@ def _looks_fit(module: nn.Module) -> bool:
 
 
 def _marks(module: nn.Module) -> Marks:
-    """What the formula may depend on: the class, and the instance's switches."""
+    """What the formula may depend on: the class, and the instance's settings."""
     switches = ((k, v) for k, v in vars(module).items() if isinstance(v, bool | str | None))
     return type(module), tuple(sorted((k, str(v)) for k, v in switches if k != "training"))
 
 
 def _fast_class(module: nn.Module) -> type[FastNorm] | None:
-    """The fast class of a norm, or None if it follows another formula."""
+    """The fast class of a norm, or None if it uses a different formula."""
     kind = type(module)
-    for offset in (0.0, 1.0):  # Gemma stores the weight less one
+    for offset in (0.0, 1.0):  # Gemma stores the weight minus one
         fast = type(kind.__name__, (FastNorm, kind), {"plain_class": kind, "weight_offset": offset})
         if _agrees(module, fast):
             return fast
@@ -131,7 +131,7 @@ def _agrees(module: nn.Module, fast: type[FastNorm]) -> bool:
     grad_out = torch.randn(3, width, generator=generator)
     try:
         (expected,) = torch.autograd.grad(trial(x), x, grad_out)
-    except (TypeError, RuntimeError):  # a norm with other arguments or shapes
+    except (TypeError, RuntimeError):  # a norm with different arguments or shapes
         return False
     trial.__class__ = fast
     (found,) = torch.autograd.grad(trial(x), x, grad_out)

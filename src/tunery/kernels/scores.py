@@ -1,8 +1,8 @@
 """Attention of a packed batch as product, softmax, product, bucket by bucket.
 
 ``attend`` is one autograd function over all buckets: it keeps queries, keys and values and (for
-short rows) the weights, gathers each bucket's rows straight into the layout the products want and
-adds up what shared ancestors receive. Queries of heads with a common key head are folded into
+short rows) the weights, gathers each bucket's rows directly into the layout the products need and
+adds up the gradients of shared ancestors. Queries of heads that share a key head are folded into
 rows of one product, so keys and values are never repeated. ``attend_any`` is the same in plain
 autograd operations, for soft caps, attention sinks and dropout.
 
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from tunery.kernels.segments import Block, Bucket, Layout, Segments
 
-# Queries computed together. Beyond it the part of the scores above the diagonal costs more than
-# the smaller products (measured in benchmarks/kernel_speed.py).
+# Queries computed together. Beyond this, the part of the scores above the diagonal costs more than
+# the smaller products save (measured in benchmarks/kernel_speed.py).
 BLOCK = 96
 
-# Weights are kept for the backward pass up to this many keys a query, else made again: beside a
-# layer's other activations (some 10 KB a token) they weigh H * U * 2 bytes a token.
+# Weights are kept for the backward pass up to this many keys per query, otherwise recomputed:
+# compared with a layer's other activations (some 10 KB per token), they take H * U * 2 bytes per
+# token.
 KEEP_KEYS = 256
 
 
@@ -36,10 +37,10 @@ class Score:
 
     Args:
         scale: Factor on query times key.
-        window: A query sees this many keys, itself included; None for all before it.
+        window: A query attends to this many keys, itself included; None for all preceding ones.
         softcap: Scores become ``softcap * tanh(score / softcap)`` (Gemma 2).
-        sinks_H: One more logit a head that takes weight and gives nothing (gpt-oss).
-        dropout: Share of weights set to zero.
+        sinks_H: One more logit per head that takes weight and contributes nothing (gpt-oss).
+        dropout: Fraction of weights set to zero.
     """
 
     scale: float
@@ -50,7 +51,7 @@ class Score:
 
     @property
     def plain(self) -> bool:
-        """Nothing but scale, causality and window."""
+        """Whether there is nothing but scale, causality and window."""
         return self.softcap is None and self.sinks_H is None and not self.dropout
 
 
@@ -68,7 +69,7 @@ def attend(
 def attend_any(
     query_NHD: Tensor, key_NGD: Tensor, value_NGE: Tensor, segments: Segments, score: Score
 ) -> Tensor:
-    """``attend`` for every score rule, differentiable in the sinks as well."""
+    """``attend`` for all score options, also differentiable in the sinks."""
     heads, key_heads = query_NHD.shape[1], key_NGD.shape[1]
     layout = segments.layout(heads, key_heads)
     query, key, value = (tensor.flatten(0, 1) for tensor in (query_NHD, key_NGD, value_NGE))
@@ -133,7 +134,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        # Read once: under checkpointing each read makes the tensors again.
+        # Read once: under checkpointing, each read recomputes the tensors.
         first, second, third, *kept = ctx.saved_tensors
         joined = (first, second, third)
         segments: Segments = ctx.segments
@@ -201,7 +202,7 @@ def _backward(
         back = torch._softmax_backward_data(back, weights, -1, back.dtype).mul_(scale)
         grads_q.append((back @ key_b).view(query_b.shape))
         part_k, part_v = back.transpose(1, 2) @ folded, weights.transpose(1, 2) @ grad_b
-        if len(blocks) == 1 and part_k.shape == key.shape:  # a window may leave keys out
+        if len(blocks) == 1 and part_k.shape == key.shape:  # a window may exclude keys
             return grads_q[0], part_k, part_v
         if grad_k is None or grad_v is None:
             grad_k, grad_v = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
@@ -213,7 +214,7 @@ def _backward(
 
 
 def _collect(grads: Sequence[Tensor], segments: Segments, layout: Layout, key_heads: int) -> Tensor:
-    """What each key received: from its own segment, and from all that share it."""
+    """The gradient of each key: from its own segment, and from all segments that share it."""
     own = _join([grad.flatten(0, 1) for grad in grads]).index_select(0, layout.key_back)
     own = own.view(segments.starts[-1], key_heads, -1)
     for bucket, grad in zip(segments.buckets(), grads, strict=True):

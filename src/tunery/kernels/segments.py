@@ -1,8 +1,8 @@
-"""Where the rows of a packed batch lie, and how to compute their attention in few groups.
+"""The layout of the rows in a packed batch, and how to compute their attention in few groups.
 
-A batch is a row of segments. A segment may have a parent: an earlier segment that comes before it
-in its row and that it shares with other rows (a common system prompt). A token sees its own
-segment up to itself and all of its ancestors, so each row sees exactly what it would see alone.
+A batch is a sequence of segments. A segment may have a parent: an earlier segment that precedes it
+in its row and that it shares with other rows (a common system prompt). A token attends to its own
+segment up to itself and to all of its ancestors, so each row sees exactly what it would see alone.
 
 Shapes: N tokens, S segments of a bucket, T the bucket's longest segment, C tokens of the common
 ancestors, U = C + T keys, H query heads, G key heads, M = H / G.
@@ -18,23 +18,23 @@ import torch
 from torch import Tensor
 
 # Cost model of one attention layer on a CPU, in units of one score entry: each token costs about
-# 64 more (its share of the copies), each bucket about 60,000 (its dozen small kernels).
+# 64 more (its share of the copies), each bucket about 60,000 (a dozen small kernels).
 TOKEN_COST = 64
 BUCKET_COST = 60_000
 
-# Scores of one bucket and head: more segments than fit are computed in several buckets, so that
-# the scores stay in a CPU's cache.
+# Scores per bucket and head: if more segments are given than fit, they are split into several
+# buckets, so that the scores stay in a CPU's cache.
 BUCKET_SCORES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Queries of a bucket computed together, and the keys they see.
+    """Queries of a bucket computed together, and the keys they attend to.
 
     Args:
-        queries: Part of T.
-        keys: Part of U.
-        mask: 0 where a query sees a key, else minus infinity.
+        queries: Slice of T.
+        keys: Slice of U.
+        mask: 0 where a query attends to a key, otherwise minus infinity.
     """
 
     queries: slice
@@ -46,11 +46,11 @@ class Block:
 class Bucket:
     """Segments with the same ancestors and similar lengths, computed as one padded batch.
 
-    A place beyond its segment's end holds the segment's last token again; it lies after every
+    A position beyond its segment's end repeats the segment's last token; it comes after every
     real query, so the causal mask hides it, and it is never read back.
 
     Args:
-        queries: For each of the S * T places the token it holds, ``[S, T]``, int64.
+        queries: The token at each of the S * T positions, ``[S, T]``, int64.
         context: Tokens of the common ancestors in order, ``[C]``, int64.
         size: S.
         longest: T.
@@ -64,7 +64,7 @@ class Bucket:
 
     @property
     def num_keys(self) -> int:
-        """U: what the longest query sees."""
+        """U: the number of keys that the last query attends to."""
         return len(self.context) + self.longest
 
     def query_rows(self, heads: int, key_heads: int) -> Tensor:
@@ -79,7 +79,7 @@ class Bucket:
         return (places[:, None] * key_heads + head).flatten()
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """0 where a query sees a key, else minus infinity. Shape ``[T, U]``."""
+        """0 where a query attends to a key, otherwise minus infinity. Shape ``[T, U]``."""
         device = self.queries.device
         query = torch.arange(self.longest, device=device)[:, None] + len(self.context)
         key = torch.arange(self.num_keys, device=device)
@@ -91,7 +91,7 @@ class Bucket:
         )
 
     def blocks(self, most: int, window: int | None, dtype: torch.dtype) -> list[Block]:
-        """Runs of at most ``most`` queries with the keys that any of them sees; kept."""
+        """Runs of at most ``most`` queries with the keys that any of them attends to; cached."""
         wanted = (most, window, dtype)
         if wanted not in self._blocks:
             mask, shared = self.mask(window, dtype), len(self.context)
@@ -107,15 +107,15 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Row numbers for one head count, shared by all layers of a forward and backward pass.
+    """Row indices for given head counts, shared by all layers of a forward and backward pass.
 
     Args:
-        query_rows: One tensor a bucket, rows of ``[N * H, D]``.
-        key_rows: One tensor a bucket, rows of ``[N * G, D]``.
-        padding: One tensor a bucket, the places in its query rows that repeat a token; None where
-            there is none.
-        query_back: For each row of ``[N * H, D]`` its place in the buckets' joined rows.
-        key_back: For each row of ``[N * G, D]`` the place where it is its segment's own key.
+        query_rows: One tensor per bucket, rows of ``[N * H, D]``.
+        key_rows: One tensor per bucket, rows of ``[N * G, D]``.
+        padding: One tensor per bucket, the positions in its query rows that repeat a token; None
+            if there are none.
+        query_back: For each row of ``[N * H, D]``, its position in the buckets' joined rows.
+        key_back: For each row of ``[N * G, D]``, the position where it is its segment's own key.
     """
 
     query_rows: list[Tensor]
@@ -127,12 +127,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Varlen:
-    """What variable-length attention kernels take.
+    """The arguments of variable-length attention kernels.
 
     Args:
-        query_starts: Where each segment's queries begin, and their number. int32.
-        key_starts: Where each segment's keys begin, and their number. int32.
-        keys: Tokens in the order of the keys; None for N tokens in order.
+        query_starts: Start of each segment's queries, then their total number. int32.
+        key_starts: Start of each segment's keys, then their total number. int32.
+        keys: Token indices in the order of the keys; None for all N tokens in order.
     """
 
     query_starts: Tensor
@@ -144,9 +144,9 @@ class Segments:
     """The segments of one packed batch.
 
     Args:
-        lengths: Tokens of each segment, in the order they lie in the batch.
-        parents: For each segment an earlier one, or -1; by default none has a parent.
-        device: Where the row numbers are needed.
+        lengths: Number of tokens of each segment, in the order of the batch.
+        parents: For each segment an earlier one, or -1; by default, no segment has a parent.
+        device: Device on which the row indices are needed.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Segments:
         self._layouts: dict[tuple[int, int], Layout] = {}
 
     def ancestors(self, segment: int) -> list[int]:
-        """Segments before this one in its row, first one first."""
+        """Segments before this one in its row, the first one first."""
         chain: list[int] = []
         while (segment := self.parents[segment]) >= 0:
             chain.append(segment)
@@ -191,7 +191,7 @@ class Segments:
         return torch.cat(runs) if runs else torch.empty(0, dtype=torch.int64, device=self.device)
 
     def buckets(self) -> list[Bucket]:
-        """Groups that cost least together; kept for all layers."""
+        """Groups with the lowest total cost; cached for all layers."""
         if self._buckets is None:
             families: dict[int, list[int]] = {}
             for segment, parent in enumerate(self.parents):
@@ -204,7 +204,7 @@ class Segments:
         return self._buckets
 
     def layout(self, heads: int, key_heads: int) -> Layout:
-        """Row numbers for a layer with these head counts; kept for all layers."""
+        """Row indices for a layer with these head counts; cached for all layers."""
         if (heads, key_heads) not in self._layouts:
             buckets = self.buckets()
             query_rows = [bucket.query_rows(heads, key_heads) for bucket in buckets]
@@ -232,7 +232,7 @@ class Segments:
         return self._layouts[heads, key_heads]
 
     def varlen(self) -> Varlen:
-        """The same rows for variable-length kernels; kept for all layers."""
+        """The same rows for variable-length kernels; cached for all layers."""
         if self._varlen is None:
             keys: Tensor | None = None
             key_lengths = self.lengths
@@ -264,7 +264,7 @@ class Segments:
 
 
 def _repeats(rows: Tensor) -> Tensor | None:
-    """Flat places whose row is the one before it again."""
+    """Flat positions whose row repeats the one before it."""
     same = torch.zeros_like(rows, dtype=torch.bool)
     same[:, 1:] = rows[:, 1:] == rows[:, :-1]
     places = same.flatten().nonzero()[:, 0]
@@ -277,17 +277,17 @@ def _place(back: Tensor, rows: Tensor, start: int, skipped: int) -> None:
     outer = torch.arange(rows[..., 0].numel(), device=rows.device)[:, None]
     places = start + outer * size + skipped + torch.arange(rows.shape[-1], device=rows.device)
     rows = rows.reshape(places.shape)
-    # Last to first, so that of equal rows the first place is written last.
+    # From last to first, so that of equal rows the first position is written last.
     back[rows.flip(1).flatten()] = places.flip(1).flatten()
 
 
 def _group(family: list[int], lengths: Sequence[int], context: int) -> list[list[int]]:
-    """Split segments, sorted by length, at minimum cost (exact, by dynamic programming)."""
+    """Split segments, sorted by length, at minimum cost (exact, with dynamic programming)."""
     by_length: dict[int, list[int]] = {}
     for segment in family:
         by_length.setdefault(lengths[segment], []).append(segment)
     distinct = sorted(by_length, reverse=True)
-    best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first i lengths, where the last began
+    best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first i lengths, last group's start
     for end in range(1, len(distinct) + 1):
         count, options = 0, []
         for begin in range(end - 1, -1, -1):

@@ -1,1 +1,1 @@
-"""What is learned from a row: one file a method, chosen by ``method.type``."""
+"""Training methods: one file per method, selected by ``method.type``."""

@@ -21,12 +21,12 @@ class Loss:
     """The loss of one micro batch.
 
     Args:
-        total: Sums by the name of the count that divides each: 0-dim fp32 with a graph. The loop
-            divides by that count over the whole global batch, so the gradient does not depend on
-            how the batch was divided, and adds them up.
-        sums: Measures by name, each as a sum and the count that it is a mean over; 0-dim, without
-            a graph. The loop adds them over micro batches and ranks and divides.
-        each: The mean loss of each group, over its own counts; not a number where it has none.
+        total: Loss sums, keyed by the name of the count that divides each; 0-dim fp32 with a
+            graph. The loop divides each by its count over the whole global batch and adds them up,
+            so the gradient does not depend on the split into micro batches.
+        sums: Measures by name, each as (sum, count) of a mean; 0-dim, without a graph. The loop
+            adds them over micro batches and ranks, then divides.
+        each: Mean loss of each group, over its own counts; NaN if these are zero.
             Shape ``[G]``, without a graph.
     """
 
@@ -36,64 +36,64 @@ class Loss:
 
 
 class Method(Protocol):
-    """What is learned from groups of rows; made by its config section."""
+    """A training method: computes the loss of groups of rows; created by its config section."""
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
-        """What a group adds to each count that a loss is divided by, by name."""
+        """The amount that a group adds to each loss divisor, by name."""
         ...
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Add to the rows what the method needs, once, before the first step.
 
-        What the untouched model says of them, or rows that each step looks at beside its own
-        (``Rows.beside``) without learning from them.
+        For example reference log-probabilities of the unmodified model, or extra rows that each
+        step reads without training on them (``Rows.beside``).
 
         Args:
-            policy: With the weights that training begins with.
-            rows: Of training or evaluation.
-            context: Its folder keeps what was computed, for a resume.
-            name: Tells the rows of a run apart: ``train``, ``held_out``.
+            policy: The model with its initial weights.
+            rows: Rows for training or evaluation.
+            context: Its folder stores the computed values for a resume.
+            name: Identifies the rows within the run: ``train``, ``held_out``.
         """
         ...
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
-        """What the losses of a step have in common: sums over the whole step, without gradients.
+        """Values shared by all losses of a step: sums over the whole step, without gradients.
 
         Args:
-            policy: In eval mode.
+            policy: The model, in eval mode.
             beside: ``Rows.beside`` of the step's groups, as batches on the device.
         """
         ...
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Compute a micro batch.
+        """Compute the loss of a micro batch.
 
         Args:
-            policy: What is trained or measured.
-            batch: Whole groups, on the device.
-            step: What ``before_step`` gave, added up over all ranks.
+            policy: The model being trained or evaluated.
+            batch: Complete groups, on the device.
+            step: The result of ``before_step``, summed over all ranks.
         """
         ...
 
 
 class Plain:
-    """The usual answers of a method that needs nothing beforehand."""
+    """Default implementations for methods that need no preparation."""
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-        """The rows as they are."""
+        """Return the rows unchanged."""
         return rows
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
-        """Nothing."""
+        """Return no shared values."""
         return {}
 
 
 def combine(total: Mapping[str, Tensor], units: Mapping[str, int]) -> Tensor:
-    """The mean loss: each sum divided by its own count of the global batch, added up.
+    """The mean loss: the total of each sum divided by its own count over the global batch.
 
     Args:
-        total: As ``Loss.total``.
-        units: Counts by the same names.
+        total: As in ``Loss.total``.
+        units: Counts under the same names.
 
     Returns:
         0-dim, with a graph.
@@ -108,8 +108,8 @@ def sum_by_row(values_K: Tensor, batch: Batch) -> Tensor:
     """Add up the values of each row's trained tokens.
 
     Args:
-        values_K: Shape ``[K]``.
-        batch: Whose tokens they belong to.
+        values_K: One value per trained token. Shape ``[K]``.
+        batch: The batch of these tokens.
 
     Returns:
         Shape ``[B]``, in the dtype of the values.
@@ -125,5 +125,5 @@ def sum_by_group(values_B: Tensor, batch: Batch) -> Tensor:
 
 
 def mean_of(values: Tensor) -> tuple[Tensor, Tensor]:
-    """A measure that is a plain mean: the sum and the count."""
+    """The (sum, count) pair of a measure that is a plain mean."""
     return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)

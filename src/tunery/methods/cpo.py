@@ -16,13 +16,13 @@ from tunery.policy.policy import Policy
 
 
 class CPO(Paired):
-    """Pairs of a chosen and a rejected answer, without a reference, and an SFT term."""
+    """CPO on pairs of a chosen and a rejected answer, without a reference, plus an SFT term."""
 
     def __init__(self, config: CPOConfig) -> None:
         self.config = config
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum over the pairs, and over the tokens of the SFT term."""
+        """Sum the loss over the pairs, and over the tokens of the SFT term."""
         config = self.config
         logprob_K = policy.logprobs(batch)
         logprob = Sides.of(sum_by_row(logprob_K, batch))

@@ -1,6 +1,7 @@
 """Direct preference optimization (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290).
 
-And the losses that followed it, alone or added up (``dpo_losses``, ``transport``).
+It also covers the losses derived from it, alone or as a weighted sum (``dpo_losses``,
+``transport``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tunery.runs.context import RunContext
 
 
 class DPO(Paired):
-    """Pairs of a chosen and a rejected answer, compared with the model before training."""
+    """DPO on pairs of a chosen and a rejected answer, relative to the model before training."""
 
     def __init__(self, config: DPOConfig) -> None:
         self.config = config
@@ -35,12 +36,12 @@ class DPO(Paired):
         self.sft_weight = self.weights.pop("sft", 0.0)
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-        """Add the reference if it must be stored, and a step's own pairs if they are ranked."""
+        """Add the stored reference if needed, and the rows as ``beside`` if a loss ranks pairs."""
         made = with_reference(policy, rows, context, name=name)
         return made.with_beside(made) if RANKED & self.weights.keys() else made
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
-        """What is compared by rank, of the whole step, ascending."""
+        """The values that ranked losses compare, over the whole step, ascending."""
         found: dict[str, list[Tensor]] = {}
         for batch in beside:
             ratio, logprob = self._ratio(policy.logprobs(batch), policy, batch)
@@ -51,7 +52,7 @@ class DPO(Paired):
         return {name: torch.cat(values).sort().values for name, values in found.items()}
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum over the pairs, and over the tokens of an SFT term."""
+        """Sum the loss over the pairs, and over the tokens of an SFT term."""
         config = self.config
         if config.use_weighting:
             logprob_K, aligned_K = policy.aligned_logprobs(batch)
@@ -104,7 +105,7 @@ def length_weights(batch: Batch, alpha: float) -> Tensor:
 
 
 def _ranked(name: str, ratio: Sides, logprob: Sides) -> Sides:
-    """What is raised and what is lowered by rank: of ``aot`` only the policy's own part moves."""
+    """The values to raise and to lower by rank; in ``aot``, only the policy's part has a graph."""
     if name == "aot_unpaired":
         return ratio
     return Sides(logprob.margin_G, (logprob.margin_G - ratio.margin_G).detach())

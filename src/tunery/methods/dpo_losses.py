@@ -1,6 +1,6 @@
-"""The losses of the DPO family, each of a batch of pairs, without a model.
+"""The losses of the DPO family, as functions of a batch of pairs that need no model.
 
-Names and formulas are those of TRL 1.16 (``DPOConfig.loss_type``); each docstring names its paper.
+Names and formulas follow TRL 1.16 (``DPOConfig.loss_type``); each docstring cites its paper.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tunery.config.methods.dpo import DPOConfig, DPOLoss
 from tunery.methods.pairs import Sides, smoothed
 
 MOST_EXPONENT = 80.0
-"""exp of it is still a number in fp32."""
+"""Its exponential is still finite in fp32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What a loss of pairs may look at. Shape ``[G]`` each.
+    """The inputs of a pair loss. Shape ``[G]`` each.
 
     Attributes:
         ratio: log p - log ref of the answers, in nats.
@@ -36,7 +36,7 @@ class Pairs:
 
     @property
     def score(self) -> Sides:
-        """The ratios as the divergence turns them into scores."""
+        """The ratios, transformed into scores by the f-divergence."""
         return Sides(
             divergence_score(self.ratio.chosen_G, self.config),
             divergence_score(self.ratio.rejected_G, self.config),
@@ -88,7 +88,7 @@ def _sigmoid(pairs: Pairs) -> Tensor:
 
 
 def _sigmoid_norm(pairs: Pairs) -> Tensor:
-    """As sigmoid, of log-probabilities per token (Tulu 3, https://arxiv.org/abs/2411.15124)."""
+    """As sigmoid, on log-probabilities per token (Tulu 3, https://arxiv.org/abs/2411.15124)."""
     config = pairs.config
     return smoothed(config.beta * pairs.mean_score.margin_G, config.label_smoothing)
 
@@ -99,7 +99,7 @@ def _hinge(pairs: Pairs) -> Tensor:
 
 
 def _ipo(pairs: Pairs) -> Tensor:
-    """https://arxiv.org/abs/2310.12036, per token as its authors do."""
+    """https://arxiv.org/abs/2310.12036, averaged per token as its authors do."""
     return (pairs.mean_score.margin_G - 1 / (2 * pairs.config.beta)) ** 2
 
 
@@ -130,7 +130,7 @@ def _bco_pair(pairs: Pairs) -> Tensor:
 
 
 def _sppo_hard(pairs: Pairs) -> Tensor:
-    """https://arxiv.org/abs/2405.00675, where the chosen answer wins for certain."""
+    """https://arxiv.org/abs/2405.00675, with a win probability of 1 for the chosen answer."""
     goal = 0.5 / pairs.config.beta
     return (pairs.ratio.chosen_G - goal) ** 2 + (pairs.ratio.rejected_G + goal) ** 2
 

@@ -1,7 +1,7 @@
 """Kahneman-Tversky optimization (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306).
 
-An answer's reward is compared with how far the model has moved from the reference altogether: the
-KL term, estimated on prompts with answers that belong to other prompts, over the whole step.
+An answer's reward is compared with the KL divergence of the model from the reference, which is
+estimated over the whole step on prompts paired with answers to other prompts.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def kto_loss(
         reward_G: (log p - log ref) of the answer, in nats. Shape ``[G]``.
         label_G: 1 for a good answer, 0 for a bad one. Shape ``[G]``.
         kl: The KL estimate, at least 0, 0-dim.
-        beta: Steepness.
-        weights: Of good and of bad answers.
+        beta: Inverse temperature of the sigmoid.
+        weights: Weights of good and of bad answers.
 
     Returns:
         Shape ``[G]``.
@@ -50,17 +50,17 @@ def kto_loss(
 
 
 class KTO(Plain):
-    """Labelled answers, one row a group."""
+    """KTO on labelled answers, one row per group."""
 
     def __init__(self, config: KTOConfig) -> None:
         self.config = config
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
-        """An answer is one, however long."""
+        """Each answer counts as one, regardless of its length."""
         return {"answers": 1}
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-        """Compute the reference of the answers and the mismatched ones, if it must be stored."""
+        """Add the mismatched answers, and the stored reference of all answers if needed."""
         if self.config.loss_type == "apo_zero_unpaired":
             return with_reference(policy, rows, context, name=name)
         made, unmatched = _mismatched(rows, context.config.data.max_length)
@@ -77,7 +77,7 @@ class KTO(Plain):
         return with_reference(policy, rows, context, name=name).with_beside(mismatched)
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
-        """Sum and count of how far the mismatched answers have moved."""
+        """Sum and count of log p - log ref over the mismatched answers, for the KL estimate."""
         total = torch.zeros((), device=policy.device)
         count = torch.zeros((), device=policy.device)
         for batch in beside:
@@ -87,7 +87,7 @@ class KTO(Plain):
         return {"kl_sum": total, "kl_count": count}
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum over the answers."""
+        """Sum the loss over the answers."""
         # Without mismatched answers (apo_zero_unpaired) both are 0, and so is the KL term.
         kl = (step["kl_sum"] / step["kl_count"].clamp(min=1)).clamp(min=0)
         reference_K = reference_logprobs(policy, batch)
@@ -106,14 +106,14 @@ class KTO(Plain):
 
 
 def _mismatched(rows: Rows, max_length: int) -> tuple[Rows, int]:
-    """Each prompt with the answer of another: a fixed pairing, whatever the order of steps.
+    """Pair each prompt with an answer to another one; the pairing does not depend on the steps.
 
     Args:
         rows: Labelled answers.
-        max_length: A longer row loses the beginning of its prompt.
+        max_length: Maximum tokens per row; a longer row loses the beginning of its prompt.
 
     Returns:
-        As many groups, and how many of them hold an answer to their own prompt after all.
+        The same number of groups, and how many still hold an answer to their own prompt.
     """
     count = len(rows)
     order = np.random.default_rng(PAIRING_SEED).permutation(count)
@@ -124,7 +124,7 @@ def _mismatched(rows: Rows, max_length: int) -> tuple[Rows, int]:
         own = rows.group(i).rows[0]
         prompt = _prompt(own)
         other = int(partner[i])
-        for _ in range(MOST_TRIES):  # an answer to the same prompt is no mismatch
+        for _ in range(MOST_TRIES):  # skip answers to the same prompt
             if not np.array_equal(_prompt(rows.group(other).rows[0]), prompt):
                 break
             other = int(partner[other])

@@ -30,13 +30,13 @@ def log_odds(mean_G: Tensor) -> Tensor:
 
 
 class ORPO(Paired):
-    """Pairs of a chosen and a rejected answer: SFT of the one, and the odds against the other."""
+    """ORPO: SFT on the chosen answer, plus an odds-ratio term against the rejected one."""
 
     def __init__(self, config: ORPOConfig) -> None:
         self.config = config
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum over the tokens of the chosen answers, and over the pairs."""
+        """Sum the loss over the tokens of the chosen answers, and over the pairs."""
         beta = self.config.beta
         logprob_K = policy.logprobs(batch)
         mean = Sides.of(pairs.mean_by_row(logprob_K, batch))

@@ -1,6 +1,6 @@
-"""What the methods that learn from pairs share.
+"""Code shared by the methods that learn from pairs.
 
-The even rows of a batch are chosen answers, the odd ones the rejected answers beside them.
+Even rows of a batch are chosen answers; each odd row is the rejected answer of the same pair.
 
 Shapes: K trained tokens, B rows, G pairs.
 """
@@ -19,36 +19,36 @@ from tunery.data.groups import RowGroup
 from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
 
 SFT_UNIT = "chosen_tokens"
-"""The count that divides the SFT term: trained tokens of the chosen answers."""
+"""Name of the count that divides the SFT term: trained tokens of the chosen answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """A number of each chosen answer and of the rejected one beside it. Shape ``[G]`` each."""
+    """One value for each chosen answer and one for its rejected answer. Shape ``[G]`` each."""
 
     chosen_G: Tensor
     rejected_G: Tensor
 
     @classmethod
     def of(cls, values_B: Tensor) -> Sides:
-        """Take the rows of a batch apart."""
+        """Split the rows of a batch into chosen and rejected."""
         return cls(values_B[0::2], values_B[1::2])
 
     @property
     def margin_G(self) -> Tensor:
-        """Chosen less rejected."""
+        """Chosen minus rejected."""
         return self.chosen_G - self.rejected_G
 
     def times(self, factor: float | Tensor) -> Sides:
-        """Both, multiplied."""
+        """Both values multiplied by a factor."""
         return Sides(self.chosen_G * factor, self.rejected_G * factor)
 
 
 class Paired(Plain):
-    """What every method of pairs counts."""
+    """Base class of the pair methods: defines their counts."""
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
-        """A pair is one, however long; an SFT term counts tokens of the chosen answer."""
+        """Each pair counts as one; an SFT term counts the trained tokens of the chosen answer."""
         return {"pairs": 1, SFT_UNIT: group.rows[0].num_trained}
 
 
@@ -63,11 +63,11 @@ def mean_by_row(values_K: Tensor, batch: Batch) -> Tensor:
 
 
 def smoothed(margin_G: Tensor, smoothing: float) -> Tensor:
-    """The logistic loss of a margin where some labels are the wrong way round.
+    """The logistic loss of a margin, assuming that a share of the labels is flipped.
 
     Args:
-        margin_G: Reward of the chosen answer less that of the rejected one. Shape ``[G]``.
-        smoothing: Share of wrong labels (conservative DPO, https://ericmitchell.ai/cdpo.pdf).
+        margin_G: Reward of the chosen answer minus that of the rejected one. Shape ``[G]``.
+        smoothing: Share of flipped labels (conservative DPO, https://ericmitchell.ai/cdpo.pdf).
 
     Returns:
         Shape ``[G]``.
@@ -79,7 +79,7 @@ def smoothed(margin_G: Tensor, smoothing: float) -> Tensor:
 
 
 def measures(reward: Sides, logprob: Sides) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """What a step and an evaluation report.
+    """The measures that steps and evaluations report, as (sum, count) by name.
 
     Args:
         reward: The implicit rewards.
@@ -98,14 +98,14 @@ def measures(reward: Sides, logprob: Sides) -> Mapping[str, tuple[Tensor, Tensor
 def with_sft(
     loss_G: Tensor, logprob_K: Tensor, batch: Batch, *, reward: Sides, weight: float
 ) -> Loss:
-    """The loss of pairs together with the likelihood of the chosen answers.
+    """Combine a pair loss with an SFT term: the likelihood of the chosen answers.
 
     Args:
-        loss_G: Of each pair. Shape ``[G]``.
-        logprob_K: Of each trained token, in nats. Shape ``[K]``.
-        batch: What they are of.
+        loss_G: Loss of each pair. Shape ``[G]``.
+        logprob_K: Log-probability of each trained token, in nats. Shape ``[K]``.
+        batch: The batch of these pairs.
         reward: Implicit rewards, for the measures.
-        weight: Of the SFT term: a mean over the tokens of all chosen answers of the step.
+        weight: Weight of the SFT term, a mean over the tokens of all chosen answers of the step.
     """
     logprob = Sides.of(sum_by_row(logprob_K, batch))
     total, each_G = {"pairs": loss_G.sum()}, loss_G.detach()

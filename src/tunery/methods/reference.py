@@ -1,14 +1,14 @@
-"""Log-probabilities of the model before training, for methods that compare with it.
+"""Log-probabilities of the model before training, for methods with a reference.
 
-Where it can be switched back (an adapter that started from nothing is taken off), the reference is
-computed beside each micro batch. Where the weights themselves are trained, its log-probabilities
-are computed once, before the first step, and kept in the run folder: a resumed run reads them.
+If the policy can be switched back to its initial state (a new adapter can be disabled), the
+reference is computed with each micro batch. If the model's own weights are trained, its
+log-probabilities are computed once, before the first step, and stored in the run folder, where a
+resumed run reads them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +40,13 @@ def reference_logprobs(policy: Policy, batch: Batch) -> Tensor:
 
 
 def with_reference(policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
-    """Rows that carry their reference, unless the policy can be switched back to it.
+    """Add the reference to the rows, unless the policy can be switched back to it.
 
     Args:
-        policy: With the weights that training begins with.
-        rows: What is compared.
-        context: The run, which keeps the log-probabilities and is told of progress.
-        name: Part of the file's name.
+        policy: The model with its initial weights.
+        rows: The rows that need a reference.
+        context: The run; its folder stores the log-probabilities, its events show the progress.
+        name: Part of the file name.
     """
     if policy.has_reference or not len(rows):
         return rows
@@ -81,7 +81,7 @@ def _compute(policy: Policy, rows: Rows, counts: np.ndarray, context: RunContext
 
 
 def _keep(file: Path, values: np.ndarray) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically."""
     staging = file.with_name(f".{file.name}.{os.getpid()}")
     staging.unlink(missing_ok=True)
     storage.write_tensors(staging, {STREAM: torch.from_numpy(values)})
@@ -89,7 +89,7 @@ def _keep(file: Path, values: np.ndarray) -> None:
 
 
 def _carrying(group: RowGroup, values: np.ndarray) -> RowGroup:
-    """A group whose rows have the stream: the values at their trained tokens, 0 elsewhere."""
+    """Add the stream to a group's rows: the values at their trained tokens, 0 elsewhere."""
     rows, start = [], 0
     for row in group.rows:
         stream = np.zeros(len(row), dtype=np.float32)
@@ -98,12 +98,3 @@ def _carrying(group: RowGroup, values: np.ndarray) -> RowGroup:
         start += len(trained)
         rows.append(row.with_stream(STREAM, stream))
     return RowGroup(tuple(rows), group.facts)
-
-
-def batches_of(groups: Sequence[RowGroup], capacity: int) -> list[Batch]:
-    """Pack groups into batches of at most so many tokens, or of one group."""
-    lengths = np.array([group.num_tokens for group in groups], dtype=np.int64)
-    if not len(lengths):
-        return []
-    bins = pack(lengths, max(capacity, int(lengths.max())))
-    return [collate_groups([groups[i] for i in members], members) for members in bins]

@@ -1,4 +1,4 @@
-"""The likelihood of the trained tokens: of answers in SFT, of every token in pretraining."""
+"""Likelihood training: of the answer tokens in SFT, of every token in pretraining."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SFT(Plain):
         self.config = config
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
-        """Trained tokens."""
+        """The trained tokens of the group."""
         return {"tokens": group.num_trained}
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:

@@ -15,13 +15,13 @@ from tunery.policy.policy import Policy
 
 
 class SimPO(Paired):
-    """Pairs of a chosen and a rejected answer; the reward is the mean log-probability."""
+    """SimPO on pairs of a chosen and a rejected answer; the reward is the mean log-probability."""
 
     def __init__(self, config: SimPOConfig) -> None:
         self.config = config
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum over the pairs, and over the tokens of the SFT term."""
+        """Sum the loss over the pairs, and over the tokens of the SFT term."""
         config = self.config
         logprob_K = policy.logprobs(batch)
         reward = Sides.of(pairs.mean_by_row(logprob_K, batch)).times(config.beta)

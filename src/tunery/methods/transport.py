@@ -1,8 +1,8 @@
-"""Alignment via optimal transport: answers of a whole step are compared by rank, not in pairs.
+"""Alignment via optimal transport: compare the answers of a whole step by rank, not in pairs.
 
 The k-th smallest log ratio on one side is compared with the k-th smallest on the other
-(https://arxiv.org/abs/2406.05882). Which value has which rank is known only from the whole step,
-however it is divided into micro batches, so both sides are computed once before, without a graph.
+(https://arxiv.org/abs/2406.05882). Ranks depend on the whole step, however it is split into micro
+batches, so the values of both sides are computed once before the step, without a graph.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunery.methods.pairs import Sides, smoothed
 
 
 def matched(value_G: Tensor, own_S: Tensor, other_S: Tensor) -> Tensor:
-    """The value on the other side that has the same rank in the step.
+    """The values on the other side that have the same ranks in the step.
 
     Args:
         value_G: Values of a micro batch. Shape ``[G]``.
@@ -27,7 +27,7 @@ def matched(value_G: Tensor, own_S: Tensor, other_S: Tensor) -> Tensor:
     value_G = value_G.detach().contiguous()
     after_G = torch.searchsorted(own_S, value_G).clamp(max=len(own_S) - 1)
     before_G = (after_G - 1).clamp(min=0)
-    # Rounding differs between batches: the nearer of the two neighbors is the value itself.
+    # Rounding differs between batches, so the nearer of the two neighbors is taken as the value.
     nearer_G = value_G - own_S[before_G] < (own_S[after_G] - value_G).abs()
     return other_S[torch.where(nearer_G, before_G, after_G)]
 
@@ -35,13 +35,13 @@ def matched(value_G: Tensor, own_S: Tensor, other_S: Tensor) -> Tensor:
 def transport_loss(
     sides: Sides, first_S: Tensor, second_S: Tensor, *, beta: float, smoothing: float
 ) -> Tensor:
-    """The loss of each value of the first side, with the gradient of both.
+    """The loss of each value of the first side, with gradients for both sides.
 
     Args:
-        sides: What is raised (``chosen_G``) and what is lowered (``rejected_G``) by rank.
-        first_S: What is raised, of the whole step, ascending.
-        second_S: What is lowered, of the whole step, ascending.
-        beta: Steepness.
+        sides: The values to raise (``chosen_G``) and to lower (``rejected_G``) by rank.
+        first_S: The values to raise, over the whole step, ascending.
+        second_S: The values to lower, over the whole step, ascending.
+        beta: Inverse temperature of the logistic loss.
         smoothing: As in ``pairs.smoothed``.
 
     Returns:

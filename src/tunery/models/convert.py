@@ -49,7 +49,9 @@ def convert(file: Path, folder: Path) -> list[str]:
         notes.append(_restore_llama3_rope(file, model))
     scaling = header.metadata.get(f"{header.architecture}.rope.scaling.type", "none")
     if scaling not in ("none", "") and model.config.rope_parameters.get("rope_type") == "default":
-        notes.append(f"rope scaling {scaling!r} of the file is not applied: keep to short contexts")
+        notes.append(
+            f"rope scaling {scaling!r} of the file is not applied: use short contexts only"
+        )
     model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     tokenizer.model_max_length = context or tokenizer.model_max_length
     tokenizer.save_pretrained(folder)
@@ -101,10 +103,10 @@ def _model(file: Path) -> Any:
     model, info = result
     lost = sorted(info["missing_keys"])
     if lost:
-        raise SystemExit(f"the file does not hold {len(lost)} weights of the model: {lost[:3]}")
+        raise SystemExit(f"the file lacks {len(lost)} weights of the model: {lost[:3]}")
     bad = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if bad:
-        raise SystemExit(f"{len(bad)} weights hold values that are not finite: {bad[:3]}")
+        raise SystemExit(f"{len(bad)} weights contain non-finite values: {bad[:3]}")
     # transformers refuses to save a model that carries these marks, though nothing is packed now
     model.hf_quantizer = None
     model.is_quantized = False

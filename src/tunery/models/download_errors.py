@@ -55,7 +55,8 @@ def busy(host: str, error: Later) -> ModelError:
             status=error.status,
         ),
         fix=t(
-            "Run it again then; the partial download is kept. With a token, the limits are higher."
+            "Run it again after that; the partial download is kept. With a token, the limits are "
+            "higher."
         ),
         code="no_answer",
     )

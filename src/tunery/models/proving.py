@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from tunery import atomic, env, memory
 from tunery.errors import ModelError, panic_reason
 from tunery.i18n import t
 from tunery.models.importing import sha256_of
+from tunery.types import is_list, is_object
 
 MEMORY_FLOOR_BYTES = 2 * 2**30
 MEMORY_PER_FILE_BYTE = 40
@@ -30,6 +34,8 @@ CPU_SECONDS = 60
 WALL_SECONDS = 180.0
 MOST_TOKENS_PER_BYTE = 64
 """Unicode's compatibility forms make 18 letters of one at most."""
+MOST_GROWTH = 10_000
+"""Of a text's length by the normalizers, one after the other; usual ones keep it."""
 TEXTS = (
     "Hello, world!",
     "Zażółć gęślą jaźń; 你好，世界。こんにちは。 안녕하세요. مرحبا 👩‍👩‍👧 ﷺ",
@@ -40,6 +46,7 @@ TEXTS = (
 _PANICKED = 3
 _PANICKED_AT_A_TOKEN = 4
 _TOO_MANY = 5
+_GROWS = 6
 
 
 def require(folder: Path) -> None:
@@ -53,6 +60,11 @@ def require(folder: Path) -> None:
     file = folder / "tokenizer.json"
     if file.is_file():
         _require(file, sha256_of(file), _mark_folder())
+
+
+def remember(folder: Path) -> None:
+    """Note that a tokenizer.json needs no trial: a conversion of ours wrote it within limits."""
+    _note(_mark_folder() / sha256_of(folder / "tokenizer.json"))
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,6 +108,8 @@ def _tried(file: Path) -> str:
             return t("it crashes on a short text ({why})", why=done.stdout.decode().strip())
         case code if code == _PANICKED_AT_A_TOKEN:
             return t("it crashes on a single token ({why})", why=done.stdout.decode().strip())
+        case code if code == _GROWS:
+            return t("its normalizer can make a text millions of times as long")
         case code if code == _TOO_MANY:
             return t("it makes a flood of tokens from a short text")
         case code if code == -signal.SIGXCPU:
@@ -136,6 +150,8 @@ def main(file: Path, data_bytes: int, seconds: int) -> int:
         raise
     except BaseException:  # noqa: BLE001  (the loader says it in its own words)
         return 0
+    if _growth(json.loads(file.read_bytes()).get("normalizer")) > MOST_GROWTH:
+        return _GROWS
     for number, text in enumerate(TEXTS):
         try:
             count = len(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -156,6 +172,20 @@ def main(file: Path, data_bytes: int, seconds: int) -> int:
         print(why)
         return _PANICKED_AT_A_TOKEN
     return 0
+
+
+def _growth(normalizer: Any) -> float:
+    """How many times as long a text can become, by what its replacements say."""
+    if not is_object(normalizer):
+        return 1.0
+    listed = normalizer.get("normalizers")
+    parts = cast("list[Any]", listed) if is_list(listed) else []
+    growth = math.prod(_growth(part) for part in parts)
+    content, pattern = normalizer.get("content"), normalizer.get("pattern")
+    if isinstance(content, str) and is_object(pattern):
+        replaced = pattern.get("String")  # a regular expression may match one letter, or none
+        growth *= max(1.0, len(content) / max(1, len(replaced) if isinstance(replaced, str) else 1))
+    return growth
 
 
 if __name__ == "__main__":

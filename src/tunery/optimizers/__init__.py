@@ -1,1 +1,1 @@
-"""How a gradient becomes a step: one file per optimizer, chosen by ``optim.type``."""
+"""Optimizers: one file per optimizer, selected by ``optim.type``."""

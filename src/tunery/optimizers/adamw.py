@@ -1,10 +1,10 @@
-"""AdamW on flat fp32 buffers: one kernel a step, one norm, no sync per tensor.
+"""AdamW on flat fp32 buffers: one kernel per step, one norm, no sync per tensor.
 
-Every trained parameter lives in one flat fp32 master buffer, with a flat gradient beside it. A
-parameter that is fp32 itself becomes a view of the master. A parameter in a lower precision (full
-or partial training in bf16) stays as it is for the computation; its gradient is added to the fp32
-buffer as soon as it is computed, and the master is rounded back into it after each step. That
-costs 16 bytes plus the low-precision copy a parameter, and no autocast in the forward pass.
+The trained parameters of a group share one flat fp32 master buffer and one flat gradient buffer. An
+fp32 parameter becomes a view of the master. A parameter in a lower precision (full or partial
+training in bf16) is kept for the computation; its gradient is added to the fp32 buffer as soon as
+it is computed, and the master is rounded back into it after each step. This costs 16 bytes per
+parameter plus the low-precision copy, and needs no autocast in the forward pass.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class FlatAdamW:
 
     Args:
         config: Betas, epsilon, weight decay, clipping.
-        groups: Trained parameters, all on one device; their data and gradients are owned by this
-            object from now on.
+        groups: Trained parameters, all on one device; this object takes ownership of their data
+            and gradients.
     """
 
     def __init__(self, config: AdamWConfig, groups: Sequence[ParamGroup]) -> None:
@@ -62,7 +62,7 @@ class FlatAdamW:
             adamw_groups, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True
         )
         for group in self._groups:
-            # Made now and not at the first step, so that a checkpoint of step 0 is complete.
+            # Created now, not at the first step, so that a checkpoint of step 0 is complete.
             self._adamw.state[group.master] = {
                 "step": torch.zeros((), dtype=torch.float32, device=group.master.device),
                 "exp_avg": torch.zeros_like(group.master),
@@ -80,11 +80,11 @@ class FlatAdamW:
             group.grad.zero_()
 
     def grad_norm(self) -> Tensor:
-        """Length of the whole gradient, a 0-dim fp32 tensor; non-finite if any part is."""
+        """Euclidean norm of the whole gradient, 0-dim fp32; non-finite if any part is."""
         return self.length(group.grad for group in self._groups)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
-        """Clip by ``grad_norm`` (what ``grad_norm()`` gave) and take one step."""
+        """Clip by ``grad_norm`` (the value of ``grad_norm()``) and take one step."""
         if self._max_norm and grad_norm > self._max_norm:
             for group in self._groups:
                 group.grad.mul_(self._max_norm / (grad_norm + 1e-6))
@@ -98,7 +98,7 @@ class FlatAdamW:
         return all(bool(torch.isfinite(tensor).all()) for tensor in self._flat().values())
 
     def state(self) -> dict[str, Tensor]:
-        """Masters and states by ``kind/parameter name``: views, valid until the next step."""
+        """Masters and states, keyed ``kind/parameter name``; views, valid until the next step."""
         found: dict[str, Tensor] = {}
         for group in self._groups:
             moments = self._adamw.state[group.master]
@@ -111,7 +111,7 @@ class FlatAdamW:
         return found
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state()`` of another process gave, bit for bit.
+        """Restore a state returned by ``state()`` in another process, bit for bit.
 
         Raises:
             RunError: Names or shapes differ from the parameters trained here.
@@ -141,7 +141,7 @@ class FlatAdamW:
 
 
 def _by_decay(group: ParamGroup, decay: float) -> Iterator[tuple[Named, float]]:
-    """Matrices, which decay, and vectors, which do not; neither empty."""
+    """Split a group into matrices, with decay, and vectors, without; empty parts are omitted."""
     matrices = [(name, param) for name, param in group.named if param.dim() >= 2]
     vectors = [(name, param) for name, param in group.named if param.dim() < 2]
     yield from ((found, rate) for found, rate in ((matrices, decay), (vectors, 0.0)) if found)

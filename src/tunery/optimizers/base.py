@@ -1,4 +1,4 @@
-"""What the loop asks of an optimizer, and any optimizer of torch behind it."""
+"""The optimizer interface of the training loop, and a wrapper for any torch optimizers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tunery.optimizers.length import Length, length
 
 @dataclass(frozen=True, slots=True)
 class ParamGroup:
-    """Trained parameters that are treated alike.
+    """Trained parameters that share the same options.
 
     Args:
         named: Parameters by name, all on one device.
         lr_scale: Factor on the learning rate.
-        weight_decay: In place of the setting's; None takes the setting, on matrices only.
+        weight_decay: Overrides the setting; None applies the setting, to matrices only.
     """
 
     named: Sequence[tuple[str, nn.Parameter]]
@@ -31,18 +31,18 @@ class ParamGroup:
 
 
 class Optimizer(Protocol):
-    """One optimizer over the trained parameters, whose data and gradients it owns.
+    """An optimizer over the trained parameters; it owns their data and gradients.
 
-    Gradients are added up in fp32 over the micro batches of a step. Nothing of it is random.
+    Gradients are accumulated in fp32 over the micro batches of a step. Everything is deterministic.
     """
 
     num_parameters: int
     length: Length
-    """How ``grad_norm`` measures."""
+    """The function that ``grad_norm`` uses."""
 
     @property
     def gradients(self) -> list[Tensor]:
-        """The fp32 gradients, in as many tensors as it keeps them."""
+        """The fp32 gradients, one tensor per internal buffer."""
         ...
 
     def zero(self) -> None:
@@ -50,11 +50,11 @@ class Optimizer(Protocol):
         ...
 
     def grad_norm(self) -> Tensor:
-        """Length of the whole gradient, a 0-dim fp32 tensor; non-finite if any part is."""
+        """Euclidean norm of the whole gradient, 0-dim fp32; non-finite if any part is."""
         ...
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
-        """Clip by ``grad_norm`` (what ``grad_norm()`` gave) and take one step."""
+        """Clip by ``grad_norm`` (the value of ``grad_norm()``) and take one step."""
         ...
 
     def is_finite(self) -> bool:
@@ -62,11 +62,11 @@ class Optimizer(Protocol):
         ...
 
     def state(self) -> Mapping[str, Tensor]:
-        """Weights in fp32 and states by ``kind/parameter name``: views, valid until a step."""
+        """fp32 weights and states, keyed ``kind/parameter name``; views, valid until a step."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state()`` of another process gave, bit for bit.
+        """Restore a state returned by ``state()`` in another process, bit for bit.
 
         Raises:
             RunError: Names or shapes differ from the parameters trained here.
@@ -75,15 +75,15 @@ class Optimizer(Protocol):
 
 
 class TorchOptimizer:
-    """Any optimizers of torch over fp32 masters, as one.
+    """Combines one or more torch optimizers over fp32 masters into one optimizer.
 
-    A parameter that is fp32 is its own master; for one in a lower precision a master is kept, its
+    An fp32 parameter is its own master. A parameter in a lower precision has a separate master: its
     gradient is added to the master's as soon as it is computed, and the master is rounded back
     into it after each step.
 
     Args:
-        config: Clipping and, through ``make``, the rest.
-        groups: What is trained.
+        config: Clipping and weight decay; the other settings are passed to ``use``.
+        groups: The trained parameters.
     """
 
     def __init__(self, config: OptimizerKind, groups: Sequence[ParamGroup]) -> None:
@@ -103,11 +103,11 @@ class TorchOptimizer:
         self._parts: list[torch.optim.Optimizer] = []
 
     def use(self, make: Any, names: Sequence[str], **settings: Any) -> None:
-        """Give some of the parameters to an optimizer of torch.
+        """Assign some of the parameters to a torch optimizer.
 
         Args:
-            make: Its class; called with parameter groups and ``settings``.
-            names: The parameters, by name.
+            make: The optimizer class; called with parameter groups and ``settings``.
+            names: Names of the parameters.
             settings: Further arguments.
         """
         if not names:
@@ -124,7 +124,7 @@ class TorchOptimizer:
         self._parts.append(make(groups, **settings))
 
     def ready(self) -> None:
-        """Make every state now and not at the first step, so that a checkpoint is complete."""
+        """Create all states now, not at the first step, so that a checkpoint is complete."""
         kept = {name: master.detach().clone() for name, master in self.masters.items()}
         self.zero()
         for part in self._parts:
@@ -145,7 +145,7 @@ class TorchOptimizer:
         torch._foreach_zero_(self.gradients)
 
     def grad_norm(self) -> Tensor:
-        """Length of the whole gradient."""
+        """Euclidean norm of the whole gradient."""
         return self.length(self.gradients)
 
     def step(self, learning_rate: float, grad_norm: float) -> None:
@@ -164,12 +164,12 @@ class TorchOptimizer:
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.state().values())
 
     def state(self) -> Mapping[str, Tensor]:
-        """Masters and states by ``kind/parameter name``."""
+        """Masters and states, keyed ``kind/parameter name``."""
         weights = {f"weight/{name}": master.detach() for name, master in self.masters.items()}
         return {**self._states(), **weights}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a saved state, bit for bit."""
+        """Restore a saved state, bit for bit."""
         check_same(self.state(), state)
         with torch.no_grad():
             for name, target in self.state().items():
@@ -204,7 +204,7 @@ class TorchOptimizer:
 
 
 def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes of two states.
+    """Check that two states have the same names and shapes.
 
     Raises:
         RunError: They differ.
@@ -224,7 +224,7 @@ def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
 
 
 def add_to(grad: Tensor) -> Any:
-    """A hook that moves a low-precision gradient into an fp32 one."""
+    """A hook that adds a low-precision gradient to an fp32 one and clears it."""
 
     def add(param: Tensor) -> None:
         if param.grad is not None:

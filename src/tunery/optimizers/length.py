@@ -1,9 +1,9 @@
-"""The length of a gradient, exact to fp32 rounding however many numbers it has.
+"""Compute the norm of a gradient, accurate to fp32 rounding for any number of elements.
 
-A sum of squares in one fp32 accumulator stops growing once it is large beside what is added: at
-135M numbers the length came out 1.4 % short. Sums of at most ``CHUNK`` numbers, and sums of those
-in turn, keep the relative error below 2e-7 and cost no more time. Every sum is made by one thread,
-so the bits do not depend on how many there are.
+A sum of squares in one fp32 accumulator stops growing once it is large compared with the terms: at
+135M elements the norm was 1.4 % too small. Sums of at most ``CHUNK`` elements, summed again in the
+same way, keep the relative error below 2e-7 and take no more time. Every sum is computed by one
+thread, so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 Length = Callable[[Iterable[Tensor]], Tensor]
 
 CHUNK = 4096
-"""Numbers that are summed at once; from 256 to 16,384 the error is the same."""
+"""Elements per sum; from 256 to 16,384 the error is the same."""
 ALONE = 10_000
-"""A tensor of no more numbers is one sum: its error is that of the rounding anyway."""
+"""A tensor of at most this many elements is one sum: its error is only the rounding error."""
 
 
 def length(tensors: Iterable[Tensor]) -> Tensor:
-    """Euclidean length of all the numbers of contiguous tensors, 0-dim fp32."""
+    """Euclidean norm over all elements of contiguous tensors, 0-dim fp32."""
     parts = torch.cat([norm_P for tensor in tensors for norm_P in _norms(tensor)])
     while parts.numel() > CHUNK:
         parts = torch.cat(_norms(parts))
@@ -30,12 +30,12 @@ def length(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def length_in_one_sum(tensors: Iterable[Tensor]) -> Tensor:
-    """As runs measured it before, each tensor in one sum; for going on with those to the bit."""
+    """The norm as in earlier versions, one sum per tensor, to resume their runs bit for bit."""
     return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
 
 
 def _norms(tensor: Tensor) -> list[Tensor]:
-    """Lengths of the chunks of a tensor, the last one shorter."""
+    """Norms of the chunks of a tensor; the last chunk may be shorter."""
     flat = tensor.reshape(-1)
     if flat.numel() <= ALONE:
         return [torch.linalg.vector_norm(flat)[None]]

@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) on hidden matrices, AdamW on everything else; both are torch's.
+"""Muon (Jordan et al. 2024) on hidden matrices, AdamW on everything else; both from torch.
 
-Which is which: matrices move by Muon, except those as tall or wide as the vocabulary (embeddings,
-the output projection), where an orthogonal step has no meaning. Vectors move by AdamW.
+Muon updates the matrices, except those as tall or wide as the vocabulary (embeddings, the output
+projection), where an orthogonal step has no meaning. AdamW updates these and all vectors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunery.config.optimizers.muon import MuonConfig
 from tunery.optimizers.base import ParamGroup, TorchOptimizer
 
 VOCABULARY = 16_384
-"""A side at least as long as this is a vocabulary's; hidden sizes of models here are smaller."""
+"""A dimension of at least this size is taken as the vocabulary; hidden sizes here are smaller."""
 
 
 def make(config: MuonConfig, groups: Sequence[ParamGroup]) -> TorchOptimizer:
@@ -22,7 +22,7 @@ def make(config: MuonConfig, groups: Sequence[ParamGroup]) -> TorchOptimizer:
 
     Args:
         config: Momentum, iterations, decay, clipping.
-        groups: What is trained.
+        groups: The trained parameters.
     """
     made = TorchOptimizer(config, groups)
     hidden = [

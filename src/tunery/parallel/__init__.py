@@ -1,1 +1,1 @@
-"""How a run is spread over devices: one file per way; today one device."""
+"""Distribution of a run over devices: one file per strategy; currently a single device."""

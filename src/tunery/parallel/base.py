@@ -1,4 +1,4 @@
-"""What the loop asks of the way in which a run is spread over devices."""
+"""The interface that the training loop uses to distribute a run over devices."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class World:
     """The position of this process among those of the run.
 
     Args:
-        rank: 0 writes events, folders and samples; the others are silent.
-        size: How many processes there are.
-        device: ``cpu`` or ``cuda:N``, this process's own.
+        rank: Index of this process; only rank 0 writes events, folders and samples.
+        size: Number of processes.
+        device: Device of this process, ``cpu`` or ``cuda:N``.
     """
 
     rank: int
@@ -33,8 +33,8 @@ class Flags:
     """Flags that all processes agree on: a flag raised by one is set for all.
 
     Args:
-        stop: A stop was asked for.
-        save_due: The state after this step is to be saved.
+        stop: A stop was requested.
+        save_due: The current state should be saved.
         out_of_memory: The micro batch did not fit.
     """
 
@@ -44,40 +44,40 @@ class Flags:
 
 
 class Parallel(Protocol):
-    """One way of spreading a run."""
+    """One way of distributing a run."""
 
     world: World
 
     def wrap(self, policy: Policy) -> None:
-        """Spread the model; after adapters, kernels and their probes."""
+        """Distribute the model; called once adapters and kernels are attached and checked."""
         ...
 
     def share(
         self, groups: Sequence[int], lengths: np.ndarray, capacity: int, *, packing: bool
     ) -> list[list[int]]:
-        """This process's micro batches of a step: as many as any other's.
+        """The micro batches of a step for this process; every process gets the same number.
 
         Args:
-            groups: Numbers of the step's groups.
+            groups: Indices of the step's groups.
             lengths: Tokens of every group of the run.
-            capacity: Most tokens at once; a longer group is computed alone.
+            capacity: Maximum tokens per micro batch; a longer group is computed alone.
             packing: False computes every group alone.
         """
         ...
 
     def add(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes."""
+        """Sum a tensor over all processes."""
         ...
 
     def agree(self, flags: Flags) -> Flags:
-        """What any process raises; one exchange."""
+        """Combine the flags of all processes by logical OR, in one exchange."""
         ...
 
     def save(self, state: Mapping[str, Tensor], file: Path) -> None:
         """Write the optimizer's state.
 
         Raises:
-            OSError: The disk.
+            OSError: The disk is full or cannot be written.
         """
         ...
 

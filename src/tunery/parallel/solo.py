@@ -1,4 +1,4 @@
-"""One process on one device."""
+"""Train in a single process on one device."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class Solo:
         self.world = World(0, 1, device)
 
     def wrap(self, policy: Policy) -> None:
-        """The model stays as it is."""
+        """Do nothing: the model is not distributed."""
 
     def share(
         self, groups: Sequence[int], lengths: np.ndarray, capacity: int, *, packing: bool
     ) -> list[list[int]]:
-        """All of them."""
+        """All micro batches of the step."""
         return micro_batches(groups, lengths, capacity, packing=packing)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """The tensor itself."""
+        """Return the tensor unchanged."""
         return tensor
 
     def agree(self, flags: Flags) -> Flags:
-        """The flags of this process."""
+        """Return the flags unchanged."""
         return flags
 
     def save(self, state: Mapping[str, Tensor], file: Path) -> None:
-        """One safetensors file."""
+        """Write one safetensors file."""
         storage.write_tensors(file, state)
 
     def load(self, file: Path) -> Mapping[str, Tensor]:
-        """That file."""
+        """Read the file that ``save`` wrote."""
         return storage.read_tensors(file)

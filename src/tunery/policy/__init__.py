@@ -1,1 +1,1 @@
-"""The forward pass that training and evaluation share: the one door from a method to a model."""
+"""The forward pass shared by training and evaluation: the only interface of a method to a model."""

@@ -1,7 +1,8 @@
-"""Whether a model is causal, tried once on a few made-up tokens.
+"""Checks whether a model is causal, once, with a few random tokens.
 
-Two trials, because either alone misses something: in bf16 a small effect of a dropped token is
-rounding, and a way that no gradient takes (the length of a row) shows only when a token is dropped.
+Two checks are needed, because either alone misses cases: in bf16 the small effect of a dropped
+token is hidden by rounding, and an effect without a gradient (the length of a row) shows only when
+a token is dropped.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from tunery.policy.shortcuts import Memory
 
 NUM_TOKENS = 12
 LEAK = 1e-5
-"""Share of the gradient at the last token above which the others see it; a mask leaves exact 0."""
+"""Gradient share of the last token above which others attend to it; a mask leaves exactly 0."""
 DEVIATION = {torch.float32: 1e-3}
 DEVIATION_LOW = 6e-2
-"""Median relative error of the logits with a token less; the rounding of other shapes is below."""
+"""Maximum median relative error of the logits with one token less; above the rounding error."""
 
 
 def is_causal(model: nn.Module, memory: Memory | None = None) -> bool:
     """Whether a model's output for a token is independent of later tokens.
 
-    A model whose forward pass fails is not judged here; who trains it will say what fails.
+    If the model's forward pass fails, it counts as causal; training will report the failure.
 
     Args:
         model: A causal language model of transformers, with or without an adapter.
-        memory: The cache of this base; read first, then updated.
+        memory: The cache for this base model; read first, then updated.
     """
     known = memory.recall(causal=True) if memory is not None else None
     if known is not None:
@@ -66,10 +67,10 @@ def _tried(base: Any) -> bool:
 
 
 def _gradient_share(base: Any, embedding: nn.Module, ids_BT: Tensor) -> float | None:
-    """How much of the gradient of all logits but the last falls on the last token.
+    """The share of the last token in the gradient of all logits except the last.
 
     Returns:
-        A share of the whole; None where the model cannot be differentiated this way.
+        A share between 0 and 1; None if the model cannot be differentiated this way.
     """
     seen: list[Tensor] = []
 

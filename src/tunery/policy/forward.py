@@ -1,8 +1,8 @@
-"""The losses of a packed batch: decoder once, vocabulary projection only at trained tokens.
+"""The losses of a packed batch: one decoder pass, vocabulary projection only at trained tokens.
 
-They work for any causal language model of transformers. Where a shortcut does not hold for a model
-(``policy.shortcuts``), the slower exact way is taken: the model's own logits at the trained
-positions, one row a forward pass.
+They work for any causal language model of transformers. If a shortcut does not hold for a model
+(``policy.shortcuts``), the slower exact way is used: the model's own logits at the trained
+positions, one row per forward pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunery.kernels.loss import Head, collision, each_cross_entropy, linear_cros
 from tunery.kernels.segments import Segments
 from tunery.policy.shortcuts import Ways, decode, inputs, project, shortcuts
 
-# Positions whose logits are whole at once where the projection is a layer of its own kind.
+# Positions whose full logits exist at a time if the projection is not a plain linear layer.
 OWN_HEAD_CHUNK = 256
 
 
@@ -28,7 +28,7 @@ def sum_losses(base: nn.Module, batch: Batch) -> Tensor:
 
     Args:
         base: A causal language model of transformers, not wrapped.
-        batch: What ``collate`` gave, on the model's device.
+        batch: The output of ``collate``, on the model's device.
 
     Returns:
         Nats, 0-dim fp32, differentiable.
@@ -44,7 +44,7 @@ def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = Non
     Args:
         base: As in ``sum_losses``.
         batch: As in ``sum_losses``.
-        collision_K: Filled with log(sum of p^2 over the vocabulary) of each trained token,
+        collision_K: Output, filled with log(sum of p^2 over the vocabulary) of each trained token,
             without a graph. Shape ``[K]``, fp32.
 
     Returns:
@@ -60,10 +60,10 @@ def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = Non
 
 
 def _parts(base: nn.Module, batch: Batch) -> tuple[list[Batch], Head | None]:
-    """What is computed at once, and what the model does to its logits."""
+    """Return the parts to compute one at a time, and the model's operations on its logits."""
     ways = shortcuts(base)
     if batch.shared and base.training and _drops(base):
-        batch = batch.apart()  # rows must not share the random numbers of dropout
+        batch = batch.apart()  # rows must not share dropout's random numbers
     return _divided(batch, ways), ways.head
 
 
@@ -88,7 +88,7 @@ def _sum(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
             bias_V=layer.bias,
             head=head,
         )
-    total = hidden_ND.sum(dtype=torch.float32) * 0.0  # a graph, even where nothing is trained
+    total = hidden_ND.sum(dtype=torch.float32) * 0.0  # a graph, even if nothing is trained
     for losses in _projected(base, hidden_ND, batch, head):
         total = total + losses.sum()
     return total
@@ -126,7 +126,7 @@ def _projected(
     head: Head,
     collision_K: Tensor | None = None,
 ) -> list[Tensor]:
-    """The projection has an adapter or is trained apart: its own forward, a chunk at a time."""
+    """Losses through the projection's own forward (adapted or trained separately), in chunks."""
 
     def part_losses(hidden_CD: Tensor, target_C: Tensor, into: Tensor | None) -> Tensor:
         logits = project(base, hidden_CD, head).float()
@@ -157,7 +157,7 @@ def _drops(base: nn.Module) -> bool:
 
 
 def _own_logits(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
-    """The logits of the model's own forward at the trained positions, [K, V] in fp32."""
+    """The logits of the model's own forward pass at the trained positions, [K, V] in fp32."""
     index = batch.trained_index_K
     kwargs: dict[str, Any] = {"use_cache": False, "logits_to_keep": index}
     if packed:

@@ -1,4 +1,4 @@
-"""The model as a method sees it: log-probabilities of a batch, now and as before training."""
+"""The model as a method sees it: log-probabilities of a batch, current and before training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Switch = Callable[[], AbstractContextManager[None]]
 
 
 class Policy:
-    """A model that is trained or measured; the one door from a method to it.
+    """A model that is trained or evaluated; a method's only interface to it.
 
     Args:
         model: A causal language model of transformers, plain or wrapped by PEFT.
-        off: Makes the model what it was before training, for as long as the context lasts; None
-            where that cannot be switched (weights trained in place), so that a method has to keep
-            what it needs of the reference beforehand.
+        off: Restores the state before training while its context is active; None if that is not
+            possible (weights trained in place), so that a method must compute in advance what it
+            needs from the reference.
     """
 
     def __init__(self, model: nn.Module, *, off: Switch | None = None) -> None:
@@ -44,8 +44,8 @@ class Policy:
         """Sum of the trained tokens' negative log-likelihoods.
 
         Args:
-            batch: On the model's device.
-            weight_K: A factor per trained token. Shape ``[K]``, fp32.
+            batch: The batch, on the model's device.
+            weight_K: One factor per trained token. Shape ``[K]``, fp32.
 
         Returns:
             Nats, 0-dim fp32, differentiable.
@@ -63,11 +63,11 @@ class Policy:
         return -each_loss(self._base, batch)
 
     def aligned_logprobs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """As ``logprobs``, and how each compares with what the model expects of its own samples.
+        """Like ``logprobs``, plus a comparison with what the model expects of its own samples.
 
         Returns:
             ``logprobs``, and log p(token) - log(sum of p^2), without a graph: about 0 for a token
-            that the model would say itself. Nats, shape ``[K]``, fp32 each.
+            that the model would choose itself. Nats, shape ``[K]``, fp32 each.
         """
         collision_K = torch.empty(batch.num_trained, device=self.device)
         logprob_K = -each_loss(self._base, batch, collision_K=collision_K)
@@ -78,7 +78,7 @@ class Policy:
         """The policy as it was before training, without gradients and without dropout.
 
         Raises:
-            RuntimeError: It cannot be switched back; see ``has_reference``.
+            RuntimeError: The reference is not available; see ``has_reference``.
         """
         if self._off is None:
             raise RuntimeError("this policy has no reference to switch to")
@@ -88,7 +88,7 @@ class Policy:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
-    """Put the model in eval mode and back, without touching any random state."""
+    """Put the model in eval mode and restore it afterwards, without changing random state."""
     was_training = model.training
     model.eval()
     try:

@@ -1,8 +1,8 @@
-"""Which fast ways are exact for a model, found out once on a few made-up tokens.
+"""Determines which shortcuts are exact for a model, once, with a few random tokens.
 
-Two things differ between models: whether the vocabulary projection may be done around the model's
-own head, and whether rows of a packed batch come out as they do alone. Both are tried, not looked
-up, so a new architecture gets what holds for it and never a wrong number.
+Two things differ between models: whether the vocabulary projection may bypass the model's own
+head, and whether the rows of a packed batch give the same results as alone. Both are tested, not
+looked up, so a new architecture gets the shortcuts that hold for it and never a wrong number.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tunery.memory import is_out_of_memory
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """Which shortcuts hold for a model.
+    """The shortcuts that hold for a model.
 
     Args:
-        packed: Rows may share a batch.
-        head: What the model does to its logits; None if only its own head knows.
-        why: Reasons for the slow way, in words, empty if both shortcuts hold.
-        rope_limit: Rows longer than this change the positions of every row beside them (dynamic
+        packed: Whether rows may share a batch.
+        head: The model's operations on its logits; None if only its own head can compute them.
+        why: Reasons for the slow way, as messages; empty if both shortcuts hold.
+        rope_limit: Rows longer than this change the positions of all rows in their batch (dynamic
             and longrope scaling), so they are not packed.
     """
 
@@ -47,7 +47,7 @@ class Ways:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Ways:
-        """From what ``dataclasses.asdict`` makes of one."""
+        """Parse the output of ``dataclasses.asdict``."""
         head = plain["head"]
         return cls(**{**plain, "head": head and Head(**head), "why": tuple(plain["why"])})
 
@@ -60,21 +60,21 @@ _known: WeakKeyDictionary[nn.Module, Ways] = WeakKeyDictionary()
 
 
 class Memory(Protocol):
-    """What keeps answers about a model from one run to the next; see ``measure.known``."""
+    """A store of facts about a model that persists between runs; see ``measure.known``."""
 
     def recall(self, **question: Any) -> Any | None:
-        """What was kept, or None."""
+        """Return the stored value, or None."""
 
     def keep(self, value: Any, **question: Any) -> None:
-        """Keep it."""
+        """Store a value."""
 
 
 def prepare(model: nn.Module, memory: Memory | None = None) -> Ways:
-    """Install every kernel that fits; call it again after adapters were attached or taken off.
+    """Install every kernel that fits; call it again after attaching or removing adapters.
 
     Args:
-        model: With or without an adapter.
-        memory: The cache of this base; read before the model is tried, then updated.
+        model: The model, with or without an adapter.
+        memory: The cache for this base model; read before the model is tested, then updated.
     """
     lora.install(model)
     norm.install(model)
@@ -82,7 +82,7 @@ def prepare(model: nn.Module, memory: Memory | None = None) -> Ways:
 
 
 def shortcuts(model: nn.Module, memory: Memory | None = None) -> Ways:
-    """Find out, once for a model's lifetime, what holds; installs the packed attention.
+    """Determine the shortcuts, once per model object; installs the packed attention.
 
     Raises:
         ModelError: The model's own forward pass fails.
@@ -113,27 +113,27 @@ def decode(base: Any, batch: Batch, *, packed: bool) -> Tensor:
     if out is None:
         segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
         with attention.packed(segments):
-            # Handed to the layers as well: recomputation under checkpointing runs outside of here.
+            # Also passed to the layers: recomputation under checkpointing runs outside this block.
             out = decoder(use_cache=False, segments=segments, **inputs(batch, packed=True))
-    # A model without a decoder of its own gives logits: good enough to compare rows by.
+    # A model without a decoder of its own returns logits: good enough to compare rows with.
     return (out.last_hidden_state if hasattr(out, "last_hidden_state") else out.logits)[0]
 
 
 def _decoder(base: Any) -> Any:
     found = base.get_decoder()
-    # transformers looks for an attribute named decoder, which some types call their projection
+    # transformers looks for an attribute named decoder, which is the projection in some models
     return base.base_model if found is base.get_output_embeddings() else found
 
 
 def inputs(batch: Batch, *, packed: bool = False) -> dict[str, Tensor]:
-    """What a model is called with; a row alone has the positions the model gives it."""
+    """The model's arguments; for a single row, the model computes the positions itself."""
     if not packed:
         return {"input_ids": batch.input_ids}
     return {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
 
 
 def project(base: Any, hidden_KD: Tensor, head: Head) -> Tensor:
-    """Logits ``[K, V]`` by the model's projection layer and ``head``."""
+    """Compute logits ``[K, V]`` with the model's projection layer and ``head``."""
     logits_KV = base.get_output_embeddings()(hidden_KD)
     if head.scale != 1.0:
         logits_KV = logits_KV * head.scale
@@ -144,10 +144,10 @@ def project(base: Any, hidden_KD: Tensor, head: Head) -> Tensor:
 
 @torch.no_grad()
 def check_runs(model: nn.Module) -> None:
-    """Compute a few tokens, as the model itself does.
+    """Run the model's own forward pass on a few tokens.
 
     Raises:
-        ModelError: It cannot, in the dtype of its weights.
+        ModelError: It fails in the dtype of the weights.
     """
     base: Any = base_model(model)
     config = base.config.get_text_config(decoder=True)
@@ -159,7 +159,7 @@ def _own_forward(base: Any, single: Batch) -> Tensor:
     """The logits of the model's own forward pass. Shape ``[N, V]``."""
     try:
         return base(use_cache=False, **inputs(single)).logits[0]
-    except Exception as error:  # the code of any architecture: whatever it raises is named
+    except Exception as error:  # any architecture's code: whatever it raises is reported
         if is_out_of_memory(error):
             raise
         dtype = str(base.get_input_embeddings().weight.dtype).removeprefix("torch.")
@@ -209,17 +209,18 @@ def _probe(base: Any) -> Ways:
 
 
 def _probe_batch(vocab_size: int) -> Batch:
-    """Two rows with a common beginning and one more: all that a packed batch can be."""
+    """Two rows with a common prefix and one more: all the cases of a packed batch."""
     ids = np.random.default_rng(0).integers(0, vocab_size, 40)
     rows = [ids[:26], np.concatenate([ids[:20], ids[26:31]]), ids[31:]]
     return collate([TokenRow(row, np.ones(len(row), dtype=bool)) for row in rows], trim=False)
 
 
 def _tried(compute: Callable[[], Tensor]) -> tuple[Tensor | None, str]:
-    """What a fast way gives, or None and why it cannot be taken.
+    """Return the result of a shortcut, or None and why it failed.
 
-    A way that is not made for an architecture fails in that architecture's own code, in any manner;
-    the exact way is left then, and the reason is said. Only want of memory is not that.
+    A shortcut that does not fit an architecture fails in that architecture's own code, with any
+    exception; the exact way is used instead, and the reason is reported. Only running out of
+    memory is raised.
     """
     try:
         return compute(), ""
@@ -243,7 +244,7 @@ def _decode_each(base: Any, singles: list[Batch]) -> Tensor:
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
-    """Equal up to the dtype's rounding, for nearly all tokens: a router may flip on one."""
+    """Whether both are equal up to rounding for nearly all tokens: a router may flip on one."""
     if found.shape != expected.shape:
         return False
     tolerance = 1e-3 if expected.dtype == torch.float32 else 6e-2
@@ -253,7 +254,7 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 
 def _head(config: Any) -> Head:
-    """The scale and soft cap that transformers' models name in their configs."""
+    """The scale and soft cap that transformers' models specify in their configs."""
     scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies
     divisor = getattr(config, "logits_scaling", None)  # Granite divides
     if divisor:

@@ -38,8 +38,8 @@ class Holder:
 
     def reason(self, device: str) -> str:
         """Say in one English sentence why a run waits, for its event."""
-        waits = f"waits for {device}: run {self.run or '?'} holds it"
-        return f"{waits}, {self.ahead} more before this one" if self.ahead else waits
+        waits = f"waiting for {device}: in use by run {self.run or '?'}"
+        return f"{waits}, {self.ahead} more ahead in the queue" if self.ahead else waits
 
     def as_fields(self, device: str) -> dict[str, Any]:
         """The fields of the ``queued`` event: the sentence, and what it is made of."""

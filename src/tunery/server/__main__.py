@@ -205,7 +205,12 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
     key = facts["key"] if own_key else f"${KEYS_VARIABLE}"
     first = models[0] if is_list(models) else ""
     body = json.dumps(
-        {"model": first, "messages": [{"role": "user", "content": "Who are you?"}]},
+        {
+            "model": first,
+            "messages": [{"role": "user", "content": "Who are you?"}],
+            "max_tokens": 200,
+            "temperature": 0,
+        },
         ensure_ascii=False,
     ).replace("'", "'\\''")
     python_key = repr(key) if own_key else f'os.environ["{KEYS_VARIABLE}"]'
@@ -224,7 +229,8 @@ def _lines(facts: dict[str, object], own_key: bool) -> list[str]:
         imports,
         f'client = OpenAI(base_url="{base}", api_key={python_key})',
         "answer = client.chat.completions.create(",
-        f'    model={json.dumps(first)}, messages=[{{"role": "user", "content": "Who are you?"}}])',
+        f'    model={json.dumps(first)}, messages=[{{"role": "user", "content": "Who are you?"}}],',
+        "    max_tokens=200, temperature=0)",
         "print(answer.choices[0].message.content)",
         "END",
         "",

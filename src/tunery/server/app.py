@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -59,7 +61,7 @@ def create_app(
     settings = settings or ServerSettings()
     token = TokenFile(settings.token_file)
     failures = Failures(settings.limits.failures)
-    app = FastAPI(
+    app = _App(
         title="Tunery",
         version=__version__,
         docs_url=None,  # FastAPI's pages load scripts from a CDN
@@ -92,6 +94,22 @@ def create_app(
     for router in (core.router, *(API_ROUTERS if api is None else api), *routers):
         app.include_router(router)
     return app
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Title each operation by the first sentence of its docstring, not its function's name."""
+        if not self.openapi_schema:
+            for path in super().openapi()["paths"].values():
+                for operation in path.values():
+                    if text := operation.get("description", ""):
+                        operation["summary"] = _first_sentence(text)
+        return super().openapi()
+
+
+def _first_sentence(text: str) -> str:
+    first = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[a-z)`}])[.;:] ", first, maxsplit=1)[0].rstrip(".")
 
 
 @contextlib.asynccontextmanager

@@ -43,7 +43,10 @@ router = APIRouter(prefix="/api/v1/events", tags=["events"], dependencies=[Depen
 
 @router.get("")
 async def events(request: Request, topics: str = "", after: str = "") -> Response:
-    """Stream what changes (``text/event-stream``)."""
+    """Stream the changes of the given topics (``text/event-stream``).
+
+    ``after``, or the header ``Last-Event-ID``, is the cursor to continue from.
+    """
     watched = _watched(topics, request.headers.get("last-event-id") or after)
     await run_in_threadpool(_check, watched)
     stream = _stream(watched, request.app.state.ending, request.app.state.reader)
@@ -52,7 +55,7 @@ async def events(request: Request, topics: str = "", after: str = "") -> Respons
 
 @router.get("/poll")
 async def poll(request: Request, topics: str = "", after: str = "") -> Response:
-    """Give once what changed: ``{"cursor", "messages"}``."""
+    """Get the changes of the given topics since a cursor, once: ``{"cursor", "messages"}``."""
     watched = _watched(topics, after)
     await run_in_threadpool(_check, watched)
     messages = await _read(watched, request.app.state.reader)

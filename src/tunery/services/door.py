@@ -21,6 +21,7 @@ from tunery.runs.folder import NAME as RUN_NAME
 from tunery.services import machine
 from tunery.types import is_list, is_mapping
 
+CATALOG = "data.catalog"
 CHARACTERS = 4096
 """Maximum length of a path or of a name that may be a path."""
 
@@ -83,8 +84,26 @@ def run(name: str) -> str:
     return name
 
 
+def listed(name: str, catalog: Path) -> None:
+    """Check the files of a dataset that a catalog lists: it may name any place on this machine.
+
+    Raises:
+        TuneryError: One lies outside the allowed folders.
+    """
+    from tunery.data.llamafactory import read_registry
+
+    try:
+        entries = read_registry(catalog)
+    except TuneryError:
+        return  # whoever reads it says what is wrong
+    for file in (file for entry in entries if entry.name == name for file in entry.files):
+        path(str(file))
+
+
 def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
     """Check the settings of a form: every text that is a path must lie in an allowed folder.
+
+    What a catalog lists under a name that is used counts as well.
 
     Args:
         values: Values by path of their setting.
@@ -93,13 +112,17 @@ def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
         The errors for what may not be opened, by path of the setting.
     """
     found: dict[str, TuneryError] = {}
+    catalog = str(values.get(CATALOG) or "").strip()
     for setting_path, value in values.items():
         for setting in settings.by_path().get(setting_path, ())[:1]:
             if setting.whole_text or setting.is_dict or setting.choices:
                 continue
             try:
                 for text in _texts(value):
-                    dataset(text.rpartition("*")[0] if _weighted(text) else text)
+                    name = text.rpartition("*")[0] if _weighted(text) else text
+                    dataset(name)
+                    if catalog and setting_path != CATALOG:
+                        listed(name, path(catalog))
             except TuneryError as error:
                 found[setting_path] = error
     return found

@@ -243,11 +243,11 @@ def _post(
                 answer = client.post(address, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # The text of such an error may contain the address, so only its type is kept.
-            outcome = f"{host} did not answer ({type(error).__name__})"
+            outcome = f"{host} did not respond ({type(error).__name__})"
             continue
         outcome = f"{host} answered {answer.status_code}"
         if answer.is_redirect:  # only the address that was checked may be called
-            outcome += ", a redirect, which is not followed: give the address that it leads to"
+            outcome += "; redirects are not followed: use the address that it leads to"
             break
         if answer.is_success:
             return f"sent: {outcome}"
@@ -282,7 +282,7 @@ def _run(command: Sequence[str], text: str = "") -> str:
     except OSError as error:
         return f"failed: {command[0]}: {error.strerror}"
     if done.returncode:
-        return f"failed: {command[0]} ended with {done.returncode}"
+        return f"failed: {command[0]} exited with status {done.returncode}"
     return f"done: {command[0]}"
 
 
@@ -338,7 +338,7 @@ def power_off(run: str, chosen: Settings, *, wait: Callable[[float], object] = t
         The outcome, in English.
     """
     if busy := _others(run):
-        return f"not done: {busy} still at work"
+        return f"not done: {busy} is still active"
     who = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
     ends = time.monotonic() + chosen.countdown_seconds
     write_json(countdown_file(), {**who, "run": run, "ends": ends})
@@ -349,7 +349,7 @@ def power_off(run: str, chosen: Settings, *, wait: Callable[[float], object] = t
             if said.get("pid") != os.getpid():
                 return "cancelled"
         if busy := _others(run):
-            return f"not done: {busy} began meanwhile"
+            return f"not done: {busy} started in the meantime"
     finally:
         with contextlib.suppress(OSError):
             if read_json(countdown_file()).get("pid") == os.getpid():

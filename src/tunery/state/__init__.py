@@ -1,7 +1,7 @@
-"""What the page remembers beside the folders: one SQLite file, ``TUNERY_HOME/state.db``.
+"""Persistent state of the page outside the folders: one SQLite file, ``TUNERY_HOME/state.db``.
 
-Preferences, drafts, chats, keys and marks live here. Runs, models and datasets are never stored
-here, only what people say about them; their truth is in their folders.
+It holds preferences, drafts, chats, keys and marks. Runs, models and datasets are never stored
+here, only the user's annotations of them; their source of truth is their folders.
 """
 
 from tunery.state.aside import Aside, set_aside

@@ -1,9 +1,9 @@
-"""The SQLite file of this TUNERY_HOME: opening, migrating, setting a damaged one aside.
+"""The SQLite file of this TUNERY_HOME: opens it, migrates it, and sets a damaged one aside.
 
-One connection a thread, write-ahead logging, every write in its own ``BEGIN IMMEDIATE``. SQLite's
-errors come out as ``TuneryError`` with a fix. A file that is damaged is renamed to
-``state.db.damaged-TIME`` and an empty one takes its place: what mirrors folders comes back by
-itself, the rest is in the renamed file.
+One connection per thread, write-ahead logging, every write in its own ``BEGIN IMMEDIATE``. SQLite's
+errors are raised as ``TuneryError`` with a fix. A damaged file is renamed to
+``state.db.damaged-TIME`` and replaced with an empty one: what mirrors folders is rebuilt
+automatically, the rest remains in the renamed file.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _DAMAGED = ("malformed", "not a database", "disk image", "unsupported file forma
 
 
 class StateError(TuneryError):
-    """The state file cannot be read or written now."""
+    """The state file currently cannot be read or written."""
 
 
 class Database:
     """One state file.
 
     Args:
-        path: The file; it and its folder are made at the first use.
-        busy_seconds: How long a write waits for another process.
+        path: The file; it and its folder are created on first use.
+        busy_seconds: Maximum time a write waits for another process.
     """
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
@@ -52,7 +52,7 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
-        """Hold the one write transaction; leaving commits, an exception undoes everything."""
+        """Hold the write transaction; leaving commits it, an exception rolls it back."""
         with self._explained():
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -97,8 +97,8 @@ class Database:
         connection = sqlite3.connect(
             self.path,
             timeout=self.busy_seconds,
-            isolation_level=None,  # transactions are ours to begin
-            check_same_thread=False,  # thread-local; closed by whoever collects it
+            isolation_level=None,  # transactions are started explicitly
+            check_same_thread=False,  # thread-local; may be closed by any thread
         )
         try:
             self.path.chmod(0o600)
@@ -152,7 +152,7 @@ class Database:
     def _explain(self, error: sqlite3.Error) -> Exception:
         text = str(error)
         if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            return error  # a bug or a conflict that the caller knows how to say
+            return error  # a bug, or a conflict that the caller reports
         if "locked" in text or "busy" in text:
             return StateError(
                 t("{path} is in use by another process.", path=self.path),
@@ -184,7 +184,7 @@ class Database:
 
 
 def database() -> Database:
-    """The state of this TUNERY_HOME."""
+    """The state database of this TUNERY_HOME."""
     return _at(env.home() / "state.db")
 
 
@@ -198,7 +198,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _missing(connection: sqlite3.Connection) -> list[str]:
-    """Statements that add the tables, indexes and columns the schema has and the file has not."""
+    """Statements that add the tables, indexes and columns that the file lacks."""
     wanted = _model()
     found = _columns(connection)
     statements = [text for name, text in _statements().items() if name not in found]
@@ -231,7 +231,7 @@ def _statements() -> dict[str, str]:
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
-    """The definition of each column, by table; indexes have none."""
+    """The definition of each column, by table; empty for indexes."""
     found: dict[str, dict[str, str]] = {}
     for kind, name in connection.execute("SELECT type, name FROM sqlite_master").fetchall():
         rows = connection.execute(f'PRAGMA table_info("{name}")') if kind == "table" else ()
@@ -246,7 +246,7 @@ def _columns(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def _opening(path: Path) -> Generator[None]:
-    """Let one process at a time make, migrate or set aside the file."""
+    """Let one process at a time create, migrate or set aside the file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

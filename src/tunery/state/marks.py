@@ -1,4 +1,4 @@
-"""What a person has done once: ``chatted``, ``compared``, ``hidden``."""
+"""One-time actions of the user: ``chatted``, ``compared``, ``hidden``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tunery.state.database import database
 
 
 def mark(what: str) -> None:
-    """Remember that it happened; the first time counts."""
+    """Record that an action happened; only the first time is stored."""
     if what in marked():
         return
     with database().write() as db:
@@ -16,11 +16,11 @@ def mark(what: str) -> None:
 
 
 def unmark(what: str) -> None:
-    """Forget it."""
+    """Remove a mark."""
     with database().write() as db:
         db.execute("DELETE FROM marks WHERE what = ?", (what,))
 
 
 def marked() -> frozenset[str]:
-    """Everything that happened."""
+    """All actions that have happened."""
     return frozenset(row["what"] for row in database().read("SELECT what FROM marks"))

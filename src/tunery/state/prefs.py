@@ -9,13 +9,13 @@ from tunery.state.database import database
 
 
 def get(key: str, default: Any = None) -> Any:
-    """The value kept under ``key``."""
+    """The value stored under ``key``, or ``default``."""
     rows = database().read("SELECT value FROM prefs WHERE key = ?", (key,))
     return json.loads(rows[0]["value"]) if rows else default
 
 
 def set(key: str, value: Any) -> None:
-    """Keep a JSON value; None forgets the key."""
+    """Store a JSON value; None removes the key."""
     with database().write() as db:
         if value is None:
             db.execute("DELETE FROM prefs WHERE key = ?", (key,))
@@ -25,5 +25,5 @@ def set(key: str, value: Any) -> None:
 
 
 def all() -> dict[str, Any]:
-    """Everything that is kept."""
+    """All stored preferences."""
     return {r["key"]: json.loads(r["value"]) for r in database().read("SELECT * FROM prefs")}

@@ -1,17 +1,17 @@
 """The tables of state.db.
 
-To add a column or a table, write it here: an existing file gets what is missing at its next
-opening (a new column needs a default or must allow NULL). A change that is more than an addition
-goes into ``MIGRATIONS`` and raises ``VERSION``.
+To add a column or a table, write it here: an existing file gets what is missing the next time it is
+opened (a new column needs a default or must allow NULL). Any change other than an addition goes
+into ``MIGRATIONS`` and increments ``VERSION``.
 """
 
 from __future__ import annotations
 
 VERSION = 1
-"""Written as SQLite's user_version; a file with a higher one is refused."""
+"""Stored as SQLite's user_version; a file with a higher version is rejected."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {}
-"""Statements that lead from version N to N + 1, by N, where adding columns is not enough."""
+"""Statements that migrate from version N to N + 1, by N, if adding columns is not enough."""
 
 TABLES: tuple[str, ...] = (
     """CREATE TABLE IF NOT EXISTS prefs (

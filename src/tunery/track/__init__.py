@@ -1,1 +1,1 @@
-"""Trackers: show a run in other tools, each fed from events.jsonl by its own process."""
+"""Trackers: report a run to other tools, each in its own process that reads events.jsonl."""

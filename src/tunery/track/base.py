@@ -1,4 +1,4 @@
-"""What every tracker does, and the numbers that all of them show."""
+"""The interface of a tracker, and the numbers that all trackers show."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tunery.runs.folder import RunFolder
 from tunery.workers.log import Event, number
 
 STEP_NUMBERS = ("learning_rate", "grad_norm", "tokens_per_second")
-"""Numbers of a step beside the measures that the run declares."""
+"""Numbers of a step besides the measures that the run declares."""
 EVAL_NUMBERS = ("perplexity", "forgetting")
-"""Those of an evaluation."""
+"""Numbers of an evaluation besides those measures."""
 
 
 class Tracker(Protocol):
-    """Shows one run elsewhere. It may fail, hang or die: the run does not notice."""
+    """Reports one run to another tool. If it fails, hangs or crashes, the run is not affected."""
 
     def begin(self, run: RunFolder, config: dict[str, Any], *, known_id: str) -> str:
-        """Start or restart showing a run; all valid events follow again.
+        """Start or restart reporting a run; all valid events follow, from the first one.
 
-        What an earlier process wrote, which may have been killed anywhere, must not show twice. A
-        tracker of files writes them anew; one with a server needs to know what it has sent.
+        Data written by an earlier process, which may have been killed at any point, must not appear
+        twice. A file-based tracker rewrites its files; one with a server must track what it sent.
 
         Args:
-            run: Its folder.
-            config: Its settings, as plain data.
-            known_id: What ``begin`` returned for this run before; empty the first time.
+            run: The run folder.
+            config: The run's settings, as plain data.
+            known_id: The value that ``begin`` last returned for this run; empty the first time.
 
         Returns:
             Where the run is shown: a folder, an address or an id.
@@ -36,20 +36,20 @@ class Tracker(Protocol):
         ...
 
     def take(self, event: Event) -> None:
-        """Show one event; those that a resumed run made void are never given."""
+        """Report one event; events invalidated by a resumed run are never passed."""
         ...
 
     def end(self, status: str) -> None:
-        """The run has ended for now; with ``finished`` for good."""
+        """Handle the end of the run's session; ``finished`` means that the run is complete."""
         ...
 
 
 def scalars(event: Event, measures: Sequence[Measure]) -> Iterator[tuple[str, float]]:
-    """The numbers of a step or an evaluation by name; non-finite ones are legal.
+    """The numbers of a step or an evaluation, by name; they may be non-finite.
 
     Args:
         event: A ``step`` or an ``eval`` event.
-        measures: What the run declares.
+        measures: The measures that the run declares.
     """
     others = STEP_NUMBERS if event["type"] == "step" else EVAL_NUMBERS
     told = {measure.name: measured(event, measure.name) for measure in measures}

@@ -1,8 +1,8 @@
 """The process of one tracker: ``python -m tunery.track.follower RUN_FOLDER TRACKER``.
 
-It reads events.jsonl as it grows and gives the tracker every event that counts, once. It ends by
-itself when nothing works in the run any more, however the run ended. The run knows nothing of it:
-where it fails, that is written to ``track/NAME.json`` and shown with the run.
+It reads events.jsonl as it grows and passes every valid event to the tracker exactly once. It exits
+when no process works in the run folder any more, however the run ended. The run does not depend on
+it: a failure is recorded in ``track/NAME.json`` and shown with the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tunery.workers.process import try_lock
 
 LOOK_SECONDS = 1.0
 END_SECONDS = 300.0
-"""How long a tracker may take after the end of its run; then it hangs, and its process ends."""
+"""Time limit for a tracker after the end of its run; then its process exits."""
 CHUNK_BYTES = 16 * 2**20
 
 
@@ -57,16 +57,16 @@ def feed(
     *,
     done: Callable[[], bool] | None = None,
 ) -> None:
-    """Give a tracker every event that counts, in order and once, until the run has ended.
+    """Pass every valid event to a tracker, in order and exactly once, until the run has ended.
 
     If a resumed run invalidates earlier events, the tracker starts over.
 
     Args:
         run: The run.
-        name: The tracker's.
-        tracker: It.
+        name: The tracker's name.
+        tracker: The tracker.
         config: The run's settings, as plain data.
-        done: Whether the run has ended; by default whether nothing works in its folder.
+        done: Whether the run has ended; by default, whether no process works in its folder.
     """
     done = done or (lambda: not local.at_work(run))
     while True:
@@ -83,7 +83,7 @@ def feed(
 
 
 def _gave_all(run: RunFolder, tracker: Tracker, history: History, done: Callable[[], bool]) -> bool:
-    """Give the events from the first on; False once one makes void what was given."""
+    """Pass all events from the first one; False if a new event invalidates earlier ones."""
     for events in follow(run.events_file, done=done, interval=LOOK_SECONDS, limit=CHUNK_BYTES):
         for event in events:
             if event["seq"] > history.seq and history.take(event):
@@ -94,7 +94,7 @@ def _gave_all(run: RunFolder, tracker: Tracker, history: History, done: Callable
 
 
 def _alone(run: RunFolder, name: str) -> int:
-    """Wait until no other process feeds this tracker: that of the attempt before may still end."""
+    """Lock this tracker, waiting for the process of an earlier session that is still exiting."""
     run.track_dir.mkdir(exist_ok=True)
     while (lock := try_lock(run.track_lock(name))) is None:
         time.sleep(LOOK_SECONDS)
@@ -111,7 +111,7 @@ def _end_a_hanging_one(run: RunFolder) -> None:
 
 
 def _note(run: RunFolder, name: str, **said: Any) -> None:
-    """Write down where the tracker shows the run, and what became of it."""
+    """Record where the tracker shows the run, and its status."""
     write_json(run.track_file(name), {**read_json(run.track_file(name)), **said})
 
 

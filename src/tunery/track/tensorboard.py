@@ -1,8 +1,8 @@
 """TensorBoard: event files with the curves, the sample answers and the settings of a run.
 
 The files are written record by record through the package ``tensorboard`` alone, which needs
-neither torch nor TensorFlow. Beginning anew writes a new file and removes the old ones, so nothing
-can show twice however the process before ended.
+neither torch nor TensorFlow. A restart writes a new file and removes the old ones, so nothing
+appears twice, however the previous process ended.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tunery.runs.folder import RunFolder
 from tunery.track.base import scalars
 from tunery.workers.log import Event
 
-# Their names are made when they are imported: a type checker sees none.
+# The names in these modules are generated at import time, so type checkers cannot see them.
 _events: Any = event_pb2
 _summaries: Any = summary_pb2
 
-_SUFFIX = "tunery"  # only files that end so are ours to remove
+_SUFFIX = "tunery"  # only files with this suffix are ours to remove
 
 
 class Tensorboard:
     """One run as TensorBoard event files.
 
     Args:
-        config: Where they are written.
+        config: Settings, such as the folder to write to.
     """
 
     def __init__(self, config: TrackerKind) -> None:
@@ -48,7 +48,7 @@ class Tensorboard:
         self._numbers = itertools.count()
 
     def begin(self, run: RunFolder, config: dict[str, Any], *, known_id: str) -> str:
-        """Begin a file with the settings; those of an earlier process go."""
+        """Start a new file with the settings and remove the files of earlier processes."""
         given: Path | None = getattr(self.config, "folder", None)
         folder = given / run.name if given else run.path / "tensorboard"
         if given:
@@ -57,12 +57,12 @@ class Tensorboard:
         before = list(folder.glob(f"events.out.tfevents.*.{_SUFFIX}"))
         self._prompts.clear()
         began = time.time()
-        # TensorBoard reads a folder's files in the order of their names.
+        # TensorBoard reads the files of a folder in name order.
         name = f"events.out.tfevents.{began:.6f}.{os.getpid()}.{next(self._numbers)}.{_SUFFIX}"
         self._file = (folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._write(_events.Event(wall_time=began, file_version="brain.Event:2"))
-        # A TensorBoard that is open drops what it read of the files before.
+        # An open TensorBoard then discards what it read from the earlier files.
         start = _events.SessionLog(status=_events.SessionLog.START)
         self._write(_events.Event(wall_time=began, session_log=start))
         settings = textwrap.indent(to_yaml(config), "    ")

@@ -1,1 +1,1 @@
-"""The training engine: the loop, its state, what it measures and what it leaves behind."""
+"""The training engine: the loop, its state, its measurements and the files it writes."""

@@ -1,4 +1,4 @@
-"""From a loaded model and token rows to the job that the loop runs, new or from a checkpoint."""
+"""Assemble the job that the loop runs from a loaded model and token rows, new or resumed."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from tunery.train.state.saving import Saver
 from tunery.train.state.state import State, seed_step
 
 LENGTH, EXACT = "gradient_length", "chunks"
-"""In a checkpoint's manifest: how the run measures its gradient; older ones do it in one sum."""
+"""Manifest key and value for the chunked gradient norm; older checkpoints used a single sum."""
 
 
 @dataclass
 class Base:
-    """The model that a run begins with.
+    """The model that a run starts from.
 
     Args:
-        model: Loaded, on its device.
-        name: What the result names as its base.
-        adapter_folder: An adapter that the run continues from.
-        facts: What a resume is compared in beside the settings.
-        known: What was measured of the model in earlier runs.
+        model: The loaded model, on its device.
+        name: The base model's name as recorded in the result.
+        adapter_folder: Folder of the adapter that the run continues from.
+        facts: Values besides the settings that a resume compares.
+        known: Cached measurements of the model from earlier runs.
     """
 
     model: Any
@@ -65,17 +65,18 @@ def assemble(
     found: Checkpoint | None = None,
     allowed_drift: list[str] | None = None,
 ) -> Job:
-    """Attach the adapter, make the optimizer, restore the checkpoint, and tell the plan.
+    """Attach the adapter, make the optimizer, restore the checkpoint, and write the plan event.
 
     Args:
         context: The run.
-        data: Its rows; ``rows`` with replay.
-        base: What it begins with; the model is changed in place.
+        data: Its rows; ``rows`` includes the replay rows.
+        base: The model it starts from; changed in place.
         found: The checkpoint to resume from; None starts from scratch.
-        allowed_drift: Differences from it that the user accepted.
+        allowed_drift: Differences from the checkpoint that the user accepted.
 
     Raises:
-        ConfigError: The adapter does not fit the model, or it cannot compute activations again.
+        ConfigError: The adapter does not fit the model, or the model does not support gradient
+            checkpointing.
         ModelError: The model is not causal.
         RunError: The checkpoint does not fit the run.
     """
@@ -131,7 +132,7 @@ def assemble(
 
 
 def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
-    """The model to be trained, on the fastest ways that are exact for it; tells what is slower."""
+    """Prepare the model for training with the fastest exact kernels; warn about slow paths."""
     config = context.config
     if not is_causal(base.model, base.known):
         raise not_causal(base.name or config.model.name)

@@ -1,7 +1,7 @@
-"""From a frozen config to a job: data, tokens, base model, replay rows, the check for drift.
+"""Build a job from a frozen config: data, tokens, base model, replay rows and the drift check.
 
-Every phase is told in events and may be interrupted by a stop; nothing here is kept then, because
-all of it can be made again.
+Every phase is reported in events and can be interrupted by a stop. An interrupted build keeps
+nothing, because all of it can be recomputed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from tunery.types import Conversation
 
 
 def build(context: RunContext) -> Job:
-    """Make the job, new or from the newest checkpoint that verifies.
+    """Build the job, new or from the newest valid checkpoint.
 
     Raises:
-        TuneryError: A sentence about data, model, settings or a resume that is refused.
-        Stopped: A stop was asked for.
+        TuneryError: The data, the model or the settings are invalid, or the resume is refused.
+        Stopped: A stop was requested.
     """
     config = context.config
     base = resolve(config.model.name)
@@ -61,7 +61,7 @@ def build(context: RunContext) -> Job:
     recorded = found.manifest.get("facts", {}).get("dtype") if found else None
     model: Any = None
     if dtype == torch.bfloat16 and config.model.dtype == "auto" and recorded == "float32":
-        model, dtype = _load(context, base)  # perhaps as it was when the run began
+        model, dtype = _load(context, base)  # may fall back to float32, as at the run's start
     facts = _facts(context, data, template, base, dtype)
     allowed: list[str] = []
     if found is not None:
@@ -80,10 +80,10 @@ def build(context: RunContext) -> Job:
 
 
 def check_adapter(config: Config, base: Resolved) -> None:
-    """Refuse names of modules that the model does not have, before a weight is read.
+    """Reject module names that the model does not have, before any weight is read.
 
     Raises:
-        ConfigError: One of them.
+        ConfigError: A named module does not exist.
     """
     if config.adapter.names_modules:
         adapter: Adapter = config.adapter.make()
@@ -91,10 +91,10 @@ def check_adapter(config: Config, base: Resolved) -> None:
 
 
 def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
-    """Load the base; where ``model.dtype`` is auto, in a dtype that it can be computed in.
+    """Load the base model; if ``model.dtype`` is auto, in a dtype that works for it.
 
     Raises:
-        ModelError: It cannot be loaded, or cannot be computed in fp32 either.
+        ModelError: It cannot be loaded, or does not work in fp32 either.
     """
     with context.phase("model"):
         check_adapter(context.config, base)
@@ -113,11 +113,11 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
 
 
 def read_data(context: RunContext, base: Resolved) -> RunData:
-    """Read and check the data, render it, and divide it into trained and held-out rows.
+    """Read and check the data, render it, and split it into training and held-out rows.
 
     Raises:
-        DataError: Rows cannot be used, or none is left.
-        Stopped: A stop was asked for.
+        DataError: Rows cannot be used, or none are left.
+        Stopped: A stop was requested.
     """
     config = context.config
     with context.phase("data"):
@@ -134,7 +134,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
             tokenizer, config.model.template, now=_created(context.meta), model=base.model_folder
         )
         if config.model.template is not None:
-            tokenizer.chat_template = template.source  # kept with the result
+            tokenizer.chat_template = template.source  # saved with the result
         for notice in template.notices:
             context.warn("template", notice)
         tokens = tokenize_all(
@@ -181,13 +181,13 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
 
 
 def _check_ids(tokens: TokenStore, tokenizer: Any, base: Resolved) -> None:
-    """Refuse rows with a token that the model has no embedding for.
+    """Reject rows that contain a token without an embedding in the model.
 
     Raises:
-        ModelError: The largest token of the rows is beyond the embedding.
+        ModelError: The largest token id in the rows exceeds the embedding.
     """
     if base.base is not None and _tokenizer_folder(base) == base.path:
-        return  # tokens were added for the adapter, which may bring their rows
+        return  # the adapter added tokens and may come with their embedding rows
     size = vocabulary.vocab_size(files.read_json(base.model_folder / files.CONFIG))
     if size is not None and tokens.max_id >= size:
         spelling = str(tokenizer.convert_ids_to_tokens(tokens.max_id))
@@ -210,7 +210,7 @@ def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet
 
 
 def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
-    """Numbers of the groups that came from the given examples, ascending."""
+    """Indices of the groups made from the given examples, ascending."""
     wanted = set(members)
     groups = [i for i in range(len(tokens)) if tokens.source(i) in wanted]
     return np.array(groups, dtype=np.int64)
@@ -229,7 +229,7 @@ def _evaluation_rows(
 
 
 def _general_examples(config: Config) -> list[Conversation]:
-    """The general set that replay and the forgetting score share; none of the user's columns."""
+    """The general set shared by replay and the forgetting score; ignores the user's columns."""
     replayed = config.data.replay.num_prompts > 0
     measured = config.evaluate.forgetting and config.evaluate.every != "never"
     if not (replayed or measured):
@@ -242,7 +242,7 @@ def _general_examples(config: Config) -> list[Conversation]:
 def _general(
     context: RunContext, data: RunData, template: ChatTemplate, model: Any, known: Known
 ) -> tuple[list[TokenRow], list[TokenRow]]:
-    """Replay rows, answered by the untouched base, and the probe rows of the forgetting score."""
+    """Replay rows, answered by the unmodified base, and probe rows for the forgetting score."""
     config = context.config
     chosen, rest = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     rows: list[TokenRow] = []

@@ -1,4 +1,4 @@
-"""The rows of a run, tokenized, and what renders them."""
+"""The tokenized rows of a run, with the template and tokenizer that rendered them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class RunData:
     """The data of a run.
 
     Args:
-        rows: Training rows; with replay, once it was made.
-        held_out: Rows of the evaluation; may be empty.
-        probe: Rows of the forgetting score; may be empty.
-        general: The general set that replay and the forgetting score share; may be empty.
-        template: How conversations are rendered; None where a model cannot chat.
-        tokenizer: The model's, saved beside a whole model.
-        hash: Of the training data.
-        samples: Prompts of held-out rows, answered where the settings name no prompts.
+        rows: Training rows, including replay rows once they exist.
+        held_out: Rows for the evaluation; may be empty.
+        probe: Rows for the forgetting score; may be empty.
+        general: The general set shared by replay and the forgetting score; may be empty.
+        template: Renders conversations; None if the model has no chat template.
+        tokenizer: The model's tokenizer, saved with a full model.
+        hash: Hash of the training data.
+        samples: Prompts from held-out rows, answered if the settings list no prompts.
     """
 
     rows: Rows

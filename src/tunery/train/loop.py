@@ -3,9 +3,9 @@
     measure -> save -> stop or end -> one step -> measure ...
 
 A step is a function of (weights, optimizer, seed, step number) alone: its rows come from
-``Order``, its random numbers from ``seed_step``, its learning rate from ``schedule``. That is what
-makes a resumed run equal to an uninterrupted one to the bit. A stop in the middle of a step drops
-the half-made gradient; the step is done again, whole, after the resume.
+``Order``, its random numbers from ``seed_step``, its learning rate from ``schedule``. This makes a
+resumed run bit-identical to an uninterrupted one. A stop in the middle of a step discards the
+partial gradient; the whole step is repeated after the resume.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ Ending = Literal["finished", "stopped"]
 
 @dataclass
 class Job:
-    """All that the loop works with; ``assemble`` makes it.
+    """Everything that the loop needs; made by ``assemble``.
 
     Args:
         context: Folder, settings, events, requests.
         data: Rows, template and tokenizer.
-        adapter: How the result is written.
-        method: What is learned.
-        policy: The model that is trained.
-        rows: Training rows, replay included, as the method prepared them.
-        order: Which of them a step sees.
+        adapter: Writes the result.
+        method: Computes the loss.
+        policy: The model being trained.
+        rows: Training rows, including replay, as prepared by the method.
+        order: Selects the rows of each step.
         num_steps: Steps of the whole run.
-        optimizer: Over the trained weights.
-        state: Where the run stands.
-        measure: Evaluates.
-        saver: Saves.
-        parallel: How it is spread.
-        resumed: Whether it resumes from a checkpoint.
+        optimizer: Optimizer over the trained weights.
+        state: The current position of the run.
+        measure: Runs the evaluations.
+        saver: Writes the checkpoints.
+        parallel: Distributes the run over devices.
+        resumed: Whether the run resumes from a checkpoint.
     """
 
     context: RunContext
@@ -88,18 +88,18 @@ class Job:
         return self.context.config
 
     def feed(self) -> Feed:
-        """What makes the batches of its steps; to be closed."""
+        """A new feed for the batches of its steps; the caller closes it."""
         packing = self.config.data.packing
         return Feed(self.rows, self.order, self.method, self.parallel, packing=packing)
 
 
 def train(job: Job) -> Ending:
-    """Train until the end, early stopping, or a request to stop; both ends are saved.
+    """Train until the end, early stopping, or a stop request; the final state is always saved.
 
     Raises:
-        RunFailed: Non-finite steps in a row, non-finite weights, or a row that does not fit
-            into memory.
-        OSError: The disk, for a reason that does not pass.
+        RunFailed: Too many consecutive non-finite steps, non-finite weights, or a row that does
+            not fit into memory.
+        OSError: A disk error other than a full or read-only disk.
     """
     state, context, feed = job.state, job.context, job.feed()
     job.policy.model.train()
@@ -124,7 +124,7 @@ def train(job: Job) -> Ending:
 
 
 def take_step(job: Job, feed: Feed) -> None:
-    """Do one optimizer step and tell of it; without effect if a stop came meanwhile."""
+    """Take one optimizer step and write its event; no effect if a stop arrives meanwhile."""
     state, step, started = job.state, job.state.step + 1, time.monotonic()
     while True:
         batches = feed.step(step, state.micro_batch_tokens, last=step >= job.num_steps)
@@ -137,7 +137,7 @@ def take_step(job: Job, feed: Feed) -> None:
     if gradient is None:
         return
     assert isinstance(gradient, _Gradient)
-    # The one wait for the device in a step: the step must not be taken before this is known.
+    # The only device sync in a step: these values decide whether the step is taken.
     found = [gradient.loss, job.optimizer.grad_norm(), *gradient.sums_and_counts()]
     loss, grad_norm, *counted = torch.stack(found).tolist()
     rate = learning_rate(step, job.num_steps, job.config.optim)
@@ -172,18 +172,18 @@ def take_step(job: Job, feed: Feed) -> None:
 
 
 class _OutOfMemory:
-    """The answer of a gradient that did not fit; its error is gone, and its tensors with it."""
+    """Sentinel for a gradient that did not fit; keeps no reference to the error or its tensors."""
 
 
 OUT_OF_MEMORY = _OutOfMemory()
 
 
 class _Gradient:
-    """What a step's micro batches add up to, beside the gradient itself.
+    """Totals over a step's micro batches, besides the gradient itself.
 
     Attributes:
-        loss: The mean loss over the global batch, 0-dim.
-        sums: Measures as sum and count, by name.
+        loss: Mean loss over the global batch, 0-dim.
+        sums: Measures as (sum, count), by name.
     """
 
     def __init__(self, device: str) -> None:
@@ -203,7 +203,7 @@ class _Gradient:
 
 
 def told_measures(names: Iterable[str], counted: Sequence[float]) -> dict[str, dict[str, float]]:
-    """The measures as an event carries them: means of what was there to be counted."""
+    """The measures in event form: means of those with a non-zero count."""
     pairs = zip(names, counted[0::2], counted[1::2], strict=True)
     means = {name: total / count for name, total, count in pairs if count}
     return {"measures": means} if means else {}
@@ -213,7 +213,7 @@ def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMe
     """Compute the gradient of the mean loss over the global batch into the optimizer's buffers.
 
     Returns:
-        What it adds up to; None if a stop came; OUT_OF_MEMORY if it did not fit.
+        The totals; None if a stop was requested; OUT_OF_MEMORY if it did not fit.
     """
     seed_step(job.config.train.seed, step)
     job.optimizer.zero()
@@ -237,7 +237,7 @@ def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMe
 
 
 def _before_step(job: Job, batches: StepBatches) -> Mapping[str, Tensor]:
-    """What the losses of the step have in common, over all ranks."""
+    """Values shared by all losses of the step, summed over all ranks."""
     if not batches.beside:
         return job.method.before_step(job.policy, ())
     with torch.no_grad(), evaluating(job.policy.model):
@@ -246,7 +246,7 @@ def _before_step(job: Job, batches: StepBatches) -> Mapping[str, Tensor]:
 
 
 def _halve(job: Job, step: int, batches: StepBatches) -> None:
-    """Make the micro batch half as large; the global batch and its gradient stay what they were."""
+    """Halve the micro batch; the global batch and its gradient stay the same."""
     gc.collect()
     if job.parallel.world.device != "cpu":
         torch.cuda.empty_cache()
@@ -289,7 +289,7 @@ def _tell_of_anomaly(
 
 
 def memory_bytes(device: str) -> int:
-    """Peak memory so far: of the accelerator, or of this process on a CPU."""
+    """Peak memory so far, in bytes: of the accelerator, or of this process on a CPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""How much is computed at once: the micro batch from the memory that is free, and the threads."""
+"""Choose the micro batch size from the free memory, and fix the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tunery.shape import ModelShape
 
 USABLE_SHARE = 0.8
 FALLBACK_TOKENS = 4096
-"""For architectures whose shape the estimate does not know."""
+"""Used for architectures whose shape the estimate does not know."""
 
 
 def micro_batch_tokens(
     config: Config, model: Any, lengths: np.ndarray, dtype: torch.dtype, device: str
 ) -> int:
-    """Most tokens in one forward and backward pass.
+    """Maximum tokens per forward and backward pass.
 
     Args:
-        config: A set ``train.micro_batch_tokens`` wins.
+        config: If ``train.micro_batch_tokens`` is set, it takes precedence.
         model: The loaded model, for its shape.
-        lengths: Tokens of the training rows.
-        dtype: Of the frozen weights and the activations.
-        device: Whose free memory counts.
+        lengths: Tokens of each training row.
+        dtype: Dtype of the frozen weights and the activations.
+        device: The device whose free memory is used.
     """
     if config.train.micro_batch_tokens is not None:
         return config.train.micro_batch_tokens
@@ -48,14 +48,14 @@ def micro_batch_tokens(
 
 
 def free_memory_bytes(device: str) -> int:
-    """Free memory of the device; on a CPU, this process's own memory counts as free."""
+    """Free memory of the device, in bytes; on a CPU, this process's own memory counts as free."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     return memory.available_bytes() + psutil.Process().memory_info().rss
 
 
 def threads(wanted: int | None) -> int:
-    """Fix the number of CPU threads, because it decides the order of sums, and return it."""
+    """Set the number of CPU threads, which determines the order of sums, and return it."""
     count = wanted or len(os.sched_getaffinity(0))
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)

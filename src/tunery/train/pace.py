@@ -1,8 +1,8 @@
-"""How long the rest of a run takes, from the steps that it has done.
+"""Estimate the remaining time of a run from the steps done so far.
 
-A step that is far out of the ordinary (the first one warms up, another waits for a disk or compiles
-for a new shape) must not move the estimate, and a short last batch of an epoch counts as the one of
-many that it is. So every step counts alike, the slowest are left out, and the rest is a mean.
+Outliers (a first step that warms up, a step that waits for a disk or compiles for a new shape) must
+not move the estimate, and the short last batch of an epoch must count only in proportion. So all
+steps have equal weight, the slowest are excluded, and the rest are averaged.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from bisect import insort
 from collections import deque
 
 MOST_STEPS = 500
-"""Steps that are remembered, newest ones; a run whose rows get longer is followed."""
+"""Size of the window of newest steps, so that the estimate follows rows that get longer."""
 
 LEFT_OUT = 0.05
-"""Share of the slowest steps that do not count; from three steps on at least one."""
+"""Share of the slowest steps that is excluded; at least one step once there are three."""
 
 TIMES_MEDIAN = 4.0
-"""What counts at most for one step, as a multiple of the median."""
+"""Upper limit on the time of one step, as a multiple of the median."""
 
 
 class Pace:
-    """The seconds of the steps so far."""
+    """The durations of the recent steps, in seconds."""
 
     def __init__(self) -> None:
         self._order: deque[float] = deque()
         self._sorted: list[float] = []
 
     def add(self, seconds: float) -> None:
-        """Take one more step."""
+        """Record the duration of one step."""
         self._order.append(seconds)
         insort(self._sorted, seconds)
         if len(self._order) > MOST_STEPS:
@@ -36,7 +36,7 @@ class Pace:
 
     @property
     def seconds_a_step(self) -> float | None:
-        """What a step takes; None before the first one."""
+        """Estimated seconds per step; None before the first one."""
         count = len(self._sorted)
         if not count:
             return None

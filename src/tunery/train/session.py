@@ -1,4 +1,4 @@
-"""One session of a run, from build to report: what happens around the loop."""
+"""One session of a run, from build to report: everything around the training loop."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def run(context: RunContext) -> str:
     """Train a run from its current step to its end or a stop.
 
     Returns:
-        ``finished`` or ``stopped``; either is saved.
+        ``finished`` or ``stopped``; the state is saved in both cases.
 
     Raises:
-        TuneryError: The run failed, in a sentence.
-        Stopped: A stop came before there was anything to save.
+        TuneryError: The run failed; the message says why.
+        Stopped: A stop was requested before there was anything to save.
     """
     disable_progress_bar()  # transformers' own bars would fill worker.log
     _reproducible(context)
@@ -54,7 +54,7 @@ def run(context: RunContext) -> str:
 
 
 def _take_best(context: RunContext, job: Job) -> bool:
-    """After early stopping the best checkpoint is the result, not the last step."""
+    """After early stopping, restore the best checkpoint if it is not the last step."""
     state = job.state
     if not state.stopped_early or state.best_step is None or state.best_step == state.step:
         return False
@@ -105,7 +105,7 @@ def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, A
 
 
 def _reproducible(context: RunContext) -> None:
-    """Choose reproducible arithmetic; always on a CPU, where it costs nothing."""
+    """Enable deterministic algorithms on a CPU, where they cost nothing."""
     if context.device == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

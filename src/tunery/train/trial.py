@@ -1,8 +1,9 @@
-"""``python -m tunery.train.trial FOLDER [--measure]``: what a run would be, found out for real.
+"""Estimate a run by trying it out: ``python -m tunery.train.trial FOLDER [--measure]``.
 
 Tokenizes the rows (into the same cache that the run will use) and prints one JSON object with
 their counts. With ``--measure`` it also loads the model and takes a few real steps, the first on
-the longest rows, for memory and time. FOLDER is a throw-away run folder; nothing is saved in it.
+the longest rows, to measure memory and time. FOLDER is a temporary run folder; no result is saved
+in it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ LONG_STEPS, USUAL_STEPS = 2, 3
 
 
 def main(argv: list[str]) -> int:
-    """Print the counts (and measures) as JSON; an error is printed as JSON too."""
+    """Print the counts (and measurements) as JSON; an error is printed as JSON too."""
     folder = RunFolder(Path(argv[0]).absolute())
     try:
         with EventWriter(folder.events_file) as events:
@@ -110,7 +111,7 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
 
 
 def _quiet(config: Config) -> Config:
-    """The settings without answers and replay: neither belongs to the time of a step."""
+    """The settings without evaluation and replay, which are not part of the time of a step."""
     evaluate = config.evaluate.model_copy(
         update={"every": "never", "prompts": [], "patience": None}
     )
@@ -130,7 +131,7 @@ def _counts(rows: Rows) -> dict[str, Any]:
 
 
 def _measure(context: RunContext) -> dict[str, Any]:
-    """Take real steps: on the longest rows for memory, on usual ones for time."""
+    """Take real steps: on the longest rows for memory, on typical ones for time."""
     job = build(context)
     job.policy.model.train()
     size = context.config.train.batch_size
@@ -165,7 +166,7 @@ def _steps(job: Job, order: Order, count: int) -> None:
 
 
 def _warnings(folder: RunFolder) -> list[dict[str, Any]]:
-    """What else than the rows, which were checked before, there is to warn of."""
+    """Warnings about anything but the rows, which were checked before."""
     said = ("template", "too-long", "adapter", "router")
     events = read_events(folder.events_file)[0]
     return [e for e in events if e["type"] == "warning" and e["code"] in said]

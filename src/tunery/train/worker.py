@@ -1,9 +1,9 @@
 """The process of one run: ``python -m tunery.train.worker RUN_FOLDER [--allow-drift FIELD]...``.
 
-It waits for the device, builds, trains, writes the result, and tells all of it in events. However
-it ends, the last event says so: ``finished`` and ``stopped`` exit 0; ``failed`` carries a sentence
-and a remedy and exits 1 (2 where the request was wrong). A killed process says nothing, which the
-reader of the folder takes for ``interrupted``.
+It waits for the device, builds, trains, writes the result, and reports everything in events. The
+last event always gives the outcome: ``finished`` and ``stopped`` exit 0; ``failed`` carries a
+message and a fix and exits 1 (2 if the request was invalid). A killed process writes no last event,
+which readers of the folder report as ``interrupted``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOCK_SECONDS = 10.0
 
 
 def main(argv: list[str]) -> int:
-    """Run the worker; returns the exit status."""
+    """Run the worker and return the exit status."""
     allow_drift = [argv[i + 1] for i, word in enumerate(argv) if word == "--allow-drift"]
     folder = RunFolder(Path(argv[0]).absolute())
     lock = _hold(folder)
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 def _told(
     folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift: list[str]
 ) -> int:
-    """Run, and turn every ending into a status event."""
+    """Run, and write a status event for every outcome."""
     try:
         ending = _run(folder, events, stop, allow_drift)
     except Stopped:
@@ -89,7 +89,7 @@ def _run(folder: RunFolder, events: EventWriter, stop: StopRequests, allow_drift
         raise Stopped
     try:
         events.write("status", status="running", pid=os.getpid())
-        settle_by_load()  # now that the run before this one has ended
+        settle_by_load()  # only now that the previous run has ended
         if device == "cpu":
             limit_to_machine()
         if device == "cpu" and config.model.dtype != "fp32":
@@ -109,17 +109,17 @@ def _device(wanted: str) -> str:
         return wanted
     if wanted == "auto" and not Path("/dev/nvidiactl").exists():
         return "cpu"
-    settle(SLEEP)  # the accelerator computes; torch is about to be loaded
+    settle(SLEEP)  # the accelerator does the computing; torch is about to be imported
     from tunery.models.load import pick_device
 
     return pick_device(wanted)
 
 
 def _hold(folder: RunFolder) -> int | None:
-    """Ensure that no other process works in this folder.
+    """Ensure that no other process uses this folder.
 
     Returns:
-        The lock's descriptor; None where the launcher holds it for this process.
+        The lock's file descriptor; None if the launcher holds it for this process.
 
     Raises:
         RunError: Another worker is alive.
@@ -137,7 +137,7 @@ def _hold(folder: RunFolder) -> int | None:
 
 
 def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
-    """A sentence and remedies for an error that is not one of ours."""
+    """A message and a fix for an error that is not one of ours."""
     text = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {text[0] if text else 'no message'}"
     if is_out_of_memory(error):

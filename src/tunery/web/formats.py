@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from tunery.i18n import t
 
@@ -45,6 +46,17 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return t("{h} h {m} min", h=whole // 3600, m=whole % 3600 // 60)
     return t("{d} d {h} h", d=whole // 86400, h=whole % 86400 // 3600)
+
+
+def short_name(name: str | None) -> str:
+    """The last part of a name that is a path; other names, such as ``owner/name``, whole."""
+    text = name or ""
+    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", "~", ".")) else text
+
+
+def short_names(names: Sequence[str]) -> str:
+    """Names with their paths shortened, separated by commas."""
+    return ", ".join(map(short_name, names))
 
 
 def moment(stamp: float | None) -> str:

@@ -7,7 +7,7 @@ sets it; see ``tunery.i18n``). A template can use ``view`` and these names:
     words("Stop", ...)        a JSON block that passes these sentences to static/js/words.js
     url("/train")             a path with the prefix that a proxy adds
     static("js/api.js")       a versioned path of a static file
-    human_bytes number percent duration moment       formats for numbers, sizes and times
+    human_bytes number percent duration moment short_name   formats for numbers, sizes and times
     lang theme nav path       used by base.html
 
 Macros are imported by name: ``{% import "parts/ui.html" as ui %}``.
@@ -154,6 +154,8 @@ def _environment() -> Environment:
         "duration": formats.duration,
         "set_aside": set_aside,
         "moment": formats.moment,
+        "short_name": formats.short_name,
+        "short_names": formats.short_names,
     }
     return made
 

@@ -1,1 +1,1 @@
-"""Starting, watching and ending workers: detached processes that outlive whoever began them."""
+"""Starting, watching and stopping workers: detached processes that outlive their starter."""

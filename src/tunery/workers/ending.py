@@ -1,4 +1,4 @@
-"""Why a worker is gone, in words, from what is left in its folder."""
+"""Describes why a worker ended, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunery.workers.process import boot_id
 
 
 def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: WorkFolder) -> str:
-    """Say in words why a worker is gone."""
+    """Describe why a worker ended."""
     peak = number(end.get("peak_bytes")) or 0.0
     memory = t("peak memory: {peak}", peak=human_bytes(peak))
     number_, code = end.get("signal"), end.get("code")
@@ -53,7 +53,7 @@ def _signal_name(number_: int) -> str:
 
 
 def _ran_out_of_memory(log: Path) -> bool:
-    """C++ and Rust say so before they abort; the stack of every thread follows it in the log."""
+    """C++ and Rust log it before they abort; the stack of every thread follows it in the log."""
     said = _log_tail(log, 1 << 17)
     return "std::bad_alloc" in said or "memory allocation of" in said
 

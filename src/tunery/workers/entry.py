@@ -1,7 +1,7 @@
-"""Which module each kind of process runs.
+"""The table of entry points: which module each kind of process runs.
 
-The layers above fill ``ENTRY`` (``tunery.services`` does), so that what starts a process need not
-know what it does: nothing here or below names a module of a higher layer.
+Higher layers fill ``ENTRY`` (``tunery.services`` does), so that the code that starts a process need
+not know what it does: no module here or below names a module of a higher layer.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import sys
 from collections.abc import Sequence
 
 ENTRY: dict[str, str] = {}
-"""``run``, ``job``, ``engine``, ``track`` (feeds a tracker), ``ended`` (told that a run is over):
-modules with a ``main``.
+"""``run``, ``job``, ``engine``, ``track`` (feeds a tracker), ``ended`` (notified when a run has
+ended): modules with a ``main``.
 ``questions``: the table of the warm process, ``module:attribute``."""
 
 
 def command(name: str, *arguments: str) -> list[str]:
     """The argument list of a process.
 
-    ``-P`` keeps the working directory out of the import path: a file there must not be able
-    to pass for a module.
+    ``-P`` keeps the working directory out of the import path: a file there must not be imported
+    in place of a module.
 
     Args:
         name: A name in ``ENTRY``.
-        arguments: What the process is given.
+        arguments: Arguments of the process.
 
     Raises:
-        KeyError: Nothing filled that name; import ``tunery.services`` first.
+        KeyError: The name has not been filled in; import ``tunery.services`` first.
     """
     return [sys.executable, "-P", "-m", ENTRY[name], *arguments]
 

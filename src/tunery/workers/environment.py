@@ -1,4 +1,4 @@
-"""What a worker may see of the environment; nothing is started here."""
+"""The environment variables of a worker; nothing is started here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SECRET = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 
 
 def worker_env(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The worker's environment: what it needs to compute, no secrets, and no network.
+    """The worker's environment: what it needs to compute, no secrets, and no hub access.
 
-    Everything a run needs is fetched before it starts, so the hub is switched off here.
+    Everything a run needs is downloaded before it starts, so the hub is disabled here.
     """
     environ = os.environ if environ is None else environ
     kept = {name: value for name, value in environ.items() if _is_allowed(name)}
@@ -31,7 +31,7 @@ def worker_env(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUTF8": "1",  # logs hold every sign, whatever the locale
+        "PYTHONUTF8": "1",  # logs can hold any character, whatever the locale
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
     }

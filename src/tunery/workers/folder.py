@@ -1,4 +1,4 @@
-"""A folder in which one worker works: the names of the files that every worker has."""
+"""The folder of one worker: the names of the files that every worker has."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class WorkFolder:
     """The paths inside the folder of one worker.
 
     Args:
-        path: The folder, absolute; it need not exist.
+        path: The folder, absolute; it may not exist yet.
     """
 
     path: Path
 
     @property
     def name(self) -> str:
-        """The name of what is worked on, which is its folder's."""
+        """The name of the work, which is the name of its folder."""
         return self.path.name
 
     @property
     def events_file(self) -> Path:
-        """events.jsonl, written by the worker alone."""
+        """events.jsonl, written only by the worker."""
         return self.path / "events.jsonl"
 
     @property
@@ -37,17 +37,17 @@ class WorkFolder:
 
     @property
     def worker_file(self) -> Path:
-        """worker.json: who the worker is; its mtime is the heartbeat."""
+        """worker.json: identity of the worker; its mtime is the heartbeat."""
         return self.path / "worker.json"
 
     @property
     def exit_file(self) -> Path:
-        """exit.json: how the worker ended, written by the process that waited for it."""
+        """exit.json: how the worker ended, written by its supervisor."""
         return self.path / "exit.json"
 
     @property
     def lock_file(self) -> Path:
-        """run.lock: held (flock) as long as anything works in this folder."""
+        """run.lock: locked (flock) while any process works in this folder."""
         return self.path / "run.lock"
 
     @property
@@ -57,7 +57,7 @@ class WorkFolder:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; one that is missing, cut or of another kind is empty."""
+    """Read a JSON object; empty if it is missing, truncated or not an object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -66,5 +66,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all (temporary name, fsync, rename)."""
+    """Write JSON atomically (temporary name, fsync, rename)."""
     atomic.write(path, json.dumps(value, ensure_ascii=False, indent=1))

@@ -1,4 +1,4 @@
-"""Workers on this machine: start one detached, wait for it, end it and all of its processes."""
+"""Workers on this machine: start one detached, wait for it, stop it and all of its processes."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def start(
     """Start a worker in its folder; it outlives this process, its terminal and its session.
 
     Args:
-        folder: Where it works.
-        argv: What the worker runs.
-        environment: What it may see; by default what a worker may.
+        folder: The worker's folder.
+        argv: The worker's command.
+        environment: Its environment variables; ``worker_env()`` by default.
 
     Returns:
-        The worker's pid, which is also in worker.json by then.
+        The worker's pid, which is then also in worker.json.
 
     Raises:
-        RunError: Something works in this folder already.
+        RunError: A process is already working in this folder.
         LaunchError: The worker could not be started.
     """
     lock = try_lock(folder.lock_file)
@@ -79,7 +79,7 @@ def start(
             )  # fmt: skip
         os.close(told)
         told = -1
-        # A zombie of a long-lived server would be mistaken for nothing, but must not pile up.
+        # Reap the child: in a long-lived server, zombies do no harm but must not pile up.
         threading.Thread(target=parent.wait, daemon=True, name="reaper").start()
         with os.fdopen(ready, "rb", closefd=False) as answer:
             said = answer.read()
@@ -98,11 +98,11 @@ def start(
 
 
 def start_beside(argv: Sequence[str], *, log: Path) -> None:
-    """Start a process that looks on while a worker works; it outlives this process too.
+    """Start a process that runs beside a worker; it also outlives this process.
 
     Args:
-        argv: What it runs.
-        log: Gets its stdout and stderr.
+        argv: Its command.
+        log: File for its stdout and stderr.
 
     Raises:
         OSError: It could not be started.
@@ -120,7 +120,7 @@ def start_beside(argv: Sequence[str], *, log: Path) -> None:
 
 
 def already_running(folder: WorkFolder) -> RunError:
-    """The error for a run that something works in."""
+    """The error for a run that is already running."""
     return RunError(
         t("Run {run} is already running.", run=folder.name),
         fix=t("Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}",
@@ -130,7 +130,7 @@ def already_running(folder: WorkFolder) -> RunError:
 
 
 def ask_to_stop(folder: WorkFolder) -> None:
-    """Ask the worker to save and end: the request file, and SIGTERM to wake it."""
+    """Ask the worker to save and exit: the request file, and SIGTERM to wake it."""
     Control(folder).request_stop()
     who = WorkerFile(folder).read()
     if who.get("role") == "worker" and is_alive(who):
@@ -139,17 +139,17 @@ def ask_to_stop(folder: WorkFolder) -> None:
 
 
 def stop(folder: WorkFolder, *, grace_seconds: float) -> bool:
-    """End a run: ask, wait, then end its processes by force.
+    """Stop a run: ask, wait, then kill its processes.
 
     Args:
-        folder: The run.
-        grace_seconds: How long the worker may take to save.
+        folder: The run's folder.
+        grace_seconds: Time for the worker to save.
 
     Returns:
-        True if it ended by itself, False if it had to be killed.
+        True if it exited by itself, False if it had to be killed.
 
     Raises:
-        LaunchError: A process of the run lives on all the same.
+        LaunchError: A process of the run is still alive afterwards.
     """
     who = _worker(folder)
     if not is_alive(who):
@@ -174,7 +174,7 @@ def stop(folder: WorkFolder, *, grace_seconds: float) -> bool:
 
 
 def _worker(folder: WorkFolder) -> dict[str, Any]:
-    """The identity of the worker; wait for it if it is just being started."""
+    """The identity of the worker; waits if it is just being started."""
     end = time.monotonic() + START_SECONDS
     while (who := WorkerFile(folder).read()).get("role") == "launcher":
         if not is_alive(who) or time.monotonic() > end:
@@ -184,20 +184,20 @@ def _worker(folder: WorkFolder) -> dict[str, Any]:
 
 
 def is_free(folder: WorkFolder) -> bool:
-    """Whether nothing works in the folder: no worker, no parent of one, nothing being started."""
+    """Whether nothing works in the folder: no worker, no supervisor, nothing being started."""
     return not is_locked(folder.lock_file)
 
 
 def at_work(folder: WorkFolder) -> bool:
-    """Whether anything works in the folder: a worker, its parent, or one being started."""
+    """Whether anything works in the folder: a worker, its supervisor, or one being started."""
     return not is_free(folder) or WorkerFile(folder).alive()
 
 
 def wait_until_gone(folder: WorkFolder, timeout_seconds: float) -> bool:
-    """Wait until the worker is dead and its end is written down.
+    """Wait until the worker has exited and its exit has been recorded.
 
     Returns:
-        False if the time was over first.
+        False if the timeout came first.
     """
     end = time.monotonic() + timeout_seconds
     who = WorkerFile(folder).read()
@@ -212,7 +212,7 @@ def wait_until_gone(folder: WorkFolder, timeout_seconds: float) -> bool:
 
 
 def kill_session(session: int) -> None:
-    """SIGKILL every process of a worker's session, and those it makes meanwhile."""
+    """SIGKILL every process of a worker's session, including any it starts meanwhile."""
     for _ in range(20):
         members = session_members(session)
         for pid in members:
@@ -224,14 +224,14 @@ def kill_session(session: int) -> None:
 
 
 def _wait_for_pid(who: dict[str, Any], timeout_seconds: float) -> bool:
-    """Wait for that very process; it need not be our child."""
+    """Wait for exactly this process; it need not be a child of this one."""
     pid: int = who["pid"]
     end = time.monotonic() + timeout_seconds
     try:
         watch = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    except (OSError, AttributeError):  # no pidfd here: look now and then
+    except (OSError, AttributeError):  # no pidfd here: poll
         watch = -1
     try:
         while is_alive(who):

@@ -1,9 +1,10 @@
-"""A typed, append-only log of one worker: events.jsonl.
+"""Typed, append-only event log of one worker: events.jsonl.
 
-The worker alone writes it, one ``os.write`` per line, a ``seq`` in each. Anyone may read it while
-it grows: a reader takes whole lines and keeps an offset; a cut last line is left for the next
-read, and the writer removes it when it opens the file again. Non-finite numbers are written as
-the words ``"nan"``, ``"inf"`` and ``"-inf"``, because JSON has none and 0.0 would be a lie.
+Only the worker writes it, with one ``os.write`` per line and a ``seq`` in each. Any process may
+read it while it grows: a reader consumes whole lines and keeps an offset; a truncated last line is
+left for the next read, and the writer removes it when it opens the file again. Non-finite numbers
+are written as the strings ``"nan"``, ``"inf"`` and ``"-inf"``, because JSON has none and 0.0 would
+be wrong.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _RESERVE_BYTES = 64 * 1024
 class LogWriter:
     """Appends events to one worker's log; a context manager.
 
-    Opening repairs a torn last line and continues the sequence. A small reserve file beside the
-    log is given up when the disk is full, so that the pause can still be told; what cannot be
-    written even then is kept and written, in order, with the next event.
+    Opening removes a truncated last line and continues the sequence. A small reserve file beside
+    the log is deleted when the disk is full, so that the pause can still be recorded; events that
+    cannot be written even then are kept and written, in order, with the next event.
 
     Args:
-        path: The log; made if missing.
-        required: The event types it may hold, with the fields that each must have.
-        statuses: The values of a ``status`` event.
+        path: The log; created if missing.
+        required: The allowed event types, with the required fields of each.
+        statuses: The allowed values of a ``status`` event.
     """
 
     def __init__(
@@ -55,14 +56,14 @@ class LogWriter:
         self._make_reserve()
 
     def write(self, type: str, /, **fields: Any) -> Event:
-        """Append one event and return it; status, checkpoint and result reach the disk (fsync).
+        """Append one event and return it; status, checkpoint and result are flushed (fsync).
 
-        A sentence for people is written in English, and its phrase beside it, under ``phrases``;
-        ``i18n.retold`` says it in the reader's language.
+        A sentence for users is written in English, together with its phrase, under ``phrases``;
+        ``i18n.retold`` renders it in the reader's language.
 
         Raises:
-            ValueError: The type is unknown or a field of it is missing.
-            OSError: The log cannot be written, for another reason than a full disk.
+            ValueError: The type is unknown or a required field is missing.
+            OSError: The log cannot be written, for a reason other than a full disk.
         """
         if type not in self._required:
             raise ValueError(f"no such event type: {type}")
@@ -81,7 +82,7 @@ class LogWriter:
         return event
 
     def close(self) -> None:
-        """Close the log; the reserve goes with it."""
+        """Close the log and delete the reserve."""
         if self._descriptor >= 0:
             self._flush(synced=True)
             os.close(self._descriptor)
@@ -138,7 +139,7 @@ def _english(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what JSON holds exactly; non-finite floats become words."""
+    """Convert a value to what JSON can represent exactly; non-finite floats become strings."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, dict):
@@ -153,7 +154,7 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """Parse a number, including the words for non-finite ones; None if there is none."""
+    """Parse a number, including the strings for non-finite ones; None if it is not a number."""
     try:
         return None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
@@ -161,9 +162,9 @@ def number(value: Any) -> float | None:
 
 
 def repair(path: Path) -> int:
-    """Cut off a torn last line and return the last ``seq``, 0 for a new log.
+    """Remove a truncated last line and return the last ``seq``, 0 for a new log.
 
-    Whole lines are never touched, whatever they hold.
+    Complete lines are never changed, whatever their content.
     """
     if not path.exists():
         return 0
@@ -198,15 +199,15 @@ def _last_seq(path: Path, size: int) -> int:
 
 
 def read_events(path: Path, offset: int = 0, *, limit: int = -1) -> tuple[list[Event], int]:
-    """Read the whole lines from an offset on.
+    """Read the complete lines starting at an offset.
 
     Args:
         path: The log; a missing one is empty.
-        offset: Where to begin. In the middle of a line, that line is skipped.
-        limit: Most bytes to read; -1 for all.
+        offset: Where to start. If it is in the middle of a line, that line is skipped.
+        limit: Maximum number of bytes to read; -1 for all.
 
     Returns:
-        The events, and the offset to continue from (the end of the last whole line).
+        The events, and the offset to continue from (the end of the last complete line).
     """
     try:
         with path.open("rb") as file:
@@ -222,8 +223,8 @@ def read_events(path: Path, offset: int = 0, *, limit: int = -1) -> tuple[list[E
 
 
 def _parsed(lines: bytes) -> list[Event]:
-    """The events of whole lines; what is no event is left out."""
-    try:  # all at once takes two thirds of the time
+    """The events in complete lines; lines that are not events are skipped."""
+    try:  # parsing all at once takes two thirds of the time
         found = json.loads(b"[%b]" % lines.rstrip(b"\n").replace(b"\n", b","))
     except ValueError:
         found = [_value(line) for line in lines.split(b"\n")]
@@ -250,15 +251,15 @@ def follow(
     interval: float = 0.2,
     limit: int = -1,
 ) -> Iterator[list[Event]]:
-    """Yield batches of new events until ``done()``; an empty batch is a moment without news.
+    """Yield batches of new events until ``done()``; an empty batch means there is no news yet.
 
     Args:
         path: The log; it may appear later.
-        offset: Where to begin.
-        done: Asked before each read, so what was written before it turned true is still given.
+        offset: Where to start.
+        done: Called before each read, so events written before it turned true are still yielded.
         wait: Waits between reads.
-        interval: Seconds to wait where there was nothing new.
-        limit: Most bytes to read at once, more than a line has; -1 for all.
+        interval: Seconds to wait if there was nothing new.
+        limit: Maximum bytes to read at a time, more than the longest line; -1 for all.
     """
     while True:
         last = done()

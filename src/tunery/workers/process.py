@@ -1,7 +1,7 @@
-"""Who works in a run folder: worker.json, its heartbeat, and the requests in control/.
+"""Identity of the worker in a run folder: worker.json, its heartbeat, and requests in control/.
 
-A process is the one written down only if pid, start time and boot id all agree, so neither a
-reused pid nor a reboot can pass for our worker. Nothing here starts or signals a process.
+A process is the recorded one only if pid, start time and boot id all match, so neither a reused
+pid nor a reboot can be mistaken for our worker. Nothing here starts or signals another worker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Name this boot of the machine."""
+    """Identify the current boot of the machine."""
     try:
         return BOOT_ID_FILE.read_text(encoding="ascii").strip()
     except OSError:
@@ -36,12 +36,12 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> float | None:
-    """When a living process began, in the kernel's own clock; None if it is gone or a zombie."""
+    """When a running process started, in the kernel's clock; None if it is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None if Path("/proc/self/stat").exists() else _start_time_elsewhere(pid)
-    # The command name in parentheses may hold anything; fields are counted after it.
+    # The command name in parentheses may contain anything; fields are counted after it.
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else float(fields[19])
 
@@ -58,19 +58,19 @@ class WorkerFile:
     """worker.json of one run.
 
     Args:
-        folder: The run.
+        folder: The run's folder.
     """
 
     def __init__(self, folder: WorkFolder) -> None:
         self.path = folder.worker_file
 
     def write(self, *, pid: int | None = None, role: str = "worker", **extra: Any) -> None:
-        """Record the worker; fields written before (``events_offset``) stay unless given again.
+        """Record the worker; earlier fields (``events_offset``) are kept unless given again.
 
         Args:
-            pid: The process, by default this one.
-            role: ``launcher`` until the worker lives, then ``worker``.
-            extra: More facts, such as ``device``.
+            pid: The process; this one by default.
+            role: ``launcher`` until the worker is running, then ``worker``.
+            extra: Additional facts, such as ``device``.
         """
         pid = pid or os.getpid()
         who = {
@@ -87,11 +87,11 @@ class WorkerFile:
         return read_json(self.path)
 
     def alive(self) -> bool:
-        """Say whether that very process lives."""
+        """Whether the recorded process is running."""
         return is_alive(self.read())
 
     def beat(self) -> None:
-        """Set the mtime to now; needs no disk space."""
+        """Set the mtime to the current time; needs no disk space."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path)
 
@@ -106,7 +106,7 @@ class WorkerFile:
         return False
 
     def heartbeat_age_seconds(self) -> float | None:
-        """Seconds since the last beat by the wall clock, for display; None without a file."""
+        """Seconds since the last heartbeat by the wall clock, for display; None without a file."""
         try:
             return max(0.0, time.time() - self.path.stat().st_mtime)
         except OSError:
@@ -114,7 +114,7 @@ class WorkerFile:
 
 
 def is_alive(who: dict[str, Any]) -> bool:
-    """Say whether the process that ``WorkerFile.read`` describes lives in this boot."""
+    """Whether the process that ``WorkerFile.read`` describes is running, in this boot."""
     pid = who.get("pid")
     if not isinstance(pid, int) or pid <= 0 or who.get("boot_id") != boot_id():
         return False
@@ -123,7 +123,7 @@ def is_alive(who: dict[str, Any]) -> bool:
 
 
 def session_members(session: int) -> list[int]:
-    """Living processes of a session; zombies are dead."""
+    """The running processes of a session; zombies do not count."""
     members: list[int] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -138,7 +138,7 @@ def session_members(session: int) -> list[int]:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds a ``flock`` on a file; asks without keeping it."""
+    """Whether a process holds a ``flock`` on a file; does not keep the lock."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -153,13 +153,13 @@ def is_locked(path: Path) -> bool:
 
 
 def try_lock(path: Path) -> int | None:
-    """Take a ``flock`` on a file, made if missing; None if another process has it.
+    """Take a ``flock`` on a file, created if missing; None if another process holds it.
 
     Returns:
-        The descriptor that holds it; closing it gives it back.
+        The descriptor that holds the lock; closing it releases the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    # Whoever asks ``is_locked`` has a shared lock for some microseconds: that is no refusal.
+    # A caller of ``is_locked`` holds a shared lock for some microseconds: retry before giving up.
     for _ in range(5):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,11 +174,11 @@ def try_lock(path: Path) -> int | None:
 class Heartbeat:
     """Beats from a thread while its ``with`` block runs; the thread dies with the process.
 
-    It also ends the process where its folder was deleted or moved away: nobody can see, stop or
-    use such work any more, and it must not hold the device. Nothing is left that could be saved.
+    It also ends the process if its folder was deleted or moved: such work can no longer be seen,
+    stopped or used, and must not hold the device. Nothing is left that could be saved.
 
     Args:
-        worker_file: What is touched.
+        worker_file: The file to touch.
         interval: Seconds between beats.
     """
 
@@ -209,10 +209,10 @@ class Heartbeat:
 
 
 def end_with_folder(folder: Path) -> None:
-    """End this process and its children by force, because its folder is gone."""
+    """Kill this process and its children, because its folder is gone."""
     with contextlib.suppress(OSError, ValueError):
         print(f"{folder}: the folder was deleted or moved; this process ends.", file=sys.stderr)
-    if os.getsid(0) == os.getpid():  # a worker begins its own session
+    if os.getsid(0) == os.getpid():  # a worker has its own session
         for pid in session_members(os.getpid()):
             if pid != os.getpid():
                 with contextlib.suppress(ProcessLookupError):
@@ -222,10 +222,10 @@ def end_with_folder(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Control:
-    """The requests others make of a worker, as files that it looks for at each step.
+    """Requests to a worker from other processes, as files that it checks at each step.
 
     Args:
-        folder: The run.
+        folder: The run's folder.
     """
 
     folder: WorkFolder
@@ -247,7 +247,7 @@ class Control:
         return self.folder.control_dir / "killed-at-once"
 
     def request_stop(self) -> None:
-        """Ask the worker to save and end."""
+        """Ask the worker to save and exit."""
         self._touch(self._stop)
 
     def request_save(self) -> None:
@@ -255,10 +255,10 @@ class Control:
         self._touch(self._save)
 
     def note_killed(self, *, at_once: bool) -> None:
-        """Write down that the worker is ended by force.
+        """Record that the worker is being killed.
 
         Args:
-            at_once: Somebody asked for that; else the grace is over.
+            at_once: Whether the user asked for that; otherwise the grace period has expired.
         """
         self._touch(self._killed_at_once if at_once else self._killed)
 
@@ -271,15 +271,15 @@ class Control:
         return self._save.exists()
 
     def was_killed(self) -> bool:
-        """Say whether a stop had to be forced."""
+        """Whether a stop had to be forced."""
         return self._killed.exists() or self.was_killed_at_once()
 
     def was_killed_at_once(self) -> bool:
-        """Say whether it was ended by force because somebody wanted no save."""
+        """Whether it was killed because the user did not want it to save."""
         return self._killed_at_once.exists()
 
     def clear_save(self) -> None:
-        """Take the save request away."""
+        """Remove the save request."""
         self._save.unlink(missing_ok=True)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""The last call of a process that has loaded torch."""
+"""Fast exit for a process that has loaded torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NoReturn
 
 
 def end_at_once(status: int) -> NoReturn:
-    """End the process without taking the interpreter apart.
+    """End the process without shutting down the interpreter.
 
-    Freeing torch, a model and their threads one by one takes about a second, in which the folder
-    and the terminal wait; the system frees the memory at once. What registered itself for the end
-    (coverage, temporary folders) still runs, and what was printed is written.
+    Freeing torch, a model and their threads one by one takes about a second, during which the
+    folder and the terminal wait; the system frees the memory at once. Registered exit functions
+    (coverage, temporary folders) still run, and the output streams are flushed.
 
     Args:
         status: The exit status of the process.
     """
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  (it has no public name)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a full disk: only the log is shorter
+        with contextlib.suppress(OSError, ValueError):  # a full disk: only log output is lost
             stream.flush()
     os._exit(status)

@@ -1,8 +1,8 @@
-"""The small parent of one worker.
+"""The supervisor: a small parent process of one worker.
 
-``supervisor FOLDER LOCK_FD READY_FD [AFTERWARDS ...] -- ARGV`` starts the worker in a session of
-its own, waits for its end and writes down how it ended (exit.json), because the terminal or server
-that wanted it may be gone by then. It also keeps worker.log from growing without bound. It ignores
+``supervisor FOLDER LOCK_FD READY_FD [AFTERWARDS ...] -- ARGV`` starts the worker in its own
+session, waits for it and records how it ended (exit.json), because the terminal or server that
+started it may be gone by then. It also keeps worker.log from growing without bound. It ignores
 hang-ups and holds the folder's lock, which the worker inherits.
 """
 
@@ -28,7 +28,7 @@ WATCH_SECONDS = 2.0
 
 
 def main(argv: list[str]) -> int:
-    """Start the worker, wait for it, write exit.json; returns 0 whatever became of it."""
+    """Start the worker, wait for it, write exit.json; returns 0 however the worker ended."""
     folder, lock, ready = WorkFolder(Path(argv[0])), int(argv[1]), int(argv[2])
     cut = argv.index("--")
     afterwards, command = argv[3:cut], argv[cut + 1 :]
@@ -80,7 +80,7 @@ def _notify(folder: WorkFolder, command: list[str]) -> None:
 
 
 def oom_kills() -> int:
-    """Processes that the kernel has ended for memory so far, here or on the whole machine."""
+    """Processes that the kernel has killed for memory so far, in this cgroup or on the machine."""
     for file, key in (
         ("/sys/fs/cgroup/memory.events", "oom_kill"),
         ("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill"),
@@ -97,27 +97,27 @@ def oom_kills() -> int:
 
 
 def rotate(log: Path, *, limit_bytes: int = LOG_LIMIT_BYTES) -> bool:
-    """Move what a log holds to ``worker.log.1`` once it is over the limit.
+    """Move the contents of a log to ``worker.log.1`` once it exceeds the limit.
 
-    The worker goes on writing into the same file: it appends, so after the cut it writes at the
-    new end. Lines written between the copy and the cut are lost; events are never in this file.
+    The worker continues to write to the same file: it appends, so after the truncation it writes at
+    the new end. Lines written between copy and truncation are lost; events are never in this file.
     """
     try:
         if log.stat().st_size <= limit_bytes:
             return False
         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
         os.truncate(log, 0)
-    except OSError:  # a full disk: the log must not end the run; tried again at the next look
+    except OSError:  # a full disk: the log must not end the run; retried at the next check
         return False
     return True
 
 
 def _outlive(_number: int, _frame: object) -> None:
-    """The worker gets its own signals; its parent ends when it does."""
+    """Ignore the signal: the worker gets its own, and the supervisor exits after the worker."""
 
 
 def _wait(pid: int, log: Path) -> tuple[int, resource.struct_rusage]:
-    """Wait for the worker, looking at its log now and then."""
+    """Wait for the worker, checking its log periodically."""
     watch = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     poll = select.poll()
     if watch is not None:
@@ -134,7 +134,7 @@ def _write_exit(folder: WorkFolder, facts: dict[str, Any]) -> None:
     try:
         write_json(folder.exit_file, facts)
     except OSError as error:
-        # A full or lost disk: the end is then told without its cause.
+        # A full or lost disk: the exit is then reported without its cause.
         print(f"exit.json: {error}", file=sys.stderr)
 
 

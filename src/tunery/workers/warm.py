@@ -1,9 +1,9 @@
-"""Heavy questions of a light process: one warm child that has torch and the tokenizers imported.
+"""The warm pool: runs heavy requests of a light process in a child with torch already imported.
 
-The child (``workers.warm_child``) forks a process for each question, so that a question can be
-ended, may crash, and gives its memory back. Questions and answers are JSON lines; what may be
-asked is the table ``ENTRY["questions"]``. In a lane the newest question wins: the one before it
-is ended and its asker gets ``Superseded``.
+The child (``workers.warm_child``) forks a process for each request, so that a request can be
+cancelled, may crash, and frees its memory afterwards. Requests and answers are JSON lines; the
+possible requests are in the table ``ENTRY["questions"]``. In a lane the newest request wins: the
+previous one is cancelled and its caller gets ``Superseded``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tunery.workers.entry import ENTRY
 
 TIMEOUT_SECONDS = 120.0
 IDLE_SECONDS = 900.0
-"""After so long without a question the child ends and gives its memory back."""
+"""After this long without a request, the child exits and frees its memory."""
 
 
 class Superseded(TuneryError):
-    """A newer question of the same lane took this one's place."""
+    """A newer request in the same lane replaced this one."""
 
 
 class QuestionBug(RuntimeError):
@@ -40,7 +40,7 @@ class QuestionBug(RuntimeError):
 
 @dataclass
 class _Asked:
-    """A question that waits for its answer."""
+    """A request waiting for its answer."""
 
     number: int
     words: dict[str, Any]
@@ -55,12 +55,12 @@ class _Asked:
 
 
 class WarmPool:
-    """The asker's side; any number of threads may ask.
+    """The caller's side of the pool; any number of threads may send requests.
 
     Args:
-        questions: ``module:attribute`` of the table of questions.
-        idle_seconds: When an idle child ends.
-        warm: Whether the child imports the heavy side before the first question.
+        questions: ``module:attribute`` of the table of requests.
+        idle_seconds: When an idle child exits.
+        warm: Whether the child imports the heavy libraries before the first request.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class WarmPool:
         timeout_seconds: float = TIMEOUT_SECONDS,
         **arguments: Any,
     ) -> Any:
-        """Ask and wait for the answer.
+        """Send a request and wait for the answer.
 
         Args:
-            question: A name of the table.
-            lane: Of the questions of a lane only the newest is answered.
-            timeout_seconds: After so long the question is ended.
-            arguments: Plain data, passed to the function behind the question.
+            question: A name in the table.
+            lane: Only the newest request of a lane is answered.
+            timeout_seconds: After this long, the request is cancelled.
+            arguments: Plain data, passed to the function behind the request.
 
         Returns:
-            What that function returned: plain data.
+            The return value of that function: plain data.
 
         Raises:
-            TuneryError: What the function raised; or the time was over, or its process ended.
-            Superseded: A newer question of the lane was asked.
-            QuestionBug: The function raised anything else.
+            TuneryError: Raised by the function; or a timeout, or its process ended.
+            Superseded: A newer request was sent in the lane.
+            QuestionBug: The function raised any other exception.
         """
         words = {"question": question, "language": i18n.language(), "arguments": arguments}
         with self._lock:
@@ -123,17 +123,17 @@ class WarmPool:
         return _answer(asked.answer)
 
     def warm(self) -> None:
-        """Start the child now, so that the first question need not wait for its imports."""
+        """Start the child now, so that the first request need not wait for its imports."""
         with self._lock:
             self._started()
 
     @property
     def is_warm(self) -> bool:
-        """Whether the child has imported everything and answers at once."""
+        """Whether the child has imported everything and can answer immediately."""
         return self._ready
 
     def close(self) -> None:
-        """End the child and every question under way."""
+        """Stop the child and cancel all requests in progress."""
         with self._lock:
             process, reader = self._process, self._reader
             for asked in list(self._waiting.values()):
@@ -155,7 +155,7 @@ class WarmPool:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     env=environ,
-                    start_new_session=True,  # a Ctrl-C at the server is not for the child
+                    start_new_session=True,  # Ctrl-C in the server must not reach the child
                 )
             self._process, self._ready = process, False
             self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
@@ -174,7 +174,7 @@ class WarmPool:
     def _write(self, order: dict[str, Any]) -> None:
         stdin = self._started().stdin
         assert stdin is not None
-        # A child that ended just now is noticed by its reader, which asks again.
+        # If the child has just exited, its reader notices and sends the request again.
         with contextlib.suppress(BrokenPipeError, ValueError):
             stdin.write(json.dumps(order).encode() + b"\n")
             stdin.flush()
@@ -192,7 +192,7 @@ class WarmPool:
                 asked.settle(said)
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what was still to be written to it
+            with contextlib.suppress(OSError):  # unwritten data for the child is discarded
                 pipe.close()  # pyright: ignore[reportOptionalMemberAccess]
         with self._lock:
             if self._process is process:
@@ -224,12 +224,12 @@ def _answer(said: dict[str, Any]) -> Any:
 
 @functools.cache
 def pool() -> WarmPool:
-    """The one pool of this process."""
+    """The pool of this process."""
     return WarmPool(ENTRY["questions"])
 
 
 def ask(
     question: str, *, lane: str = "", timeout_seconds: float = TIMEOUT_SECONDS, **arguments: Any
 ) -> Any:
-    """Ask the warm child of this process; see :meth:`WarmPool.ask`."""
+    """Send a request to the warm child of this process; see :meth:`WarmPool.ask`."""
     return pool().ask(question, lane=lane, timeout_seconds=timeout_seconds, **arguments)

@@ -1,9 +1,9 @@
 """``python -m tunery.workers.warm_child TABLE SECONDS warm|cold``: the child of the warm pool.
 
-Imports the heavy side once (``HEAVY`` beside the table, and the table's functions), then forks a
-process for each question it reads from stdin and writes the answers to stdout, in whatever order
-they come. It computes nothing itself, so no thread of torch or of a tokenizer exists when it forks.
-It ends with its asker (stdin closes) or when idle.
+Imports the heavy libraries once (``HEAVY`` beside the table, and the table's functions), then forks
+a process for each request it reads from stdin and writes the answers to stdout as they finish. It
+computes nothing itself, so no threads of torch or of a tokenizer exist when it forks. It exits with
+its caller (stdin closes) or when idle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Serve until stdin closes or no request arrives for a while."""
     table, idle_seconds, warm = argv[0], float(argv[1]), argv[2] == "warm"
     answers = os.dup(1)
-    os.dup2(2, 1)  # whatever libraries print belongs into the log
+    os.dup2(2, 1)  # the output of libraries belongs in the log
     module, _, attribute = table.partition(":")
     home = importlib.import_module(module)
     for name in home.HEAVY if warm else ():
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 @dataclass
 class _Work:
-    """A process that looks into one question."""
+    """A process that handles one request."""
 
     number: int
     pid: int
@@ -48,7 +48,7 @@ class _Work:
 
 
 class Child:
-    """The loop: orders from stdin, answers from the forked processes."""
+    """The main loop: requests from stdin, answers from the forked processes."""
 
     def __init__(self, questions: dict[str, str], answers: int, idle_seconds: float) -> None:
         self._questions = questions
@@ -60,7 +60,7 @@ class Child:
         self._orders = bytearray()
 
     def serve(self) -> int:
-        """Run until there is nothing more to do."""
+        """Run until stdin closes or the idle timeout expires."""
         self._selector.register(0, selectors.EVENT_READ)
         self._write({"ready": True})
         while True:
@@ -108,7 +108,7 @@ class Child:
         self._selector.register(reading, selectors.EVENT_READ, work)
 
     def _answer_in_child(self, order: dict[str, Any], writing: int) -> None:
-        """Look into one question; never returns."""
+        """Handle one request in the forked process; never returns."""
         from tunery import memory
 
         memory.limit_to_available()
@@ -148,7 +148,7 @@ class Child:
 
 
 def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]:
-    """Look into one question: ``{"answer"}``, ``{"error"}`` or ``{"bug"}``."""
+    """Handle one request and return ``{"answer"}``, ``{"error"}`` or ``{"bug"}``."""
     from tunery import i18n
     from tunery.errors import TuneryError, memory_error, panic_error
 

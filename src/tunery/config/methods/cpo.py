@@ -13,7 +13,7 @@ from tunery.i18n import t
 
 
 class CPOConfig(PairMethod):
-    """Contrastive preference optimization: DPO without a reference, and an SFT term."""
+    """Contrastive preference optimization: DPO without a reference, plus an SFT term."""
 
     build = "tunery.methods.cpo:CPO"
 

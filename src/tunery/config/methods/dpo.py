@@ -34,7 +34,7 @@ class DPOConfig(PairMethod):
     """Direct preference optimization (DPO) on pairs of answers."""
 
     loss_type: list[DPOLoss] = Field(default=["sigmoid"], min_length=1)
-    """Loss of a pair; several are added up, weighted by loss_weights."""
+    """Loss function of a pair; several are summed, weighted by loss_weights."""
 
     loss_weights: list[float] = Field(default_factory=list[float])
     """Weight of each loss in loss_type; empty means 1 each."""
@@ -54,7 +54,7 @@ class DPOConfig(PairMethod):
     ld_alpha: float = Field(default=1.0, ge=0, le=1)
     """Weight of the tokens by which the longer answer of a pair exceeds the shorter one.
 
-    Below 1 length counts less (LD-DPO)."""
+    Below 1, length counts less (LD-DPO)."""
 
     use_weighting: bool = False
     """Weight pairs by how likely the model is to produce both answers itself (WPO)."""

@@ -29,7 +29,7 @@ class KTOConfig(MethodKind):
     """Kahneman-Tversky optimization (KTO) on answers marked good or bad."""
 
     loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
-    """Loss of an answer; apo_zero_unpaired does without the KL term."""
+    """Loss function of an answer; apo_zero_unpaired omits the KL term."""
 
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is kept close to the reference; 0.1 to 0.5 is usual."""

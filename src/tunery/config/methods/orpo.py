@@ -10,7 +10,7 @@ from tunery.config.methods.pairs import PairMethod
 
 
 class ORPOConfig(PairMethod):
-    """Odds ratio preference optimization: SFT and preference in one, without a reference."""
+    """Odds ratio preference optimization: SFT and preference combined, without a reference."""
 
     build = "tunery.methods.orpo:ORPO"
     rate_scale = 0.3
@@ -19,4 +19,4 @@ class ORPOConfig(PairMethod):
     """Odds ratio preference optimization (ORPO): SFT of the chosen answer with a penalty."""
 
     beta: float = Field(default=0.1, gt=0)
-    """Weight of the odds ratio beside the SFT loss (lambda in the paper)."""
+    """Weight of the odds ratio loss, added to the SFT loss (lambda in the paper)."""

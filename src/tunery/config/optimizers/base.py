@@ -11,6 +11,24 @@ from pydantic import Field
 from tunery.config.base import Finding, Kind
 from tunery.i18n import t
 
+Schedule = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "cosine_with_restarts",
+    "polynomial",
+    "warmup_stable_decay",
+    "inverse_sqrt",
+    "rex",
+]
+USED_BY = {
+    "schedule_num_cycles": "cosine_with_restarts",
+    "schedule_power": "polynomial",
+    "schedule_decay_ratio": "warmup_stable_decay",
+    "schedule_decay_type": "warmup_stable_decay",
+}
+"""Settings that only one schedule has."""
+
 
 class OptimizerKind(Kind):
     """How large each step is."""
@@ -18,8 +36,20 @@ class OptimizerKind(Kind):
     learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
     """Peak learning rate; 1e-4 to 1e-3 is usual for LoRA, 1e-5 to 5e-5 for full training."""
 
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate changes after warmup."""
+    schedule: Schedule = "cosine"
+    """How the learning rate changes after warmup; warmup_stable_decay falls only at the end."""
+
+    schedule_num_cycles: int = Field(default=1, ge=1, le=1000)
+    """How often cosine_with_restarts falls from the peak to the end."""
+
+    schedule_power: float = Field(default=1.0, gt=0, le=100)
+    """Exponent of polynomial; 1 is a straight line, 2 falls fast at first."""
+
+    schedule_decay_ratio: float = Field(default=0.1, gt=0, le=1.0)
+    """Share of the steps after warmup in which warmup_stable_decay falls."""
+
+    schedule_decay_type: Literal["cosine", "linear", "1-sqrt"] = "cosine"
+    """How warmup_stable_decay falls."""
 
     warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Share of the steps used to warm up the learning rate from zero."""
@@ -55,6 +85,11 @@ class OptimizerKind(Kind):
                 )
 
     def advises(self, config: Any) -> Iterator[str]:
-        """Warn about a minimum that the schedule never reaches."""
+        """Warn about a minimum that the schedule never reaches, and settings of another one."""
+        for name, schedule in USED_BY.items():
+            changed = getattr(self, name) != type(self).model_fields[name].default
+            if changed and self.schedule != schedule:
+                yield t("optim.{name} has no effect with optim.schedule={schedule}.",
+                        name=name, schedule=self.schedule)  # fmt: skip
         if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
             yield t("optim.min_learning_rate_ratio has no effect with optim.schedule=constant.")

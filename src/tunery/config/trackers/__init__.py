@@ -10,7 +10,7 @@ from tunery.config.trackers.tensorboard import TensorboardConfig
 
 
 class TrackConfig(Section):
-    """Trackers that show the run beside Tunery; several may be on."""
+    """Trackers that show the run in addition to Tunery; several can be enabled."""
 
     tensorboard: TensorboardConfig | None = None
 

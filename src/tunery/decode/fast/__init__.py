@@ -1,1 +1,1 @@
-"""The fast pass: llama-like models with as little as possible around the products."""
+"""The fast forward pass: Llama-like models with minimal overhead around the matrix products."""

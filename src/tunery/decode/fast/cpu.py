@@ -1,7 +1,7 @@
-"""The layers of the fast pass by our own kernels: a step in one call, weights read at memory speed.
+"""Layers of the fast pass with our own CPU kernels: one call per step, at memory bandwidth.
 
-Only the attention of a prompt's blocks stays with torch, between the jobs of a layer. Bits of a row
-do not depend on its neighbours, nor on their number.
+Only the attention of prompt blocks is left to torch, between the jobs of a layer. The bits of a row
+depend neither on the other rows nor on their number.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tunery.kernels.cpu.threads import together
 
 FIRST_ROWS = 64
 MOST_PLANS = 64
-"""Kept; each set of adapters active together has its own."""
+"""Plans to keep; each set of adapters active together has its own."""
 
 
 class _Packed:
-    """A linear layer as ``kernels`` reads it: [O/32, W/2, 32, 2], outputs filled up to 32."""
+    """A linear layer in the kernels' layout: [O/32, W/2, 32, 2], outputs padded to 32."""
 
     def __init__(self, linear: Linear) -> None:
         weight, bias = linear.weight, linear.bias
@@ -53,7 +53,7 @@ class _Packed:
 
 
 class _Buffers:
-    """Room for the values of so many rows between the jobs of a layer."""
+    """Buffers for the values of a number of rows between the jobs of a layer."""
 
     def __init__(self, rows: int, sizes: dict[str, int], widest: int, threads: int) -> None:
         self.rows, self.threads = rows, threads
@@ -64,7 +64,7 @@ class _Buffers:
 
 
 class _Adapter:
-    """An adapter as ``kernels`` reads it: float32, B by ranks, [R, O]."""
+    """An adapter in the kernels' layout: float32, with B transposed to [R, O]."""
 
     def __init__(self, layers: LoraLayers) -> None:
         self.pairs = [
@@ -76,7 +76,7 @@ class _Adapter:
         ]
         found = [pair for pairs in self.pairs for pair in pairs.values() if pair is not None]
         self.scratch = max((sum(b.shape) for _, b in found), default=0)
-        """Numbers a thread needs."""
+        """Scratch values needed per thread."""
 
 
 @dataclass(slots=True)
@@ -84,8 +84,8 @@ class _Plan:
     """The jobs of a step with a given set of active adapters.
 
     Args:
-        jobs: [layers, jobs of a layer, fields].
-        places: Where a layer's jobs of a kind stand: one of ``GROUPS``, ``attend``, ``add``, or
+        jobs: [layers, jobs per layer, fields].
+        places: Indices of a layer's jobs by kind: one of ``GROUPS``, ``attend``, ``add``, or
             ``adapter`` and its number.
     """
 
@@ -97,7 +97,7 @@ class CpuLayers:
     """Decoder layers and head.
 
     Args:
-        weights: Those of a model for which ``model.fit_for_kernels`` holds.
+        weights: Weights of a model for which ``model.fit_for_kernels`` holds.
     """
 
     min_rows = 1
@@ -120,7 +120,7 @@ class CpuLayers:
         spans: Sequence[Span],
         active: Sequence[ActiveLora],
     ) -> Tensor:
-        """As ``TorchLayers.forward``."""
+        """See ``TorchLayers.forward``."""
         rows = index.shape[1]
         threads = torch.get_num_threads()
         if rows > self._room.rows or threads != self._room.threads:
@@ -149,7 +149,7 @@ class CpuLayers:
         rope: tuple[Tensor, Tensor],
         blocks: Sequence[Span],
     ) -> None:
-        """The attention of prompts in one layer, by torch."""
+        """Compute the attention of prompts in one layer, with torch."""
         qkv = self._room.qkv[:rows].view(rows, -1, self.weights.head_dim)
         answer = self._room.answer[:rows]
         for span in blocks:
@@ -179,7 +179,7 @@ class CpuLayers:
         spans: Sequence[Span],
         active: Sequence[ActiveLora],
     ) -> _Plan:
-        """The plan of this step, with what changes from step to step written into its jobs."""
+        """Return the plan of this step, with its variable fields written into the jobs."""
         adapters = tuple(each.layers for each in active)
         if adapters not in self._plans:
             if len(self._plans) >= MOST_PLANS:
@@ -191,7 +191,7 @@ class CpuLayers:
         told = torch.tensor(alone or [[0] * kernels.TABLE_FIELDS])
         need = 3 * self.weights.head_dim + max((each[4] for each in alone), default=0)
         need = max(need, *(self._adapters[each].scratch for each in adapters), 1)
-        need = -(-need // 16) * 16  # no two threads in a cache line
+        need = -(-need // 16) * 16  # no two threads share a cache line
         if len(self._numbers) < need * self._room.threads:
             self._numbers = torch.empty(2 * need * self._room.threads)
         for place in [place for group in GROUPS for place in places[group]]:
@@ -202,7 +202,7 @@ class CpuLayers:
             jobs[:, place, 1], jobs[:, place, 2] = told.data_ptr(), len(alone)
             jobs[:, place, 6], jobs[:, place, 7] = rope[0].data_ptr(), rope[1].data_ptr()
             jobs[:, place, 13], jobs[:, place, 14] = self._numbers.data_ptr(), 4 * need
-        self._told = [told]  # kept while the jobs point at them
+        self._told = [told]  # kept alive while the jobs point to them
         for number, each in enumerate(active):
             mine = torch.arange(rows) if each.rows is None else each.rows
             self._told.append(mine)

@@ -1,9 +1,9 @@
-"""A llama-like model for the fast pass, read from its files without transformers.
+"""Reads a Llama-like model for the fast pass from its files, without transformers.
 
-transformers takes 2 to 3 seconds to import what a model needs; the fast pass needs its weights and
-two numbers. When the model was loaded whole its weights were checked, and what the fast pass
-computes was compared with transformers' own module (``remember``); a model, a processor or a
-library of which that is not known is loaded whole.
+transformers takes 2 to 3 seconds to import what a model needs; the fast pass needs the weights and
+two numbers. When a model is loaded whole, its weights are checked, and the fast pass is compared
+with transformers' own module (``remember``). Without such a record for the model, processor and
+libraries, the model is loaded whole.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
 def known(folder: Path, *, dtype: torch.dtype, device: str) -> bool:
-    """Whether a model is simple enough to be read here, and was compared before."""
+    """Whether a model is simple enough to be read here and has already been compared."""
     said = files.read_json(folder / files.CONFIG)
     rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
     plain = (
@@ -51,7 +51,7 @@ def known(folder: Path, *, dtype: torch.dtype, device: str) -> bool:
 
 
 def remember(folder: Path, *, dtype: torch.dtype, device: str) -> None:
-    """Write down that the fast pass and transformers' module agreed on this model here."""
+    """Record that the fast pass and transformers' module agree on this model on this machine."""
     record = _record(folder, dtype, device)
     try:
         record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,16 +64,16 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     """Read a model for which ``known`` holds.
 
     Returns:
-        What ``FastModel`` reads of a module of transformers, under the same names.
+        The attributes of a transformers module that ``FastModel`` reads, under the same names.
 
     Raises:
         ModelError: A weight file is missing or broken.
-        KeyError: A tensor that is needed has another name.
+        KeyError: A required tensor has another name.
     """
     config = _config(files.read_json(folder / files.CONFIG))
     tensors = _tensors(folder, dtype, device)
     layers = [_layer(tensors, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
-    # Read apart: the linear layers' mapping of the file goes with them (``let_go``).
+    # Read separately: the memory map of the file is released with the linear layers (``let_go``).
     embedding = SimpleNamespace(weight=_tensors(folder, dtype, device, only=_EMBEDDING)[_EMBEDDING])
     head = "lm_head.weight" if "lm_head.weight" in tensors else _EMBEDDING
     inner = SimpleNamespace(
@@ -86,9 +86,9 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
 
 
 def let_go(model: Any) -> None:
-    """Free the weights of the linear layers of a model that ``read`` gave.
+    """Free the weights of the linear layers of a model returned by ``read``.
 
-    To be called once the fast pass has its own copies of them, or holds those that it reads.
+    Call it once the fast pass has its own copies of them, or holds references to those it reads.
     """
     linears = [layer for each in model.model.layers for layer in linears_of(each)]
     for linear in (*linears, model.lm_head):
@@ -96,14 +96,14 @@ def let_go(model: Any) -> None:
 
 
 class _Rope:
-    """Rotary positions as transformers' modules compute them (Su et al. 2021)."""
+    """Rotary position embeddings as transformers computes them (Su et al. 2021)."""
 
     def __init__(self, width: int, theta: float) -> None:
         places = torch.arange(0, width, 2, dtype=torch.int64).float()
         self._inverse = 1.0 / (theta ** (places / width))
 
     def __call__(self, like: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, each [1, T, D], in the type of ``like``."""
+        """Cosines and sines, each [1, T, D], in the dtype of ``like``."""
         inverse = self._inverse.to(like.device)
         angles = position_ids[0, :, None].float() * inverse
         both = torch.cat([angles, angles], dim=-1)[None]
@@ -166,7 +166,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _record(folder: Path, dtype: torch.dtype, device: str) -> Path:
-    """The path of the record; any change of model, code or libraries gives another name."""
+    """The path of the record; any change of model, code or libraries changes its name."""
     weights = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for path in files.check_weights(folder).files

@@ -1,8 +1,8 @@
-"""Plain LoRA beside the fast forward pass: different adapters in one batch, base weights shared.
+"""Plain LoRA for the fast forward pass: different adapters in one batch, base weights shared.
 
-The update is computed in the adapter's own precision, added, and rounded once, as PEFT does. For
-torch the thin matrices are blocked copies too, because their product then does not depend on how
-many rows there are.
+The update is computed in the adapter's own precision, added, and rounded once, as in PEFT. With
+torch, the thin matrices are blocked copies too, because their product then does not depend on the
+number of rows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ GROUPS = {
 
 @dataclass(slots=True)
 class Pair:
-    """A and B of the layers of a group: their As on top of each other, their Bs block by block.
+    """A and B of a group's layers: the A matrices stacked, the B matrices block-diagonal.
 
     Args:
-        a: [R, W], R the sum of their ranks.
-        b: [O, R], scaled.
+        a: [R, W], with R the sum of the ranks.
+        b: [O, R], already scaled.
     """
 
     a: Tensor
@@ -39,7 +39,7 @@ class Pair:
     _packs: tuple[Tensor, Tensor] | None = None
 
     def update(self, x: Tensor) -> Tensor:
-        """``x @ a.T @ b.T`` in the adapter's precision, by torch."""
+        """``x @ a.T @ b.T`` in the adapter's precision, with torch."""
         x = x.to(self.a.dtype)
         if self.a.device.type != "cpu" or not supported(self.a.dtype):
             return F.linear(F.linear(x, self.a), self.b)
@@ -54,7 +54,7 @@ class LoraLayers:
 
     Args:
         model: The base model with PEFT's layers in place.
-        name: The adapter's name on them.
+        name: The adapter's name in those layers.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -63,27 +63,27 @@ class LoraLayers:
         ]
 
     def add(self, number: int, group: str, x: Tensor, y: Tensor, rows: Tensor | None) -> None:
-        """Add the update of some rows (None: of all) onto the base's result, in place."""
+        """Add the update of some rows (None: all) to the base's result, in place."""
         pair = self.pairs[number][group]
         if pair is None:
             return
         if rows is None:
             y.copy_(y.to(pair.a.dtype) + pair.update(x))
         else:
-            # A single row is summed in another order than several: it is taken twice.
+            # A single row is summed in a different order than several, so it is duplicated.
             rows = rows if len(rows) > 1 else rows.repeat(2)
             y[rows] = (y[rows].to(pair.a.dtype) + pair.update(x[rows])).to(y.dtype)
 
 
 @dataclass(slots=True)
 class ActiveLora:
-    """An adapter in a step, and the rows that use it; None for all."""
+    """An adapter in a step, and the rows that use it; None for all rows."""
 
     layers: LoraLayers
     rows: Tensor | None
 
     def add(self, number: int, group: str, x: Tensor, y: Tensor) -> None:
-        """Add its update of a layer's group onto the base's result, in place."""
+        """Add its update for a layer's group to the base's result, in place."""
         self.layers.add(number, group, x, y, self.rows)
 
 

@@ -1,13 +1,13 @@
-"""The forward pass of llama-like models with as little as possible around the products.
+"""A forward pass for Llama-like models with minimal overhead around the matrix products.
 
-A step of decoding on a CPU is memory traffic and the cost of calling operations; transformers'
-layers call about twice as many as are needed, and read keys and values once a query head. Here all
-sequences go through a step together, by our own kernels where the processor has what they need
-(fast/cpu.py), else by torch (fast/plain.py). Roundings are those of transformers' modules. Every
-row's result is the same whoever shares the batch.
+A decoding step on a CPU is bound by memory traffic and operator call overhead; transformers' layers
+call about twice as many operators as necessary, and read keys and values once per query head. Here
+all sequences go through a step together, with our own kernels if the processor supports them
+(fast/cpu.py), otherwise with torch (fast/plain.py). Rounding is the same as in transformers'
+modules. Every row's result is independent of the rest of the batch.
 
-Used only for classes listed in ``KINDS`` whose settings are all understood, and after a probe
-against the module itself (``matches``).
+Used only for the classes listed in ``KINDS`` with settings that are all supported, and after a
+comparison with the module itself (``matches``).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ FIRST_POSITIONS = 512
 
 
 class FastModel:
-    """A llama-like model ready to read parts of sequences.
+    """A Llama-like model, ready to read parts of sequences.
 
     Args:
         model: A model for which ``understood`` holds; its weights must not change.
-        kernels: False keeps to torch's operations.
+        kernels: False always uses torch's operations.
     """
 
     in_pieces = True
-    """A prompt may be read in pieces, and what was read copied and kept."""
+    """A prompt may be read in pieces, and its cache copied and kept."""
     read_tokens = 256
-    """Prompt tokens read in a step, so that others wait a fraction of a second for theirs."""
+    """Prompt tokens read per step, so that other requests wait only a fraction of a second."""
 
     def __init__(self, model: Any, *, kernels: bool = True) -> None:
         self.model = model
@@ -68,7 +68,7 @@ class FastModel:
 
     @property
     def by_kernels(self) -> bool:
-        """Whether our own kernels compute it."""
+        """Whether our own kernels are used."""
         return not isinstance(self.layers, TorchLayers)
 
     def new_row(self) -> KvRow:
@@ -77,10 +77,10 @@ class FastModel:
 
     @torch.inference_mode()
     def forward(self, parts: Sequence[Part]) -> Tensor:
-        """Read the parts; their rows grow.
+        """Read the parts and extend their rows.
 
         Returns:
-            Logits after the tokens that the parts ask for, in order, [asked, V].
+            Logits for the requested tokens of the parts, in order, [asked, V].
         """
         ids = [token for part in parts for token in part.ids]
         places = [p for x in parts for p in range(x.row.length, x.row.length + len(x.ids))]
@@ -102,7 +102,7 @@ class FastModel:
         return logits
 
     def _rope(self, length: int) -> None:
-        """Cosines and signed sines of at least so many positions, from the model's own module."""
+        """Compute cosines and signed sines of at least this many positions, with the model."""
         if length <= len(self._cos):
             return
         length = max(length, 2 * len(self._cos))
@@ -131,7 +131,7 @@ class FastModel:
 
 
 def _layers(weights: Weights, *, kernels: bool) -> Any:
-    """Our own kernels where they can compute this, else torch."""
+    """Our own kernels if they support this model, otherwise torch."""
     if kernels and fit_for_kernels(weights) and fits(weights.num_bytes) and ready():
         from tunery.decode.fast.cpu import CpuLayers  # its kernels compile when imported
 
@@ -140,7 +140,7 @@ def _layers(weights: Weights, *, kernels: bool) -> Any:
 
 
 def fit_for_kernels(weights: Weights) -> bool:
-    """Whether the kernels can compute with weights of these shapes and precision."""
+    """Whether the kernels support weights of these shapes and this precision."""
     *inner, head = weights.linears
     tensors = [weights.embedding, weights.norm]
     tensors += [layer.weight for linear in weights.linears for layer in linear.layers]
@@ -157,7 +157,7 @@ def fit_for_kernels(weights: Weights) -> bool:
 
 
 def understood(model: Any) -> bool:
-    """Whether class and settings are exactly those that ``FastModel`` computes."""
+    """Whether class and settings are exactly those that ``FastModel`` supports."""
     kind = type(model).__name__
     if kind not in KINDS or type(model).__module__.split(".")[0] != "transformers":
         return False
@@ -178,7 +178,7 @@ def understood(model: Any) -> bool:
 
 
 def _sees_everything(config: Any) -> bool:
-    """No layer looks through a sliding window."""
+    """Whether no layer uses sliding-window attention."""
     if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
         return False
     layered = getattr(config, "layer_types", None) is not None
@@ -186,11 +186,11 @@ def _sees_everything(config: Any) -> bool:
 
 
 def matches(fast: FastModel, model: Any, adapter: str | None = None) -> bool:
-    """Whether both give the same logits for a short text, up to rounding.
+    """Whether both produce the same logits for a short text, up to rounding.
 
     Args:
         fast: The fast pass.
-        model: The module that it stands for, with the adapter that is compared.
+        model: The module that it replaces, with the same adapter active.
         adapter: The adapter that the fast pass uses.
     """
     size = fast.embedding.shape[0]

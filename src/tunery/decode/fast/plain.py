@@ -1,9 +1,9 @@
-"""The layers of the fast pass by torch's operations, in as few as possible.
+"""Layers of the fast pass with torch's operations, using as few as possible.
 
 The tokens of all sequences go through each linear layer together, on a CPU from oneDNN's blocked
 copies; attention reads each sequence's cache once for all query heads of a group. A row's result is
-the same whoever shares the batch: linear layers run with at least two rows, because only the
-product of a single row sums in another order.
+independent of the rest of the batch: linear layers run with at least two rows, because only the
+product of a single row is summed in a different order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TorchLayers:
     """Decoder layers and head.
 
     Args:
-        weights: Those of the model.
+        weights: The model's weights.
     """
 
     min_rows = 2
@@ -62,16 +62,16 @@ class TorchLayers:
         spans: Sequence[Span],
         active: Sequence[ActiveLora],
     ) -> Tensor:
-        """Read a step.
+        """Run the forward pass of one step.
 
         Args:
-            index: Token ids and their places, [2, N], N at least ``min_rows``.
+            index: Token ids and their positions, [2, N], N at least ``min_rows``.
             rope: Cosines and signed sines of all positions, each [positions, 1, D].
-            spans: Of the parts; their caches are written.
+            spans: Spans of the parts; their caches are written.
             active: The active adapters.
 
         Returns:
-            Logits of the tokens that were asked for, in order, [asked, V].
+            Logits of the requested tokens, in order, [asked, V].
         """
         x_NW = F.embedding(index[0], self.weights.embedding)
         turns = rope[0][index[1]], rope[1][index[1]]
@@ -93,7 +93,7 @@ class TorchLayers:
         spans: Sequence[Span],
         active: Sequence[ActiveLora],
     ) -> None:
-        """One decoder layer, added onto ``x_NW`` in place."""
+        """Run one decoder layer; its result is added to ``x_NW`` in place."""
         weights = self.weights
         h = normed(x_NW, layer.weights.norm, weights.eps)
         qkv = layer.qkv(h)
@@ -118,7 +118,7 @@ class TorchLayers:
         x_NW.add_(down)
 
     def _attend(self, number: int, qkv: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Write keys and values, attend, and give the heads side by side, [N, H * D]."""
+        """Write keys and values, attend, and return the concatenated heads, [N, H * D]."""
         weights = self.weights
         kv, heads, width = weights.kv_heads, weights.heads, weights.head_dim
         answer = qkv.new_zeros(len(qkv), heads * width)

@@ -1,8 +1,8 @@
 """Positions of a step's tokens in their sequences, and the attention of prompt tokens.
 
-A prompt is read in blocks that end at multiples of ``BLOCK``, or where it ends, however it comes in
-pieces; a block of one token is read like a generated token. So what stands in a cache depends on
-the tokens alone, not on how busy the engine was.
+A prompt is read in blocks that end at multiples of ``BLOCK``, or at its end, regardless of the
+pieces it arrives in; a block of one token is read like a generated token. The contents of a cache
+thus depend on the tokens alone, not on the load of the engine.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tunery.decode.fast.weights import LayerWeights, Weights
 
 @dataclass(slots=True)
 class Part:
-    """Some tokens of one sequence to be read in this step.
+    """Tokens of one sequence to be read in this step.
 
     Args:
-        row: Its cache, which holds ``row.length`` tokens; these are appended.
+        row: The sequence's cache, which holds ``row.length`` tokens; the new ones are appended.
         ids: The tokens.
-        adapter: The adapter active while reading; None for the plain base.
-        wanted: After how many of the last tokens logits are asked for.
+        adapter: The adapter active while reading; None for the base model.
+        wanted: Number of tokens, counted from the last, whose logits are requested.
     """
 
     row: KvRow
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(slots=True)
 class Block:
-    """Tokens ``first`` to ``last`` of a sequence, and who may see whom, [groups * T, last]."""
+    """Tokens ``first`` to ``last`` of a sequence, with their attention mask, [groups * T, last]."""
 
     first: int
     last: int
@@ -48,9 +48,9 @@ class Span:
     """The position of a part's tokens: ``at`` in the step, ``start`` to ``end`` in the sequence.
 
     Args:
-        part: The part; its row has room for it already.
+        part: The part; its row already has room for it.
         at: Its first row in the step.
-        groups: Query heads of a key-value head.
+        groups: Query heads per key-value head.
     """
 
     __slots__ = ("at", "blocks", "end", "last_alone", "row", "start", "wanted")
@@ -65,13 +65,13 @@ class Span:
             if last - first > 1:
                 self.blocks.append(Block(first, last, _mask(first, last, groups, self.row)))
                 first = last
-            else:  # the last place of a block, read by itself
+            else:  # the last position of a block, read by itself
                 break
         self.last_alone = first < self.end
 
     @property
     def last(self) -> int:
-        """The row of the step that has its last token."""
+        """The row of the step that holds its last token."""
         return self.at + self.end - self.start - 1
 
     @property
@@ -81,7 +81,7 @@ class Span:
 
 
 def turn(qkv: Tensor, rope: tuple[Tensor, Tensor], layer: LayerWeights, weights: Weights) -> None:
-    """Normalize queries and keys if requested, and apply rotary embeddings, in place.
+    """Normalize queries and keys if the layer has norms, and apply rotary embeddings, in place.
 
     Args:
         qkv: [N, H + 2 K, D].
@@ -98,7 +98,7 @@ def turn(qkv: Tensor, rope: tuple[Tensor, Tensor], layer: LayerWeights, weights:
 
 
 def normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last dimension, rounded as transformers' modules round."""
+    """RMSNorm over the last dimension, with the rounding of transformers' modules."""
     wide = x.float()
     scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True).add_(eps))
     return weight * (wide * scale).to(x.dtype)
@@ -108,9 +108,9 @@ def read_blocks(number: int, span: Span, qkv: Tensor, answer: Tensor, weights: W
     """Write the keys and values of a span's blocks to its cache, and attend.
 
     Args:
-        number: Of the layer.
-        qkv: Turned, of all rows of the step, [N, H + 2 K, D].
-        answer: Filled in the rows of the blocks, [N, H * D].
+        number: Index of the layer.
+        qkv: All rows of the step, with rotary embeddings applied, [N, H + 2 K, D].
+        answer: Output, filled in the rows of the blocks, [N, H * D].
     """
     kv, width, heads = weights.kv_heads, weights.head_dim, weights.heads
     groups = heads // kv

@@ -1,4 +1,4 @@
-"""What the fast pass reads from a model, whoever computes with it."""
+"""The weights that the fast pass reads from a model, for either implementation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(slots=True)
 class Linear:
-    """Linear layers on the same input, side by side.
+    """Linear layers that share the same input, concatenated along their outputs.
 
     Args:
         layers: Their modules.
@@ -21,30 +21,30 @@ class Linear:
 
     @property
     def outputs(self) -> int:
-        """Of all layers together."""
+        """Number of outputs of all layers together."""
         return sum(layer.out_features for layer in self.layers)
 
     @property
     def inputs(self) -> int:
-        """The width of what goes in."""
+        """Number of inputs."""
         return self.layers[0].in_features
 
     @property
     def weight(self) -> Tensor:
-        """[sum of outputs, inputs]; a copy if there are several."""
+        """Concatenated weights, [sum of outputs, inputs]; a copy if there are several layers."""
         weights = [layer.weight.detach() for layer in self.layers]
         return weights[0] if len(weights) == 1 else torch.cat(weights)
 
     @property
     def bias(self) -> Tensor | None:
-        """[sum of outputs]."""
+        """Concatenated biases, [sum of outputs]; None if there are none."""
         biases = [layer.bias.detach() for layer in self.layers if layer.bias is not None]
         return torch.cat(biases) if biases else None
 
 
 @dataclass(slots=True)
 class LayerWeights:
-    """One decoder layer."""
+    """The weights of one decoder layer."""
 
     norm: Tensor
     qkv: Linear
@@ -57,10 +57,10 @@ class LayerWeights:
 
 
 class Weights:
-    """The parts of a llama-like model.
+    """The weights of a Llama-like model.
 
     Args:
-        model: Of a class that ``model.understood`` knows.
+        model: A model for which ``model.understood`` holds.
     """
 
     def __init__(self, model: Any) -> None:
@@ -78,7 +78,7 @@ class Weights:
 
     @property
     def linears(self) -> list[Linear]:
-        """All of them, the head last."""
+        """All linear layers, the head last."""
         found = [
             x for layer in self.layers for x in (layer.qkv, layer.out, layer.gate_up, layer.down)
         ]
@@ -86,7 +86,7 @@ class Weights:
 
 
 def linears_of(layer: Any) -> list[nn.Linear]:
-    """The seven linear layers of a decoder layer, those of the base where adapters wrap them."""
+    """The seven linear layers of a decoder layer; the base layers if adapters wrap them."""
     attention, mlp = layer.self_attn, layer.mlp
     modules = [
         attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,

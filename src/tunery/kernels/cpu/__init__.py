@@ -1,1 +1,1 @@
-"""Kernels of a decoding step for x86 processors with AVX-512."""
+"""Kernels for decoding steps on x86 processors with AVX-512."""

@@ -1,7 +1,7 @@
-"""The kernels as machine code: kept on disk once compiled, so that a start costs milliseconds.
+"""The kernels as machine code: stored on disk once compiled, so that a start takes milliseconds.
 
-What is kept is an object file that LLVM made for exactly this processor from exactly these sources,
-not numba's own cache, which is pickled. A file that is not whole is compiled anew.
+What is stored is an object file that LLVM built for exactly this processor from exactly these
+sources, not numba's own cache, which is pickled. An incomplete file is compiled again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def work() -> int:
     """Address of the compiled function; see ``kernels._work``."""
     from tunery.kernels.cpu.threads import tell_linker
 
-    tell_linker()  # numba's compiler wants to know it too
+    tell_linker()  # numba's compiler needs the symbols too
     code = _kept(_file())
     if code is None:
         with _alone():
@@ -48,13 +48,13 @@ def work() -> int:
 
 
 def kept() -> bool:
-    """Whether they are on disk, whole."""
+    """Whether the kernels are on disk and complete."""
     return _kept(_file()) is not None
 
 
 @contextlib.contextmanager
 def _alone() -> Generator[None]:
-    """Let one process compile at a time; without a lock, each compiles."""
+    """Let one process compile at a time; if the lock is not available, each one compiles."""
     lock = None
     with contextlib.suppress(OSError):
         _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,7 +97,7 @@ def _keep(file: Path, code: bytes) -> None:
 
 
 _linkers: list[llvm.ExecutionEngine] = []
-"""They own the code."""
+"""Keeps the loaded code alive."""
 
 
 def _loaded(code: bytes) -> int:

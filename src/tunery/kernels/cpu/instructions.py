@@ -1,8 +1,8 @@
-"""What Python cannot say to LLVM: bfloat16 bits, addresses, and the inner loop of a product.
+"""LLVM code that Python cannot express: bfloat16 bits, addresses, and a product's inner loop.
 
-A bfloat16 is the upper half of a float32. Weights lie in pairs along the input, as the processor's
-own instruction for them (vdpbf16ps) wants; where it lacks that, a pair is widened in registers and
-added by two fused multiply-adds. Either way a sum runs over the input in one fixed order.
+A bfloat16 is the upper half of a float32. Weights are stored in pairs along the input, as the
+processor's dot-product instruction (vdpbf16ps) requires; without it, a pair is widened in registers
+and added with two fused multiply-adds. Either way, a sum runs over the input in a fixed order.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ intrinsic: Any = _intrinsic
 
 LANES = 16
 PAIR_BYTES = 4 * UNIT
-"""Bytes of a unit's weights for two inputs."""
+"""Bytes of a unit's weights for one pair of inputs."""
 
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FLOATS, _PAIRS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
 
 
 class _BFloat(ir.Type):
-    """LLVM's bfloat, which llvmlite does not name."""
+    """LLVM's bfloat type, which llvmlite does not define."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -67,7 +67,7 @@ def to_bits(_context: Any, _value: Any) -> Any:
 
 @intrinsic
 def power_of_two(_context: Any, _exponent: Any) -> Any:
-    """2 to a whole exponent (int32) of -126 to 127."""
+    """2 to the power of an integer exponent (int32), from -126 to 127."""
 
     def emit(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
         bits = builder.shl(builder.add(args[0], ir.Constant(_I32, 127)), ir.Constant(_I32, 23))
@@ -98,9 +98,9 @@ words = _pointer(types.int64)
 def tile(rows: int, units: int) -> Callable[..., None]:
     """A product of ``rows`` rows with the weights of ``units`` units, kept in registers.
 
-    The function takes: address of the weights, bytes from one unit to the next, address of the rows
-    (bfloat16), bytes from one to the next, pairs of inputs, address of the bias (float32), address
-    of the results (bfloat16), bytes from one row of them to the next.
+    The function takes: the address of the weights, bytes per unit, the address of the rows
+    (bfloat16), bytes per row, number of pairs of inputs, the address of the bias (float32), the
+    address of the results (bfloat16), bytes per row of results.
     """
     vectors = 2 * units
 
@@ -162,7 +162,7 @@ def _returning_nothing(emit: Callable[..., None]) -> Callable[..., Any]:
 
 
 def _dot_pair(builder: Any, pair: Any) -> Callable[[Any, Any], Any]:
-    """Add the products of two inputs by the processor's own instruction."""
+    """Add the products of a pair of inputs with the processor's dot-product instruction."""
     kind = ir.FunctionType(_FLOATS, [_FLOATS, _BFLOATS, _BFLOATS])
     name = "llvm.x86.avx512bf16.dpbf16ps.512"
     dot = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -171,7 +171,7 @@ def _dot_pair(builder: Any, pair: Any) -> Callable[[Any, Any], Any]:
 
 
 def _multiply_twice(builder: Any, pair: Any) -> Callable[[Any, Any], Any]:
-    """Add the products of two inputs by two fused multiply-adds."""
+    """Add the products of a pair of inputs with two fused multiply-adds."""
     kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32")
     x = _widened(builder, pair)
@@ -185,14 +185,14 @@ def _multiply_twice(builder: Any, pair: Any) -> Callable[[Any, Any], Any]:
 
 
 def _widened(builder: Any, pairs: Any) -> tuple[Any, Any]:
-    """The first and the second of each pair, as float32."""
+    """The first and the second element of each pair, as float32."""
     first = builder.shl(pairs, ir.Constant(_PAIRS, [16] * LANES))
     second = builder.and_(pairs, ir.Constant(_PAIRS, [-65536] * LANES))
     return builder.bitcast(first, _FLOATS), builder.bitcast(second, _FLOATS)
 
 
 def _rounded(builder: Any, value: Any, bits_type: Any, result: Any) -> Any:
-    """Bits of the nearest bfloat16, ties to even; not-a-number stays one."""
+    """Bits of the nearest bfloat16, ties to even; NaN stays NaN."""
 
     def const(kind: Any, number: int) -> Any:
         vector = isinstance(kind, ir.VectorType)

@@ -1,11 +1,11 @@
-"""A decoding step as a list of jobs that all threads work through together, compiled once.
+"""A decoding step as a list of jobs that all threads process together, compiled once.
 
-A job is a line of numbers: what to do, the addresses of its arrays, their sizes. All threads do
-their share of a job, wait for each other, and go on to the next one, so a step costs one call from
-Python and not some thousands. Arrays hold bfloat16 bits unless named otherwise. Roundings are those
-of transformers' modules, so that greedy answers are the same. Nothing depends on how many rows or
-threads there are: each row is summed alone and in one order. Shapes: N rows, W width, O outputs, H
-heads, K key-value heads, D width of a head, T tokens in a cache.
+A job is an array of numbers: the operation, the addresses of its arrays, their sizes. All threads
+do their share of a job, wait for each other, and continue with the next one, so a step costs one
+call from Python instead of several thousand. Arrays hold bfloat16 bits unless noted otherwise.
+Rounding is the same as in transformers' modules, so that greedy answers are the same. Results do
+not depend on the number of rows or threads: each row is summed alone and in a fixed order. Shapes:
+N rows, W width, O outputs, H heads, K key-value heads, D head dimension, T tokens in a cache.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4
 
 @njit(**_OPTIONS)
 def _exp(x):
-    """e to x for float32, within 2 units of the last place; at most 88 and at least -87."""
+    """e to the power of x in float32, within 2 ulp; x is clamped to [-87, 88]."""
     x = min(max(x, np.float32(-87.0)), np.float32(88.0))
     n = np.floor(x * np.float32(_LOG2_E) + np.float32(0.5))
     r = x - n * np.float32(_LN2_HIGH) - n * np.float32(_LN2_LOW)
@@ -89,7 +89,7 @@ def _gate(gate, up, out, width):
 
 @njit(**_OPTIONS)
 def _prepare(before, x, weight, out, rows, width, eps):
-    """Rows of a product as they are multiplied, written to ``out``."""
+    """Prepare the rows of a product (``NORMED`` or ``GATED``), written to ``out``."""
     for row in range(rows):
         mine = halves(out + row * width * 2)
         if before == NORMED:
@@ -105,7 +105,7 @@ def _product(job, eps, thread, threads):
 
     Fields: 1 weights from ``pack``, 2 bias (float32, [O]), 3 x ([N, W], or [N, 2 W] for ``GATED``),
     4 y ([N, O]), 5 scratch ([threads, N, W]; holds the prepared rows afterwards), 6 N, 7 W, 8 O (a
-    multiple of 32), 9 what is done before, 10 weight of the norm.
+    multiple of 32), 9 operation before the product, 10 weight of the norm.
     """
     weights, bias, x, y = job[1], job[2], job[3], job[4]
     rows, width, outputs = job[6], job[7], job[8]
@@ -158,10 +158,10 @@ def _add(job, thread, threads):
 
 @njit(**_OPTIONS)
 def _adapt(job, thread, threads):
-    """``y += x @ A.T @ B`` in float32, rounded once, in some rows.
+    """``y += x @ A.T @ B`` in float32, rounded once, for some of the rows.
 
     Fields: 1 A (float32, [R, W]), 2 B (float32, [R, O]), 3 x ([N, W]), 4 y ([N, O]), 5 the rows
-    (int64), 6 how many, 7 W, 8 O, 9 R, 10 scratch, 11 its bytes a thread: R + O float32.
+    (int64), 6 their number, 7 W, 8 O, 9 R, 10 scratch, 11 its bytes per thread: R + O float32.
     """
     width, outputs, rank = job[7], job[8], job[9]
     first = outputs * thread // threads
@@ -191,7 +191,7 @@ def _adapt(job, thread, threads):
 
 @njit(**_OPTIONS)
 def _turn(x, weight, cos, sin, eps, width, scratch, out):
-    """A head's query or key: normed if there is a weight, then turned to its position."""
+    """A head's query or key: normalized if there is a weight, then with rotary embeddings."""
     source = halves(x)
     if weight != 0:
         _norm(source, halves(weight), halves(scratch), width, eps)
@@ -209,7 +209,7 @@ def _turn(x, weight, cos, sin, eps, width, scratch, out):
 
 @njit(**_OPTIONS)
 def _look(query, keys, values, length, width, scores, sums, out):
-    """One head's answer over a cache of ``length`` tokens."""
+    """Attention of one head over a cache of ``length`` tokens."""
     most = np.float32(-3.0e38)
     for t in range(length):
         key = halves(keys + t * width * 2)
@@ -236,12 +236,12 @@ def _look(query, keys, values, length, width, scores, sums, out):
 
 @njit(**_OPTIONS)
 def _attend(job, eps, thread, threads):
-    """One new token of each row: its key and value go to its cache, its heads look at all of it.
+    """Attend with one new token per row: store its key and value, then attend to the whole cache.
 
-    Fields: 1 table (int64, [N, 5]: row in ``qkv``, address of the cache, its bytes a layer, its
-    bytes a head, tokens in it with the new one), 2 N, 3 layer, 4 qkv ([rows, (H + 2 K) D]), 5
-    answer ([rows, H D]), 6 cos ([positions, D]), 7 sin (as cos; its first half is negative), 8
-    weight of the norm of queries or 0, 9 of keys, 10 H, 11 K, 12 D, 13 scratch, 14 its bytes a
+    Fields: 1 table (int64, [N, 5]: row in ``qkv``, address of the cache, its bytes per layer, its
+    bytes per head, tokens in it including the new one), 2 N, 3 layer, 4 qkv ([rows, (H + 2 K) D]),
+    5 answer ([rows, H D]), 6 cos ([positions, D]), 7 sin (as cos; its first half is negative), 8
+    weight of the norm of queries or 0, 9 of keys, 10 H, 11 K, 12 D, 13 scratch, 14 its bytes per
     thread: 3 D + T float32.
     """
     heads, kv_heads, width = job[10], job[11], job[12]
@@ -278,7 +278,7 @@ def _attend(job, eps, thread, threads):
 
 @njit(types.void(types.intp), **_OPTIONS)
 def _work(plan):
-    """A thread's share of a plan: int64 [how many jobs, bits of eps, address of the jobs].
+    """A thread's share of a plan: int64 [number of jobs, bits of eps, address of the jobs].
 
     Called by every thread of a parallel region.
     """
@@ -299,7 +299,7 @@ def _work(plan):
 
 
 def machine_code() -> bytes:
-    """Compile ``_work`` to an object file that has one function, ``ENTRY``, void(int64)."""
+    """Compile ``_work`` to an object file with one function, ``ENTRY``, of type void(int64)."""
     (signature,) = _work.signatures
     found = _work.overloads[signature]
     library: Any = found.library
@@ -318,7 +318,7 @@ define void @{ENTRY}(i64 %plan) {{
             function.linkage = "internal"
     machine = library._codegen._tm
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-    # What Python would need to call it goes: nothing but OpenMP and libm is asked of the loader.
+    # Drop the code for calls from Python: the linker then needs only OpenMP and libm.
     manager = llvm.create_new_module_pass_manager()
     manager.add_global_dead_code_eliminate_pass()
     manager.run(module, passes)

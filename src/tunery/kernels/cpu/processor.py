@@ -1,4 +1,4 @@
-"""What the processor is, as LLVM names it."""
+"""Name and features of the processor, according to LLVM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import llvmlite.binding as llvm
 
 @functools.cache
 def has(*features: str) -> bool:
-    """Whether this processor has all of LLVM's features so named."""
+    """Whether this processor has all of these features, by their LLVM names."""
     known = llvm.get_host_cpu_features()
     return all(known.get(feature, False) for feature in features)
 

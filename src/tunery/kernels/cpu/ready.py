@@ -1,7 +1,7 @@
-"""Kernels of a decoding step for x86 processors with AVX-512, compiled once.
+"""Makes the CPU kernels available: x86 processors with AVX-512, compiled once per machine.
 
-Elsewhere torch computes the same (fast/plain.py): other processors, Windows and macOS, a torch
-without GNU's OpenMP library.
+Without them torch computes the same (fast/plain.py): on other processors, Windows and macOS, and
+with a torch build without GNU's OpenMP library.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def ready() -> bool:
-    """Have the kernels, once in a process; False where they cannot be had.
+    """Load the kernels, once per process; return False if they are not available.
 
-    The first time on a machine they are compiled, in 2 to 3 seconds.
+    On first use on a machine they are compiled, which takes 2 to 3 seconds.
     """
     try:
         if not _suits():
@@ -35,9 +35,9 @@ def ready() -> bool:
 
 
 def begin() -> None:
-    """Let a process beside this one compile the kernels where that was not done yet.
+    """Compile the kernels in a separate process, unless that has already been done.
 
-    ``ready`` waits for it, so a start costs what takes longer, imports or compiling.
+    ``ready`` waits for it, so a start takes as long as the slower of imports and compilation.
     """
     try:
         if _suits():

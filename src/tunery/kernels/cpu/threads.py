@@ -1,4 +1,4 @@
-"""torch's own threads, by its OpenMP library: no second pool that would fight over the cores."""
+"""Runs kernels on torch's own OpenMP threads, so that no second pool competes for the cores."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch  # noqa: F401  (brings the library that is looked for)
 
 
 def _library() -> Any:
-    """The OpenMP library in this process, wherever it came from.
+    """The OpenMP library loaded in this process, whatever its path.
 
     Raises:
-        OSError: There is none by GNU.
+        OSError: GNU's OpenMP library was not found.
     """
     mapped = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
     paths = {fields[5] for fields in mapped if len(fields) == 6 and "libgomp" in fields[5]}
@@ -28,17 +28,17 @@ _parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_
 
 
 def together(function: int, argument: int, threads: int) -> None:
-    """Call a compiled function with an address on so many threads, and wait for all.
+    """Call a compiled function with an address on several threads, and wait for all of them.
 
     Args:
-        function: Its address.
-        argument: What each call gets.
-        threads: How many at most, the caller is one of them; limits of OpenMP may give fewer.
+        function: Address of the function.
+        argument: Argument of each call.
+        threads: Maximum number of threads, including the caller; OpenMP's limits may reduce it.
     """
     _parallel(function, argument, threads, 0)
 
 
 def tell_linker() -> None:
-    """Say where the functions are that the kernels call."""
+    """Register the addresses of the functions that the kernels call."""
     for name in ("GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads"):
         llvm.add_symbol(name, ctypes.cast(getattr(_gomp, name), ctypes.c_void_p).value)

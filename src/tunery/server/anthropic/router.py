@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/messages", route_class=_Route)
 
 @router.post("")
 async def create(request: Request) -> Response:
-    """Answer a conversation, in blocks."""
+    """Create a message, returned as content blocks."""
     wanted = await read_body(request, MessagesRequest)
     turn = await Turn.of(request, to_chat(wanted))
     # Its clients must set a limit and choose one for much larger models: treat it as a maximum.
@@ -49,7 +49,7 @@ async def create(request: Request) -> Response:
 
 @router.post("/count_tokens")
 async def count_tokens(request: Request) -> Response:
-    """How many tokens the messages have in the model's own template, tools included."""
+    """Count the tokens of messages in the model's own template, including tools."""
     wanted = await read_body(request, CountRequest)
     turn = await Turn.of(request, to_chat(wanted))
     counted = await while_connected(request, turn.target.engine.count_tokens(turn.asked))

@@ -85,7 +85,7 @@ class CountRequest(Body):
          "user_profile_id", "workspace_id", "diagnostics"}
     )  # fmt: skip
     refused: ClassVar[Mapping[str, str]] = {
-        "mcp_servers": "tools are run by the caller here",
+        "mcp_servers": "tools are run by the client",
         "container": "no code is run here",
         "context_management": "shorten the messages yourself",
     }
@@ -171,7 +171,7 @@ def _messages(message: MessageParam, place: str) -> list[dict[str, Any]]:
         return [{"role": message.role, "content": message.content}]
     if len(message.content) > limits.MAX_PARTS:
         where = f"{place}.content"
-        raise invalid(where, f"{where}: at most {limits.MAX_PARTS} blocks are taken.")
+        raise invalid(where, f"{where}: at most {limits.MAX_PARTS} blocks are allowed.")
     blocks = [
         (block if is_object(block) else {}, f"{place}.content[{number}]")
         for number, block in enumerate(message.content)
@@ -250,9 +250,7 @@ def _text(block: Mapping[str, Any], place: str) -> str:
         BLOCKS["text"].check(block, place)
         return text
     if block.get("type") in ("image", "document", "search_result", "container_upload"):
-        raise invalid(
-            place, f"{place}: this model reads text, and nothing is fetched from an address."
-        )
+        raise invalid(place, f"{place}: this model accepts only text; URLs are not fetched.")
     raise invalid(place, f'{place}: expected {{"type": "text", "text": "..."}}.')
 
 

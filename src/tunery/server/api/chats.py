@@ -22,23 +22,24 @@ router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 
 class Begin(Body):
-    """Settings of a new conversation; what is left out has its default."""
+    """Settings of a new conversation; omitted ones have their defaults."""
 
     settings: ChatSettings = Field(default_factory=dict)
 
 
 class Change(Body):
-    """What to change in a conversation."""
+    """Changes to a conversation: its title, or some of its settings."""
 
     title: str | None = None
     settings: ChatSettings = Field(default_factory=dict)
 
 
 class Ask(Body):
-    """One question.
+    """A question to ask, or a turn to answer again.
 
-    Either ``text`` (a new question; with ``turn`` an edited one), or ``turn`` alone: answer it
-    again, or with ``go_on`` continue answers that were cut.
+    ``text`` alone asks a new question; with ``turn``, it replaces the question of that turn.
+    ``turn`` alone answers that turn again; with ``go_on``, it continues answers that were cut
+    short. ``columns`` selects which models answer; by default, all of the conversation's.
     """
 
     text: str | None = Field(default=None, max_length=chat_service.MAX_TEXT)
@@ -48,14 +49,14 @@ class Ask(Body):
 
 
 class Once(Body):
-    """One question outside of any conversation."""
+    """A question that belongs to no conversation."""
 
     text: str = Field(min_length=1, max_length=chat_service.MAX_TEXT)
     settings: ChatSettings = Field(default_factory=dict)
 
 
 class Rating(Body):
-    """A thumb under an answer: 1, -1 or 0."""
+    """The rating of an answer: 1 for thumbs up, -1 for thumbs down, 0 for none."""
 
     turn: int
     column: str
@@ -63,7 +64,7 @@ class Rating(Body):
 
 
 class Row(Body):
-    """An answer that becomes a training row."""
+    """An answer to save as a training row; ``answer`` replaces what the model said."""
 
     turn: int
     column: str
@@ -72,32 +73,32 @@ class Row(Body):
 
 @router.get("")
 def listing() -> list[dict[str, Any]]:
-    """Every conversation, the newest first."""
+    """List all conversations, newest first."""
     return chat_service.list_chats()
 
 
 @router.post("")
 def begin(new: Begin) -> dict[str, Any]:
-    """Begin a conversation."""
+    """Create a conversation."""
     return chat_service.new_chat(chat_service.ChatSettings().changed(new.settings)).as_dict()
 
 
 @router.post("/check")
 def check(new: Begin) -> dict[str, Any]:
-    """Whether these settings can be used; refused with a sentence where not."""
+    """Validate settings; invalid ones are rejected with an explanation."""
     chat_service.ChatSettings().changed(new.settings)
     return {"ok": True}
 
 
 @router.get("/speakers")
 def who() -> list[dict[str, Any]]:
-    """The models, runs and checkpoints that can answer."""
+    """List the models, runs and checkpoints that can answer."""
     return [{"label": group.label, "names": group.names} for group in chat_service.speakers()]
 
 
 @router.get("/prompt-sets")
 def prompts() -> list[dict[str, Any]]:
-    """Questions to ask several models at once."""
+    """List the sets of prompts for comparing models."""
     titles = chat_service.prompt_titles()
     return [
         {"name": name, "title": titles[name], "prompts": list(questions)}
@@ -107,39 +108,39 @@ def prompts() -> list[dict[str, Any]]:
 
 @router.post("/once")
 async def once(question: Once) -> Response:
-    """Answer one question; nothing is stored."""
+    """Answer one question as a stream of JSON lines; nothing is stored."""
     settings = chat_service.ChatSettings().changed(question.settings)
     return _lines(chat_service.answer_once(settings.columns, question.text, settings))
 
 
 @router.get("/{chat}")
 def show(chat: str) -> dict[str, Any]:
-    """One conversation with its answers."""
+    """Get a conversation with its answers."""
     return chat_service.show_chat(chat).as_dict()
 
 
 @router.patch("/{chat}")
 def change(chat: str, new: Change) -> dict[str, Any]:
-    """Rename it, or change how the next answers are drawn."""
+    """Rename a conversation, or change how its next answers are sampled."""
     return chat_service.change_chat(chat, title=new.title, settings=new.settings).as_dict()
 
 
 @router.delete("/{chat}")
 def delete(chat: str) -> dict[str, Any]:
-    """Put it away; it can be restored for an hour."""
+    """Delete a conversation; it can be restored for an hour."""
     chat_service.delete_chat(chat)
     return {"id": chat}
 
 
 @router.post("/{chat}/restore")
 def restore(chat: str) -> dict[str, Any]:
-    """Bring it back."""
+    """Restore a deleted conversation."""
     return chat_service.restore_chat(chat).as_dict()
 
 
 @router.get("/{chat}/export")
 def export(chat: str) -> Response:
-    """The conversation as training rows, one a model."""
+    """Download a conversation as training rows (JSON lines), one row per model."""
     name = f"chat-{chat_service.show_chat(chat).id}.jsonl"
     return Response(
         chat_service.chat_as_rows(chat),
@@ -150,7 +151,11 @@ def export(chat: str) -> Response:
 
 @router.post("/{chat}/ask")
 async def ask(chat: str, question: Ask) -> Response:
-    """Ask, and stream what the models say: one JSON event a line. Closing it stops them."""
+    """Ask a question and stream the answers, one JSON event per line.
+
+    Closing the connection stops the models. Rejects an unknown turn and a model that is not in
+    the conversation.
+    """
     if question.text is not None:
         known, turn = await run_in_threadpool(
             chat_service.store_question, chat, question.text, turn=question.turn
@@ -170,14 +175,14 @@ async def ask(chat: str, question: Ask) -> Response:
 
 @router.post("/{chat}/rating")
 def rate(chat: str, given: Rating) -> dict[str, Any]:
-    """Remember a thumb."""
+    """Rate an answer."""
     chat_service.rate_answer(chat, given.turn, given.column, given.rating)
     return {"rating": given.rating}
 
 
 @router.post("/{chat}/row")
 def add_row(chat: str, given: Row) -> dict[str, Any]:
-    """Add the conversation up to this answer to the dataset ``from-chat``."""
+    """Add the conversation up to and including this answer to the dataset ``from-chat``."""
     return chat_service.add_row(chat, given.turn, given.column, answer=given.answer)
 
 

@@ -15,17 +15,17 @@ router = APIRouter(prefix="/api/v1/config", tags=["config"])
 
 @router.get("/schema")
 def schema(lang: str = "") -> dict[str, Any]:
-    """The JSON schema of a settings file, described in a language."""
+    """Get the JSON schema of a settings file; ``lang`` selects the language of its descriptions."""
     return json_schema(lang if lang in LANGUAGES else language())
 
 
 @router.get("/form")
 def form() -> dict[str, Any]:
-    """Every setting with label, help, unit, bounds and default, as the Train page draws it."""
+    """Get every setting with label, help, unit, bounds and default, as the Train page shows it."""
     return settings.form().as_dict()
 
 
 @router.get("/presets")
 def presets() -> dict[str, str]:
-    """The presets with a sentence on each."""
+    """List the presets, each with a one-sentence description."""
     return settings.presets()

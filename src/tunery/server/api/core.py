@@ -22,19 +22,19 @@ router = APIRouter(tags=["core"])
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
-    """Say that the server lives; open to everybody."""
+    """Report that the server is running; needs no login."""
     return {"status": "ok"}
 
 
 @router.get("/api/v1/health")
 def health() -> dict[str, str]:
-    """Say that the server lives, to somebody who may know more."""
+    """Report that the server is running, and its version; needs a login."""
     return {"status": "ok", "version": __version__}
 
 
 @router.get("/api/v1/version")
 def version() -> dict[str, str | None]:
-    """Versions of Tunery and of what it stands on."""
+    """Get the versions of Tunery and of the libraries it uses."""
     from tunery.services.machine import versions
 
     return versions()
@@ -42,19 +42,23 @@ def version() -> dict[str, str | None]:
 
 @router.get("/api/v1/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> dict[str, Any]:
-    """Describe the API for programs."""
+    """Get the OpenAPI description of this API."""
     return request.app.openapi()
 
 
 class Login(Body):
-    """What the login page sends."""
+    """The login page's request."""
 
     token: Annotated[str, Field(min_length=1, max_length=512)]
 
 
 @router.get("/api/v1/session")
 def session(request: Request) -> Response:
-    """Say who is logged in: a page that another site linked to has its cookie only here."""
+    """Get the logged-in user and its scopes; 401 if nobody is logged in.
+
+    A page that was opened from a link on another site learns only here whether it is logged in:
+    the browser leaves out the cookie when it loads the page itself.
+    """
     principal = getattr(request.state, "principal", None)
     if principal is None:
         problem = Problem(401, t("You are not logged in."), code="unauthorized")
@@ -64,7 +68,10 @@ def session(request: Request) -> Response:
 
 @router.post("/api/v1/session")
 def log_in(request: Request, login: Login) -> Response:
-    """Change the token for a session cookie."""
+    """Log in: exchange the access token for a session cookie.
+
+    Refuses a wrong token, and an address with too many failed attempts.
+    """
     failures: access.Failures = request.app.state.failures
     token: TokenFile = request.app.state.token
     address = client(request.scope)
@@ -90,7 +97,7 @@ def log_in(request: Request, login: Login) -> Response:
 
 @router.delete("/api/v1/session")
 def log_out(request: Request) -> Response:
-    """Forget the session in this browser."""
+    """Log out: delete this browser's session cookie."""
     response = Response(status_code=204)
     response.delete_cookie(request.app.state.token.cookie_name(), **_cookie(request))
     return response
@@ -98,7 +105,7 @@ def log_out(request: Request) -> Response:
 
 @router.post("/api/v1/token/renew")
 def renew(request: Request) -> Response:
-    """Make a new access token: every other session ends, this browser gets a new one."""
+    """Create a new access token. All other sessions end; this browser gets a new one."""
     token: TokenFile = request.app.state.token
     new = token.renew()
     response = JSONResponse({"token": new})

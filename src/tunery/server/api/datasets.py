@@ -21,48 +21,48 @@ WRITE_BYTES = 4 * 1024 * 1024
 
 
 class Source(Body):
-    """Where rows come from and how they are read."""
+    """Where rows come from, and how to read them."""
 
     source: DatasetName
     data: DataSettings = Field(default_factory=dict)
 
 
 class NewDataset(Source):
-    """A source that gets a name."""
+    """A source to add as a dataset; ``skip_bad`` leaves out rows that cannot be used."""
 
     name: str = Field(default="", max_length=100)
     skip_bad: bool = False
 
 
 class Entries(Body):
-    """Entries of a LLaMA-Factory catalog."""
+    """Entries to import from a LLaMA-Factory catalog."""
 
     source: DatasetName
     names: list[str] = Field(min_length=1, max_length=1000)
 
 
 class NewUpload(Body):
-    """A file that a browser is about to send."""
+    """The name and size in bytes of a file to upload."""
 
     name: str = Field(min_length=1, max_length=1024)
     size: int = Field(ge=0, le=2**53)
 
 
 class Pasted(Body):
-    """Rows that were pasted."""
+    """Rows pasted as text."""
 
     text: str
 
 
 class Fill(Body):
-    """What to put for each placeholder."""
+    """A value for each placeholder, and optionally a name for the copy."""
 
     variables: dict[str, str]
     name: str = Field(default="", max_length=100)
 
 
 class RowEdit(Body):
-    """A change of one row: the new text at a path, or its deletion."""
+    """A change to one row: the new text at a path, or its deletion."""
 
     path: list[str | int] | None = None
     text: str | None = None
@@ -70,7 +70,7 @@ class RowEdit(Body):
 
 
 class Change(RowEdit):
-    """A change of the row ``row``, or a new row of these ``values`` after the row ``after``."""
+    """A change to the row ``row``, or a new row with ``values`` after the row ``after``."""
 
     row: int | None = None
     after: int | None = None
@@ -78,69 +78,80 @@ class Change(RowEdit):
 
 
 class Changes(Body):
-    """Edits of rows; see ``services.datasets.edit_rows``."""
+    """Edits of rows.
+
+    Each is ``{"row": 3, "path": ["output"], "text": "..."}``, ``{"row": 3, "delete": true}`` or
+    ``{"after": 3, "values": {...}}`` (0 inserts before the first row); see
+    ``services.datasets.edit_rows``.
+    """
 
     changes: list[Change] = Field(min_length=1, max_length=1000)
 
 
 class Undo(Body):
-    """What a removal gave to undo it."""
+    """The ``undo`` value that removing a dataset returned."""
 
     undo: str
 
 
 @router.get("")
 def listing() -> list[dict[str, Any]]:
-    """Every dataset that has a name, with what is known about it."""
+    """List all named datasets, with what is known about each."""
     return datasets.overview()
 
 
 @router.post("", status_code=201)
 def add(new: NewDataset) -> dict[str, Any]:
-    """Give an upload, a path or a hub dataset a name; ``{"job"}`` where it takes longer."""
+    """Add an upload, a path or a hub dataset under a name.
+
+    Returns ``{"job"}`` if it takes longer. A version number is appended if the name is taken.
+    """
     return datasets.add_source(new.source, new.name, new.data, skip_bad=new.skip_bad)
 
 
 @router.post("/propose")
 def propose(source: Source) -> dict[str, Any]:
-    """How a source would be read: format, columns, three rows."""
+    """Propose how to read a source: its format, its columns and three sample rows."""
     return datasets.propose_columns(source.source, source.data)
 
 
 @router.post("/bring", status_code=202)
 def fetch(source: Source) -> dict[str, Any]:
-    """Fetch a hub dataset's files by a job, so that they can be looked at."""
+    """Start a job that downloads a hub dataset's files, so that they can be inspected."""
     return datasets.fetch_source(source.source)
 
 
 @router.post("/import")
 def import_entries(entries: Entries) -> list[dict[str, Any]]:
-    """Give entries of a LLaMA-Factory dataset_info.json their names here."""
+    """Add entries of a LLaMA-Factory dataset_info.json as datasets.
+
+    Returns for each entry its new name, or the error if it cannot be read.
+    """
     path = datasets.source_path(entries.source)
     return datasets.import_entries(path, entries.names)
 
 
 @router.post("/paste", status_code=201)
 def paste(pasted: Pasted) -> dict[str, Any]:
-    """Take rows that were pasted; gives an upload."""
+    """Store pasted rows as an upload."""
     return _told(datasets.paste_upload(pasted.text))
 
 
 @router.post("/restore")
 def restore(undo: Undo) -> dict[str, Any]:
-    """Undo a removal."""
+    """Restore a removed dataset."""
     return datasets.restore(undo.undo)
 
 
 @router.post("/uploads", status_code=201)
 def begin(new: NewUpload) -> dict[str, Any]:
-    """Make room for a file, or find the one that was cut off and how far it came."""
+    """Start an upload, or find the interrupted upload of the same file and its progress."""
     return _told(datasets.begin_upload(new.name, new.size))
 
 
 @router.get("/uploads/{upload_id}")
 def upload(upload_id: str) -> dict[str, Any]:
-    """How far an upload is."""
+    """Get the progress of an upload."""
     return _told(datasets.show_upload(upload_id))
 
 
@@ -148,9 +159,10 @@ def upload(upload_id: str) -> dict[str, Any]:
 async def receive(
     upload_id: str, request: Request, content_range: Annotated[str, Header()] = ""
 ) -> dict[str, Any]:
-    """Take a piece of a file: ``Content-Range: bytes 0-4194303/9000000`` and its bytes.
+    """Upload a chunk of a file, with the header ``Content-Range: bytes 0-4194303/9000000``.
 
-    What came is kept also where the connection breaks; ``GET`` says how much that is.
+    Bytes received before the connection breaks are kept; ``GET`` returns how many. Rejects a
+    range that does not match the size of the upload.
     """
     found = RANGE.fullmatch(content_range.strip())
     state = await run_in_threadpool(datasets.show_upload, upload_id)
@@ -179,20 +191,20 @@ async def receive(
 
 @router.delete("/uploads/{upload_id}")
 def discard(upload_id: str) -> dict[str, Any]:
-    """Give an upload up."""
+    """Cancel an upload and delete its bytes."""
     datasets.discard_upload(upload_id)
     return {}
 
 
 @router.get("/{name}")
 def one(name: str) -> dict[str, Any]:
-    """One named dataset, with its placeholders."""
+    """Get a named dataset, with its placeholders."""
     return datasets.describe(name)
 
 
 @router.delete("/{name}")
 def remove(name: str) -> dict[str, Any]:
-    """Forget a dataset's name; gives what ``/restore`` takes."""
+    """Remove a dataset from the list; returns the ``undo`` value that ``/restore`` accepts."""
     return datasets.move_to_trash(name)
 
 
@@ -203,14 +215,14 @@ def rows(
     limit: Annotated[int, Query(ge=1, le=datasets.MAX_PAGE)] = 50,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> dict[str, Any]:
-    """Rows as they stand in the files, also those that cannot be used."""
+    """Get a page of rows as they are in the files, including rows that cannot be used."""
     datasets.named(name)
     return datasets.rows_page(name, offset=offset, limit=limit, query=q)
 
 
 @router.patch("/{name}/rows")
 def edit(name: str, changes: Changes) -> dict[str, Any]:
-    """Change, delete or add rows, in a copy with a version number."""
+    """Change, delete or add rows; the result is saved as a copy with a version number."""
     datasets.named(name)
     return datasets.edit_rows(
         name, [each.model_dump(exclude_none=True) for each in changes.changes]
@@ -219,7 +231,10 @@ def edit(name: str, changes: Changes) -> dict[str, Any]:
 
 @router.patch("/{name}/rows/{row}")
 def edit_row(name: str, row: int, change: RowEdit) -> dict[str, Any]:
-    """Change one row: ``{"path": ["output"], "text": "..."}`` or ``{"delete": true}``."""
+    """Change one row: ``{"path": ["output"], "text": "..."}``, or delete it: ``{"delete": true}``.
+
+    The result is saved as a copy with a version number.
+    """
     datasets.named(name)
     return datasets.edit_rows(name, [{**change.model_dump(exclude_none=True), "row": row}])
 
@@ -235,7 +250,7 @@ def tokens(
     loss_on: Literal["assistant", "last", "all"] = "assistant",
     too_long: str = "turns",
 ) -> dict[str, Any]:
-    """A row as the model sees it, with what is trained."""
+    """Get a row as the model sees it: its tokens, and which of them are trained on."""
     datasets.named(name)
     looking = datasets.Looking(model, template, max_length, loss_on, too_long)
     return datasets.ask_tokens(name, looking, row=row, part=part)
@@ -250,7 +265,10 @@ def statistics(
     loss_on: Literal["assistant", "last", "all"] = "assistant",
     too_long: str = "turns",
 ) -> dict[str, Any]:
-    """Token counts and lengths of the whole dataset."""
+    """Get token counts and row lengths of the whole dataset.
+
+    Refuses a dataset that is too large to tokenize at once.
+    """
     datasets.named(name)
     looking = datasets.Looking(model, template, max_length, loss_on, too_long)
     return datasets.ask_statistics(name, looking)
@@ -258,21 +276,21 @@ def statistics(
 
 @router.get("/{name}/checks")
 def checks(name: str) -> dict[str, Any]:
-    """What the checker says; ``{"job"}`` while a big dataset is looked at."""
+    """Get the results of the check; returns ``{"job"}`` while a large dataset is checked."""
     datasets.named(name)
     return datasets.known_check(name)
 
 
 @router.post("/{name}/checks")
 def check_again(name: str) -> dict[str, Any]:
-    """Check it again."""
+    """Check the dataset again, even if the last results are still valid."""
     datasets.named(name)
     return datasets.known_check(name, again=True)
 
 
 @router.post("/{name}/skip-bad", status_code=201)
 def skip_bad(name: str) -> dict[str, Any]:
-    """Save a copy without the rows that cannot be used."""
+    """Save a copy of the dataset without the rows that cannot be used."""
     datasets.named(name)
     saved = datasets.skip_bad(name)
     return {"name": saved["name"], "rows": saved["rows"]}
@@ -280,7 +298,7 @@ def skip_bad(name: str) -> dict[str, Any]:
 
 @router.post("/{name}/fill", status_code=201)
 def fill(name: str, filling: Fill) -> dict[str, Any]:
-    """Put a value for each placeholder and save a copy."""
+    """Replace each placeholder with a value and save the rows as a new dataset."""
     datasets.named(name)
     saved = datasets.fill_in(name, filling.variables, save_as=filling.name.strip())
     return {"name": saved["name"], "rows": saved["rows"]}

@@ -22,9 +22,9 @@ FieldValue = str | bool | int | float | list[str] | dict[str, str] | None
 
 
 class Change(Body):
-    """The whole of a draft: a preset and fields, or the text of a settings file.
+    """The whole content of a draft: a preset and fields, or the text of a settings file.
 
-    ``plan`` asks for the plan in the same answer, if it is quickly had.
+    With ``plan``, the response includes the plan if it can be computed quickly.
     """
 
     preset: str | None = None
@@ -34,7 +34,7 @@ class Change(Body):
 
 
 class New(Body):
-    """Where a new draft comes from; nothing named makes an empty one."""
+    """What to create a draft from: a run, a settings file or a preset; an empty draft if none."""
 
     name: str = ""
     run: RunName | Literal[""] = ""
@@ -43,33 +43,33 @@ class New(Body):
 
 
 class Renamed(Body):
-    """The new name."""
+    """The new name of a draft."""
 
     to: str
 
 
 class Measure(Body):
-    """How to plan."""
+    """Options of a plan; ``measure`` runs a few real steps."""
 
     measure: bool = False
 
 
 @router.get("")
 def listing() -> list[dict[str, Any]]:
-    """Every draft's name, newest first."""
+    """List all drafts, with name and time of the last change, newest first."""
     return settings.list_drafts()
 
 
 @router.post("", status_code=201)
 def make(new: New) -> dict[str, Any]:
-    """Make a draft under a free name."""
+    """Create a draft; if the name is taken, a free one is used."""
     made = settings.make_draft(new.name, run=new.run, yaml=new.yaml, preset=new.preset)
     return settings.check_draft(made).as_dict()
 
 
 @router.get("/{name}")
 def show(name: str) -> dict[str, Any]:
-    """A draft and what is known of it at once."""
+    """Get a draft, with its problems and everything else that is known without planning."""
     found = settings.get_draft(name)
     if found is None:
         raise settings.no_such_draft(name)
@@ -78,9 +78,9 @@ def show(name: str) -> dict[str, Any]:
 
 @router.put("/{name}")
 def change(name: str, given: Change) -> dict[str, Any]:
-    """Keep a draft and say what is wrong; with the plan where it is quickly had.
+    """Save a draft and return its problems, and its plan if that can be computed quickly.
 
-    ``planning`` says that the plan must be asked for by itself.
+    ``planning`` is true if the plan must be requested separately.
     """
     wrong = None
     if given.yaml is not None:
@@ -100,22 +100,22 @@ def change(name: str, given: Change) -> dict[str, Any]:
 
 @router.delete("/{name}")
 def delete(name: str) -> dict[str, str]:
-    """Forget a draft."""
+    """Delete a draft."""
     settings.delete_draft(name)
     return {"deleted": name}
 
 
 @router.post("/{name}/rename")
 def rename(name: str, wish: Renamed) -> dict[str, Any]:
-    """Give a draft another name."""
+    """Rename a draft."""
     return settings.rename_draft(name, wish.to).as_dict()
 
 
 @router.post("/{name}/plan")
 def plan(name: str, how: Measure) -> dict[str, Any]:
-    """Find out what a draft's run would do and need; ``measure`` takes a few real steps.
+    """Compute what a draft's run would do and need; ``measure`` runs a few real steps.
 
-    A newer question for the same draft ends this one: ``{"superseded": true}``.
+    A newer request for the same draft ends this one, which returns ``{"superseded": true}``.
     """
     found = settings.get_draft(name)
     if found is None:
@@ -131,7 +131,7 @@ def plan(name: str, how: Measure) -> dict[str, Any]:
 
 @router.post("/{name}/measure", status_code=202)
 def measure(name: str) -> dict[str, Any]:
-    """Start the job that takes a few real steps; its result is ``plan``, ``remarks``, ``hints``."""
+    """Start a job that measures a few steps; its result has ``plan``, ``remarks``, ``hints``."""
     return measuring.start_measuring(name).as_dict()
 
 

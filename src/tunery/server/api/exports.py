@@ -25,7 +25,10 @@ router = APIRouter(prefix="/api/v1", tags=["exports"], dependencies=[Depends(nee
 
 
 class Export(Body):
-    """What to write where; an empty folder is a free one under TUNERY_HOME/exports."""
+    """What to export, in which format and where.
+
+    With an empty ``folder``, a free one under TUNERY_HOME/exports is used.
+    """
 
     run: Annotated[ModelName, Field(min_length=1)]
     to: str
@@ -35,7 +38,7 @@ class Export(Body):
 
 
 class Evaluation(Body):
-    """What is evaluated on what; see services/evaluating.py."""
+    """The models to evaluate and the rows to evaluate them on; see ``services.evaluate.Wanted``."""
 
     models: list[ModelName]
     run: ModelName = ""
@@ -47,7 +50,10 @@ class Evaluation(Body):
 
 @router.get("/exports")
 def listing(run: ModelName = "", to: str = DEFAULT) -> dict[str, Any]:
-    """The formats, a free folder for this run, the free bytes there, and earlier exports."""
+    """List the export formats and earlier exports, and suggest a free folder for this run.
+
+    ``free_bytes`` is the free disk space at that folder.
+    """
     folder = export_service.suggested(run or "export", to)
     return {
         "formats": export_service.formats(),
@@ -59,7 +65,7 @@ def listing(run: ModelName = "", to: str = DEFAULT) -> dict[str, Any]:
 
 @router.post("/exports")
 def export(what: Export) -> dict[str, Any]:
-    """Start an export; the answer is its job."""
+    """Start an export; returns its job."""
     folder = what.folder or export_service.suggested(what.run, what.to)
     return export_service.start(
         what.run, Path(folder), to=what.to, dtype=what.dtype, force=what.force
@@ -68,7 +74,7 @@ def export(what: Export) -> dict[str, Any]:
 
 @router.post("/evals")
 def evaluate(what: Evaluation) -> dict[str, Any]:
-    """Start an evaluation; the answer is its job."""
+    """Start an evaluation; returns its job."""
     told: dict[str, Any] = {**what.model_dump(), "models": tuple(what.models)}
     wanted = Wanted(**told)
     return evaluate_service.start(wanted).as_dict()
@@ -76,14 +82,14 @@ def evaluate(what: Evaluation) -> dict[str, Any]:
 
 @router.get("/evals")
 def evaluations() -> list[dict[str, Any]]:
-    """Every evaluation, the newest first, without its rows."""
+    """List all evaluations, newest first, without their rows."""
     found = [job.as_dict() for job in jobs.listing(kind="evaluate")]
     return [{**job, "result": _summary(job["result"])} for job in found]
 
 
 @router.get("/evals/{job}/table.csv")
 def table(job: str) -> Response:
-    """An evaluation's rows as CSV."""
+    """Download the rows of an evaluation as CSV; refused until it has a result."""
     found = jobs.show(job)
     if found.kind != "evaluate" or found.result is None:
         raise TuneryError(t("This evaluation has no result yet."), code="unknown")

@@ -15,25 +15,25 @@ router = APIRouter(prefix="/api/v1/infer", tags=["infer"])
 
 
 class Named(Body):
-    """A model, run, checkpoint or adapter folder, by name."""
+    """The name of a model, run, checkpoint or adapter folder."""
 
     model: Annotated[ModelName, Field(min_length=1)]
 
 
 @router.post("/load", status_code=202)
 async def load(wish: Named) -> dict[str, Any]:
-    """Begin to load; ``status`` and the topic ``engines`` say how far it is."""
+    """Start loading a model; ``status`` and the topic ``engines`` report the progress."""
     chat.engine_pool().begin(wish.model)
     return {"model": wish.model, "state": "loading"}
 
 
 @router.post("/unload")
 async def unload(wish: Named) -> dict[str, bool]:
-    """End the engine of a model's base; answers being written end as interrupted."""
+    """Stop the engine of a model's base model; answers being generated end as interrupted."""
     return {"unloaded": await chat.engine_pool().unload(wish.model)}
 
 
 @router.get("/status")
 async def status() -> dict[str, Any]:
-    """What every engine says of itself."""
+    """Get the status of every engine, and the names that failed to load."""
     return {"engines": await chat.engine_pool().statuses()}

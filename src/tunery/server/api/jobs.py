@@ -17,36 +17,36 @@ SHOWN_EVENTS = 200
 
 @router.get("")
 def listing(kind: str = "") -> dict[str, Any]:
-    """Every job that is remembered, newest first; of one kind, or of all."""
+    """List all stored jobs, newest first; ``kind`` selects one kind."""
     return {"jobs": [job.as_dict() for job in jobs.listing(kind=kind)]}
 
 
 @router.get("/{job_id}")
 def show(job_id: str) -> dict[str, Any]:
-    """The state of one job."""
+    """Get the state of a job."""
     return jobs.show(job_id).as_dict()
 
 
 @router.get("/{job_id}/events")
 def events(job_id: str, after: Behind = 0) -> dict[str, Any]:
-    """What a job wrote after an event, its latest lines."""
+    """Get a job's events after a given one; only the latest are returned."""
     events, _ = jobs.read_job_events(jobs.open_job(job_id))
     return {"events": [event for event in events if event["seq"] > after][-SHOWN_EVENTS:]}
 
 
 @router.post("/{job_id}/stop")
 def stop(job_id: str) -> dict[str, Any]:
-    """End a job."""
+    """Stop a job."""
     return launch.stop(job_id).as_dict()
 
 
 @router.post("/{job_id}/pause")
 def pause(job_id: str) -> dict[str, Any]:
-    """End a job so that it can be gone on with."""
+    """Pause a job, so that it can be resumed; refused for a job that cannot be paused."""
     return launch.pause(job_id).as_dict()
 
 
 @router.post("/{job_id}/resume")
 def resume(job_id: str) -> dict[str, Any]:
-    """Go on with a job."""
+    """Resume a job that was paused, stopped, interrupted or failed."""
     return launch.resume(job_id).as_dict()

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
 
 class NewKey(Body):
-    """What a new key is for."""
+    """The name, scopes and limits of a new key; 0 or an empty list means no limit."""
 
     name: Annotated[str, Field(max_length=80)]
     scopes: list[Literal["chat", "jobs", "admin"]] = Field(default_factory=lambda: ["chat"])
@@ -28,7 +28,7 @@ class NewKey(Body):
     parallel: Annotated[int, Field(ge=0, le=MOST)] = 0
 
     def limits(self) -> KeyLimits:
-        """Its limits; 0 or an empty list means no limit."""
+        """The key's limits; 0 or an empty list means no limit."""
         days = self.expires_in_days
         return KeyLimits(
             tuple(dict.fromkeys(self.models)),
@@ -41,18 +41,18 @@ class NewKey(Body):
 
 @router.get("")
 def listing() -> list[dict[str, Any]]:
-    """Every key, newest first, without the key itself."""
+    """List all keys, newest first, without their secrets."""
     return [asdict(key) for key in tokens.list_keys()]
 
 
 @router.post("", status_code=201)
 def create(new: NewKey) -> dict[str, Any]:
-    """Make a key; ``key`` in this answer is the only time that it is shown."""
+    """Create a key; only this response contains it, as ``key``."""
     made, secret = tokens.create_key(new.name, new.scopes, new.limits())
     return {**asdict(made), "key": secret}
 
 
 @router.delete("/{id_}", status_code=204)
 def revoke(id_: str) -> None:
-    """Revoke a key."""
+    """Revoke a key permanently."""
     tokens.revoke_key(id_)

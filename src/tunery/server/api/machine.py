@@ -14,32 +14,32 @@ router = APIRouter(prefix="/api/v1/machine", tags=["machine"])
 
 
 class Hidden(Body):
-    """Whether the list of first steps is to be hidden."""
+    """Whether to hide the list of first steps."""
 
     hidden: bool
 
 
 @router.get("")
 def look() -> dict[str, Any]:
-    """Figures of this machine now."""
+    """Get the current figures of this machine, and notices."""
     return {**machine.look().as_dict(), "notices": _notices()}
 
 
 @router.get("/hub")
 def hub() -> dict[str, Any]:
-    """Ask the hub; takes up to three seconds."""
+    """Check whether the hub can be reached; takes up to three seconds."""
     return machine.check_hub()
 
 
 @router.get("/report")
 def report() -> dict[str, str]:
-    """The text for a bug report; takes seconds, because torch is started once."""
+    """Get the text of a bug report; takes a few seconds because it loads torch."""
     return {"text": machine.report()}
 
 
 @router.get("/first-steps")
 def steps() -> dict[str, Any]:
-    """The five steps of a newcomer and whether they are hidden."""
+    """Get the five first steps for new users, and whether they are hidden."""
     return {"steps": [step.as_dict() for step in first_steps.first_steps()],
             "hidden": first_steps.hidden()}  # fmt: skip
 

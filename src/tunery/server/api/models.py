@@ -20,34 +20,34 @@ CODE_CHARACTERS = 200_000
 
 
 class Text(Body):
-    """What a person typed."""
+    """Text that a user typed."""
 
     text: Annotated[str, Field(max_length=4096)]
     source: str = ""
 
 
 class Consent(Body):
-    """Consent for the code that was shown, named by its hash."""
+    """Consent to run the code that was shown, identified by its hash."""
 
     name: ModelName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Named(Body):
-    """One model."""
+    """The name of a model."""
 
     name: ModelName
 
 
 @router.post("/resolve")
 def resolve(given: Text) -> dict[str, Any]:
-    """What a text stands for."""
+    """Resolve a text: a hub id, a link, a path or a name on this machine."""
     return models.look_up(given.text, source_id=given.source)
 
 
 @router.get("/models")
 def listing() -> dict[str, Any]:
-    """Every model of this machine."""
+    """List all models on this machine, suggested ones, and the memory of the training device."""
     return {
         "models": models.overview(),
         "suggestions": [asdict(each) for each in models.suggestions()],
@@ -57,32 +57,38 @@ def listing() -> dict[str, Any]:
 
 @router.post("/models/folders", status_code=201)
 def keep(given: Named) -> dict[str, str]:
-    """Keep a model folder in the lists; its files stay where they are."""
+    """Add a model folder to the lists; its files are not moved.
+
+    Refuses a folder that is not a model, or is outside the folders that may be opened.
+    """
     return {"name": models.keep_folder(given.name)}
 
 
 @router.post("/models/folders/forget")
 def forget(given: Named) -> dict[str, str]:
-    """Leave a model folder out of the lists; nothing is deleted."""
+    """Remove a model folder from the lists; its files are not deleted."""
     models.forget_folder(given.name)
     return {"forgotten": given.name}
 
 
 @router.get("/models/browse")
 def browse(path: Place = "") -> dict[str, Any]:
-    """The folders in a folder, under those that may be opened."""
+    """List the subfolders of a folder; without a path, the folders that may be opened.
+
+    Refuses a path outside those folders.
+    """
     return models.browse(path)
 
 
 @router.get("/models/search")
 def search(q: Annotated[str, Query(max_length=200)] = "", source: str = "") -> dict[str, Any]:
-    """Models of a hub whose names hold these words."""
+    """Search a hub for models by name."""
     return models.search_hub(q, source_id=source)
 
 
 @router.get("/models/code")
 def code(name: ModelName) -> dict[str, Any]:
-    """The code that a model would run, to be read before consent."""
+    """Get the code that a model would run, for review before consent."""
     wanted = models.code_to_allow(name)
     if wanted is None:
         return {"needed": False, "files": []}
@@ -94,7 +100,7 @@ def code(name: ModelName) -> dict[str, Any]:
 
 
 class NewBase(Body):
-    """Which base model a run's or an adapter's weights belong to."""
+    """The base model that the weights of a run or an adapter belong to."""
 
     name: ModelName
     model: ModelName
@@ -102,13 +108,13 @@ class NewBase(Body):
 
 @router.post("/models/base")
 def name_base(given: NewBase) -> dict[str, Any]:
-    """Say where the base model of a run or an adapter is now."""
+    """Set the current location of the base model of a run or an adapter."""
     return models.name_base(given.name, given.model)
 
 
 @router.post("/models/allow-code")
 def allow_code(given: Consent) -> dict[str, Any]:
-    """Allow exactly the code that was shown."""
+    """Allow a model's code to run, exactly as it was shown; refused if it has changed since."""
     wanted = models.code_to_allow(given.name)
     if wanted is None:
         return {"allowed": True}
@@ -124,19 +130,22 @@ def allow_code(given: Consent) -> dict[str, Any]:
 
 @router.post("/models/revoke-code")
 def revoke_code(given: Named) -> dict[str, Any]:
-    """Take back every consent for a model."""
+    """Revoke every consent for a model; returns how many there were."""
     return {"revoked": models.revoke_code(given.name)}
 
 
 @router.get("/models/{name:path}")
 def show(name: ModelName) -> dict[str, Any]:
-    """Everything about one model."""
+    """Get all details of a model."""
     return warm.ask("describe_model", name=name)
 
 
 @router.delete("/models/{name:path}")
 def remove(name: ModelName) -> dict[str, Any]:
-    """Remove a model that Tunery or the hub cache keeps."""
+    """Delete a model that is stored by Tunery or in the hub cache; returns the bytes freed.
+
+    Refuses any other model, and one that a run is using.
+    """
     what = models.to_remove(name)
     models.remove(what)
     return {"freed_bytes": what.size_bytes}

@@ -16,13 +16,13 @@ router = APIRouter(prefix="/api/v1/notify", tags=["notify"])
 
 @router.get("")
 def show() -> dict[str, Any]:
-    """The settings without their secret, and the power-off that is under way."""
+    """Get the settings without their secret, and the pending power-off if there is one."""
     under_way = notify.countdown()
     return {**notify.read().public(), "countdown": vars(under_way) if under_way else None}
 
 
 class Change(Body):
-    """What a page may change; what is left out stays."""
+    """The settings that a page may change; omitted ones stay unchanged."""
 
     webhook_on: bool | None = None
     webhook: str | None = None
@@ -33,18 +33,18 @@ class Change(Body):
 
 @router.put("")
 def change(new: Change) -> dict[str, Any]:
-    """Change the settings."""
+    """Change what happens when a run ends."""
     return notify.change(**new.model_dump()).public()
 
 
 @router.post("/test")
 def test() -> dict[str, str]:
-    """Send a message now as if a run had ended; the machine stays on."""
+    """Send a test message as if a run had ended; the machine is not powered off."""
     state = RunStatus("test", Path("/"), "finished", step=1, num_steps=1)
     return notify.tell(state, notify.read(), wait=lambda _: None)
 
 
 @router.post("/keep-on")
 def keep_on() -> dict[str, Any]:
-    """Cancel the power-off that is under way."""
+    """Cancel the pending power-off."""
     return {"cancelled": vars(notify.keep_on())}

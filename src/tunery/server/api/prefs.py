@@ -20,20 +20,20 @@ SIZE_CHARACTERS = 64 * 1024
 
 
 class Value(Body):
-    """A preference's new value; null forgets it."""
+    """The new value of a preference; null deletes it."""
 
     value: Any = None
 
 
 @router.get("")
 def listing() -> dict[str, Any]:
-    """Every preference."""
+    """Get all preferences."""
     return prefs.all()
 
 
 @router.put("/{key}")
 def change(key: str, new: Value) -> dict[str, Any]:
-    """Keep a value."""
+    """Store a preference; refuses invalid names, names of secrets, and values that are too long."""
     if not _NAME.fullmatch(key) or _SECRET.search(key):
         raise ConfigError(
             t("{name!r} is not a valid preference name.", name=key[:80]),

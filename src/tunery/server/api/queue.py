@@ -16,17 +16,17 @@ router = APIRouter(prefix="/api/v1/queue", tags=["runs"], dependencies=[Depends(
 
 @router.get("")
 def listing() -> dict[str, Any]:
-    """Who waits, and who holds what."""
+    """List the waiting runs, and the run that holds each device."""
     return {"waiting": [vars(waiting) for waiting in queue.waiting()], "held": queue.holders()}
 
 
 class Order(Body):
-    """Names of waiting runs in the order in which they shall begin."""
+    """The names of waiting runs, in the order in which they should start."""
 
     runs: Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 
 @router.post("/order")
 def order(request: Order) -> dict[str, Any]:
-    """Put the queue in order."""
+    """Reorder the queue; refused if one of the runs is not waiting."""
     return {"waiting": [vars(waiting) for waiting in queue.put_in_order(request.runs)]}

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from tunery.errors import RunError
 from tunery.i18n import t
 from tunery.runs import store
+from tunery.runs.curves import events_from
 from tunery.runs.folder import open_run
 from tunery.server.api.body import Body
 from tunery.server.api.named import Behind, RunName
@@ -38,7 +39,7 @@ def listing(
     page: Annotated[int, Query(ge=1)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
-    """The runs that match, a page of them, newest first."""
+    """List one page of the runs that match; pinned runs first, then the newest by default."""
     found = runs.find(
         runs.Query(q, status, model, dataset, tag, sort, dir == "desc", page, page_size)
     )
@@ -48,31 +49,31 @@ def listing(
 
 @router.get("/compare")
 def compare(ids: str) -> dict[str, Any]:
-    """Two to six runs beside each other; ``ids`` are names with commas between."""
+    """Compare two to six runs; ``ids`` are their names, separated by commas."""
     return runs.comparison_as_dict(runs.compare([door.run(name) for name in ids.split(",")]))
 
 
 class Undo(Body):
-    """What a deletion answered."""
+    """The ``tokens`` that deleting runs returned."""
 
     tokens: Annotated[list[str], Field(min_length=1, max_length=200)]
 
 
 @router.post("/undo")
 def undo(request: Undo) -> dict[str, Any]:
-    """Put deleted runs back."""
+    """Restore deleted runs."""
     return {"restored": [store.put_back(token) for token in request.tokens]}
 
 
 class Names(Body):
-    """Some runs."""
+    """The names of runs."""
 
     names: Annotated[list[Name], Field(min_length=1, max_length=200)]
 
 
 @router.post("/delete")
 def delete_some(request: Names) -> dict[str, Any]:
-    """Delete runs; for ten seconds and more they can be put back with ``/undo``."""
+    """Delete runs; ``/undo`` can restore them for the number of ``seconds`` in the response."""
     store.sweep()
     put = [store.put_away(name) for name in request.names]
     return {"tokens": [p.token for p in put], "bytes": sum(p.bytes for p in put),
@@ -81,7 +82,7 @@ def delete_some(request: Names) -> dict[str, Any]:
 
 @router.get("/{name}")
 def one(name: RunName) -> dict[str, Any]:
-    """One run: its state, phases, checkpoints, result, and why it failed."""
+    """Get a run: its state, phases, checkpoints and result, and why it failed."""
     seen = runs.view(name)
     return {
         **seen.row.as_dict(),
@@ -99,7 +100,7 @@ def one(name: RunName) -> dict[str, Any]:
 
 
 class Change(Body):
-    """What people say about a run; what is left out stays."""
+    """The title, pin, baseline, tags and note of a run; omitted fields stay unchanged."""
 
     title: str | None = None
     pinned: bool | None = None
@@ -110,13 +111,13 @@ class Change(Body):
 
 @router.patch("/{name}")
 def change(name: Name, new: Change) -> dict[str, Any]:
-    """Change title, pin, baseline, tags or note."""
+    """Change the title, pin, baseline, tags or note of a run."""
     return plain(vars(runs.change_marks(name, **new.model_dump())))
 
 
 @router.delete("/{name}")
 def delete(name: Name) -> dict[str, Any]:
-    """Delete a run; it can be put back for a while."""
+    """Delete a run; ``/undo`` can restore it for the number of ``seconds`` in the response."""
     return delete_some(Names(names=[name]))
 
 
@@ -127,7 +128,10 @@ def curves(
     max_points: Annotated[int, Query(ge=4, le=20_000)] = runs.MAX_POINTS,
     keys: str = "",
 ) -> dict[str, Any]:
-    """The curves after a step, at most ``max_points`` of the loss; ``keys`` chooses some."""
+    """Get the metric curves after a step; ``keys`` selects some of them, separated by commas.
+
+    The loss has at most ``max_points`` points.
+    """
     wanted = [key for key in keys.split(",") if key]
     told = runs.run_log(open_run(name))
     answer = runs.metrics(told, after=after, max_points=max_points, keys=wanted)
@@ -140,12 +144,13 @@ def events(
     after: Behind = 0,
     limit_bytes: Annotated[int, Query(ge=1024, le=2**22)] = MOST_EVENTS_BYTES,
 ) -> dict[str, Any]:
-    """Events as the worker wrote them, from a cursor on: every one once, none missing.
+    """Get events as the worker wrote them, from a cursor on: each exactly once.
 
-    Ask again with ``after`` = ``cursor``; ``more`` says whether there is something already.
+    For the next page, send the returned ``cursor`` as ``after``; ``more`` is true if further
+    events are already available.
     """
     path = open_run(name).events_file
-    found, cursor = runs.events_from(path, after, limit=limit_bytes)
+    found, cursor = events_from(path, after, limit=limit_bytes)
     size = path.stat().st_size if path.exists() else 0
     return {"events": found, "cursor": cursor, "more": bool(found) and cursor < size}
 
@@ -157,7 +162,10 @@ def log(
     tail: Annotated[int, Query(ge=0, le=10_000)] = 0,
     events_after: Behind = 0,
 ) -> dict[str, Any]:
-    """Lines of worker.log, from a byte on or the last ones; and the run's events in words."""
+    """Get lines of worker.log and the run's events as sentences.
+
+    The lines start at the byte offset ``after``, or are the last ``tail`` lines.
+    """
     folder = open_run(name)
     lines, cursor, cut = runs.log_lines(folder.worker_log, after=after, tail=tail)
     told = runs.run_log(folder)
@@ -167,7 +175,7 @@ def log(
 
 @router.get("/{name}/log/file")
 def log_file(name: RunName) -> Response:
-    """The whole worker.log, to be kept."""
+    """Download the complete worker.log."""
     folder = open_run(name)
     if not folder.worker_log.exists():
         raise RunError(t("Run {run} has no log yet.", run=folder.name), code="unknown")
@@ -178,7 +186,7 @@ def log_file(name: RunName) -> Response:
 
 @router.get("/{name}/archive")
 def archive(name: RunName) -> Response:
-    """A zip of the settings, metrics, events, log and report; no weights."""
+    """Download a zip of a run's settings, metrics, events, log and report, without weights."""
     packed = runs.archive(name)
     return StreamingResponse(
         runs.chunks(packed),
@@ -189,19 +197,19 @@ def archive(name: RunName) -> Response:
 
 @router.get("/{name}/checkpoints")
 def checkpoints(name: RunName) -> dict[str, Any]:
-    """The checkpoints that are on the disk, newest first."""
+    """List the checkpoints on disk, newest first."""
     return {"checkpoints": [vars(checkpoint) for checkpoint in runs.view(name).checkpoints]}
 
 
 @router.delete("/{name}/checkpoints/{step}")
 def delete_checkpoint(name: Name, step: Annotated[int, FromPath(ge=0)]) -> dict[str, Any]:
-    """Delete one checkpoint; never the newest that is whole, the best or a pinned one."""
+    """Delete a checkpoint; refused for the newest valid, the best and a pinned one."""
     return {"deleted": step, "bytes": runs.delete_checkpoint(name, step)}
 
 
 @router.get("/{name}/samples")
 def samples(name: RunName) -> dict[str, Any]:
-    """The fixed prompts with their answers."""
+    """Get the fixed sample prompts with their answers during training."""
     told = runs.run_log(open_run(name))
     return {"samples": [{"prompt": s.prompt, "answers": [
         {"step": step, "stage": stage, "answer": answer} for step, stage, answer in s.answers
@@ -210,44 +218,51 @@ def samples(name: RunName) -> dict[str, Any]:
 
 @router.get("/{name}/first-batch")
 def first_batch(name: RunName) -> dict[str, Any]:
-    """One row of the first batch as it was trained; empty before that."""
+    """Get one row of the first batch as it was trained on; empty until then."""
     return runs.first_batch(name)
 
 
 @router.get("/{name}/report")
 def report(name: RunName) -> Response:
-    """What a bug report needs, as plain text."""
+    """Get the text of a bug report about a run, as plain text."""
     return Response(runs.failure_report(name), media_type="text/plain; charset=utf-8")
 
 
 class Stop(Body):
-    """How to stop: ``save`` after this step with a checkpoint, or ``now`` by force."""
+    """How to stop: ``save`` ends after this step with a checkpoint, ``now`` kills the run."""
 
     how: Literal["save", "now"] = "save"
 
 
 @router.post("/{name}/stop")
 def stop(name: Name, request: Stop) -> dict[str, Any]:
-    """Stop a run. ``save`` returns at once and the run ends by itself; ``now`` has ended it."""
+    """Stop a run.
+
+    ``save`` returns at once, and the run ends after saving; after ``now``, the run has ended.
+    Refused if the run is not active.
+    """
     return runs.request_stop(name, how=request.how).as_dict()
 
 
 @router.post("/{name}/save")
 def save(name: Name) -> dict[str, Any]:
-    """Let a run save a checkpoint after this step and go on."""
+    """Request a checkpoint after the current step; the run continues."""
     Control(open_run(name)).request_save()
     return {"requested": True}
 
 
 class Resume(Body):
-    """How to go on: changed settings that are accepted."""
+    """Options of resuming; ``allow_drift`` names changed settings to accept."""
 
     allow_drift: list[str] = Field(default_factory=list[str])
 
 
 @router.post("/{name}/resume")
 def resume(name: Name, request: Resume) -> dict[str, Any]:
-    """Go on from the newest checkpoint that is whole."""
+    """Resume a run from its newest valid checkpoint.
+
+    Refused if the run is active or finished, or if something changed that is not allowed.
+    """
     resumed = runs.resume(name, allow_drift=request.allow_drift)
     return {"step": resumed.step, "allowed": resumed.allowed,
             "rejected": [bad.reason for bad in resumed.rejected]}  # fmt: skip

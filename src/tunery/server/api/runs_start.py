@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[Depends(n
 
 
 class Start(Body):
-    """Which run: a draft's, or one with these settings (as in a settings file)."""
+    """The run to start: from a draft, or from settings as in a settings file."""
 
     draft: str | None = None
     config: dict[str, Any] | None = None
@@ -27,7 +27,10 @@ class Start(Body):
 def start(
     wish: Start, idempotency_key: Annotated[str, Header(max_length=200)] = ""
 ) -> dict[str, str]:
-    """Check the request, make the run folder and start its worker; the run waits for its device."""
+    """Check the settings, create the run folder and start its worker, which waits for its device.
+
+    With an ``Idempotency-Key`` that was already used, the run of that request is returned.
+    """
     words = _words(wish)
     return {"name": runs.start_once(words, key=idempotency_key, name=wish.name or None)}
 

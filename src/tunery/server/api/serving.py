@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1/serving", tags=["serving"])
 
 
 class Serve(Body):
-    """A model that callers of /v1 may use, and the name that they write."""
+    """A model to serve under /v1, and the name by which clients request it."""
 
     model: Annotated[ModelName, Field(min_length=1)]
     name: str = ""
@@ -23,19 +23,19 @@ class Serve(Body):
 
 @router.get("")
 def served() -> list[dict[str, Any]]:
-    """What callers of /v1 may use."""
+    """List the models served under /v1."""
     return [_served(one) for one in chat.served()]
 
 
 @router.post("")
 def serve(what: Serve) -> dict[str, Any]:
-    """Switch a model on for /v1."""
+    """Serve a model under /v1."""
     return _served(chat.serve(what.model, name=what.name))
 
 
 @router.delete("/{name:path}")
 def unserve(name: str) -> dict[str, Any]:
-    """Switch it off; answers under way go on."""
+    """Stop serving a model; answers being generated are completed."""
     chat.unserve(name)
     return {"name": name}
 

@@ -20,32 +20,32 @@ router = APIRouter(prefix="/api/v1/settings", tags=["settings"])
 
 
 class Source(Body):
-    """One setting of ``models.accounts``; an empty value forgets what is saved."""
+    """A new value for one setting of ``models.accounts``; an empty value deletes the saved one."""
 
     value: Annotated[str, Field(max_length=1024)]
 
 
 class Folders(Body):
-    """Folders that the page may open, beside the usual ones."""
+    """Folders that the page may open, in addition to the default ones."""
 
     folders: Annotated[list[str], Field(max_length=50)]
 
 
 class Folder(Body):
-    """One folder that the page may open from now on."""
+    """One more folder that the page may open."""
 
     folder: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Limits(Body):
-    """What may be uploaded; null goes back to the usual."""
+    """The maximum size of an upload; null restores the default."""
 
     upload_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None
 
 
 @router.get("")
 def show() -> dict[str, Any]:
-    """Everything of this area, without secrets."""
+    """Get the sources, the folders and the upload limit, without secrets."""
     return {
         "sources": {name: asdict(accounts.show(name)) for name in accounts.VARIABLES},
         "roots": [str(path) for path in machine.roots()],
@@ -63,20 +63,20 @@ def source(name: accounts.Setting, new: Source) -> dict[str, Any]:
 
 @router.post("/roots/allow", dependencies=[Depends(person_only)])
 def allow(new: Folder) -> dict[str, Any]:
-    """Let the page open one more folder."""
+    """Allow the page to open one more folder; only a logged-in person may do this."""
     machine.add_root(new.folder)
     return {"roots": [str(path) for path in machine.roots()], "added_roots": machine.added_roots()}
 
 
 @router.put("/roots", dependencies=[Depends(person_only)])
 def folders(new: Folders) -> dict[str, Any]:
-    """Change the folders that the page may open."""
+    """Set the additional folders that the page may open; only a logged-in person may do this."""
     machine.set_added_roots(new.folders)
     return {"roots": [str(path) for path in machine.roots()], "added_roots": machine.added_roots()}
 
 
 @router.put("/limits")
 def limits(new: Limits) -> dict[str, Any]:
-    """Change the largest upload."""
+    """Set the maximum size of an upload."""
     datasets.set_upload_limit(new.upload_bytes)
     return {"upload_bytes": datasets.upload_limit()}

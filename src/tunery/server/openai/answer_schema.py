@@ -144,14 +144,14 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
     if size > limits.MAX_SCHEMA_LETTERS:
         raise invalid(
             "response_format",
-            f"The JSON schema has {size} letters; at most {limits.MAX_SCHEMA_LETTERS} are taken.",
+            f"The JSON schema has {size} characters; the limit is {limits.MAX_SCHEMA_LETTERS}.",
             code="bad_schema",
         )
     for reference in _references(schema):
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise invalid(
                 "response_format",
-                "The JSON schema refers to something outside itself; nothing is fetched.",
+                "The JSON schema has an external reference; these are not fetched.",
                 code="bad_schema",
             )
 

@@ -23,12 +23,12 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute)
 
 
 class EmbeddingRequest(Body):
-    """The fields of a request."""
+    """The supported fields."""
 
     refused: ClassVar[Mapping[str, str]] = {
-        "input_type": "write the instruction into the text, as the model's page says",
-        "truncate": "a text that is too long is refused",
-        "truncate_prompt_tokens": "a text that is too long is refused",
+        "input_type": "write the instruction into the text, as the model's page describes",
+        "truncate": "texts that are too long are rejected",
+        "truncate_prompt_tokens": "texts that are too long are rejected",
     }
 
     model: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME_LETTERS)]
@@ -51,17 +51,18 @@ class EmbeddingRequest(Body):
 
 @router.post("/embeddings")
 async def embeddings(request: Request) -> Response:
-    """Make the vector of each text.
+    """Compute an embedding of each text.
 
-    Raises:
-        ClientGone: The client went.
-        Refused: A text cannot be read, or the model gives no vectors.
+    Rejects a text that cannot be read, and a model whose engine cannot compute embeddings. Stops
+    if the client disconnects.
     """
     wanted = await read_body(request, EmbeddingRequest)
     target = await find_target(request, wanted.model)
     engine = target.engine
     if "embed" not in engine.can or not isinstance(engine, Embeds):
-        raise invalid("model", "model: its engine makes no embeddings.", code="unsupported_model")
+        raise invalid(
+            "model", "model: its engine does not support embeddings.", code="unsupported_model"
+        )
     place = places.take(request)
     try:
         work = _made(wanted, engine, target.adapter, place)

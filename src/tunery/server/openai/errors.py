@@ -124,13 +124,13 @@ def of_tunery(error: TuneryError) -> Refused:
             seconds = error.fields.get("retry_after_seconds")
             wait = str(max(1, round(seconds))) if isinstance(seconds, int | float) else "1"
             return Refused(
-                429, "All places are taken now. Try again soon.", headers={"Retry-After": wait}
+                429, "The server is at capacity. Try again soon.", headers={"Retry-After": wait}
             )
         case "bad_schema":
             message = public(str(error), "The JSON schema cannot be used.")
             return invalid("response_format", message, code="bad_schema")
         case "bad_template":
-            message = public(str(error), "This model's chat template refuses these messages.")
+            message = public(str(error), "This model's chat template rejects these messages.")
             return invalid("messages", message, code="bad_template")
         case "bad_request":
             return invalid(None, public(str(error)))

@@ -24,13 +24,13 @@ class Metrics:
         )
         self._tokens = Counter("tokens", "Tokens read and written", ["model", "kind"], **more)
         self._first = Histogram(
-            "first_token_seconds", "Until the first token", ["model"], buckets=_FIRST, **more
+            "first_token_seconds", "Time to the first token", ["model"], buckets=_FIRST, **more
         )
         self._whole = Histogram(
-            "answer_seconds", "Until the answer's end", ["model"], buckets=_WHOLE, **more
+            "answer_seconds", "Time to the end of the answer", ["model"], buckets=_WHOLE, **more
         )
         self.open = Gauge("open_requests", "Requests being answered", **more)
-        self._cancelled = Counter("cancelled", "Requests whose client went", **more)
+        self._cancelled = Counter("cancelled", "Requests whose client disconnected", **more)
         self._engines = {
             name: Gauge(f"engine_{name}", text, ["engine"], **more)
             for name, text in (

@@ -44,6 +44,6 @@ def take(request: Request) -> Place:
     state = state_of(request)
     if state.num_open >= limits.MAX_OPEN:
         raise Refused(
-            429, "All places are taken now. Try again soon.", headers={"Retry-After": "1"}
+            429, "The server is at capacity. Try again soon.", headers={"Retry-After": "1"}
         )
     return Place(state, quota.enter(request, state.quotas))

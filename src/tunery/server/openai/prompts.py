@@ -114,7 +114,7 @@ def check_tools(asked: GenerateRequest, template: str) -> None:
     if asked.tools and "tools" not in template:
         raise invalid(
             "tools",
-            "tools: this model's chat template has no place for them. Leave them out, or serve a "
+            "tools: this model's chat template does not support them. Leave them out, or serve a "
             "model that was trained with tools.",
             code="unsupported_parameter",
         )
@@ -149,7 +149,9 @@ def _message(message: Message, place: str) -> dict[str, Any]:
         if message.thinking:
             told["reasoning_content"] = message.thinking
     elif message.tool_calls:
-        raise invalid(f"{place}.tool_calls", f"{place}: only the assistant calls tools.")
+        raise invalid(
+            f"{place}.tool_calls", f"{place}: only assistant messages can have tool_calls."
+        )
     elif message.content is None:
         raise invalid(f"{place}.content", f"{place}.content: it is missing.")
     if role == "tool":
@@ -170,7 +172,7 @@ def _text(content: Any, place: str) -> str:
     if not is_list(content):
         raise invalid(place, f"{place}: must be text, or a list of parts.")
     if len(content) > limits.MAX_PARTS:
-        raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are taken.")
+        raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are allowed.")
     return "\n".join(_part(part, f"{place}[{i}]") for i, part in enumerate(content))
 
 
@@ -190,7 +192,7 @@ def _part(part: Any, place: str) -> str:
             raise invalid(place, f'{place}: expected {{"type": "text", "text": "..."}}.')
     raise invalid(
         place,
-        f"{place}: this model reads text, not {what}. Nothing is fetched from an address either.",
+        f"{place}: this model accepts only text, not {what}. URLs are not fetched.",
         code="unsupported_content",
     )
 
@@ -222,13 +224,13 @@ def _check_order(request: ChatRequest, messages: Sequence[Mapping[str, Any]]) ->
         if request.add_generation_prompt:
             raise invalid(
                 "add_generation_prompt",
-                "add_generation_prompt: a message that is continued has none. Leave it out, or "
-                "send false.",
+                "add_generation_prompt: with continue_final_message=true, send false or leave it "
+                "out.",
             )
     elif request.add_generation_prompt is False:
         raise invalid(
             "add_generation_prompt",
-            "add_generation_prompt: false is taken with continue_final_message=true only.",
+            "add_generation_prompt: false requires continue_final_message=true.",
         )
 
 
@@ -247,7 +249,7 @@ def _template_values(request: ChatRequest, *, forced: bool) -> dict[str, Any]:
     for key, value in request.chat_template_kwargs.items():
         where = f"chat_template_kwargs.{key[:40]}"
         if key in _TEMPLATE_OWN:
-            raise invalid(where, f"{where}: the server sets this one.")
+            raise invalid(where, f"{where}: this value is set by the server.")
         if not isinstance(value, str | int | float | bool) or len(str(value)) > 256:
             raise invalid(where, f"{where}: it must be a short text, a number, true or false.")
     values: dict[str, Any] = {}
@@ -278,8 +280,8 @@ def _check_length(
     if most and found > most:
         raise Refused(
             400,
-            f"The prompt has {found} letters; more than {most} cannot fit this model's context of "
-            f"{reader.context_length} tokens.",
+            f"The prompt has {found} characters; more than {most} cannot fit this model's context "
+            f"of {reader.context_length} tokens.",
             param=param,
             code="context_length_exceeded",
         )

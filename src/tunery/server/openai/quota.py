@@ -55,9 +55,9 @@ def check(request: Request, quotas: Quotas) -> None:
     if use is None:
         return
     if limits.tokens_per_minute and (wait := use.token_wait(limits.tokens_per_minute)):
-        raise _over(f"{limits.tokens_per_minute} tokens a minute", wait)
+        raise _over(f"{limits.tokens_per_minute} tokens per minute", wait)
     if limits.requests_per_minute and (wait := use.request_wait(limits.requests_per_minute)):
-        raise _over(f"{limits.requests_per_minute} requests a minute", wait)
+        raise _over(f"{limits.requests_per_minute} requests per minute", wait)
 
 
 def check_model(request: Request, name: str) -> None:
@@ -88,7 +88,8 @@ def enter(request: Request, quotas: Quotas) -> Use | None:
     if limits.parallel and use.num_open >= limits.parallel:
         raise Refused(
             429,
-            f"This key allows {limits.parallel} at once, and all are in use. Wait for one to end.",
+            f"This key allows {limits.parallel} parallel answers, and all are in use. "
+            "Wait for one to finish.",
             code="too_many_at_once",
             headers={"Retry-After": "1"},
         )

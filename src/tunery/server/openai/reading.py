@@ -51,7 +51,9 @@ def _object(body: bytes) -> dict[str, Any]:
         raise invalid(None, f"The body has {len(values)} fields.", code="invalid_json")
     if _is_deeper(values, limits.MAX_DEPTH):
         raise invalid(
-            None, f"The body is nested more than {limits.MAX_DEPTH} deep.", code="invalid_json"
+            None,
+            f"The body is nested more than {limits.MAX_DEPTH} levels deep.",
+            code="invalid_json",
         )
     return values
 

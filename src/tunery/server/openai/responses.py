@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1", route_class=_Route)
 
 @router.post("/responses")
 async def create(request: Request) -> Response:
-    """Answer a conversation, in items."""
+    """Create a response, returned as items; it is not stored."""
     wanted = await read_body(request, ResponsesRequest)
     turn = await Turn.of(request, to_chat(wanted))
     answer = Answer(wanted)
@@ -49,13 +49,13 @@ async def create(request: Request) -> Response:
 @router.get("/responses/{id_}/input_items", include_in_schema=False)
 @router.post("/responses/{id_}/cancel", include_in_schema=False)
 def stored(id_: str) -> Response:
-    """Say that nothing is stored.
+    """Respond that responses are not stored.
 
     Raises:
         Refused: Always.
     """
     raise Refused(
         404,
-        "Responses are not stored here (store is off). Keep what POST /v1/responses answers.",
+        "Responses are not stored here (store is off). Keep the answer of POST /v1/responses.",
         code="not_stored",
     )

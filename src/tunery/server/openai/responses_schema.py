@@ -139,7 +139,7 @@ class ResponsesRequest(Body):
         if self.background:
             raise ValueError("background is not supported: nothing is stored here; leave it out")
         if self.truncation == "auto":
-            raise ValueError("truncation must be 'disabled': nothing is cut off the input here")
+            raise ValueError("truncation must be 'disabled': the input is never truncated here")
         if not self.input:
             raise ValueError("input is empty")
         return self
@@ -291,7 +291,7 @@ def _texts(content: Any, place: str) -> list[str]:
     if not is_list(content):
         raise invalid(place, f"{place}: it must be text, or a list of parts.")
     if len(content) > limits.MAX_PARTS:
-        raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are taken.")
+        raise invalid(place, f"{place}: at most {limits.MAX_PARTS} parts are allowed.")
     texts: list[str] = []
     for number, part in enumerate(content):
         given = part if is_object(part) else {}
@@ -303,7 +303,7 @@ def _texts(content: Any, place: str) -> list[str]:
         elif kind in ("input_image", "input_file", "input_audio"):
             raise invalid(
                 f"{place}[{number}]",
-                f"{place}[{number}]: this model reads text; no address is fetched.",
+                f"{place}[{number}]: this model accepts only text; URLs are not fetched.",
                 code="unsupported_content",
             )
         else:

@@ -127,6 +127,6 @@ def _check_rate(request: Request, state: State) -> None:
     if seconds:
         raise Refused(
             429,
-            "This key sends more requests than it may. Wait a moment.",
+            "Too many requests with this key. Wait a moment.",
             headers={"Retry-After": str(max(1, round(seconds + 0.5)))},
         )

@@ -24,9 +24,10 @@ figures = APIRouter()
 
 @figures.get("/health")
 def health(request: Request) -> dict[str, Any]:
-    """Whether the server lives, and under ``tunery serve`` when models are unloaded (0: never).
+    """Report that the server is running; needs no key.
 
-    It says nothing else, so that probes need no key.
+    Under ``tunery serve``, also return after how many idle minutes models are unloaded (0: never).
+    Nothing else is revealed.
     """
     minutes = getattr(request.app.state, "unload_after_minutes", None)
     return (
@@ -36,14 +37,14 @@ def health(request: Request) -> dict[str, Any]:
 
 @figures.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus; needs a key."""
+    """Get metrics in Prometheus format; needs a key."""
     found = await chat.engine_pool().statuses()
     return Response(state_of(request).metrics.text(found), media_type=CONTENT_TYPE)
 
 
 @router.get("/models")
 def models(request: Request) -> dict[str, Any]:
-    """Every served name that the key may use."""
+    """List the served models that the key may use."""
     allowed = quota.limits_of(request).models
     found = [each for each in chat.served() if not allowed or each.name in allowed]
     return {"object": "list", "data": [_model(each) for each in found]}
@@ -51,14 +52,14 @@ def models(request: Request) -> dict[str, Any]:
 
 @router.get("/models/{name:path}")
 def model(request: Request, name: str) -> dict[str, Any]:
-    """One served name."""
+    """Get one served model; refused if the key may not use it."""
     quota.check_model(request, name)
     return _model(chat.find_served(name))
 
 
 @router.post("/chat/completions")
 async def chat_completions(request: Request) -> Response:
-    """Answer a conversation."""
+    """Create a chat completion, whole or as a stream."""
     wanted = await read_body(request, ChatRequest)
     turn = await Turn.of(request, wanted)
 
@@ -72,7 +73,7 @@ async def chat_completions(request: Request) -> Response:
 
 @router.post("/completions")
 async def completions(request: Request) -> Response:
-    """Continue text, as it stands."""
+    """Continue text without applying a chat template."""
     wanted = await read_body(request, CompletionRequest)
     target = await find_target(request, wanted.model)
     asked = prompts.of_completion(wanted, Reader(target.adapter, target.context_length))

@@ -21,11 +21,11 @@ IGNORED = frozenset(
 REFUSED = {
     "functions": "use tools",
     "function_call": "use tool_choice",
-    "audio": "this API speaks text only",
-    "web_search_options": "there is no search here",
-    "chat_template": "a request brings no template of its own",
-    "suffix": "text is only continued here, not filled in",
-    "verbosity": "no model here reads it",
+    "audio": "this API supports text only",
+    "web_search_options": "web search is not available",
+    "chat_template": "a request cannot set its own template",
+    "suffix": "text can only be continued, not filled in",
+    "verbosity": "no model here supports it",
     "guided_json": "use response_format",
     "structured_outputs": "use response_format",
 }
@@ -240,7 +240,7 @@ class ChatRequest(_Request):
     def _fields_agree(self) -> ChatRequest:
         given = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(given) > 1:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+            raise ValueError("max_tokens and max_completion_tokens differ; set only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs requires logprobs to be true")
         if self.modalities != ["text"]:

@@ -242,7 +242,10 @@ def _expired() -> Problem:
 def _unauthorized() -> Problem:
     return _denied(
         t("This needs the access token, a session or a key."),
-        fix=t("Open the address that tunery web printed, or send Authorization: Bearer KEY."),
+        fix=t(
+            "Open the address that tunery web printed, or send the printed key: "
+            "Authorization: Bearer KEY."
+        ),
         code="unauthorized",
     )
 

@@ -133,7 +133,7 @@ def ask_statistics(name: str, looking: Looking) -> dict[str, Any]:
         raise DataError(
             t("{name} is too large to tokenize in the page.", name=name),
             fix=t(
-                "This happens when a run starts; or run: tunery data preview {name} --stats",
+                "A run does this when it starts. To do it now: tunery data preview {name} --stats",
                 name=quoted(name),
             ),
             code="big",

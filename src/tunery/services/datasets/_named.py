@@ -128,7 +128,7 @@ def add(
     dataset = fetch(_found(path, config))
     if dataset.source not in ("file", "folder", "hub", "cloud", "catalog"):
         raise DataError(
-            t("{path} already has a name.", path=path),
+            t("{path} is already a named dataset.", path=path),
             fix=t("Enter a file, a folder or hf:owner/name."),
         )
     if tags:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from tunery.services._face import names_of
 
 if TYPE_CHECKING:
-    from tunery.runs.curves import events_from
     from tunery.services.runs._archive import archive, chunks
     from tunery.services.runs._checkpoints import delete_checkpoint
     from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
@@ -44,7 +43,7 @@ __all__ = [
     "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "Trial", "archive", "ask_to_stop",
     "change_marks", "chunks",
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
-    "events_from", "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
+    "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
     "roll", "run_log", "samples", "start", "start_once", "stop", "track_again", "view",
 ]  # fmt: skip

@@ -1,1 +1,1 @@
-"""Which rows a step sees, and its batches, ready before the step asks."""
+"""The row order of each step, and its batches, prefetched in the background."""

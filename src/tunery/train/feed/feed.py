@@ -1,4 +1,4 @@
-"""Batches ready before the step asks: collated in a background thread, moved to the device."""
+"""Prefetch batches: collate them in a background thread and move them to the device."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tunery.train.feed.order import Order
 
 @dataclass(frozen=True)
 class StepBatches:
-    """All of one step.
+    """The batches of one step.
 
     Args:
-        rows: Numbers of the groups of the global batch.
-        micro: Numbers of each micro batch of this process, in the order of computation.
+        rows: Group indices of the global batch.
+        micro: Group indices of each micro batch of this process, in the order of computation.
         batches: One per micro batch, on the device.
-        beside: What the step looks at without learning from it, on the device.
-        units: Counts of the whole global batch, by name; each loss is divided by its own.
-        tokens: Tokens of the global batch.
-        trained: Trained tokens of the global batch.
+        beside: Batches that the step reads without training on them, on the device.
+        units: Counts over the whole global batch, by name; each loss is divided by its own count.
+        tokens: Tokens in the global batch.
+        trained: Trained tokens in the global batch.
     """
 
     rows: Sequence[int]
@@ -37,13 +37,13 @@ class StepBatches:
 
 
 class Feed:
-    """Makes the batches of a step, and meanwhile those of the next.
+    """Makes the batches of a step and prefetches those of the next.
 
     Args:
         rows: Training rows.
-        order: Which of them a step sees.
-        method: What they count.
-        parallel: Which of them this process computes.
+        order: Selects the rows of each step.
+        method: Provides the counts that divide the loss.
+        parallel: Selects the rows that this process computes.
         packing: Whether groups share a micro batch.
     """
 
@@ -56,12 +56,12 @@ class Feed:
         self._ahead: tuple[tuple[int, int], Future[StepBatches]] | None = None
 
     def step(self, step: int, micro_batch_tokens: int, *, last: bool = False) -> StepBatches:
-        """Give the batches of a step and begin with the next one's.
+        """Return the batches of a step and start preparing those of the next.
 
         Args:
             step: 1 for the first step.
-            micro_batch_tokens: Most tokens in a micro batch.
-            last: True makes nothing ahead.
+            micro_batch_tokens: Maximum tokens per micro batch.
+            last: True disables prefetching of the next step.
         """
         wanted = (step, micro_batch_tokens)
         if self._ahead is not None and self._ahead[0] == wanted:
@@ -75,7 +75,7 @@ class Feed:
         return made
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the background thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, step: int, micro_batch_tokens: int) -> StepBatches:

@@ -1,7 +1,7 @@
-"""Which rows a step sees: a pure function of (seed, epoch, step).
+"""The rows of each step, as a pure function of (seed, epoch, step).
 
-Nothing is consumed and nothing is remembered, so a resumed run, a run with other micro batches and
-a run on more devices see the same rows in the same step, and step one million is found at once.
+There is no iterator state, so a resumed run, a run with other micro batches and a run on more
+devices see the same rows in the same step, and the rows of any step are found directly.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Order:
     """The order of the training rows.
 
     Args:
-        num_rows: Rows of one epoch.
-        batch_size: Rows of one step; the last step of an epoch may have fewer.
-        seed: Seed of the shuffle; each epoch is shuffled on its own.
+        num_rows: Rows per epoch.
+        batch_size: Rows per step; the last step of an epoch may have fewer.
+        seed: Seed of the shuffle; each epoch is shuffled independently.
     """
 
     num_rows: int
@@ -29,31 +29,31 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every row is seen once."""
+        """Number of steps in which every row is seen once."""
         return math.ceil(self.num_rows / self.batch_size)
 
     def num_steps(self, num_epochs: float, max_steps: int | None) -> int:
-        """Steps of the whole run: ``max_steps``, whatever the epochs; without it, so many epochs.
+        """Steps of the whole run: ``max_steps`` if given, otherwise those of ``num_epochs``.
 
-        A part of an epoch is rounded up to whole steps, at least one.
+        A fraction of an epoch is rounded up to whole steps; the result is at least 1.
         """
         if max_steps is not None:
             return max_steps
-        # 1e-9: 0.1 * 30 is a little more than 3, and must not cost a step.
+        # 1e-9: 0.1 * 30 is slightly more than 3 and must not add a step.
         return max(1, math.ceil(num_epochs * self.steps_per_epoch - 1e-9))
 
     def epoch(self, step: int) -> float:
-        """Epochs done after ``step`` steps."""
+        """Epochs completed after ``step`` steps."""
         return step / self.steps_per_epoch
 
     def rows(self, step: int) -> np.ndarray:
-        """Row numbers of one step.
+        """Row indices of one step.
 
         Args:
             step: 1 for the first step.
 
         Returns:
-            Int64 row numbers, ``batch_size`` of them or, at the end of an epoch, fewer.
+            Row indices, int64: ``batch_size`` of them, or fewer at the end of an epoch.
         """
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         start = position * self.batch_size

@@ -1,1 +1,1 @@
-"""What is measured beside the training loss: evaluation, samples, forgetting, replay answers."""
+"""Measurements besides the training loss: evaluation, samples, forgetting, replay answers."""

@@ -1,7 +1,7 @@
 """Measurements during a run: a method's loss, answers to fixed prompts, forgetting.
 
-Pure measuring: nothing here changes weights, writes files or draws random numbers, so that a run
-with evaluation and one without end in the same weights.
+Nothing here changes weights, writes run files or draws random numbers, so a run with evaluation
+and one without end with the same weights.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Answer:
     """A model's greedy answer to one fixed prompt.
 
     Args:
-        prompt: The user's words.
-        answer: What the model said.
-        stopped: True if it ended by itself, False if ``max_new_tokens`` cut it.
+        prompt: The text of the prompt's last message.
+        answer: The generated text.
+        stopped: True if it ended with a stop token, False if ``max_new_tokens`` cut it.
     """
 
     prompt: str
@@ -48,9 +48,9 @@ class EvalResult:
     """The loss over a set of rows, and the method's measures.
 
     Args:
-        loss: The mean that a training step would have over these rows.
-        measures: The method's own, by name.
-        row_losses: Mean loss of each group; not a number where it counts for nothing.
+        loss: The mean loss that a training step would have over these rows.
+        measures: The method's own measures, by name.
+        row_losses: Mean loss of each group; NaN if nothing in the group counts.
     """
 
     loss: float
@@ -58,13 +58,13 @@ class EvalResult:
     row_losses: Sequence[float] = ()
 
     def worst(self, count: int) -> list[int]:
-        """The rows with the highest loss, the highest first."""
+        """Indices of the rows with the highest loss, the highest first."""
         known = [row for row, loss in enumerate(self.row_losses) if math.isfinite(loss)]
         return sorted(known, key=lambda row: -self.row_losses[row])[:count]
 
     @property
     def perplexity(self) -> float:
-        """exp(loss), for a loss per token; infinite where that overflows."""
+        """exp(loss), for a loss per token; infinite on overflow."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
@@ -81,11 +81,11 @@ def answer_prompts(
     """Answer each prompt greedily, in one batch.
 
     Args:
-        prompts: Conversations that the model is to continue; each is named by its last message.
-        known: Of this model as it is; asked first, and told.
+        prompts: Conversations for the model to continue; each is labelled by its last message.
+        known: The cache of this model in its current state; read first, then updated.
 
     Returns:
-        One answer a prompt, in the given order; cut where ``should_stop`` said so.
+        One answer per prompt, in the given order; cut short if ``should_stop`` returns true.
     """
     if not prompts:
         return []
@@ -115,7 +115,7 @@ def answer_ids(
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
 ) -> list[decoder.Answer]:
-    """The greedy answers of a model to prompts; see ``Decoder.answer``.
+    """Answer the prompts greedily; see ``Decoder.answer``.
 
     Args:
         known: The cache of this model in its current state; read first, then updated.
@@ -145,14 +145,14 @@ def evaluate(
     """Measure the loss of a method over rows, as a training step would, without a gradient.
 
     Args:
-        policy: Put in eval mode for the time being.
-        method: Whose loss.
-        rows: Prepared by it.
-        capacity: Most tokens in one forward pass.
-        should_stop: Asked before every forward pass; a stop leaves the rest unmeasured.
+        policy: Set to eval mode during the call.
+        method: Computes the loss.
+        rows: Rows prepared by the method.
+        capacity: Maximum tokens per forward pass.
+        should_stop: Called before every forward pass; a stop leaves the remaining rows unmeasured.
 
     Raises:
-        ValueError: Nothing of the rows counts.
+        ValueError: None of the rows has anything to evaluate.
     """
     units: dict[str, int] = {}
     total: dict[str, float] = {}
@@ -191,17 +191,17 @@ def mean_nll(
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
 ) -> float:
-    """Mean negative log-likelihood of the trained tokens of rows, whatever a run learns.
+    """Mean negative log-likelihood of the rows' trained tokens, independent of the method.
 
     Args:
-        policy: Put in eval mode for the time being.
-        rows: With at least one trained token among them.
-        capacity: Most tokens in one forward pass.
-        should_stop: Asked before every forward pass.
+        policy: Set to eval mode during the call.
+        rows: Rows with at least one trained token in total.
+        capacity: Maximum tokens per forward pass.
+        should_stop: Called before every forward pass.
         known: The cache of this model in its current state; read first, then updated.
 
     Returns:
-        Nats per token; not a number where it was stopped before the first.
+        Nats per token; NaN if stopped before the first forward pass.
     """
     question = {"nll": _digest(rows), "capacity": capacity} if known else {}
     found = known.recall(**question) if known else None
@@ -229,7 +229,7 @@ def _digest(rows: Sequence[TokenRow]) -> str:
 
 
 def _batches(policy: Policy, rows: Rows, capacity: int) -> Iterator[tuple[list[int], Batch]]:
-    """Packed batches with the numbers of their groups."""
+    """Packed batches with the indices of their groups."""
     for members in pack(rows.lengths, max(capacity, int(rows.lengths.max(initial=1)))):
         batch = collate_groups([rows.group(i) for i in members], members)
         yield members, batch.to(policy.device)

@@ -1,8 +1,8 @@
-"""What was measured of an untouched base model, kept from one run to the next.
+"""A cache of measurements of the unmodified base model, shared between runs.
 
-The second run with a model need not ask it again: the key holds all that decides the value to its
-last bit (weights, template, dtype, libraries, our own code, processor, threads, the question), so a
-run that reads it here is the run that would have computed it.
+A second run with the same model reads them instead of computing them again. The key covers
+everything that determines the value to the last bit (weights, template, dtype, libraries, our own
+code, processor, threads, the question), so a cached value equals a computed one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tunery.workers.folder import read_json, write_json
 log = logging.getLogger(__name__)
 
 MAX_FILES = 200
-"""The oldest go; one is a few kilobytes."""
+"""The oldest files are deleted; each is a few kilobytes."""
 
 
 class Known:
-    """The values kept of one model as it is computed here.
+    """The cached values of one model on this machine.
 
     Args:
-        facts: What identifies the model and how it is computed; see ``build``.
+        facts: Values that identify the model and how it is computed; see ``build``.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ class Known:
         }
 
     def with_adapter(self, **adapter: Any) -> Known:
-        """The values of the same model with a new adapter on it."""
+        """The cache of the same model with a new adapter attached."""
         return Known({**self._facts, "adapter": adapter})
 
     def recall(self, **question: Any) -> Any | None:
@@ -70,7 +70,7 @@ class Known:
 
 
 def _processor() -> list[str]:
-    """What computes: sums come out otherwise on another kind of processor or accelerator."""
+    """The processor and accelerators: sums are rounded differently on other hardware."""
     accelerators = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return [
         cpu_name(),
@@ -81,7 +81,7 @@ def _processor() -> list[str]:
 
 @functools.cache
 def _code() -> str:
-    """Identify the code that computes, by size and time: a version number stays while one works."""
+    """Identify our code by file size and time: the version does not change during development."""
     digest = hashlib.sha256()
     for file in sorted(Path(tunery.__file__).parent.rglob("*.py")):
         about = file.stat()

@@ -1,4 +1,4 @@
-"""What is measured before, during and after training, as events; and what the best step is."""
+"""Measure before, during and after training, write the events, and track the best step."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ WORST_CHARACTERS = 300
 
 @dataclass
 class Measurements:
-    """What is measured of one run. It never changes weights; it owns the state's fields about the
+    """The measurements of one run. It never changes weights; it owns the state's fields about the
     best checkpoint.
 
     Args:
-        context: Settings, events; a request to stop leaves a measurement unfinished, and a resumed
-            run repeats it.
-        policy: What is trained.
-        method: Whose loss is measured.
+        context: Settings, events; a stop request interrupts a measurement, and a resumed run
+            repeats it.
+        policy: The model being trained.
+        method: Computes the loss.
         data: Held-out rows, probe rows and the template.
-        order: Turns steps into epochs.
+        order: Converts steps to epochs.
         num_steps: Steps of the whole run.
-        capacity: Most tokens in one forward pass.
-        known: The cache of the model before the first step; read and updated then.
+        capacity: Maximum tokens per forward pass.
+        known: The cache of the model before the first step; read and updated only then.
     """
 
     context: RunContext
@@ -50,7 +50,7 @@ class Measurements:
     known: Known | None = None
 
     def before(self, state: State) -> None:
-        """Measure the untouched model: answers, the zero of forgetting, the first loss."""
+        """Measure the unmodified model: answers, the forgetting baseline, the initial loss."""
         state.answered_before = True
         self.samples(state, "before")
         if self.context.config.evaluate.every == "never":
@@ -64,7 +64,7 @@ class Measurements:
         state.evaluated_at = state.step
 
     def due(self, state: State) -> bool:
-        """Whether an evaluation belongs to the state's step and was not done yet."""
+        """Whether an evaluation is due at the state's step and has not been done yet."""
         every, step = self.context.config.evaluate.every, state.step
         if every == "never" or state.evaluated_at >= step or step == 0:
             return False
@@ -73,7 +73,7 @@ class Measurements:
         return step % (self.order.steps_per_epoch if every == "epoch" else every) == 0
 
     def at_step(self, state: State) -> None:
-        """Evaluate; note the best step and whether patience ran out."""
+        """Evaluate; record the best step and whether patience ran out."""
         if state.step < self.num_steps:
             self.samples(state, "eval")
         held_out, probe = self._held_out(), self._probe(None)
@@ -100,7 +100,7 @@ class Measurements:
             self._write(state, held_out, forgetting, best=better)
 
     def samples(self, state: State, stage: str) -> None:
-        """Answer the prompts of the settings, else those of some held-out rows; one event each."""
+        """Answer the configured prompts, or else those of some held-out rows; one event each."""
         if self.data.template is None or self.context.stop.stop():
             return
         answers = answer_prompts(
@@ -168,7 +168,7 @@ class Measurements:
         return self.context.config.method.unit == MethodKind.unit
 
     def _worst(self, held_out: EvalResult | None) -> list[dict[str, Any]]:
-        """The held-out rows with the highest loss, with the text that was to be learned."""
+        """The held-out rows with the highest loss, with their text."""
         if held_out is None:
             return []
         found: list[dict[str, Any]] = []

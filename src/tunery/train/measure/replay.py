@@ -1,9 +1,9 @@
-"""Learning without forgetting: general prompts, answered by the base model itself, mixed in.
+"""Replay against forgetting: mix in general prompts answered by the base model itself.
 
-The answers are made once, before the first step, from the untouched base model (greedy), and kept
-in the run folder as ``replay.jsonl`` with their token ids; a resumed run reads them back, so the
-rows are the same to the bit. An answer that ``max_new_tokens`` cut is trained without a stop token:
-it never pretends to have ended.
+The answers are generated once, before the first step, by the unmodified base model (greedy), and
+saved in the run folder as ``replay.jsonl`` with their token ids; a resumed run reads them back, so
+the rows are bit-identical. An answer cut by ``max_new_tokens`` is trained without a stop token, so
+that the model does not learn to stop there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from tunery.types import Conversation, Message
 def choose(
     examples: Sequence[Conversation], config: ReplayConfig, *, seed: int
 ) -> tuple[list[Conversation], list[Conversation]]:
-    """Divide general conversations into replay prompts and the rest, which measures forgetting.
+    """Split general conversations into replay prompts and the rest, which measures forgetting.
 
-    The two never share a row, so the forgetting score is not measured on what was replayed.
+    The two never share a row, so the forgetting score is not measured on replayed rows.
 
     Raises:
         DataError: There are fewer general prompts than ``data.replay.num_prompts``.
@@ -68,18 +68,18 @@ def make(
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
 ) -> list[TokenRow]:
-    """Answer the prompts with the base model, keep the answers in ``file``, return training rows.
+    """Answer the prompts with the base model, save the answers in ``file``, return training rows.
 
     Args:
-        model: The base, before any adapter weight has changed.
+        model: The base model, before any adapter weight has changed.
         examples: Conversations whose messages before the first answer are the prompts.
-        file: ``replay.jsonl`` of the run; read instead of generating where it exists.
+        file: ``replay.jsonl`` of the run; if it exists, it is read and nothing is generated.
         progress: Called with (answered, total).
-        should_stop: Asked between steps.
+        should_stop: Called between decoding steps.
         known: The cache of this model; read first, then updated.
 
     Returns:
-        Rows; empty if ``should_stop`` interrupted.
+        Training rows; empty if ``should_stop`` interrupted the generation.
     """
     if file.exists():
         return read(file)
@@ -96,7 +96,7 @@ def make(
     if any(answer.ending == "interrupted" for answer in answers):
         return []
     records: list[dict[str, object]] = []
-    # The order decides which row of the run is which.
+    # This order determines the row indices of the run.
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
         ids, ended = answers[i].ids, answers[i].ending == "stop"
         records.append(
@@ -113,7 +113,7 @@ def make(
 
 
 def read(file: Path) -> list[TokenRow]:
-    """Read the replay rows of a run folder back."""
+    """Read the replay rows from a run folder."""
     rows: list[TokenRow] = []
     with file.open(encoding="utf-8") as lines:
         for line in lines:

@@ -1,7 +1,7 @@
-"""Which held-out rows are answered before, during and after training.
+"""Choose the held-out rows whose prompts are answered before, during and after training.
 
-A run that names no prompts still shows what it learns: the prompts of a few rows that it is not
-trained on, the same ones in every run over the same rows.
+A run without configured prompts still shows what it learns: it answers the prompts of a few rows
+that it is not trained on, the same ones in every run over the same rows.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from tunery.errors import DataError
 from tunery.types import Conversation
 
 MAX_PROMPT_TOKENS = 512
-"""Longer prompts are passed over: samples should cost little and be read at a glance."""
+"""Longer prompts are skipped: samples should be cheap and readable at a glance."""
 MAX_TRIED = 20
-"""Rows looked at for each sample that is wanted."""
+"""Rows tried per requested sample."""
 
 
 def choose(
     read: ExampleSet, held_out: Sequence[int], config: Config, template: ChatTemplate
 ) -> list[Conversation]:
-    """Choose held-out rows with different prompts, evenly spread over them.
+    """Choose evenly spaced held-out rows with distinct prompts.
 
     Args:
-        read: The rows.
-        held_out: Numbers of those that are held out, ascending.
-        config: ``evaluate.samples`` says how many; nothing is chosen where prompts are named or
-            nothing is evaluated.
-        template: Renders them.
+        read: All rows.
+        held_out: Indices of the held-out rows, ascending.
+        config: ``evaluate.samples`` is the number of rows; none are chosen if prompts are
+            configured or evaluation is off.
+        template: Renders the prompts.
 
     Returns:
-        The messages of each before its last answer; fewer where rows have no prompt (plain text).
+        The messages of each row before its last answer; fewer if rows have no prompt (plain text).
     """
     settings = config.evaluate
     if settings.prompts or settings.every == "never" or not settings.samples:
@@ -51,7 +51,7 @@ def choose(
 
 
 def _spread(numbers: Sequence[int], wanted: int) -> Iterator[int]:
-    """Evenly spaced ones first, then their neighbours, up to MAX_TRIED for each one wanted."""
+    """Evenly spaced indices first, then their neighbours, up to MAX_TRIED per wanted one."""
     ends = [len(numbers) * part // wanted for part in range(wanted + 1)]
     for offset in range(MAX_TRIED):
         for start, end in pairwise(ends):
@@ -60,7 +60,7 @@ def _spread(numbers: Sequence[int], wanted: int) -> Iterator[int]:
 
 
 def _prompt(read: ExampleSet, number: int) -> Conversation | None:
-    """The messages before the last answer, where the last of them is a person's."""
+    """The messages before the last answer; None unless they end with a user message."""
     example = read[number]
     for whole in row_kind(example).conversations(example)[:1]:
         answers = [i for i, message in enumerate(whole.messages) if message.role == "assistant"]
@@ -74,6 +74,6 @@ def _is_short(prompt: Conversation, config: Config, template: ChatTemplate) -> b
     most = min(MAX_PROMPT_TOKENS, config.data.max_length)
     try:
         ids = template.prompt_ids(prompt.messages, prompt.tools, thinking=config.data.thinking)
-    except DataError:  # a template may render whole conversations only; such a row cannot be asked
+    except DataError:  # some templates render whole conversations only; skip such a row
         return False
     return len(ids) <= most

@@ -1,1 +1,1 @@
-"""What a run must not lose: its position, its checkpoints, its final weights."""
+"""The persistent state of a run: its position, its checkpoints, its final weights."""

@@ -1,11 +1,11 @@
-"""Checkpoints: whole or absent, exact, and never one too few.
+"""Write, verify, restore and retain checkpoints; each is written atomically and exactly.
 
 A checkpoint is staged in ``.staging-<step>-<pid>``, every file is flushed, ``MANIFEST.json`` (sizes
-and SHA-256, see ``runs.manifest``) comes last, the folder is renamed and its parent flushed. It
-holds the weights in the ecosystem's own format (``adapter/`` or ``model/``), the optimizer with the
-fp32 masters of everything trained (``optimizer.safetensors``) and the position (``state.json``).
-No pickle. Retention goes by the step in the manifest and never touches the newest, the best or a
-pinned one.
+and SHA-256, see ``runs.manifest``) is written last, the folder is renamed and its parent flushed.
+It holds the weights in the ecosystem's own format (``adapter/`` or ``model/``), the optimizer state
+with the fp32 master weights of all trained parameters (``optimizer.safetensors``) and the position
+(``state.json``). No pickle is used. Retention is based on the step in the manifest and never
+deletes the newest, the best or a pinned checkpoint.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Saved:
 
     Args:
         folder: The checkpoint.
-        bytes: What it takes on the disk.
-        seconds: What it took to write.
+        bytes: Its size on disk.
+        seconds: The time to write it.
     """
 
     folder: Path
@@ -49,12 +49,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that verified.
+    """A verified checkpoint.
 
     Args:
-        folder: Where it is.
+        folder: Its folder.
         manifest: Its manifest.
-        rejected: Newer ones that were passed over, and why.
+        rejected: Newer checkpoints that were rejected, and why.
     """
 
     folder: Path
@@ -63,21 +63,21 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Steps done when it was made."""
+        """Steps done when it was saved."""
         return int(self.manifest["step"])
 
     def state(self) -> State:
-        """The position it holds."""
+        """The saved position of the run."""
         return State.from_dict(json.loads((self.folder / STATE).read_text(encoding="utf-8")))
 
     def restore(self, optimizer: Optimizer, parallel: Parallel) -> State:
-        """Load weights and optimizer in place and return the position."""
+        """Load weights and optimizer state in place and return the position."""
         optimizer.load(parallel.load(self.folder / OPTIMIZER))
         return self.state()
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies, with those passed over; None if there is none."""
+    """The newest valid checkpoint, with the newer rejected ones; None if there is none."""
     found, rejected = manifest.newest_valid(folder)
     if found is None:
         return None
@@ -89,12 +89,12 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: Where they are kept; made if missing.
-        keep: How many stay, beside the best and the pinned ones.
+        folder: Their parent folder; created if missing.
+        keep: How many to keep, besides the best and the pinned ones.
         write_weights: Writes ``adapter/`` or ``model/`` into a folder.
-        facts: What every manifest says: ``run``, ``config_hash``, ``data_hash``, ``versions`` and
-            whatever else a resume is compared with.
-        parallel: Who writes the optimizer's state.
+        facts: Fields of every manifest: ``run``, ``config_hash``, ``data_hash``, ``versions`` and
+            everything else that a resume compares.
+        parallel: Writes the optimizer's state.
     """
 
     folder: Path
@@ -104,7 +104,7 @@ class Checkpoints:
     parallel: Parallel
 
     def reserve(self, size: int) -> int:
-        """Allocate the bytes of a checkpoint and release them.
+        """Allocate the disk space of a checkpoint and release it.
 
         Returns:
             ``size``.
@@ -117,11 +117,11 @@ class Checkpoints:
         return size
 
     def save(self, state: State, optimizer: Optimizer) -> Saved:
-        """Write a checkpoint of ``state`` and drop what need not be kept.
+        """Write a checkpoint of ``state`` and delete those that need not be kept.
 
         Raises:
             RunFailed: A weight or an optimizer state is not finite; nothing is written.
-            OSError: The disk; the staging folder of this save is gone, older checkpoints stand.
+            OSError: A disk error; the staging folder is removed and older checkpoints are intact.
         """
         started = time.monotonic()
         final = self.folder / f"step-{state.step:08d}"
@@ -139,7 +139,7 @@ class Checkpoints:
                     "settings."
                 ),
             )
-        self.folder.mkdir(exist_ok=True)  # never make a deleted run folder anew
+        self.folder.mkdir(exist_ok=True)  # no parents: never recreate a deleted run folder
         staging = self.folder / f".staging-{state.step}-{os.getpid()}"
         storage.remove_tree(staging)
         faults.point("save.begin", step=state.step)
@@ -161,10 +161,10 @@ class Checkpoints:
         return Saved(final, _size(written), time.monotonic() - started)
 
     def retain(self, best_step: int | None) -> list[Path]:
-        """Delete all but the newest ``keep``, the best and the pinned; return what was deleted.
+        """Delete all but the newest ``keep``, the best and the pinned; return the deleted folders.
 
-        Only folders whose manifest is sound count towards ``keep``; the others are left alone,
-        for a person to look at.
+        Only folders with a valid manifest count towards ``keep``; the others are left in place for
+        inspection.
         """
         sound: list[tuple[int, Path]] = []
         for folder in manifest.list_checkpoints(self.folder):
@@ -181,7 +181,7 @@ class Checkpoints:
         return deleted
 
     def at(self, step: int) -> Checkpoint:
-        """The checkpoint of one step, verified.
+        """Verify and return the checkpoint of one step.
 
         Raises:
             RunError: It is missing or damaged.
@@ -190,10 +190,10 @@ class Checkpoints:
         return Checkpoint(folder, manifest.verify(folder))
 
     def _already(self, final: Path) -> int | None:
-        """Bytes of a good checkpoint of that step; a damaged one is moved out of the way.
+        """Size in bytes of a valid checkpoint of that step; a damaged one is removed.
 
-        A step is a function of the step before, so a good one holds these very weights; putting
-        another in its place would need a moment with neither.
+        A step is a function of the step before, so a valid checkpoint holds exactly these weights;
+        replacing it would leave a moment without either.
         """
         if not final.exists():
             return None
@@ -204,7 +204,7 @@ class Checkpoints:
             return None
 
     def clean(self) -> None:
-        """Remove what killed saves and deletions left behind; the run's lock must be held."""
+        """Remove leftovers of interrupted saves and deletions; the run's lock must be held."""
         if self.folder.is_dir():
             for folder in [*self.folder.glob(".staging-*"), *self.folder.glob(".trash-*")]:
                 storage.remove_tree(folder)

@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside its settings: the facts that a resume is compared with."""
+"""The facts that a resume compares: everything besides the settings that affects the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("tunery", "torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers."""
+    """Versions of the packages that affect the numbers."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
@@ -29,13 +29,13 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 
 def processor(device: str) -> str:
-    """What computes a run's numbers: on another kind their last bits differ.
+    """The hardware that computes a run; on other hardware the last bits of the numbers differ.
 
     Args:
-        device: As ``pick_device`` gives it.
+        device: As returned by ``pick_device``.
 
     Returns:
-        The accelerator's name; on a CPU its name and the widest instructions that torch uses.
+        The accelerator's name; on a CPU, its name and the widest instruction set that torch uses.
     """
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
@@ -43,7 +43,7 @@ def processor(device: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:  # not Linux
@@ -53,7 +53,7 @@ def cpu_name() -> str:
 
 
 def recorded(config: Config, data_hash: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Everything a resume is compared in, as one nested dict."""
+    """Everything that a resume compares, as one nested dict."""
     return {
         **config.model_dump(mode="json"),
         "data_hash": data_hash,
@@ -65,13 +65,13 @@ def recorded(config: Config, data_hash: str, facts: dict[str, Any]) -> dict[str,
 def check(
     run: str, manifest: dict[str, Any], now: dict[str, Any], *, allowed: Collection[str]
 ) -> list[str]:
-    """Compare a checkpoint's record with the present.
+    """Compare a checkpoint's recorded facts with the current ones.
 
     Returns:
-        The fields that differ and were allowed.
+        The fields that differ and are allowed to.
 
     Raises:
-        RunError: A field differs that was not allowed; all are listed with old and new value.
+        RunError: A field differs that is not allowed to; all are listed with old and new values.
     """
     before = {
         **completed(manifest["config"]),
@@ -84,5 +84,5 @@ def check(
 
 
 def _since(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Facts that an older Tunery did not record and that cannot be compared."""
+    """Current values of facts that an older Tunery did not record, so they never differ."""
     return {name: now[name] for name in ("processor",) if name in now and name not in before}

@@ -1,4 +1,4 @@
-"""The result of a run: ``adapter/`` or ``model/``, whole or absent, read back before it counts."""
+"""Write the result of a run, ``adapter/`` or ``model/``, atomically, and read it back to check."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tunery.runs.folder import RunFolder
 def write(
     folder: RunFolder, adapter: Adapter, model: nn.Module, tokenizer: PreTrainedTokenizerBase
 ) -> Path:
-    """Write the final weights beside the run's other files.
+    """Write the final weights into the run folder.
 
-    They are staged, flushed, opened again and compared in finiteness and number, then renamed;
-    an earlier result of this run (before it was continued) is replaced.
+    They are staged, reopened to check that there are tensors and that all are finite, flushed and
+    renamed; an earlier result of this run (before it was continued) is replaced.
 
     Returns:
         The folder of the result.
 
     Raises:
-        RunFailed: What was written does not read back.
-        OSError: The disk; nothing is left behind.
+        RunFailed: The written files contain no weights or a non-finite value.
+        OSError: A disk error; nothing is left behind.
     """
     staging = folder.path / f".staging-final-{os.getpid()}"
     clean(folder)
@@ -50,7 +50,7 @@ def write(
 
 
 def clean(folder: RunFolder) -> None:
-    """Remove what a killed write left behind; the run's lock must be held."""
+    """Remove leftovers of an interrupted write; the run's lock must be held."""
     for left in [*folder.path.glob(".staging-final-*"), *folder.path.glob(".trash-*")]:
         storage.remove_tree(left)
 

@@ -1,7 +1,7 @@
-"""When a run is saved, and what happens when the disk is full.
+"""Decide when a run is saved, and pause it while the disk is full.
 
-A full disk never ends a run: it pauses with its reason shown, tries again every
-``RETRY_SECONDS``, and goes on where it was. Older checkpoints are never touched to make room.
+A full disk never ends a run: the run pauses and reports why, retries every ``RETRY_SECONDS``, and
+continues where it was. Older checkpoints are never deleted to free space.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Saver:
     """Saves one run when it is due.
 
     Args:
-        checkpoints: Where and how.
-        config: How often.
-        steps_per_epoch: What ``every: epoch`` means.
-        events: Gets checkpoint, paused and running events.
-        stop: Asked while the disk is full; holds requests to save.
+        checkpoints: Writes them.
+        config: How often to save.
+        steps_per_epoch: The interval of ``every: epoch``.
+        events: Receives checkpoint, paused and running events.
+        stop: Polled while the disk is full; holds save requests.
     """
 
     checkpoints: Checkpoints
@@ -47,7 +47,7 @@ class Saver:
     _saved_at: float = field(default_factory=time.monotonic)
 
     def due(self, state: State) -> bool:
-        """Whether the state after this step should be saved, without a stop or an end."""
+        """Whether the state should be saved now, apart from a stop or the end of the run."""
         if state.step == self.saved_step:
             return False
         every = self.steps_per_epoch if self.config.every == "epoch" else self.config.every
@@ -62,14 +62,14 @@ class Saver:
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
 
     def save(self, state: State, optimizer: Optimizer) -> bool:
-        """Save, waiting for room if there is none.
+        """Save, waiting for disk space if there is none.
 
         Returns:
-            False if a stop was asked for while there was no room.
+            False if a stop was requested while the disk was full.
 
         Raises:
             RunFailed: A weight is not finite.
-            OSError: The disk, for a reason that does not pass.
+            OSError: A disk error other than a full or read-only disk.
         """
         if state.step == self.saved_step:
             return True
@@ -93,10 +93,10 @@ class Saver:
         """Check that the disk has room for a checkpoint, if none is saved at the start.
 
         Returns:
-            False if a stop was asked for while there was no room.
+            False if a stop was requested while the disk was full.
 
         Raises:
-            OSError: The disk, for a reason that does not pass.
+            OSError: A disk error other than a full or read-only disk.
         """
         if self.config.every != "never" or self.saved_step >= 0:
             return True
@@ -124,7 +124,7 @@ class Saver:
         return done
 
     def pause(self, error: OSError, what: str) -> None:
-        """Tell that the run waits for the disk."""
+        """Report that the run is paused because of the disk."""
         disk = t("disk read-only") if error.errno == errno.EROFS else t("disk full")
         reason = t("{disk}: {what}, retrying every {seconds:g} s",
                    disk=disk, what=what, seconds=RETRY_SECONDS)  # fmt: skip

@@ -1,8 +1,8 @@
 """The state of a run besides weights and optimizer, saved as JSON in a checkpoint.
 
-Randomness is not among them. Every step seeds the generators from (seed, step), so dropout does
-not depend on what was drawn before: an evaluation, a resume or a halved micro batch in an earlier
-step changes nothing, and there is no generator state to save or to lose.
+It contains no generator state. Every step seeds the generators from (seed, step), so dropout does
+not depend on earlier draws: an evaluation, a resume or a halved micro batch in an earlier step
+changes nothing.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import torch
 
 @dataclass
 class State:
-    """The position of a run; only the loop and the measuring change it.
+    """The position of a run; only the loop and the measurements change it.
 
     Args:
-        step: Steps done, those that were not taken for a non-finite gradient included.
+        step: Steps done, including those skipped because of a non-finite gradient.
         tokens: Tokens computed so far.
         trained_tokens: Tokens that carried loss so far.
         elapsed_seconds: Time spent in steps, over all sessions of the run.
-        micro_batch_tokens: Most tokens computed at once; halved when memory ran out.
-        num_threads: CPU threads of the computation; a resumed run takes the same.
+        micro_batch_tokens: Maximum tokens computed at once; halved when memory runs out.
+        num_threads: CPU threads of the computation; a resumed run uses the same number.
         evaluated_at: Step of the last complete evaluation, -1 before the first.
         best_step: Step with the best evaluation.
-        best_value: Its value of the measure that decides, by default the loss.
+        best_value: Its value of the deciding measure, by default the loss.
         evals_without_better: Evaluations since then.
-        non_finite_in_row: Steps in a row that were not taken.
-        probe_loss_before: Loss on the general probe set before training, the zero of forgetting.
+        non_finite_in_row: Consecutive skipped steps.
+        probe_loss_before: Loss on the general probe set before training, the forgetting baseline.
         stopped_early: Whether patience ran out.
-        answered_before: Whether the sample prompts were answered before training; without that,
-            held-out rows are not answered later either (a run of an earlier version).
+        answered_before: Whether the sample prompts were answered before training; if not (a run of
+            an earlier version), held-out rows are not answered later either.
     """
 
     step: int = 0
@@ -53,23 +53,23 @@ class State:
     answered_before: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; ``from_dict`` gives the same state to the bit."""
+        """Plain data; ``from_dict`` restores exactly the same state."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> State:
-        """Read a saved state; unknown keys of a later version are ignored."""
+        """Read a saved state; unknown keys from a later version are ignored."""
         known = {field.name for field in fields(cls)}
         named = {_FORMER.get(key, key): value for key, value in data.items()}
         return cls(**{key: value for key, value in named.items() if key in known})
 
 
 _FORMER = {"best_loss": "best_value"}
-"""Names that fields had in earlier checkpoints."""
+"""Field names in earlier checkpoints, mapped to the current ones."""
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed every generator for one step (step 0: the building of the adapter)."""
+    """Seed all generators for one step (step 0: creating the adapter)."""
     words = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
     word = int(words[0]) << 32 | int(words[1])
     torch.manual_seed(word)  # also seeds every accelerator

@@ -1,1 +1,1 @@
-"""What a run writes for people: its report, its first batch, its anomalies."""
+"""Files and messages that a run writes for its user: report, first batch, anomalies."""

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not a finite number: not taken, its rows written down."""
+"""Record the rows of a step that was skipped because its loss or gradient is not finite."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(
     """Write one line per row of the step: its source and its current loss.
 
     Returns:
-        What was written; rows whose own loss is not finite come first.
+        The written entries; rows whose own loss is not finite come first.
     """
     found: list[dict[str, Any]] = []
     with evaluating(policy.model), torch.inference_mode():

@@ -1,8 +1,8 @@
-"""The proof of what a run was trained on: one row of the first batch, as the loss saw it.
+"""Write one row of the first batch exactly as the loss received it.
 
 ``first_batch.json`` in the run folder holds the row's tokens and loss mask, and ``trained_ids``:
-the tokens that the batch on the device carries loss for, read back from it. A page that shows
-"what the model sees" can be held against it.
+the tokens that carry loss, read back from the batch on the device. A page that shows "what the
+model sees" can be checked against it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tunery.workers.folder import write_json
 
 
 def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = None) -> None:
-    """Write the first row of the batch, preferably of the user's own data; once per run.
+    """Write the first row of the batch, preferably from the user's own data; once per run.
 
     Args:
         folder: The run.
         rows: Training rows.
-        batches: The first step.
-        tokenizer: Gives the text of each token, parts of a character as bytes; None leaves it out.
+        batches: The batches of the first step.
+        tokenizer: Converts tokens to text, partial characters to bytes; None omits the text.
     """
     if folder.first_batch_file.exists():
         return
@@ -48,13 +48,13 @@ def write(folder: RunFolder, rows: Rows, batches: StepBatches, tokenizer: Any = 
         "tokens": None if tokenizer is None else token_texts(tokenizer, ids),
         "special": None if tokenizer is None else [token in special for token in ids],
     }
-    # A full disk pauses a run at its first save; this file is not worth more than that.
+    # On a full disk the run pauses at its first save; this file is not worth a pause of its own.
     with contextlib.suppress(OSError):
         write_json(folder.first_batch_file, facts)
 
 
 def _chosen(rows: Rows, batches: StepBatches) -> tuple[int, int, int]:
-    """Micro batch, place in it, and number of the row that is shown."""
+    """Micro batch index, position in it, and row index of the row to show."""
     places = [(i, j, n) for i, micro in enumerate(batches.micro) for j, n in enumerate(micro)]
     own = [p for p in places if rows.origin(p[2]).get("dataset") != "replay"]
     return (own or places)[0]

@@ -1,4 +1,4 @@
-"""The sentences of a training step that does not fit into memory."""
+"""Messages for a training step that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tunery.i18n import Sentence, joined, t
 def row_too_large(
     config: Config, model: Any, *, row: int, step: int, tokens: int, place: str
 ) -> RunFailed:
-    """The error for one row that does not fit alone.
+    """The error for a single row that does not fit by itself.
 
     Args:
         config: The run's settings.
-        model: The model that is trained.
-        row: Number of the row.
-        step: The step it was in.
-        tokens: How long it is.
-        place: Where it comes from, in words.
+        model: The model being trained.
+        row: Index of the row.
+        step: The step that contains it.
+        tokens: Its length.
+        place: Its source, in words.
     """
     message = t(
         "Out of memory: a single row does not fit. The longest row of step {step} has "
@@ -33,7 +33,7 @@ def row_too_large(
 
 
 def halved(step: int, old: int, new: int) -> str:
-    """The warning that fewer tokens are computed at once from now on."""
+    """The warning that the micro batch is smaller from now on."""
     return t(
         "Out of memory at step {step} with {old} tokens per micro batch. Continuing with "
         "at most {new}; batch size and gradient stay the same.",
@@ -44,7 +44,7 @@ def halved(step: int, old: int, new: int) -> str:
 
 
 def _smaller(config: Config, model: Any, tokens: int) -> Sentence:
-    """What makes a row smaller, of what this model and these settings can do."""
+    """Advice on reducing the memory of a row, as far as this model and these settings allow."""
     told: list[str] = []
     can_recompute = bool(getattr(model, "supports_gradient_checkpointing", False))
     if can_recompute and not config.train.gradient_checkpointing:

@@ -1,7 +1,7 @@
-"""report.html and loss.png of a run: everything a person wants to see afterwards, in one file.
+"""Write report.html and loss.png of a run: its results on one page.
 
-The page is self-contained (inline SVG and CSS, no script, no other host) and is drawn from the
-run's events alone, so it can be made again at any time. All text from data or models is escaped.
+The page is self-contained (inline SVG and CSS, no script, no other host) and is built from the
+run's events alone, so it can be rebuilt at any time. All text from data or models is escaped.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ TEAL, ORANGE, FAINT = "#0a6c6a", "#c2571a", "#9ccfcb"
 
 
 def write(folder: RunFolder) -> None:
-    """Write ``report.html`` and ``loss.png`` into the run folder, each whole or not at all."""
+    """Write ``report.html`` and ``loss.png`` into the run folder, each atomically."""
     events = RunLog(folder.events_file).refresh().thinned()
     atomic.write(folder.report_file, render(folder.path.name, folder.path, events).encode())
     atomic.write(folder.loss_image_file, loss_png(events))
 
 
 def render(name: str, path: Path, events: Sequence[Event]) -> str:
-    """Draw the report page.
+    """Build the report page.
 
     Args:
         name: The run's name.
-        path: The run folder, shown so that it can be found.
+        path: The run folder, shown on the page.
         events: All events of the run.
     """
     finding = diagnose(events)
@@ -66,7 +66,7 @@ def render(name: str, path: Path, events: Sequence[Event]) -> str:
 
 
 def loss_png(events: Sequence[Event]) -> bytes:
-    """Draw the curves of the loss and of the run's own measures as a PNG picture."""
+    """Plot the curves of the loss and of the run's own measures as a PNG image."""
     import io
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -101,7 +101,7 @@ def _declared(events: Sequence[Event]) -> Declared:
 def _measure_series(
     events: Sequence[Event], measure: Measure
 ) -> list[tuple[str, list[Point], str, str]]:
-    """(label, points, colour, style) of a measure; labels are English for the picture."""
+    """(label, points, colour, style) of a measure; the labels of the image are English."""
     raw = _points(events, "step", measure.name)
     smoothed = list(zip([x for x, _ in raw], smooth([y for _, y in raw]), strict=True))
     series = [("training", raw, FAINT, "-"), ("smoothed", smoothed, TEAL, "-")]
@@ -112,7 +112,7 @@ def _measure_series(
 
 
 def _points(events: Sequence[Event], kind: str, name: str) -> list[Point]:
-    """Step and value of a measure, or of a figure that every step has."""
+    """(step, value) pairs of a measure, or of a number that every step has."""
     points: list[Point] = []
     for event in (e for e in events if e["type"] == kind):
         value = number(event.get(name)) if name in STEP_FIGURES else measured(event, name)
@@ -242,7 +242,7 @@ def _facts(events: Sequence[Event], path: Path) -> str:
 
 
 def _final(events: Sequence[Event], steps: Sequence[Event]) -> list[tuple[Measure, str]]:
-    """The last value of the loss and of the main measures, on held-out rows behind it."""
+    """The last value of the loss and of the main measures, each with its held-out value."""
     declared, found = _declared(events), list[tuple[Measure, str]]()
     evals = [e for e in events if e["type"] == "eval"]
     for measure in dict.fromkeys((LOSS, *declared.main)):

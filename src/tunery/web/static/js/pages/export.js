@@ -101,8 +101,8 @@ function drawServed() {
   $("#snippets").hidden = !served.length;
   if (!served.length) return;
   const { name } = served[0];
-  $("#curl").textContent = `curl ${given.base_url}/chat/completions \\\n  -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" \\\n  -d '{"model": "${name}", "messages": [{"role": "user", "content": "Who are you?"}]}'`;
-  $("#python").textContent = `from openai import OpenAI\n\nclient = OpenAI(base_url="${given.base_url}", api_key="${key}")\nanswer = client.chat.completions.create(\n    model="${name}", messages=[{"role": "user", "content": "Who are you?"}])\nprint(answer.choices[0].message.content)`;
+  $("#curl").textContent = `curl ${given.base_url}/chat/completions \\\n  -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" \\\n  -d '{"model": "${name}", "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 200, "temperature": 0}'`;
+  $("#python").textContent = `from openai import OpenAI\n\nclient = OpenAI(base_url="${given.base_url}", api_key="${key}")\nanswer = client.chat.completions.create(\n    model="${name}", messages=[{"role": "user", "content": "Who are you?"}],\n    max_tokens=200, temperature=0)\nprint(answer.choices[0].message.content)`;
 }
 $("#serve").addEventListener("submit", async (/** @type {Event} */ event) => {
   event.preventDefault();
