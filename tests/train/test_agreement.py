@@ -7,6 +7,7 @@ the check, the plan, a run, and a run whose files changed after they were checke
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from tunery.config.load import Loaded, from_text
 from tunery.config.methods import METHODS
 from tunery.data.lint.words import report_text
 from tunery.errors import TuneryError
+from tunery.models import loadable
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder, create
 from tunery.services import datasets, runs
@@ -221,6 +223,54 @@ def test_what_needs_the_model_to_be_known_is_known_at_every_door(
     if right == REFUSED:
         said.pop("check")  # it looks at rows, not at the adapter
     assert said == dict.fromkeys(said, right)
+
+
+BROKEN_TOKENIZERS = {
+    "no model": ("tokenizer.json", '{"version": "1.0"}'),
+    "no JSON": ("tokenizer.json", "{"),
+    "another type": ("tokenizer.json", '{"version": "1.0", "model": {"type": "Zork"}}'),
+    "a broken config": ("tokenizer_config.json", "{"),
+    "missing": ("tokenizer.json", None),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_TOKENIZERS)
+def test_a_tokenizer_that_cannot_be_loaded_is_refused_at_every_door(
+    what: str, zygote: Zygote, home: Path, model: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(model, tmp_path / "broken")
+    file, text = BROKEN_TOKENIZERS[what]
+    if text is None:
+        (broken / file).unlink()
+    else:
+        (broken / file).write_text(text)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(jsonl(TALK))
+    loaded = request(broken, str(path), {"method.type": "sft"})
+    said = {door: code or REFUSED for door, code in Doors(zygote, home, loaded).all().items()}
+    assert said == dict.fromkeys(said, REFUSED)
+    with pytest.raises(TuneryError, match="tokenizer"):
+        runs.prepare(loaded, "another")
+    assert not (home / "runs" / "another").exists()
+    with pytest.raises(TuneryError, match="tokenizer"):  # where torch is not at hand
+        loadable._load_in_child(broken)
+
+
+def test_a_tokenizer_is_loaded_once_for_each_content(
+    home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loadable._load_in_child(model)
+    loads: list[Path] = []
+    monkeypatch.setattr(loadable, "_load", loads.append)
+    loadable.require_tokenizer(model)
+    loadable.require_tokenizer(model)
+    assert loads == [model]
+    other = shutil.copytree(model, tmp_path / "other")
+    loadable.require_tokenizer(other)
+    assert loads == [model]
+    (other / "tokenizer_config.json").write_text('{"tokenizer_class": "Zork"}')
+    loadable.require_tokenizer(other)
+    assert loads == [model, other]
 
 
 def test_a_check_says_how_far_its_word_goes(model: Path, tmp_path: Path) -> None:

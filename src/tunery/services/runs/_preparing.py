@@ -123,6 +123,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
     _check_vocabulary(config, model)
+    _check_tokenizer(model)
     _check_recomputes(config, model)
     config = _with_found_model(config, model)
     if model.base is not None:
@@ -262,6 +263,14 @@ def _check_vocabulary(config: Config, model: Resolved) -> None:
         vocabulary.check_folder(model.model_folder)
     if model.base is not None and config.adapter.writes == "adapter":
         vocabulary.check_adapter(model.path, model.base.path)
+
+
+def _check_tokenizer(model: Resolved) -> None:
+    """Refuse a tokenizer that the run could not load; an adapter may have its own."""
+    from tunery.models.loadable import require_tokenizer
+
+    own = (model.path / "tokenizer.json").is_file()
+    require_tokenizer(model.path if own else model.model_folder)
 
 
 def _check_recomputes(config: Config, model: Resolved) -> None:
