@@ -218,7 +218,9 @@ def _judge(
 
 
 def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
-    counted = (joined(str(count), in_words(reason)) for reason, count in filtered.items())
+    counted = (
+        joined(str(count), in_words(reason), between=" ") for reason, count in filtered.items()
+    )
     reasons = joined(*counted, between="; ")
     return DataError(
         t("No rows are left to train on: {total} read. {reasons}", total=total, reasons=reasons),

@@ -5,7 +5,7 @@ import { $, $$, data, el, fieldError, url } from "../dom.js";
 import { findings } from "../findings.js";
 import { followJob } from "../job.js";
 import { busy, showProblem } from "../shell.js";
-import { number, percent, t } from "../words.js";
+import { joined, number, percent, t } from "../words.js";
 
 const source = data("source");
 /** @type {{format?: string, columns?: Record<string, string>, delimiter?: string, header?: boolean}} */
@@ -18,7 +18,7 @@ async function propose() {
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
     $("#waiting").hidden = true;
-    return note([problem.detail, problem.fix].filter(Boolean).join(" "));
+    return note(joined(problem.detail, problem.fix));
   }
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
@@ -97,7 +97,7 @@ async function save(skip, button) {
     open(made.name);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    if (!problem.params.groups) return fieldError("name", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    if (!problem.params.groups) return fieldError("name", joined(problem.detail, problem.fix));
     const { groups, bad, rows, only_rows: only } = problem.params;
     $("#groups").replaceChildren(el("div", { class: "note bad", role: "alert" },
       bad ? t("{bad} of {rows} rows cannot be used.", { bad: number(bad), rows: number(rows) }) : problem.detail), ...findings(groups, () => null));

@@ -4,7 +4,7 @@ import { del, get, post } from "../api.js";
 import { baseWanted } from "../base-model.js";
 import { $, badge, bar, data, el, fieldError, url } from "../dom.js";
 import { busy, showProblem } from "../shell.js";
-import { bytes, t } from "../words.js";
+import { bytes, joined, t } from "../words.js";
 
 const given = data("export-data");
 const LIVE = ["queued", "running", "paused"];
@@ -17,7 +17,7 @@ function card(job) {
   const lines = [el("div", { class: "cardhead" }, el("h2", {}, job.title), badge(job.status, t(words[/** @type {keyof typeof words} */ (job.status)] ?? job.status)),
     LIVE.includes(job.status) ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm danger", onclick: () => post(`/api/v1/jobs/${job.id}/stop`).then(refresh, showProblem) }, t("Stop"))) : null)];
   if (LIVE.includes(job.status)) lines.push(bar(null, 1, job.title), el("p", { class: "small muted" }, job.progress.text || job.said || t("starting…")));
-  if (job.reason) lines.push(el("div", { class: "note bad" }, `${job.reason} ${job.fix}`));
+  if (job.reason) lines.push(el("div", { class: "note bad" }, joined(job.reason, job.fix)));
   if (report) lines.push(...result(job, report));
   return el("section", { class: "card", "aria-label": job.title, dataset: { job: job.id, status: job.status } }, ...lines);
 }
@@ -81,7 +81,7 @@ if (form instanceof HTMLFormElement) {
     } catch (problem) {
       const said = /** @type {any} */ (problem);
       if (baseWanted(said)) showProblem(said);
-      else fieldError("folder", `${said.detail} ${said.fix}`);
+      else fieldError("folder", joined(said.detail, said.fix));
     } finally {
       $("#start-export").disabled = false;
     }
