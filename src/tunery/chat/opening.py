@@ -1,8 +1,9 @@
 """What a template writes before the first message of a conversation.
 
-Where a conversation begins with an answer there is no prompt to render, and templates that look at
-the first message fail on none. The first message is rendered with a stand-in for its text; what
-comes before the stand-in is the template's own beginning and the first message's header.
+Where a conversation begins with an answer there is no prompt to render, templates that look at
+the first message fail on none, and some write a system message of their own once there is a first
+message. The first message is rendered with a stand-in for its text; what comes before the stand-in
+is the template's own beginning and the first message's header.
 """
 
 from __future__ import annotations
@@ -15,6 +16,19 @@ from tunery.types import Conversation, Message
 def stand_in(conversation: Conversation) -> tuple[Message, ...]:
     """The first message alone, its text replaced."""
     return (Message(conversation.messages[0].role, VALUE),)
+
+
+def before_question(rendered: Marked, header: str) -> Marked:
+    """Cut a rendered placeholder conversation where the header of its first question begins.
+
+    Args:
+        rendered: The rendering of :func:`stand_in`.
+        header: What the template writes before a later question; what the first one shares with
+            it is the question's own, and the rest is the template's beginning.
+    """
+    lead = rendered.slice(0, max(0, rendered.text.find(VALUE)))
+    at = next((n for n in range(len(header)) if lead.text.endswith(header[n:])), len(header))
+    return lead.slice(0, len(lead.text) - len(header[at:]))
 
 
 def before(rendered: Marked, generation_prompt: str) -> Marked:
