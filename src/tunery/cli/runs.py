@@ -23,7 +23,6 @@ from tunery.measures import LOSS
 from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
-from tunery.runs.verify import doctor
 from tunery.services import notify, words
 from tunery.services import runs as run_service
 
@@ -247,7 +246,7 @@ def set_notify(
 
 @app.command
 def verify(name: str, *, json: Json = False) -> int:
-    """Check a run folder: checkpoints complete, rows accounted for, nothing left running.
+    """Check a run: checkpoints complete, rows accounted for, nothing left running, same base model.
 
     Exits with 1 if a check fails.
 
@@ -257,7 +256,7 @@ def verify(name: str, *, json: Json = False) -> int:
     """
     folder = open_run(name)
     findings = []
-    for finding in doctor(folder):
+    for finding in run_service.verify(folder):
         findings.append(finding)
         if not json:
             mark = ("✓ ", "green") if finding.ok else ("✗ ", "red")
