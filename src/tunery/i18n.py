@@ -162,6 +162,7 @@ def joined(*sentences: str | Phrase, between: str | None = None) -> Sentence:
     return Sentence(phrase.local(), phrase)
 
 
+_LISTED = re.compile(r"\{part0\}(?:; \{part\d+\})+")
 _IN_A_ROW = re.compile(r"\{part0\}(?:\. \{part\d+\})+")
 """The phrase of ``joined``: where its full stops go depends on what the parts end with."""
 
@@ -229,7 +230,8 @@ def _filled(english: str, values: Mapping[str, Any]) -> str:
     if _IN_A_ROW.fullmatch(english):
         return _in_a_row(values.values())
     if language() == "zh":
-        text = _chinese().get(english, english)
+        listed = _LISTED.fullmatch(english)
+        text = english.replace("; ", "；") if listed else _chinese().get(english, english)
     else:
         text = agreed(english, values)
     wording = _wording.get()

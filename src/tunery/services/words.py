@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from tunery.env import human_percent
-from tunery.i18n import retold, t
+from tunery.i18n import joined, retold, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.events import measured
 from tunery.runs.status import RunStatus, why
@@ -176,11 +176,14 @@ def rows_line(event: Event) -> str:
              read=event["read"], used=event["used"], aside=event["quarantined"],
              left=sum(filtered.values()))  # fmt: skip
     if rules:
-        line += f" ({rules})"
+        line = t("{line} ({more})", line=line, more=rules)
+    again = held = ""
+    if repeated := event.get("repeated"):
+        again = t("repeated to {rows:,} per epoch", rows=event["used"] + repeated)
     if event.get("held_out"):
-        line += "; " + t("{train:,} training, {held:,} held out",
-                         train=event.get("train", 0), held=event["held_out"])  # fmt: skip
-    return line
+        held = t("{train:,} training, {held:,} held out",
+                 train=event.get("train", 0), held=event["held_out"])  # fmt: skip
+    return joined(line, again, held, between="; ")
 
 
 def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
@@ -192,7 +195,9 @@ def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
         case "phase" if event["state"] == "end":
             took = seconds(number(event.get("seconds")))
             return f"✓ {phase(event['phase'])}  {took}".rstrip()
-        case "rows" if event.get("held_out") or event["read"] != event["used"]:
+        case "rows" if (
+            event.get("held_out") or event["read"] != event["used"] or (event.get("repeated"))
+        ):
             return rows_line(event)
         case "eval":
             return eval_line(event, declared)

@@ -150,7 +150,8 @@ function draw() {
   /** @param {string} id @param {string} text */
   const put = (id, text) => ($(`#p-${id}`).textContent = plan ? text : blank);
   const rows = plan?.rows ?? {};
-  put("rows", plan && (rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train)));
+  const many = rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train);
+  put("rows", rows.repeated ? t("{rows} ({used} distinct)", { rows: many, used: number(rows.used) }) : many);
   put("tokens", plan && number(plan.tokens.all));
   put("share", plan && percent(plan.tokens.trained / Math.max(1, plan.tokens.all)));
   put("batch", plan && number(plan.steps.batch_size));
