@@ -279,6 +279,7 @@ def test_a_dry_run_shows_settings_and_plan_and_starts_nothing(recipe) -> None:
         )
     )  # fmt: skip
     assert plan["fits"]
+    assert not plan["tokens"]["estimated"]
     assert names() == []
 
 

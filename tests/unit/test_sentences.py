@@ -11,7 +11,7 @@ import pytest
 from tunery import i18n
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.lint.unused import unused
-from tunery.env import human_percent
+from tunery.env import percent
 from tunery.errors import ConfigError, DataError, rebuilt
 from tunery.i18n import joined, retold, say, speaking, t
 from tunery.runs.events import EventWriter
@@ -117,7 +117,18 @@ def test_an_error_of_another_process_is_said_in_this_ones_language():
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(1.0, "100"), (0.4567, "46"), (0.0996, "10"), (0.01816, "1.8"), (2e-7, "0.00002")],
+    [
+        (1.0, "100 %"),
+        (0.4567, "46 %"),
+        (28 / 69, "41 %"),
+        (1 / 8, "13 %"),
+        (0.0996, "10 %"),
+        (0.01816, "1.8 %"),
+        (0.0225, "2.3 %"),
+        (0.02, "2 %"),
+        (2e-7, "0.00002 %"),
+        (0.0, "0 %"),
+    ],
 )
 def test_a_share_is_said_without_powers_of_ten(share: float, said: str) -> None:
-    assert human_percent(share) == said
+    assert percent(share) == said

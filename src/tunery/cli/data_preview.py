@@ -16,6 +16,7 @@ from tunery.chat.remarks import in_words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.token_view import show_row, show_sides
 from tunery.config.load import from_tokens
+from tunery.env import percent
 from tunery.errors import ConfigError
 from tunery.i18n import t
 
@@ -194,7 +195,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
             t(
                 "{tokens}, {share} trained",
                 tokens=f"{found['tokens']:,}",
-                share=f"{found['trained_share']:.1%}",
+                share=percent(found["trained_share"]),
             ),
         ),
         (
@@ -218,7 +219,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
             t("packing"),
             t(
                 "avoids {saved} of the padding; {sequences} full sequences",
-                saved=f"{found['packing']['saved_share']:.0%}",
+                saved=percent(found["packing"]["saved_share"]),
                 sequences=f"{found['packing']['sequences']:,}",
             ),
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out, print_warning
-from tunery.env import human_bytes, human_percent
-from tunery.i18n import t
+from tunery.env import human_bytes, percent
+from tunery.i18n import joined, t
 from tunery.services import words
 from tunery.services.runs import Plan
 
@@ -26,19 +28,11 @@ def show(plan: Plan) -> None:
 
 def _lines(plan: Plan) -> list[tuple[str, str]]:
     tokens, steps, share = plan.tokens, plan.steps, plan.parameters
-    percent = human_percent(share["trained"] / max(1, share["all"]))
     lines = [
         (t("rows"), words.rows_line(plan.rows)),
         (
             t("tokens"),
-            t(
-                "{all:,} in total, {trained:,} trained on; {mean:g} per row on average, "
-                "{longest:,} at most",
-                all=tokens["all"],
-                trained=tokens["trained"],
-                mean=tokens["mean"],
-                longest=tokens["longest"],
-            ),
+            _tokens(tokens),
         ),
         (
             t("steps"),
@@ -54,10 +48,10 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         (
             t("parameters"),
             t(
-                "{trained:,} of {all:,} trainable ({percent} %)",
+                "{trained:,} of {all:,} trainable ({share})",
                 trained=share["trained"],
                 all=share["all"],
-                percent=percent,
+                share=percent(share["trained"] / max(1, share["all"])),
             ),
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),
@@ -77,6 +71,17 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         lines.insert(1, (t("replay"), t("{count} general prompts, answered by the base model",
                                         count=count)))  # fmt: skip
     return lines
+
+
+def _tokens(tokens: dict[str, Any]) -> str:
+    rows = t("{mean:g} per row on average, {longest:,} at most",
+             mean=tokens["mean"], longest=tokens["longest"])  # fmt: skip
+    said = t("{all:,} in total, {trained:,} trained on",
+             all=tokens["all"], trained=tokens["trained"])  # fmt: skip
+    if tokens["estimated"]:
+        said = t("about {all:,} in total, {trained:,} trained on (replay answers are estimated)",
+                 all=tokens["all"], trained=tokens["trained"])  # fmt: skip
+    return joined(said, rows, between="; ")
 
 
 def _memory(plan: Plan) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tunery.cli.console import out
 from tunery.data.letters import grouped
+from tunery.env import percent
 from tunery.i18n import t
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _counts(row: RowPreview) -> str:
         "{trained} of {total} tokens are trained ({share}).",
         trained=f"{trained:,}",
         total=f"{total:,}",
-        share=f"{trained / max(total, 1):.0%}",
+        share=percent(trained / max(total, 1)),
     )
     return counts + (" " + t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else "")
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from tunery.env import human_percent
+from tunery.env import percent
 from tunery.i18n import joined, retold, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.events import measured
@@ -155,10 +155,10 @@ def eval_line(event: Event, declared: Declared) -> str:
 
 def plan_line(event: Event) -> str:
     """What the worker is about to do, from its plan event."""
-    share = human_percent(event["trained_parameters"] / max(1, event["total_parameters"]))
+    share = percent(event["trained_parameters"] / max(1, event["total_parameters"]))
     parts = [
         t("{steps:,} steps", steps=event["num_steps"]),
-        t("{trained:,} of {total:,} parameters ({share} %)",
+        t("{trained:,} of {total:,} parameters ({share})",
           trained=event["trained_parameters"], total=event["total_parameters"], share=share),
     ]  # fmt: skip
     if event.get("tokens"):

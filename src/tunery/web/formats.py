@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from tunery import env
 from tunery.i18n import t
 
 
@@ -29,8 +30,8 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Format a fraction as a percentage: ``56.6 %``; a dash for None."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    """Format a fraction as a percentage: ``57 %``; a dash for None."""
+    return "–" if share is None else env.percent(share)
 
 
 def duration(seconds: float | None) -> str:

@@ -7,7 +7,7 @@
  * template lists is shown in English, so list it.
  *
  *   t(sentence, values)   number(1930) -> "1,930"   bytes(269e6) -> "256.5 MiB"
- *   duration(208) -> "3 min 28 s"   percent(0.566) -> "56.6 %"
+ *   duration(208) -> "3 min 28 s"   percent(0.566) -> "57 %"
  */
 
 /** @type {Record<string, string>} */
@@ -72,7 +72,9 @@ export function number(value, digits) {
 
 /** @param {number | null | undefined} share a fraction from 0 to 1 */
 export function percent(share) {
-  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
+  if (share === null || share === undefined) return "–";
+  const exact = 100 * share;
+  return `${exact >= 9.95 ? exact.toFixed(0) : Number(exact.toPrecision(2))} %`;
 }
 
 /** @param {number | null | undefined} count */

@@ -51,7 +51,7 @@ function drawForm(found) {
   if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
   select.replaceChildren(...options);
   $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
-    : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence).replace(".0", "") });
+    : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence) });
   $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
   if (!name.value) name.value = found.name;

@@ -25,7 +25,7 @@ function draw(found) {
   $("#groups").replaceChildren(...parts);
   const total = Object.values(found.languages).reduce((sum, count) => sum + count, 0);
   $("#languages").replaceChildren(...Object.entries(found.languages).flatMap(([name, count]) =>
-    [el("dt", {}, t(NAMES[/** @type {"zh"} */ (name)] ?? name)), el("dd", {}, `${number(count)} · ${percent(count / total).replace(/\.\d/, "")}`)]));
+    [el("dt", {}, t(NAMES[/** @type {"zh"} */ (name)] ?? name)), el("dd", {}, `${number(count)} · ${percent(count / total)}`)]));
 }
 
 /** @param {any} event */

@@ -51,7 +51,7 @@ const notes = (said) => $("#row-notes").replaceChildren(...said.map(([kind, text
 
 /** @param {any} each a row or one side of a pair */
 function counts(each) {
-  const share = percent(each.trained / Math.max(1, each.total)).replace(/\.\d/, "");
+  const share = percent(each.trained / Math.max(1, each.total));
   const words = t("{trained} / {total} tokens trained ({share})", { trained: "\u0001", total: number(each.total), share }).split("\u0001");
   return [words[0], el("b", {}, number(each.trained)), words[1]];
 }

@@ -152,7 +152,7 @@ function draw() {
   const rows = plan?.rows ?? {};
   const many = rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train);
   put("rows", rows.repeated ? t("{rows} ({used} distinct)", { rows: many, used: number(rows.used) }) : many);
-  put("tokens", plan && number(plan.tokens.all));
+  put("tokens", plan && `${plan.tokens.estimated ? "≈ " : ""}${number(plan.tokens.all)}`);
   put("share", plan && percent(plan.tokens.trained / Math.max(1, plan.tokens.all)));
   put("batch", plan && number(plan.steps.batch_size));
   put("updates", plan && number(plan.steps.all));
