@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out, print_warning
+from tunery.cli.wrapping import prose, wrapped
 from tunery.env import human_bytes, percent
 from tunery.i18n import joined, t
 from tunery.services import words
@@ -17,11 +19,14 @@ from tunery.services.runs import Plan
 def show(plan: Plan) -> None:
     """Print a plan."""
     table = Table.grid(padding=(0, 2))
-    for label, value in _lines(plan):
-        table.add_row(Text(label, style="dim"), Text(value, overflow="fold"))
+    lines = _lines(plan)
+    width = out.width - max(cell_len(label) for label, _ in lines) - 4
+    for label, value in lines:
+        text = Text(value, overflow="fold")
+        table.add_row(Text(label, style="dim"), wrapped(text, width) if out.is_terminal else text)
     out.print(table)
     if plan.fits:
-        out.print(Text(t("It fits on this machine."), style="green"))
+        prose(out, Text(t("It fits on this machine."), style="green"))
     if plan.advice:
         print_warning(plan.advice)
 
