@@ -84,15 +84,21 @@ def _show(done: export_service.Exported) -> None:
         out,
         Text(
             t(
-                "Reloaded with plain transformers: {same} of {count} greedy answers are "
-                "identical ({ties} more diverge at a tie); logits differ by at most "
-                "{logit}.",
+                "The export matches: {same} of {count} answers are identical, {ties} differ only "
+                "where two tokens were equally likely.",
                 same=parity["same_answers"],
                 count=parity["num_prompts"],
                 ties=parity["near_ties"],
-                logit=f"{parity['max_logit_difference']:.2g}",
+            )
+            if parity["near_ties"]
+            else t(
+                "The export matches: {same} of {count} answers are identical.",
+                same=parity["same_answers"],
+                count=parity["num_prompts"],
             ),
             style="green",
         ),
     )
+    logit = f"{parity['max_logit_difference']:.2g}"
+    prose(out, Text(t("Logits differ by at most {logit}.", logit=logit), style="dim"))
     prose(out, Text(f"  {command('chat', done.folder)}", style="cyan"))

@@ -214,7 +214,12 @@ class LiveView:
         left = number(event.get("eta_seconds"))
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._stepped))
-        time_left = "" if ended else t("{time} left", time=words.seconds(left))
+        if ended:
+            time_left = ""
+        elif event["step"] >= total:  # what follows the last step takes its own time
+            time_left = t("evaluating ...")
+        else:
+            time_left = t("{time} left", time=words.seconds(left))
         width = max(10, min(48, self._console.width - 34))
         top.add_row(
             Text(t("step {step}/{all}", step=event["step"], all=total), style="bold"),

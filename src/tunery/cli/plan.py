@@ -106,7 +106,7 @@ def _memory(plan: Plan) -> str:
     if memory["measured"]:
         head = t("{need} measured, of {there} usable", need=human_bytes(memory["total"]),
                  there=human_bytes(memory["available"]))  # fmt: skip
-    return f"{head}\n({parts})"
+    return t("{head}\n({parts})", head=head, parts=parts)
 
 
 def _time(plan: Plan) -> str:

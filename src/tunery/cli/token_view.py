@@ -11,7 +11,7 @@ from tunery.cli.console import out
 from tunery.cli.wrapping import prose
 from tunery.data.letters import grouped
 from tunery.env import percent
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 if TYPE_CHECKING:
     from tunery.data.preview import ExamplePreview, RowPreview
@@ -55,7 +55,8 @@ def _counts(row: RowPreview) -> str:
         total=f"{total:,}",
         share=percent(trained / max(total, 1)),
     )
-    return counts + (" " + t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else "")
+    cut = t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else ""
+    return joined(counts, cut)
 
 
 def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | None = None) -> Text:

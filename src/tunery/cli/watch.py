@@ -16,9 +16,11 @@ from tunery.cli.live import View, print_line, view_for
 from tunery.cli.wrapping import prose
 from tunery.commands import quoted
 from tunery.i18n import t
+from tunery.runs.diagnosis import FORGOT, UNCHANGED
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
 from tunery.services import runs, words
+from tunery.services.words import signed
 
 EXIT_INTERRUPTED = 130
 
@@ -171,10 +173,16 @@ def _answers(answers: list[runs.Answers]) -> None:
 
 
 def _forgetting(value: float) -> Text:
-    text = t(
-        "Forgetting: {value:+.3f} nats per token on general answers (0 means none).", value=value
-    )
-    return Text(text, style="yellow" if value > 0.3 else "")
+    if value > FORGOT:
+        said = t("Forgetting: {value} nats per token (answers to general prompts got worse)",
+                 value=signed(value))  # fmt: skip
+    elif value > UNCHANGED:
+        said = t("Forgetting: {value} nats per token (answers to general prompts got slightly "
+                 "worse)", value=signed(value))  # fmt: skip
+    else:
+        said = t("Forgetting: {value} nats per token (answers to general prompts did not get "
+                 "worse)", value=signed(value))  # fmt: skip
+    return Text(said, style="yellow" if value > FORGOT else "")
 
 
 def _places(came: runs.Outcome) -> None:
@@ -195,4 +203,4 @@ def state_line(folder: RunFolder) -> str:
     """The state of a run in one sentence."""
     state = derive(folder)
     line = f"{state.name}: {words.status(state.status)}"
-    return f"{line} ({state.reason})" if state.reason else line
+    return t("{line} ({more})", line=line, more=state.reason) if state.reason else line

@@ -32,7 +32,9 @@ def help_table(language: str | None = None, *, prefix: str = "", width: int = WI
             last = here
             default = t("default: {value}", value=settings.show(setting.default))
             lines.append(f"  --{setting.path}  {setting.type}  ({default})")
-            detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
+            detail = setting.help()
+            if setting.bounds:
+                detail = t("{line} ({more})", line=detail, more=setting.bounds)
             lines += _wrapped(detail, width)
         return "\n".join(lines)
 

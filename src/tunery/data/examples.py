@@ -301,7 +301,7 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
         return
     listed = ", ".join("{{" + name + "}}" for name in counts)
     flags = " ".join(f'--data.variables.{name} "..."' for name in counts)
-    first = next(iter(counts))
+    settings = ", ".join(f"data.variables.{name}" for name in counts)
     raise DataError(
         t(
             "{dataset}: rows still hold {listed} ({holding} of {count}).",
@@ -311,9 +311,8 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
             count=len(rows),
         ),
         fix=t(
-            "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
-            "--data.accept W706)",
-            first=first,
+            "Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)",
+            settings=settings,
             flags=flags,
         ),
         code="W706",

@@ -147,10 +147,16 @@ def eval_line(event: Event, declared: Declared) -> str:
     parts += _values(event, declared.measures)
     forgetting = number(event.get("forgetting"))
     if forgetting is not None:
-        parts.append(t("forgetting {value:+.3f}", value=forgetting))
+        parts.append(t("forgetting {value}", value=signed(forgetting)))
     if event.get("best"):
         parts.append(t("best so far"))
     return "  ".join(parts)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and two decimals; no sign where it rounds to nothing."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text
 
 
 def plan_line(event: Event) -> str:

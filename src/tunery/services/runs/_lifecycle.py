@@ -15,7 +15,7 @@ from tunery.commands import command, quoted
 from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
-from tunery.i18n import retold, t
+from tunery.i18n import joined, retold, t
 from tunery.runs import drift, manifest
 from tunery.runs.curves import RunLog
 from tunery.runs.diagnosis import Diagnosis, diagnose
@@ -288,7 +288,8 @@ def failure(state: RunStatus) -> RunError | None:
         text = t("Run {run} stopped at step {step}: {reason}.", run=state.name, step=state.step,
                  reason=state.reason)  # fmt: skip
         if state.checkpoint_step is not None:
-            text += " " + t("The last checkpoint is step {step}.", step=state.checkpoint_step)
+            last = t("The last checkpoint is step {step}.", step=state.checkpoint_step)
+            text = joined(text, last)
         return RunFailed(text, fix=state.fix, run=state.name)
     return None
 

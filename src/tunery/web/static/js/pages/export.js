@@ -26,12 +26,14 @@ function card(job) {
 function result(job, report) {
   const { parity } = report;
   const folder = job.result.folder;
-  const facts = [t("Reloaded with plain transformers: {same} of {total} greedy answers are identical, token for token.", { same: parity.same_answers, total: parity.num_prompts })];
-  if (parity.near_ties) facts.push(t("Diverging where two tokens are equally likely: {n} more.", { n: parity.near_ties }));
-  facts.push(t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
-    { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) }));
+  const counts = { same: parity.same_answers, count: parity.num_prompts, ties: parity.near_ties };
+  const matches = parity.near_ties
+    ? t("The export matches: {same} of {count} answers are identical, {ties} differ only where two tokens were equally likely.", counts)
+    : t("The export matches: {same} of {count} answers are identical.", counts);
+  const detail = t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
+    { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) });
   return [
-    el("div", { class: "note ok" }, `✓ ${facts.join(" ")}`),
+    el("div", { class: "note ok" }, `✓ ${joined(matches, detail)}`),
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
     copybox(job.code, t("Usage")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
