@@ -8,11 +8,12 @@ masks come from the template's generation marks or from differences of prefixes 
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
@@ -26,7 +27,6 @@ from tunery.types import Conversation, Message, Rendered
 # Part of every template's hash; raised when the same inputs would give other tokens or masks.
 RENDERER_VERSION = 1
 _PROBE = "Zq7text"
-_First = Literal["no", "question", "answer"]
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -198,7 +198,7 @@ class ChatTemplate:
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
-        firsts: list[_First] = []  # renderings of what comes before the first message
+        firsts: list[opening.First] = []  # renderings of what comes before the first message
         for conversation in conversations:
             try:
                 self.features.check(conversation, self.name)
@@ -208,11 +208,11 @@ class ChatTemplate:
             plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
             for end, prompt in dict.fromkeys(plan.views):  # the last turn often is the whole
-                first = self._first(conversation, end, prompt=prompt)
+                first = opening.needed(conversation, end, self.features, prompt=prompt)
                 messages = conversation.messages[:end]
-                if first != "no":
+                if first:
                     messages = opening.stand_in(conversation)
-                asks = prompt and first == "no"
+                asks = prompt and not first
                 jobs.append(
                     self._job(messages, conversation.tools, thinking, prompt=asks, control=control)
                 )
@@ -225,8 +225,9 @@ class ChatTemplate:
             else unmark(outcome.text, outcome.spans)
             for outcome in outcomes
         ]
+        begin = functools.partial(self._generation_prompt, thinking)
         texts = [
-            self._before_first(text, first, thinking) if isinstance(text, Marked) else text
+            opening.cut(text, first, self.features, begin) if isinstance(text, Marked) else text
             for text, first in zip(texts, firsts, strict=True)
         ]
         encoded = iter(self.encoder.encode_many([t for t in texts if isinstance(t, Marked)]))
@@ -331,23 +332,6 @@ class ChatTemplate:
             known = not (plain.error or whole.error) and whole.text.startswith(plain.text)
             self._begins[thinking] = whole.text[len(plain.text) :] if known else ""
         return self._begins[thinking]
-
-    def _first(self, conversation: Conversation, end: int, *, prompt: bool) -> _First:
-        """Whether a rendering must show what comes before the first message, and how."""
-        if end:
-            return "no"
-        if conversation.messages[0].role == "user":
-            return "question"
-        return "answer" if prompt or not self.features.begins_empty else "no"
-
-    def _before_first(self, text: Marked, first: _First, thinking: Thinking) -> Marked:
-        match first:
-            case "no":
-                return text
-            case "question":
-                return opening.before_question(text, self.features.question_header)
-            case "answer":
-                return opening.before(text, self._generation_prompt(thinking))
 
     def _job(
         self,
