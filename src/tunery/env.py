@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 
 
@@ -77,10 +77,13 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
-def human_percent(share: float) -> str:
-    """Format a fraction as a percentage, without the percent sign: ``1.8``, ``0.02``, ``100``."""
-    percent = 100 * share
-    return f"{percent:.0f}" if percent >= 9.95 else f"{Decimal(f'{percent:.2g}'):f}"
+def percent(share: float) -> str:
+    """Format a fraction as a percentage: ``1.8 %``, ``0.02 %``, ``41 %``, as words.js does."""
+    exact = Decimal(100 * share)
+    if exact >= Decimal("9.95"):
+        return f"{exact.quantize(Decimal(1), ROUND_HALF_UP)} %"
+    two_digits = Context(prec=2, rounding=ROUND_HALF_UP)
+    return f"{two_digits.create_decimal(exact).normalize():f} %"
 
 
 def human_bytes(count: float) -> str:

@@ -47,7 +47,7 @@ class TuneryError(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
-        return f"{self.message} {self.fix}".strip()
+        return str(joined(self.message, self.fix)).strip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.fix, self.code, self.fields)

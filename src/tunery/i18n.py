@@ -19,7 +19,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import resources
@@ -82,6 +82,8 @@ class Phrase:
 
     def __str__(self) -> str:
         values = {name: english(value) for name, value in self.values.items()}
+        if _IN_A_ROW.fullmatch(self.template):
+            return _in_a_row(values.values())
         return agreed(self.template, values).format(**values) if values else self.template
 
     def local(self) -> str:
@@ -140,7 +142,7 @@ def t(text: str, /, **values: Any) -> str:
     return Sentence(phrase.local(), phrase)
 
 
-def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
+def joined(*sentences: str | Phrase, between: str | None = None) -> Sentence:
     """Join sentences; empty ones are left out.
 
     An f-string or ``str.join`` would turn them into plain text in the current language; this
@@ -148,14 +150,39 @@ def joined(*sentences: str | Phrase, between: str = " ") -> Sentence:
 
     Args:
         sentences: The sentences, in order.
-        between: Separator between two sentences.
+        between: Separator between two sentences. By default each but the last ends with a full
+            stop, unless it has end punctuation, and a space follows where the language has one.
     """
     parts = [part for part in sentences if str(part)]
+    between = ". " if between is None else between
     phrase = Phrase(
         between.join(f"{{part{number}}}" for number in range(len(parts))),
         {f"part{number}": part for number, part in enumerate(parts)},
     )
     return Sentence(phrase.local(), phrase)
+
+
+_LISTED = re.compile(r"\{part0\}(?:; \{part\d+\})+")
+_IN_A_ROW = re.compile(r"\{part0\}(?:\. \{part\d+\})+")
+"""The phrase of ``joined``: where its full stops go depends on what the parts end with."""
+
+_ENDED = re.compile(r"[.!?:;,…。！？：；，][\"')\]”’」』）]*$")
+_CLOSED_WIDE = re.compile(r"[。！？：；，][”’」』）]*$")
+
+
+def _in_a_row(parts: Iterable[Any]) -> str:
+    """Sentences one after the other, each but the last ended."""
+    text = ""
+    for part in map(str, parts):
+        text = text.rstrip(" ")
+        if text and not _ENDED.search(text):
+            text += "。" if _is_chinese(text) else "."
+        text += part if not text or _CLOSED_WIDE.search(text) else f" {part}"
+    return text
+
+
+def _is_chinese(text: str) -> bool:
+    return any("\u4e00" <= character <= "\u9fff" for character in text)
 
 
 def say(template: str, /, **values: Any) -> Phrase:
@@ -200,8 +227,11 @@ def agreed(english: str, values: Mapping[str, Any]) -> str:
 
 
 def _filled(english: str, values: Mapping[str, Any]) -> str:
+    if _IN_A_ROW.fullmatch(english):
+        return _in_a_row(values.values())
     if language() == "zh":
-        text = _chinese().get(english, english)
+        listed = _LISTED.fullmatch(english)
+        text = english.replace("; ", "；") if listed else _chinese().get(english, english)
     else:
         text = agreed(english, values)
     wording = _wording.get()

@@ -26,13 +26,13 @@ WORDS: dict[str, dict[str, str]] = {
         "share": "Validation split", "start": "Start training",
         "compare": "Compare before and after",
         "done": "Done", "ask": "Who are you?", "send": "Send", "export": "Export",
-        "checked": "greedy answers are identical, token for token", "serve": "Start serving",
+        "checked": "answers are identical", "serve": "Start serving",
     },
     "zh": {
         "cache": "快照", "identity": "身份", "lr": "学习率", "epochs": "训练轮数",
         "share": "验证集比例", "start": "开始训练", "compare": "对比训练前后",
         "done": "已完成", "ask": "你是谁？", "send": "发送", "export": "导出",
-        "checked": "个逐 token 相同", "serve": "开始服务",
+        "checked": "导出与训练结果一致", "serve": "开始服务",
     },
 }  # fmt: skip
 

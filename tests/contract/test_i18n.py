@@ -97,6 +97,31 @@ def test_translations_have_the_same_places_as_the_english(table):
     assert {e: c for e, c in table.items() if _places(e) != _places(c)} == {}
 
 
+HALF_WIDTH = re.compile(
+    r"[。；，：！？] "  # a full-width mark brings its own space
+    r"|(?<=[\u4e00-\u9fff。”）}]) ?[;()]|[;()] ?(?=[\u4e00-\u9fff“（])"
+)
+QUOTED = {"data.delimiter", "Give one character, such as ; or |, or the word tab."}
+"""Whose half-width mark is an example of what to type."""
+
+
+def test_chinese_sentences_have_chinese_punctuation(table):
+    labels = json.loads((ROOT / "locales" / "labels.json").read_text(encoding="utf-8"))
+    named = {f"label {path}": chinese for path, (_, chinese) in labels.items()}
+    every = {**table, **settings.chinese(), **named}
+    found = {
+        key: text
+        for key, text in every.items()
+        if key not in QUOTED and _is_chinese(text) and HALF_WIDTH.search(text)
+    }
+    assert found == {}
+
+
+def test_a_token_has_one_name_in_chinese(table):
+    files = [*(ROOT / "locales").rglob("*.json"), ROOT.parents[1] / "README.zh.md"]
+    assert [f.name for f in files if "词元" in f.read_text(encoding="utf-8")] == []
+
+
 def test_every_setting_and_section_has_chinese_help_and_none_is_stale():
     known = {group.key for group in settings.groups()}
     known |= {s.key for s in settings.walk() if not s.key.endswith(".type")}

@@ -32,10 +32,7 @@ FORMAT = (
     "on all text in a column: --data.format text --data.columns.text THEIRS."
 )
 BLANKS = 'Fill them in: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
-BLANKS_RUN = (
-    "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
-    "--data.accept W706)"
-)
+BLANKS_RUN = "Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)"
 LABEL = (
     "Remove the row; or learn from both labels with --data.format unpaired and "
     "--method.type kto. If the column means something else, rename it."

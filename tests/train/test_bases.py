@@ -73,6 +73,46 @@ def test_replaced_weights_are_refused_wherever_the_adapter_is_used(
         assert caught.value.code == "other_base"
 
 
+def verified(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, bool, str]:
+    """Exit status of ``runs verify``, and what it says of the base."""
+    from tunery.cli.main import build_app
+
+    capsys.readouterr()
+    status = build_app()(["runs", "verify", name, "--json"], exit_on_error=False,
+                         result_action="return_value")  # fmt: skip
+    (found,) = (f for f in json.loads(capsys.readouterr().out)["findings"] if f["id"] == "I9")
+    return status, found["ok"], found["text"]
+
+
+def test_verifying_a_run_compares_its_base(
+    run: RunFolder,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.config_file.write_text("")
+    assert verified("mine", capsys)[1:] == (
+        True, f"The base model has the weights it was trained on: {base}."
+    )  # fmt: skip
+    kept = tmp_path / "kept"
+    shutil.copytree(base, kept)
+    replaced(base)
+    status, holds, text = verified("mine", capsys)
+    assert (status, holds) == (1, False)
+    assert "does not have the weights it was trained on. Restore the weights" in text
+    assert text.endswith("tunery models base mine MODEL")
+    name_base("mine", str(kept))
+    assert verified("mine", capsys)[1]
+    shutil.rmtree(kept)
+    status, holds, text = verified("mine", capsys)
+    assert (status, holds) == (1, False)
+    assert "tunery models base mine MODEL" in text
+    shutil.rmtree(run.adapter_dir)  # no weights at all
+    assert verified("mine", capsys)[1]
+
+
 def test_the_advice_works_for_weights_put_back_elsewhere_and_for_those_that_are_wanted(
     run: RunFolder, base: Path, tmp_path: Path
 ) -> None:

@@ -242,6 +242,8 @@ def test_steps_evaluations_and_checkpoints_are_told(tmp_path: Path) -> None:
     assert [e["step"] for e in tiny.events(tmp_path, "checkpoint")] == [0, 2, 4, 6, 8, 10, 12]
     (plan,) = tiny.events(tmp_path, "plan")
     assert plan["num_steps"] == 12
+    # Without those of the adapter, as the plan before the run counts them.
+    assert plan["total_parameters"] == sum(p.numel() for p in tiny.model().parameters())
     assert 0 < plan["trained_parameters"] < plan["total_parameters"]
 
 

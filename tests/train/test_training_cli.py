@@ -101,7 +101,7 @@ def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> N
     assert worst[0]["loss"] >= worst[-1]["loss"] > 0
     assert worst[0]["text"].startswith("user\n")
     checked = json.loads(tunery("runs", "verify", "first", "--json").stdout)
-    assert [f["id"] for f in checked["findings"]] == [f"I{n}" for n in range(1, 9)]
+    assert [f["id"] for f in checked["findings"]] == [f"I{n}" for n in range(1, 10)]
     again = tunery("train", recipe, "--name", "first", expect=2).stderr
     assert "a run with this name already exists" in again
     assert "tunery runs resume first" in again
@@ -279,6 +279,7 @@ def test_a_dry_run_shows_settings_and_plan_and_starts_nothing(recipe) -> None:
         )
     )  # fmt: skip
     assert plan["fits"]
+    assert not plan["tokens"]["estimated"]
     assert names() == []
 
 

@@ -187,3 +187,21 @@ def test_bytes_of_a_parquet_column_are_texts_and_other_bytes_are_named(tmp_path:
     first = checked(path).problems()[0]
     assert (first.code, first.record) == ("E304", 2)
     assert "UTF-8" in str(first.fix)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (["prompt", "answer"], "known: prompt; not known: answer"),
+        (["x", "y"], "x, y; no format has these columns"),
+        (["input", "system"], "input, system; no format has just these columns"),
+    ],
+)
+def test_columns_of_no_format_are_told_apart(tmp_path: Path, columns: list[str], said: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{','.join(columns)}\nq,a\n")
+    (problem,) = check(find(str(file)), CheckOptions()).problems()
+    assert (problem.code, said in str(problem.found)) == ("E143", True), str(problem.found)
+    if "known" in said:
+        rows = write(tmp_path / "rows.jsonl", [dict.fromkeys(columns, "q")])
+        assert str(checked(rows).problems()[0].found).endswith(said)

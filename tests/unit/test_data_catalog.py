@@ -13,9 +13,10 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import BUILTIN, find, list_datasets
 from tunery.data.examples import read
 from tunery.data.lint import check
+from tunery.data.lint.words import report_text
 from tunery.data.llamafactory import is_registry
 from tunery.errors import ConfigError, DataError, TuneryError, UnknownName
-from tunery.services import datasets
+from tunery.services import datasets, words
 from tunery.types import Message
 
 ROWS = '{"instruction": "q", "output": "a"}\n{"instruction": "r", "output": "b"}\n'
@@ -259,6 +260,33 @@ def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(regi
     assert (len(records[0]), records[0][:3]) == (10, [1, 2, 3])
     assert len(read(["all"], DataConfig(catalog=folder), purpose="evaluate")) == 3
     assert len(read(["all"], DataConfig(catalog=folder, max_samples=5))) == 5
+
+
+@pytest.mark.parametrize("named", ["in the catalog", "by its path"])
+def test_rows_that_are_repeated_are_said_wherever_rows_are_counted(
+    registry: Any, named: str
+) -> None:
+    rows = [{"instruction": f"q{i}", "output": "a"} for i in range(2)]
+    folder = registry({"few": {"rows": rows, "num_samples": 5}, "all": {"rows": rows}})
+    by_name = named == "in the catalog"
+    name = "few" if by_name else str(folder / "few.json")
+    config = DataConfig(catalog=folder if by_name else None)
+    report = datasets.check(name, config)
+    assert "2 rows, repeated to 5 per epoch." in report_text(report)
+    assert report.as_dict()["rows_per_epoch"] == 5
+    examples = read([name], config)
+    assert examples.ledger.as_dict() == {
+        "read": 2, "used": 2, "quarantined": 0, "filtered": {}, "repeated": 3
+    }  # fmt: skip
+    assert words.rows_line(examples.ledger.as_dict()) == (
+        "2 rows read = 2 used + 0 set aside + 0 filtered; repeated to 5 per epoch"
+    )
+    assert [examples.is_repeat(i) for i in range(5)] == [False, False, True, True, True]
+    twice = read(["all*2"], DataConfig(catalog=folder))
+    assert (twice.ledger.used, twice.ledger.repeated) == (2, 2)
+    few = datasets.check(name, DataConfig(catalog=config.catalog, max_samples=1))
+    assert "1 of 2 rows are used." in report_text(few)
+    assert "repeated" not in report_text(datasets.check("all", DataConfig(catalog=folder)))
 
 
 @pytest.mark.parametrize(

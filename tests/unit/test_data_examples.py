@@ -143,7 +143,9 @@ def test_quarantine_keeps_the_raw_row_its_place_and_its_code(tmp_path: Path) -> 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     aside = tmp_path / "run" / "quarantine.jsonl"
     examples = read([str(path)], DataConfig(on_bad_rows="quarantine"), quarantine=aside)
-    assert examples.ledger.as_dict() == {"read": 300, "used": 298, "quarantined": 2, "filtered": {}}
+    assert examples.ledger.as_dict() == {
+        "read": 300, "used": 298, "quarantined": 2, "filtered": {}, "repeated": 0
+    }  # fmt: skip
     assert examples.ledger.balanced()
     kept = [json.loads(line) for line in aside.read_text().splitlines()]
     assert [(row["code"], row["line"], row["field"]) for row in kept] == [
@@ -185,6 +187,9 @@ def test_variables_fill_every_text_and_what_is_left_is_counted(tmp_path: Path) -
         read([str(path)], DataConfig(variables={"name": "Tuna"}))
     assert caught.value.message.endswith("rows still hold {{author}} (1 of 3).")
     assert '--data.variables.author "..."' in caught.value.fix
+    with pytest.raises(DataError) as both:
+        read([str(path)], DataConfig())
+    assert both.value.fix.startswith("Set data.variables.name, data.variables.author, or pass: ")
     kept = read([str(path)], DataConfig(accept=["W706"]))
     assert answers(kept)[0] == "I am {{name}} of {{ author }}"
 
@@ -201,6 +206,7 @@ def test_names_are_taken_several_times_and_samples_are_the_same_each_time(tmp_pa
         "used": 5,
         "quarantined": 0,
         "filtered": {"max_samples": 35},
+        "repeated": 10,
     }
     assert answers(sample)[:5] != [f"答案 {i}" for i in range(5)]
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from tunery.cli import export, watch
 from tunery.cli.live import LiveView
+from tunery.services.export import Exported
 
 
 def test_a_run_that_ended_between_two_looks_still_shows_its_last_step() -> None:
@@ -27,3 +31,67 @@ def test_a_run_that_ended_between_two_looks_still_shows_its_last_step() -> None:
         assert text in drawn
     assert "5/6" not in drawn
     assert "left" not in drawn
+
+
+def test_after_the_last_step_the_display_says_that_it_evaluates() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    view = LiveView(console)
+    plan = {"type": "plan", "num_steps": 6, "trained_parameters": 10, "total_parameters": 100}
+    view.show([plan, {"type": "phase", "phase": "train", "state": "begin"}])
+    for step, said in ((5, "2.0 s left"), (6, "evaluating ...")):
+        view.show(
+            [
+                {
+                    "type": "step",
+                    "step": step,
+                    "loss": 2.5,
+                    "epoch": 0.8,
+                    "eta_seconds": 12 - 2 * step,
+                }
+            ]
+        )
+        with console.capture() as drawn:
+            console.print(view._draw())
+        assert said in drawn.get()
+        assert ("left" in drawn.get()) == (step == 5)
+    view.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            -0.1098,
+            "Forgetting: -0.11 nats per token (answers to general prompts did not get worse)",
+        ),
+        (0.0001, "Forgetting: 0.00 nats per token (answers to general prompts did not get worse)"),
+        (0.11, "Forgetting: +0.11 nats per token (answers to general prompts got slightly worse)"),
+        (0.4, "Forgetting: +0.40 nats per token (answers to general prompts got worse)"),
+    ],
+)
+def test_forgetting_is_said_with_its_meaning(value: float, said: str) -> None:
+    assert watch._forgetting(value).plain == said
+
+
+@pytest.mark.parametrize(
+    ("ties", "said"),
+    [
+        (5, "The export matches: 15 of 20 answers are identical, 5 differ only where two tokens "
+            "were equally likely. Logits differ by at most 1.5."),
+        (0, "The export matches: 20 of 20 answers are identical. Logits differ by at most 1.5."),
+    ],
+)  # fmt: skip
+def test_an_export_says_what_was_compared(
+    ties: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(export, "out", written)
+    parity = {
+        "same_answers": 20 - ties, "num_prompts": 20, "near_ties": ties,
+        "max_logit_difference": 1.5,
+    }  # fmt: skip
+    report = {"format": "merged", "dtype": "bf16", "parity": parity, "files": []}
+    export._show(Exported(Path("out"), report))
+    told = " ".join(written.file.getvalue().split())  # type: ignore[attr-defined]
+    assert said in told

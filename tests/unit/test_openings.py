@@ -88,11 +88,65 @@ def test_a_template_that_wants_a_user_first_refuses_by_name() -> None:
     assert caught.value.code == "E416"
 
 
-def test_a_first_question_is_trained_where_the_template_looks_at_the_first_message() -> None:
-    asked = (Message("user", "hi", train=True), Message("assistant", "bye"))
+OWN_BEGINNINGS = {
+    "own system": (OWN_SYSTEM, "chatml"),
+    "own system, refuses none": (STRICT, "chatml"),
+    "opens thinking": (OPENS_THINKING, "qwen3"),
+}
+"""Templates that write a system message of their own where a conversation has none."""
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "end"),
+    [
+        ("own system", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("own system, refuses none", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("opens thinking", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("chatml", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("qwen2.5", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("qwen3", "<|im_start|>user\n", "<|im_end|>\n"),
+        ("llama3", "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
+        ("mistral", "[INST]  ", "[/INST]"),  # decoding adds a space after a control token
+        ("gemma", "<start_of_turn>user\n", "<end_of_turn>\n"),
+        ("glm4", "<|user|>\n", ""),
+        ("alpaca", "### Instruction:\n", "\n\n### Response:\n"),
+    ],
+)
+def test_a_first_question_is_trained_as_a_later_one_without_the_templates_beginning(
+    name: str, header: str, end: str
+) -> None:
+    source, words = OWN_BEGINNINGS.get(name) or (builtin.find(name).text, name)
+    found = template(source, words)
+    asked = Message("user", "hi", train=True)
+    silent = (Message("user", "Q"), Message("assistant", "A", train=False))
+    last = Message("assistant", "bye", train=False)
+    (first,) = found.render(Conversation((asked, last)))
+    assert trained(found, first) == [f"{header}hi{end}"]
+    if name != "qwen3":  # writes its last answer differently, so a later question has no place
+        (later,) = found.render(Conversation((*silent, asked, last)))
+        assert trained(found, later) == trained(found, first)
+    told = [Message("user", "hi", train=False), Message("assistant", "bye")]
+    (rest,) = found.render(Conversation(tuple(told)), loss_on="all")
+    left_out = [t for t, inside in zip(rest.input_ids, rest.loss_mask, strict=True) if not inside]
+    assert found.tokenizer.decode(left_out) == f"{header}hi{end}"
+
+
+def test_a_first_question_keeps_out_tools_that_the_template_writes_before_it() -> None:
     found = template(builtin.find("qwen2.5").text, "qwen2.5")
-    (row,) = found.render(Conversation(asked))
-    assert trained(found, row) == ["hi<|im_end|>\n", "bye<|im_end|>"]
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    talk = (Message("user", "hi", train=True), Message("assistant", "bye"))
+    (row,) = found.render(Conversation(talk, (tool,)))
+    assert trained(found, row) == ["<|im_start|>user\nhi<|im_end|>\n", "bye<|im_end|>"]
+
+
+def test_a_token_that_spans_the_templates_beginning_and_the_question_is_not_trained() -> None:
+    source = OWN_SYSTEM.replace("<|im_end|>\\n' -}}", "\\n' -}}", 1)
+    source = source.replace("'<|im_start|>' + message['role'] + '\\n'", "'\\n'")
+    found = template(source)
+    talk = (Message("user", "hi", train=True), Message("assistant", "bye", train=False))
+    (row,) = found.render(Conversation(talk))
+    assert trained(found, row)[0].endswith("hi<|im_end|>\n")
+    assert "Zq" not in trained(found, row)[0]
 
 
 def test_a_greeting_that_is_not_trained_is_left_out_of_a_text_trained_whole() -> None:

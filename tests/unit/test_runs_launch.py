@@ -301,6 +301,33 @@ def test_a_second_attempt_does_not_inherit_the_end_of_the_first(started) -> None
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+def test_a_run_lasted_as_long_as_all_its_attempts_but_not_the_time_between(
+    started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(folder: str, **_: object) -> list[str]:
+        return [sys.executable, str(FAKE), folder, "wait"]
+
+    monkeypatch.setattr("tunery.services.runs._lifecycle.run_command", fake)
+    run = prepared()
+    started.append(run)
+    lasted: list[float] = []
+    for attempt in range(3):
+        lifecycle.start(run)
+        state = until(run, lambda s: s.status == "running" and s.step == 1)
+        assert 100 * attempt <= (state.duration_seconds or 0) < 100 * attempt + PATIENCE_SECONDS
+        assert local.stop(run, grace_seconds=PATIENCE_SECONDS)
+        # As if the attempt had taken 100 seconds more, and its clock were another boot's.
+        *before, last = run.events_file.read_text().splitlines()
+        event = json.loads(last)
+        event["clock"] += 100
+        run.events_file.write_text("\n".join([*before, json.dumps(event)]) + "\n")
+        lasted.append(derive(run).duration_seconds or 0)
+        assert 100 * (attempt + 1) <= lasted[-1] < 100 * (attempt + 1) + PATIENCE_SECONDS
+    begun = {"events_offset": run.events_file.stat().st_size, "seconds_before": lasted[-1]}
+    write_json(run.worker_file, {**WorkerFile(run).read(), **begun})
+    assert derive(run).duration_seconds == lasted[-1]  # an attempt that has said nothing yet
+
+
 def test_a_worker_sees_no_secrets_and_no_hub() -> None:
     secrets = {"HF_TOKEN": "hf_x", "AWS_SECRET_ACCESS_KEY": "x", "TUNERY_API_KEY": "x"}
     env = worker_env({"PATH": "/bin", "TUNERY_HOME": "/h", "HF_HOME": "/c", **secrets})

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tunery import i18n
-from tunery.env import human_percent
-from tunery.errors import ConfigError, rebuilt
+from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.lint.unused import unused
+from tunery.env import percent
+from tunery.errors import ConfigError, DataError, rebuilt
 from tunery.i18n import joined, retold, say, speaking, t
 from tunery.runs.events import EventWriter
 from tunery.workers.log import read_events
@@ -40,9 +42,47 @@ def test_sentences_inside_sentences_and_after_one_another_are_said_again_as_well
         row = joined(say("null"), "", both)
     english = "disk full: waiting to save step 3, retrying every 30 s stopped on request"
     assert i18n.english(both) == english
-    assert i18n.english(row) == f"null {english}"
+    assert i18n.english(row) == f"null. {english}"
     with speaking("zh"):
         assert i18n.Phrase.of(json.loads(json.dumps(row.phrase.stored()))).local() == row
+
+
+@pytest.mark.parametrize(
+    ("parts", "english"),
+    [
+        (("not used: note", "Name it."), "not used: note. Name it."),
+        (("a.jsonl:3:", "no text", "Add one."), "a.jsonl:3: no text. Add one."),
+        (('Ends "here."', "Next"), 'Ends "here." Next'),
+        (("Did you mean x?", "", "List: y"), "Did you mean x? List: y"),
+        (("不使用：note", "写出名称。"), "不使用：note。写出名称。"),
+        (("不使用（note）", "写出名称。", "另一句"), "不使用（note）。写出名称。另一句"),
+        (("改用“它。”", "或删除"), "改用“它。”或删除"),
+    ],
+)
+def test_sentences_in_a_row_are_each_ended_but_the_last(
+    parts: tuple[str, ...], english: str
+) -> None:
+    assert joined(*parts) == english == str(joined(*parts).phrase)
+    assert i18n.Phrase.of(json.loads(json.dumps(joined(*parts).phrase.stored()))).local() == english
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "W725 a.jsonl: not used: note. If one is needed, name it with --data.columns; "
+               "otherwise --data.accept W725."),
+        ("zh", "W725 a.jsonl：未使用：note。如果需要其中某一列，请用"),
+    ],
+)  # fmt: skip
+def test_a_warning_in_one_line_ends_what_is_wrong_before_what_to_do(
+    language: str, said: str
+) -> None:
+    (problem,) = unused(["text", "note"], [], FORMATS.get("text"), RowOptions(), "a.jsonl")
+    with speaking(language):
+        assert problem.sentence.startswith(said)
+        assert problem.sentence.endswith(
+            str(DataError(problem.found.local(), fix=problem.fix.local()))
+        )
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -77,7 +117,18 @@ def test_an_error_of_another_process_is_said_in_this_ones_language():
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(1.0, "100"), (0.4567, "46"), (0.0996, "10"), (0.01816, "1.8"), (2e-7, "0.00002")],
+    [
+        (1.0, "100 %"),
+        (0.4567, "46 %"),
+        (28 / 69, "41 %"),
+        (1 / 8, "13 %"),
+        (0.0996, "10 %"),
+        (0.01816, "1.8 %"),
+        (0.0225, "2.3 %"),
+        (0.02, "2 %"),
+        (2e-7, "0.00002 %"),
+        (0.0, "0 %"),
+    ],
 )
 def test_a_share_is_said_without_powers_of_ten(share: float, said: str) -> None:
-    assert human_percent(share) == said
+    assert percent(share) == said

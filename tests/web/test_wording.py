@@ -48,10 +48,10 @@ def test_what_a_person_wrote_is_never_reworded():
 
 def test_codes_are_for_terminals():
     problem = Problem("E302", "a.jsonl", say("null"), say("Set --data.deduplicate true."))
-    assert problem.sentence == "E302 a.jsonl: null Set --data.deduplicate true."
+    assert problem.sentence == "E302 a.jsonl: null. Set --data.deduplicate true."
     assert coded("E302", "x") == "E302 x"
     with i18n.worded(settings.for_the_page):
-        assert problem.sentence.startswith("a.jsonl: null Set “")
+        assert problem.sentence.startswith("a.jsonl: null. Set “")
         assert coded("E302", "x") == "x"
 
 

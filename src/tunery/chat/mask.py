@@ -268,9 +268,23 @@ def _everything(
 def _span(index: int, before: View, after: View, whole: View, template: Any) -> tuple[int, int]:
     """The span of a message in the whole conversation."""
     start, end = len(before.ids), len(after.ids)
-    if whole.ids[:end] != after.ids or after.ids[:start] != before.ids:
+    fits = whole.ids[:end] == after.ids
+    if fits and after.ids[:start] != before.ids:
+        # The template's own beginning may share a token with the first message, which stays there.
+        found = _token_after(before, after, template) if index == 0 else None
+        fits, start = found is not None, found or 0
+    if not fits:
         raise refusals.no_span(template.name, index + 1)
     return start, end
+
+
+def _token_after(before: View, after: View, template: Any) -> int | None:
+    """The first token of a text that begins after a prefix of it; None where that is not known."""
+    ids, offsets = template.encoder.encode_with_offsets(after.marked)
+    if ids != after.ids or not after.marked.starts_with(before.marked):
+        return None
+    cut = len(before.marked.text)
+    return next((place for place, (begin, _) in enumerate(offsets) if begin >= cut), None)
 
 
 def _from_marks(

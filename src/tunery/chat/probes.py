@@ -13,6 +13,7 @@ from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
 from tunery.types import Conversation
 
 VALUE = "zqvalue"
+_ANSWER = "zqanswer"
 _USER = {"role": "user", "content": "Hi"}
 _TOOL = {
     "type": "function",
@@ -72,6 +73,18 @@ class Features:
     def begins_empty(self) -> bool:
         """Whether no messages give no text: no system message of the template's own, no BOS."""
         return self._probe([]) == ""
+
+    @functools.cached_property
+    def question_header(self) -> str:
+        """What comes between an answer's end and the next question; empty if not known."""
+        answer = {"role": "assistant", "content": _ANSWER}
+        ended = self._probe([_USER, answer])
+        asked = self._probe([_USER, answer, {"role": "user", "content": VALUE}])
+        if ended is None or asked is None:
+            return ""
+        end = ended.rpartition(_ANSWER)[2]
+        between = asked.rpartition(VALUE)[0].rpartition(_ANSWER)[2]
+        return between.removeprefix(end) if between.startswith(end) else ""
 
     @functools.cached_property
     def loses_system(self) -> bool:

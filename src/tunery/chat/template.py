@@ -8,6 +8,7 @@ masks come from the template's generation marks or from differences of prefixes 
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -197,7 +198,7 @@ class ChatTemplate:
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
-        firsts: list[bool] = []  # renderings of what comes before the first message
+        firsts: list[opening.First] = []  # renderings of what comes before the first message
         for conversation in conversations:
             try:
                 self.features.check(conversation, self.name)
@@ -207,7 +208,7 @@ class ChatTemplate:
             plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
             for end, prompt in dict.fromkeys(plan.views):  # the last turn often is the whole
-                first = end == 0 and (prompt or not self.features.begins_empty)
+                first = opening.needed(conversation, end, self.features, prompt=prompt)
                 messages = conversation.messages[:end]
                 if first:
                     messages = opening.stand_in(conversation)
@@ -224,10 +225,9 @@ class ChatTemplate:
             else unmark(outcome.text, outcome.spans)
             for outcome in outcomes
         ]
+        begin = functools.partial(self._generation_prompt, thinking)
         texts = [
-            opening.before(text, self._generation_prompt(thinking))
-            if first and isinstance(text, Marked)
-            else text
+            opening.cut(text, first, self.features, begin) if isinstance(text, Marked) else text
             for text, first in zip(texts, firsts, strict=True)
         ]
         encoded = iter(self.encoder.encode_many([t for t in texts if isinstance(t, Marked)]))

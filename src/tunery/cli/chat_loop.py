@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tunery.cli.chat_view import View, footer, heading, view_for
 from tunery.cli.console import err, out, print_error, print_warning
+from tunery.cli.wrapping import prose
 from tunery.errors import TuneryError, did_you_mean
 from tunery.i18n import joined, t
 from tunery.services import chat as chat_service
@@ -121,8 +122,8 @@ class Loop:
 
     def _help(self, rest: str) -> None:
         for name, (value, text, _) in self._commands.items():
-            out.print(Text.assemble((f"  /{f'{name} {value}'.strip():<18}", "cyan"), text))
-        out.print(Text(t('  Several lines: end a line with \\, or put """ before and after.')))
+            prose(out, Text.assemble((f"  /{f'{name} {value}'.strip():<18}", "cyan"), text))
+        prose(out, Text(t('  Several lines: end a line with \\, or put """ before and after.')))
 
     def _system(self, rest: str) -> None:
         self.chat.set_system(rest)
@@ -189,7 +190,7 @@ class Loop:
         self.chat.settings = self.chat.settings.with_limit(count)
 
     def _settings(self, rest: str) -> None:
-        out.print(heading(self.chat), soft_wrap=True)
+        prose(out, heading(self.chat))
 
     def _save(self, rest: str, force: bool = False) -> None:
         if not rest:
@@ -215,7 +216,7 @@ class Loop:
         self.chat.settings = self.chat.settings.with_sampling(**changes)
 
     def _note(self, text: str) -> None:
-        out.print(Text(text, style="dim"), soft_wrap=True)
+        prose(out, Text(text, style="dim"))
 
 
 def read_question(read: Callable[[str], str] = input) -> str:

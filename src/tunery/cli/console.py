@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tunery.cli.streams import writes_all_signs
+from tunery.cli.wrapping import prose
 from tunery.i18n import t
 
 
@@ -43,11 +44,11 @@ def print_json(value: Any) -> None:
 
 def print_error(message: str, fix: str = "") -> None:
     """Write an error to stderr: what is wrong, then ``fix:`` and what to do."""
-    err.print(Text(message, style="bold red"), soft_wrap=True)
+    prose(err, Text(message, style="bold red"))
     if fix:
-        err.print(Text.assemble((t("fix: "), "bold"), fix), soft_wrap=True)
+        prose(err, Text.assemble((t("fix: "), "bold"), fix))
 
 
 def print_warning(text: str) -> None:
     """Write a warning to stderr."""
-    err.print(Text.assemble(("! ", "yellow"), text), soft_wrap=True)
+    prose(err, Text.assemble(("! ", "yellow"), text))

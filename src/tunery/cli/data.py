@@ -15,6 +15,7 @@ from rich.text import Text
 from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.data_preview import preview
+from tunery.cli.wrapping import prose
 from tunery.config.flags import names_among
 from tunery.config.load import Loaded, from_tokens
 from tunery.i18n import t, translated
@@ -75,12 +76,12 @@ def list_(*, catalog: Path | None = None, json: Json = False) -> None:
         cells = (each["name"], source, each["format"] or "", rows, what)
         lines.append([Text(str(cell)) for cell in cells])
     out.print(fitted(out, columns, lines), crop=False, soft_wrap=True)
-    out.print(
+    prose(
+        out,
         Text(
             t("Any data file or folder can be used by its path, a hub dataset as hf:owner/name."),
             "dim",
         ),
-        soft_wrap=True,
     )
 
 
@@ -184,8 +185,8 @@ def add(
         rows=f"{entry['rows']:,}",
         format=entry["reading"]["format"],
     )
-    out.print(Text(line), soft_wrap=True)
-    out.print(Text(t("Train on it: --data.train {name}", name=name), "dim"), soft_wrap=True)
+    prose(out, Text(line))
+    prose(out, Text(t("Train on it: --data.train {name}", name=name), "dim"))
 
 
 @app.command
@@ -207,7 +208,7 @@ def remove(name: str, /, *, json: Json = False) -> None:
         if gone["deleted"]
         else t("{name} was removed; {path} was not changed.", name=name, path=gone["path"])
     )
-    out.print(Text(line), soft_wrap=True)
+    prose(out, Text(line))
 
 
 def _asked(loaded: Loaded, section: str) -> bool:
@@ -265,6 +266,6 @@ def _show(report: Report) -> None:
     for line in report_text(report).splitlines():
         code, gap, rest = line.partition("  ")
         if gap and code[:1] in COLORS and code[1:].isdigit():
-            out.print(Text.assemble((code, COLORS[code[0]]), gap, rest), soft_wrap=True)
+            prose(out, Text.assemble((code, COLORS[code[0]]), gap, rest))
         else:
-            out.print(Text(line), soft_wrap=True)
+            prose(out, Text(line))

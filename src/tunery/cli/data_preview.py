@@ -15,7 +15,9 @@ from rich.text import Text
 from tunery.chat.remarks import in_words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.token_view import show_row, show_sides
+from tunery.cli.wrapping import prose
 from tunery.config.load import from_tokens
+from tunery.env import percent
 from tunery.errors import ConfigError
 from tunery.i18n import t
 
@@ -148,11 +150,12 @@ def _show_row(
     head = t("{name}, row {row} of {rows}", name=name, row=shown.row, rows=f"{shown.rows:,}")
     detail = t("{place} · template {template}", place=shown.place, template=shown.template)
     said = "".join(f"  {phrase.local()}" for phrase in example.said)
-    out.print(Text.assemble((head, "bold"), (said, "cyan"), "  ", (detail, "dim")), soft_wrap=True)
+    prose(out, Text.assemble((head, "bold"), (said, "cyan"), "  ", (detail, "dim")))
     parts = len(example.rows)
     if parts > 1 and not example.sides:
         number = parts if part is None else part
-        out.print(
+        prose(
+            out,
             Text(
                 t(
                     "This row becomes {parts} training rows; this is row {number} (--part N).",
@@ -161,7 +164,6 @@ def _show_row(
                 ),
                 "yellow",
             ),
-            soft_wrap=True,
         )
     out.print()
     if example.sides:
@@ -170,7 +172,7 @@ def _show_row(
         show_row(chosen, boundaries=boundaries)
     shown_rows = example.rows if example.sides else [chosen]
     for note in dict.fromkeys(note for row in shown_rows for note in row.notes):
-        out.print(Text(f"· {in_words(note)}", "dim"), soft_wrap=True)
+        prose(out, Text(f"· {in_words(note)}", "dim"))
     if shown.example.dropped:
         print_warning(_dropped(shown, config))
 
@@ -194,7 +196,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
             t(
                 "{tokens}, {share} trained",
                 tokens=f"{found['tokens']:,}",
-                share=f"{found['trained_share']:.1%}",
+                share=percent(found["trained_share"]),
             ),
         ),
         (
@@ -218,7 +220,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
             t("packing"),
             t(
                 "avoids {saved} of the padding; {sequences} full sequences",
-                saved=f"{found['packing']['saved_share']:.0%}",
+                saved=percent(found["packing"]["saved_share"]),
                 sequences=f"{found['packing']['sequences']:,}",
             ),
         ),
@@ -241,9 +243,9 @@ def _show_statistics(found: dict[str, Any]) -> None:
     width = max(_width(label) for label, _ in lines)
     for label, value in lines:
         pad = " " * (width - _width(label))
-        out.print(Text.assemble((label + pad, "cyan"), "  ", value), soft_wrap=True)
+        prose(out, Text.assemble((label + pad, "cyan"), "  ", value))
     for reason, count in {**found["filtered"], **found["notes"]}.items():
-        out.print(Text(f"· {in_words(reason)}: {count:,}", "dim"), soft_wrap=True)
+        prose(out, Text(f"· {in_words(reason)}: {count:,}", "dim"))
     out.print()
     most = max(each["rows"] for each in found["histogram"])
     edge = len(str(found["histogram"][-1]["to"]))

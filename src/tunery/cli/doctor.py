@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from tunery.cli.console import out, print_json
+from tunery.cli.wrapping import prose
 from tunery.i18n import t
 from tunery.services.machine import Finding, examine
 
@@ -37,6 +38,6 @@ def doctor(*, json: Annotated[bool, Parameter(negative="", help=t("Print JSON.")
 def _show(finding: Finding) -> None:
     mark, color = MARKS[finding.level]
     line = Text.assemble((mark, color), " ", finding.text)
-    out.print(line, soft_wrap=True, highlight=False)
+    prose(out, line)
     if finding.fix:
-        out.print(Text(f"  → {finding.fix}", style="dim"), soft_wrap=True, highlight=False)
+        prose(out, Text(f"  → {finding.fix}", style="dim"))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tunery.cli.console import err, out, print_json
 from tunery.cli.progress import model_progress
+from tunery.cli.wrapping import prose
 from tunery.commands import command
 from tunery.env import human_bytes
 from tunery.i18n import t
@@ -54,7 +55,7 @@ def export(
             if isinstance(shown, Status):
                 shown.update(Text(f"{text} ..."))
             elif not json:
-                err.print(Text(f"{text} ..."), soft_wrap=True)
+                prose(err, Text(f"{text} ..."))
 
         done = export_service.export(
             run,
@@ -75,26 +76,29 @@ def export(
 
 def _show(done: export_service.Exported) -> None:
     parity = done.report["parity"]
-    out.print(
-        Text.assemble(
+    prose(out, Text.assemble(
             (str(done.folder), "bold"), f"  {human_bytes(done.size_bytes)}",
             f"  {done.report['format']}, {done.report['dtype']}",
-        ),
-        soft_wrap=True,
-    )  # fmt: skip
-    out.print(
+        ))  # fmt: skip
+    prose(
+        out,
         Text(
             t(
-                "Reloaded with plain transformers: {same} of {count} greedy answers are "
-                "identical ({ties} more diverge at a tie); logits differ by at most "
-                "{logit}.",
+                "The export matches: {same} of {count} answers are identical, {ties} differ only "
+                "where two tokens were equally likely.",
                 same=parity["same_answers"],
                 count=parity["num_prompts"],
                 ties=parity["near_ties"],
-                logit=f"{parity['max_logit_difference']:.2g}",
+            )
+            if parity["near_ties"]
+            else t(
+                "The export matches: {same} of {count} answers are identical.",
+                same=parity["same_answers"],
+                count=parity["num_prompts"],
             ),
             style="green",
         ),
-        soft_wrap=True,
     )
-    out.print(Text(f"  {command('chat', done.folder)}", style="cyan"), soft_wrap=True)
+    logit = f"{parity['max_logit_difference']:.2g}"
+    prose(out, Text(t("Logits differ by at most {logit}.", logit=logit), style="dim"))
+    prose(out, Text(f"  {command('chat', done.folder)}", style="cyan"))

@@ -24,6 +24,7 @@ from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
 from rich.text import Text
 
 from tunery.cli.console import out
+from tunery.cli.wrapping import prose, wrapped
 from tunery.errors import TuneryError
 from tunery.i18n import language, t, translated
 
@@ -53,7 +54,8 @@ class TranslatedFormatter(DefaultFormatter):
     def render_description(self, console: Any, options: Any, description: Any) -> None:
         """Print what the command does."""
         if words := _in_language(description):
-            console.print(Text(f"{words}\n"))
+            text = Text(f"{words}\n")
+            console.print(wrapped(text, console.width) if console.is_terminal else text)
 
 
 def explain(error: CycloptsError) -> TuneryError:
@@ -100,9 +102,10 @@ def asks_for_settings(words: Sequence[str]) -> bool:
 
 def print_settings(prefix: str = "") -> None:
     """Print every setting (or those under ``prefix``) with its help."""
-    from tunery.config.help import help_table
+    from tunery.config.help import WIDTH, help_table
 
-    out.print(help_table(prefix=prefix), soft_wrap=True, markup=False)
+    width = min(WIDTH, out.width) if out.is_terminal else WIDTH
+    prose(out, help_table(prefix=prefix, width=width))
 
 
 def _near(name: str, known: Sequence[str]) -> str:

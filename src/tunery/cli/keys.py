@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from tunery.cli.console import err, out, print_json, print_warning
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.state import set_aside
 
 app = App(name="keys", help=t("Create, list and revoke API keys."))
@@ -74,7 +74,7 @@ def list_(*, json: Json = False) -> None:
 
     keys = [key for key in tokens.list_keys() if key.revoked is None]
     if aside := set_aside():
-        print_warning(f"{aside.message()} {aside.fix()}")
+        print_warning(joined(aside.message(), aside.fix()))
     if json:
         print_json([asdict(key) for key in keys])
         return

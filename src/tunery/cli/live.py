@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import json_text
+from tunery.cli.wrapping import prose
 from tunery.i18n import t
 from tunery.measures import Declared
 from tunery.runs.status import why
@@ -90,7 +91,7 @@ class PlainView:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(Text(text), soft_wrap=True)
+        prose(self._console, Text(text))
         self._console.file.flush()
 
     def close(self) -> None:
@@ -139,7 +140,7 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """Print a sentence above the display."""
-        self._console.print(Text(text, style="bold"), soft_wrap=True)
+        prose(self._console, Text(text, style="bold"))
 
     def close(self) -> None:
         """End the display."""
@@ -184,7 +185,10 @@ class LiveView:
                 self._phase = (event["phase"], time.monotonic(), "")
 
     def _print(self, line: str, style: str) -> None:
-        self._console.print(Text(line, style=style, overflow="ellipsis", no_wrap=style == "dim"))
+        if style == "dim":
+            self._console.print(Text(line, style=style, overflow="ellipsis", no_wrap=True))
+        else:
+            prose(self._console, Text(line, style=style))
 
     def _draw(self) -> RenderableType:
         if self._step is not None and (self._phase is None or self._phase[0] == "train"):
@@ -210,7 +214,12 @@ class LiveView:
         left = number(event.get("eta_seconds"))
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._stepped))
-        time_left = "" if ended else t("{time} left", time=words.seconds(left))
+        if ended:
+            time_left = ""
+        elif event["step"] >= total:  # what follows the last step takes its own time
+            time_left = t("evaluating ...")
+        else:
+            time_left = t("{time} left", time=words.seconds(left))
         width = max(10, min(48, self._console.width - 34))
         top.add_row(
             Text(t("step {step}/{all}", step=event["step"], all=total), style="bold"),

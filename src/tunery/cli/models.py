@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tunery.cli.columns import Column, fitted
 from tunery.cli.console import err, out, print_json, print_warning
+from tunery.cli.wrapping import prose
 from tunery.commands import quoted
 from tunery.env import human_bytes
 from tunery.errors import ModelError
@@ -57,7 +58,7 @@ def pull(
     if json:
         print_line({"type": "result", **found.as_dict()})
         return 0
-    out.print(Text.assemble(("✓ ", "green"), _line(found)), soft_wrap=True)
+    prose(out, Text.assemble(("✓ ", "green"), _line(found)))
     for note in found.notes:
         print_warning(note)
     _say(t("Chat with it: tunery chat {name}", name=quoted(found.name)), "dim")
@@ -345,7 +346,7 @@ def _agree(question: str, json: bool) -> bool:
 
 def _say(text: str, style: str = "") -> None:
     """Print a sentence on one line, however long: it may contain a command to copy."""
-    out.print(Text(text, style), soft_wrap=True)
+    prose(out, Text(text, style))
 
 
 def _origin(kind: str) -> str:

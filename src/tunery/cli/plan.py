@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out, print_warning
-from tunery.env import human_bytes, human_percent
-from tunery.i18n import t
+from tunery.cli.wrapping import prose, wrapped
+from tunery.env import human_bytes, percent
+from tunery.i18n import joined, t
 from tunery.services import words
 from tunery.services.runs import Plan
 
@@ -15,30 +19,25 @@ from tunery.services.runs import Plan
 def show(plan: Plan) -> None:
     """Print a plan."""
     table = Table.grid(padding=(0, 2))
-    for label, value in _lines(plan):
-        table.add_row(Text(label, style="dim"), Text(value, overflow="fold"))
+    lines = _lines(plan)
+    width = out.width - max(cell_len(label) for label, _ in lines) - 4
+    for label, value in lines:
+        text = Text(value, overflow="fold")
+        table.add_row(Text(label, style="dim"), wrapped(text, width) if out.is_terminal else text)
     out.print(table)
     if plan.fits:
-        out.print(Text(t("It fits on this machine."), style="green"))
+        prose(out, Text(t("It fits on this machine."), style="green"))
     if plan.advice:
         print_warning(plan.advice)
 
 
 def _lines(plan: Plan) -> list[tuple[str, str]]:
     tokens, steps, share = plan.tokens, plan.steps, plan.parameters
-    percent = human_percent(share["trained"] / max(1, share["all"]))
     lines = [
         (t("rows"), words.rows_line(plan.rows)),
         (
             t("tokens"),
-            t(
-                "{all:,} in total, {trained:,} trained on; {mean:g} per row on average, "
-                "{longest:,} at most",
-                all=tokens["all"],
-                trained=tokens["trained"],
-                mean=tokens["mean"],
-                longest=tokens["longest"],
-            ),
+            _tokens(tokens),
         ),
         (
             t("steps"),
@@ -54,10 +53,10 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         (
             t("parameters"),
             t(
-                "{trained:,} of {all:,} trainable ({percent} %)",
+                "{trained:,} of {all:,} trainable ({share})",
                 trained=share["trained"],
                 all=share["all"],
-                percent=percent,
+                share=percent(share["trained"] / max(1, share["all"])),
             ),
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),
@@ -79,6 +78,17 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
     return lines
 
 
+def _tokens(tokens: dict[str, Any]) -> str:
+    rows = t("{mean:g} per row on average, {longest:,} at most",
+             mean=tokens["mean"], longest=tokens["longest"])  # fmt: skip
+    said = t("{all:,} in total, {trained:,} trained on",
+             all=tokens["all"], trained=tokens["trained"])  # fmt: skip
+    if tokens["estimated"]:
+        said = t("about {all:,} in total, {trained:,} trained on (replay answers are estimated)",
+                 all=tokens["all"], trained=tokens["trained"])  # fmt: skip
+    return joined(said, rows, between="; ")
+
+
 def _memory(plan: Plan) -> str:
     memory = plan.memory
     names = {
@@ -96,7 +106,7 @@ def _memory(plan: Plan) -> str:
     if memory["measured"]:
         head = t("{need} measured, of {there} usable", need=human_bytes(memory["total"]),
                  there=human_bytes(memory["available"]))  # fmt: skip
-    return f"{head}\n({parts})"
+    return t("{head}\n({parts})", head=head, parts=parts)
 
 
 def _time(plan: Plan) -> str:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from tunery.cli.console import err
 from tunery.cli.live import print_line
+from tunery.cli.wrapping import prose
 from tunery.env import human_bytes
 from tunery.i18n import t
 from tunery.models.progress import Progress, ProgressEvent
@@ -61,7 +62,7 @@ class _Drawing:
     def take(self, event: ProgressEvent) -> None:
         match event.kind:
             case "note":
-                err.print(event.text, markup=False, soft_wrap=True)
+                prose(err, event.text)
             case "done":
                 self.end()
             case "convert":

@@ -16,6 +16,7 @@ from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.watch import conclude, state_line, watch
 from tunery.cli.watch import show as show_outcome
+from tunery.cli.wrapping import prose
 from tunery.commands import command
 from tunery.env import human_bytes
 from tunery.i18n import t
@@ -23,7 +24,6 @@ from tunery.measures import LOSS
 from tunery.runs import store
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
-from tunery.runs.verify import doctor
 from tunery.services import notify, words
 from tunery.services import runs as run_service
 
@@ -46,14 +46,13 @@ def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Jso
         return
     shown, total = store.newest_runs(sys.maxsize if all else NUM_RECENT)
     if not shown:
-        out.print(t("No runs yet. A first run takes a few minutes:"))
-        out.print(Text('  tunery train --preset identity --data.variables.name "Tuna" '
-                       '--data.variables.author "Tunery Labs"', style="cyan"),
-                  soft_wrap=True)  # fmt: skip
+        prose(out, t("No runs yet. A first run takes a few minutes:"))
+        prose(out, Text('  tunery train --preset identity --data.variables.name "Tuna" '
+                       '--data.variables.author "Tunery Labs"', style="cyan"))  # fmt: skip
         return
     out.print(_table(shown), crop=False, soft_wrap=True)
     if total > len(shown):
-        out.print(t("{count} older runs: tunery runs list --all", count=total - len(shown)))
+        prose(out, t("{count} older runs: tunery runs list --all", count=total - len(shown)))
 
 
 @app.command
@@ -86,7 +85,7 @@ def follow(name: str, *, json: Json = False) -> int:
     """
     folder = open_run(name)
     if not json:
-        out.print(Text(state_line(folder)), soft_wrap=True)
+        prose(out, Text(state_line(folder)))
     if not derive(folder).is_live:
         return conclude(folder, as_json=json)
     return watch(folder, as_json=json, own=False)
@@ -110,13 +109,11 @@ def stop(
     if json:
         print_json(state.as_dict())
     else:
-        out.print(Text(f"{state.name}: {words.status(state.status)}"), soft_wrap=True)
+        prose(out, Text(f"{state.name}: {words.status(state.status)}"))
         if state.reason:
-            out.print(Text(state.reason, style="dim"), soft_wrap=True)
+            prose(out, Text(state.reason, style="dim"))
         if state.status != "finished":
-            out.print(
-                Text(f"  {command('runs', 'resume', state.name)}", style="cyan"), soft_wrap=True
-            )
+            prose(out, Text(f"  {command('runs', 'resume', state.name)}", style="cyan"))
     return 0 if state.status in ("stopped", "finished") else 1
 
 
@@ -146,7 +143,7 @@ def resume(
             print_warning(bad.reason)
         if resumed.allowed:
             print_warning(t("Accepted changes: {fields}", fields=", ".join(resumed.allowed)))
-        out.print(t("{run} resumes from step {step}.", run=folder.name, step=resumed.step))
+        prose(out, t("{run} resumes from step {step}.", run=folder.name, step=resumed.step))
     if detach:
         if json:
             print_json(derive(folder).as_dict())
@@ -166,7 +163,7 @@ def delete(name: str, *, json: Json = False) -> None:
     if json:
         print_json({"deleted": name, "bytes": size})
     else:
-        out.print(t("{run} was deleted; {size} freed.", run=name, size=human_bytes(size)))
+        prose(out, t("{run} was deleted; {size} freed.", run=name, size=human_bytes(size)))
 
 
 @app.command
@@ -182,7 +179,7 @@ def track(name: str, *, json: Json = False) -> None:
         print_json({"run": name, "trackers": [vars(each) for each in found]})
         return
     for each in found:
-        out.print(Text(f"{each.label}  {each.where}".rstrip()), soft_wrap=True)
+        prose(out, Text(f"{each.label}  {each.where}".rstrip()))
 
 
 @app.command(name="keep-on")
@@ -242,12 +239,12 @@ def set_notify(
         (t("Power-off command"), chosen.power_off_on, shlex.join(chosen.power_off)),
     ):
         state = t("on") if is_on else t("off")
-        out.print(Text(f"{label}: {state}  {value}".rstrip()), soft_wrap=True)
+        prose(out, Text(f"{label}: {state}  {value}".rstrip()))
 
 
 @app.command
 def verify(name: str, *, json: Json = False) -> int:
-    """Check a run folder: checkpoints complete, rows accounted for, nothing left running.
+    """Check a run: checkpoints complete, rows accounted for, nothing left running, same base model.
 
     Exits with 1 if a check fails.
 
@@ -257,11 +254,11 @@ def verify(name: str, *, json: Json = False) -> int:
     """
     folder = open_run(name)
     findings = []
-    for finding in doctor(folder):
+    for finding in run_service.verify(folder):
         findings.append(finding)
         if not json:
             mark = ("✓ ", "green") if finding.ok else ("✗ ", "red")
-            out.print(Text.assemble(mark, (f"{finding.id} ", "dim"), finding.text), soft_wrap=True)
+            prose(out, Text.assemble(mark, (f"{finding.id} ", "dim"), finding.text))
     good = all(finding.ok for finding in findings)
     if json:
         print_json({"run": folder.name, "ok": good, "findings": [f.as_dict() for f in findings]})

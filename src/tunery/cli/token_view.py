@@ -8,8 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tunery.cli.console import out
+from tunery.cli.wrapping import prose
 from tunery.data.letters import grouped
-from tunery.i18n import t
+from tunery.env import percent
+from tunery.i18n import joined, t
 
 if TYPE_CHECKING:
     from tunery.data.preview import ExamplePreview, RowPreview
@@ -20,7 +22,7 @@ WIDE = 100
 def show_row(row: RowPreview, *, boundaries: bool) -> None:
     """Print a row and how many of its tokens are trained on."""
     out.print(colored(row, boundaries=boundaries))
-    out.print(Text(_counts(row), "bold"), soft_wrap=True)
+    prose(out, Text(_counts(row), "bold"))
 
 
 def show_sides(example: ExamplePreview, *, boundaries: bool) -> None:
@@ -28,13 +30,13 @@ def show_sides(example: ExamplePreview, *, boundaries: bool) -> None:
     shared = example.shared
     first = example.rows[0]
     if shared:
-        out.print(Text(t("Shared prompt, {n} tokens:", n=f"{shared:,}"), "cyan"), soft_wrap=True)
+        prose(out, Text(t("Shared prompt, {n} tokens:", n=f"{shared:,}"), "cyan"))
         out.print(colored(first, boundaries=boundaries, end=shared))
         out.print()
     rows = list(zip(example.sides, example.rows, strict=True))
     if out.width < WIDE:
         for name, row in rows:
-            out.print(Text(f"{name.local()} · {_counts(row)}", "bold"), soft_wrap=True)
+            prose(out, Text(f"{name.local()} · {_counts(row)}", "bold"))
             out.print(colored(row, boundaries=boundaries, start=shared))
             out.print()
         return
@@ -51,9 +53,10 @@ def _counts(row: RowPreview) -> str:
         "{trained} of {total} tokens are trained ({share}).",
         trained=f"{trained:,}",
         total=f"{total:,}",
-        share=f"{trained / max(total, 1):.0%}",
+        share=percent(trained / max(total, 1)),
     )
-    return counts + (" " + t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else "")
+    cut = t("{cut} tokens are truncated.", cut=f"{row.cut:,}") if row.cut else ""
+    return joined(counts, cut)
 
 
 def colored(row: RowPreview, *, boundaries: bool, start: int = 0, end: int | None = None) -> Text:

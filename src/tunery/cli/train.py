@@ -14,6 +14,7 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.progress import model_progress
 from tunery.cli.watch import watch
+from tunery.cli.wrapping import prose
 from tunery.commands import command
 from tunery.config.load import Loaded, dump, from_tokens
 from tunery.i18n import t
@@ -69,7 +70,7 @@ def train(
     if json:
         print_line({"type": "prepared", "name": folder.name, "folder": str(folder.path)})
     else:
-        out.print(Text.assemble((folder.name, "bold"), (f"  {folder.path}", "dim")), soft_wrap=True)
+        prose(out, Text.assemble((folder.name, "bold"), (f"  {folder.path}", "dim")))
     return watch(folder, as_json=json, checked=True)
 
 
@@ -117,9 +118,9 @@ def _detached(folder: RunFolder, *, as_json: bool) -> int:
         return 0
     out.print(Text(folder.name, style="bold"))
     for act in ("follow", "stop"):
-        err.print(Text(f"  {command('runs', act, folder.name)}", style="cyan"), soft_wrap=True)
+        prose(err, Text(f"  {command('runs', act, folder.name)}", style="cyan"))
     return 0
 
 
 def _rows(console: Console, ledger: dict[str, Any]) -> None:
-    console.print(Text(words.rows_line(ledger)), soft_wrap=True)
+    prose(console, Text(words.rows_line(ledger)))

@@ -13,11 +13,14 @@ from rich.text import Text
 
 from tunery.cli.console import out, print_error
 from tunery.cli.live import View, print_line, view_for
+from tunery.cli.wrapping import prose
 from tunery.commands import quoted
 from tunery.i18n import t
+from tunery.runs.diagnosis import FORGOT, UNCHANGED
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
 from tunery.services import runs, words
+from tunery.services.words import signed
 
 EXIT_INTERRUPTED = 130
 
@@ -116,7 +119,7 @@ def conclude(folder: RunFolder, *, as_json: bool = False) -> int:
         print_line({"type": "outcome", **came.as_dict(), **failed})
     elif error is not None:
         print_error(error.message, error.fix)
-        out.print(Text(t("Log: {file}", file=folder.worker_log), style="dim"), soft_wrap=True)
+        prose(out, Text(t("Log: {file}", file=folder.worker_log), style="dim"))
     else:
         show(came)
     return error.exit_status if error else 0
@@ -135,20 +138,20 @@ def show(came: runs.Outcome) -> None:
     if state.status == "stopped":
         at = state.checkpoint_step
         saved = t("Saved at step {step}.", step=at) if at is not None else t("Nothing to save yet.")
-        out.print(saved)
+        prose(out, saved)
     if state.status == "finished":
         _answers(came.answers)
         diagnosis = came.diagnosis
-        out.print(Text(diagnosis.words), soft_wrap=True)
+        prose(out, Text(diagnosis.words))
         if diagnosis.forgetting is not None:
-            out.print(_forgetting(diagnosis.forgetting))
+            prose(out, _forgetting(diagnosis.forgetting))
         if diagnosis.advice:
-            out.print(Text(diagnosis.advice, style="dim"), soft_wrap=True)
+            prose(out, Text(diagnosis.advice, style="dim"))
         out.print()
         _places(came)
     out.print(Text(t("Next:"), style="bold"))
     for command in came.commands:
-        out.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+        prose(out, Text(f"  {command}", style="cyan"))
 
 
 def _answers(answers: list[runs.Answers]) -> None:
@@ -156,9 +159,9 @@ def _answers(answers: list[runs.Answers]) -> None:
         return
     if not out.is_terminal:
         for answer in answers:
-            out.print(Text(t("Prompt: {text}", text=answer.prompt)), soft_wrap=True)
-            out.print(Text(f"  {t('before')}: {answer.before}"), soft_wrap=True)
-            out.print(Text(f"  {t('after')}: {answer.after}"), soft_wrap=True)
+            prose(out, Text(t("Prompt: {text}", text=answer.prompt)))
+            prose(out, Text(f"  {t('before')}: {answer.before}"))
+            prose(out, Text(f"  {t('after')}: {answer.after}"))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
     table.add_column(t("prompt"), ratio=2)
@@ -170,10 +173,16 @@ def _answers(answers: list[runs.Answers]) -> None:
 
 
 def _forgetting(value: float) -> Text:
-    text = t(
-        "Forgetting: {value:+.3f} nats per token on general answers (0 means none).", value=value
-    )
-    return Text(text, style="yellow" if value > 0.3 else "")
+    if value > FORGOT:
+        said = t("Forgetting: {value} nats per token (answers to general prompts got worse)",
+                 value=signed(value))  # fmt: skip
+    elif value > UNCHANGED:
+        said = t("Forgetting: {value} nats per token (answers to general prompts got slightly "
+                 "worse)", value=signed(value))  # fmt: skip
+    else:
+        said = t("Forgetting: {value} nats per token (answers to general prompts did not get "
+                 "worse)", value=signed(value))  # fmt: skip
+    return Text(said, style="yellow" if value > FORGOT else "")
 
 
 def _places(came: runs.Outcome) -> None:
@@ -194,4 +203,4 @@ def state_line(folder: RunFolder) -> str:
     """The state of a run in one sentence."""
     state = derive(folder)
     line = f"{state.name}: {words.status(state.status)}"
-    return f"{line} ({state.reason})" if state.reason else line
+    return t("{line} ({more})", line=line, more=state.reason) if state.reason else line

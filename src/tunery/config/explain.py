@@ -246,7 +246,7 @@ def _expected(setting: settings.Setting, path: str) -> str:
     words = setting.type
     if setting.choices and len(annotations.alternatives(setting.annotation)) == 1:
         words = t("one of {choices}", choices=", ".join(setting.choices))
-    return f"{words} ({setting.bounds})" if setting.bounds else words
+    return t("{line} ({more})", line=words, more=setting.bounds) if setting.bounds else words
 
 
 def _path(location: tuple[int | str, ...]) -> str:

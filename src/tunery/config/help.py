@@ -8,13 +8,16 @@ from tunery import i18n
 from tunery.config import settings
 from tunery.i18n import t
 
+WIDTH = 92
 
-def help_table(language: str | None = None, *, prefix: str = "") -> str:
+
+def help_table(language: str | None = None, *, prefix: str = "", width: int = WIDTH) -> str:
     """Format all settings for a terminal, one block per section.
 
     Args:
         language: ``en`` or ``zh``; by default the current one.
         prefix: Only settings whose path starts with this: ``adapter``, ``data.replay``.
+        width: Columns that English help takes.
     """
     with i18n.speaking(language or i18n.language()):
         lines = [t("Settings, in a file (section:, then name: value below it) or as flags:")]
@@ -29,12 +32,14 @@ def help_table(language: str | None = None, *, prefix: str = "") -> str:
             last = here
             default = t("default: {value}", value=settings.show(setting.default))
             lines.append(f"  --{setting.path}  {setting.type}  ({default})")
-            detail = f"{setting.help()} ({setting.bounds})" if setting.bounds else setting.help()
-            lines += _wrapped(detail)
+            detail = setting.help()
+            if setting.bounds:
+                detail = t("{line} ({more})", line=detail, more=setting.bounds)
+            lines += _wrapped(detail, width)
         return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int = 92) -> list[str]:
+def _wrapped(text: str, width: int) -> list[str]:
     """Indent and wrap a help text; Chinese, which has no spaces, is wrapped by the terminal."""
     if not text.isascii():
         return [f"      {text}"]

@@ -110,10 +110,12 @@ class ExampleSet(Sequence[Example]):
         self.hash = hash
         self.reports = reports
         self._ends: list[int] = []
+        self._distinct: list[int] = []  # the first ones of a part, before any row comes again
         total = 0
         for rows, chosen in self._parts:
             total += len(rows) if chosen is None else len(chosen)
             self._ends.append(total)
+            self._distinct.append(len(rows) if chosen is None else len(set(chosen)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -139,6 +141,11 @@ class ExampleSet(Sequence[Example]):
         """Example ``i`` exactly as stored in its file."""
         rows, at = self._find(i)
         return rows.raw(at)
+
+    def is_repeat(self, i: int) -> bool:
+        """Whether example ``i`` is a row that came before."""
+        piece, at = place(self._ends, i)
+        return at >= self._distinct[piece]
 
     def _find(self, i: int) -> tuple[DatasetRows, int]:
         piece, at = place(self._ends, i)

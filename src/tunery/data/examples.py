@@ -81,6 +81,7 @@ def read(
             if report.duplicates:
                 own.filtered["duplicate"] = report.duplicates
             chosen = _chosen(rows, dataset, config, own, times, repeats=purpose == "train")
+            own.repeated = (len(rows) if chosen is None else len(chosen)) - own.used
             parts.append((rows, chosen))
             warnings += [
                 problem
@@ -165,6 +166,16 @@ def weight(name: str) -> tuple[str, int]:
             fix=t("Write {base}*2 to use its rows twice per epoch.", base=base),
         )
     return base.strip(), int(times)
+
+
+def rows_per_epoch(rows: int, dataset: Dataset, config: DataConfig) -> int:
+    """How many of a dataset's usable rows an epoch of training has, some of them repeatedly.
+
+    As in LLaMA-Factory, ``num_samples`` above the number of rows takes all of them and then, by
+    seed, some again; ``max_samples`` only limits.
+    """
+    wanted = dataset.num_samples or rows
+    return min(wanted, config.max_samples or wanted) if rows else 0
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -290,7 +301,7 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
         return
     listed = ", ".join("{{" + name + "}}" for name in counts)
     flags = " ".join(f'--data.variables.{name} "..."' for name in counts)
-    first = next(iter(counts))
+    settings = ", ".join(f"data.variables.{name}" for name in counts)
     raise DataError(
         t(
             "{dataset}: rows still hold {listed} ({holding} of {count}).",
@@ -300,9 +311,8 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
             count=len(rows),
         ),
         fix=t(
-            "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
-            "--data.accept W706)",
-            first=first,
+            "Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)",
+            settings=settings,
             flags=flags,
         ),
         code="W706",
@@ -319,21 +329,16 @@ def _chosen(
     *,
     repeats: bool,
 ) -> array[int] | None:
-    """Which rows are taken, in order, with repeats; None for all of them once.
-
-    As in LLaMA-Factory, ``num_samples`` above the number of rows takes all of them and then, by
-    seed, some again.
-    """
-    limit = min(config.max_samples or len(rows), dataset.num_samples or len(rows))
+    """Which rows are taken, in order, each before it comes again; None for all of them once."""
+    wanted = rows_per_epoch(len(rows), dataset, config)
     chosen: array[int] | None = None
-    if limit < len(rows):
+    if wanted < len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
-        chosen = array("Q", sorted(generator.sample(range(len(rows)), limit)))
-        ledger.filter("max_samples", len(rows) - limit)
-    more = min(dataset.num_samples or 0, config.max_samples or dataset.num_samples or 0)
-    if repeats and len(rows) and more > len(rows):
+        chosen = array("Q", sorted(generator.sample(range(len(rows)), wanted)))
+        ledger.filter("max_samples", len(rows) - wanted)
+    if repeats and wanted > len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
-        again = generator.choices(range(len(rows)), k=more - len(rows))
+        again = generator.choices(range(len(rows)), k=wanted - len(rows))
         chosen = array("Q", [*range(len(rows)), *sorted(again)])
     if repeats and times > 1:
         chosen = (chosen or array("Q", range(len(rows)))) * times
@@ -364,4 +369,4 @@ def _settings(config: DataConfig, purpose: str) -> str:
     return json.dumps([purpose, said], sort_keys=True)
 
 
-__all__ = ["ExampleSet", "example_key", "read", "split", "weight"]
+__all__ = ["ExampleSet", "example_key", "read", "rows_per_epoch", "split", "weight"]

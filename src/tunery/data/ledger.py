@@ -15,12 +15,14 @@ class Ledger:
         used: Rows that become examples.
         quarantined: Rows set aside because they cannot be used.
         filtered: Rows left out on purpose, by rule.
+        repeated: How often used rows come again in an epoch, all of them together.
     """
 
     read: int = 0
     used: int = 0
     quarantined: int = 0
     filtered: dict[str, int] = field(default_factory=dict[str, int])
+    repeated: int = 0
 
     def balanced(self) -> bool:
         """Whether read = used + quarantined + filtered."""
@@ -37,6 +39,7 @@ class Ledger:
         self.read += other.read
         self.used += other.used
         self.quarantined += other.quarantined
+        self.repeated += other.repeated
         for rule, count in other.filtered.items():
             self.filtered[rule] = self.filtered.get(rule, 0) + count
 
@@ -47,12 +50,14 @@ class Ledger:
             "used": self.used,
             "quarantined": self.quarantined,
             "filtered": dict(self.filtered),
+            "repeated": self.repeated,
         }
 
     def __str__(self) -> str:
         filtered = sum(self.filtered.values())
         rules = ", ".join(f"{rule} {count:,}" for rule, count in self.filtered.items())
+        again = f"; repeated to {self.used + self.repeated:,}" if self.repeated else ""
         return (
             f"{self.read:,} rows read = {self.used:,} used + {self.quarantined:,} quarantined "
-            f"+ {filtered:,} filtered{f' ({rules})' if rules else ''}"
+            f"+ {filtered:,} filtered{f' ({rules})' if rules else ''}{again}"
         )

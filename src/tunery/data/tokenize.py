@@ -24,7 +24,7 @@ from tunery.i18n import joined, t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 Progress = Callable[[int, int], None]
 
@@ -167,17 +167,22 @@ def _write_all(
     tools = _Tools(template, tokenizer, data)
     refused: list[DataError] = []
     counts: Counter[str] = Counter()
+    distinct = 0
+    # The row equation counts a row once, however often it comes.
+    is_repeat: Callable[[int], bool] = getattr(examples, "is_repeat", _is_new)
     for start in range(0, total, CHUNK):
         chunk = [examples[index] for index in range(start, min(start + CHUNK, total))]
         for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
             writer.examples += 1
+            new = 0 if is_repeat(start + offset) else 1
+            distinct += new
             if isinstance(result, DataError):
-                counts[result.code] += 1
-                if counts[result.code] <= 5:
+                counts[result.code] += new
+                if new and counts[result.code] <= 5:
                     refused.append(result)
-                writer.filtered[REJECTED] += 1
+                writer.filtered[REJECTED] += new
             elif result.dropped_reason:
-                writer.filtered[result.dropped_reason] += 1
+                writer.filtered[result.dropped_reason] += new
                 writer.full_lengths[result.full_length] += 1
                 if result.dropped_reason in (DROPPED, NO_ROOM):
                     writer.longest_cut = max(writer.longest_cut, result.full_length)
@@ -185,7 +190,11 @@ def _write_all(
                 writer.add(result.groups, start + offset, full_length=result.full_length)
         if progress is not None:
             progress(min(start + CHUNK, total), total)
-    _judge(writer, refused, counts, total, data)
+    _judge(writer, refused, counts, distinct, data)
+
+
+def _is_new(_: int) -> bool:
+    return False
 
 
 def _judge(
@@ -218,7 +227,9 @@ def _judge(
 
 
 def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
-    counted = (joined(str(count), in_words(reason)) for reason, count in filtered.items())
+    counted = (
+        joined(str(count), in_words(reason), between=" ") for reason, count in filtered.items()
+    )
     reasons = joined(*counted, between="; ")
     return DataError(
         t("No rows are left to train on: {total} read. {reasons}", total=total, reasons=reasons),

@@ -80,6 +80,11 @@ def name(owner: Path, base: str, folder: Path) -> None:
     atomic.write(_file(), json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
 
 
+def is_known(owner: Path) -> bool:
+    """Whether the weights that an adapter was trained on are recorded."""
+    return bool(_wanted(owner))
+
+
 def check(owner: Path, shown: str, base: Path) -> None:
     """Compare a base with what the adapter was trained on, where that is known.
 
@@ -91,7 +96,7 @@ def check(owner: Path, shown: str, base: Path) -> None:
     Raises:
         ModelError: Its weights are others.
     """
-    wanted = (_entry(owner) or _read(owner / "base.json")).get("fingerprint")
+    wanted = _wanted(owner)
     if not wanted or wanted == fingerprint(base):
         return
     raise ModelError(
@@ -103,6 +108,10 @@ def check(owner: Path, shown: str, base: Path) -> None:
         path=base,
         owner=shown,
     )  # fmt: skip
+
+
+def _wanted(owner: Path) -> str:
+    return str((_entry(owner) or _read(owner / "base.json")).get("fingerprint") or "")
 
 
 def _entry(owner: Path) -> dict[str, Any]:

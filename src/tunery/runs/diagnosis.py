@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.measures import Declared
 from tunery.runs.events import measured
 from tunery.workers.log import Event, number
@@ -28,6 +28,8 @@ FLEW = 1.5
 """A loss this many times the first one, within so few steps, is no chance of the rows."""
 FORGOT = 0.3
 """Nats a token by which general answers became less likely that call for a remedy."""
+UNCHANGED = 0.02
+"""Nats a token that general answers may lose before that is called worse at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +114,17 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     kind = _kind(seen)
     words, advice = _words(kind, seen)
     if forgetting is not None and forgetting > FORGOT:
-        words += " " + t(
+        lost = t(
             "General answers became less likely by {x:.2f} nats per token: the model is "
             "forgetting.",
             x=forgetting,
         )
-        advice += " " + t(
+        words = joined(words, lost)
+        less = t(
             "To reduce forgetting, raise data.replay.num_prompts, lower "
             "optim.learning_rate, or train for fewer epochs."
         )
+        advice = joined(advice, less)
     best = seen.best[0] if seen.evals else None
     return Diagnosis(kind, words.strip(), advice.strip(), best, forgetting)
 

@@ -29,6 +29,8 @@ WIDEST_BYTES = 2**20
 SILENT_SECONDS = 600.0
 LIVE = ("queued", "running", "stopping", "paused")
 """A process works on it, or will when the device is free."""
+SECONDS_BEFORE = "seconds_before"
+"""In worker.json: how long the attempts before this one took together."""
 
 
 @dataclass
@@ -63,6 +65,7 @@ class RunStatus:
     data: list[str] = field(default_factory=list[str])
     started: float | None = None
     duration_seconds: float | None = None
+    """How long its processes were there, over all attempts."""
     pid: int | None = None
     exit_status: int | None = None
     """What the worker said that its end is worth: 1 failed, 2 a wrong request."""
@@ -227,7 +230,12 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
 
 
 def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> None:
-    """How long this attempt took, by the clock that no one sets."""
+    """How long this attempt and those before it took, by the clock that no one sets.
+
+    The time between two attempts does not count.
+    """
+    before = number(who.get(SECONDS_BEFORE)) or 0.0
+    run.duration_seconds = before or None
     if not events:
         return
     first, last = number(events[0].get("clock")), number(events[-1].get("clock"))
@@ -240,4 +248,4 @@ def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> Non
             run.reason = t("no update for {minutes:.0f} minutes", minutes=silent / 60)
     else:
         run.eta_seconds = None
-    run.duration_seconds = round(max(0.0, last - first), 3)
+    run.duration_seconds = round(before + max(0.0, last - first), 3)

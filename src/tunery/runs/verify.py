@@ -16,7 +16,7 @@ from typing import Any
 
 from tunery import env
 from tunery.errors import RunError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.runs import manifest
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
@@ -87,12 +87,13 @@ def _checkpoints(
         fallen_back = bool(written) and _number(good[-1]) < int(written[-1]["step"]) and not live
         text = t("Newest valid checkpoint: {name}.", name=newest)
         if fallen_back:
-            text += " " + t("A newer one, step {step}, is missing.", step=written[-1]["step"])
+            newer = t("A newer one, step {step}, is missing.", step=written[-1]["step"])
+            text = joined(text, newer)
         yield Finding("I1", not fallen_back, text)
     else:
         yield Finding("I1", finished and not saved, t("No valid checkpoint remains."))
     if broken:
-        yield Finding("I2", False, " ".join(broken.values()))
+        yield Finding("I2", False, joined(*broken.values()))
     else:
         yield Finding("I2", True, t("All checkpoints are complete: {count}.", count=len(good)))
     yield _best(folder, written, good)

@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from tunery.errors import EngineError, TuneryError, UnknownName, disk_error
-from tunery.i18n import language, t
+from tunery.i18n import joined, language, t
 from tunery.redaction import redact
 from tunery.server.faults import faults, nested_models
 from tunery.server.statuses import STATUSES
@@ -89,7 +89,7 @@ def answer(scope: Scope, problem: Problem) -> Response:
         from tunery.server.anthropic import errors as anthropic  # each API defines its own format
         from tunery.server.openai import errors
 
-        told = redact(f"{problem.detail} {problem.fix}".strip())
+        told = redact(joined(problem.detail, problem.fix))
         if anthropic.is_ours(path):
             return anthropic.answer(problem.status, told, headers=dict(problem.headers))
         return errors.answer(

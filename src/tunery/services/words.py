@@ -7,8 +7,8 @@ import re
 import time
 from collections.abc import Iterable
 
-from tunery.env import human_percent
-from tunery.i18n import retold, t
+from tunery.env import percent
+from tunery.i18n import joined, retold, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.events import measured
 from tunery.runs.status import RunStatus, why
@@ -147,18 +147,24 @@ def eval_line(event: Event, declared: Declared) -> str:
     parts += _values(event, declared.measures)
     forgetting = number(event.get("forgetting"))
     if forgetting is not None:
-        parts.append(t("forgetting {value:+.3f}", value=forgetting))
+        parts.append(t("forgetting {value}", value=signed(forgetting)))
     if event.get("best"):
         parts.append(t("best so far"))
     return "  ".join(parts)
 
 
+def signed(value: float) -> str:
+    """A difference with its sign and two decimals; no sign where it rounds to nothing."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text
+
+
 def plan_line(event: Event) -> str:
     """What the worker is about to do, from its plan event."""
-    share = human_percent(event["trained_parameters"] / max(1, event["total_parameters"]))
+    share = percent(event["trained_parameters"] / max(1, event["total_parameters"]))
     parts = [
         t("{steps:,} steps", steps=event["num_steps"]),
-        t("{trained:,} of {total:,} parameters ({share} %)",
+        t("{trained:,} of {total:,} parameters ({share})",
           trained=event["trained_parameters"], total=event["total_parameters"], share=share),
     ]  # fmt: skip
     if event.get("tokens"):
@@ -176,11 +182,14 @@ def rows_line(event: Event) -> str:
              read=event["read"], used=event["used"], aside=event["quarantined"],
              left=sum(filtered.values()))  # fmt: skip
     if rules:
-        line += f" ({rules})"
+        line = t("{line} ({more})", line=line, more=rules)
+    again = held = ""
+    if repeated := event.get("repeated"):
+        again = t("repeated to {rows:,} per epoch", rows=event["used"] + repeated)
     if event.get("held_out"):
-        line += "; " + t("{train:,} training, {held:,} held out",
-                         train=event.get("train", 0), held=event["held_out"])  # fmt: skip
-    return line
+        held = t("{train:,} training, {held:,} held out",
+                 train=event.get("train", 0), held=event["held_out"])  # fmt: skip
+    return joined(line, again, held, between="; ")
 
 
 def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
@@ -192,7 +201,9 @@ def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
         case "phase" if event["state"] == "end":
             took = seconds(number(event.get("seconds")))
             return f"✓ {phase(event['phase'])}  {took}".rstrip()
-        case "rows" if event.get("held_out") or event["read"] != event["used"]:
+        case "rows" if (
+            event.get("held_out") or event["read"] != event["used"] or (event.get("repeated"))
+        ):
             return rows_line(event)
         case "eval":
             return eval_line(event, declared)

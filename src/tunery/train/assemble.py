@@ -83,6 +83,7 @@ def assemble(
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
     dtype = next(base.model.parameters()).dtype
+    total = sum(p.numel() for p in base.model.parameters())  # those of an adapter are added
     model = _attached(context, base, adapter)
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)
@@ -127,7 +128,7 @@ def assemble(
         context, data, adapter, method, policy, rows, order, num_steps, optimizer, state, measure,
         saver, parallel, resumed=found is not None,
     )  # fmt: skip
-    _tell_plan(job, dtype)
+    _tell_plan(job, dtype, total)
     return job
 
 
@@ -192,7 +193,7 @@ def _resume(
     return state
 
 
-def _tell_plan(job: Job, dtype: torch.dtype) -> None:
+def _tell_plan(job: Job, dtype: torch.dtype, total_parameters: int) -> None:
     rows, steps = job.rows, job.num_steps
     share = steps / job.order.steps_per_epoch
     job.context.events.write(
@@ -200,7 +201,7 @@ def _tell_plan(job: Job, dtype: torch.dtype) -> None:
         num_steps=steps,
         steps_per_epoch=job.order.steps_per_epoch,
         trained_parameters=job.optimizer.num_parameters,
-        total_parameters=sum(p.numel() for p in job.policy.model.parameters()),
+        total_parameters=total_parameters,
         tokens=int(rows.lengths.sum() * share),
         trained_tokens=int(rows.trained.sum() * share),
         batch_size=job.config.train.batch_size,

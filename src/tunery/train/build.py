@@ -159,12 +159,14 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         config.method.rows, read, (tokens.source(int(number)) for number in numbers)
     )
     filtered = {**read.ledger.filtered, **tokens.filtered}
+    used = read.ledger.used - sum(tokens.filtered.values())
     context.events.write(
         "rows",
         read=read.ledger.read,
-        used=read.ledger.used - sum(tokens.filtered.values()),
+        used=used,
         quarantined=read.ledger.quarantined,
         filtered=filtered,
+        repeated=_distinct_sources(tokens) - used if read.ledger.repeated else 0,
         train=len(numbers),
         held_out=len(held),
         truncated=tokens.truncated,
@@ -178,6 +180,11 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         hash=read.hash,
         samples=asked,
     )
+
+
+def _distinct_sources(tokens: TokenStore) -> int:
+    """How many examples have tokens; a row that comes again is another example."""
+    return len({tokens.source(number) for number in range(len(tokens))})
 
 
 def _check_ids(tokens: TokenStore, tokenizer: Any, base: Resolved) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
+from tunery import env
 from tunery.i18n import t
 
 
@@ -30,8 +31,8 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Format a fraction as a percentage: ``56.6 %``; a dash for None."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    """Format a fraction as a percentage: ``57 %``; a dash for None."""
+    return "–" if share is None else env.percent(share)
 
 
 def duration(seconds: float | None) -> str:

@@ -40,6 +40,7 @@ def start(
     *,
     argv: Sequence[str],
     environment: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> int:
     """Start a worker in its folder; it outlives this process, its terminal and its session.
 
@@ -47,6 +48,7 @@ def start(
         folder: The worker's folder.
         argv: The worker's command.
         environment: Its environment variables; ``worker_env()`` by default.
+        facts: Further facts of this attempt for worker.json.
 
     Returns:
         The worker's pid, which is then also in worker.json.
@@ -65,7 +67,7 @@ def start(
         folder.exit_file.unlink(missing_ok=True)
         repair(folder.events_file)
         offset = folder.events_file.stat().st_size if folder.events_file.exists() else 0
-        WorkerFile(folder).write(role="launcher", events_offset=offset)
+        WorkerFile(folder).write(role="launcher", events_offset=offset, **(facts or {}))
         with folder.worker_log.open("ab") as log:
             parent = subprocess.Popen(
                 [sys.executable, "-P", "-m", supervisor.__name__, str(folder.path),

@@ -39,6 +39,7 @@ class Report:
         by_template: Rows hold what not every chat template can write.
         rendered_for: The model whose template wrote every usable row; empty where none was asked.
         tags: Usable rows by what their kind counts, such as their label.
+        per_epoch: How many rows an epoch of training has, repeats included; None if not known.
     """
 
     dataset: str
@@ -55,6 +56,7 @@ class Report:
     rendered_for: str = ""
     tags: dict[str, int] = field(default_factory=dict[str, int])
     kind: str | None = None
+    per_epoch: int | None = None
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""
@@ -132,5 +134,6 @@ class Report:
             "rows_ok": self.good,
             "rows_bad": self.bad,
             "rows_duplicate": self.duplicates,
+            "rows_per_epoch": self.per_epoch,
             "problems": [problem.as_dict() for problem in self.problems()],
         }

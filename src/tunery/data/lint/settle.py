@@ -13,7 +13,7 @@ from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
-from tunery.data.problems import Problem, enumerated, say
+from tunery.data.problems import Phrase, Problem, enumerated, say
 from tunery.data.sources.base import FileSource
 from tunery.data.sources.delimited import DelimitedFile
 from tunery.types import is_object
@@ -120,16 +120,53 @@ def _no_format(
         return Problem(
             "E143",
             source.name,
-            say("the header has {columns}; no format has these columns", columns=_columns(sample)),
+            _strange_header(sample),
             fix,
             line=1,
         )
     return Problem(
         "E201",
         source.name,
-        say("no known format: rows have {columns}", columns=_columns(sample)),
+        _strange_rows(sample),
         advice.fix_without_format(sample),
     )
+
+
+def _strange_header(sample: Sequence[dict[str, Any]]) -> Phrase:
+    columns, known, unknown = _parted(sample)
+    if not known:
+        return say("the header has {columns}; no format has these columns", columns=columns)
+    if not unknown:
+        return say("the header has {columns}; no format has just these columns", columns=columns)
+    return say(
+        "the header has {columns}; known: {known}; not known: {unknown}",
+        columns=columns,
+        known=known,
+        unknown=unknown,
+    )
+
+
+def _strange_rows(sample: Sequence[dict[str, Any]]) -> Phrase:
+    columns, known, unknown = _parted(sample)
+    if not known or not unknown:
+        return say("no known format: rows have {columns}", columns=columns)
+    return say(
+        "no known format: rows have {columns}; known: {known}; not known: {unknown}",
+        columns=columns,
+        known=known,
+        unknown=unknown,
+    )
+
+
+def _parted(sample: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
+    """The columns of rows: all, those that some format reads, and the others."""
+    formats = [FORMATS.get(name) for name in FORMATS]
+    read = {name for each in formats for name in each.known}
+    read |= {name for each in formats for usual in each.usual.values() for name in usual}
+    names = list(dict.fromkeys(str(key) for row in sample for key in row))
+    parts = (names, [n for n in names if n in read], [n for n in names if n not in read])
+    columns, known, unknown = map(enumerated, parts)
+    return columns, known, unknown
 
 
 def _misfit(

@@ -79,11 +79,23 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def _repeated(report: Report) -> Iterator[str]:
+    """How many rows an epoch has, where that is not each usable one once."""
+    count, good = report.per_epoch, report.good
+    if count is None or count == good:
+        return
+    if count > good:
+        yield t("{rows} rows, repeated to {count} per epoch.", rows=f"{good:,}", count=f"{count:,}")
+    else:
+        yield t("{count} of {rows} rows are used.", rows=f"{good:,}", count=f"{count:,}")
+
+
 def _end(report: Report, plain: bool) -> Iterator[str]:
     """The last lines: how much is fine, and what to do next."""
     good, rows = f"{report.good:,}", f"{report.rows:,}"
     if report.duplicates:
         yield t("{count} duplicates are removed.", count=f"{report.duplicates:,}")
+    yield from _repeated(report)
     if report.bad:
         yield t("{good} of {rows} rows are OK.", good=good, rows=rows)
     elif report.rows and not plain and report.ok:

@@ -158,7 +158,7 @@ def examples(
         try:
             example = convert(shape, row["values"], options)
         except RowProblem as error:
-            said = coded(error.code, joined(t("{found}.", found=joined(error.found)), error.fix))
+            said = coded(error.code, joined(error.found, error.fix))
             found.append({"row": row["number"], "problem": said})
             continue
         found.append({"row": row["number"], **row_kind(example).shown(example)})

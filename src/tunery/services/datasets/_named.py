@@ -20,6 +20,7 @@ from tunery.data import lint
 from tunery.data.catalog import BUILTIN, find, list_datasets, located
 from tunery.data.content import file_hash
 from tunery.data.dataset import Dataset
+from tunery.data.examples import rows_per_epoch
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
 from tunery.data.registered import changing, registered
@@ -75,6 +76,7 @@ def check(
     dataset = fetch(_found(name, config))
     report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
     report.tolerated = config.max_bad_share if config.on_bad_rows == "quarantine" else None
+    report.per_epoch = rows_per_epoch(report.good, dataset, config)
     return report
 
 

@@ -23,7 +23,7 @@ from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource, Lines
 from tunery.data.sources.probe import probe
 from tunery.data.sources.remote import fetch
-from tunery.i18n import t
+from tunery.i18n import joined, say, t
 from tunery.types import is_mapping
 
 COLUMNAR = (".parquet", ".arrow")
@@ -271,9 +271,7 @@ class _Reader:
             self.total = self._known
         except FileProblem as error:
             problem = error.problem
-            self.problem = (
-                f"{problem.place}: {problem.found.local()}. {problem.fix.local()}".strip()
-            )
+            self.problem = joined(say("{place}:", place=problem.place), problem.words)
             self.total = self._known
 
     def _read(self) -> Iterator[None]:

@@ -326,7 +326,7 @@ def _disks() -> Iterator[Finding]:
             yield Finding(name, "problem", t("{path} is not writable", path=place), fix, data)
         elif lasting is False:
             fix = t("Choose a persistent disk: export {v}=/path", v=variable)
-            yield Finding(name, "note", f"{text} ({why})", fix, data)
+            yield Finding(name, "note", t("{line} ({more})", line=text, more=why), fix, data)
         elif free < LOW_DISK_BYTES:
             yield Finding(
                 name,
@@ -336,7 +336,9 @@ def _disks() -> Iterator[Finding]:
                 data,
             )
         else:
-            yield Finding(name, "ok", f"{text} ({why})" if why else text, data=data)
+            yield Finding(
+                name, "ok", t("{line} ({more})", line=text, more=why) if why else text, data=data
+            )
 
 
 def hub() -> Finding:

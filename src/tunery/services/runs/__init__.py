@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tunery.services.runs._starting import start_once
     from tunery.services.runs._tracking import track_again
     from tunery.services.runs._updates import RunTopic, cursor_of
+    from tunery.services.runs._verifying import verify
     from tunery.services.runs._view import RunView, samples, view
 else:
     __getattr__ = names_of(__file__, __name__)
@@ -45,5 +46,5 @@ __all__ = [
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
     "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
-    "roll", "run_log", "samples", "start", "start_once", "stop", "track_again", "view",
+    "roll", "run_log", "samples", "start", "start_once", "stop", "track_again", "verify", "view",
 ]  # fmt: skip

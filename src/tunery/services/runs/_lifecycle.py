@@ -15,12 +15,12 @@ from tunery.commands import command, quoted
 from tunery.config.exporters import DEFAULT
 from tunery.config.frozen import completed, read_frozen
 from tunery.errors import RunError, RunFailed
-from tunery.i18n import retold, t
+from tunery.i18n import joined, retold, t
 from tunery.runs import drift, manifest
 from tunery.runs.curves import RunLog
 from tunery.runs.diagnosis import Diagnosis, diagnose
 from tunery.runs.folder import RunFolder, open_run
-from tunery.runs.status import RunStatus, derive
+from tunery.runs.status import SECONDS_BEFORE, RunStatus, derive
 from tunery.services.runs._preparing import read_rows, versions
 from tunery.services.runs._tracking import Tracked, start_trackers, tracked
 from tunery.workers import local
@@ -35,7 +35,11 @@ def start(folder: RunFolder, *, allow_drift: Sequence[str] = ()) -> int:
         RunError: A process is already working in this folder.
         LaunchError: The worker could not be started.
     """
-    pid = local.start(folder, argv=run_command(str(folder.path), allow_drift=allow_drift))
+    pid = local.start(
+        folder,
+        argv=run_command(str(folder.path), allow_drift=allow_drift),
+        facts={SECONDS_BEFORE: derive(folder).duration_seconds or 0.0},
+    )
     start_trackers(folder)
     return pid
 
@@ -288,7 +292,8 @@ def failure(state: RunStatus) -> RunError | None:
         text = t("Run {run} stopped at step {step}: {reason}.", run=state.name, step=state.step,
                  reason=state.reason)  # fmt: skip
         if state.checkpoint_step is not None:
-            text += " " + t("The last checkpoint is step {step}.", step=state.checkpoint_step)
+            last = t("The last checkpoint is step {step}.", step=state.checkpoint_step)
+            text = joined(text, last)
         return RunFailed(text, fix=state.fix, run=state.name)
     return None
 

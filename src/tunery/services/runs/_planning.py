@@ -42,7 +42,8 @@ class Plan:
 
     Args:
         rows: The row ledger with ``train`` and ``held_out``.
-        tokens: Tokens in all epochs: ``all``, ``trained``, ``epoch``, ``longest``, ``mean``.
+        tokens: Tokens in all epochs: ``all``, ``trained``, ``epoch``, ``longest``, ``mean``;
+            ``estimated`` where replay answers, which are not written yet, are among them.
         steps: ``all``, ``epoch``, ``batch_size``, ``micro_batch_tokens``.
         parameters: ``trained``, ``all``.
         memory: Bytes by part, ``total``, ``available``.
@@ -188,12 +189,13 @@ def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
 
 
 def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
-    replayed = found["replay_rows"] * (found["mean"] + config.data.replay.max_new_tokens) / 2
-    epoch = int(found["tokens"] + replayed)
+    answers = found["replay_rows"] * config.data.replay.max_new_tokens / 2
+    epoch = int(found["tokens"] + found["replay_rows"] * found["mean"] / 2 + answers)
     epochs = found["num_steps"] / max(1, found["steps_per_epoch"])
     return {
         "all": int(epoch * epochs),
-        "trained": int(found["trained_tokens"] * epochs),
+        "trained": int((found["trained_tokens"] + answers) * epochs),
+        "estimated": found["replay_rows"] > 0,
         "epoch": epoch,
         "longest": found["longest"],
         "mean": found["mean"],

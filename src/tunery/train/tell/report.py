@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunery import atomic
-from tunery.i18n import language, t
+from tunery.i18n import joined, language, t
 from tunery.measures import LOSS, Declared, Measure, within
 from tunery.runs.curves import RunLog
 from tunery.runs.diagnosis import diagnose, smooth
@@ -203,18 +203,17 @@ def _facts(events: Sequence[Event], path: Path) -> str:
     facts = [(t("Run folder"), str(path))]
     if rows:
         filtered = rows.get("filtered") or {}
-        facts.append(
-            (
-                t("Rows"),
-                t(
-                    "{read} read = {used} used + {set_aside} set aside + {filtered} filtered",
-                    read=rows.get("read", 0),
-                    used=rows.get("used", 0),
-                    set_aside=rows.get("quarantined", 0),
-                    filtered=sum(filtered.values()) if isinstance(filtered, dict) else filtered,
-                ),
-            )
+        said = t(
+            "{read} read = {used} used + {set_aside} set aside + {filtered} filtered",
+            read=rows.get("read", 0),
+            used=rows.get("used", 0),
+            set_aside=rows.get("quarantined", 0),
+            filtered=sum(filtered.values()) if isinstance(filtered, dict) else filtered,
         )
+        if repeated := rows.get("repeated"):
+            again = t("repeated to {rows:,} per epoch", rows=rows.get("used", 0) + repeated)
+            said = joined(said, again, between="; ")
+        facts.append((t("Rows"), said))
     if plan.get("trained_parameters"):
         facts.append(
             (

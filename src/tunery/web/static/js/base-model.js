@@ -2,7 +2,7 @@
 /** Asks for the base model of an adapter if it was moved or replaced. */
 import { post } from "./api.js";
 import { el } from "./dom.js";
-import { t } from "./words.js";
+import { joined, t } from "./words.js";
 
 /** Codes of errors that an answer fixes. */
 const MENDED = ["base_missing", "other_base"];
@@ -25,7 +25,7 @@ export function askBase(owner, done) {
         done();
       } catch (/** @type {any} */ problem) {
         if (problem.code === undefined) throw problem;
-        error.textContent = [problem.detail, problem.fix].filter(Boolean).join(" ");
+        error.textContent = joined(problem.detail, problem.fix);
         box.setAttribute("aria-invalid", "true");
       }
     } }, el("div", { class: "f wide" }, el("div", { class: "lab" }, el("label", { for: "base-model" }, t("Folder or name"))), box, error),

@@ -4,7 +4,7 @@ import { $, bar, el, url } from "./dom.js";
 import { get } from "./api.js";
 import { lines } from "./ndjson.js";
 import { showProblem, toast } from "./shell.js";
-import { t } from "./words.js";
+import { joined, t } from "./words.js";
 
 /** @param {Record<string, (path: string, body?: any) => Promise<any>>} api */
 export async function showChats(api) {
@@ -62,7 +62,7 @@ export async function askSet(button, settings) {
     await lines("/api/v1/chats/once", { text: prompt, settings }, (event) => {
       const cell = cells[i][event.column];
       if (event.kind === "text") cell.textContent += event.text;
-      if (event.kind === "error") cell.textContent = `${event.detail} ${event.fix}`;
+      if (event.kind === "error") cell.textContent = joined(event.detail, event.fix);
     }, stop.signal).catch((problem) => {
       if (!(problem instanceof DOMException)) throw problem;
     });

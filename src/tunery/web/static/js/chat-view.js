@@ -9,7 +9,7 @@
 import { askBase, baseWanted } from "./base-model.js";
 import { badge, el, icon } from "./dom.js";
 import { marked } from "./diff.js";
-import { number, t } from "./words.js";
+import { joined, number, t } from "./words.js";
 
 /**
  * @typedef {{text: string, facts: Record<string, any>}} Answer
@@ -69,7 +69,7 @@ function drawAnswer(turn, name, answer, other, busy, acts) {
   const lines = [];
   if (facts.forgot) lines.push(el("div", { class: "note info" }, t("The {n} oldest messages were dropped to fit the model's context.", { n: facts.forgot })));
   if (facts.thought) lines.push(el("details", { class: "thought" }, el("summary", {}, t("Thinking")), el("div", {}, facts.thought)));
-  if (facts.error) lines.push(el("div", { class: "note bad", role: "alert" }, facts.error, facts.fix ? ` ${facts.fix}` : "", mendBase(turn, name, facts, acts)));
+  if (facts.error) lines.push(el("div", { class: "note bad", role: "alert" }, joined(facts.error, facts.fix), mendBase(turn, name, facts, acts)));
   else {
     const text = el("div", { class: `theirs${facts.coming ? " coming" : ""}` });
     answerText(text, answer, other);

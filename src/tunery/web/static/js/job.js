@@ -7,7 +7,7 @@
 import { get, post } from "./api.js";
 import { bar, el } from "./dom.js";
 import { busy, showProblem } from "./shell.js";
-import { t } from "./words.js";
+import { joined, t } from "./words.js";
 
 const LOOK_MS = 700;
 
@@ -33,7 +33,7 @@ export async function followJob(place, id, title, done) {
     if (job.status === "done") return done(job.result ?? {});
     if (job.status === "stopped") return place.replaceChildren();
     if (["failed", "interrupted"].includes(job.status)) {
-      place.replaceChildren(el("div", { class: "note bad", role: "alert" }, [title, job.reason, job.fix].filter(Boolean).join(" ")));
+      place.replaceChildren(el("div", { class: "note bad", role: "alert" }, joined(title, job.reason, job.fix)));
       return;
     }
   }

@@ -15,7 +15,7 @@ import { post } from "./api.js";
 import { askBase, baseWanted } from "./base-model.js";
 import { $, $$, announce, badge, bar, el, root, url, version } from "./dom.js";
 import { onState, subscribe } from "./live.js";
-import { bytes, number, t } from "./words.js";
+import { bytes, joined, number, t } from "./words.js";
 
 /** @param {string} text @param {{undo?: () => Promise<unknown>, seconds?: number, kind?: string, acts?: {label: string, act: () => Promise<unknown>}[]}} [options] */
 export function toast(text, { undo, seconds = undo ? 10 : 5, kind = "", acts = [] } = {}) {
@@ -60,7 +60,7 @@ export function showProblem(problem) {
   const acts = allowed.map((/** @type {any} */ remedy) => ({ label: remedy.label, act: () => allowFolder(remedy).then(() => toast(t("Allowed. Try again."))) }));
   const owner = baseWanted(problem);
   if (owner) acts.push({ label: t("Choose the base model"), act: async () => askBase(owner, () => toast(t("Base model saved. Try again."))) });
-  toast([text, problem.fix].filter(Boolean).join(" "), { kind: "bad", seconds: 12, acts });
+  toast(joined(text, problem.fix), { kind: "bad", seconds: 12, acts });
 }
 
 /** Allows the page to open one more folder: the remedy for a path outside the allowed ones. @param {any} remedy */

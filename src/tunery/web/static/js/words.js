@@ -7,7 +7,7 @@
  * template lists is shown in English, so list it.
  *
  *   t(sentence, values)   number(1930) -> "1,930"   bytes(269e6) -> "256.5 MiB"
- *   duration(208) -> "3 min 28 s"   percent(0.566) -> "56.6 %"
+ *   duration(208) -> "3 min 28 s"   percent(0.566) -> "57 %"
  */
 
 /** @type {Record<string, string>} */
@@ -47,6 +47,17 @@ function agreed(english, values) {
   });
 }
 
+const ENDED = /[.!?:;,…。！？：；，]["')\]”’」』）]*$/;
+const CLOSED_WIDE = /[。！？：；，][”’」』）]*$/;
+
+/** Sentences in a row, each but the last ended, as in tunery.i18n. @param {(string | null | undefined)[]} sentences */
+export function joined(...sentences) {
+  return sentences.filter(Boolean).map(String).reduce((text, next) => {
+    const ended = !text || ENDED.test(text) ? text : text + (/[\u4e00-\u9fff]/.test(text) ? "。" : ".");
+    return ended && !CLOSED_WIDE.test(ended) ? `${ended} ${next}` : ended + next;
+  }, "");
+}
+
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function number(value, digits) {
   if (value === null || value === undefined) return "–";
@@ -61,7 +72,9 @@ export function number(value, digits) {
 
 /** @param {number | null | undefined} share a fraction from 0 to 1 */
 export function percent(share) {
-  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
+  if (share === null || share === undefined) return "–";
+  const exact = 100 * share;
+  return `${exact >= 9.95 ? exact.toFixed(0) : Number(exact.toPrecision(2))} %`;
 }
 
 /** @param {number | null | undefined} count */

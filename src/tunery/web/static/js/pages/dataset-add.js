@@ -5,7 +5,7 @@ import { $, $$, data, el, fieldError, url } from "../dom.js";
 import { findings } from "../findings.js";
 import { followJob } from "../job.js";
 import { busy, showProblem } from "../shell.js";
-import { number, percent, t } from "../words.js";
+import { joined, number, percent, t } from "../words.js";
 
 const source = data("source");
 /** @type {{format?: string, columns?: Record<string, string>, delimiter?: string, header?: boolean}} */
@@ -18,7 +18,7 @@ async function propose() {
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
     $("#waiting").hidden = true;
-    return note([problem.detail, problem.fix].filter(Boolean).join(" "));
+    return note(joined(problem.detail, problem.fix));
   }
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
@@ -51,7 +51,7 @@ function drawForm(found) {
   if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
   select.replaceChildren(...options);
   $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
-    : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence).replace(".0", "") });
+    : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence) });
   $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
   if (!name.value) name.value = found.name;
@@ -97,7 +97,7 @@ async function save(skip, button) {
     open(made.name);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    if (!problem.params.groups) return fieldError("name", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    if (!problem.params.groups) return fieldError("name", joined(problem.detail, problem.fix));
     const { groups, bad, rows, only_rows: only } = problem.params;
     $("#groups").replaceChildren(el("div", { class: "note bad", role: "alert" },
       bad ? t("{bad} of {rows} rows cannot be used.", { bad: number(bad), rows: number(rows) }) : problem.detail), ...findings(groups, () => null));

@@ -5,7 +5,7 @@ import { $, bar, data, el, recall, url } from "../dom.js";
 import { findings } from "../findings.js";
 import { followJob } from "../job.js";
 import { busy, showProblem } from "../shell.js";
-import { number, percent, t } from "../words.js";
+import { joined, number, percent, t } from "../words.js";
 
 const one = data("dataset");
 const base = `/api/v1/datasets/${one.name}`;
@@ -25,7 +25,7 @@ function draw(found) {
   $("#groups").replaceChildren(...parts);
   const total = Object.values(found.languages).reduce((sum, count) => sum + count, 0);
   $("#languages").replaceChildren(...Object.entries(found.languages).flatMap(([name, count]) =>
-    [el("dt", {}, t(NAMES[/** @type {"zh"} */ (name)] ?? name)), el("dd", {}, `${number(count)} · ${percent(count / total).replace(/\.\d/, "")}`)]));
+    [el("dt", {}, t(NAMES[/** @type {"zh"} */ (name)] ?? name)), el("dd", {}, `${number(count)} · ${percent(count / total)}`)]));
 }
 
 /** @param {any} event */
@@ -56,7 +56,7 @@ async function lengths() {
       found.truncated ? el("div", { class: "note warn" }, `${t("longer than {n}: would be truncated", { n: number(found.max_length) })}: ${number(found.truncated)}`) : "");
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    $("#lengths").replaceChildren(el("p", { class: "muted small" }, [problem.detail, problem.fix].filter(Boolean).join(" ")));
+    $("#lengths").replaceChildren(el("p", { class: "muted small" }, joined(problem.detail, problem.fix)));
   }
 }
 

@@ -4,7 +4,7 @@ import { get, post } from "../api.js";
 import { $, $$, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { cell, leaves, page } from "../rows.js";
 import { busy, showProblem } from "../shell.js";
-import { number, percent, t } from "../words.js";
+import { joined, number, percent, t } from "../words.js";
 
 const FEW = 6;
 const one = data("dataset");
@@ -35,7 +35,7 @@ async function show() {
     if (problem.detail === undefined) throw problem;
     $("#tokens").replaceChildren();
     $("#counts").textContent = "";
-    notes([["bad", [problem.detail, problem.fix].filter(Boolean).join(" ")]]);
+    notes([["bad", joined(problem.detail, problem.fix)]]);
     say("");
   } finally {
     clearTimeout(slow);
@@ -51,7 +51,7 @@ const notes = (said) => $("#row-notes").replaceChildren(...said.map(([kind, text
 
 /** @param {any} each a row or one side of a pair */
 function counts(each) {
-  const share = percent(each.trained / Math.max(1, each.total)).replace(/\.\d/, "");
+  const share = percent(each.trained / Math.max(1, each.total));
   const words = t("{trained} / {total} tokens trained ({share})", { trained: "\u0001", total: number(each.total), share }).split("\u0001");
   return [words[0], el("b", {}, number(each.trained)), words[1]];
 }

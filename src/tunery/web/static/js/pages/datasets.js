@@ -6,7 +6,7 @@ import { followJob } from "../job.js";
 import { busy, showProblem, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { sendFile } from "../upload.js";
-import { bytes, t } from "../words.js";
+import { bytes, joined, t } from "../words.js";
 
 const list = makeList($("#datasets"), { search: $("#find") });
 
@@ -40,7 +40,7 @@ async function takeOne(file, alone) {
     if (problem.name === "AbortError") return line.remove();
     cancel.remove();
     progress.remove();
-    line.append(el("div", { class: "note bad", role: "alert" }, [problem.detail, problem.fix].filter(Boolean).join(" ")));
+    line.append(el("div", { class: "note bad", role: "alert" }, joined(problem.detail, problem.fix)));
   }
 }
 
@@ -76,7 +76,7 @@ $("#path-form").addEventListener("submit", async (/** @type {SubmitEvent} */ eve
     followJob(place, job, t("Downloading {name}…", { name: source }), () => look(source));
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    fieldError("source", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    fieldError("source", joined(problem.detail, problem.fix));
   }
 });
 
@@ -89,7 +89,7 @@ $("#paste-form").addEventListener("submit", async (/** @type {SubmitEvent} */ ev
     look((await busy($("#paste-form button"), post("/api/v1/datasets/paste", { text }))).source);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    fieldError("text", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    fieldError("text", joined(problem.detail, problem.fix));
   }
 });
 

@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { $, badge, bar, data, el, url } from "../dom.js";
 import { showProblem } from "../shell.js";
-import { number, percent, t } from "../words.js";
+import { joined, number, percent, t } from "../words.js";
 
 const LIVE = ["queued", "running"];
 let job = data("evaluate-data").job;
@@ -20,7 +20,7 @@ function draw() {
     lines.push(bar(progress.total ? progress.done : null, progress.total, job.title),
       el("p", { class: "small muted" }, progress.total ? t("{n} of {total} rows", { n: progress.done, total: progress.total }) : job.said || t("starting…")));
   }
-  if (job.reason) lines.push(el("div", { class: "note bad" }, `${job.reason} ${job.fix}`));
+  if (job.reason) lines.push(el("div", { class: "note bad" }, joined(job.reason, job.fix)));
   if (job.result) lines.push(models(job.result), table(job.result));
   $("#result").replaceChildren(el("section", { class: "card", "aria-label": t("Result"), dataset: { status: job.status } }, ...lines));
 }
@@ -79,7 +79,7 @@ $("#evaluate").addEventListener("submit", async (/** @type {SubmitEvent} */ even
     watch();
   } catch (problem) {
     const said = /** @type {any} */ (problem);
-    $("#models-error").textContent = `${said.detail} ${said.fix}`;
+    $("#models-error").textContent = joined(said.detail, said.fix);
   }
 });
 draw();

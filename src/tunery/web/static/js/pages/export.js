@@ -4,7 +4,7 @@ import { del, get, post } from "../api.js";
 import { baseWanted } from "../base-model.js";
 import { $, badge, bar, data, el, fieldError, url } from "../dom.js";
 import { busy, showProblem } from "../shell.js";
-import { bytes, t } from "../words.js";
+import { bytes, joined, t } from "../words.js";
 
 const given = data("export-data");
 const LIVE = ["queued", "running", "paused"];
@@ -17,7 +17,7 @@ function card(job) {
   const lines = [el("div", { class: "cardhead" }, el("h2", {}, job.title), badge(job.status, t(words[/** @type {keyof typeof words} */ (job.status)] ?? job.status)),
     LIVE.includes(job.status) ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm danger", onclick: () => post(`/api/v1/jobs/${job.id}/stop`).then(refresh, showProblem) }, t("Stop"))) : null)];
   if (LIVE.includes(job.status)) lines.push(bar(null, 1, job.title), el("p", { class: "small muted" }, job.progress.text || job.said || t("starting…")));
-  if (job.reason) lines.push(el("div", { class: "note bad" }, `${job.reason} ${job.fix}`));
+  if (job.reason) lines.push(el("div", { class: "note bad" }, joined(job.reason, job.fix)));
   if (report) lines.push(...result(job, report));
   return el("section", { class: "card", "aria-label": job.title, dataset: { job: job.id, status: job.status } }, ...lines);
 }
@@ -26,12 +26,14 @@ function card(job) {
 function result(job, report) {
   const { parity } = report;
   const folder = job.result.folder;
-  const facts = [t("Reloaded with plain transformers: {same} of {total} greedy answers are identical, token for token.", { same: parity.same_answers, total: parity.num_prompts })];
-  if (parity.near_ties) facts.push(t("Diverging where two tokens are equally likely: {n} more.", { n: parity.near_ties }));
-  facts.push(t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
-    { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) }));
+  const counts = { same: parity.same_answers, count: parity.num_prompts, ties: parity.near_ties };
+  const matches = parity.near_ties
+    ? t("The export matches: {same} of {count} answers are identical, {ties} differ only where two tokens were equally likely.", counts)
+    : t("The export matches: {same} of {count} answers are identical.", counts);
+  const detail = t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
+    { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) });
   return [
-    el("div", { class: "note ok" }, `✓ ${facts.join(" ")}`),
+    el("div", { class: "note ok" }, `✓ ${joined(matches, detail)}`),
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
     copybox(job.code, t("Usage")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
@@ -81,7 +83,7 @@ if (form instanceof HTMLFormElement) {
     } catch (problem) {
       const said = /** @type {any} */ (problem);
       if (baseWanted(said)) showProblem(said);
-      else fieldError("folder", `${said.detail} ${said.fix}`);
+      else fieldError("folder", joined(said.detail, said.fix));
     } finally {
       $("#start-export").disabled = false;
     }

@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { $, el, url } from "../dom.js";
 import { ask, showProblem, toast } from "../shell.js";
-import { bytes, number, t } from "../words.js";
+import { bytes, joined, number, t } from "../words.js";
 
 const page = $("#model");
 const name = page.dataset.name;
@@ -78,6 +78,6 @@ function drawCode(code) {
 try {
   draw(await get(`/api/v1/models/${name}`));
 } catch (/** @type {any} */ problem) {
-  $("#facts").replaceChildren(el("div", { class: "note bad", role: "alert" }, [problem.detail, problem.fix].filter(Boolean).join(" ")));
+  $("#facts").replaceChildren(el("div", { class: "note bad", role: "alert" }, joined(problem.detail, problem.fix)));
   get("/api/v1/models/code", { name }).then((code) => code.needed && drawCode(code)).catch(() => {});
 }

@@ -5,7 +5,7 @@ import { $, $$, announce, badge, bar, data, debounce, el, url } from "../dom.js"
 import { subscribe } from "../live.js";
 import { ask, busy, showProblem, statusWord, toast } from "../shell.js";
 import { makeList } from "../table.js";
-import { bytes, duration, number, t } from "../words.js";
+import { bytes, duration, joined, number, t } from "../words.js";
 import { wireSearch } from "./models-search.js";
 
 makeList($("#models"), { search: /** @type {HTMLInputElement | null} */ (document.getElementById("find")) });
@@ -68,7 +68,7 @@ function show(answer) {
   if (answer.text) parts.push(el("p", { class: "wrap" }, sentence(answer)));
   for (const problem of answer.problems) {
     const page = /^https?:\/\//.test(problem.page) ? el("a", { href: problem.page, target: "_blank", rel: "noreferrer" }, t("Accept the license")) : null;
-    parts.push(el("p", { class: "wrap" }, [problem.text, problem.fix].filter(Boolean).join(" "), " ", page));
+    parts.push(el("p", { class: "wrap" }, joined(problem.text, problem.fix), " ", page));
   }
   const actions = answer.actions.map(actionButton);
   if (actions.length) parts.push(el("div", { class: "actions" }, ...actions));
@@ -171,7 +171,7 @@ $("#picker-cancel").addEventListener("click", () => picker.close());
 function said(job) {
   const p = job.progress;
   if (job.status === "queued") return job.reason || t("Queued");
-  if (job.status !== "running") return [job.reason, job.fix].filter(Boolean).join(" ");
+  if (job.status !== "running") return joined(job.reason, job.fix);
   switch (p.phase) {
     case "waiting": return t("waiting for the network; retrying in {n} s", { n: Math.max(0, Math.round(p.retry_at - Date.now() / 1000)) });
     case "verifying": return `${t("checking")} ${p.text}`;

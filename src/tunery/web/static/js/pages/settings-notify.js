@@ -3,7 +3,7 @@
 import { post, put } from "../api.js";
 import { $, $$, el, fieldError } from "../dom.js";
 import { busy, showProblem, toast } from "../shell.js";
-import { t } from "../words.js";
+import { joined, t } from "../words.js";
 
 const form = $("#notify-form");
 const NAMES = { webhook: t("Webhook"), email: t("E-mail command") };
@@ -23,7 +23,7 @@ async function save() {
   } catch (given) {
     const problem = /** @type {import("../api.js").Problem} */ (given);
     const name = problem.params.field;
-    if (!name || !fieldError(name, [problem.detail, problem.fix].filter(Boolean).join(" "))) throw problem;
+    if (!name || !fieldError(name, joined(problem.detail, problem.fix))) throw problem;
     $(`[name="${name}"]`, form).focus();
     return false;
   }

@@ -3,7 +3,7 @@
 import { del, get, post, put } from "../api.js";
 import { $, $$, el, fieldError, url } from "../dom.js";
 import { busy, setLanguage, setTheme, showProblem, toast } from "../shell.js";
-import { number, t } from "../words.js";
+import { joined, number, t } from "../words.js";
 
 /** @param {string} id @param {() => Promise<any>} act */
 function onSubmit(id, act) {
@@ -27,7 +27,7 @@ async function save(name, act) {
   } catch (given) {
     const problem = /** @type {import("../api.js").Problem} */ (given);
     if (problem.status === 0 || problem.status >= 500) throw problem;
-    fieldError(name, [problem.detail, problem.fix].filter(Boolean).join(" "));
+    fieldError(name, joined(problem.detail, problem.fix));
     $(`[name="${name}"]`).focus();
     return false;
   }

@@ -4,7 +4,7 @@
  * A `.setting` holds one control with data-path (the setting) and data-kind.
  */
 import { $, $$, el } from "../dom.js";
-import { t } from "../words.js";
+import { joined, t } from "../words.js";
 
 /** The control of a setting. @param {any} setting @returns {any} */
 export const control = (setting) => setting?.querySelector("[data-path]") ?? null;
@@ -71,7 +71,7 @@ function resetButton(setting, path, reset) {
 /** @param {any} setting @param {{message: string, fix: string} | undefined} wrong */
 export function setError(setting, wrong) {
   const place = $(".err", setting);
-  const text = wrong && !setting.hidden ? [wrong.message, wrong.fix].filter(Boolean).join(" ") : "";
+  const text = wrong && !setting.hidden ? joined(wrong.message, wrong.fix) : "";
   if (place.textContent !== text) place.textContent = text;
   for (const input of $$("[data-path]", setting)) {
     if (text) input.setAttribute("aria-invalid", "true");

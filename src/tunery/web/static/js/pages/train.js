@@ -6,7 +6,7 @@
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
 import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
-import { bytes, duration, number, percent, t } from "../words.js";
+import { bytes, duration, joined, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
 import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
@@ -150,8 +150,9 @@ function draw() {
   /** @param {string} id @param {string} text */
   const put = (id, text) => ($(`#p-${id}`).textContent = plan ? text : blank);
   const rows = plan?.rows ?? {};
-  put("rows", plan && (rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train)));
-  put("tokens", plan && number(plan.tokens.all));
+  const many = rows.held_out ? t("{n} + {held} validation", { n: number(rows.train), held: number(rows.held_out) }) : number(rows.train);
+  put("rows", rows.repeated ? t("{rows} ({used} distinct)", { rows: many, used: number(rows.used) }) : many);
+  put("tokens", plan && `${plan.tokens.estimated ? "≈ " : ""}${number(plan.tokens.all)}`);
   put("share", plan && percent(plan.tokens.trained / Math.max(1, plan.tokens.all)));
   put("batch", plan && number(plan.steps.batch_size));
   put("updates", plan && number(plan.steps.all));
@@ -180,12 +181,12 @@ const noteOf = (kind, text, remedies) => note(kind, text, remedies, mend);
 function drawNotes() {
   const notes = [];
   const general = state.errors[""];
-  if (general) notes.push(noteOf("bad", [general.message, general.fix].join(" "), []));
+  if (general) notes.push(noteOf("bad", joined(general.message, general.fix), []));
   if (state.empty.length) {
     const dataset = state.blanks.find((/** @type {any} */ b) => !b.value)?.dataset ?? "";
     notes.push(noteOf("warn", t("{dataset} has placeholders to fill in", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
-  if (planError) notes.push(noteOf("bad", [planError.detail, planError.fix].filter(Boolean).join(" "), planError.remedies ?? []));
+  if (planError) notes.push(noteOf("bad", joined(planError.detail, planError.fix), planError.remedies ?? []));
   for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
   for (const remark of (stale ? null : planned?.remarks) ?? []) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   $("#notes").replaceChildren(...notes);
@@ -301,7 +302,7 @@ async function start() {
   } catch (error) {
     const problem = problemOf(error);
     if (runName() && problem.params?.run === runName()) {
-      fieldError("run-name", [problem.detail, problem.fix].join(" "));
+      fieldError("run-name", joined(problem.detail, problem.fix));
       draw();
       return $("#f-run-name").focus();
     }
