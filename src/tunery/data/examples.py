@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tunery.commands import quoted
 from tunery.config.data import DataConfig
-from tunery.data.catalog import find
+from tunery.data.catalog import find, weight
 from tunery.data.content import example_key, file_hash
 from tunery.data.dataset import Dataset
-from tunery.data.example_set import DatasetRows, ExampleSet
+from tunery.data.example_set import DatasetRows, ExampleSet, Taken, excess
 from tunery.data.kinds import row_kind_named
 from tunery.data.ledger import Ledger
 from tunery.data.lint.options import CheckOptions
@@ -28,7 +28,7 @@ from tunery.data.problems import Problem, coded, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
 from tunery.data.variables import unfilled
-from tunery.errors import ConfigError, DataError
+from tunery.errors import DataError
 from tunery.i18n import joined, t
 from tunery.types import Example
 
@@ -62,7 +62,7 @@ def read(
     """
     options = CheckOptions.of(config, progress=progress, wanted=wanted)
     ledger, digest = Ledger(), hashlib.sha256()
-    parts: list[tuple[DatasetRows, array[int] | None]] = []
+    parts: list[tuple[DatasetRows, Taken]] = []
     warnings: list[Problem] = []
     reports: list[Report] = []
     digest.update(_settings(config, purpose).encode())
@@ -88,6 +88,8 @@ def read(
                 # A test split is what an evaluation is for.
                 if purpose == "train" or problem.code != "W715"
             ]
+            if times > 1 and purpose != "train":
+                warnings.append(_once(name, times, purpose))
             reports.append(report)
             ledger.add(own)
             digest.update(
@@ -146,27 +148,6 @@ def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]
         )
 
 
-def weight(name: str) -> tuple[str, int]:
-    """Take ``NAME*2`` apart.
-
-    Raises:
-        ConfigError: What follows the star is not a whole number above 0.
-    """
-    base, star, times = name.rpartition("*")
-    if not star:
-        return name, 1
-    if not times.strip().isdecimal() or int(times) < 1:
-        raise ConfigError(
-            t(
-                "{name}: expected a whole number above 0 after *, got {times!r}.",
-                name=name,
-                times=times,
-            ),
-            fix=t("Write {base}*2 to use its rows twice per epoch.", base=base),
-        )
-    return base.strip(), int(times)
-
-
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Divide examples by seed; duplicates always fall on the same side.
 
@@ -183,7 +164,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
     """
     if share <= 0:
         return list(range(len(examples))), []
-    ranks = array("Q", (_rank(seed, example) for example in examples))
+    ranks = _ranks(examples, seed)
     wanted = share * len(examples)
     held: list[int] = []
     for _, group in itertools.groupby(
@@ -229,6 +210,16 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
     return DataError(message, fix=fix, code="E172")
 
 
+def _ranks(examples: Sequence[Example], seed: int) -> array[int]:
+    """The rank of each example; a repeated row is not read again."""
+    first = examples.first if isinstance(examples, ExampleSet) else None
+    ranks = array("Q")
+    for number in range(len(examples)):
+        same = number if first is None else first(number)
+        ranks.append(ranks[same] if same < number else _rank(seed, examples[number]))
+    return ranks
+
+
 def _rank(seed: int, example: Example) -> int:
     """A number that depends only on the seed and the example's content."""
     digest = hashlib.blake2b(f"{seed}|{example_key(example)}".encode(), digest_size=8).digest()
@@ -260,6 +251,17 @@ def _stop(report: Report, config: DataConfig) -> None:
         )
     raise DataError(
         report_text(report, plain=True), code=report.stops[0].code, dataset=report.dataset
+    )
+
+
+def _once(name: str, times: int, purpose: str) -> Problem:
+    """W731: repeats of a dataset that is not trained on."""
+    setting = "evaluate.datasets" if purpose == "evaluate" else "data.replay.prompts"
+    return Problem(
+        "W731",
+        name,
+        say("*{times} is not used: {setting} takes each row once", times=times, setting=setting),
+        say("Remove *{times}.", times=times),
     )
 
 
@@ -318,26 +320,37 @@ def _chosen(
     times: int,
     *,
     repeats: bool,
-) -> array[int] | None:
-    """Which rows are taken, in order, with repeats; None for all of them once.
+) -> Taken:
+    """Which rows are taken, in order, with repeats.
 
     As in LLaMA-Factory, ``num_samples`` above the number of rows takes all of them and then, by
     seed, some again.
+
+    Raises:
+        DataError: E174, that would be more rows than a run can hold.
     """
     limit = min(config.max_samples or len(rows), dataset.num_samples or len(rows))
-    chosen: array[int] | None = None
+    chosen: array[int] | range = range(len(rows))
     if limit < len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         chosen = array("Q", sorted(generator.sample(range(len(rows)), limit)))
         ledger.filter("max_samples", len(rows) - limit)
     more = min(dataset.num_samples or 0, config.max_samples or dataset.num_samples or 0)
-    if repeats and len(rows) and more > len(rows):
+    if not repeats or not len(rows):
+        return Taken(chosen)
+    total = times * max(len(chosen), more)
+    if total > len(rows) and (finding := excess(dataset.name, len(rows), total)) is not None:
+        raise DataError(
+            coded(finding.code, t("{place}: {found}.", place=dataset.name, found=finding.found)),
+            fix=joined(finding.fix),
+            code=finding.code,
+            dataset=dataset.name,
+        )
+    if more > len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         again = generator.choices(range(len(rows)), k=more - len(rows))
         chosen = array("Q", [*range(len(rows)), *sorted(again)])
-    if repeats and times > 1:
-        chosen = (chosen or array("Q", range(len(rows)))) * times
-    return chosen
+    return Taken(chosen, times)
 
 
 def _settings(config: DataConfig, purpose: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, suffix_of
 from tunery.data.problems import Phrase, Problem, say, show
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -27,6 +27,8 @@ KEYS = frozenset(
         "file_sha1",
     }
 )
+MAX_SAMPLES = 100_000_000
+"""Rows that ``num_samples`` may ask for."""
 COLUMNS = frozenset(
     {
         *("prompt", "query", "response", "history", "messages", "system", "tools"),
@@ -254,6 +256,17 @@ def _count(value: Any, where: str) -> int | None:
             ),
             say("Correct the number, or remove it to take every row."),
         )
+    if value is not None and value > MAX_SAMPLES:
+        raise _Refused(
+            "E173",
+            say(
+                "{where}.num_samples: expected at most {limit}, got {value}",
+                where=where,
+                limit=f"{MAX_SAMPLES:,}",
+                value=show(value),
+            ),
+            say("Correct the number, or remove it to take every row."),
+        )
     return value
 
 
@@ -287,7 +300,18 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
     if entry.get("hf_hub_url"):
         return Dataset(name, "hub", origin=str(entry["hf_hub_url"]))
     if entry.get("cloud_file_name"):
-        return Dataset(name, "cloud", origin=str(entry["cloud_file_name"]))
+        url = str(entry["cloud_file_name"])
+        if not BUCKET.match(url):
+            raise _Refused(
+                "E173",
+                say(
+                    "{where}: expected the address of a bucket, got {found}",
+                    where=f"{name}.cloud_file_name",
+                    found=show(entry["cloud_file_name"]),
+                ),
+                say("Write s3://BUCKET/PATH or gs://BUCKET/PATH."),
+            )
+        return Dataset(name, "cloud", origin=url)
     if entry.get("script_url"):
         problem = Problem(
             "E170",

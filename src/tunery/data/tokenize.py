@@ -17,6 +17,7 @@ from tunery.chat.refusals import located
 from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, LossOn, SpecialTokens
+from tunery.data.example_set import Block, ExampleSet
 from tunery.data.kinds import Tokenized, row_kind
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
@@ -167,25 +168,38 @@ def _write_all(
     tools = _Tools(template, tokenizer, data)
     refused: list[DataError] = []
     counts: Counter[str] = Counter()
-    for start in range(0, total, CHUNK):
-        chunk = [examples[index] for index in range(start, min(start + CHUNK, total))]
-        for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
-            writer.examples += 1
-            if isinstance(result, DataError):
-                counts[result.code] += 1
-                if counts[result.code] <= 5:
-                    refused.append(result)
-                writer.filtered[REJECTED] += 1
-            elif result.dropped_reason:
-                writer.filtered[result.dropped_reason] += 1
-                writer.full_lengths[result.full_length] += 1
-                if result.dropped_reason in (DROPPED, NO_ROOM):
-                    writer.longest_cut = max(writer.longest_cut, result.full_length)
-            else:
-                writer.add(result.groups, start + offset, full_length=result.full_length)
-        if progress is not None:
-            progress(min(start + CHUNK, total), total)
+    for block in _blocks(examples):
+        mark, before = writer.mark(), counts.copy()
+        end = block.start + block.size
+        for start in range(block.start, end, CHUNK):
+            chunk = [examples[index] for index in range(start, min(start + CHUNK, end))]
+            for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
+                writer.examples += 1
+                if isinstance(result, DataError):
+                    counts[result.code] += 1
+                    if counts[result.code] <= 5:
+                        refused.append(result)
+                    writer.filtered[REJECTED] += 1
+                elif result.dropped_reason:
+                    writer.filtered[result.dropped_reason] += 1
+                    writer.full_lengths[result.full_length] += 1
+                    if result.dropped_reason in (DROPPED, NO_ROOM):
+                        writer.longest_cut = max(writer.longest_cut, result.full_length)
+                else:
+                    writer.add(result.groups, start + offset, full_length=result.full_length)
+            if progress is not None:
+                progress(min(start + CHUNK, end), total)
+        writer.repeat(mark, block.times - 1, examples=block.size)
+        for code, count in (counts - before).items():
+            counts[code] += count * (block.times - 1)
+        if progress is not None and block.times > 1:
+            progress(block.start + block.size * block.times, total)
     _judge(writer, refused, counts, total, data)
+
+
+def _blocks(examples: Sequence[Example]) -> list[Block]:
+    """The examples in blocks: what is repeated is tokenized once."""
+    return examples.blocks() if isinstance(examples, ExampleSet) else [Block(0, len(examples))]
 
 
 def _judge(

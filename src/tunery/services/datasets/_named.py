@@ -17,9 +17,10 @@ from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data import lint
-from tunery.data.catalog import BUILTIN, find, list_datasets, located
+from tunery.data.catalog import BUILTIN, find, list_datasets, located, weight
 from tunery.data.content import file_hash
 from tunery.data.dataset import Dataset
+from tunery.data.example_set import excess
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
 from tunery.data.registered import changing, registered
@@ -63,7 +64,7 @@ def check(
     """Check one dataset with the settings that a run would read it with.
 
     Args:
-        name: Any name of a dataset.
+        name: Any name of a dataset; ``NAME*2`` is read as a run does, its rows counted once.
         config: How it is read.
         wanted: The row kind that the run's method learns from; None accepts any.
         progress: Called with (rows, bytes, total bytes).
@@ -72,8 +73,11 @@ def check(
         UnknownName: No such dataset.
         DataError: It cannot be fetched.
     """
-    dataset = fetch(_found(name, config))
+    base, times = weight(name)
+    dataset = fetch(_found(base, config))
     report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
+    if times > 1 and (finding := excess(base, report.good, report.good * times)) is not None:
+        report.add(finding)
     report.tolerated = config.max_bad_share if config.on_bad_rows == "quarantine" else None
     return report
 

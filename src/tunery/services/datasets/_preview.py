@@ -66,10 +66,11 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     Raises:
         TuneryError: The dataset, the row or the model was not found, or the template rejects it.
     """
+    from tunery.data.catalog import weight
     from tunery.data.lint.unused import CODES
     from tunery.data.preview import no_such_row, preview_example
 
-    examples = _examples(name, config)
+    examples = _examples(weight(name)[0], config)
     index = _index(examples, row)
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)

@@ -35,9 +35,11 @@ def check_with_model(
         UnknownName: No such dataset, model or template.
         TuneryError: The dataset or the model is not available, or the template does not suit it.
     """
+    from tunery.data.catalog import weight
     from tunery.data.examples import read
     from tunery.data.tokenize import refused
 
+    name, _ = weight(name)
     report = _named.check(name, config.data, wanted=wanted, progress=progress)
     if report.unfilled or not report.good or not (report.ok or report.only_rows):
         return report
