@@ -20,6 +20,7 @@ from tunery.data.dataset import Dataset
 from tunery.data.example_set import DatasetRows, ExampleSet, Taken, excess
 from tunery.data.kinds import row_kind_named
 from tunery.data.ledger import Ledger
+from tunery.data.lint.idle import common
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import scan
@@ -100,6 +101,8 @@ def read(
             if dataset.sha256 and hashlib.sha256(content).hexdigest() != dataset.sha256:
                 warnings.append(_changed(dataset))
         aside.keep()
+    if purpose == "train":
+        warnings += common([report.idle for report in reports]).values()
     assert ledger.balanced(), f"the row equation does not hold: {ledger}"
     examples = ExampleSet(
         parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports

@@ -121,7 +121,7 @@ class Mark:
     rows: int
     tokens: int
     counted: tuple[int, int, int]
-    counters: tuple[Counter[str], Counter[str], Counter[int]]
+    counters: tuple[Counter[Any], ...]
 
 
 class StoreWriter:
@@ -206,7 +206,7 @@ class StoreWriter:
     def mark(self) -> Mark:
         """Remember what was written so far, for ``repeat``."""
         counted = (self.truncated, self.cut_tokens, self.examples)
-        counters = (self.notes.copy(), self.filtered.copy(), self.full_lengths.copy())
+        counters = tuple(counter.copy() for counter in self._counters())
         return Mark(self.groups, self.rows, self.tokens, counted, counters)
 
     def repeat(self, mark: Mark, times: int, *, examples: int) -> None:
@@ -250,10 +250,12 @@ class StoreWriter:
         self.truncated += times * (self.truncated - truncated)
         self.cut_tokens += times * (self.cut_tokens - cut_tokens)
         self.examples += times * (self.examples - done)
-        now = (self.notes, self.filtered, self.full_lengths)
-        for counter, before in zip(now, mark.counters, strict=True):
+        for counter, before in zip(self._counters(), mark.counters, strict=True):
             for key, count in (counter - before).items():
                 counter[key] += times * count
+
+    def _counters(self) -> tuple[Counter[Any], ...]:
+        return self.notes, self.filtered, self.full_lengths
 
     def finish(self) -> TokenStore:
         """Sync everything to disk, put the folder in its place and open it."""

@@ -13,9 +13,11 @@ from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
 from tunery.data.formats.beside import TELLING, convert
 from tunery.data.formats.roles import all_mapped
+from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows
 from tunery.data.kinds import messages, row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
+from tunery.data.lint.idle import CODE, Seen, idle
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.rows import out_of_range, placed
@@ -66,7 +68,7 @@ class _Scanner:
         self.settled: Settled | None = None
         self.plain: Callable[[Any], bool] = bool
         self.tally = Tally(options)
-        self.columns: dict[str, None] = {}
+        self.seen = Seen()
         self.keys: dict[str, None] = {}
         self.unread: Counter[str] = Counter()
         self.roles: dict[str, str] = {}
@@ -104,6 +106,7 @@ class _Scanner:
         source, notes = open_file(path, name, self.options.reading())
         for note in notes:
             self.report.add(note)
+        self.seen.file(source)
         rows = FileRows(source, self.dataset.name)
         self.result.files.append(rows)
         for batch in source.batches():
@@ -121,10 +124,14 @@ class _Scanner:
         settled = self.settled
         if settled is None or settled.format is None or settled.hopeless:
             return
-        columns = list(self.columns)
+        columns = list(self.seen.columns)
         keys = [*(f"{name} ×{count}" for name, count in self.unread.items()), *self.keys]
         for problem in unused(columns, keys, settled.format, settled.options, first):
             self._add(problem)
+        if self.report.good and CODE not in self.options.accept:
+            self.seen.placeholders |= self.tally.placeholders
+            found = idle(self.seen, settled, self.options, first)
+            self.report.idle = {problem.field or "": problem for problem in found}
 
     def _settle(self, batch: Batch, source: FileSource) -> None:
         """Choose the format from the first rows of the dataset."""
@@ -133,8 +140,9 @@ class _Scanner:
         for problem in settled.problems:
             self.report.add(problem)
         if settled.format is not None:
-            # What is written as text is known only when it is parsed.
-            self.plain = never if how.parse else settled.format.plain(settled.options)
+            # What is written as text is known only when it is parsed; roles, when they are mapped.
+            slow = bool(how.parse or how.role_map)
+            self.plain = never if slow else settled.format.plain(settled.options)
             self.report.format = settled.format.name
             self.report.kind = row_kind_of(settled.format.makes).name
         self.result.format, self.result.options = settled.format, settled.options
@@ -162,9 +170,9 @@ class _Scanner:
 
     def _see_columns(self, rows: list[dict[str, Any]]) -> None:
         """Note the columns of usable rows, in the order of the file."""
-        if not set[str]().union(*rows) <= self.columns.keys():
+        if not set[str]().union(*rows) <= self.seen.columns.keys():
             for row in rows:
-                self.columns.update(dict.fromkeys(map(str, row)))
+                self.seen.columns.update(dict.fromkeys(map(str, row)))
 
     def _row(self, view: View, i: int) -> bool:
         """Judge one row the slow way; True where it is usable."""
@@ -183,6 +191,9 @@ class _Scanner:
                 self.roles.update(error.roles)
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
+        if settled.options.role_map:
+            key = settled.options.tags.get("role_tag", "from")
+            self.seen.spoken(read_written(row, settled.options), settled.used, key)
         self.keys.update(dict.fromkeys(foreign_keys(row, settled.used, settled.options)))
         for name in settled.format.unread(row, settled.options, example):
             if row.get(theirs := settled.options.column(name)) is not None:

@@ -82,6 +82,11 @@ def check(
     return report
 
 
+def only_common(reports: Sequence[Report]) -> None:
+    """Take back, in the reports of one request, the idle settings that another dataset uses."""
+    lint.only_common(reports)
+
+
 def write_report(reports: Sequence[Report], file: Path) -> None:
     """Write the machine-readable report, atomically; for several datasets, a list.
 

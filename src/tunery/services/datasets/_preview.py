@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunery.models.progress import ProgressEvent
 
 Progress = Callable[[int, int], None]
-NOTICED = frozenset({"W714", "W726", "W727", "W728"})
+NOTICED = frozenset({"W714", "W726", "W727", "W728", "W732"})
 """Warnings about which rows and columns are read, shown with every previewed row."""
 Fetching = Callable[["ProgressEvent"], None]
 
