@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, suffix_of
-from tunery.data.problems import Phrase, Problem, say, show
+from tunery.data.problems import Phrase, Problem, say, show, visible
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.types import is_object
@@ -29,6 +29,10 @@ KEYS = frozenset(
 )
 MAX_SAMPLES = 100_000_000
 """Rows that ``num_samples`` may ask for."""
+TEXTS = (
+    *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
+    *("subset", "split", "folder"),
+)
 COLUMNS = frozenset(
     {
         *("prompt", "query", "response", "history", "messages", "system", "tools"),
@@ -159,6 +163,14 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
             "E173", say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
         )
     _known(entry, KEYS, name)
+    for key in TEXTS:
+        if entry.get(key) is not None and not isinstance(entry[key], str):
+            raise _Refused(
+                "E173",
+                say("{where}: expected text, got {found}", where=f"{name}.{key}",
+                    found=show(entry[key])),
+                say("Write one name; for several files, use their folder."),
+            )  # fmt: skip
     columns = _block(entry, "columns", COLUMNS, name)
     tags = _block(entry, "tags", TAGS, name)
     formatting = entry.get("formatting", "alpaca")
@@ -181,7 +193,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     elif "kto_tag" in columns:
         format = "unpaired"
         ours["label"] = columns["kto_tag"]
-    problems = (*dataset.problems, *_refusals(columns, dataset))
+    problems = (*dataset.problems, *_refusals(columns, dataset), *_unread(name, entry, dataset))
     return Dataset(
         name,
         dataset.source,
@@ -346,6 +358,27 @@ def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         return (path,)
     return tuple(sorted(f for f in path.rglob("*") if suffix_of(f) in SUFFIXES))
+
+
+def _unread(name: str, entry: Mapping[str, Any], dataset: Dataset) -> list[Problem]:
+    """Keys of an entry that choose among the parts of a hub dataset, where it is none."""
+    keys = {"hub": (), "cloud": ("subset", "folder")}.get(
+        dataset.source, ("subset", "split", "folder")
+    )
+    # Without a split of its own, a file is the training rows.
+    found = [key for key in keys if entry.get(key) and (key, entry[key]) != ("split", "train")]
+    if not found:
+        return []
+    said = ", ".join(f"{key} ({visible(str(entry[key]), 40)})" for key in found)
+    return [
+        Problem(
+            "W733",
+            f"{name} ({REGISTRY})",
+            say("not used: {keys}; every row of {file} is read", keys=said,
+                file=visible(str(entry.get("file_name") or entry.get("cloud_file_name")), 60)),
+            say("Remove it, or set file_name to the file of the wanted rows."),
+        )
+    ]  # fmt: skip
 
 
 def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:

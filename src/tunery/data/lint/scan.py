@@ -25,11 +25,13 @@ from tunery.data.lint.settle import Settled, settle
 from tunery.data.lint.tally import Tally
 from tunery.data.lint.unused import foreign_keys, unused
 from tunery.data.lint.view import View
-from tunery.data.problems import FileProblem, Problem, RowProblem
+from tunery.data.problems import FileProblem, Problem, RowProblem, say
 from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
 
+NAMED = say("messages have a name; not every chat template writes it")
+NAMED_FIX = say("To see whether yours does, add --model.name.")
 MAX_ROLES = 20
 """Unknown roles that one advice names; so many are names of people or of something else."""
 Sink = Callable[[Problem, str], None]
@@ -207,6 +209,8 @@ class _Scanner:
             self._add(problem)
         for conversation in kind.conversations(example):
             self.report.by_template |= messages.depends_on_template(conversation)
+            if any(message.name is not None for message in conversation.messages):
+                self._add(view.problem("N153", i, NAMED, NAMED_FIX))
         if tag := kind.tag(example):
             self.report.tags[tag] = self.report.tags.get(tag, 0) + 1
         return True

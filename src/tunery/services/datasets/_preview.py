@@ -167,6 +167,7 @@ def notes_with_model(name: str, config: Config) -> list[str]:
         TuneryError: The model is not on this machine or cannot be trained on these rows, or no row
             is left.
     """
+    from tunery.chat.remarks import LOSSES, in_words
     from tunery.data.examples import read
     from tunery.data.statistics import too_long
     from tunery.data.tokenize import tokenize_all
@@ -183,7 +184,8 @@ def notes_with_model(name: str, config: Config) -> list[str]:
         cache=env.cache_dir() / "tokens",
     )  # fmt: skip
     lost = too_long(rows, limited.data.max_length, positions=found.context_length)
-    return [*template.notices, *([lost] if lost else [])]
+    dropped = [in_words(note) for note in rows.notes if note in LOSSES]
+    return [*template.notices, *dropped, *([lost] if lost else [])]
 
 
 def _examples(name: str, config: Config) -> ExampleSet:
