@@ -10,7 +10,7 @@ from typing import Any
 
 from tunery.chat import refusals
 from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
-from tunery.types import Conversation, Role
+from tunery.types import Conversation
 
 VALUE = "zqvalue"
 _USER = {"role": "user", "content": "Hi"}
@@ -80,13 +80,13 @@ class Features:
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
         return text is not None and "zqsys" not in text
 
-    def writes_name(self, role: Role) -> bool:
+    def writes_name(self, role: str) -> bool:
         """Whether the ``name`` of a message of this role reaches the text."""
         if role not in self._writes_name:
             self._writes_name[role] = "zqname" in (self._named(role) or "")
         return self._writes_name[role]
 
-    def _named(self, role: Role) -> str | None:
+    def _named(self, role: str) -> str | None:
         """A small conversation with a named message."""
         if role == "tool":
             shape = self.call_shape
