@@ -232,10 +232,16 @@ def _judge(
 
 
 def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
-    counted = (joined(str(count), in_words(reason)) for reason, count in filtered.items())
-    reasons = joined(*counted, between="; ")
+    counted = (
+        t("{count} rows: {reason}", count=count, reason=in_words(reason))
+        for reason, count in filtered.items()
+    )
     return DataError(
-        t("No rows are left to train on: {total} read. {reasons}", total=total, reasons=reasons),
+        t(
+            "No rows are left to train on, of {total} rows read. {reasons}.",
+            total=total,
+            reasons=joined(*counted, between="; "),
+        ),
         fix=t("Use other data, or change data.loss_on, data.max_length or data.too_long."),
         code="E719",
     )

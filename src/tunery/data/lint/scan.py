@@ -32,6 +32,8 @@ from tunery.data.sources.jsonlines import OutOfRange
 
 NAMED = say("messages have a name; not every chat template writes it")
 NAMED_FIX = say("To see whether yours does, add --model.name.")
+UNTRAINED = say("no message is trained on (train, weight, loss), so the row is left out")
+UNTRAINED_FIX = say("Remove the mark of the answer that the model should learn.")
 MAX_ROLES = 20
 """Unknown roles that one advice names; so many are names of people or of something else."""
 Sink = Callable[[Problem, str], None]
@@ -99,6 +101,10 @@ class _Scanner:
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
+        none = self.report.untrained and self.report.untrained >= self.report.good > 0
+        if none and not self.options.deduplicate:
+            found = say("no message of any row is trained on")
+            self.report.add(Problem("E719", first, found, UNTRAINED_FIX))
         if self.report.kind is not None:
             for finding in row_kind_named(self.report.kind).about(self.report.tags):
                 self._add(Problem(finding.code, first, finding.found, finding.fix))
@@ -207,7 +213,12 @@ class _Scanner:
                 self._bad(problem, view.raw(i))
                 return False
             self._add(problem)
-        for conversation in kind.conversations(example):
+        conversations = kind.conversations(example)
+        loss_on = kind.loss_on or self.options.loss_on
+        if not all(messages.trains(each, loss_on) for each in conversations):
+            self.report.untrained += 1
+            self._add(view.problem("W734", i, UNTRAINED, UNTRAINED_FIX))
+        for conversation in conversations:
             self.report.by_template |= messages.depends_on_template(conversation)
             if any(message.name is not None for message in conversation.messages):
                 self._add(view.problem("N153", i, NAMED, NAMED_FIX))
