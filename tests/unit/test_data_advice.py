@@ -14,6 +14,7 @@ from tunery.config.load import from_tokens
 from tunery.data.catalog import find
 from tunery.data.examples import read
 from tunery.data.lint import CheckOptions, Report, check
+from tunery.errors import ConfigError
 from tunery.types import Conversation, Text
 
 FLAGS = re.compile(r"((?:'?--\w+\.[^ ]+ ?'?|'?--data\.role_map(?: |\.)).*?)[.?]?$")
@@ -159,7 +160,10 @@ def test_every_unknown_speaker_of_turns_is_named_at_once(tmp_path: Path) -> None
 def test_a_role_that_is_mapped_to_no_role_is_told_so(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "bot", "content": "a"}]
     path = write(tmp_path / "a.jsonl", [{"messages": turns}])
-    found = str(checked(path, "--data.role_map.bot", "ROLE").problems()[0].found)
+    with pytest.raises(ConfigError, match=r"data.role_map.bot: 'ROLE' is not a role"):
+        checked(path, "--data.role_map.bot", "ROLE")
+    report = check(find(str(path)), CheckOptions(role_map={"bot": "ROLE"}))
+    found = str(report.problems()[0].found)
     assert found == 'data.role_map maps role "bot" to "ROLE", which is not a role'
 
 

@@ -47,6 +47,7 @@ class Features:
         self._probe = probe
         self._with_tools = with_tools
         self.source = source
+        self._writes_name: dict[str, bool] = {}
 
     def check(self, conversation: Conversation, name: str) -> None:
         """Refuse what the template would lose.
@@ -91,6 +92,25 @@ class Features:
         """Whether a system message vanishes without a word."""
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
         return text is not None and "zqsys" not in text
+
+    def writes_name(self, role: str) -> bool:
+        """Whether the ``name`` of a message of this role reaches the text."""
+        if role not in self._writes_name:
+            self._writes_name[role] = "zqname" in (self._named(role) or "")
+        return self._writes_name[role]
+
+    def _named(self, role: str) -> str | None:
+        """A small conversation with a named message."""
+        if role == "tool":
+            shape = self.call_shape
+            if shape is None:
+                return None
+            messages = _call_probe(shape.call_ids, shape.arguments_as_text, shape.empty_content)
+            return self._probe([*messages[:-1], messages[-1] | {"name": "zqname"}], tools=[_TOOL])
+        named = {"role": role, "content": "Hi", "name": "zqname"}
+        return self._probe(
+            {"system": [named, _USER], "assistant": [_USER, named]}.get(role, [named])
+        )
 
     @functools.cached_property
     def reads_thinking(self) -> bool:

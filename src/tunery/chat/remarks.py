@@ -21,9 +21,12 @@ TURNS_DROPPED = "earliest turns dropped to fit max_length"
 CUT_RIGHT = "truncated at the end to fit max_length"
 CUT_LEFT = "truncated at the start to fit max_length"
 SPLIT = "split to fit max_length"
+UNNAMED = "the template does not write the names of messages: trained without them"
 REJECTED = "rejected by the chat template"
 PROMPTS_DIFFER = "the template renders the prompts of the two answers differently"
 NO_DIFFERENCE = "both answers are identical for the model"
+LOSSES = (LOST_THINKING, NOT_KEPT, STOPS_INSIDE, UNNAMED)
+"""Remarks about a part of a row that is not trained on although the row is."""
 
 
 def in_words(remark: str) -> str:
@@ -57,6 +60,8 @@ def in_words(remark: str) -> str:
             return t("truncated at the start to fit max_length")
         case "split to fit max_length":
             return t("split to fit max_length")
+        case "the template does not write the names of messages: trained without them":
+            return t("the template does not write the names of messages: trained without them")
         case "rejected by the chat template":
             return t("rejected by the chat template")
         case "the template renders the prompts of the two answers differently":

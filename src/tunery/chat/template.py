@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
+from tunery.chat.remarks import UNNAMED
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -251,9 +253,17 @@ class ChatTemplate:
                 if failure is not None:
                     raise failure
                 found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
-                yield mask.rows(plan, [found[key] for key in plan.views], self)
+                rows = mask.rows(plan, [found[key] for key in plan.views], self)
+                yield self._noted(rows, plan.conversation)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
+
+    def _noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
+        """The rows, with a remark where names of messages are left out."""
+        roles = {m.role for m in conversation.messages if m.name is not None}
+        if all(self.features.writes_name(role) for role in roles):
+            return rows
+        return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def prompt_ids(
         self,

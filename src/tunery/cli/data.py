@@ -118,10 +118,14 @@ def check(
     loaded = _loaded(tuple(settings_), format, columns, catalog)
     several, refused = len(names) > 1, False
     found: list[Report] = []
+    remarks: list[list[str] | None] = []
     told: list[dict[str, Any]] = []
     for each in names:
         checked, notes = _checked(each, loaded, quiet=json)
         found.append(checked)
+        remarks.append(notes)
+    datasets.only_common(found)
+    for checked, notes in zip(found, remarks, strict=True):
         told.append(checked.as_dict() | ({"notes": notes} if notes is not None else {}))
         refused = refused or bool(checked.refusal)
         if not json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from tunery.chat.remarks import in_words
+from tunery.chat.remarks import DROPPED, NO_ROOM, in_words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.token_view import show_row, show_sides
 from tunery.cli.wrapping import prose
@@ -178,6 +178,8 @@ def _show_row(
 
 
 def _dropped(shown: ShownRow, config: Config) -> str:
+    if shown.example.dropped not in (DROPPED, NO_ROOM):
+        return t("A run would drop this row: {why}.", why=in_words(shown.example.dropped))
     return t(
         "A run would drop this row: {why} (data.max_length={length}).",
         why=in_words(shown.example.dropped),

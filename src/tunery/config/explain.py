@@ -24,6 +24,7 @@ from tunery.i18n import joined, t
 
 Where = Callable[[str], str]
 MOST_SHOWN = 20
+_LONE = re.compile("[\ud800-\udfff]")
 
 _SECRET_NAME = re.compile(r"token|secret|password|passwd|api_?key|(^|_)key($|_)|credential", re.I)
 _SECRET_VALUE = re.compile(
@@ -96,12 +97,25 @@ def validate(
     Returns:
         The settings, or None and the problems.
     """
-    secrets = [_secret_value(path, where) for path, text in _texts(values) if _is_secret(text)]
+    refused = [_secret_value(path, where) for path, text in _texts(values) if _is_secret(text)]
+    refused += broken_texts(values, where)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        return None, [*secrets, *_explain_all(error, values, where)]
-    return (None, secrets) if secrets else (config, [])
+        return None, [*refused, *_explain_all(error, values, where)]
+    return (None, refused) if refused else (config, [])
+
+
+def broken_texts(values: Mapping[str, Any], where: Where = nowhere) -> list[Problem]:
+    """Name every text with half a character (a lone surrogate), which no file can hold."""
+    found: list[Problem] = []
+    for path, text in _texts(values):
+        if _LONE.search(path + text):
+            shown = _LONE.sub("?", path)
+            message = t("{path}: the text is not valid Unicode (half of a character).", path=shown)
+            fix = t("Write it again, or rename a file whose name is not UTF-8.")
+            found.append(Problem(shown, message, fix, where(path)))
+    return found
 
 
 def unknown(path: str, values: Mapping[str, Any] | None = None, place: str = "") -> Problem:

@@ -6,6 +6,7 @@ A rule about a single setting is a bound on its field, and is defined there.
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
 from collections.abc import Iterator
 
@@ -15,6 +16,9 @@ from tunery.config.explain import Problem, Where, fail, nowhere
 from tunery.i18n import t
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+ROLES = ("system", "developer", "user", "human", "assistant", "gpt", "function_call", "tool",
+         "function", "observation")  # fmt: skip
+"""What ``data.role_map`` may map to; the reader of rows knows the same names."""
 _CODE = re.compile(r"[A-Z]\d{3}")
 LOW_RATE, HIGH_RATE = 0.1, 2.0
 """Rates below or above the usual range by more than these factors get a warning."""
@@ -88,6 +92,19 @@ def _data(config: Config) -> Found:
             t("data.encoding: unknown encoding {name!r}.", name=data.encoding),
             t("Common encodings: utf-8, gb18030, big5, shift_jis, cp1252."),
         )
+    for theirs, ours in data.role_map.items():
+        if ours not in ROLES:
+            near = difflib.get_close_matches(ours, ROLES, n=1)
+            yield (
+                f"data.role_map.{theirs}",
+                t(
+                    "data.role_map.{theirs}: {ours!r} is not a role; expected system, user, "
+                    "assistant or tool.",
+                    theirs=theirs,
+                    ours=ours,
+                ),
+                t("Did you mean {name}?", name=near[0]) if near else "",
+            )
     for code in data.accept:
         if not _CODE.fullmatch(code):
             yield (

@@ -15,9 +15,9 @@ from typing import Any
 
 from tunery import env
 from tunery.commands import quoted
-from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, suffix_of
 from tunery.data.folders import folder, located
-from tunery.data.problems import Problem, say
+from tunery.data.problems import Problem, say, visible
 from tunery.data.registered import registered
 from tunery.data.splits import ALL, SPLITS, canonical
 from tunery.errors import ConfigError, DataError, UnknownName, did_you_mean
@@ -41,6 +41,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w.-]+)?")
 """``owner/name``, as the hub names a dataset; it may be a path too."""
 CLOUD = ("s3://", "gs://", "gcs://")
+MAX_TIMES = 1000
+"""How often a dataset's rows may be repeated in an epoch; more of them are more epochs."""
 ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
 """Beginnings of names that are no paths of this machine, whether or not they can be read."""
 
@@ -73,6 +75,29 @@ def find(
     return dataset
 
 
+def weight(name: str) -> tuple[str, int]:
+    """Take ``NAME*2`` apart.
+
+    Raises:
+        ConfigError: What follows the star is not a whole number from 1 to ``MAX_TIMES``.
+    """
+    base, star, written = name.rpartition("*")
+    if not star:
+        return name, 1
+    times = written.strip()
+    if not times.isdecimal() or not 1 <= int(times[:10]) <= MAX_TIMES or len(times) > 10:
+        raise ConfigError(
+            t(
+                "{name}: expected a whole number from 1 to {limit:,} after *, got {times}.",
+                name=visible(name, 60),
+                limit=MAX_TIMES,
+                times=repr(visible(written, 30)),
+            ),
+            fix=t("Write {base}*2 to use its rows twice per epoch.", base=visible(base, 40)),
+        )
+    return base.strip(), int(times)
+
+
 def list_datasets(catalog: Path | None = None) -> list[Dataset]:
     """All datasets that have a name here: built in, added, and of the catalog folder."""
     found = [_builtin(name) for name in BUILTIN]
@@ -87,6 +112,11 @@ def list_datasets(catalog: Path | None = None) -> list[Dataset]:
 def _find(name: str, catalog: Path | None) -> Dataset:
     if not name.strip():
         raise DataError(t("A dataset name is empty."), fix=t("Choose a dataset: tunery data list"))
+    if not _is_unicode(name):
+        raise DataError(
+            t("{name}: the name is not valid Unicode (half of a character).", name=visible(name)),
+            fix=t("Write it again, or rename a file whose name is not UTF-8."),
+        )
     if name.startswith("hf:"):
         return hub(name)
     if name.startswith("ms:"):
@@ -95,10 +125,7 @@ def _find(name: str, catalog: Path | None) -> Dataset:
             fix=t("Download its files and use their folder."),
         )
     if name.startswith(CLOUD):
-        head, _, split = name.rpartition(":")
-        if split == ALL or canonical(split) in SPLITS:
-            return Dataset(name, "cloud", origin=head, split=split)
-        return Dataset(name, "cloud", origin=name)
+        return _cloud(name)
     if name.startswith(("http://", "https://")):
         raise DataError(
             t("{name}: reading rows from a web address is not supported.", name=name),
@@ -121,6 +148,11 @@ def _find(name: str, catalog: Path | None) -> Dataset:
     if (place := located(name)) is not None:
         return _by_path(name, *place)
     raise _unknown(name, catalog)
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a name has no half of a character: no file of settings can hold such a name."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _not_that_one(dataset: Dataset) -> Dataset:
@@ -253,6 +285,23 @@ def hub(name: str) -> Dataset:
     )
 
 
+def _cloud(name: str) -> Dataset:
+    """Take ``s3://bucket/path[:split]`` apart.
+
+    Raises:
+        DataError: It names no bucket.
+    """
+    if not BUCKET.match(name):
+        raise DataError(
+            t("{name}: the bucket is missing or its name is not valid.", name=name),
+            fix=t("Write {scheme}://BUCKET/PATH.", scheme=name.partition(":")[0]),
+        )
+    head, _, split = name.rpartition(":")
+    if split == ALL or canonical(split) in SPLITS:
+        return Dataset(name, "cloud", origin=head, split=split)
+    return Dataset(name, "cloud", origin=name)
+
+
 def _unknown(name: str, catalog: Path | None) -> UnknownName:
     known = [dataset.name for dataset in list_datasets(catalog)]
     near = did_you_mean(name, known)
@@ -281,4 +330,4 @@ def _listable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
 
 
-__all__ = ["BUILTIN", "Dataset", "find", "hub", "list_datasets", "located"]
+__all__ = ["BUILTIN", "Dataset", "find", "hub", "list_datasets", "located", "weight"]

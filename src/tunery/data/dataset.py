@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from tunery.data.problems import Problem
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
+BUCKET = re.compile(r"(s3|gs|gcs)://[A-Za-z0-9][\w.-]*($|[/:])")
+"""How the address of an object store begins: a scheme and a bucket."""
 REGISTRY = "dataset_info.json"
 NOT_ROWS = frozenset(
     {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 from tunery.data.dataset import Dataset
@@ -12,11 +13,37 @@ from tunery.data.index import FileRows, place
 from tunery.data.ledger import Ledger
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import Scan
-from tunery.data.problems import Problem, RowProblem
+from tunery.data.problems import Problem, RowProblem, say
 from tunery.data.variables import fill_example
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import Example, RowRef
+
+MAX_ROWS = 100_000_000
+"""Rows that repeats may make of a dataset; more could not be tokenized or trained anyway."""
+
+
+def excess(name: str, rows: int, total: int) -> Problem | None:
+    """E174 where a dataset's rows with their repeats would be more than a run can hold.
+
+    Args:
+        name: The dataset.
+        rows: Its rows.
+        total: How many they become.
+    """
+    if total <= MAX_ROWS:
+        return None
+    return Problem(
+        "E174",
+        name,
+        say(
+            "its {count} rows would become {total}; at most {limit} are supported",
+            count=f"{rows:,}",
+            total=f"{total:,}",
+            limit=f"{MAX_ROWS:,}",
+        ),
+        say("Repeat it less often, or train for more epochs: train.num_epochs."),
+    )
 
 
 class DatasetRows(Sequence[Example]):
@@ -84,11 +111,53 @@ class DatasetRows(Sequence[Example]):
         return self._files[piece].load(at)
 
 
+class Taken(Sequence[int]):
+    """Numbers of the rows that are taken, in order; repeats cost no memory.
+
+    Args:
+        numbers: The rows, once.
+        times: How often they are gone through.
+    """
+
+    def __init__(self, numbers: array[int] | range, times: int = 1) -> None:
+        self.numbers = numbers
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.numbers) * self.times
+
+    @overload
+    def __getitem__(self, i: int) -> int: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[int]: ...
+    def __getitem__(self, i: int | slice) -> int | list[int]:
+        if isinstance(i, slice):
+            return [self[n] for n in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        return self.numbers[i % len(self.numbers)]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Examples that follow each other, and are then repeated.
+
+    Args:
+        start: Number of the first.
+        size: How many there are before the repeats.
+        times: How often they come in all.
+    """
+
+    start: int
+    size: int
+    times: int = 1
+
+
 class ExampleSet(Sequence[Example]):
     """The examples of one or more datasets, in order; lazy, so a million rows cost 8 bytes each.
 
     Args:
-        parts: Rows of each dataset and which of them are taken, with repeats; None takes all.
+        parts: Rows of each dataset and which of them are taken, with repeats.
         ledger: Where the rows went.
         warnings: One problem for each kind of warning.
         hash: sha256 over the files' content and how they are read.
@@ -97,7 +166,7 @@ class ExampleSet(Sequence[Example]):
 
     def __init__(
         self,
-        parts: Sequence[tuple[DatasetRows, array[int] | None]],
+        parts: Sequence[tuple[DatasetRows, Taken]],
         *,
         ledger: Ledger,
         warnings: list[Problem],
@@ -112,10 +181,10 @@ class ExampleSet(Sequence[Example]):
         self._ends: list[int] = []
         self._distinct: list[int] = []  # the first ones of a part, before any row comes again
         total = 0
-        for rows, chosen in self._parts:
-            total += len(rows) if chosen is None else len(chosen)
+        for _, taken in self._parts:
+            total += len(taken)
             self._ends.append(total)
-            self._distinct.append(len(rows) if chosen is None else len(set(chosen)))
+            self._distinct.append(len(set(taken.numbers)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -147,7 +216,20 @@ class ExampleSet(Sequence[Example]):
         piece, at = place(self._ends, i)
         return at >= self._distinct[piece]
 
+    def blocks(self) -> list[Block]:
+        """All examples, in blocks that are repeated as a whole."""
+        starts = [0, *self._ends]
+        return [
+            Block(start, len(taken.numbers), taken.times)
+            for start, (_, taken) in zip(starts, self._parts, strict=False)
+        ]
+
+    def first(self, i: int) -> int:
+        """The number of the first example that is the same row of the same dataset entry."""
+        piece, at = place(self._ends, i)
+        return i - at + at % len(self._parts[piece][1].numbers)
+
     def _find(self, i: int) -> tuple[DatasetRows, int]:
         piece, at = place(self._ends, i)
-        rows, chosen = self._parts[piece]
-        return rows, at if chosen is None else chosen[at]
+        rows, taken = self._parts[piece]
+        return rows, taken[at]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from tunery.commands import quoted
 from tunery.config.data import DataConfig
-from tunery.data.catalog import find
+from tunery.data.catalog import find, weight
 from tunery.data.content import example_key, file_hash
 from tunery.data.dataset import Dataset
-from tunery.data.example_set import DatasetRows, ExampleSet
+from tunery.data.example_set import DatasetRows, ExampleSet, Taken, excess
 from tunery.data.kinds import row_kind_named
 from tunery.data.ledger import Ledger
+from tunery.data.lint.idle import common
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import scan
@@ -28,7 +29,7 @@ from tunery.data.problems import Problem, coded, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
 from tunery.data.variables import unfilled
-from tunery.errors import ConfigError, DataError
+from tunery.errors import DataError
 from tunery.i18n import joined, t
 from tunery.types import Example
 
@@ -62,7 +63,7 @@ def read(
     """
     options = CheckOptions.of(config, progress=progress, wanted=wanted)
     ledger, digest = Ledger(), hashlib.sha256()
-    parts: list[tuple[DatasetRows, array[int] | None]] = []
+    parts: list[tuple[DatasetRows, Taken]] = []
     warnings: list[Problem] = []
     reports: list[Report] = []
     digest.update(_settings(config, purpose).encode())
@@ -81,7 +82,7 @@ def read(
             if report.duplicates:
                 own.filtered["duplicate"] = report.duplicates
             chosen = _chosen(rows, dataset, config, own, times, repeats=purpose == "train")
-            own.repeated = (len(rows) if chosen is None else len(chosen)) - own.used
+            own.repeated = len(chosen) - own.used
             parts.append((rows, chosen))
             warnings += [
                 problem
@@ -89,6 +90,8 @@ def read(
                 # A test split is what an evaluation is for.
                 if purpose == "train" or problem.code != "W715"
             ]
+            if times > 1 and purpose != "train":
+                warnings.append(_once(name, times, purpose))
             reports.append(report)
             ledger.add(own)
             digest.update(
@@ -99,6 +102,8 @@ def read(
             if dataset.sha256 and hashlib.sha256(content).hexdigest() != dataset.sha256:
                 warnings.append(_changed(dataset))
         aside.keep()
+    if purpose == "train":
+        warnings += common([report.idle for report in reports]).values()
     assert ledger.balanced(), f"the row equation does not hold: {ledger}"
     examples = ExampleSet(
         parts, ledger=ledger, warnings=warnings, hash=digest.hexdigest(), reports=reports
@@ -147,27 +152,6 @@ def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]
         )
 
 
-def weight(name: str) -> tuple[str, int]:
-    """Take ``NAME*2`` apart.
-
-    Raises:
-        ConfigError: What follows the star is not a whole number above 0.
-    """
-    base, star, times = name.rpartition("*")
-    if not star:
-        return name, 1
-    if not times.strip().isdecimal() or int(times) < 1:
-        raise ConfigError(
-            t(
-                "{name}: expected a whole number above 0 after *, got {times!r}.",
-                name=name,
-                times=times,
-            ),
-            fix=t("Write {base}*2 to use its rows twice per epoch.", base=base),
-        )
-    return base.strip(), int(times)
-
-
 def rows_per_epoch(rows: int, dataset: Dataset, config: DataConfig) -> int:
     """How many of a dataset's usable rows an epoch of training has, some of them repeatedly.
 
@@ -194,7 +178,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
     """
     if share <= 0:
         return list(range(len(examples))), []
-    ranks = array("Q", (_rank(seed, example) for example in examples))
+    ranks = _ranks(examples, seed)
     wanted = share * len(examples)
     held: list[int] = []
     for _, group in itertools.groupby(
@@ -240,6 +224,16 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
     return DataError(message, fix=fix, code="E172")
 
 
+def _ranks(examples: Sequence[Example], seed: int) -> array[int]:
+    """The rank of each example; a repeated row is not read again."""
+    first = examples.first if isinstance(examples, ExampleSet) else None
+    ranks = array("Q")
+    for number in range(len(examples)):
+        same = number if first is None else first(number)
+        ranks.append(ranks[same] if same < number else _rank(seed, examples[number]))
+    return ranks
+
+
 def _rank(seed: int, example: Example) -> int:
     """A number that depends only on the seed and the example's content."""
     digest = hashlib.blake2b(f"{seed}|{example_key(example)}".encode(), digest_size=8).digest()
@@ -271,6 +265,17 @@ def _stop(report: Report, config: DataConfig) -> None:
         )
     raise DataError(
         report_text(report, plain=True), code=report.stops[0].code, dataset=report.dataset
+    )
+
+
+def _once(name: str, times: int, purpose: str) -> Problem:
+    """W731: repeats of a dataset that is not trained on."""
+    setting = "evaluate.datasets" if purpose == "evaluate" else "data.replay.prompts"
+    return Problem(
+        "W731",
+        name,
+        say("*{times} is not used: {setting} takes each row once", times=times, setting=setting),
+        say("Remove *{times}.", times=times),
     )
 
 
@@ -328,21 +333,33 @@ def _chosen(
     times: int,
     *,
     repeats: bool,
-) -> array[int] | None:
-    """Which rows are taken, in order, each before it comes again; None for all of them once."""
+) -> Taken:
+    """Which rows are taken, in order, each before it comes again.
+
+    Raises:
+        DataError: E174, that would be more rows than a run can hold.
+    """
     wanted = rows_per_epoch(len(rows), dataset, config)
-    chosen: array[int] | None = None
+    chosen: array[int] | range = range(len(rows))
     if wanted < len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         chosen = array("Q", sorted(generator.sample(range(len(rows)), wanted)))
         ledger.filter("max_samples", len(rows) - wanted)
-    if repeats and wanted > len(rows):
+    if not repeats or not len(rows):
+        return Taken(chosen)
+    total = times * wanted
+    if total > len(rows) and (finding := excess(dataset.name, len(rows), total)) is not None:
+        raise DataError(
+            coded(finding.code, t("{place}: {found}.", place=dataset.name, found=finding.found)),
+            fix=joined(finding.fix),
+            code=finding.code,
+            dataset=dataset.name,
+        )
+    if wanted > len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         again = generator.choices(range(len(rows)), k=wanted - len(rows))
         chosen = array("Q", [*range(len(rows)), *sorted(again)])
-    if repeats and times > 1:
-        chosen = (chosen or array("Q", range(len(rows)))) * times
-    return chosen
+    return Taken(chosen, times)
 
 
 def _settings(config: DataConfig, purpose: str) -> str:

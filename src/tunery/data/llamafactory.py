@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.data.dataset import REGISTRY, SUFFIXES, Dataset, suffix_of
-from tunery.data.problems import Phrase, Problem, say, show
+from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.problems import Phrase, Problem, say, show, visible
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.types import is_object
@@ -26,6 +26,12 @@ KEYS = frozenset(
         # An older key, a checksum that only led to a line in the log.
         "file_sha1",
     }
+)
+MAX_SAMPLES = 100_000_000
+"""Rows that ``num_samples`` may ask for."""
+TEXTS = (
+    *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
+    *("subset", "split", "folder"),
 )
 COLUMNS = frozenset(
     {
@@ -158,6 +164,14 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
             "E173", say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
         )
     _known(entry, KEYS, name)
+    for key in TEXTS:
+        if entry.get(key) is not None and not isinstance(entry[key], str):
+            raise _Refused(
+                "E173",
+                say("{where}: expected text, got {found}", where=f"{name}.{key}",
+                    found=show(entry[key])),
+                say("Write one name; for several files, use their folder."),
+            )  # fmt: skip
     columns = _block(entry, "columns", COLUMNS, name)
     tags = _block(entry, "tags", TAGS, name)
     formatting = entry.get("formatting", "alpaca")
@@ -180,7 +194,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     elif "kto_tag" in columns:
         format = "unpaired"
         ours["label"] = columns["kto_tag"]
-    problems = (*dataset.problems, *_refusals(columns, dataset))
+    problems = (*dataset.problems, *_refusals(columns, dataset), *_unread(name, entry, dataset))
     return Dataset(
         name,
         dataset.source,
@@ -255,6 +269,17 @@ def _count(value: Any, where: str) -> int | None:
             ),
             say("Correct the number, or remove it to take every row."),
         )
+    if value is not None and value > MAX_SAMPLES:
+        raise _Refused(
+            "E173",
+            say(
+                "{where}.num_samples: expected at most {limit}, got {value}",
+                where=where,
+                limit=f"{MAX_SAMPLES:,}",
+                value=show(value),
+            ),
+            say("Correct the number, or remove it to take every row."),
+        )
     return value
 
 
@@ -288,7 +313,18 @@ def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
     if entry.get("hf_hub_url"):
         return Dataset(name, "hub", origin=str(entry["hf_hub_url"]))
     if entry.get("cloud_file_name"):
-        return Dataset(name, "cloud", origin=str(entry["cloud_file_name"]))
+        url = str(entry["cloud_file_name"])
+        if not BUCKET.match(url):
+            raise _Refused(
+                "E173",
+                say(
+                    "{where}: expected the address of a bucket, got {found}",
+                    where=f"{name}.cloud_file_name",
+                    found=show(entry["cloud_file_name"]),
+                ),
+                say("Write s3://BUCKET/PATH or gs://BUCKET/PATH."),
+            )
+        return Dataset(name, "cloud", origin=url)
     if entry.get("script_url"):
         problem = Problem(
             "E170",
@@ -323,6 +359,27 @@ def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         return (path,)
     return tuple(sorted(f for f in path.rglob("*") if suffix_of(f) in SUFFIXES))
+
+
+def _unread(name: str, entry: Mapping[str, Any], dataset: Dataset) -> list[Problem]:
+    """Keys of an entry that choose among the parts of a hub dataset, where it is none."""
+    keys = {"hub": (), "cloud": ("subset", "folder")}.get(
+        dataset.source, ("subset", "split", "folder")
+    )
+    # Without a split of its own, a file is the training rows.
+    found = [key for key in keys if entry.get(key) and (key, entry[key]) != ("split", "train")]
+    if not found:
+        return []
+    said = ", ".join(f"{key} ({visible(str(entry[key]), 40)})" for key in found)
+    return [
+        Problem(
+            "W733",
+            f"{name} ({REGISTRY})",
+            say("not used: {keys}; every row of {file} is read", keys=said,
+                file=visible(str(entry.get("file_name") or entry.get("cloud_file_name")), 60)),
+            say("Remove it, or set file_name to the file of the wanted rows."),
+        )
+    ]  # fmt: skip
 
 
 def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, SPLIT
+from tunery.chat.remarks import CUT_LEFT, CUT_RIGHT, DROPPED, NO_ROOM, SPLIT
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data.kinds import row_kind
@@ -110,7 +110,8 @@ def preview_example(
     result = tokenize(example, template, tokenizer, data)
     rows, cut_all = result.rows, False
     if result.dropped_reason:
-        rows, cut_all = _whole(example, template, tokenizer, data, result), True
+        rows = _whole(example, template, tokenizer, data, result)
+        cut_all = result.dropped_reason in (DROPPED, NO_ROOM)
     control = template.control.ids if template is not None else frozenset[int]()
     special = control | set(tokenizer.all_special_ids)
     kind = row_kind(example)

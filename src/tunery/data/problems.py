@@ -63,6 +63,11 @@ class Problem:
         return self.level or LEVELS[self.code[0]]
 
     @property
+    def about_setting(self) -> bool:
+        """Whether it concerns a setting of ``data`` and not a row."""
+        return self.record is None and (self.field or "").startswith("data.")
+
+    @property
     def sentence(self) -> str:
         """All of it in one line, in the reader's language."""
         return coded(self.code, joined(say("{place}:", place=self.place), self.words))

@@ -19,6 +19,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +36,8 @@ _FILES = {
     "source.bin": np.int64,
     "trained.bin": np.int32,
 }
+_REPEATED = 2**22
+"""Numbers that are copied at once."""
 _HASHED = ("ids.bin", "mask.bin", "ends.bin", "groups.bin")
 
 
@@ -108,6 +111,17 @@ class TokenStore:
             np.asarray(self._arrays["mask.bin"][part]).astype(bool),
             {name: np.asarray(values[part]) for name, values in self._streams.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How much a writer had written at some moment."""
+
+    groups: int
+    rows: int
+    tokens: int
+    counted: tuple[int, int, int]
+    counters: tuple[Counter[Any], ...]
 
 
 class StoreWriter:
@@ -188,6 +202,62 @@ class StoreWriter:
         self._write("groups.bin", np.asarray([self.rows], dtype=np.int64))
         self._write("source.bin", np.asarray([source], dtype=np.int64))
         self._write("trained.bin", np.asarray([group.num_trained], dtype=np.int32))
+
+    def mark(self) -> Mark:
+        """Remember what was written so far, for ``repeat``."""
+        counted = (self.truncated, self.cut_tokens, self.examples)
+        counters = tuple(counter.copy() for counter in self._counters())
+        return Mark(self.groups, self.rows, self.tokens, counted, counters)
+
+    def repeat(self, mark: Mark, times: int, *, examples: int) -> None:
+        """Write all since a mark again, without tokenizing it again.
+
+        A row that was filtered is still counted once.
+
+        Args:
+            mark: Where it begins.
+            times: How often more.
+            examples: The number of examples since then.
+        """
+        if times < 1:
+            return
+        for name, known in self._facts.items():
+            self._lacking(name, self.groups - known)
+            self._facts[name] = self.groups
+        for file in self._files.values():
+            file.flush()
+        groups, rows, tokens = self.groups, self.rows, self.tokens
+        steps = {"ends.bin": tokens - mark.tokens, "groups.bin": rows - mark.rows}
+        steps["source.bin"] = examples
+        for name in list(self._files):
+            kind = np.dtype(_FILES.get(name, np.float32))
+            per_token = name in ("ids.bin", "mask.bin") or name.startswith("streams/")
+            per_row = name == "ends.bin"
+            first = mark.tokens if per_token else mark.rows if per_row else mark.groups
+            count = (tokens if per_token else rows if per_row else groups) - first
+            step = steps.get(name, 0)
+            for time in range(1, times + 1):
+                for start in range(first, first + count, _REPEATED):
+                    number = min(_REPEATED, first + count - start)
+                    again = np.fromfile(
+                        self.staging / name, kind, count=number, offset=start * kind.itemsize
+                    )
+                    self._write(name, again + kind.type(step * time) if step else again)
+        self.groups, self.rows = (
+            groups + times * (groups - mark.groups), rows + times * (rows - mark.rows)
+        )  # fmt: skip
+        self.tokens = tokens + times * (tokens - mark.tokens)
+        self._facts = dict.fromkeys(self._facts, self.groups)
+        truncated, cut_tokens, done = mark.counted
+        self.truncated += times * (self.truncated - truncated)
+        self.cut_tokens += times * (self.cut_tokens - cut_tokens)
+        self.examples += times * (self.examples - done)
+        for counter, before in zip(self._counters(), mark.counters, strict=True):
+            for key, count in (counter - before).items():
+                counter[key] += times * count
+
+    def _counters(self) -> tuple[Counter[Any], ...]:
+        return self.notes, self.full_lengths
 
     def finish(self) -> TokenStore:
         """Sync everything to disk, put the folder in its place and open it."""

@@ -17,6 +17,7 @@ from tunery.chat.refusals import located
 from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, LossOn, SpecialTokens
+from tunery.data.example_set import Block, ExampleSet
 from tunery.data.kinds import Tokenized, row_kind
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
@@ -169,32 +170,43 @@ def _write_all(
     counts: Counter[str] = Counter()
     distinct = 0
     # The row equation counts a row once, however often it comes.
-    is_repeat: Callable[[int], bool] = getattr(examples, "is_repeat", _is_new)
-    for start in range(0, total, CHUNK):
-        chunk = [examples[index] for index in range(start, min(start + CHUNK, total))]
-        for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
-            writer.examples += 1
-            new = 0 if is_repeat(start + offset) else 1
-            distinct += new
-            if isinstance(result, DataError):
-                counts[result.code] += new
-                if new and counts[result.code] <= 5:
-                    refused.append(result)
-                writer.filtered[REJECTED] += new
-            elif result.dropped_reason:
-                writer.filtered[result.dropped_reason] += new
-                writer.full_lengths[result.full_length] += 1
-                if result.dropped_reason in (DROPPED, NO_ROOM):
-                    writer.longest_cut = max(writer.longest_cut, result.full_length)
-            else:
-                writer.add(result.groups, start + offset, full_length=result.full_length)
-        if progress is not None:
-            progress(min(start + CHUNK, total), total)
+    is_repeat = examples.is_repeat if isinstance(examples, ExampleSet) else _never
+    for block in _blocks(examples):
+        mark = writer.mark()
+        end = block.start + block.size
+        for start in range(block.start, end, CHUNK):
+            chunk = [examples[index] for index in range(start, min(start + CHUNK, end))]
+            for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
+                writer.examples += 1
+                new = 0 if is_repeat(start + offset) else 1
+                distinct += new
+                if isinstance(result, DataError):
+                    counts[result.code] += new
+                    if new and counts[result.code] <= 5:
+                        refused.append(result)
+                    writer.filtered[REJECTED] += new
+                elif result.dropped_reason:
+                    writer.filtered[result.dropped_reason] += new
+                    writer.full_lengths[result.full_length] += 1
+                    if result.dropped_reason in (DROPPED, NO_ROOM):
+                        writer.longest_cut = max(writer.longest_cut, result.full_length)
+                else:
+                    writer.add(result.groups, start + offset, full_length=result.full_length)
+            if progress is not None:
+                progress(min(start + CHUNK, end), total)
+        writer.repeat(mark, block.times - 1, examples=block.size)
+        if progress is not None and block.times > 1:
+            progress(block.start + block.size * block.times, total)
     _judge(writer, refused, counts, distinct, data)
 
 
-def _is_new(_: int) -> bool:
+def _never(_: int) -> bool:
     return False
+
+
+def _blocks(examples: Sequence[Example]) -> list[Block]:
+    """The examples in blocks: what is repeated is tokenized once."""
+    return examples.blocks() if isinstance(examples, ExampleSet) else [Block(0, len(examples))]
 
 
 def _judge(
@@ -228,11 +240,15 @@ def _judge(
 
 def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
     counted = (
-        joined(str(count), in_words(reason), between=" ") for reason, count in filtered.items()
+        t("{count} rows: {reason}", count=count, reason=in_words(reason))
+        for reason, count in filtered.items()
     )
-    reasons = joined(*counted, between="; ")
     return DataError(
-        t("No rows are left to train on: {total} read. {reasons}", total=total, reasons=reasons),
+        t(
+            "No rows are left to train on, of {total} rows read. {reasons}.",
+            total=total,
+            reasons=joined(*counted, between="; "),
+        ),
         fix=t("Use other data, or change data.loss_on, data.max_length or data.too_long."),
         code="E719",
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunery.errors import panic_error
 from tunery.models import proving
 
 _PLAIN = {"PreTrainedTokenizerFast", "TokenizersBackend"}
@@ -30,8 +31,11 @@ def load_light(folder: Path) -> Any:
         proving.require(folder)
         with _transformers_without_torch():
             from transformers import PreTrainedTokenizerFast
-        with contextlib.suppress(OSError, ValueError):  # the loader says what is wrong
+        try:
             return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        except BaseException as error:  # tokenizers raises plain Exception, or panics, over a file
+            if not isinstance(error, Exception) and panic_error(error) is None:
+                raise  # else the loader says what is wrong
     from tunery.models.load import load_tokenizer
 
     return load_tokenizer(folder)

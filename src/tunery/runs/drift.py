@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tunery.commands import quoted
-from tunery.errors import RunError
+from tunery.errors import RunError, did_you_mean
 from tunery.i18n import joined, t
 
 FREE = (
@@ -83,6 +83,33 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
             drift=",".join(difference.field for difference in open_ones),
         )  # fmt: skip
     return [difference.field for difference in found]
+
+
+def refuse_unknown(run: str, names: Collection[str], record: dict[str, Any]) -> None:
+    """Raise if a name is nothing that a resume compares.
+
+    Args:
+        run: The run.
+        names: Fields, or sections of them, that shall be accepted if they changed.
+        record: What is compared: settings, hashes, facts, versions.
+
+    Raises:
+        RunError: With the nearest name.
+    """
+    known: dict[str, None] = {}
+    for field, _ in _flat(record):
+        parts = field.split(".")
+        known.update(dict.fromkeys(".".join(parts[: end + 1]) for end in range(len(parts))))
+    for name in names:
+        if name not in known and not name.startswith(("facts.", "versions.")):
+            sections = [field for field in known if "." not in field]
+            raise RunError(
+                t("--allow-drift {name}: no such field.", name=name),
+                fix=did_you_mean(name, list(known))
+                or t("Use a setting, such as train.seed, or one of: {names}.",
+                     names=", ".join(sections)),
+                run=run,
+            )  # fmt: skip
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -149,7 +149,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
             context.warn("too-long", lost)
         if config.evaluate.datasets:
             numbers = np.arange(len(tokens))
-            held, asked = _evaluation_rows(config, template, tokenizer)
+            held, asked = _evaluation_rows(context, template, tokenizer)
         else:
             train, kept = examples.split(read, config.evaluate.split, config.train.seed)
             numbers = _groups_of(tokens, train)
@@ -224,11 +224,14 @@ def _groups_of(tokens: TokenStore, members: Collection[int]) -> np.ndarray:
 
 
 def _evaluation_rows(
-    config: Config, template: ChatTemplate, tokenizer: Any
+    context: RunContext, template: ChatTemplate, tokenizer: Any
 ) -> tuple[Rows, list[Conversation]]:
+    config = context.config
     read = examples.read(
         config.evaluate.datasets, config.data, purpose="evaluate", wanted=config.method.rows
     )
+    for problem in read.warnings:
+        context.warn(problem.code, problem.words, problem.count)
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(read, template, tokenizer, config.data, cache=cache)
     asked = samples.choose(read, range(len(read)), config, template)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from tunery.data.numbers import dumps, is_finite, spelled
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Labelled, Message, Pair, RowRef
 
@@ -294,9 +295,13 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
             say("field {field} is null", field=where),
             say("Write the text, or remove the row."),
         )
+    if not is_finite(value):
+        raise out_of_range(where)
+    if how == "text" and isinstance(value, float):
+        return spelled(value)
     if how == "json":
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
-    if how == "text" and isinstance(value, bool | int | float):
+        return dumps(value)
+    if how == "text" and isinstance(value, bool | int):
         return json.dumps(value)
     if isinstance(value, bytes):
         fix = say("Write the column as UTF-8 text, or remove the row.")
@@ -310,6 +315,16 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
         else say("Put it in quotes, or set --data.coerce.{column} text.", column=column)
     )
     raise RowProblem("E304", where, expected_text(where, value), fix)
+
+
+def out_of_range(where: str) -> RowProblem:
+    """Make E126: a number that no numeric type holds."""
+    return RowProblem(
+        "E126",
+        where,
+        say("field {field}: number out of range", field=where),
+        say("Write it as text, in quotes, or remove the row."),
+    )
 
 
 def optional_text(value: Any, column: str, options: RowOptions) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from tunery.data.formats.base import RowOptions
+from tunery.data.formats.base import RowOptions, out_of_range
 from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.roles import ROLES
+from tunery.data.numbers import is_finite, loads
 from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
@@ -114,7 +114,7 @@ def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
         return ()
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = loads(value)
         except (ValueError, RecursionError) as error:
             column_number = getattr(error, "colno", 1)
             raise RowProblem(
@@ -137,6 +137,8 @@ def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
             ),
             say("Write a JSON list of tools, or leave {field} out.", field=column),
         )
+    if not is_finite(value):
+        raise out_of_range(column)
     return tuple(value)
 
 
@@ -161,7 +163,7 @@ def tool_call(value: Any, where: str) -> ToolCall:
     arguments: Any = call.get("arguments", {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments) if arguments.strip() else dict[str, Any]()
+            arguments = loads(arguments) if arguments.strip() else dict[str, Any]()
         except (ValueError, RecursionError) as error:
             raise RowProblem(
                 "E412",
@@ -186,6 +188,8 @@ def tool_call(value: Any, where: str) -> ToolCall:
             ),
             say("Write the arguments as a JSON object."),
         )
+    if not is_finite(arguments):
+        raise out_of_range(f"{where}.arguments")
     identifier = value.get("id") if is_object(value) else None
     return ToolCall(call["name"], arguments, str(identifier) if identifier is not None else None)
 

@@ -297,7 +297,7 @@ def _no_prompt(column: str, chosen: list[Message]) -> RowProblem:
 
 
 def _number(value: Any, column: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and _holds(value):
         return float(value)
     raise RowProblem(
         "E304",
@@ -305,3 +305,11 @@ def _number(value: Any, column: str) -> float:
         say("field {field}: expected a number, found {what}", field=column, what=show(value)),
         say("Write it as a number, or leave it out."),
     )
+
+
+def _holds(value: float) -> bool:
+    """Whether a float can hold a number, which may be a whole one of any size."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +27,7 @@ from tunery.data.formats.messages import (
 from tunery.data.formats.openai import read_messages
 from tunery.data.formats.roles import all_roles_told, role_of
 from tunery.data.formats.written import parsed
+from tunery.data.numbers import loads
 from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Message, RowRef, ToolCall, is_list, is_object
 
@@ -137,7 +137,7 @@ def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
 def _calls(content: str, place: str) -> tuple[ToolCall, ...]:
     """The calls of a function_call turn: JSON, one object or a list."""
     try:
-        value = json.loads(content)
+        value = loads(content)
     except (ValueError, RecursionError) as error:
         raise RowProblem(
             "E412",

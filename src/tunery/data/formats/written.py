@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from typing import Any, cast
 
 from tunery.data.formats.base import Row, RowOptions
+from tunery.data.numbers import is_finite, loads
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import is_list, is_object
 
@@ -109,7 +109,7 @@ def _read(value: str, column: str, how: str) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError):
         return None
 
@@ -117,7 +117,8 @@ def _json(text: str) -> Any:
 def _python(text: str) -> Any:
     """What Python prints for lists and objects of plain values; nothing is run."""
     try:
-        return _plain(ast.literal_eval(text.strip()))
+        value = _plain(ast.literal_eval(text.strip()))
+        return value if is_finite(value) else None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tunery.config.data import LossOn
 from tunery.types import Conversation, Message, ToolCall, is_list, is_object
 
 Change = Callable[[str], str]
@@ -58,6 +59,19 @@ def depends_on_template(conversation: Conversation) -> bool:
         or any(message.tool_calls or message.role == "tool" for message in spoken)
         or (bool(spoken) and spoken[0].role == "assistant")
     )
+
+
+def trains(conversation: Conversation, loss_on: LossOn) -> bool:
+    """Whether any message carries loss, by ``data.loss_on`` and the marks of the messages."""
+    spoken = conversation.messages
+    if any(message.train is True for message in spoken):
+        return True
+    if loss_on == "all":
+        return any(message.train is not False for message in spoken)
+    if loss_on == "last":
+        last = last_answer(spoken)
+        return last is not None and spoken[last].train is not False
+    return any(m.role == "assistant" and m.train is not False for m in spoken)
 
 
 def last_answer(messages: Sequence[Message]) -> int | None:

@@ -11,7 +11,7 @@ from tunery.data.sources.base import DEFAULT_COLUMNS, DEFAULT_RECORD_MB, ReadOpt
 from tunery.types import is_list
 
 if TYPE_CHECKING:
-    from tunery.config.data import DataConfig
+    from tunery.config.data import DataConfig, LossOn
     from tunery.data.dataset import Dataset
 
 
@@ -43,6 +43,7 @@ class CheckOptions:
     special_tokens: str = "text"
     deduplicate: bool = False
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    loss_on: LossOn = "assistant"
     accept: tuple[str, ...] = ()
     progress: Callable[[int, int, int], None] | None = None
     wanted: str | None = None
@@ -73,6 +74,7 @@ class CheckOptions:
             special_tokens=config.special_tokens,
             deduplicate=config.deduplicate,
             variables=config.variables,
+            loss_on=config.loss_on,
             accept=tuple(config.accept),
             progress=progress,
             wanted=wanted,

@@ -38,6 +38,9 @@ class Report:
         tolerated: The share of unusable rows that a run sets aside; None where one stops it.
         by_template: Rows hold what not every chat template can write.
         rendered_for: The model whose template wrote every usable row; empty where none was asked.
+        untrained: Usable rows of which no message is trained on, so that a run leaves them out.
+        idle: Settings that had no effect on the rows; one of them is a problem only where it had
+            none on the other datasets of the request either.
         tags: Usable rows by what their kind counts, such as their label.
         per_epoch: How many rows an epoch of training has, repeats included; None if not known.
     """
@@ -57,6 +60,8 @@ class Report:
     tags: dict[str, int] = field(default_factory=dict[str, int])
     kind: str | None = None
     per_epoch: int | None = None
+    untrained: int = 0
+    idle: dict[str, Problem] = field(default_factory=dict[str, Problem])
 
     def add(self, problem: Problem, count: int = 1) -> None:
         """Count a problem and keep it if it is among the first of its code."""

@@ -13,9 +13,11 @@ from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
 from tunery.data.formats.beside import TELLING, convert
 from tunery.data.formats.roles import all_mapped
+from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows
 from tunery.data.kinds import messages, row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts
+from tunery.data.lint.idle import CODE, Seen, idle
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.rows import out_of_range, placed
@@ -23,11 +25,15 @@ from tunery.data.lint.settle import Settled, settle
 from tunery.data.lint.tally import Tally
 from tunery.data.lint.unused import foreign_keys, unused
 from tunery.data.lint.view import View
-from tunery.data.problems import FileProblem, Problem, RowProblem
+from tunery.data.problems import FileProblem, Problem, RowProblem, say
 from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
 
+NAMED = say("messages have a name; not every chat template writes it")
+NAMED_FIX = say("To see whether yours does, add --model.name.")
+UNTRAINED = say("no message is trained on (train, weight, loss), so the row is left out")
+UNTRAINED_FIX = say("Remove the mark of the answer that the model should learn.")
 MAX_ROLES = 20
 """Unknown roles that one advice names; so many are names of people or of something else."""
 Sink = Callable[[Problem, str], None]
@@ -66,7 +72,7 @@ class _Scanner:
         self.settled: Settled | None = None
         self.plain: Callable[[Any], bool] = bool
         self.tally = Tally(options)
-        self.columns: dict[str, None] = {}
+        self.seen = Seen()
         self.keys: dict[str, None] = {}
         self.unread: Counter[str] = Counter()
         self.roles: dict[str, str] = {}
@@ -95,6 +101,10 @@ class _Scanner:
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
+        none = self.report.untrained and self.report.untrained >= self.report.good > 0
+        if none and not self.options.deduplicate:
+            found = say("no message of any row is trained on")
+            self.report.add(Problem("E719", first, found, UNTRAINED_FIX))
         if self.report.kind is not None:
             for finding in row_kind_named(self.report.kind).about(self.report.tags):
                 self._add(Problem(finding.code, first, finding.found, finding.fix))
@@ -104,6 +114,7 @@ class _Scanner:
         source, notes = open_file(path, name, self.options.reading())
         for note in notes:
             self.report.add(note)
+        self.seen.file(source)
         rows = FileRows(source, self.dataset.name)
         self.result.files.append(rows)
         for batch in source.batches():
@@ -121,10 +132,14 @@ class _Scanner:
         settled = self.settled
         if settled is None or settled.format is None or settled.hopeless:
             return
-        columns = list(self.columns)
+        columns = list(self.seen.columns)
         keys = [*(f"{name} ×{count}" for name, count in self.unread.items()), *self.keys]
         for problem in unused(columns, keys, settled.format, settled.options, first):
             self._add(problem)
+        if self.report.good and CODE not in self.options.accept:
+            self.seen.placeholders |= self.tally.placeholders
+            found = idle(self.seen, settled, self.options, first)
+            self.report.idle = {problem.field or "": problem for problem in found}
 
     def _settle(self, batch: Batch, source: FileSource) -> None:
         """Choose the format from the first rows of the dataset."""
@@ -133,8 +148,9 @@ class _Scanner:
         for problem in settled.problems:
             self.report.add(problem)
         if settled.format is not None:
-            # What is written as text is known only when it is parsed.
-            self.plain = never if how.parse else settled.format.plain(settled.options)
+            # What is written as text is known only when it is parsed; roles, when they are mapped.
+            slow = bool(how.parse or how.role_map)
+            self.plain = never if slow else settled.format.plain(settled.options)
             self.report.format = settled.format.name
             self.report.kind = row_kind_of(settled.format.makes).name
         self.result.format, self.result.options = settled.format, settled.options
@@ -162,9 +178,9 @@ class _Scanner:
 
     def _see_columns(self, rows: list[dict[str, Any]]) -> None:
         """Note the columns of usable rows, in the order of the file."""
-        if not set[str]().union(*rows) <= self.columns.keys():
+        if not set[str]().union(*rows) <= self.seen.columns.keys():
             for row in rows:
-                self.columns.update(dict.fromkeys(map(str, row)))
+                self.seen.columns.update(dict.fromkeys(map(str, row)))
 
     def _row(self, view: View, i: int) -> bool:
         """Judge one row the slow way; True where it is usable."""
@@ -183,6 +199,9 @@ class _Scanner:
                 self.roles.update(error.roles)
             self._bad(placed(error, view, i, settled), view.raw(i))
             return False
+        if settled.options.role_map:
+            key = settled.options.tags.get("role_tag", "from")
+            self.seen.spoken(read_written(row, settled.options), settled.used, key)
         self.keys.update(dict.fromkeys(foreign_keys(row, settled.used, settled.options)))
         for name in settled.format.unread(row, settled.options, example):
             if row.get(theirs := settled.options.column(name)) is not None:
@@ -194,8 +213,15 @@ class _Scanner:
                 self._bad(problem, view.raw(i))
                 return False
             self._add(problem)
-        for conversation in kind.conversations(example):
+        conversations = kind.conversations(example)
+        loss_on = kind.loss_on or self.options.loss_on
+        if not all(messages.trains(each, loss_on) for each in conversations):
+            self.report.untrained += 1
+            self._add(view.problem("W734", i, UNTRAINED, UNTRAINED_FIX))
+        for conversation in conversations:
             self.report.by_template |= messages.depends_on_template(conversation)
+            if any(message.name is not None for message in conversation.messages):
+                self._add(view.problem("N153", i, NAMED, NAMED_FIX))
         if tag := kind.tag(example):
             self.report.tags[tag] = self.report.tags.get(tag, 0) + 1
         return True

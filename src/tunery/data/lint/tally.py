@@ -31,6 +31,7 @@ class Tally:
         self._leave_out = options.deduplicate
         self._hashes = array("q")
         self._seen: set[int] = set()
+        self.placeholders: dict[str, None] = {}
         self._names: Counter[str] = Counter()
         self._num_unfilled = 0
         self._first_unfilled: Problem | None = None
@@ -130,6 +131,8 @@ class Tally:
             for column in settled.used & row.keys():
                 for path, text in texts.strings(row[column], column):
                     names = texts.placeholders(text) if "{" in text else []
+                    doubles = [name.strip("{}") for name in names if name.startswith("{{")]
+                    self.placeholders.update(dict.fromkeys(doubles))
                     if column in settled.asked or path.endswith((".role", ".from")):
                         names = [name for name in names if name.startswith("{{")]
                     found.update(name for name in names if name.strip("{}") not in self._variables)

@@ -33,6 +33,9 @@ def report_text(report: Report, *, plain: bool = False) -> str:
 
 def _group(group: Group) -> Iterator[str]:
     count = group.count
+    if any(problem.about_setting for problem in group.examples):
+        yield from _settings(group)
+        return
     for i, problem in enumerate(group.examples):
         what = problem.place
         if problem.record is not None:
@@ -50,6 +53,17 @@ def _group(group: Group) -> Iterator[str]:
     fix = group.examples[0].fix.local()
     if fix:
         yield "      " + t("fix: {fix}", fix=fix)
+
+
+def _settings(group: Group) -> Iterator[str]:
+    """Settings, each with what to do about it: they are not counted in rows."""
+    for i, problem in enumerate(group.examples):
+        yield f"{problem.code}  {problem.place}" if i == 0 else f"      {problem.place}"
+        yield f"      {visible(problem.found.local())}"
+        if fix := problem.fix.local():
+            yield "      " + t("fix: {fix}", fix=fix)
+    if group.count > len(group.examples):
+        yield "      " + t("… and {count} more", count=f"{group.count - len(group.examples):,}")
 
 
 def caret(problem: Problem) -> Iterator[str]:

@@ -68,7 +68,7 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
         ) from error
     except PermissionError as error:
         raise _no_access(url, str(error)) from error
-    except (OSError, *_network_errors()) as error:
+    except (OSError, ValueError, *_network_errors()) as error:
         raise DataError(
             t("{url}: {why}.", url=url, why=str(error)[:200].rstrip(".")),
             fix=t("Check the network and AWS_ENDPOINT_URL."),

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunery.data.problems import FileProblem, Problem, say
+from tunery.data.problems import FileProblem, Problem, say, visible
 from tunery.data.sources.base import Bad, Batch, ReadOptions, too_large, too_wide
 from tunery.data.sources.cells import Cells
 from tunery.errors import DataError
@@ -56,6 +57,7 @@ class ParquetFile:
         self.columns: tuple[str, ...] | None = tuple(self._file.schema_arrow.names)
         if len(self.columns) > options.max_columns:
             raise FileProblem(too_wide(name, len(self.columns), options))
+        distinct(self.columns, name)
         self._cells = Cells(name, self._file.schema_arrow)
         meta = self._file.metadata
         self._ends: list[int] = []
@@ -113,6 +115,7 @@ class ArrowFile:
             raise FileProblem(_unreadable(name, "Arrow", error)) from error
         if len(self.columns or ()) > options.max_columns:
             raise FileProblem(too_wide(name, len(self.columns or ()), options))
+        distinct(self.columns or (), name)
         self._ends: list[int] = []
         total = 0
         for batch in self._batches:
@@ -155,6 +158,24 @@ class ArrowFile:
         group = next(i for i, end in enumerate(self._ends) if start < end)
         before = self._ends[group - 1] if group else 0
         return self._cells.clean(self._batches[group].slice(start - before, 1).to_pylist())[0]
+
+
+def distinct(columns: Sequence[str], name: str) -> None:
+    """Refuse two columns of one name: a row would keep only the last.
+
+    Raises:
+        FileProblem: E144, with the name.
+    """
+    twice = next((column for column, n in Counter(columns).items() if n > 1), None)
+    if twice is not None:
+        raise FileProblem(
+            Problem(
+                "E144",
+                name,
+                say("two columns are named {column}", column=visible(twice, 40)),
+                say("Rename one of the columns."),
+            )
+        )
 
 
 def limited(rows: list[Any], size: int, name: str, first: int, options: ReadOptions) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+from tunery.data.numbers import MAX_DIGITS, as_float
 from tunery.types import is_list
 
 MAX_INTEGER_DIGITS = 19
@@ -37,7 +38,7 @@ class Decoder:
         return found[0] if found else None
 
     def _float(self, text: str) -> float:
-        value = float(text)
+        value = as_float(text)
         if math.isinf(value):
             self.odd.append(text)
         return value
@@ -45,7 +46,7 @@ class Decoder:
     def _int(self, text: str) -> int | float:
         if len(text) <= MAX_INTEGER_DIGITS - 1:
             return int(text)
-        if len(text) > 4000:
+        if len(text) > MAX_DIGITS:
             self.odd.append(text)
             return math.inf
         value = int(text)

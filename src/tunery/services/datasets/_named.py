@@ -17,9 +17,10 @@ from tunery import atomic, env
 from tunery.commands import quoted
 from tunery.config.data import DataConfig
 from tunery.data import lint
-from tunery.data.catalog import BUILTIN, find, list_datasets, located
+from tunery.data.catalog import BUILTIN, find, list_datasets, located, weight
 from tunery.data.content import file_hash
 from tunery.data.dataset import Dataset
+from tunery.data.example_set import excess
 from tunery.data.examples import rows_per_epoch
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
@@ -64,7 +65,7 @@ def check(
     """Check one dataset with the settings that a run would read it with.
 
     Args:
-        name: Any name of a dataset.
+        name: Any name of a dataset; ``NAME*2`` is read as a run does, its rows counted once.
         config: How it is read.
         wanted: The row kind that the run's method learns from; None accepts any.
         progress: Called with (rows, bytes, total bytes).
@@ -73,11 +74,19 @@ def check(
         UnknownName: No such dataset.
         DataError: It cannot be fetched.
     """
-    dataset = fetch(_found(name, config))
+    base, times = weight(name)
+    dataset = fetch(_found(base, config))
     report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
+    if times > 1 and (finding := excess(base, report.good, report.good * times)) is not None:
+        report.add(finding)
     report.tolerated = config.max_bad_share if config.on_bad_rows == "quarantine" else None
     report.per_epoch = rows_per_epoch(report.good, dataset, config)
     return report
+
+
+def only_common(reports: Sequence[Report]) -> None:
+    """Take back, in the reports of one request, the idle settings that another dataset uses."""
+    lint.only_common(reports)
 
 
 def write_report(reports: Sequence[Report], file: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunery.models.progress import ProgressEvent
 
 Progress = Callable[[int, int], None]
-NOTICED = frozenset({"W714", "W726", "W727", "W728"})
+NOTICED = frozenset({"W714", "W726", "W727", "W728", "W732"})
 """Warnings about which rows and columns are read, shown with every previewed row."""
 Fetching = Callable[["ProgressEvent"], None]
 
@@ -66,10 +66,11 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     Raises:
         TuneryError: The dataset, the row or the model was not found, or the template rejects it.
     """
+    from tunery.data.catalog import weight
     from tunery.data.lint.unused import CODES
     from tunery.data.preview import no_such_row, preview_example
 
-    examples = _examples(name, config)
+    examples = _examples(weight(name)[0], config)
     index = _index(examples, row)
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
@@ -166,6 +167,7 @@ def notes_with_model(name: str, config: Config) -> list[str]:
         TuneryError: The model is not on this machine or cannot be trained on these rows, or no row
             is left.
     """
+    from tunery.chat.remarks import LOSSES, in_words
     from tunery.data.examples import read
     from tunery.data.statistics import too_long
     from tunery.data.tokenize import tokenize_all
@@ -182,7 +184,8 @@ def notes_with_model(name: str, config: Config) -> list[str]:
         cache=env.cache_dir() / "tokens",
     )  # fmt: skip
     lost = too_long(rows, limited.data.max_length, positions=found.context_length)
-    return [*template.notices, *([lost] if lost else [])]
+    dropped = [in_words(note) for note in rows.notes if note in LOSSES]
+    return [*template.notices, *dropped, *([lost] if lost else [])]
 
 
 def _examples(name: str, config: Config) -> ExampleSet:

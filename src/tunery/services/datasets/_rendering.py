@@ -35,9 +35,11 @@ def check_with_model(
         UnknownName: No such dataset, model or template.
         TuneryError: The dataset or the model is not available, or the template does not suit it.
     """
+    from tunery.data.catalog import weight
     from tunery.data.examples import read
     from tunery.data.tokenize import refused
 
+    name, _ = weight(name)
     report = _named.check(name, config.data, wanted=wanted, progress=progress)
     if report.unfilled or not report.good or not (report.ok or report.only_rows):
         return report
@@ -49,7 +51,8 @@ def check_with_model(
             report.bad += 1
         report.add(_problem(error, name))
     # Rendering has settled what the check of the rows alone could only suspect.
-    report.groups.pop("W712", None)
+    for code in ("W712", "N153"):
+        report.groups.pop(code, None)
     report.rendered_for = config.model.name
     return report
 

@@ -87,6 +87,10 @@ def resume(
                   config=quoted(folder.config_file), run=quoted(folder.name)),
             run=folder.name,
         )  # fmt: skip
+    if allow_drift:
+        compared: dict[str, Any] = read_frozen(folder.config_file).model_dump(mode="json")
+        compared |= {"data_hash": "", "facts": "", "versions": ""}
+        drift.refuse_unknown(folder.name, allow_drift, compared)
     checkpoint, rejected = manifest.newest_valid(folder.checkpoints_dir)
     allowed: list[str] = []
     if checkpoint is not None:

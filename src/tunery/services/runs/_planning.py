@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -181,11 +182,20 @@ def in_new_process(folder: RunFolder, measure: bool) -> dict[str, Any]:
         raise RunFailed(
             t("The plan's child process exited with status {code}: {text}",
               code=done.returncode, text=last),
-            fix=t("A status of -9 often means out of memory: try without --measure."),
+            fix=_after_status(done.returncode, measure=measure),
         ) from error  # fmt: skip
     if "error" in found:
         raise rebuilt({k: v for k, v in found.items() if k != "exit_status"})
     return found
+
+
+def _after_status(status: int, *, measure: bool) -> str:
+    """What to do after a child process ended with a status and without an answer."""
+    if status != -signal.SIGKILL:
+        return t("Report this as a bug, with the settings of the plan.")
+    if measure:
+        return t("The system ends a process that takes too much memory: try without --measure.")
+    return t("The system ends a process that takes too much memory: use a smaller model.")
 
 
 def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,9 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     rows, held_out = read_rows(config)
     to.rows(rows.ledger.as_dict())
     warnings += [problem.sentence for problem in rows.warnings]
+    if held_out is not None:
+        said = [problem.sentence for problem in held_out.warnings]
+        warnings += [sentence for sentence in said if sentence not in warnings]
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
     _check_vocabulary(config, model)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunery.config import settings
+from tunery.config import explain, settings
 from tunery.config.config import Config
 from tunery.data import catalog
 from tunery.errors import ConfigError, ModelError, TuneryError, UnknownName
@@ -136,9 +136,10 @@ def put_draft(draft: Draft) -> Draft:
     """Store a draft, valid or not.
 
     Raises:
-        ConfigError: Its name is not valid, or the draft is too large.
+        ConfigError: Its name is not valid, it holds half of a character, or it is too large.
     """
     checked_draft_name(draft.name)
+    explain.fail(explain.broken_texts({**draft.fields, "preset": draft.preset, "yaml": draft.yaml}))
     config = json.dumps(
         {"preset": draft.preset, "fields": dict(draft.fields)}, ensure_ascii=False, allow_nan=False
     )
@@ -222,7 +223,7 @@ def check_draft(draft: Draft) -> CheckedDraft:
     folder = found.config.data.catalog if found.config else None
     for name in datasets if "data.train" not in errors else ():
         try:
-            catalog.find(_blanks.without_weight(name), catalog=folder)
+            catalog.find(catalog.weight(name)[0], catalog=folder)
         except TuneryError as error:
             errors.setdefault("data.train", Wrong(error.message, error.fix))
     fetch = ""
