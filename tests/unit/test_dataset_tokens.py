@@ -70,7 +70,9 @@ def test_a_row_in_which_nothing_is_trained_is_said(demo_home: Path, tmp_path: Pa
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": "a", "train": False},
     ]
-    file.write_text(json.dumps({"messages": messages}) + "\n")
+    other = [messages[0], {"role": "assistant", "content": "b"}]
+    rows = [{"messages": messages}, {"messages": other}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = answer_preview(str(file), ["--model.name", "demo"])
     assert found["trained"] == 0
     assert found["warnings"][0]["code"] == "untrained"

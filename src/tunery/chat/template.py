@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
-from tunery.chat.remarks import UNNAMED
+from tunery.chat.remarks import unnamed
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -237,9 +236,9 @@ class ChatTemplate:
         for text in texts:
             if isinstance(text, DataError):
                 views.append(text)
-                continue
-            ids = next(encoded)
-            views.append(ids if isinstance(ids, DataError) else mask.View(text, ids))
+            else:
+                ids = next(encoded)
+                views.append(ids if isinstance(ids, DataError) else mask.View(text, ids))
         place = 0
         for plan in plans:
             if isinstance(plan, DataError):
@@ -254,16 +253,9 @@ class ChatTemplate:
                     raise failure
                 found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
                 rows = mask.rows(plan, [found[key] for key in plan.views], self)
-                yield self._noted(rows, plan.conversation)
+                yield unnamed(rows, plan.conversation, self.features.writes_name)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
-
-    def _noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
-        """The rows, with a remark where names of messages are left out."""
-        roles = {m.role for m in conversation.messages if m.name is not None}
-        if all(self.features.writes_name(role) for role in roles):
-            return rows
-        return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def prompt_ids(
         self,
@@ -403,7 +395,5 @@ class ChatTemplate:
         return {token.content for token in self.tokenizer.added_tokens_decoder.values()}
 
     def _check_needs(self, source: builtin.Source) -> None:
-        known = self._known_tokens()
-        missing = [name for name in source.needs if name not in known]
-        if missing:
+        if missing := [name for name in source.needs if name not in self._known_tokens()]:
             raise refusals.missing_tokens(source.name, missing)
