@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         method_for,
         model_names,
         named,
+        origin_of,
         overview,
         template_names,
     )
@@ -100,6 +101,7 @@ __all__ = [
     "move_to_trash",
     "named",
     "notes_with_model",
+    "origin_of",
     "overview",
     "own_folder",
     "part_as_dict",
