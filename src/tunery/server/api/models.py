@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.server.api.named import ModelName, Place
+from tunery.server.problems import offered
 from tunery.services import models
 from tunery.workers import warm
 
@@ -42,9 +43,12 @@ class Named(BaseModel):
 
 
 @router.post("/resolve")
-def resolve(given: Text) -> dict[str, Any]:
+def resolve(given: Text, request: Request) -> dict[str, Any]:
     """What a text stands for."""
-    return models.look_up(given.text, source_id=given.source)
+    found = models.look_up(given.text, source_id=given.source)
+    for problem in found["problems"]:
+        problem["remedies"] = offered(request.scope, problem.get("remedies", ()))
+    return found
 
 
 @router.get("/models")

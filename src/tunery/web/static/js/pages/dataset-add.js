@@ -4,6 +4,7 @@ import { post } from "../api.js";
 import { $, $$, data, el, fieldError, url } from "../dom.js";
 import { findings } from "../findings.js";
 import { followJob } from "../job.js";
+import { fieldProblem, problemNote } from "../remedies.js";
 import { busy, showProblem } from "../shell.js";
 import { number, percent, t } from "../words.js";
 
@@ -18,11 +19,13 @@ async function propose() {
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
     $("#waiting").hidden = true;
-    return note([problem.detail, problem.fix].filter(Boolean).join(" "));
+    $("#problem").replaceChildren(problemNote(problem, () => propose().catch(showProblem)));
+    return undefined;
   }
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
   $("#mapping").hidden = false;
+  if (found.likely) Object.assign(chosen, found.likely);
   note(found.problem || (found.format ? "" : t("No known format matches. Choose one and map its columns.")));
   drawForm(found);
   $("#preview").replaceChildren(...found.preview.map(drawExample));
@@ -50,7 +53,7 @@ function drawForm(found) {
   const options = found.formats.map((/** @type {string} */ name) => el("option", { value: name, selected: name === found.format }, name));
   if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
   select.replaceChildren(...options);
-  $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
+  $("#f-format-help").textContent = !found.format ? "" : found.likely ? t("Likely {format}: check the columns and the preview.", { format: found.format }) : found.confidence === null ? t("Chosen: {format}", { format: found.format })
     : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence).replace(".0", "") });
   $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
@@ -87,17 +90,17 @@ const turns = (messages) => el("dl", { class: "turns" }, ...messages.map((turn) 
   el("div", {}, el("dt", {}, t(turn.role)), el("dd", { tabindex: "0" }, turn.content,
     ...(turn.calls ?? []).map((/** @type {string} */ name) => el("code", {}, t("calls {name}", { name })))))));
 
-/** @param {boolean} skip @param {HTMLElement} button */
+/** @param {boolean} skip @param {HTMLElement} button @returns {Promise<void>} */
 async function save(skip, button) {
   fieldError("name", "");
   try {
     const name = $("[name=name]").value.trim();
     const made = await busy(button, post("/api/v1/datasets", { source, name, data: chosen, skip_bad: skip }));
-    if (made.job) return followJob($("#progress"), made.job, t("Checking"), (result) => open(result.name));
+    if (made.job) return void followJob($("#progress"), made.job, t("Checking"), (result) => open(result.name));
     open(made.name);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    if (!problem.params.groups) return fieldError("name", [problem.detail, problem.fix].filter(Boolean).join(" "));
+    if (!problem.params.groups) return fieldProblem("name", problem, () => save(skip, button));
     const { groups, bad, rows, only_rows: only } = problem.params;
     $("#groups").replaceChildren(el("div", { class: "note bad", role: "alert" },
       bad ? t("{bad} of {rows} rows cannot be used.", { bad: number(bad), rows: number(rows) }) : problem.detail), ...findings(groups, () => null));

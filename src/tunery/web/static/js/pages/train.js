@@ -5,9 +5,10 @@
  */
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
-import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
+import { busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
+import { allowFolder } from "../remedies.js";
 import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
