@@ -125,7 +125,8 @@ def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
         return None
     columns = {"instruction": asks, "output": answers}
     beside = next((low[n] for n in BESIDE if n in low and low[n] not in columns.values()), None)
-    if not all(isinstance(row.get(column), str) for row in rows for column in (asks, answers)):
+    good = sum(all(isinstance(row.get(name), str) for name in (asks, answers)) for row in rows)
+    if 2 * good < len(rows):  # the check names the rows that lack one of them
         return None
     return "alpaca", {**columns, **({"input": beside} if beside else {})}
 

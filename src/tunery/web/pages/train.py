@@ -66,6 +66,10 @@ class TrainView:
             return []
         return [*self.sources.get(field.source, ()), *field.options]
 
+    def helps(self, field: Field) -> dict[str, str]:
+        """What each choice of a field means; only that of the chosen one is shown."""
+        return {option.value: option.help for option in field.options if option.help}
+
     def control(self, field: Field) -> dict[str, Any]:
         """The arguments of ``ui.field``."""
         shown = self.state["values"].get(field.path) if self.has(field) else None
@@ -91,7 +95,7 @@ class TrainView:
             "value": value,
             "kind": kind,
             "options": options,
-            "help": field.help,
+            "help": " ".join(filter(None, (field.help, self.helps(field).get(str(value))))),
             "unit": field.unit,
             "placeholder": t("none") if field.optional else hint,
             "reset": True,
