@@ -285,6 +285,26 @@ def _pasted(client: TestClient, rows: list[dict[str, Any]]) -> str:
     return client.post("/api/v1/datasets/paste", json={"text": text}).json()["source"]
 
 
+def test_a_problem_is_placed_by_file_and_line_not_by_where_an_upload_lies(
+    client: TestClient,
+) -> None:
+    text = b'{"question": "q", "answer": "a"}\n{"question": "q", "answer": "b"}\n{broken\n'
+    made = client.post(
+        "/api/v1/datasets/uploads", json={"name": "shop-bad.jsonl", "size": len(text)}
+    ).json()
+    span = {"Content-Range": f"bytes 0-{len(text) - 1}/{len(text)}"}
+    kind = {"Content-Type": "application/octet-stream"}
+    client.put(f"/api/v1/datasets/uploads/{made['id']}", content=text, headers=span | kind)
+    likely = client.post("/api/v1/datasets/propose", json={"source": made["source"]}).json()
+    body = {"source": made["source"], "name": "bad", "data": likely["likely"]}
+    refused = client.post("/api/v1/datasets", json=body).json()
+    assert refused["detail"].startswith("shop-bad.jsonl, line 3: ")
+    assert "uploads" not in json.dumps(refused)
+    client.cookies.set("tunery_lang", "zh")
+    refused = client.post("/api/v1/datasets", json=body).json()
+    assert refused["params"]["groups"][0]["examples"][0]["place"] == "shop-bad.jsonl 第 3 行"
+
+
 def test_likely_columns_are_proposed_where_no_format_fits(client: TestClient) -> None:
     rows = [{"question": f"q{n}", "answer": "a", "id": n} for n in range(4)]
     source = _pasted(client, rows)
