@@ -142,7 +142,7 @@ INSTEAD: Mapping[str, Phrase] = {
     ): say("Choose another name, or resume or delete that run on its page."),
     "List them with: tunery runs list": say("They are listed on the Runs page."),
     "Resume it: tunery runs resume {run}": say(
-        "Press Resume to continue from the last checkpoint."
+        "It can be resumed from the last checkpoint, or started over."
     ),
     "Stop it first: tunery runs stop {run}": say("Stop it first."),
     "--greedy cannot be combined with --{name}: greedy answers are not sampled.": say(
@@ -216,7 +216,7 @@ INSTEAD: Mapping[str, Phrase] = {
         "checkpoint is intact: tunery runs resume {run}"
     ): say(
         "The traceback is in {log}; report it to the Tunery developers. The last "
-        "checkpoint is intact: press Resume to continue."
+        "checkpoint is intact: the run can be resumed."
     ),
     "Run it in a terminal, where there is no time limit: tunery plan": say(
         "Press Measure, which has no time limit."

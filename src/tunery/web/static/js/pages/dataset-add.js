@@ -12,16 +12,21 @@ const source = data("source");
 /** @type {{format?: string, columns?: Record<string, string>, delimiter?: string, header?: boolean}} */
 const chosen = {};
 
+let asked = 0;
+/** Asks how the source is read as chosen; an answer that a newer question has overtaken is dropped. */
 async function propose() {
+  const mine = ++asked;
   let found;
   try {
     found = await post("/api/v1/datasets/propose", { source, data: chosen });
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
+    if (mine !== asked) return undefined;
     $("#waiting").hidden = true;
     $("#problem").replaceChildren(problemNote(problem, () => propose().catch(showProblem)));
     return undefined;
   }
+  if (mine !== asked) return undefined;
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
   $("#mapping").hidden = false;
