@@ -61,6 +61,23 @@ def worded(by: Callable[[str], str] | None) -> Generator[None]:
         _wording.reset(before)
 
 
+def wording() -> str:
+    """What ``worded`` says sentences by now, as ``module:name``, for another process; or empty."""
+    by = _wording.get()
+    return f"{by.__module__}:{by.__qualname__}" if by is not None else ""
+
+
+def voice() -> tuple[str, str]:
+    """The language and the wording in force: whoever keeps sentences keeps them by this."""
+    return language(), wording()
+
+
+def again(text: str) -> str:
+    """A sentence that was said before, in the current language and wording; plain text as it is."""
+    phrase = phrase_of(text)
+    return text if phrase is None else Sentence(phrase.local(), phrase)
+
+
 def language() -> str:
     """Return ``en`` or ``zh``: from the context or process, else TUNERY_LANG, else the locale."""
     chosen = _spoken.get() or _chosen
@@ -229,15 +246,18 @@ def agreed(english: str, values: Mapping[str, Any]) -> str:
 def _filled(english: str, values: Mapping[str, Any]) -> str:
     if _IN_A_ROW.fullmatch(english):
         return _in_a_row(values.values())
-    if language() == "zh":
+    in_chinese = language() == "zh"
+    if in_chinese:
         listed = _LISTED.fullmatch(english)
         text = english.replace("; ", "；") if listed else _chinese().get(english, english)
     else:
-        text = agreed(english, values)
-    wording = _wording.get()
-    if wording is not None:
+        text = english
+    by = _wording.get()
+    if by is not None:
         with worded(None):
-            text = wording(text)
+            text = by(text)
+    if not in_chinese:
+        text = agreed(text, values)
     return text.format(**values) if values else text
 
 

@@ -68,7 +68,7 @@ def test_bad_lines_are_said_and_skipped(
     page.get_by_label("Save as").fill("good")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("2 of 7 rows cannot be used.")).to_be_visible()
-    expect(page.get_by_text(":6", exact=False).first).to_be_visible()
+    expect(page.get_by_text("some.jsonl, line 6").first).to_be_visible()
     page.get_by_role("button", name="Skip bad lines (2)").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("5 rows")
     page.goto(f"{server.url}/datasets/good?tab=checks")

@@ -100,6 +100,8 @@ def test_a_run_from_a_file_ends_with_its_result_and_what_to_do_next(recipe) -> N
     worst = evals[-1]["worst"]
     assert worst[0]["loss"] >= worst[-1]["loss"] > 0
     assert worst[0]["text"].startswith("user\n")
+    asked, expected = worst[0]["prompt"], worst[0]["expected"]
+    assert f"user\n{asked}\nassistant\n{expected}" in worst[0]["text"]
     checked = json.loads(tunery("runs", "verify", "first", "--json").stdout)
     assert [f["id"] for f in checked["findings"]] == [f"I{n}" for n in range(1, 10)]
     again = tunery("train", recipe, "--name", "first", expect=2).stderr

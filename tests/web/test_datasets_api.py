@@ -278,3 +278,55 @@ def _propose(client: TestClient, row: dict[str, Any]) -> dict[str, Any]:
 def _answered_here(question: str, **asked: Any) -> Any:
     answers = {"preview_row": datasets.answer_preview, "statistics": datasets.answer_statistics}
     return answers[question](**{key: v for key, v in asked.items() if key != "lane"})
+
+
+def _pasted(client: TestClient, rows: list[dict[str, Any]]) -> str:
+    text = "\n".join(json.dumps(row) for row in rows)
+    return client.post("/api/v1/datasets/paste", json={"text": text}).json()["source"]
+
+
+def test_a_problem_is_placed_by_file_and_line_not_by_where_an_upload_lies(
+    client: TestClient,
+) -> None:
+    text = b'{"question": "q", "answer": "a"}\n{"question": "q", "answer": "b"}\n{broken\n'
+    made = client.post(
+        "/api/v1/datasets/uploads", json={"name": "shop-bad.jsonl", "size": len(text)}
+    ).json()
+    span = {"Content-Range": f"bytes 0-{len(text) - 1}/{len(text)}"}
+    kind = {"Content-Type": "application/octet-stream"}
+    client.put(f"/api/v1/datasets/uploads/{made['id']}", content=text, headers=span | kind)
+    likely = client.post("/api/v1/datasets/propose", json={"source": made["source"]}).json()
+    body = {"source": made["source"], "name": "bad", "data": likely["likely"]}
+    refused = client.post("/api/v1/datasets", json=body).json()
+    assert refused["detail"].startswith("shop-bad.jsonl, line 3: ")
+    assert "uploads" not in json.dumps(refused)
+    client.cookies.set("tunery_lang", "zh")
+    refused = client.post("/api/v1/datasets", json=body).json()
+    assert refused["params"]["groups"][0]["examples"][0]["place"] == "shop-bad.jsonl 第 3 行"
+
+
+def test_likely_columns_are_proposed_where_no_format_fits(client: TestClient) -> None:
+    rows = [{"question": f"q{n}", "answer": "a", "id": n} for n in range(4)]
+    source = _pasted(client, rows)
+    found = client.post("/api/v1/datasets/propose", json={"source": source}).json()
+    likely = {"format": "alpaca", "columns": {"instruction": "question", "output": "answer"}}
+    assert found["likely"] == likely
+    assert found["format"] == "alpaca"
+    theirs = {each["ours"]: each["theirs"] for each in found["needed"]}
+    assert (theirs["instruction"], theirs["output"]) == ("question", "answer")
+    assert found["preview"][0]["messages"][1]["content"] == "a"
+    chosen = {"source": source, "data": {"format": "alpaca", "columns": {}}}
+    assert client.post("/api/v1/datasets/propose", json=chosen).json()["likely"] == likely
+    other = {"source": source, "data": {"format": "sharegpt"}}
+    assert client.post("/api/v1/datasets/propose", json=other).json()["likely"] is None
+    made = client.post("/api/v1/datasets", json={"source": source, "name": "q", "data": likely})
+    assert made.json() == {"name": "q", "rows": 4}
+
+
+@pytest.mark.parametrize("data", [{"header": "maybe"}, {"columns": 3}, {"nonsense": 1}])
+def test_a_wrong_way_of_reading_is_a_sentence(client: TestClient, data: dict[str, Any]) -> None:
+    source = _pasted(client, [{"instruction": "q", "output": "a"}])
+    for path in ("/api/v1/datasets/propose", "/api/v1/datasets"):
+        answer = client.post(path, json={"source": source, "name": "n", "data": data})
+        assert answer.status_code == 422
+        assert answer.json()["detail"]

@@ -238,6 +238,10 @@ def test_a_person_allows_a_folder_and_a_key_may_not(app, client, key, outside):
         assert program.request(method, path, json=body).status_code == 403
     draft = client.put("/api/v1/drafts/d", json={"fields": {"model.name": model}}).json()
     assert draft["errors"]["model.name"]["remedies"] == [remedy]
+    (problem,) = client.post("/api/v1/resolve", json={"text": model}).json()["problems"]
+    assert problem["remedies"] == [remedy]
+    (problem,) = program.post("/api/v1/resolve", json={"text": model}).json()["problems"]
+    assert problem["remedies"] == []
     allowed = client.post("/api/v1/settings/roots/allow", json={"folder": remedy["folder"]})
     assert model in allowed.json()["added_roots"]
     body = {"settings": {"columns": [model]}}

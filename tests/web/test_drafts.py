@@ -261,12 +261,42 @@ def test_a_dataset_brings_the_recipe_that_fits_to_a_draft_without_one(
     draft = client.get("/api/v1/drafts/draft").json()
     assert draft["draft"]["preset"] == "lora"
     assert draft["values"]["evaluate.split"]["value"] == "0.05"
+    assert draft["values"]["evaluate.prompts"]["value"] == ""  # so held-out rows are answered
     chosen = {"preset": "lora", "fields": {"train.num_epochs": "7", "data.train": [str(own)]}}
     put(client, chosen)
     client.get("/train", params={"preset": "identity", "dataset": "identity"})
+    assert client.get("/api/v1/drafts/draft").json()["draft"]["fields"] == chosen["fields"]
+    client.get("/train", params={"dataset": str(own)})  # it comes back, with what was set in it
     kept = client.get("/api/v1/drafts/draft").json()["draft"]
-    assert kept["preset"] == "lora"  # somebody's own settings are not thrown away
-    assert kept["fields"] == {"train.num_epochs": "7", "data.train": ["identity"]}
+    assert (kept["preset"], kept["fields"]) == ("lora", chosen["fields"])
+
+
+@pytest.mark.parametrize("earlier", [IDENTITY, {"preset": "identity", "fields": {}}])
+def test_a_draft_made_for_other_data_is_never_reused_for_ones_own(
+    demo_home: Path, client: TestClient, earlier: dict[str, Any]
+) -> None:
+    mine = {"model.name": "demo", "evaluate.prompts": "Who are you?"}
+    before = put(client, {**earlier, "fields": {**earlier["fields"], **mine}})["draft"]
+    add_source = {"text": '{"instruction": "q", "output": "a"}\n' * 3}
+    source = client.post("/api/v1/datasets/paste", json=add_source).json()["source"]
+    client.post("/api/v1/datasets", json={"source": source, "name": "shop"})
+    there = client.get("/train", params={"dataset": "shop"}, follow_redirects=False)
+    assert there.headers["location"].endswith("?draft=shop")
+    made = client.get("/api/v1/drafts/shop").json()
+    assert made["draft"]["preset"] == "lora"
+    assert made["draft"]["fields"] == {"model.name": "demo", "data.train": ["shop"]}
+    assert float(made["values"]["evaluate.split"]["value"]) > 0
+    assert made["values"]["evaluate.prompts"]["value"] == ""
+    assert client.get("/api/v1/drafts/draft").json()["draft"]["fields"] == before["fields"]
+
+
+def test_a_filled_copy_of_the_identity_data_gets_the_identity_recipe(
+    demo_home: Path, client: TestClient
+) -> None:
+    filled = {"variables": {"name": "Tuna", "author": "Ada"}, "name": "mine"}
+    assert client.post("/api/v1/datasets/identity/fill", json=filled).status_code == 201
+    client.get("/train", params={"dataset": "mine"})
+    assert client.get("/api/v1/drafts/draft").json()["draft"]["preset"] == "identity"
 
 
 def test_step_four_of_start_trains_with_the_suggested_settings(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from importlib import resources
 
 import pytest
+from starlette.testclient import TestClient
 from tests.web.toy import toys  # noqa: F401
 
 from tunery import i18n
@@ -61,7 +63,9 @@ def test_a_toy_adapter_and_a_toy_method_appear_by_themselves(toys: None):  # noq
     assert wheels.help == "How many wheels it has; 4 is usual."
     assert made["adapter.toy.squeaks"].kind == "switch"
     assert joy.unit == "seconds"
-    assert "Train what a toy would train." in made["adapter.type"].help
+    about = {option.value: option.help for option in made["adapter.type"].options}
+    assert about["toy"] == "Train what a toy would train."
+    assert not any(text in made["adapter.type"].help for text in about.values())
 
 
 def test_a_toy_is_in_the_values_the_errors_and_the_command(toys: None):  # noqa: F811
@@ -151,3 +155,16 @@ def test_settings_of_an_optional_section_wait_for_its_switch():
     assert _filled.yaml(alone).endswith("track:\n  tensorboard: {}\n")
     assert alone.shown["track.tensorboard"].value is True
     assert alone.shown["track.tensorboard.folder"].value == ""
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "tokens"), ("zh", "token")])
+def test_a_label_that_says_its_unit_does_not_say_it_twice(
+    client: TestClient, language: str, word: str
+) -> None:
+    client.cookies.set("tunery_lang", language)
+    for path in ("/train", "/chat", "/evaluate", "/settings"):
+        page = client.get(path).text
+        for label in re.findall(r"<label for=[^>]*>([^<]*)<span class=\"muted\">", page):
+            unit = page.partition(f'>{label}<span class="muted">(')[2].partition(")")[0]
+            assert unit.lower() not in label.lower(), (path, label)
+    assert word in client.get("/evaluate").text.lower()

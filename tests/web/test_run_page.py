@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import resources
 
 import pytest
 from tests.web.test_runs_api import write_run
@@ -92,3 +93,22 @@ def test_the_list_shows_paths_by_their_last_part_and_the_whole_on_hover() -> Non
     names = ["/data/a b/rows.jsonl", "owner/name", "identity", "~/x/", "./m"]
     assert formats.short_names(names) == "rows.jsonl, owner/name, identity, x, m"
     assert formats.short_name(None) == ""
+
+
+def test_the_rows_with_the_highest_loss_are_a_question_and_its_answer(client) -> None:
+    folder = write_run("worst", status="")
+    with EventWriter(folder.events_file) as log:
+        flat = "system\nYou are kind.\nuser\nMy bike squeaks.\nassistant\nOil it.\n"
+        row = {"row": 1, "loss": 2.5, "text": flat, "prompt": "My bike squeaks."}
+        log.write("eval", step=20, loss=0.4, best=False, worst=[{**row, "expected": "Oil it."}])
+    page = client.get("/runs/worst").text
+    assert '<td class="wrap">My bike squeaks.</td><td class="wrap">Oil it.</td>' in page
+    assert "You are kind." not in page
+
+
+def test_a_checkpoint_is_saved_from_the_menu_that_does_not_stop_the_run() -> None:
+    text = (resources.files("tunery.web") / "templates" / "run_parts.html").read_text()
+    stop = text.partition('<summary class="btn danger">')[2].partition("</details>")[0]
+    more = text.partition('<summary class="btn">')[2].partition("</details>")[0]
+    assert "data-save" not in stop
+    assert "data-save" in more

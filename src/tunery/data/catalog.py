@@ -219,6 +219,15 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
 
 
 def _by_path(name: str, path: Path, split: str | None = None) -> Dataset:
+    """Find a dataset by its path; files in Tunery's own folders are named without their folder."""
+    found = _at(name, path, split)
+    if not path.is_relative_to(env.datasets_dir()):
+        return found
+    own = path if path.is_dir() else path.parent
+    return replace(found, names=tuple(str(file.relative_to(own)) for file in found.files))
+
+
+def _at(name: str, path: Path, split: str | None) -> Dataset:
     try:
         is_folder = path.is_dir()
     except OSError as error:

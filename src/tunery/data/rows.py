@@ -10,6 +10,12 @@ import numpy as np
 from tunery.data.groups import RowGroup, TokenRow
 
 Origin = Callable[[int], dict[str, Any]]
+Question = Callable[[int], tuple[str, str] | None]
+
+
+def no_question(_: int) -> tuple[str, str] | None:
+    """Nothing is known about what a group asks."""
+    return None
 
 
 class Rows:
@@ -21,6 +27,7 @@ class Rows:
         trained: Trained tokens of each group.
         origin: Says where a group came from, for a person who must find it.
         beside: For each group another one, which a step looks at without learning from it.
+        question: What a group asks and the answer to it, for a person who reads it.
     """
 
     def __init__(
@@ -31,12 +38,14 @@ class Rows:
         origin: Origin,
         *,
         beside: Rows | None = None,
+        question: Question = no_question,
     ) -> None:
         self.group = group
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.trained = np.asarray(trained, dtype=np.int64)
         self.origin = origin
         self.beside = beside
+        self.question = question
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -65,6 +74,7 @@ class Rows:
             self.trained[chosen],
             lambda i: self.origin(int(chosen[i])),
             beside=None if self.beside is None else self.beside.only(chosen),
+            question=lambda i: self.question(int(chosen[i])),
         )
 
     def and_then(self, other: Rows) -> Rows:
@@ -75,6 +85,7 @@ class Rows:
             np.concatenate([self.lengths, other.lengths]),
             np.concatenate([self.trained, other.trained]),
             lambda i: self.origin(i) if i < count else other.origin(i - count),
+            question=lambda i: self.question(i) if i < count else other.question(i - count),
         )
 
     def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
@@ -86,8 +97,16 @@ class Rows:
             self.trained,
             self.origin,
             beside=self.beside,
+            question=self.question,
         )
 
     def with_beside(self, beside: Rows) -> Rows:
         """The same groups, each paired with a group of a second, equally long set."""
-        return Rows(self.group, self.lengths, self.trained, self.origin, beside=beside)
+        return Rows(
+            self.group,
+            self.lengths,
+            self.trained,
+            self.origin,
+            beside=beside,
+            question=self.question,
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunery import env
 from tunery.errors import UnknownName
+from tunery.i18n import voice
 from tunery.jobs import folder as jobs
 from tunery.server.changes import Changes
 
@@ -18,12 +19,12 @@ class JobsTopic:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._changes: dict[str, Changes] = {}
+        self._changes: dict[tuple[str, tuple[str, str]], Changes] = {}
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
         """Return the jobs that changed."""
         with self._lock:
-            changes = self._changes.setdefault(str(env.jobs_dir()), Changes())
+            changes = self._changes.setdefault((str(env.jobs_dir()), voice()), Changes())
             changes.update({job.id: job.as_dict() for job in jobs.listing()})
         return changes.read(cursor)
 

@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tunery.errors import ConfigError, TuneryError
-from tunery.i18n import language, t
+from tunery.i18n import t, voice
 from tunery.server import problems, topics
 from tunery.server.security.access import needs
 from tunery.types import is_object
@@ -84,12 +84,14 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._readings: dict[tuple[str, str, str], tuple[float, asyncio.Task[Reading]]] = {}
+        self._readings: dict[
+            tuple[str, str, tuple[str, str]], tuple[float, asyncio.Task[Reading]]
+        ] = {}
 
     async def read(self, watched: Watched) -> asyncio.Task[Reading]:
         """Read a topic after a cursor; the task is finished, with a result or an exception."""
         now = time.monotonic()
-        key = (watched.name, watched.cursor, language())
+        key = (watched.name, watched.cursor, voice())
         known = self._readings.get(key)
         if known is None or now - known[0] >= BATCH_SECONDS:
             self._readings = {k: v for k, v in self._readings.items() if now - v[0] < 1}

@@ -108,7 +108,7 @@ def answer(scope: Scope, problem: Problem) -> Response:
         "detail": _told(scope, problem.detail),
         "fix": _told(scope, problem.fix),
         "params": dict(problem.params) if _is_admin(scope) else {},
-        "remedies": [dict(r) for r in problem.remedies if _may(scope, r)],
+        "remedies": offered(scope, problem.remedies),
         "request_id": _request_id(scope),
     }
     return JSONResponse(
@@ -212,9 +212,11 @@ def _is_admin(scope: Scope) -> bool:
     return principal is None or "admin" in principal.scopes
 
 
-def _may(scope: Scope, remedy: Mapping[str, Any]) -> bool:
+def offered(scope: Scope, remedies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The remedies that whoever asks may use: only a person may allow a folder, never a key."""
     principal = scope.get("state", {}).get("principal")
-    return remedy.get("action") != ALLOW or principal is None or principal.is_person
+    is_person = principal is None or principal.is_person
+    return [dict(remedy) for remedy in remedies if is_person or remedy.get("action") != ALLOW]
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 
+from tunery.i18n import voice
 from tunery.runs.status import LIVE, RunStatus
 from tunery.server.changes import Changes
 from tunery.services.runs import Roll, roll
@@ -27,13 +28,13 @@ class RunsTopic:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lookers: dict[int, _Looker] = {}
+        self._lookers: dict[tuple[int, tuple[str, str]], _Looker] = {}
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
         """Return the runs that changed."""
         runs = roll()
         with self._lock:
-            looker = self._lookers.setdefault(id(runs), _Looker(runs))
+            looker = self._lookers.setdefault((id(runs), voice()), _Looker(runs))
             looker.look()
         return looker.changes.read(cursor)
 

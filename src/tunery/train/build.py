@@ -208,11 +208,20 @@ def _numbered(tokens: TokenStore, numbers: np.ndarray, read: examples.ExampleSet
         ref = read.ref(tokens.source(int(numbers[group])))
         return {"dataset": ref.dataset, "file": ref.file, "record": ref.record, "line": ref.line}
 
+    def question(group: int) -> tuple[str, str] | None:
+        example = read[tokens.source(int(numbers[group]))]
+        asked = row_kind(example).question(example)
+        if asked is None:
+            return None
+        said = (each.content for each in reversed(asked[0]) if each.role == "user")
+        return next(said, ""), asked[1]
+
     return Rows(
         lambda group: tokens.group(int(numbers[group])),
         tokens.lengths[numbers],
         np.asarray(tokens.trained)[numbers],
         origin,
+        question=question,
     )
 
 

@@ -100,7 +100,8 @@ class WarmPool:
             Superseded: A newer request was sent in the lane.
             QuestionBug: The function raised any other exception.
         """
-        words = {"question": question, "language": i18n.language(), "arguments": arguments}
+        said = {"language": i18n.language(), "wording": i18n.wording()}
+        words = {"question": question, "arguments": arguments, **said}
         with self._lock:
             asked = _Asked(next(self._numbers), words)
             before = self._waiting.get(self._lanes.get(lane, 0)) if lane else None

@@ -153,8 +153,10 @@ def answered(questions: dict[str, str], order: dict[str, Any]) -> dict[str, Any]
     from tunery.errors import TuneryError, memory_error, panic_error
 
     i18n.set_language(order["language"])
+    wording = order.get("wording")
     try:
-        return {"answer": _function(questions[order["question"]])(**order["arguments"])}
+        with i18n.worded(_function(wording) if wording else None):
+            return {"answer": _function(questions[order["question"]])(**order["arguments"])}
     except TuneryError as error:
         return {"error": error.stored()}
     except BaseException as error:  # noqa: BLE001  (the process ends here; its asker shows the bug)

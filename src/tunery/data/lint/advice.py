@@ -29,17 +29,19 @@ def settings_for(rows: Rows, format: str | None = None) -> str:
         rows: The first rows.
         format: The format that must be kept; None where any will do.
     """
-    if not rows:
+    found = likely(rows, format)
+    if found is None:
         return ""
-    for way in (_messages, _answers, _texts):
-        found = way(rows)
-        if found and (format is None or found[0] == format):
-            name, columns = found
-            named = [
-                f"--data.columns.{ours} {shlex.quote(theirs)}" for ours, theirs in columns.items()
-            ]
-            return " ".join(([] if format else [f"--data.format {name}"]) + named)
-    return ""
+    name, columns = found
+    named = [f"--data.columns.{ours} {shlex.quote(theirs)}" for ours, theirs in columns.items()]
+    return " ".join(([] if format else [f"--data.format {name}"]) + named)
+
+
+def likely(rows: Rows, format: str | None = None) -> tuple[str, dict[str, str]] | None:
+    """The format and the columns by which the rows can be read; see ``settings_for``."""
+    ways = (_messages, _answers, _texts) if rows else ()
+    found = (each for way in ways if (each := way(rows)))
+    return next((each for each in found if format in (None, each[0])), None)
 
 
 def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
@@ -123,7 +125,8 @@ def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
         return None
     columns = {"instruction": asks, "output": answers}
     beside = next((low[n] for n in BESIDE if n in low and low[n] not in columns.values()), None)
-    if not all(isinstance(row.get(column), str) for row in rows for column in (asks, answers)):
+    good = sum(all(isinstance(row.get(name), str) for name in (asks, answers)) for row in rows)
+    if 2 * good < len(rows):  # the check names the rows that lack one of them
         return None
     return "alpaca", {**columns, **({"input": beside} if beside else {})}
 

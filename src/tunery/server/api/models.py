@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.server.api.body import Body
 from tunery.server.api.named import ModelName, Place
+from tunery.server.problems import offered
 from tunery.services import models
 from tunery.workers import warm
 
@@ -40,9 +41,12 @@ class Named(Body):
 
 
 @router.post("/resolve")
-def resolve(given: Text) -> dict[str, Any]:
+def resolve(given: Text, request: Request) -> dict[str, Any]:
     """Resolve a text: a hub id, a link, a path or a name on this machine."""
-    return models.look_up(given.text, source_id=given.source)
+    found = models.look_up(given.text, source_id=given.source)
+    for problem in found["problems"]:
+        problem["remedies"] = offered(request.scope, problem.get("remedies", ()))
+    return found
 
 
 @router.get("/models")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         method_for,
         model_names,
         named,
+        origin_of,
         overview,
         template_names,
     )
@@ -102,6 +103,7 @@ __all__ = [
     "named",
     "notes_with_model",
     "only_common",
+    "origin_of",
     "overview",
     "own_folder",
     "part_as_dict",

@@ -18,7 +18,7 @@ from tunery.jobs import start as jobs
 from tunery.jobs.process import Handle
 from tunery.services.datasets import _copies, _edits, _named, _uploads
 from tunery.services.datasets._checks import groups
-from tunery.services.datasets._columns import UPLOAD_PREFIX, source_path, suggested_name
+from tunery.services.datasets._columns import UPLOAD_PREFIX, reading, source_path, suggested_name
 from tunery.services.datasets._rows import is_light, located
 
 Progress = Callable[[int, int, int], None]
@@ -48,7 +48,7 @@ def add_source(
     path = source_path(source)
     name = name.strip() or suggested_name(source, path)
     _named.usable(name)
-    config = DataConfig.model_validate(dict(data or {}))
+    config = reading(data)
     dataset = find(path, fmt=config.format, columns=config.columns or None)
     if dataset.is_remote or not is_light(dataset, config):
         arguments = {"source": source, "name": name, "data": dict(data or {}), "skip_bad": skip_bad}
@@ -72,7 +72,7 @@ def import_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """The job ``import``: download a source and, if a name is given, check and add it."""
     source, name = str(arguments["source"]), str(arguments.get("name") or "")
     path = source_path(source)
-    config = DataConfig.model_validate(arguments.get("data") or {})
+    config = reading(arguments.get("data"))
     handle.progress(0, 0, "", t("Downloading"))
     with handle.interruptible():
         fetch(find(path, fmt=config.format, columns=config.columns or None))

@@ -21,6 +21,7 @@ from tunery.data.lint.report import ORDER, Report
 from tunery.data.problems import FileProblem, Phrase, Problem, visible
 from tunery.data.sources.base import Bad
 from tunery.data.variables import PLACEHOLDER
+from tunery.i18n import t
 from tunery.jobs import start as jobs
 from tunery.jobs.process import Handle
 from tunery.services.datasets import _named
@@ -192,6 +193,7 @@ def _example(problem: Problem, firsts: Mapping[str, int]) -> dict[str, Any]:
     row = problem.record + firsts.get(problem.file, 0) if problem.record is not None else None
     return {
         "place": problem.place,
+        "file": visible(problem.file),
         "row": row,
         "line": problem.line,
         "column": problem.column,
@@ -206,6 +208,7 @@ def _in_words(kept: dict[str, Any]) -> dict[str, Any]:
     def said(example: dict[str, Any]) -> dict[str, Any]:
         return {
             **example,
+            "place": _place(example),
             "found": Phrase.of(example["found"]).local(),
             "fix": Phrase.of(example["fix"]).local(),
         }
@@ -215,6 +218,17 @@ def _in_words(kept: dict[str, Any]) -> dict[str, Any]:
         for group in kept["groups"]
     ]
     return {**{key: value for key, value in kept.items() if key != "stamp"}, "groups": found}
+
+
+def _place(example: Mapping[str, Any]) -> str:
+    """Where a problem is, in words."""
+    file, line, row = example.get("file"), example["line"], example["row"]
+    if not file:  # a report of an earlier version
+        return example["place"]
+    file = Path(file).name if Path(file).is_absolute() else file
+    if line is not None:
+        return t("{file}, line {n}", file=file, n=line)
+    return file if row is None else t("{file}, row {n}", file=file, n=row)
 
 
 def _file(name: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery import env
+from tunery.config import explain
 from tunery.config.data import DataConfig
 from tunery.data.catalog import ELSEWHERE, find, located
 from tunery.data.dataset import REGISTRY, Dataset
@@ -19,6 +20,7 @@ from tunery.data.formats.base import read_columns
 from tunery.data.formats.beside import convert
 from tunery.data.formats.detect import SAMPLE_ROWS, best
 from tunery.data.kinds import row_kind
+from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
 from tunery.data.llamafactory import is_registry, read_registry
 from tunery.data.problems import RowProblem, coded
@@ -81,7 +83,8 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     Returns:
         Plain data: suggested ``name``, ``format`` with its ``confidence`` (0 to 1), the columns of
         the file, those the format reads, three rows as they would be trained on, and ``problem``
-        if the file cannot be read; or the ``catalog`` of a LLaMA-Factory folder.
+        if the file cannot be read. Where no format fits by itself, ``likely`` holds the settings
+        that are assumed. Or the ``catalog`` of a LLaMA-Factory folder.
 
     Raises:
         TuneryError: There is no such source.
@@ -90,13 +93,19 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     listed = catalog(path)
     if listed is not None:
         return {"source": source, "catalog": listed}
-    config = DataConfig.model_validate(dict(data or {}))
+    config = reading(data)
     dataset = find(path, fmt=config.format, columns=config.columns or None)
     shown = rows_page(path, config, limit=SAMPLE_ROWS)
     rows = [row["values"] for row in shown["rows"] if "values" in row]
     options = CheckOptions.of(config).over(dataset).rows(dataset)
     known = config.format or dataset.format
     name, confidence = (known, None) if known else detected(rows, options)
+    guess = None if config.columns or dataset.columns else _guessed(name, rows, options)
+    if guess is not None:
+        name = guess["format"]
+        config = config.model_copy(update=guess)
+        dataset = find(path, fmt=name, columns=config.columns)
+        options = CheckOptions.of(config).over(dataset).rows(dataset)
     if name is not None:
         options = read_columns(FORMATS.get(name), shown["columns"], options)
     return {
@@ -105,6 +114,7 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
         "name": suggested_name(source, path),
         "format": name,
         "confidence": confidence,
+        "likely": guess,
         "formats": list(FORMATS),
         "columns": shown["columns"],
         "needed": _needed(name, shown["columns"], options),
@@ -114,6 +124,30 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
         "raw": [_raw(row, shown["columns"]) for row in shown["rows"][:SHOWN_RAW]],
         "table": _table(dataset, config),
     }
+
+
+def _guessed(
+    name: str | None, rows: Sequence[dict[str, Any]], options: RowOptions
+) -> dict[str, Any] | None:
+    """Settings that are likely meant where no format fits, or where its columns are missing."""
+    if name is not None:
+        needed = FORMATS.get(name).required
+        if not rows or all(any(options.column(ours) in row for row in rows) for ours in needed):
+            return None
+    found = advice.likely(rows, name)
+    return {"format": found[0], "columns": found[1]} if found else None
+
+
+def reading(data: Mapping[str, Any] | None) -> DataConfig:
+    """The settings of the section ``data`` by which a client wants rows read.
+
+    Raises:
+        ConfigError: A value has the wrong type, or there is no such setting.
+    """
+    config, problems = explain.validate({"data": dict(data or {})})
+    explain.fail(problems)
+    assert config is not None
+    return config.data
 
 
 def _raw(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tunery.runs.store import list_runs
 from tunery.services import machine, models
 from tunery.services.datasets import _checks, _edits, _named
 from tunery.services.datasets._rows import LIGHT_BYTES, located, size_bytes
+from tunery.types import is_object
 from tunery.workers import warm
 
 
@@ -167,6 +168,18 @@ def method_for(name: str, current: str) -> str:
     if fits(row_kind_named(wanted), kind) is None:
         return ""
     return next((each for each, method in methods.items() if method.rows == kind.name), "")
+
+
+def origin_of(name: str) -> str:
+    """The dataset that a dataset is a copy of, such as ``identity`` with its blanks filled in."""
+    entries, seen = registered(), {""}
+    while name not in seen:
+        seen.add(name)
+        made = entries.get(name, {}).get("made")
+        if not is_object(made) or made.get("how") == "upload":
+            break
+        name = str(made.get("from") or name)
+    return name
 
 
 def template_names() -> list[str]:

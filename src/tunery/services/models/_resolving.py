@@ -192,6 +192,7 @@ def _problem(error: TuneryError) -> dict[str, Any]:
         "fix": error.fix,
         "code": error.code,
         "page": str(error.fields.get("page") or ""),
+        "remedies": list(error.fields.get("remedies") or ()),
     }
 
 

@@ -13,13 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tunery import env
 from tunery.config.load import read_frozen
 from tunery.errors import TuneryError
+from tunery.i18n import again, voice
 from tunery.runs.curves import RunLog, pick
 from tunery.runs.folder import RunFolder, names
 from tunery.runs.status import RunStatus, derive
@@ -98,6 +99,10 @@ class Roll:
     _there: list[str] = field(default_factory=list[str])
     _scanned: tuple[int, float] = (0, 0.0)
     _states: list[RunStatus] = field(default_factory=list[RunStatus])
+    _said: dict[tuple[str, str], list[RunStatus]] = field(
+        default_factory=dict[tuple[str, str], list[RunStatus]]
+    )
+    """The states with their sentences in each language and wording that was asked for."""
     _changed: bool = True
     _turn: int = 0
 
@@ -114,8 +119,11 @@ class Roll:
             if self._changed:
                 states = [kept.state for kept in self.kept.values()]
                 states.sort(key=lambda run: (run.started or 0.0, run.name), reverse=True)
-                self._states, self._changed = states, False
-            return self._states
+                self._states, self._changed, self._said = states, False, {}
+            spoken = voice()
+            if spoken not in self._said:
+                self._said[spoken] = [_said_again(state) for state in self._states]
+            return self._said[spoken]
 
     def _names(self) -> list[str]:
         """Names of all runs; read again only if the folder changed, or had just changed."""
@@ -174,6 +182,13 @@ class Roll:
             self.kept[name] = _Kept(signature, state, now)
         else:
             kept.signature, kept.state, kept.looked = signature, state, now
+
+
+def _said_again(state: RunStatus) -> RunStatus:
+    """A state with its sentences as the present reader is told them."""
+    if not state.reason and not state.fix:
+        return state
+    return replace(state, reason=again(state.reason), fix=again(state.fix))
 
 
 _PLACE = RunFolder(Path())

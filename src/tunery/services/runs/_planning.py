@@ -24,7 +24,7 @@ from tunery.config.base import tag
 from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
-from tunery.i18n import retold, t
+from tunery.i18n import Phrase, joined, retold, t
 from tunery.models.architectures import recomputes
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
@@ -284,7 +284,9 @@ def _advice(
             micro_batch_tokens=length,
         ).total
         if need <= available:
-            flags = " ".join(f"--{path} {settings.show(to)}" for path, to in changes.items())
+            flags = joined(
+                *(Phrase(f"--{path} {settings.show(to)}") for path, to in changes.items())
+            )
             return t("Not enough memory. Try {flags} (about {size}).",
                      flags=flags, size=env.human_bytes(need)), changes  # fmt: skip
     return t("Not enough memory with any of the settings tried: use a smaller model."), {}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         check_draft,
         checked_draft_name,
         delete_draft,
+        draft_for,
         get_draft,
         last_draft,
         list_drafts,
@@ -35,8 +36,8 @@ else:
 
 __all__ = [
     "CheckedDraft", "Draft", "Field", "Form", "Option", "check_draft", "checked_draft_name",
-    "delete_draft", "diff", "fields_of_values", "fill_form", "flat", "for_the_page", "form",
-    "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed", "make_draft",
-    "named", "no_such_draft", "plan_draft", "plan_in_words", "preset_of", "presets", "put_draft",
-    "put_draft_yaml", "rename_draft", "rows", "with_remedies", "written",
+    "delete_draft", "diff", "draft_for", "fields_of_values", "fill_form", "flat", "for_the_page",
+    "form", "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed",
+    "make_draft", "named", "no_such_draft", "plan_draft", "plan_in_words", "preset_of", "presets",
+    "put_draft", "put_draft_yaml", "rename_draft", "rows", "with_remedies", "written",
 ]  # fmt: skip

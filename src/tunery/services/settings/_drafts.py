@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunery.config import explain, settings
+from tunery.config import explain, layers, settings
 from tunery.config.config import Config
 from tunery.data import catalog
 from tunery.errors import ConfigError, ModelError, TuneryError, UnknownName
 from tunery.i18n import t
 from tunery.models.resolve import resolve
 from tunery.runs import store
-from tunery.services.settings import _advice, _blanks, _filled, _remedies, _showing
+from tunery.services.settings import _advice, _blanks, _filled, _recipes, _remedies, _showing
 from tunery.services.settings._filled import Filled, Wrong
 from tunery.state.database import database
 from tunery.types import is_list
@@ -130,6 +130,34 @@ def last_draft() -> Draft:
     """The draft that was changed last; an empty one if there is none."""
     names = list_drafts()
     return (get_draft(names[0]["name"]) if names else None) or Draft(FIRST)
+
+
+def draft_for(dataset: str) -> Draft:
+    """The draft to train on a dataset with: the newest one made for it, else a new one.
+
+    A draft made for other data is never reused: its preset, its prompts and its share of held-out
+    rows were chosen for that data. A new draft takes over only its model.
+    """
+    for row in list_drafts():
+        found = get_draft(row["name"])
+        if found is not None and datasets_of(found) == [dataset]:
+            return found
+    last = last_draft()
+    if not datasets_of(last):
+        return last
+    model = {path: last.fields[path] for path in ("model.name",) if path in last.fields}
+    name = "".join(c for c in dataset.rstrip("/").rpartition("/")[2] if c.isprintable()).strip()
+    return Draft(free_name(name if name.strip(".") else FIRST), None, model)
+
+
+def datasets_of(draft: Draft) -> list[str]:
+    """The datasets that a draft trains on, without their repeats."""
+    chosen = draft.fields.get("data.train")
+    if chosen is None:
+        is_known = draft.preset in layers.preset_names()
+        return _recipes.preset_datasets(draft.preset) if draft.preset and is_known else []
+    names = [str(each) for each in chosen] if is_list(chosen) else _filled.names(str(chosen))
+    return [_blanks.without_weight(name) for name in names]
 
 
 def put_draft(draft: Draft) -> Draft:

@@ -218,12 +218,11 @@ def _options(setting: settings.Setting) -> tuple[Option, ...]:
 
 
 def _help(setting: settings.Setting, options: tuple[Option, ...]) -> str:
-    """The help of a setting; for a choice between types, one sentence on each."""
+    """The help of a setting; for a choice between types, that of the section: each has its own."""
     if not any(option.help for option in options):
         return setting.help()
     group = next(g for g in settings.groups() if (g.path, g.variant) == (setting.section, None))
-    told = [t("{label}: {help}", label=option.label, help=option.help) for option in options]
-    return " ".join([group.help(), *told])
+    return group.help()
 
 
 def _kind(setting: settings.Setting) -> str:

@@ -1,7 +1,8 @@
 """Sentences as the page shows them: a setting is called by its field's label, not by its flag.
 
 "Set --data.packing false" is right in a terminal and means nothing to someone who sees a form. Only
-the sentence itself is read, before values are filled in, so that user input is never changed.
+the sentence itself is read, before values are filled in, so that user input is never changed. A
+sentence that names a command is replaced as a whole, see ``_page_sentences``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tunery import i18n
 from tunery.config import settings
 from tunery.i18n import t
 from tunery.services.settings import _forms
+from tunery.services.settings._page_sentences import INSTEAD
 
 _COMMAND = r"(?P<command>\btunery [a-z](?:[^,;:.()，；：。（）]|\.(?!\s|$))*)"
 _NAMED = re.compile(
@@ -53,7 +55,18 @@ def for_the_page(sentence: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _worded(sentence: str, language: str) -> str:
     with i18n.speaking(language):
+        sentence = _instead(language).get(sentence, sentence)
         return _OPTION.sub(_option, _NAMED.sub(_field, sentence))
+
+
+@functools.cache
+def _instead(language: str) -> dict[str, str]:
+    """The page's sentence by the terminal's, in a language; places not filled in."""
+    with i18n.speaking(language), i18n.worded(None):
+        return {
+            i18n.translated(terminal): i18n.translated(page.template)
+            for terminal, page in INSTEAD.items()
+        }
 
 
 def _field(match: re.Match[str]) -> str:

@@ -176,5 +176,14 @@ class Measurements:
             ids = self.data.held_out.group(place).rows[0].input_ids
             text = self.data.template.decode(ids.tolist()) if self.data.template is not None else ""
             loss = round(held_out.row_losses[place], 4)
-            found.append({"row": place + 1, "loss": loss, "text": text[:WORST_CHARACTERS]})
+            asked = self.data.held_out.question(place)
+            said = zip(("prompt", "expected"), asked, strict=True) if asked else ()
+            found.append(
+                {
+                    "row": place + 1,
+                    "loss": loss,
+                    "text": text[:WORST_CHARACTERS],
+                    **{name: each[:WORST_CHARACTERS] for name, each in said},
+                }
+            )
         return found

@@ -66,6 +66,10 @@ class TrainView:
             return []
         return [*self.sources.get(field.source, ()), *field.options]
 
+    def helps(self, field: Field) -> dict[str, str]:
+        """What each choice of a field means; only that of the chosen one is shown."""
+        return {option.value: option.help for option in field.options if option.help}
+
     def control(self, field: Field) -> dict[str, Any]:
         """The arguments of ``ui.field``."""
         shown = self.state["values"].get(field.path) if self.has(field) else None
@@ -91,7 +95,7 @@ class TrainView:
             "value": value,
             "kind": kind,
             "options": options,
-            "help": field.help,
+            "help": " ".join(filter(None, (field.help, self.helps(field).get(str(value))))),
             "unit": field.unit,
             "placeholder": t("none") if field.optional else hint,
             "reset": True,
@@ -110,9 +114,9 @@ def train(
 ) -> Response:
     """Render the page; ``?from=RUN`` first makes a draft from a run's settings.
 
-    ``model`` and ``dataset`` are set in the draft that was changed last, with a method that can
-    learn from the dataset's rows. A draft without settings of its own gets the preset for that
-    method; ``preset`` names a different one.
+    ``model`` is set in the draft that was changed last. ``dataset`` opens the draft made for that
+    dataset, or a new one, with a method that can learn from its rows. A draft without settings of
+    its own gets the preset that fits the dataset; ``preset`` names a different one.
     """
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
@@ -124,7 +128,7 @@ def train(
         if draft
         else None
     )
-    found = found or settings.last_draft()
+    found = found or (settings.draft_for(dataset) if dataset else settings.last_draft())
     chosen: dict[str, Any] = {"model.name": model} if model else {}
     if preset in settings.presets() and not settings.has_recipe(found.fields):
         found = settings.Draft(found.name, preset, found.fields)
@@ -132,7 +136,8 @@ def train(
         chosen["data.train"] = [dataset]
         method = datasets.method_for(dataset, str(found.fields.get("method.type") or ""))
         if found.preset is None and not settings.has_recipe(found.fields):
-            found = settings.Draft(found.name, settings.preset_of(method), found.fields)
+            suited = settings.preset_of(method, datasets.origin_of(dataset))
+            found = settings.Draft(found.name, suited, found.fields)
         else:
             chosen |= {"method.type": method} if method else {}
     if chosen or preset:

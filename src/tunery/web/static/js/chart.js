@@ -250,6 +250,13 @@ export function smooth(values, weight) {
   });
 }
 
+/**
+ * The usual weight for `smooth`: a curve is averaged over a twentieth of its points at most, so that
+ * the end of a short one is drawn where its last value is.
+ * @param {number} points how many the curve has
+ */
+export const usualSmoothing = (points) => Math.min(0.8, Math.max(0, 1 - 20 / Math.max(1, points)));
+
 /** Linear interpolation between known points. @param {number[]} from @param {number[]} to @param {number} x */
 export function between(from, to, x) {
   let low = 0;

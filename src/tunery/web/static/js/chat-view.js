@@ -99,7 +99,7 @@ function foot(turn, name, answer, busy, acts) {
   const cut = facts.reason === "interrupted" || facts.reason === "length";
   const press = (/** @type {string} */ label, /** @type {string} */ image, /** @type {() => void} */ act, pressed = /** @type {boolean | null} */ (null)) =>
     el("button", { type: "button", class: "btn ghost sm", title: label, "aria-label": label, disabled: busy, "aria-pressed": pressed === null ? null : String(pressed), onclick: act }, icon(image));
-  return el("div", { class: "foot" }, words.join(" · "),
+  return el("div", { class: "foot" }, el("span", { class: "cut", title: words.join(" · ") }, words.join(" · ")),
     cut && answer.text ? el("button", { type: "button", class: "btn sm", disabled: busy, onclick: () => acts.goOn(turn.number, name) }, t("Continue")) : null,
     again(turn, name, acts, busy),
     facts.error ? null : press(t("Copy"), "copy", () => navigator.clipboard?.writeText(answer.text)),

@@ -11,10 +11,10 @@
  *
  * From templates alone: ui.confirm fires event "confirmed" on its button; ui.copy copies.
  */
-import { post } from "./api.js";
 import { askBase, baseWanted } from "./base-model.js";
 import { $, $$, announce, badge, bar, el, root, url, version } from "./dom.js";
 import { onState, subscribe } from "./live.js";
+import { allowFolder } from "./remedies.js";
 import { bytes, joined, number, t } from "./words.js";
 
 /** @param {string} text @param {{undo?: () => Promise<unknown>, seconds?: number, kind?: string, acts?: {label: string, act: () => Promise<unknown>}[]}} [options] */
@@ -62,9 +62,6 @@ export function showProblem(problem) {
   if (owner) acts.push({ label: t("Choose the base model"), act: async () => askBase(owner, () => toast(t("Base model saved. Try again."))) });
   toast(joined(text, problem.fix), { kind: "bad", seconds: 12, acts });
 }
-
-/** Allows the page to open one more folder: the remedy for a path outside the allowed ones. @param {any} remedy */
-export const allowFolder = (remedy) => post("/api/v1/settings/roots/allow", { folder: remedy.folder });
 
 /**
  * Ask for confirmation in place of a button.

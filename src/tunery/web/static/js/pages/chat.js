@@ -18,6 +18,7 @@ const now = {
   id: given.chat?.id ?? null, settings: given.chat?.settings ?? given.settings, turns: given.chat?.turns ?? [], busy: null, editing: null, asked: null,
 };
 const message = $("#message");
+if (!matchMedia("(pointer: coarse)").matches) message.placeholder = message.dataset.withKeys; // a touch screen has no such keys
 const place = $("#columns");
 
 /** @type {import("../chat-view.js").Acts} */

@@ -1,6 +1,6 @@
 // @ts-check
 /** Compare runs: one chart with all of them, over an axis on which they are comparable. */
-import { makeChart, smooth } from "../chart.js";
+import { makeChart, smooth, usualSmoothing } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
 import { $, badge, data, recall, remember } from "../dom.js";
 import { subscribe } from "../live.js";
@@ -11,7 +11,8 @@ import { t } from "../words.js";
 const runs = data("compared");
 const all = runs.map(({ name }) => new Curves(name));
 const LABELS = { step: t("Step"), epoch: t("Epoch"), tokens: t("Tokens"), time: t("Time") };
-const kept = { axis: "epoch", smoothing: 0.8, ...(recall("compare") ?? {}) };
+/** @type {{axis: string, smoothing: number | null}} smoothing: null until it is chosen */
+const kept = { axis: "epoch", smoothing: null, ...(recall("compare") ?? {}) };
 const chart = makeChart($("#chart"), {
   title: t("Curves of the runs"),
   format: (value) => formatOf(all.flatMap(({ measures }) => measures).find(({ name }) => name === $("#what").value.replace(/^eval:/, "")))(value),
@@ -20,10 +21,13 @@ const chart = makeChart($("#chart"), {
 
 function draw() {
   const what = $("#what").value;
+  const longest = Math.max(...all.map((curves) => curves.points("loss", kept.axis).mean.length));
+  const smoothing = kept.smoothing ?? usualSmoothing(longest);
+  $("#smoothing").value = smoothing;
   const tables = all.map((curves) => {
     if (what.startsWith("eval:")) return curves.heldOut(what.slice(5), kept.axis);
     const { x, mean } = curves.points(what, kept.axis);
-    return [x, smooth(mean, kept.smoothing)];
+    return [x, smooth(mean, smoothing)];
   });
   // @ts-ignore: uPlot is the vendored script
   const [x, ...ys] = uPlot.join(tables);
@@ -38,7 +42,6 @@ function prefer(change) {
 }
 
 $("#axis").value = kept.axis;
-$("#smoothing").value = kept.smoothing;
 $("#axis").addEventListener("change", () => prefer({ axis: $("#axis").value }));
 $("#smoothing").addEventListener("input", () => prefer({ smoothing: Number($("#smoothing").value) }));
 $("#what").addEventListener("change", draw);

@@ -4,25 +4,33 @@ import { post } from "../api.js";
 import { $, $$, data, el, fieldError, url } from "../dom.js";
 import { findings } from "../findings.js";
 import { followJob } from "../job.js";
+import { fieldProblem, problemNote } from "../remedies.js";
 import { busy, showProblem } from "../shell.js";
-import { joined, number, percent, t } from "../words.js";
+import { number, percent, t } from "../words.js";
 
 const source = data("source");
 /** @type {{format?: string, columns?: Record<string, string>, delimiter?: string, header?: boolean}} */
 const chosen = {};
 
+let asked = 0;
+/** Asks how the source is read as chosen; an answer that a newer question has overtaken is dropped. */
 async function propose() {
+  const mine = ++asked;
   let found;
   try {
     found = await post("/api/v1/datasets/propose", { source, data: chosen });
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
+    if (mine !== asked) return undefined;
     $("#waiting").hidden = true;
-    return note(joined(problem.detail, problem.fix));
+    $("#problem").replaceChildren(problemNote(problem, () => propose().catch(showProblem)));
+    return undefined;
   }
+  if (mine !== asked) return undefined;
   $("#waiting").hidden = true;
   if (found.catalog) return drawCatalog(found.catalog);
   $("#mapping").hidden = false;
+  if (found.likely) Object.assign(chosen, found.likely);
   note(found.problem || (found.format ? "" : t("No known format matches. Choose one and map its columns.")));
   drawForm(found);
   $("#preview").replaceChildren(...found.preview.map(drawExample));
@@ -50,7 +58,7 @@ function drawForm(found) {
   const options = found.formats.map((/** @type {string} */ name) => el("option", { value: name, selected: name === found.format }, name));
   if (!found.format) options.unshift(el("option", { value: "", selected: true }, t("choose a format")));
   select.replaceChildren(...options);
-  $("#f-format-help").textContent = !found.format ? "" : found.confidence === null ? t("Chosen: {format}", { format: found.format })
+  $("#f-format-help").textContent = !found.format ? "" : found.likely ? t("Likely {format}: check the columns and the preview.", { format: found.format }) : found.confidence === null ? t("Chosen: {format}", { format: found.format })
     : t("Detected: {format} ({share} confidence)", { format: found.format, share: percent(found.confidence) });
   $("#table-settings").hidden = !found.table;
   const name = $("[name=name]");
@@ -87,17 +95,17 @@ const turns = (messages) => el("dl", { class: "turns" }, ...messages.map((turn) 
   el("div", {}, el("dt", {}, t(turn.role)), el("dd", { tabindex: "0" }, turn.content,
     ...(turn.calls ?? []).map((/** @type {string} */ name) => el("code", {}, t("calls {name}", { name })))))));
 
-/** @param {boolean} skip @param {HTMLElement} button */
+/** @param {boolean} skip @param {HTMLElement} button @returns {Promise<void>} */
 async function save(skip, button) {
   fieldError("name", "");
   try {
     const name = $("[name=name]").value.trim();
     const made = await busy(button, post("/api/v1/datasets", { source, name, data: chosen, skip_bad: skip }));
-    if (made.job) return followJob($("#progress"), made.job, t("Checking"), (result) => open(result.name));
+    if (made.job) return void followJob($("#progress"), made.job, t("Checking"), (result) => open(result.name));
     open(made.name);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    if (!problem.params.groups) return fieldError("name", joined(problem.detail, problem.fix));
+    if (!problem.params.groups) return fieldProblem("name", problem, () => save(skip, button));
     const { groups, bad, rows, only_rows: only } = problem.params;
     $("#groups").replaceChildren(el("div", { class: "note bad", role: "alert" },
       bad ? t("{bad} of {rows} rows cannot be used.", { bad: number(bad), rows: number(rows) }) : problem.detail), ...findings(groups, () => null));

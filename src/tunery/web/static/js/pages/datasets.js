@@ -3,10 +3,11 @@
 import { del, post } from "../api.js";
 import { $, $$, bar, el, fieldError, url } from "../dom.js";
 import { followJob } from "../job.js";
+import { fieldProblem, problemNote } from "../remedies.js";
 import { busy, showProblem, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { sendFile } from "../upload.js";
-import { bytes, joined, t } from "../words.js";
+import { bytes, t } from "../words.js";
 
 const list = makeList($("#datasets"), { search: $("#find") });
 
@@ -40,7 +41,7 @@ async function takeOne(file, alone) {
     if (problem.name === "AbortError") return line.remove();
     cancel.remove();
     progress.remove();
-    line.append(el("div", { class: "note bad", role: "alert" }, joined(problem.detail, problem.fix)));
+    line.append(problemNote(problem, () => takeOne(file, alone)));
   }
 }
 
@@ -76,7 +77,7 @@ $("#path-form").addEventListener("submit", async (/** @type {SubmitEvent} */ eve
     followJob(place, job, t("Downloading {name}…", { name: source }), () => look(source));
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    fieldError("source", joined(problem.detail, problem.fix));
+    fieldProblem("source", problem, () => $("#path-form").requestSubmit());
   }
 });
 
@@ -89,7 +90,7 @@ $("#paste-form").addEventListener("submit", async (/** @type {SubmitEvent} */ ev
     look((await busy($("#paste-form button"), post("/api/v1/datasets/paste", { text }))).source);
   } catch (/** @type {any} */ problem) {
     if (problem.detail === undefined) throw problem;
-    fieldError("text", joined(problem.detail, problem.fix));
+    fieldProblem("text", problem, () => $("#paste-form").requestSubmit());
   }
 });
 

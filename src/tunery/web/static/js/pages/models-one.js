@@ -2,8 +2,9 @@
 /** One model: facts, template, memory, and consent for code that it contains. */
 import { get, post } from "../api.js";
 import { $, el, url } from "../dom.js";
+import { problemNote } from "../remedies.js";
 import { ask, showProblem, toast } from "../shell.js";
-import { bytes, joined, number, t } from "../words.js";
+import { bytes, number, t } from "../words.js";
 
 const page = $("#model");
 const name = page.dataset.name;
@@ -78,6 +79,6 @@ function drawCode(code) {
 try {
   draw(await get(`/api/v1/models/${name}`));
 } catch (/** @type {any} */ problem) {
-  $("#facts").replaceChildren(el("div", { class: "note bad", role: "alert" }, joined(problem.detail, problem.fix)));
+  $("#facts").replaceChildren(problemNote(problem, () => location.reload()));
   get("/api/v1/models/code", { name }).then((code) => code.needed && drawCode(code)).catch(() => {});
 }

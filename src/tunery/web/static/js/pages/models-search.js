@@ -2,7 +2,8 @@
 /** Search the hub; a click on a result puts its name into the box above. */
 import { get } from "../api.js";
 import { $, debounce, el } from "../dom.js";
-import { joined, number, t } from "../words.js";
+import { problemNote } from "../remedies.js";
+import { number, t } from "../words.js";
 
 /** @param {() => string} source the selected hub @param {(name: string) => void} choose */
 export function wireSearch(source, choose) {
@@ -28,7 +29,7 @@ export function wireSearch(source, choose) {
         : el("p", { class: "small muted" }, t("{host} has no matching models.", { host })));
     } catch (/** @type {any} */ problem) {
       if (problem.code === undefined) throw problem;
-      if (mine === asked) place.replaceChildren(el("div", { class: "note warn" }, joined(problem.detail, problem.fix)));
+      if (mine === asked) place.replaceChildren(problemNote(problem, search, "warn"));
     }
   }
   const soon = debounce(400, search);

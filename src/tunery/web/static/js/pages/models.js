@@ -3,6 +3,7 @@
 import { del, get, post, put } from "../api.js";
 import { $, $$, announce, badge, bar, data, debounce, el, url } from "../dom.js";
 import { subscribe } from "../live.js";
+import { remedyButtons } from "../remedies.js";
 import { ask, busy, showProblem, statusWord, toast } from "../shell.js";
 import { makeList } from "../table.js";
 import { bytes, duration, joined, number, t } from "../words.js";
@@ -68,12 +69,12 @@ function show(answer) {
   if (answer.text) parts.push(el("p", { class: "wrap" }, sentence(answer)));
   for (const problem of answer.problems) {
     const page = /^https?:\/\//.test(problem.page) ? el("a", { href: problem.page, target: "_blank", rel: "noreferrer" }, t("Accept the license")) : null;
-    parts.push(el("p", { class: "wrap" }, joined(problem.text, problem.fix), " ", page));
+    parts.push(el("p", { class: "wrap" }, joined(problem.text, problem.fix), " ", page), remedyButtons(problem, look));
   }
   const actions = answer.actions.map(actionButton);
   if (actions.length) parts.push(el("div", { class: "actions" }, ...actions));
   const kind = answer.ok ? (answer.problems.length ? "warn" : "ok") : "warn";
-  place.replaceChildren(el("div", { class: `note ${kind}` }, ...parts));
+  place.replaceChildren(el("div", { class: `note ${kind}` }, ...parts.filter(Boolean)));
 }
 
 async function look() {

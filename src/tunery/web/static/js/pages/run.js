@@ -1,7 +1,7 @@
 // @ts-check
 /** One run: live charts, tabs, stop and resume, samples, log. */
 import { del, get, post } from "../api.js";
-import { makeChart, shortNumber, smooth } from "../chart.js";
+import { makeChart, shortNumber, smooth, usualSmoothing } from "../chart.js";
 import { Curves, formatOf } from "../curves.js";
 import { marked } from "../diff.js";
 import { $, $$, data, debounce, el, recall, remember, url } from "../dom.js";
@@ -15,7 +15,8 @@ import { wireMarks } from "./run-marks.js";
 const run = data("run");
 const api = `/api/v1/runs/${encodeURIComponent(run.name)}`;
 const curves = new Curves(run.name);
-const kept = { smoothing: 0.8, axis: "step", log: false, clip: false, ...(recall("charts") ?? {}) };
+/** @type {{smoothing: number | null, axis: string, log: boolean, clip: boolean}} smoothing: null until it is chosen */
+const kept = { smoothing: null, axis: "step", log: false, clip: false, ...(recall("charts") ?? {}) };
 
 // --- charts -------------------------------------------------------------------------------
 
@@ -49,7 +50,11 @@ function chartMeasures() {
   $("#measures").hidden = !$("#measures").childElementCount;
 }
 
+/** @param {number} points */
+const smoothing = (points) => kept.smoothing ?? usualSmoothing(points);
+
 function drawCharts() {
+  $("#smoothing").value = smoothing(curves.points("loss", kept.axis).mean.length);
   chartMeasures();
   const { axis } = kept;
   const xLabel = LABELS[/** @type {keyof typeof LABELS} */ (axis)];
@@ -61,7 +66,7 @@ function drawCharts() {
     const [at, held] = measured ? curves.heldOut(key, axis) : [[], []];
     $(`[data-chart="${CSS.escape(key)}"]`).hidden = !x.length && !at.length;
     if (!measured && x.length) chart.set({ x, ys: [value], xLabel, isTime });
-    else if (x.length || at.length) chart.set({ ...joined([x, value, smooth(mean, kept.smoothing)], [at, held]), xLabel, isTime, markers: key === "loss" ? markers : [] });
+    else if (x.length || at.length) chart.set({ ...joined([x, value, smooth(mean, smoothing(mean.length))], [at, held]), xLabel, isTime, markers: key === "loss" ? markers : [] });
   }
   $("#no-points").hidden = curves.points("loss", axis).x.length > 0;
   if (!$("#loss-table").hidden) drawTable();
@@ -108,7 +113,6 @@ function prefer(change) {
 }
 
 function wireCharts() {
-  $("#smoothing").value = kept.smoothing;
   $("#axis").value = kept.axis;
   $("#log-scale").checked = kept.log;
   $("#clip").checked = kept.clip;

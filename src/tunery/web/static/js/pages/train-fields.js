@@ -3,11 +3,18 @@
  * The controls of the Train form by kind: read, fill, errors, reset, lists of names.
  * A `.setting` holds one control with data-path (the setting) and data-kind.
  */
-import { $, $$, el } from "../dom.js";
+import { $, $$, el, icon } from "../dom.js";
 import { joined, t } from "../words.js";
 
 /** The control of a setting. @param {any} setting @returns {any} */
 export const control = (setting) => setting?.querySelector("[data-path]") ?? null;
+
+/** What the chosen one of a field's choices means. @param {any} setting @returns {string} */
+export function helpOfChoice(setting) {
+  if (!setting.dataset.helps) return "";
+  const chosen = setting.querySelector("input:checked") ?? control(setting);
+  return JSON.parse(setting.dataset.helps)[chosen.value] ?? "";
+}
 
 /** The visible settings of a path. @param {string} path @returns {any[]} */
 export const settingsOf = (path) =>
@@ -99,8 +106,10 @@ function drawNames(setting, input, value) {
     const remove = el("button", { type: "button", "aria-label": t("Remove {name}", { name }), onclick: () => {
       tell(names.filter((_, index) => index !== at));
       input.focus();
-    } }, "×");
-    return el("span", {}, el("span", { class: "cut", title: name }, name), "×", weight, remove);
+    } }, icon("close"));
+    const count = times ?? "1"; // it stands in the field before the word
+    const unit = el("span", { class: "times" }, t("{n} times", { n: count }).replace(count, "").trim());
+    return el("span", {}, el("span", { class: "cut", title: name }, `${name},`), weight, unit, remove);
   }));
   input.value = "";
 }

@@ -13,7 +13,7 @@ export function note(kind, text, remedies, mend) {
 export function drawDiff(rows) {
   if (!rows.length) return $("#diff").replaceChildren(el("p", { class: "muted" }, t("No changes: all defaults.")));
   const lines = rows.map((/** @type {any} */ row) => el("tr", {}, el("th", { scope: "row" }, el("code", {}, row.path)), el("td", { class: "muted" }, row.left), el("td", {}, row.right)));
-  const head = el("tr", {}, ...["Setting", "Default", "Here"].map((text) => el("th", { scope: "col" }, t(text))));
+  const head = el("tr", {}, ...["Setting", "Default", "Current"].map((text) => el("th", { scope: "col" }, t(text))));
   $("#diff").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines)));
 }
 

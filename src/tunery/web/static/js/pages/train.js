@@ -5,11 +5,12 @@
  */
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
-import { allowFolder, busy, copy, showProblem, toast } from "../shell.js";
+import { busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, joined, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
+import { allowFolder } from "../remedies.js";
 import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
-import { control, fillControl, read, setError, settingsOf, showVariants } from "./train-fields.js";
+import { control, fillControl, helpOfChoice, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the latest response of the server */
 let state = data("train");
@@ -167,9 +168,9 @@ function draw() {
   $("#measure").disabled = !plan || stale || $("#measure").hasAttribute("aria-busy");
   for (const setting of $$(".setting")) {
     const help = $(".help", setting);
-    help.dataset.text ??= help.textContent;
+    help.dataset.text ??= setting.dataset.about ?? help.textContent;
     const hint = planned?.hints[control(setting)?.dataset.path ?? ""];
-    help.textContent = [help.dataset.text, setting.dataset.note, hint].filter(Boolean).join(" ");
+    help.textContent = [help.dataset.text, helpOfChoice(setting), setting.dataset.note, hint].filter(Boolean).join(" ");
   }
   drawNotes();
   drawStart();
