@@ -53,8 +53,10 @@ class Features:
 
         Raises:
             DataError: E415, tools, calls or tool answers that the template does not write;
-                E416, a system message that it drops.
+                E416, a system message that it drops; E423, all text.
         """
+        if self.loses_text:
+            raise refusals.no_text(name)
         roles = {message.role for message in conversation.messages}
         calls = any(message.tool_calls for message in conversation.messages)
         if conversation.tools and not self.lists_tools:
@@ -73,6 +75,13 @@ class Features:
     def begins_empty(self) -> bool:
         """Whether no messages give no text: no system message of the template's own, no BOS."""
         return self._probe([]) == ""
+
+    @functools.cached_property
+    def loses_text(self) -> bool:
+        """Whether the text of a question or of its answer does not reach the model."""
+        answer = {"role": "assistant", "content": "zqanswer"}
+        text = self._probe([{"role": "user", "content": "zquser"}, answer])
+        return text is not None and not all(w in text.casefold() for w in ("zquser", "zqanswer"))
 
     @functools.cached_property
     def loses_system(self) -> bool:

@@ -119,7 +119,11 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
     lists = [
         key
         for key, item in value.items()
-        if isinstance(item, list) and item and isinstance(item[0], dict)
+        if isinstance(item, list)
+        and item
+        and isinstance(item[0], dict)
+        # The parts of one row of axolotl's, each with a mark whether it is trained.
+        and not (key == "segments" and "label" in item[0])
     ]
     chat = {"messages", "conversations"} & set(lists)
     if lists and not chat:
