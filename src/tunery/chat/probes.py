@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from tunery.chat import refusals
 from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
-from tunery.types import Conversation
+from tunery.chat.remarks import UNNAMED
+from tunery.types import Conversation, Rendered
 
 VALUE = "zqvalue"
 _USER = {"role": "user", "content": "Hi"}
@@ -88,6 +90,13 @@ class Features:
         """Whether a system message vanishes without a word."""
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
         return text is not None and "zqsys" not in text
+
+    def noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
+        """The rows, with a remark where names of messages are left out."""
+        roles = {m.role for m in conversation.messages if m.name is not None}
+        if all(self.writes_name(role) for role in roles):
+            return rows
+        return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def writes_name(self, role: str) -> bool:
         """Whether the ``name`` of a message of this role reaches the text."""

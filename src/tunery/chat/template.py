@@ -11,7 +11,6 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
-from tunery.chat.remarks import UNNAMED
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -254,16 +252,9 @@ class ChatTemplate:
                     raise failure
                 found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
                 rows = mask.rows(plan, [found[key] for key in plan.views], self)
-                yield self._noted(rows, plan.conversation)
+                yield self.features.noted(rows, plan.conversation)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
-
-    def _noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
-        """The rows, with a remark where names of messages are left out."""
-        roles = {m.role for m in conversation.messages if m.name is not None}
-        if all(self.features.writes_name(role) for role in roles):
-            return rows
-        return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def prompt_ids(
         self,
