@@ -65,7 +65,7 @@ class Adapter(Protocol):
 
 def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a module name that matches nothing, with close matches."""
-    names = sorted(set(known))
+    names = sorted({each for each in known if not each.isdigit()})  # a layer's number is no name
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
     has = t("Available: {names}.", names=shown) if names else ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from tunery.chat import refusals
 from tunery.chat.messages import THINKING_VARIABLES, Shape, thinking_block
-from tunery.types import Conversation
+from tunery.chat.remarks import UNNAMED
+from tunery.types import Conversation, Rendered
 
 VALUE = "zqvalue"
 _ANSWER = "zqanswer"
@@ -54,8 +56,10 @@ class Features:
 
         Raises:
             DataError: E415, tools, calls or tool answers that the template does not write;
-                E416, a system message that it drops.
+                E416, a system message that it drops; E423, all text.
         """
+        if self.loses_text:
+            raise refusals.no_text(name)
         roles = {message.role for message in conversation.messages}
         calls = any(message.tool_calls for message in conversation.messages)
         if conversation.tools and not self.lists_tools:
@@ -88,10 +92,24 @@ class Features:
         return between.removeprefix(end) if between.startswith(end) else ""
 
     @functools.cached_property
+    def loses_text(self) -> bool:
+        """Whether the text of a question or of its answer does not reach the model."""
+        answer = {"role": "assistant", "content": "zqanswer"}
+        text = self._probe([{"role": "user", "content": "zquser"}, answer])
+        return text is not None and not all(w in text.casefold() for w in ("zquser", "zqanswer"))
+
+    @functools.cached_property
     def loses_system(self) -> bool:
         """Whether a system message vanishes without a word."""
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
         return text is not None and "zqsys" not in text
+
+    def noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
+        """The rows, with a remark where names of messages are left out."""
+        roles = {m.role for m in conversation.messages if m.name is not None}
+        if all(self.writes_name(role) for role in roles):
+            return rows
+        return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def writes_name(self, role: str) -> bool:
         """Whether the ``name`` of a message of this role reaches the text."""

@@ -149,6 +149,15 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
     )
 
 
+def no_text(template: str) -> DataError:
+    """A template that writes no text of the messages."""
+    return DataError(
+        t("template {template} does not write the text of the messages.", template=template),
+        fix=t("Choose another template with model.template, or correct the model's template."),
+        code="E423",
+    )
+
+
 def no_system(template: str) -> DataError:
     """A system message that the template would lose."""
     return DataError(

@@ -5,11 +5,7 @@ The names are counted in events and files; ``in_words`` gives the sentence in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from tunery.i18n import t
-from tunery.types import Conversation, Rendered
 
 REWRITES_HISTORY = "earlier turns are rendered differently from the last one: one row per answer"
 OPENED_THINKING = "the prompt opens the thinking block; the answer is written after it"
@@ -31,16 +27,6 @@ PROMPTS_DIFFER = "the template renders the prompts of the two answers differentl
 NO_DIFFERENCE = "both answers are identical for the model"
 LOSSES = (LOST_THINKING, NOT_KEPT, STOPS_INSIDE, UNNAMED)
 """Remarks about a part of a row that is not trained on although the row is."""
-
-
-def unnamed(
-    rows: list[Rendered], conversation: Conversation, writes_name: Callable[[str], bool]
-) -> list[Rendered]:
-    """The rows, with a remark where the template leaves out names of messages."""
-    roles = {m.role for m in conversation.messages if m.name is not None}
-    if all(map(writes_name, roles)):
-        return rows
-    return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
 
 def in_words(remark: str) -> str:

@@ -19,7 +19,6 @@ from tunery.chat import builtin, mask, opening, probes, refusals, sandbox, stops
 from tunery.chat.control import ControlTokens, Marked, Marker, SpelledTokens, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.messages import THINKING_VARIABLES, Thinking, in_parts, to_dicts, tool_dicts
-from tunery.chat.remarks import unnamed
 from tunery.config.data import LossOn, SpecialTokens
 from tunery.errors import DataError
 from tunery.i18n import t
@@ -253,7 +252,7 @@ class ChatTemplate:
                     raise failure
                 found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
                 rows = mask.rows(plan, [found[key] for key in plan.views], self)
-                yield unnamed(rows, plan.conversation, self.features.writes_name)
+                yield self.features.noted(rows, plan.conversation)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
 

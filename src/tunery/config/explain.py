@@ -52,7 +52,9 @@ class Problem:
     @property
     def sentence(self) -> str:
         """The message preceded by its location."""
-        return f"{self.where}: {self.message}" if self.where else self.message
+        if not self.where:
+            return self.message
+        return t("{place}: {words}", place=self.where, words=self.message)
 
     def as_dict(self) -> dict[str, str]:
         """Return it as plain data."""

@@ -84,12 +84,9 @@ def read(
             chosen = _chosen(rows, dataset, config, own, times, repeats=purpose == "train")
             own.repeated = len(chosen) - own.used
             parts.append((rows, chosen))
-            warnings += [
-                problem
-                for problem in report.warnings()
-                # A test split is what an evaluation is for.
-                if purpose == "train" or problem.code != "W715"
-            ]
+            # A test split is what an evaluation is for.
+            told = report.warnings()
+            warnings += [p for p in told if purpose == "train" or p.code != "W715"]
             if times > 1 and purpose != "train":
                 warnings.append(_once(name, times, purpose))
             reports.append(report)

@@ -19,11 +19,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from tunery.commands import quoted
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, files, proving
+from tunery.models import consent, dimensions, files, proving
 from tunery.models.architectures import causal_model_types
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ LIBRARY_ERRORS = (
     SafetensorError, StrictDataclassError,
 )  # fmt: skip
 _PIP = re.compile(r"pip install ([A-Za-z0-9_.\-]+)")
+_VALIDATOR = re.compile(r"^(?:Class|Type) validation error for [^\n]*\n\s*(?:\w*Error: )?")
 FINITE_CHUNK = 2**24
 """Elements checked at once: the check holds no copy of a large weight."""
 
@@ -231,7 +231,7 @@ def _unloadable(folder: Path, error: BaseException) -> ModelError:
         t("{folder}: the model cannot be loaded: {why}", folder=folder, why=first_lines(error)),
         fix=t("Close other programs, or use a smaller model.")
         if is_out_of_memory(error)
-        else t("See what it is: tunery models show {folder}", folder=quoted(folder)),
+        else t("Download the model again, or correct its config.json in {folder}.", folder=folder),
         path=folder,
     )
 
@@ -246,6 +246,7 @@ def check_known(folder: Path) -> bool:
         ModelError: The architecture is unknown, or needs code without consent.
     """
     config = files.read_json(folder / files.CONFIG)
+    dimensions.check_folder(folder)
     quantized = config.get("quantization_config")
     if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
@@ -327,6 +328,8 @@ def is_finite(tensor: Tensor) -> bool:
 def first_lines(error: BaseException) -> str:
     """The first lines of a library's error, short enough to read."""
     text = str(error).strip() or type(error).__name__
+    # A check of transformers names itself and the exception; the reason is on the next line.
+    text = _VALIDATOR.sub("", text)
     return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]
 
 

@@ -65,15 +65,18 @@ def no_such_path(name: str, path: Path) -> ModelError:
             path=path,
         )
     try:
-        entries = sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))
+        every = sorted(p.name for p in parent.iterdir())
     except PermissionError:
-        entries = []
+        every = []
+    entries = [name for name in every if not name.startswith(".")]
     wrong = path.relative_to(parent).parts[0]
     near = did_you_mean(wrong, entries)
     holds = (
         t("{parent} contains: {names}.", parent=parent, names=_some(entries))
         if entries
         else t("{parent} is empty.", parent=parent)
+        if not every
+        else t("Check the path.")
     )
     return ModelError(
         t("{path}: no such file or folder; {parent} exists.", path=name, parent=parent),

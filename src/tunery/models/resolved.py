@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunery.i18n import t
-from tunery.models import consent, facts, files
+from tunery.models import consent, dimensions, facts, files
 from tunery.models.architectures import causal_model_types
 from tunery.models.importing import read_record
 
@@ -101,6 +101,9 @@ def whole(
     notes = tuple(str(note) for note in record.get("notes", ()))
     if not tokenizer.present:
         notes += (t("there is no tokenizer in the folder"),)
+    notes += tuple(
+        t("config.json: {problem}", problem=each) for each in dimensions.problems(config)
+    )
     return Resolved(
         name=name,
         kind=kind,

@@ -17,12 +17,13 @@ from pathlib import Path
 from tunery.commands import quoted
 from tunery.config.load import read_frozen, read_frozen_meta
 from tunery.errors import RunError, TuneryError, panic_error
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.kernels.cpu import ready
 from tunery.memory import is_out_of_memory, limit_to_machine
 from tunery.runs.device import DeviceLock, Holder
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
+from tunery.runs.manifest import newest_valid
 from tunery.runs.signals import Stopped, StopRequests
 from tunery.workers.local import already_running
 from tunery.workers.process import Control, Heartbeat, WorkerFile, try_lock
@@ -162,15 +163,12 @@ def _in_words(error: BaseException, folder: RunFolder) -> tuple[str, str]:
             t("Missing package: {what}.", what=what),
             t("Install it: pip install 'tunery[train]'"),
         )
-    return (
-        t("Internal error in Tunery: {what}.", what=what),
-        t(
-            "The traceback is in {log}; report it to the Tunery developers. The last "
-            "checkpoint is intact: tunery runs resume {run}",
-            log=folder.worker_log,
-            run=quoted(folder.name),
-        ),
-    )
+    fix = t("The traceback is in {log}; report it to the Tunery developers.", log=folder.worker_log)
+    if newest_valid(folder.checkpoints_dir)[0] is not None:
+        intact = t("The last checkpoint is intact: tunery runs resume {run}",
+                   run=quoted(folder.name))  # fmt: skip
+        fix = joined(fix, intact)
+    return t("Internal error in Tunery: {what}.", what=what), fix
 
 
 def _entry() -> int:

@@ -64,6 +64,11 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
 
 def fix_without_format(rows: Rows) -> Phrase:
     """What to do where no format was named and none was found."""
+    if any(_masked(row) for row in rows):
+        return say(
+            "Parts of a row that are trained and parts that are not cannot be read. Write "
+            "messages, with train: false on those that are not learned."
+        )
     if path := "" if _answers(rows) else records_at(rows):
         return say("The rows are in a nested list: set --data.records_at {path}.", path=path)
     if flags := settings_for(rows):
@@ -83,6 +88,12 @@ def records_at(rows: Rows) -> str:
     if len(rows) != 1:
         return ""
     return next(_lists(rows[0], 0), "")
+
+
+def _masked(row: Mapping[str, Any]) -> bool:
+    """Whether a row is axolotl's: texts, each with a mark whether it is trained."""
+    parts = row.get("segments")
+    return is_list(parts) and any(is_object(part) and "label" in part for part in parts)
 
 
 def _lists(value: Mapping[str, Any], depth: int) -> Iterator[str]:

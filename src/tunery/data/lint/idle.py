@@ -82,7 +82,7 @@ def idle(seen: Seen, settled: Settled, options: CheckOptions, file: str) -> Iter
                 found = say("{setting}: column {column} is not read, so it has no effect",
                             setting=path, column=visible(name, 40))  # fmt: skip
                 read = [each for each in columns if each in settled.used]
-                yield _problem(file, found, _near(name, read), field)
+                yield Problem("W732", file, found, _near(name, read), field=field)
     for role in options.role_map:
         if role not in seen.roles:
             path = f"data.role_map.{visible(role, 40)}"
@@ -94,7 +94,7 @@ def idle(seen: Seen, settled: Settled, options: CheckOptions, file: str) -> Iter
                 else say("Remove it: rows of format {format} have no roles.",
                          format=settled.format.name)
             )  # fmt: skip
-            yield _problem(file, found, fix, path)
+            yield Problem("W732", file, found, fix, field=path)
     for name in options.variables:
         if name not in seen.placeholders:
             path = f"data.variables.{visible(name, 40)}"
@@ -105,7 +105,7 @@ def idle(seen: Seen, settled: Settled, options: CheckOptions, file: str) -> Iter
                 if seen.placeholders
                 else say("Remove it: the rows have no placeholders.")
             )
-            yield _problem(file, found, fix, path)
+            yield Problem("W732", file, found, fix, field=path)
     yield from _of_files(seen, options, file)
 
 
@@ -117,15 +117,15 @@ def _of_files(seen: Seen, options: CheckOptions, file: str) -> Iterator[Problem]
             if getattr(options, name) != getattr(default, name):
                 found = say("{setting}: no file is a csv or tsv file, so it has no effect",
                             setting=f"data.{name}")  # fmt: skip
-                yield _problem(file, found, remove, f"data.{name}")
+                yield Problem("W732", file, found, remove, field=f"data.{name}")
     if options.records_at is not None and not seen.arrays:
         found = say("{setting}: no file is a single JSON object, so it has no effect",
                     setting="data.records_at")  # fmt: skip
-        yield _problem(file, found, remove, "data.records_at")
+        yield Problem("W732", file, found, remove, field="data.records_at")
     if options.encoding != default.encoding and not seen.encoded:
         found = say("{setting}: Parquet and Arrow files are always UTF-8, so it has no effect",
                     setting="data.encoding")  # fmt: skip
-        yield _problem(file, found, remove, "data.encoding")
+        yield Problem("W732", file, found, remove, field="data.encoding")
 
 
 def common(found: Sequence[Mapping[str, Problem]]) -> dict[str, Problem]:
@@ -134,14 +134,10 @@ def common(found: Sequence[Mapping[str, Problem]]) -> dict[str, Problem]:
     return {path: each for path, each in first.items() if all(path in other for other in found)}
 
 
-def _problem(file: str, found: Phrase, fix: Phrase, field: str) -> Problem:
-    return Problem(CODE, file, found, fix, field=field)
-
-
 def _absent(path: str, field: str, column: str, columns: Sequence[str], file: str) -> Problem:
     found = say("{setting}: no row has a column {column}, so it has no effect",
                 setting=path, column=visible(column, 40))  # fmt: skip
-    return _problem(file, found, _near(column, columns), field)
+    return Problem("W732", file, found, _near(column, columns), field=field)
 
 
 def _near(name: str, known: Sequence[str]) -> Phrase:

@@ -30,9 +30,7 @@ from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
 
-NAMED = say("messages have a name; not every chat template writes it")
 NAMED_FIX = say("To see whether yours does, add --model.name.")
-UNTRAINED = say("no message is trained on (train, weight, loss), so the row is left out")
 UNTRAINED_FIX = say("Remove the mark of the answer that the model should learn.")
 MAX_ROLES = 20
 """Unknown roles that one advice names; so many are names of people or of something else."""
@@ -217,11 +215,13 @@ class _Scanner:
         loss_on = kind.loss_on or self.options.loss_on
         if not all(messages.trains(each, loss_on) for each in conversations):
             self.report.untrained += 1
-            self._add(view.problem("W734", i, UNTRAINED, UNTRAINED_FIX))
+            left_out = say("no message is trained on (train, weight, loss), so the row is left out")
+            self._add(view.problem("W734", i, left_out, UNTRAINED_FIX))
         for conversation in conversations:
             self.report.by_template |= messages.depends_on_template(conversation)
             if any(message.name is not None for message in conversation.messages):
-                self._add(view.problem("N153", i, NAMED, NAMED_FIX))
+                named = say("messages have a name; not every chat template writes it")
+                self._add(view.problem("N153", i, named, NAMED_FIX))
         if tag := kind.tag(example):
             self.report.tags[tag] = self.report.tags.get(tag, 0) + 1
         return True

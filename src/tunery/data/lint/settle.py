@@ -124,6 +124,13 @@ def _no_format(
             fix,
             line=1,
         )
+    if not any(sample):
+        return Problem(
+            "E201",
+            source.name,
+            say("rows are empty objects"),
+            say("Write the texts of each row: instruction and output, or messages."),
+        )
     return Problem(
         "E201",
         source.name,

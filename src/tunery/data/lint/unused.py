@@ -85,7 +85,10 @@ def unused(
             say("To learn from both: --data.format preference and --method.type dpo."),
         )  # fmt: skip
     named = {*undeclared, *weights, *rejected}
-    rest = [*(name for name in left if name not in named), *keys]
+    rest = [
+        *(_called(name, columns) for name in left if name not in named),
+        *keys,
+    ]
     if rest:
         yield Problem(
             "W725",
@@ -93,6 +96,13 @@ def unused(
             say("not used: {columns}", columns=enumerated(rest, MOST_CHARACTERS)),
             say("If one is needed, name it with --data.columns; otherwise --data.accept W725."),
         )
+
+
+def _called(name: str, columns: Sequence[str]) -> str:
+    """A column as a message names it; one without a name by its number."""
+    if name.strip():
+        return name
+    return str(say("column {n} (no name)", n=list(columns).index(name) + 1))
 
 
 def foreign_keys(

@@ -99,8 +99,7 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
         text = data.decode("utf-8")
         problem = syntax_problem(name, text, line=1, record=1)
         at = (problem.column or 1) - 1
-        line = text[:at].count("\n") + 1
-        start = text.rfind("\n", 0, at) + 1
+        line, start = text[:at].count("\n") + 1, text.rfind("\n", 0, at) + 1
         excerpt = text[start:].split("\n", 1)[0]
         raise FileProblem(
             Problem(
@@ -116,11 +115,7 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
         ) from None
     if (table := rows_of(value, name)) is not None:
         return HeldRows(name, found.path, *table)
-    lists = [
-        key
-        for key, item in value.items()
-        if isinstance(item, list) and item and isinstance(item[0], dict)
-    ]
+    lists = _lists(value)
     chat = {"messages", "conversations"} & set(lists)
     if lists and not chat:
         key = lists[0]
@@ -152,3 +147,13 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
             )
         )
     return LineFile(name, found.path, skip=found.skip, options=options)
+
+
+def _lists(value: dict[str, Any]) -> list[str]:
+    """Keys whose lists may hold rows; ``segments`` of axolotl are the parts of one row."""
+    return [
+        key
+        for key, item in value.items()
+        if isinstance(item, list) and item and isinstance(item[0], dict)
+        and not (key == "segments" and "label" in item[0])
+    ]  # fmt: skip

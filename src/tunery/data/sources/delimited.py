@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.delimiter import find_delimiter, spelled
 
 BATCH_ROWS = 4_000
+HEAD_BYTES = 2**16
+CR_BYTES = 4_096
 
 
 class _Reader:
@@ -28,13 +31,14 @@ class _Reader:
         self.byte = skip
         self.line = 0
         self.last = ""
+        self.ends_in_cr = ends_in_cr(path, skip)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         limit = self.options.max_record_bytes
-        piece = self.file.readline(limit + 1)
+        piece = self._to_cr(limit + 1) if self.ends_in_cr else self.file.readline(limit + 1)
         if not piece:
             raise StopIteration
         self.line += 1
@@ -49,6 +53,25 @@ class _Reader:
             raise FileProblem(problem) from error
         self.byte += len(piece)
         return self.last
+
+    def _to_cr(self, limit: int) -> bytes:
+        """A line of a file whose lines end in a carriage return alone, as old Macs write them."""
+        piece = b""
+        while len(piece) < limit and (read := self.file.read(min(CR_BYTES, limit - len(piece)))):
+            end = read.find(b"\r") + 1
+            if end:
+                self.file.seek(end - len(read), os.SEEK_CUR)
+                return piece + read[:end]
+            piece += read
+        return piece
+
+
+def ends_in_cr(path: Path, skip: int) -> bool:
+    """Whether the lines of a file end in a carriage return alone."""
+    with path.open("rb") as file:
+        file.seek(skip)
+        head = file.read(HEAD_BYTES)
+    return b"\r" in head and b"\n" not in head
 
 
 class DelimitedFile:
@@ -167,6 +190,17 @@ class DelimitedFile:
                 size = self.path.stat().st_size - start
                 problem = too_large(self.name, size, self.options, line=line, record=record or None)
                 raise FileProblem(problem) from error
+            if "new-line character" in what:
+                raise FileProblem(
+                    Problem(
+                        "E141",
+                        self.name,
+                        say("this row has a carriage return outside of quotes"),
+                        say("Save the file with one kind of line end, such as LF."),
+                        line=line,
+                        record=record or None,
+                    )
+                ) from error
             raise FileProblem(
                 Problem(
                     "E141",

@@ -218,11 +218,13 @@ def _index(examples: ExampleSet, row: int) -> int | None:
 def template_of(config: Config) -> tuple[Any, Any, Config]:
     """Tokenizer, template, and the settings with ``max_length`` limited to the model's context."""
     from tunery.chat.template import ChatTemplate
+    from tunery.models import dimensions
     from tunery.models.context import within_context
     from tunery.models.ensure import ensure
     from tunery.models.tokenizer import load_light
 
     resolved = ensure(config.model.name)
+    dimensions.check_folder(resolved.model_folder)
     folder = resolved.path
     if not (folder / "tokenizer.json").is_file() and resolved.base is not None:
         folder = resolved.base.path

@@ -323,5 +323,7 @@ def _short(message: str, path: str) -> str:
     for head in (f"--{path}: ", f"{path}: ", f"{path} "):
         if message.startswith(head):
             rest = message.removeprefix(head).removeprefix(head)
+            if head == f"{path} " and not rest.startswith("must "):
+                return message  # "data.train is empty" is no sentence without its subject
             return rest[:1].upper() + rest[1:]
     return message
