@@ -157,7 +157,7 @@ def test_a_person_talks_stops_an_answer_changes_things_and_leaves(base, home, tm
     terminal.type("\x03")
     terminal.wait_for(r"stopped[^\n]*\n.*> ")
     terminal.type("/max 5\r/hepl\r")
-    terminal.wait_for(r"Did you mean help\?.*\n.*> ")
+    terminal.wait_for(r"Did you mean help\?[^>]*\n> ")
     terminal.type("/against base\r")
     terminal.wait_for(r"base  greedy.*\n.*> ")
     terminal.type("one\\\rtwo\r")

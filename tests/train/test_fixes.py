@@ -182,6 +182,9 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
+Repeat it less often, or train for more epochs: train.num_epochs.
+Choose another template with model.template, or correct the model's template.
+Use a setting, such as train.seed, or one of: {names}.
 A run does this when it starts. To do it now: tunery data preview {name} --stats
 Check that it is a table of text; if it is, set --data.max_columns {count}.
 Resume from an earlier checkpoint with a lower optim.learning_rate.

@@ -285,15 +285,20 @@ def test_bos_is_written_once_and_only_where_the_tokenizer_writes_it() -> None:
             assert row.input_ids[0] == tokenizer.bos_token_id
 
 
+DATED = (
+    "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+)
+
+
 def test_a_date_is_the_run_s_and_not_the_day_s() -> None:
-    source = "{{ strftime_now('%d %b %Y') + messages[0].content + eos_token }}"
+    source = DATED
     tokenizer = with_template("alpaca", source)
     template = ChatTemplate.load(tokenizer, now=datetime.datetime(2026, 2, 1))
     assert template.prompt([QUESTION]).text.startswith("01 Feb 2026")
 
 
 def test_a_served_template_writes_the_time_of_each_rendering(monkeypatch) -> None:
-    source = "{{ strftime_now('%d %b %Y') + messages[0].content + eos_token }}"
+    source = DATED
     template = ChatTemplate.load(with_template("alpaca", source))
 
     class Clock(datetime.datetime):

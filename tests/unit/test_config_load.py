@@ -326,7 +326,7 @@ def test_messages_are_in_chinese_when_asked(tmp_path: Path):
     path = settings(tmp_path, "adapter:\n  rank: 0\n  rnk: 2\n")
     i18n.set_language("zh")
     message = refused(path)
-    assert f"{path} 第 2 行: adapter.rank 必须是不小于 1 的数，得到的是 0。" in message
+    assert f"{path} 第 2 行：adapter.rank 必须是不小于 1 的数，得到的是 0。" in message
     assert "你是不是想写 adapter.rank？" in message
 
 

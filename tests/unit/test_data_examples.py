@@ -189,7 +189,7 @@ def test_variables_fill_every_text_and_what_is_left_is_counted(tmp_path: Path) -
     assert '--data.variables.author "..."' in caught.value.fix
     with pytest.raises(DataError) as both:
         read([str(path)], DataConfig())
-    assert both.value.fix.startswith("Set data.variables.author, data.variables.name, or pass: ")
+    assert both.value.fix.startswith("Set data.variables.name, data.variables.author, or pass: ")
     kept = read([str(path)], DataConfig(accept=["W706"]))
     assert answers(kept)[0] == "I am {{name}} of {{ author }}"
 

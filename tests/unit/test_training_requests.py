@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.unit.test_panics import PLAIN
 
 from tunery.cli.main import main
 from tunery.runs.folder import names
@@ -27,7 +28,7 @@ def model(tmp_path: Path) -> Path:
     header = json.dumps({name: {"dtype": "F32", "shape": [300, 64], "data_offsets": [0, size]}})
     whole = len(header).to_bytes(8, "little") + header.encode() + bytes(size)
     (folder / "model.safetensors").write_bytes(whole)
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text(json.dumps(PLAIN))
     (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
     return folder
 

@@ -77,15 +77,15 @@ def test_an_order_given_while_a_run_takes_the_device_is_honoured(
     for name in ("a", "b"):
         workers.append(Worker(name, turns))
         until(lambda name=name: name in [w.run for w in queue.waiting()])
-    free, take = threading.Event(), DeviceLock._try
+    take = DeviceLock._try
 
-    def with_an_order_before(lock: DeviceLock) -> bool:
-        if lock.run == "a" and free.is_set() and not turns:
+    def with_an_order_meanwhile(lock: DeviceLock) -> bool:
+        taken = take(lock)
+        if taken and lock.run == "a" and not turns:
             queue.put_in_order(["b"])
-        return take(lock)
+        return taken
 
-    monkeypatch.setattr(DeviceLock, "_try", with_an_order_before)
-    free.set()
+    monkeypatch.setattr(DeviceLock, "_try", with_an_order_meanwhile)
     first.release()
     for worker in workers:
         worker.join(PATIENCE_SECONDS)

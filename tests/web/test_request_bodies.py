@@ -33,7 +33,7 @@ def test_the_field_is_named_with_its_place(client):
     assert told["detail"] == "changes[1].zork: no such field."
     client.cookies.set("tunery_lang", "zh")
     told = client.post("/api/v1/keys", json={"nam": "x"}).json()
-    assert told["detail"] == "nam：没有这个字段。 你是不是想写 name？"
+    assert told["detail"] == "nam：没有这个字段。你是不是想写 name？"
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ def fill_example(example: Example, variables: Mapping[str, str]) -> Example:
     return row_kind(example).with_texts(example, lambda text: fill(text, variables))
 
 
-def unfilled(example: Example, variables: Mapping[str, str]) -> set[str]:
-    """Names of the placeholders of an example that no variable fills."""
-    names: set[str] = set()
+def unfilled(example: Example, variables: Mapping[str, str]) -> list[str]:
+    """Names of the placeholders of an example that no variable fills, in order, each once."""
+    names: dict[str, None] = {}
     for text in row_kind(example).texts(example):
         if "{{" in text:
-            names.update(PLACEHOLDER.findall(text))
-    return names - variables.keys()
+            names.update(dict.fromkeys(PLACEHOLDER.findall(text)))
+    return [name for name in names if name not in variables]

@@ -43,16 +43,16 @@ class Grammars:
             EngineError: ``bad_schema``, with the message from llguidance.
         """
         try:
-            source = (
-                LLMatcher.grammar_from_lark(self._either(schema, unless))
-                if unless
-                else LLMatcher.grammar_from_json_schema(
-                    json.dumps(schema), defaults=cast(Any, FORM)
-                )
+            # By itself first: within another grammar its faults are told less clearly.
+            source = LLMatcher.grammar_from_json_schema(
+                json.dumps(schema), defaults=cast(Any, FORM)
             )
+            problem = LLMatcher.validate_grammar(source, self._tokenizer)
+            if unless and not problem:
+                source = LLMatcher.grammar_from_lark(self._either(schema, unless))
+                problem = LLMatcher.validate_grammar(source, self._tokenizer)
         except ValueError as error:
             raise _bad_schema(str(error)) from error
-        problem = LLMatcher.validate_grammar(source, self._tokenizer)
         if problem:
             raise _bad_schema(problem)
         return Grammar(LLMatcher(self._tokenizer, source), self._shift)

@@ -93,9 +93,6 @@ INSTEAD: Mapping[str, Phrase] = {
     "It may be expired or mistyped: hf auth login, or set HF_TOKEN again.": say(
         "It may be expired or mistyped: enter it again in Settings, under Sources and tokens."
     ),
-    "See what it is: tunery models show {folder}": say(
-        "Enter its folder on the Models page to see what it is."
-    ),
     "Set MODELSCOPE_API_TOKEN to a token of your account.": say(
         "Enter a token of your account in Settings, under Sources and tokens."
     ),
@@ -108,10 +105,9 @@ INSTEAD: Mapping[str, Phrase] = {
     "Download it (93 MB): tunery models pull demo": say("Download it on the Models page (93 MB)."),
     "Download it: {command}": say("Download it on the Models page."),
     "Download what is missing: {command}": say("Press Resume download to fetch what is missing."),
-    (
-        "Set data.variables.{first}, or pass: {flags} (to train on them as they are: "
-        "--data.accept W706)"
-    ): say("Fill them in; to train on them as they are, set data.accept=W706."),
+    ("Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)"): say(
+        "Fill them in; to train on them as they are, set data.accept=W706."
+    ),
     "Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}": say(
         "Watch or stop it on the page of run {run}."
     ),
@@ -150,8 +146,8 @@ INSTEAD: Mapping[str, Phrase] = {
     ),
     "--against base: {name} is a base model itself.": say("{name} is a base model itself."),
     "Use another model or run: --against NAME": say("Choose another model or run to compare with."),
-    "This happens when a run starts; or run: tunery data preview {name} --stats": say(
-        "This happens when a run starts."
+    "A run does this when it starts. To do it now: tunery data preview {name} --stats": say(
+        "A run does this when it starts."
     ),
     "Choose another name, or first: tunery data remove {name}": say(
         "Choose another name, or remove {name} first."
@@ -188,9 +184,10 @@ INSTEAD: Mapping[str, Phrase] = {
         "The memory estimate is rough because config.json lacks {names}; press Measure to "
         "run a few steps."
     ),
-    "A status of -9 often means out of memory: try without --measure.": say(
-        "A status of -9 often means out of memory."
+    "The system ends a process that takes too much memory: try without --measure.": say(
+        "The system ends a process that takes too much memory: plan without measuring."
     ),
+    "--allow-drift {name}: no such field.": say("Allowed difference {name}: no such field."),
     (
         "The process that feeds {tracker} died, which does not affect the run; points may "
         "be missing there (log: {log}). Restart it: tunery runs track {run}"
@@ -211,12 +208,8 @@ INSTEAD: Mapping[str, Phrase] = {
     "Presets: {names}. Runs: tunery runs list": say(
         "Presets: {names}. The Runs page lists the runs."
     ),
-    (
-        "The traceback is in {log}; report it to the Tunery developers. The last "
-        "checkpoint is intact: tunery runs resume {run}"
-    ): say(
-        "The traceback is in {log}; report it to the Tunery developers. The last "
-        "checkpoint is intact: the run can be resumed."
+    "The last checkpoint is intact: tunery runs resume {run}": say(
+        "The last checkpoint is intact: the run can be resumed."
     ),
     "Run it in a terminal, where there is no time limit: tunery plan": say(
         "Press Measure, which has no time limit."
