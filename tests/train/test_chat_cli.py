@@ -151,20 +151,20 @@ def test_a_person_talks_stops_an_answer_changes_things_and_leaves(base, home, tm
     deep = slow(base, tmp_path / "deep")
     worn = adapter(deep, tmp_path / "adapter")
     terminal = Terminal(str(worn), "--max-new-tokens", "400", home=home)
-    terminal.wait_for(r"greedy.*\n.*> ")
+    terminal.wait_for(r"greedy[^>]*\n> ")
     terminal.type("Who are you?\r")
     terminal.wait_for(r"you\?\r\n.")
     terminal.type("\x03")
-    terminal.wait_for(r"stopped[^\n]*\n.*> ")
+    terminal.wait_for(r"stopped[^>]*\n[^\n]*> ")
     terminal.type("/max 5\r/hepl\r")
     terminal.wait_for(r"Did you mean help\?[^>]*\n> ")
     terminal.type("/against base\r")
-    terminal.wait_for(r"base  greedy.*\n.*> ")
+    terminal.wait_for(r"\| base\s+greedy[^>]*\n> ")
     terminal.type("one\\\rtwo\r")
     terminal.wait_for(r"base: 5[^>]*\n> ")
     talk = tmp_path / "talk.jsonl"
     terminal.type(f"/save {talk}\r")
-    terminal.wait_for(r"Saved to.*\n.*> ")
+    terminal.wait_for(r"Saved to[^>]*\n> ")
     rows = [json.loads(line) for line in talk.read_text().splitlines()]
     assert [row["messages"][-2]["content"] for row in rows] == ["one\ntwo"] * 2
     terminal.type("/temperature 0.7\r/seed 5\r/retry\r")
@@ -177,7 +177,7 @@ def test_a_person_talks_stops_an_answer_changes_things_and_leaves(base, home, tm
 def test_ctrl_c_at_the_prompt_leaves_with_130_and_ctrl_d_with_0(base, home):
     for key, status in (("\x03", 130), ("\x04", 0)):
         terminal = Terminal(str(base), home=home)
-        terminal.wait_for(r"greedy.*\n.*> ")
+        terminal.wait_for(r"greedy[^>]*\n> ")
         terminal.type(key)
         with contextlib.suppress(subprocess.TimeoutExpired):
             terminal.process.wait(10)
