@@ -102,7 +102,8 @@ class _Scanner:
         none = self.report.untrained and self.report.untrained >= self.report.good > 0
         if none and not self.options.deduplicate:
             found = say("no message of any row is trained on")
-            self.report.add(Problem("E719", first, found, UNTRAINED_FIX))
+            fix = say("Use other data, or change data.loss_on, data.max_length or data.too_long.")
+            self.report.add(Problem("E719", first, found, fix))
         if self.report.kind is not None:
             for finding in row_kind_named(self.report.kind).about(self.report.tags):
                 self._add(Problem(finding.code, first, finding.found, finding.fix))
