@@ -112,6 +112,7 @@ TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "prope
 WITH_TOOLS = jsonl({**chat(("user", "q"), ("assistant", "a")), "tools": [TOOL]})
 LONG = jsonl(chat(("user", "q " * 60), ("assistant", "a")))
 ASKED = {"role": "user", "content": "q"}
+UNTRAINED = jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "train": False}]})
 RANKED = jsonl(*({"prompt": f"p {i}", "chosen": "c", "rejected": "r"} for i in range(3)))
 BESIDE = jsonl(*(alpaca(i, rejected_response=f"bad {i}") for i in range(3)))
 
@@ -289,6 +290,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"data.too_long": "truncate_left"},
         only=("data.too_long",),
     ),
+    Case(NOTHING_LEFT, UNTRAINED, answers={"data.loss_on": "all"}),
     Case(
         NOTHING_LEFT,
         LONG,

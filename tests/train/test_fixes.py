@@ -187,9 +187,6 @@ Choose another template with model.template, or correct the model's template.
 Use a setting, such as train.seed, or one of: {names}.
 A run does this when it starts. To do it now: tunery data preview {name} --stats
 Check that it is a table of text; if it is, set --data.max_columns {count}.
-Use a setting, such as train.seed, or one of: {names}.
-Repeat it less often, or train for more epochs: train.num_epochs.
-Choose another template with model.template, or correct the model's template.
 Resume from an earlier checkpoint with a lower optim.learning_rate.
 Delete it with: tunery runs delete {name}
 Split it into smaller records, or set --data.max_record_mb {needed}.
