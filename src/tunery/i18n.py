@@ -68,7 +68,7 @@ def wording() -> str:
 
 
 def voice() -> tuple[str, str]:
-    """The language and the wording in force: whoever keeps sentences keeps them by this."""
+    """The current language and wording: the key under which rendered sentences may be cached."""
     return language(), wording()
 
 

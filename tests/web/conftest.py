@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from tunery.server.security import tokens
 from tunery.server.settings import ServerSettings
 from tunery.services.machine import _roots
+from tunery.workers import warm
 
 BASE = "http://127.0.0.1:7860"
 
@@ -83,3 +84,12 @@ def log_in(browser: TestClient) -> TestClient:
     browser.cookies.set(token.cookie_name(), token.new_session())
     browser.headers |= {"Origin": BASE, "X-Tunery": "1", "Sec-Fetch-Site": "same-origin"}
     return browser
+
+
+@pytest.fixture
+def own_pool() -> Iterator[None]:
+    """The warm pool of this test's home alone."""
+    warm.pool.cache_clear()
+    yield
+    warm.pool().close()
+    warm.pool.cache_clear()

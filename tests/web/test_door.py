@@ -280,18 +280,20 @@ def test_what_a_catalog_lists_is_checked_like_a_path(client, outside, tmp_path, 
     folder.mkdir()
     (folder / "mine.jsonl").write_text('{"instruction": "q", "output": "a"}\n')
     up = "../" * 30 + str(outside / "rows.jsonl")[1:]
-    entries = {"abs": str(outside / "rows.jsonl"), "up": up, "mine": "mine.jsonl"}
-    (folder / "dataset_info.json").write_text(
-        json.dumps({name: {"file_name": file} for name, file in entries.items()})
-    )
-    for setting in ("data.train", "evaluate.datasets", "data.replay.prompts"):
-        for name in ("abs", "up", "abs*2"):
-            found = door.config({"data.catalog": str(folder), setting: [name]})
-            assert found[setting].code == "forbidden", (setting, name)
-        assert not door.config({"data.catalog": str(folder), setting: ["mine"]})
-    for name in ("abs", "up"):
-        config = {"data": {"catalog": str(folder), "train": [name]}, "model": {"name": "demo"}}
-        refused = client.post("/api/v1/runs", json={"config": config})
-        assert refused.status_code == 422
-        assert "outside the folders" in refused.text
-        assert CANARY not in refused.text
+    rows = {"source": "entry", "data": {"catalog": str(folder)}}
+    config = {"data": {"catalog": str(folder), "train": ["entry"]}, "model": {"name": "demo"}}
+    for file in (str(outside / "rows.jsonl"), up, "mine.jsonl"):
+        entries = {"entry": {"file_name": file}}
+        (folder / "dataset_info.json").write_text(json.dumps(entries))
+        found = door.config({"data.catalog": str(folder)})
+        proposed = client.post("/api/v1/datasets/propose", json=rows)
+        assert CANARY not in proposed.text
+        if file == "mine.jsonl":
+            assert not found
+            assert "outside the folders" not in proposed.text
+            continue
+        assert found["data.catalog"].code == "forbidden"
+        for refused in (proposed, client.post("/api/v1/runs", json={"config": config})):
+            assert refused.status_code in (403, 422), refused.text
+            assert "outside the folders" in refused.text
+            assert CANARY not in refused.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,12 @@ from tunery.config.config import Config
 from tunery.runs.folder import RunFolder, create, names
 from tunery.services import runs, settings
 from tunery.services.first_steps import first_steps
-from tunery.workers import local, warm
+from tunery.workers import local
 
 BLANKS = {"data.variables": {"name": "Tuna", "author": "Reef"}}
 IDENTITY = {"preset": "identity", "fields": BLANKS}
 SMALL = {"preset": None, "fields": {"data.train": ["instructions"], "train.max_steps": "1",
                                     "evaluate.forgetting": False}}  # fmt: skip
-
-
-@pytest.fixture
-def own_pool() -> Iterator[None]:
-    """The warm pool of this test's home alone."""
-    warm.pool.cache_clear()
-    yield
-    warm.pool().close()
-    warm.pool.cache_clear()
 
 
 @pytest.fixture

@@ -19,21 +19,11 @@ from tests.web.test_runs_api import write_run
 from tunery.i18n import t
 from tunery.jobs import folder as jobs
 from tunery.runs.events import EventWriter
-from tunery.workers import warm
 from tunery.workers.log import LogWriter
 
 COMMANDS = {"command", "yaml", "flag"}
 """What is meant for a terminal or a file, and shown as such, with a button that copies it."""
 NOT_SHOWN = ("/events", "/openapi", "/docs", "/static", "/report", "/archive")
-
-
-@pytest.fixture
-def own_pool() -> Iterator[None]:
-    """The warm pool of this test's home alone."""
-    warm.pool.cache_clear()
-    yield
-    warm.pool().close()
-    warm.pool.cache_clear()
 
 
 @pytest.fixture

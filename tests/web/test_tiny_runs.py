@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,8 @@ from tests.waiting import PATIENCE_SECONDS, until
 from tunery.runs import manifest, verify
 from tunery.runs.status import derive
 from tunery.services import runs
-from tunery.workers import local, warm
+from tunery.workers import local
 from tunery.workers.process import WorkerFile
-
-
-@pytest.fixture
-def own_pool() -> Iterator[None]:
-    """The warm pool of this test's home alone."""
-    warm.pool.cache_clear()
-    yield
-    warm.pool().close()
-    warm.pool.cache_clear()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tunery.chat.probes import VALUE, Features
 from tunery.types import Conversation, Message
 
 First = Literal["", "question", "answer"]
-"""What the first message is, where what comes before it is wanted; empty where it is not."""
+"""Role of the first message if the text before it is needed; empty if it is not."""
 
 
 def stand_in(conversation: Conversation) -> tuple[Message, ...]:

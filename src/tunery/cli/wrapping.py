@@ -21,7 +21,7 @@ _OPENING, _CLOSING = "（「『《【", "。，；：！？、）」』》】"
 _WORD = r" (?!(?:to|and|or|if|for) )[!-~]*[!-~]"
 _UNIT = re.compile(
     r"(?P<gap> +)"
-    # A command: up to the end of the sentence, or to a word that stands in no command.
+    # A command: up to the end of the sentence, or to a word that cannot be part of a command.
     rf"|\btunery(?:{_WORD}(?<![.,;:)])(?=[ {_WIDE}]|$))*(?:{_WORD})?"
     r"|--[\w.-]+ [!-,.-~][!-~]*"
     rf"|[{_OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}]+)[{_CLOSING}]*"

@@ -181,10 +181,10 @@ class ExampleSet(Sequence[Example]):
         self._ends: list[int] = []
         self._distinct: list[int] = []  # the first ones of a part, before any row comes again
         total = 0
-        for _, taken in self._parts:
+        for rows, taken in self._parts:
             total += len(taken)
             self._ends.append(total)
-            self._distinct.append(len(set(taken.numbers)))
+            self._distinct.append(min(len(taken.numbers), len(rows)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -362,7 +362,7 @@ def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
 
 
 def _unread(name: str, entry: Mapping[str, Any], dataset: Dataset) -> list[Problem]:
-    """Keys of an entry that choose among the parts of a hub dataset, where it is none."""
+    """Keys that select a part of a hub dataset, in an entry for a local file."""
     keys = {"hub": (), "cloud": ("subset", "folder")}.get(
         dataset.source, ("subset", "split", "folder")
     )

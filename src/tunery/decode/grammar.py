@@ -43,7 +43,7 @@ class Grammars:
             EngineError: ``bad_schema``, with the message from llguidance.
         """
         try:
-            # By itself first: within another grammar its faults are told less clearly.
+            # Validate the schema by itself first: inside another grammar its errors are less clear.
             source = LLMatcher.grammar_from_json_schema(
                 json.dumps(schema), defaults=cast(Any, FORM)
             )

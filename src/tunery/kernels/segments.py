@@ -115,7 +115,8 @@ class Layout:
         padding: One tensor per bucket, the positions in its query rows that repeat a token; None
             if there are none.
         query_back: For each row of ``[N * H, D]``, its position in the buckets' joined rows.
-        key_back: For each row of ``[N * G, D]``, the position where it is its segment's own key.
+        key_back: For each row of ``[N * G, D]``, its position in the joined key rows, as a key of
+            its own segment.
     """
 
     query_rows: list[Tensor]

@@ -7,7 +7,6 @@ once per content of the tokenizer's files: in this process if it has torch anywa
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import subprocess
@@ -15,10 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunery import atomic, env
 from tunery.errors import ModelError, TuneryError, rebuilt
 from tunery.i18n import t
-from tunery.models import consent
+from tunery.models import consent, proving
 from tunery.models.importing import sha256_of
 from tunery.workers.environment import worker_env
 
@@ -32,16 +30,14 @@ def require_tokenizer(folder: Path) -> None:
     Raises:
         TuneryError: What the loader says.
     """
-    mark = env.cache_dir() / "tokenizers" / f"loads-{_digest(folder)}"
-    if mark.exists():
+    passed = proving.mark(_digest(folder), by="transformers")
+    if passed.exists():
         return
     if "torch" in sys.modules:
         _load(folder)
     else:
         _load_in_child(folder)
-    with contextlib.suppress(OSError):  # a home that cannot be written: loaded again next time
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(mark, "")
+    proving.note(passed)
 
 
 def _load(folder: Path) -> None:

@@ -18,6 +18,7 @@ import resource
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,17 +60,17 @@ def require(folder: Path) -> None:
     """
     file = folder / "tokenizer.json"
     if file.is_file():
-        _require(file, sha256_of(file), _mark_folder())
+        _require(file, mark(sha256_of(file)))
 
 
 def remember(folder: Path) -> None:
     """Note that a tokenizer.json needs no trial: a conversion of ours wrote it within limits."""
-    _note(_mark_folder() / sha256_of(folder / "tokenizer.json"))
+    note(mark(sha256_of(folder / "tokenizer.json")))
 
 
 @functools.lru_cache(maxsize=64)
-def _require(file: Path, digest: str, marks: Path) -> None:
-    if (marks / digest).exists():
+def _require(file: Path, passed: Path) -> None:
+    if passed.exists():
         return
     why = _tried(file)
     if why:
@@ -82,7 +83,7 @@ def _require(file: Path, digest: str, marks: Path) -> None:
             code="tokenizer_refused",
             path=file,
         )
-    _note(marks / digest)
+    note(passed)
 
 
 def _tried(file: Path) -> str:
@@ -127,14 +128,16 @@ def _memory_limit(file: Path) -> int:
     return MEMORY_FLOOR_BYTES + MEMORY_PER_FILE_BYTE * file.stat().st_size
 
 
-def _mark_folder() -> Path:
-    return env.cache_dir() / "tokenizers"
+def mark(digest: str, *, by: str = "tokenizers") -> Path:
+    """The file whose existence says that some content passed, with this version of a library."""
+    return env.cache_dir() / "tokenizers" / f"{by}-{metadata.version(by)}-{digest}"
 
 
-def _note(mark: Path) -> None:
+def note(passed: Path) -> None:
+    """Remember that the content of a mark passed."""
     with contextlib.suppress(OSError):  # a home that cannot be written: tried again next time
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(mark, "")
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(passed, "")
 
 
 def main(file: Path, data_bytes: int, seconds: int) -> int:

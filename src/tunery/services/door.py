@@ -84,26 +84,28 @@ def run(name: str) -> str:
     return name
 
 
-def listed(name: str, catalog: Path) -> None:
-    """Check the files of a dataset that a catalog lists: it may name any place on this machine.
+def catalog(given: str) -> str:
+    """Return the folder of a catalog if a client may read every file that it lists.
 
     Raises:
-        TuneryError: One lies outside the allowed folders.
+        TuneryError: It, or one of the files, lies outside the allowed folders.
     """
     from tunery.data.llamafactory import read_registry
 
+    folder = path(given)
     try:
-        entries = read_registry(catalog)
+        entries = read_registry(folder)
     except TuneryError:
-        return  # whoever reads it says what is wrong
-    for file in (file for entry in entries if entry.name == name for file in entry.files):
+        return given  # whoever reads it reports what is wrong
+    for file in (file for entry in entries for file in entry.files):
         path(str(file))
+    return given
 
 
 def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
     """Check the settings of a form: every text that is a path must lie in an allowed folder.
 
-    What a catalog lists under a name that is used counts as well.
+    So must every file that a catalog lists: it may name any place on this machine.
 
     Args:
         values: Values by path of their setting.
@@ -112,17 +114,15 @@ def config(values: Mapping[str, Any]) -> dict[str, TuneryError]:
         The errors for what may not be opened, by path of the setting.
     """
     found: dict[str, TuneryError] = {}
-    catalog = str(values.get(CATALOG) or "").strip()
     for setting_path, value in values.items():
         for setting in settings.by_path().get(setting_path, ())[:1]:
             if setting.whole_text or setting.is_dict or setting.choices:
                 continue
             try:
                 for text in _texts(value):
-                    name = text.rpartition("*")[0] if _weighted(text) else text
-                    dataset(name)
-                    if catalog and setting_path != CATALOG:
-                        listed(name, path(catalog))
+                    dataset(text.rpartition("*")[0] if _weighted(text) else text)
+                    if setting_path == CATALOG and text:
+                        catalog(text)
             except TuneryError as error:
                 found[setting_path] = error
     return found

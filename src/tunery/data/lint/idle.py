@@ -1,6 +1,6 @@
 """Settings of ``data`` that no row of a dataset made use of: each is a warning by its name.
 
-A setting holds for all datasets of a request, so it is idle only where it is in each of them.
+A setting applies to all datasets of a request, so it is unused only if no dataset uses it.
 """
 
 from __future__ import annotations
