@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from tunery.config.config import Config
 from tunery.config.frozen import with_types
+from tunery.config.methods import Produces
 from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
 from tunery.runs.context import RunContext
@@ -30,7 +36,13 @@ from tunery.workers.process import Control
 VOCAB = 96
 
 
-def model(dtype: torch.dtype = torch.float32, *, layers: int = 2, hidden: int = 64) -> Any:
+def model(
+    dtype: torch.dtype = torch.float32,
+    *,
+    layers: int = 2,
+    hidden: int = 64,
+    produces: Produces = "text",
+) -> Any:
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=VOCAB,
@@ -42,7 +54,10 @@ def model(dtype: torch.dtype = torch.float32, *, layers: int = 2, hidden: int = 
         tie_word_embeddings=True,
         max_position_embeddings=256,
     )
-    return LlamaForCausalLM(config).to(dtype).eval()
+    kind: Any = LlamaForCausalLM
+    if produces == "scores":
+        config.num_labels, kind = 1, LlamaForSequenceClassification
+    return kind(config).to(dtype).eval()
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -111,7 +126,8 @@ def build(
         hash="d" * 64,
     )
     found = checkpoint.newest(place.folder.checkpoints_dir)
-    return assemble(place, made, Base(model(dtype), "tiny"), found=found)
+    start = model(dtype, produces=place.config.method.produces)
+    return assemble(place, made, Base(start, "tiny"), found=found)
 
 
 def _rows(data: list[TokenRow] | Rows) -> Rows:

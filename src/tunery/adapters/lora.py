@@ -27,6 +27,7 @@ from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.attach import load_adapter
+from tunery.models.heads import SCORES_TASK, scalar_head
 from tunery.storage import write_tensors
 
 NAME = "default"
@@ -51,6 +52,7 @@ class Lora:
             self.config.continued(adapter, ("rank", "alpha"))
         else:
             self._left_out = self._all_linear_leaves_out(model)
+            head = scalar_head(model)
             settings = PeftLora(
                 r=self.config.rank,
                 lora_alpha=self.config.alpha,  # type: ignore[arg-type] # peft takes any number
@@ -58,7 +60,8 @@ class Lora:
                 target_modules=self._targets(model),
                 target_parameters=self._parameters(model) or None,
                 exclude_modules=list(self._left_out.exclude) or None,
-                task_type="CAUSAL_LM",
+                task_type="CAUSAL_LM" if head is None else SCORES_TASK,
+                modules_to_save=None if head is None else [head[0]],
             )
             with warnings.catch_warnings():
                 # PEFT's table of expert layers names layers that all-linear does not select.
@@ -88,8 +91,10 @@ class Lora:
         folder.mkdir()
         tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
         write_tensors(folder / "adapter_model.safetensors", tensors)
-        settings = copy.copy(model.peft_config[NAME])
+        settings: Any = copy.copy(model.peft_config[NAME])
         settings.inference_mode = True
+        if (head := scalar_head(model)) is not None:
+            settings.modules_to_save = [head[0]]  # PEFT adds the names that it knows, twice
         settings.save_pretrained(str(folder))
 
     def remarks(self, model: nn.Module) -> list[str]:

@@ -107,6 +107,11 @@ class Batch:
             }
         return replace(self, **moved)
 
+    def last_places(self) -> Tensor:
+        """Where the last computed token of each row lies in N. Shape ``[B]``, int64."""
+        places = [int(places[-1]) for places in self.places]
+        return torch.tensor(places, device=self.input_ids.device)
+
     @property
     def shared(self) -> bool:
         """Whether some tokens belong to several rows."""
@@ -242,12 +247,15 @@ def collate(
     )
 
 
-def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = None) -> Batch:
+def collate_groups(
+    groups: Sequence[RowGroup], numbers: Sequence[int] | None = None, *, trim: bool = True
+) -> Batch:
     """Lay the rows of groups end to end.
 
     Args:
         groups: Groups of at least one row.
         numbers: Numbers to remember the groups by; by default their positions.
+        trim: As in :func:`collate`.
 
     Raises:
         ValueError: As in :func:`collate`.
@@ -257,6 +265,7 @@ def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = N
     batch = collate(
         [row for group in groups for row in group.rows],
         np.repeat(np.asarray(names, dtype=np.int64), sizes).tolist(),
+        trim=trim,
     )
     facts = dict.fromkeys(name for group in groups for name in group.facts)
     return replace(

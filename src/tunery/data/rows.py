@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class Rows:
         origin: Says where a group came from, for a person who must find it.
         beside: For each group another one, which a step looks at without learning from it.
         question: What a group asks and the answer to it, for a person who reads it.
+        trim: Whether a batch leaves out what follows the last trained token of a row.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Rows:
         *,
         beside: Rows | None = None,
         question: Question = no_question,
+        trim: bool = True,
     ) -> None:
         self.group = group
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -46,6 +49,7 @@ class Rows:
         self.origin = origin
         self.beside = beside
         self.question = question
+        self.trim = trim
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -75,6 +79,7 @@ class Rows:
             lambda i: self.origin(int(chosen[i])),
             beside=None if self.beside is None else self.beside.only(chosen),
             question=lambda i: self.question(int(chosen[i])),
+            trim=self.trim,
         )
 
     def and_then(self, other: Rows) -> Rows:
@@ -86,27 +91,44 @@ class Rows:
             np.concatenate([self.trained, other.trained]),
             lambda i: self.origin(i) if i < count else other.origin(i - count),
             question=lambda i: self.question(i) if i < count else other.question(i - count),
+            trim=self.trim and other.trim,
         )
 
     def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
         """The same groups, each transformed on access; lengths do not change."""
         group = self.group
-        return Rows(
-            lambda i: change(i, group(i)),
-            self.lengths,
-            self.trained,
-            self.origin,
-            beside=self.beside,
-            question=self.question,
-        )
+
+        def changed(number: int) -> RowGroup:
+            return change(number, group(number))
+
+        made = copy.copy(self)
+        made.group = changed
+        return made
 
     def with_beside(self, beside: Rows) -> Rows:
         """The same groups, each paired with a group of a second, equally long set."""
-        return Rows(
-            self.group,
-            self.lengths,
-            self.trained,
-            self.origin,
-            beside=beside,
-            question=self.question,
-        )
+        made = copy.copy(self)
+        made.beside = beside
+        return made
+
+    def whole(self, *, unlike: int | None) -> Rows:
+        """The same groups, read up to the last token of each row, whether or not it is trained.
+
+        Args:
+            unlike: A token that is left out where a row ends with it; lengths still count it.
+        """
+        made = self if unlike is None else self.mapped(lambda _, group: _without(group, unlike))
+        made = copy.copy(made)
+        made.trim = False
+        return made
+
+
+def _without(group: RowGroup, token: int) -> RowGroup:
+    """The group without these tokens at the ends of its rows; one token of each row stays."""
+    rows: list[TokenRow] = []
+    for row in group.rows:
+        others = np.flatnonzero(row.input_ids != token)
+        size = int(others[-1]) + 1 if others.size else 1
+        streams = {name: values[:size] for name, values in row.streams.items()}
+        rows.append(TokenRow(row.input_ids[:size], row.loss_mask[:size], streams))
+    return RowGroup(tuple(rows), group.facts)

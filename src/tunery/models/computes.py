@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tunery.config.methods.base import Produces
 from tunery.memory import is_out_of_memory
 from tunery.models.load import load_model, pick_dtype, skeleton
 
@@ -37,28 +38,34 @@ class Computing(NamedTuple):
     why: str = ""
 
 
-def load_computing(folder: Path, *, dtype: str, device: str) -> Computing:
+def load_computing(
+    folder: Path, *, dtype: str, device: str, produces: Produces = "text"
+) -> Computing:
     """Load a model in a dtype in which it can be computed.
 
     Args:
         folder: A whole model folder.
         dtype: As ``model.dtype``; another than ``auto`` is taken as it is.
         device: As ``pick_device`` gives it.
+        produces: As in ``load_model``.
 
     Raises:
         ModelError: It cannot be loaded.
     """
     chosen = pick_dtype(dtype, device)
-    model = load_model(folder, dtype=chosen, device=device)
+    model = load_model(folder, dtype=chosen, device=device, produces=produces)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
         return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    return Computing(load_model(folder, dtype=torch.float32, device=device), torch.float32, why)
+    model = load_model(folder, dtype=torch.float32, device=device, produces=produces)
+    return Computing(model, torch.float32, why)
 
 
-def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
+def expected_dtype(
+    folder: Path, *, dtype: str, device: str, produces: Produces = "text"
+) -> torch.dtype:
     """The dtype that ``load_computing`` will take, found without reading a weight.
 
     Raises:
@@ -68,8 +75,8 @@ def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
     if dtype != "auto" or chosen == torch.float32:
         return chosen
     # Without weights much else may fail (a value that is looked at); only mixed dtypes count.
-    mixes = _MIXED.search(_failure(skeleton(folder, dtype=chosen)))
-    if mixes and not _MIXED.search(_failure(skeleton(folder))):
+    mixes = _MIXED.search(_failure(skeleton(folder, dtype=chosen, produces=produces)))
+    if mixes and not _MIXED.search(_failure(skeleton(folder, produces=produces))):
         return torch.float32
     return chosen
 

@@ -19,10 +19,11 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tunery.config.methods.base import Produces
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, proving
+from tunery.models import consent, dimensions, files, heads, proving
 from tunery.models.architectures import causal_model_types
 
 if TYPE_CHECKING:
@@ -146,9 +147,14 @@ def _is_plain_tokenizer(folder: Path) -> bool:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype, device: str, attention: str | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    attention: str | None = None,
+    produces: Produces = "text",
 ) -> PreTrainedModel:
-    """Load a model for training or generation, in eval mode.
+    """Load a model for training, generation or scoring, in eval mode.
 
     Weights whose type is already ``dtype`` are mapped from the file, not copied, so a load on the
     CPU costs little more than the check that every value is finite.
@@ -159,21 +165,23 @@ def load_model(
         device: As ``pick_device`` gives it.
         attention: The attention implementation, as transformers names it; None for SDPA where the
             architecture has it (Gemma 2 and gpt-oss do not) and plain operations elsewhere.
+        produces: ``scores`` loads it with a scalar head, random unless the folder has one.
 
     Raises:
         ModelError: Something is missing, broken, not finite, unknown, or needs code.
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
-    from transformers import AutoConfig, AutoModelForCausalLM
+    kind, more = _class(folder, produces)
+    from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # a second's work; its bar would cut through ours
     try:
-        result: Any = AutoModelForCausalLM.from_pretrained(
+        result: Any = kind.from_pretrained(
             str(folder),
             config=AutoConfig.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=code
+                str(folder), local_files_only=True, trust_remote_code=code, **more
             ),
             dtype=dtype,
             device_map=None if device == "cpu" else {"": device},
@@ -186,35 +194,70 @@ def load_model(
         model, info = result
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
-    _check_complete(folder, info, weights)
+    _check_complete(folder, info, weights, new=_new_head(folder, model, produces))
     check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
 
 
-def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def skeleton(
+    folder: Path, *, dtype: torch.dtype = torch.float32, produces: Produces = "text"
+) -> PreTrainedModel:
     """Build a model's layers without their weights, on torch's meta device: names and shapes.
 
     Args:
         folder: A whole model folder.
         dtype: Of the weights that are not there.
+        produces: As in ``load_model``.
 
     Raises:
         ModelError: The architecture is unknown, needs code, or its config does not hold together.
     """
     code = check_known(folder)
-    from transformers import AutoConfig, AutoModelForCausalLM
+    kind, more = _class(folder, produces)
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=code
+            str(folder), local_files_only=True, trust_remote_code=code, **more
         )
         with torch.device("meta"):
-            made: Any = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, trust_remote_code=code
-            )
+            made: Any = kind.from_config(config, dtype=dtype, trust_remote_code=code)
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     return made
+
+
+def _class(folder: Path, produces: Produces) -> tuple[Any, dict[str, Any]]:
+    """Return transformers' class for a model, and what its config needs in addition.
+
+    Raises:
+        ModelError: A reward model is asked for text, or there is no form with a scalar head.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    match produces:
+        case "text":
+            heads.require_text(folder)
+            return AutoModelForCausalLM, {}
+        case "scores":
+            heads.check_scores(folder)
+            return AutoModelForSequenceClassification, {"num_labels": 1}
+
+
+def _new_head(folder: Path, model: Any, produces: Produces) -> frozenset[str]:
+    """Names of the weights of a scalar head that the folder does not have.
+
+    Raises:
+        ModelError: The architecture's head is not one linear layer.
+    """
+    if produces == "text":
+        return frozenset()
+    found = heads.scalar_head(model)
+    if found is None:
+        raise heads.no_scores(folder)
+    if heads.produced_by(folder) == "scores":
+        return frozenset()
+    return frozenset(f"{found[0]}.{name}" for name, _ in found[1].named_parameters())
 
 
 def _unloadable(folder: Path, error: BaseException) -> ModelError:
@@ -264,9 +307,11 @@ def check_known(folder: Path) -> bool:
     return True
 
 
-def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) -> None:
-    """Refuse a model of which transformers filled in parts with random numbers."""
-    missing = sorted(info["missing_keys"])
+def _check_complete(
+    folder: Path, info: dict[str, Any], weights: files.Weights, *, new: frozenset[str]
+) -> None:
+    """Refuse a model of which transformers filled in parts with random numbers, except ``new``."""
+    missing = sorted(set(info["missing_keys"]) - new)
     wrong = sorted(str(key) for key in info["mismatched_keys"])
     if missing or wrong:
         raise ModelError(
@@ -284,7 +329,7 @@ def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) 
             path=folder,
         )
     unused = sorted(info["unexpected_keys"])
-    if unused:
+    if unused and not new:  # a scalar head takes the place of the vocabulary projection
         log.warning(
             "%s: %d of %d tensors have no place in this architecture and are not used (%s ...)",
             folder, len(unused), len(weights.names), unused[0],

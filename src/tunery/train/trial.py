@@ -24,6 +24,7 @@ from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
 from tunery.models.computes import expected_dtype
+from tunery.models.heads import train_head
 from tunery.models.resolve import Resolved, resolve
 from tunery.models.router import router_loss
 from tunery.runs.context import RunContext
@@ -76,7 +77,12 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "steps_per_epoch": order.steps_per_epoch,
         "device": device,
         "dtype": str(
-            expected_dtype(base.model_folder, dtype=config.model.dtype, device=device)
+            expected_dtype(
+                base.model_folder,
+                dtype=config.model.dtype,
+                device=device,
+                produces=config.method.produces,
+            )
         ).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
@@ -97,13 +103,14 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
     """
     config = context.config
     adapter: Adapter = config.adapter.make()
-    model = load.skeleton(base.model_folder)
+    model = load.skeleton(base.model_folder, produces=config.method.produces)
     count = sum(param.numel() for param in model.parameters())
     if remark := router_loss(model.config):
         context.warn("router", remark)
     if base.base is not None and config.adapter.writes == "adapter":
         return {"trained": base.num_parameters, "all": count}
     attached = adapter.attach(model, adapter=None, base_name="")
+    train_head(attached)
     for remark in adapter.remarks(attached):
         context.warn("adapter", remark)
     trained = sum(param.numel() for param in attached.parameters() if param.requires_grad)

@@ -7,6 +7,14 @@ from typing import ClassVar
 from tunery.config.methods.base import MethodKind
 from tunery.measures import LOSS, Measure
 
+REWARDS = (
+    Measure("reward_accuracy", "Reward accuracy", unit="%", better="high"),
+    Measure("reward_margin", "Reward margin", better="high"),
+    Measure("reward_chosen", "Reward of chosen answers"),
+    Measure("reward_rejected", "Reward of rejected answers"),
+)
+"""Measures of the two rewards of a pair, implicit or scored."""
+
 
 class PairMethod(MethodKind):
     """A method that learns from pairs."""
@@ -14,10 +22,7 @@ class PairMethod(MethodKind):
     rows = "pair"
     measures: ClassVar[tuple[Measure, ...]] = (
         LOSS,
-        Measure("reward_accuracy", "Reward accuracy", unit="%", better="high"),
-        Measure("reward_margin", "Reward margin", better="high"),
-        Measure("reward_chosen", "Reward of chosen answers"),
-        Measure("reward_rejected", "Reward of rejected answers"),
+        *REWARDS,
         Measure("logprob_chosen", "Log-probability of chosen answers", unit="nats", chart=False),
         Measure(
             "logprob_rejected", "Log-probability of rejected answers", unit="nats", chart=False

@@ -321,9 +321,10 @@ def _answers(events: list[Event]) -> list[Answers]:
 def _next(folder: RunFolder, state: RunStatus) -> list[str]:
     run = folder.name
     if state.status == "finished":
+        against = [command("chat", run, "--against", state.model)] if state.declared.writes else []
         return [
             command("chat", run),
-            command("chat", run, "--against", state.model),
+            *against,
             command("export", run, "--to", DEFAULT, f"{run}-{DEFAULT}"),
         ]
     if state.is_live:
