@@ -8,20 +8,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tunery.config.base import Finding
-from tunery.config.methods.base import MethodKind, Produces
-from tunery.config.methods.pairs import REWARDS
+from tunery.config.methods.base import Produces
+from tunery.config.methods.pairs import RewardedPairs
 from tunery.i18n import t
-from tunery.measures import LOSS, Measure
 
 
-class RewardConfig(MethodKind):
+class RewardConfig(RewardedPairs):
     """A reward model: scores the better of two answers higher."""
 
     build = "tunery.methods.reward:Reward"
-    rows = "pair"
     produces: ClassVar[Produces] = "scores"
-    measures: ClassVar[tuple[Measure, ...]] = (LOSS, *REWARDS)
-    unit = "pairs"
 
     type: Literal["reward"] = "reward"
     """A reward model, which scores answers instead of writing them, from pairs of answers."""
