@@ -58,12 +58,45 @@ def require_text(folder: Path) -> None:
         ModelError: The folder holds a reward model, or its adapter.
     """
     if produced_by(folder) == "scores":
+        raise _scores_only(str(folder))
+
+
+def _scores_only(name: str) -> ModelError:
+    return ModelError(
+        t("{name}: this is a reward model: it scores answers and writes no text.", name=name),
+        fix=t("Use the language model that it was trained from."),
+        code="reward_model",
+        model=name,
+    )
+
+
+def scores(model: Resolved) -> bool:
+    """Whether a resolved name is a reward model, or a base model with the adapter of one."""
+    return produced_by(model.path) == "scores"
+
+
+def require_writer(model: Resolved) -> None:
+    """Reject a reward model where a resolved model has to write text.
+
+    Raises:
+        ModelError: It is a reward model.
+    """
+    if scores(model):
+        raise _scores_only(model.name)
+
+
+def require_scores(model: Resolved) -> None:
+    """Reject a model that writes text where answers are scored.
+
+    Raises:
+        ModelError: It is no reward model.
+    """
+    if not scores(model):
         raise ModelError(
-            t("{folder}: this is a reward model: it scores answers and writes no text.",
-              folder=folder),
-            fix=t("Use the language model that it was trained from."),
-            code="reward_model",
-            path=folder,
+            t("{name}: this is no reward model: it writes text and scores nothing.",
+              name=model.name),
+            fix=t("Train one from pairs of answers: method.type=reward."),
+            model=model.name,
         )  # fmt: skip
 
 
