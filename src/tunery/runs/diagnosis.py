@@ -243,5 +243,5 @@ def _finding(kind: Kind, seen: _Seen) -> tuple[str, str]:
                 t("Healthy: the loss fell and leveled off."),
                 t("Compare the answers before and after, then export.")
                 if seen.declared.writes
-                else t("Score some answers with it, then export."),
+                else t("Score some answers with it."),
             )

@@ -321,10 +321,11 @@ def _answers(events: list[Event]) -> list[Answers]:
 def _next(folder: RunFolder, state: RunStatus) -> list[str]:
     run = folder.name
     if state.status == "finished":
-        against = [command("chat", run, "--against", state.model)] if state.declared.writes else []
+        if not state.declared.writes:
+            return [command("chat", run)]
         return [
             command("chat", run),
-            *against,
+            command("chat", run, "--against", state.model),
             command("export", run, "--to", DEFAULT, f"{run}-{DEFAULT}"),
         ]
     if state.is_live:
