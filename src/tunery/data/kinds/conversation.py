@@ -18,7 +18,7 @@ MAX_SHOWN = 4_000
 
 
 class ConversationKind:
-    """Messages between a user and an assistant; the answers are learned."""
+    """Messages between a user and an assistant; the answers are trained."""
 
     name = "conversation"
     type = Conversation
@@ -40,7 +40,7 @@ class ConversationKind:
     )
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
-        """Itself."""
+        """The example itself."""
         return (example,)
 
     def groups(
@@ -60,11 +60,11 @@ class ConversationKind:
         return Tokenized([], DROPPED if data.too_long == "drop" else NO_ROOM, full)
 
     def texts(self, example: Conversation) -> Iterator[str]:
-        """Texts of its messages."""
+        """The texts of the messages."""
         return messages.texts(example.messages)
 
     def with_texts(self, example: Conversation, change: Callable[[str], str]) -> Conversation:
-        """Change the messages."""
+        """Change the texts of the messages."""
         changed = messages.with_texts(example.messages, change)
         return example if changed is example.messages else replace(example, messages=changed)
 
@@ -73,7 +73,7 @@ class ConversationKind:
         return [messages.content(example.messages), list(example.tools)]
 
     def findings(self, example: Conversation) -> Iterator[Finding]:
-        """What is odd about the order of a conversation that can be used."""
+        """Warn about an unusual order: W711 no last answer, W712 an assistant message first."""
         roles = [message.role for message in example.messages if message.role != "system"]
         if roles[-1] == "user":
             yield Finding(
@@ -101,7 +101,7 @@ class ConversationKind:
         return None
 
     def question(self, example: Conversation) -> tuple[Sequence[Message], str] | None:
-        """All before the last answer, and that answer."""
+        """The messages before the last answer, and that answer."""
         last = messages.last_answer(example.messages)
         if last is None:
             return None

@@ -1,4 +1,4 @@
-"""Plain text: every token carries loss, and each piece of a long text is its own group."""
+"""Plain text: every token is trained, and each piece of a long text is its own group."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TextKind:
         return ()
 
     def groups(self, example: Text, rendered: Sequence[list[Rendered]], tools: Tools) -> Tokenized:
-        """Split a text into pieces; every token is in exactly one of them and none is cut."""
+        """Split the text into pieces; every token is in exactly one piece."""
         ids = tools.encode_text(example.text)
         if len(ids) < 2:
             return Tokenized([], NO_TRAINED_TOKEN, len(ids))
@@ -79,7 +79,7 @@ class TextKind:
         return None
 
     def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
-        """None: a text asks for no answer."""
+        """None: a text has no question."""
         return None
 
     def said(self, example: Text) -> list[Phrase]:
