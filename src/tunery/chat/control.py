@@ -130,11 +130,11 @@ class ControlTokens:
         return value
 
     def first_at(self, text: str) -> tuple[str, int] | None:
-        """The control token that ``text`` starts with (blanks before it allowed), if any."""
+        """The control token at the start of ``text``, after blanks, with its ID; or None."""
         return self._found(self._hard.match(text.lstrip()))
 
     def all_in(self, text: str) -> list[int]:
-        """The control tokens in ``text``, in order."""
+        """The IDs of the control tokens in ``text``, in order."""
         return [self.by_spelling[match.group()] for match in self._hard.finditer(text)]
 
     def _found(self, match: re.Match[str] | None) -> tuple[str, int] | None:
