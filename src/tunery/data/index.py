@@ -23,7 +23,7 @@ class FileRows:
         self.source = source
         self.dataset = dataset
         self._starts = array("Q")
-        self._left_out = array("Q")  # record numbers, ascending
+        self._excluded = array("Q")  # record numbers, ascending
         self._lines = Lines()
         self._has_lines = False
 
@@ -39,15 +39,15 @@ class FileRows:
             self._starts.extend(batch.starts)
             return
         self._starts.extend(compress(batch.starts, good))
-        self._left_out.extend(batch.first + i for i, fine in enumerate(good) if not fine)
+        self._excluded.extend(batch.first + i for i, fine in enumerate(good) if not fine)
 
     def record(self, i: int) -> int:
         """The 1-based record number in the file of usable row ``i``."""
-        low, high = 0, len(self._left_out)
+        low, high = 0, len(self._excluded)
         while low < high:
             middle = (low + high) // 2
             # The left side is the number of usable rows before the excluded row ``middle``.
-            if self._left_out[middle] - 1 - middle <= i:
+            if self._excluded[middle] - 1 - middle <= i:
                 low = middle + 1
             else:
                 high = middle

@@ -18,7 +18,7 @@ Render = Callable[[Conversation], list[Rendered]]
 
 
 def fail(row: Rendered, max_length: int) -> DataError:
-    """The error of ``too_long: fail``."""
+    """Make E703 for a row longer than ``max_length``, for ``too_long: fail``."""
     length = len(row.input_ids)
     return DataError(
         t(

@@ -66,7 +66,7 @@ def question(raw: Row, options: RowOptions) -> str:
     more = optional_text(raw.get(extra), extra, options)
     if more.strip() and (value is None or value == ""):
         return more
-    prompt = text(value, instruction, options, asks=True)
+    prompt = text(value, instruction, options, is_prompt=True)
     return "\n".join(part for part in (prompt, more) if part.strip()) or prompt
 
 

@@ -245,7 +245,7 @@ def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions
 
 
 def text(
-    value: Any, column: str, options: RowOptions, *, place: str = "", asks: bool = False
+    value: Any, column: str, options: RowOptions, *, place: str = "", is_prompt: bool = False
 ) -> str:
     """Read a text field.
 
@@ -254,7 +254,7 @@ def text(
         column: Name of the column in the data, for ``allow_empty`` and ``coerce``.
         options: How rows are read.
         place: Path of the field if it is not the column itself.
-        asks: Whether the text is part of the prompt instead of the answer.
+        is_prompt: Whether the text is part of the prompt instead of the answer.
 
     Raises:
         RowProblem: E302 empty, E303 null, E304 not text.
@@ -277,7 +277,7 @@ def text(
                 "--data.allow_empty {column}.",
                 column=column,
             )
-            if asks
+            if is_prompt
             else say(
                 "The model would learn to say nothing. Remove the row, or allow it with "
                 "--data.allow_empty {column}.",

@@ -140,7 +140,8 @@ def _content(
         return value if isinstance(value, str) else coerced(value, place, how, column)
     if "content" not in message:
         raise _absent(place)
-    return text(value, column, options, place=place, asks=message.get("role") != "assistant")
+    is_prompt = message.get("role") != "assistant"
+    return text(value, column, options, place=place, is_prompt=is_prompt)
 
 
 def _joined(parts: list[Any], place: str) -> str:

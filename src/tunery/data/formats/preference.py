@@ -80,7 +80,7 @@ class Preference(Columns):
         """Advice how to read only the chosen answers."""
         chosen = options.column("chosen")
         prompts = ("conversations", "messages", "prompt")
-        asks = next((options.column(n) for n in prompts if options.column(n) in raw), None)
+        prompt = next((options.column(n) for n in prompts if options.column(n) in raw), None)
         if _is_whole(raw.get(chosen)):
             way = f"--data.format openai --data.columns.messages {chosen}"
             way += _flags(raw, options, ("tools",))
@@ -89,8 +89,8 @@ class Preference(Columns):
             way = "--data.format alpaca" + (f" --data.columns.instruction {named}" if named else "")
             way += f" --data.columns.output {chosen}"
             way += _flags(raw, options, ("input", "system", "history", "tools"))
-        elif asks is not None:
-            named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
+        elif prompt is not None:
+            named = f" --data.columns.prompt {prompt}" if prompt != "prompt" else ""
             way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
             way += _flags(raw, options, ("system", "tools"))
         else:
@@ -176,7 +176,7 @@ class Preference(Columns):
                 if is_list(value):
                     return self._messages(value, column, options), tools
                 check_no_messages(value, column)
-                return [Message("user", text(value, column, options, asks=True))], tools
+                return [Message("user", text(value, column, options, is_prompt=True))], tools
         return [], tools
 
     def _messages(self, value: Any, column: str, options: RowOptions) -> list[Message]:

@@ -53,4 +53,4 @@ class PromptCompletion(Columns):
         if isinstance(value, list):
             return read_any(listed(value, column), column, options)
         check_no_messages(value, column)
-        return [Message(role, text(value, column, options, asks=role == "user"))]
+        return [Message(role, text(value, column, options, is_prompt=role == "user"))]

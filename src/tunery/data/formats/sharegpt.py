@@ -127,7 +127,7 @@ def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
     role = role_of(spoken, f"{where}.{role_tag}", options)
     place = f"{where}.{content_tag}"
     content = (
-        text(turn[content_tag], column, options, place=place, asks=role != "assistant")
+        text(turn[content_tag], column, options, place=place, is_prompt=role != "assistant")
         if role != "tool"
         else (optional_text(turn[content_tag], column, options))
     )

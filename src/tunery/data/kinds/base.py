@@ -115,7 +115,7 @@ class RowKind(Protocol[E]):
         ...
 
     @property
-    def otherwise(self) -> Finding | None:
+    def mismatch(self) -> Finding | None:
         """Warning if a method for other rows accepts these; None if it rejects them."""
         ...
 

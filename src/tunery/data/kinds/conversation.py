@@ -27,7 +27,7 @@ class ConversationKind:
     learned = say("single answers")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    otherwise = Finding(
+    mismatch = Finding(
         "W729",
         say(
             "these are conversations but the method is for plain text: only the answers "
@@ -89,15 +89,15 @@ class ConversationKind:
             )
 
     def tag(self, example: Conversation) -> str:
-        """Not counted."""
+        """Empty: conversations are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of conversations is enough."""
         return None
 
     def question(self, example: Conversation) -> tuple[Sequence[Message], str] | None:
@@ -108,11 +108,11 @@ class ConversationKind:
         return example.messages[:last], example.messages[last].content
 
     def said(self, example: Conversation) -> list[Phrase]:
-        """Nothing."""
+        """No facts."""
         return []
 
     def shown(self, example: Conversation) -> dict[str, Any]:
-        """``messages``."""
+        """Plain data for a page: ``messages``."""
         return {"messages": messages.shown(example.messages, MAX_SHOWN)}
 
 

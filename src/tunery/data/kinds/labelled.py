@@ -27,7 +27,7 @@ class LabelledKind:
     learned = say("answers labeled good or bad")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
-    otherwise = None
+    mismatch = None
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
         """The conversation; only the messages after the last user message are trained."""
@@ -62,12 +62,12 @@ class LabelledKind:
         return replace(example, conversation=replace(example.conversation, messages=changed))
 
     def content(self, example: Labelled) -> Any:
-        """Messages, tools, label."""
+        """The messages, tools and label."""
         whole = example.conversation
         return [messages.content(whole.messages), list(whole.tools), example.label]
 
     def findings(self, example: Labelled) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def tag(self, example: Labelled) -> str:
@@ -123,7 +123,7 @@ class LabelledKind:
         return [say("good answer") if example.label else say("bad answer")]
 
     def shown(self, example: Labelled) -> dict[str, Any]:
-        """``messages`` and ``label``."""
+        """Plain data for a page: ``messages`` and ``label``."""
         return {
             "messages": messages.shown(example.conversation.messages, MAX_SHOWN),
             "label": example.label,

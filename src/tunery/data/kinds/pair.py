@@ -25,7 +25,7 @@ class PairKind:
     learned = say("pairs of a chosen and a rejected answer")
     sides = (say("chosen"), say("rejected"))
     loss_on: LossOn | None = answers.LOSS_ON
-    otherwise = None
+    mismatch = None
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
         """Prompt and chosen answer, prompt and rejected answer."""
@@ -100,15 +100,15 @@ class PairKind:
             )
 
     def tag(self, example: Pair) -> str:
-        """Not counted."""
+        """Empty: pairs are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of pairs is enough."""
         return None
 
     def question(self, example: Pair) -> tuple[Sequence[Message], str] | None:
@@ -124,7 +124,7 @@ class PairKind:
         return [] if margin is None else [say("margin {margin}", margin=f"{margin:g}")]
 
     def shown(self, example: Pair) -> dict[str, Any]:
-        """``prompt``, ``chosen``, ``rejected`` and ``margin``."""
+        """Plain data for a page: ``prompt``, ``chosen``, ``rejected`` and ``margin``."""
         return {
             "prompt": messages.shown(example.prompt.messages, MAX_SHOWN),
             "chosen": messages.shown(example.chosen, MAX_SHOWN),

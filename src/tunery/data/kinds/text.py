@@ -26,7 +26,7 @@ class TextKind:
     learned = say("plain text")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    otherwise = Finding(
+    mismatch = Finding(
         "W730",
         say(
             "this is plain text but the method is for conversations: every token is "
@@ -63,19 +63,19 @@ class TextKind:
         return example.text
 
     def findings(self, example: Text) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def tag(self, example: Text) -> str:
-        """Not counted."""
+        """Empty: texts are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of texts is enough."""
         return None
 
     def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
@@ -83,9 +83,9 @@ class TextKind:
         return None
 
     def said(self, example: Text) -> list[Phrase]:
-        """Nothing."""
+        """No facts."""
         return []
 
     def shown(self, example: Text) -> dict[str, Any]:
-        """``text``."""
+        """Plain data for a page: ``text``."""
         return {"text": example.text[:MAX_SHOWN]}

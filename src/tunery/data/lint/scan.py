@@ -85,7 +85,7 @@ class _Scanner:
         self.done = 0
 
     def run(self) -> Scan:
-        """Read every file."""
+        """Read and check every file."""
         for problem in self.dataset.problems:
             self._add(problem)
         if any(problem.severity == "stop" for problem in self.dataset.problems):
