@@ -189,9 +189,7 @@ class ChatTemplate:
         thinking: Thinking = "strip_history",
         special_tokens: SpecialTokens = "text",
     ) -> Iterator[list[Rendered] | DataError]:
-        """Render a batch with one call to the sandbox and one multi-threaded tokenizer call.
-
-        A tokenizer with a separate template for tools needs two calls to the sandbox.
+        """Render a batch: a sandbox call per template source, and one multi-threaded encoding.
 
         Yields:
             For each conversation, in order, its rows or the error.
@@ -214,12 +212,8 @@ class ChatTemplate:
                 messages = conversation.messages[:end]
                 if first:
                     messages = opening.placeholder(conversation)
-                prompt = prompt and not first
-                jobs.append(
-                    self._job(
-                        messages, conversation.tools, thinking, prompt=prompt, control=control
-                    )
-                )
+                prompt, tools = prompt and not first, conversation.tools
+                jobs.append(self._job(messages, tools, thinking, prompt=prompt, control=control))
                 sources.append(self._source_for(conversation.tools))
                 firsts.append(first)
         outcomes = self._render_jobs(jobs, sources)
@@ -267,10 +261,7 @@ class ChatTemplate:
         *,
         thinking: Thinking = "strip_history",
     ) -> list[int]:
-        """Render and encode the conversation so far, with the generation prompt.
-
-        Returns:
-            Token IDs.
+        """Render and encode the conversation so far, with the generation prompt, to token IDs.
 
         Raises:
             DataError: The template rejects the messages, or they cannot be encoded.
