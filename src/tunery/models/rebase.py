@@ -1,4 +1,4 @@
-"""Naming the base model of an adapter, when it was moved or its weights were replaced."""
+"""Set the base model of an adapter, after it was moved or its weights were replaced."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tunery.runs import folder as run_folder
 
 
 def name_base(name: str, base: str) -> Resolved:
-    """Record the base model of a run's or an adapter's weights, at its current location.
+    """Set the base model of a run or an adapter.
 
     Args:
         name: A run, or an adapter's folder.
-        base: Any name of a whole model on this machine.
+        base: Any name of a full model on this machine.
 
     Returns:
-        What ``name`` refers to from now on.
+        ``name``, resolved with the new base.
 
     Raises:
-        ModelError: There is no such adapter, or the base is none.
+        ModelError: ``name`` is neither a run nor an adapter, or ``base`` is not a full model.
     """
     path = env.expanded(name)
     if not says_path(name) and name in run_folder.names():

@@ -1,7 +1,7 @@
-"""Resolve any model name to one folder, or to an error that says what is missing.
+"""Resolve a model name to a folder, or raise an error that says what is missing.
 
-Light and offline: it looks at names, sizes and headers and never opens a socket. ``ensure`` is the
-same with permission to fetch, import and convert what the name stands for.
+Light and offline: only names, sizes and headers are read. ``ensure`` resolves a name too, but
+downloads or imports what is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def resolve(name: str) -> Resolved:
     """Resolve a name to a folder, using only what is on this machine.
 
     Raises:
-        ModelError: Nothing of that name is here, or it is not whole; with what to do.
+        ModelError: The model is unknown, not downloaded or incomplete.
     """
     name = name.strip()
     if not name or "\0" in name:
@@ -61,12 +61,12 @@ def resolve(name: str) -> Resolved:
 
 
 def says_path(name: str) -> bool:
-    """Whether the text can only be meant as a path."""
+    """Whether a name can only be a path."""
     return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or name.endswith(".gguf")
 
 
 def _is_model_like(path: Path) -> bool:
-    """Whether a relative name is a folder with something of a model in it, or a file."""
+    """Whether a relative path is a file, or a folder that looks like a model or a run."""
     try:
         if path.is_file():
             return True
@@ -125,7 +125,7 @@ def _path(name: str, path: Path) -> Resolved:
 
 
 def _odd_folder(name: str, path: Path) -> Resolved:
-    """A folder without a config: a single .gguf in it is meant, else say what is missing."""
+    """Resolve a folder without config.json: use its only .gguf file, else raise the error."""
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return _file(name, ggufs[0])
@@ -159,7 +159,7 @@ def _file(name: str, path: Path) -> Resolved:
 
 
 def _elsewhere(name: str, hub: HubName) -> Resolved | None:
-    """A model fetched from ModelScope, when the hub cache does not have that id."""
+    """A model downloaded from ModelScope; None if there is none or the hub cache has this id."""
     folder = env.models_dir() / f"modelscope--{hub.repo.replace('/', '--')}"
     record = read_record(folder)
     if record is None or hubcache.repo_dir(hub.repo).is_dir():
@@ -197,7 +197,7 @@ def _hub(name: str, hub: HubName) -> Resolved:
 
 
 def _hub_folder(name: str, folder: Path) -> Resolved:
-    """Pick a snapshot of a repo folder: refs/main, else the newest that is whole."""
+    """Choose a snapshot of a repo folder: refs/main, else the newest complete one."""
     repo = hubcache.repo_of(folder)
     commit = hubcache.commit_of(folder)
     snapshots = hubcache.snapshots(folder)
@@ -227,7 +227,7 @@ def _hub_folder(name: str, folder: Path) -> Resolved:
 
 
 def _fetchable(name: str, kind: Kind, path: Path, hub: HubName, why: str) -> Resolved:
-    """A snapshot, an adapter's or a model's; what it lacks can be fetched."""
+    """Resolve a snapshot of a model or an adapter; an error for missing files offers a download."""
     try:
         if (path / files.ADAPTER_CONFIG).is_file() and not (path / files.CONFIG).is_file():
             return _adapter(name, kind, path, why=why, revision=path.name)
@@ -313,7 +313,7 @@ def _adapter(
     fallback: str = "",
     owner: Path | None = None,
 ) -> Resolved:
-    """An adapter folder and the base model that its config or a person names."""
+    """Resolve an adapter folder and its base model, set by the user or named in its config."""
     refuse_loop(path)
     weights = files.check_adapter(path)
     config = files.read_json(path / files.ADAPTER_CONFIG)

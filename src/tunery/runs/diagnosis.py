@@ -1,4 +1,4 @@
-"""What a finished run's curves mean, in words. Light and pure: events in, sentences out."""
+"""Diagnose a run from its curves. Light and pure: events in, translated sentences out."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ Kind = Literal[
 ]
 
 ALARMING: tuple[Kind, ...] = ("over-fit", "past best", "diverging")
-"""Findings that call for an act while the run still goes on."""
+"""Findings that should be acted on while the run is active."""
 RISE = 0.02
-"""An evaluation this much worse than the best one counts as worse; for the loss, in nats."""
+"""Difference from the best evaluation that counts as worse; for a loss, in nats per token."""
 LOST = 0.1
-"""The same as a share of what was gained, for measures of any scale."""
+"""The same for other measures, as a fraction of the improvement from the first to the best."""
 JUDGED = 5
-"""Fewer steps than these make no curve; they only show whether the loss flew off."""
+"""Minimum number of steps to judge a curve; fewer only show whether the loss diverged."""
 FLEW = 1.5
-"""A loss this many times the first one, within so few steps, is no chance of the rows."""
+"""Ratio of the last loss to the first that counts as divergence within so few steps."""
 FORGOT = 0.3
-"""Nats a token by which general answers became less likely that call for a remedy."""
+"""Loss of log-probability of general answers, in nats per token, that is reported with advice."""
 UNCHANGED = 0.02
-"""Nats a token that general answers may lose before that is called worse at all."""
+"""Loss of log-probability of general answers, in nats per token, that counts as unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A judgement on a run.
+    """The diagnosis of a run.
 
     Args:
-        kind: The finding, a stable English word for machines.
-        words: The findings, translated to the current language.
-        advice: What to try next.
-        best_step: Step of the best evaluation, None without evaluations.
-        forgetting: Nats a token that general answers lost; None if not measured.
+        kind: The finding, a stable English identifier.
+        words: The finding and its figures, translated.
+        advice: What to try next, translated.
+        best_step: Step of the best evaluation; None without evaluations.
+        forgetting: Loss of log-probability of general answers, in nats per token; None if not
+            measured.
     """
 
     kind: Kind
@@ -57,13 +58,13 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The curves that a judgement rests on.
+    """The curves that a diagnosis is based on.
 
     Args:
         declared: The run's measures.
         losses: Training loss of each step.
-        evals: Step and value of the measure that decides, of each evaluation.
-        saved: Steps of which a checkpoint was written.
+        evals: Step and value of the run's best measure, for each evaluation.
+        saved: Steps with a checkpoint.
         result: Step whose weights are the result; None while there is none.
     """
 
@@ -75,7 +76,7 @@ class _Seen:
 
     @property
     def best(self) -> tuple[int, float]:
-        """The best evaluation, the first of equals."""
+        """Step and value of the best evaluation; the earliest of equal ones."""
         found = self.evals[0]
         for each in self.evals[1:]:
             if self.declared.best.is_better(each[1], found[1]):
@@ -92,7 +93,7 @@ class _Seen:
 
 
 def diagnose(events: Sequence[Event]) -> Diagnosis:
-    """Judge a run by its plan, step, eval, checkpoint and result events.
+    """Diagnose a run from its plan, step, eval, checkpoint and result events.
 
     Args:
         events: All events of the run, in order.
@@ -130,7 +131,12 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
 
 
 def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
-    """Exponential moving average; a value's weight halves every ``half_life`` points."""
+    """Exponential moving average that ignores non-finite values.
+
+    Args:
+        values: The values.
+        half_life: Number of points after which the weight of a value is halved.
+    """
     keep = 0.5 ** (1.0 / half_life)
     mean, smoothed = values[0] if values else 0.0, list[float]()
     for value in values:
@@ -162,7 +168,7 @@ def _kind(seen: _Seen) -> Kind:
 
 
 def _flew_off(losses: Sequence[float]) -> bool:
-    """Whether so few losses show that a run diverges."""
+    """Whether fewer than ``JUDGED`` losses already show divergence."""
     if not all(map(math.isfinite, losses)):
         return True
     return len(losses) > 1 and losses[-1] > max(FLEW * losses[0], losses[0] + 1)
@@ -196,7 +202,7 @@ def _figures(seen: _Seen) -> list[str]:
 
 
 def _past_best(seen: _Seen) -> str:
-    """What to do about a run whose best evaluation is behind it."""
+    """The advice for a run whose evaluations got worse after the best one."""
     best = seen.best[0]
     if seen.result == best:
         return t(

@@ -1,7 +1,8 @@
-"""``doctor(run)``: what must hold of every run folder, checked one by one (I1 to I8).
+"""Check the invariants of a run folder, I1 to I8, for ``tunery runs verify`` and tests.
 
-Tests and people call the same function: newest checkpoint valid, none invalid, best and pinned
-kept, row equation, no process alive, no lock held, no secret in any file, events in order.
+I1: the newest checkpoint is valid. I2: no checkpoint is invalid. I3: the best one exists. I4: the
+numbers of rows add up. I5: no process is left over. I6: no lock is left over. I7: no file contains
+a secret. I8: the events are complete and in order.
 """
 
 from __future__ import annotations
@@ -39,19 +40,25 @@ _CHUNK_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Finding:
-    """One invariant and whether it holds."""
+    """The result of checking one invariant.
+
+    Args:
+        id: ``I1`` to ``I8``.
+        ok: Whether it holds.
+        text: The result in a sentence, translated.
+    """
 
     id: str
     ok: bool
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for ``--json``."""
+        """The fields as plain data, for ``--json``."""
         return asdict(self)
 
 
 def doctor(folder: RunFolder) -> Iterator[Finding]:
-    """Check a run folder; findings come as they are made, the slow ones too."""
+    """Check a run folder; yields each finding as soon as it is known."""
     run = derive(folder)
     events, _ = read_events(folder.events_file)
     yield from _checkpoints(folder, events, finished=run.status == "finished", live=run.is_live)
@@ -76,7 +83,7 @@ def _checkpoints(
         try:
             manifest.verify(checkpoint)
         except RunError as error:
-            if checkpoint.exists():  # else retention took it away meanwhile
+            if checkpoint.exists():  # else retention deleted it meanwhile
                 broken[checkpoint] = error.message
     written = [e for e in events if e["type"] == "checkpoint"]
     good = [c for c in saved if c not in broken]
