@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tunery import panics
 from tunery.chat import refusals
 from tunery.chat.control import ControlTokens, Marked
 from tunery.errors import DataError, panic_reason
@@ -161,7 +162,8 @@ def panics_told() -> Generator[None]:
     after 10 million steps, which tokenizers turns into a panic.
     """
     try:
-        yield
+        with panics.native_call():
+            yield
     except BaseException as error:
         why = panic_reason(error)
         if why is None:

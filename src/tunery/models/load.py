@@ -18,6 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tunery import panics
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
@@ -106,15 +107,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             raise files.lfs_pointer(folder, [name])
     proving.require(folder)
     try:
-        if _is_plain_tokenizer(folder):
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
-        )
+        with panics.native_call():
+            return _tokenizer(folder)
     except BaseException as error:  # tokenizers raises plain Exception or panics
         if not isinstance(error, Exception) and panic_error(error) is None:
             raise
@@ -128,6 +122,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             fix=t("Download the model's tokenizer files again."),
             path=folder,
         ) from error
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if _is_plain_tokenizer(folder):
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
+    )
 
 
 @functools.lru_cache(maxsize=4)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunery import panics
 from tunery.errors import panic_error
 from tunery.models import proving
 
@@ -31,7 +32,8 @@ def load_light(folder: Path) -> Any:
         with _transformers_without_torch():
             from transformers import PreTrainedTokenizerFast
         try:
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            with panics.native_call():
+                return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         except BaseException as error:  # tokenizers raises plain Exception or panics
             if not isinstance(error, Exception) and panic_error(error) is None:
                 raise  # otherwise load_tokenizer below reports it
