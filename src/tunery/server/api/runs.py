@@ -17,7 +17,7 @@ from tunery.runs.folder import open_run
 from tunery.server.api.body import Body
 from tunery.server.api.named import Behind, RunName
 from tunery.server.security.access import needs
-from tunery.services import door, runs
+from tunery.services import access, runs
 from tunery.workers.log import plain
 from tunery.workers.process import Control
 
@@ -50,7 +50,7 @@ def listing(
 @router.get("/compare")
 def compare(ids: str) -> dict[str, Any]:
     """Compare two to six runs; ``ids`` are their names, separated by commas."""
-    return runs.comparison_as_dict(runs.compare([door.run(name) for name in ids.split(",")]))
+    return runs.comparison_as_dict(runs.compare([access.run(name) for name in ids.split(",")]))
 
 
 class Undo(Body):

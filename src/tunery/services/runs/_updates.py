@@ -15,7 +15,7 @@ from tunery.errors import TuneryError
 from tunery.runs.curves import RunLog
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
-from tunery.services import door
+from tunery.services import access
 from tunery.services.runs import _metrics
 from tunery.workers.log import Event, plain
 
@@ -35,7 +35,7 @@ class RunTopic:
         """Return the messages after a cursor ``SEQ:INODE:STATE``, and the next cursor."""
         topic = f"run:{argument}"
         try:
-            folder = open_run(door.run(argument))
+            folder = open_run(access.run(argument))
         except TuneryError:
             removed = {"topic": topic, "kind": "removed", "name": argument}
             return ([] if cursor == "gone" else [removed]), "gone"
