@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 from tests.unit.test_panics import AT_LOADING, PLAIN, panic
-from tests.unit.test_proving import BACKTRACKING, written
+from tests.unit.test_tokenizer_sandbox import BACKTRACKING, written
 
 from tunery import panics
 from tunery.chat.control import ControlTokens, Marked
 from tunery.chat.encode import Encoder
 from tunery.cli import main as command
 from tunery.errors import DataError, ModelError
-from tunery.models import load, proving, tokenizer
+from tunery.models import load, tokenizer, tokenizer_sandbox
 
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Path:
     """A folder whose tokenizer panics when it is loaded."""
     folder = written(tmp_path / "model", AT_LOADING)
-    proving.remember(folder)
+    tokenizer_sandbox.remember(folder)
     return folder
 
 

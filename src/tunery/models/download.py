@@ -25,7 +25,7 @@ import httpx
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import accounts
-from tunery.models.download_errors import Later, busy, check_address, gave_up, wrong_bytes
+from tunery.models.download_errors import RetryLater, busy, check_address, gave_up, wrong_bytes
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REPORT_SECONDS = 0.1
@@ -103,9 +103,9 @@ class Downloader:
         headers: Sent with every request; redirects to another host drop ``Authorization``.
         explain: Creates the error for a response that is not retried.
         policy: Retries and timeouts.
-        tell: Called with (file, its bytes so far, bytes of all files so far).
-        checks: Called with a file before its hash is computed.
-        waits: Called with (file or URL, seconds) before a delay after a failure.
+        on_bytes: Called with (file, its bytes so far, bytes of all files so far).
+        on_verify: Called with a file before its hash is computed.
+        on_wait: Called with (file or URL, seconds) before a delay after a failure.
         source: ``hf`` or ``modelscope``, for advice that names its settings.
     """
 
@@ -113,16 +113,16 @@ class Downloader:
     headers: dict[str, str]
     explain: Explain
     policy: Policy = field(default_factory=Policy)
-    tell: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
-    checks: Callable[[Wanted], None] = lambda wanted: None
-    waits: Callable[[str, float], None] = lambda what, seconds: None
+    on_bytes: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
+    on_verify: Callable[[Wanted], None] = lambda wanted: None
+    on_wait: Callable[[str, float], None] = lambda what, seconds: None
     source: str = "hf"
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._count = threading.Lock()
         self._done: dict[str, int] = {}
-        self._told = 0.0
+        self._reported_at = 0.0
         self._client = httpx.Client(
             headers={**self.headers, "Accept-Encoding": "identity"},
             follow_redirects=True,  # httpx drops Authorization when the host changes
@@ -148,7 +148,7 @@ class Downloader:
                     fix=check_address(self.source),
                 ) from None
 
-        return self._patiently(get, lambda: 0, url)
+        return self._with_retries(get, lambda: 0, url)
 
     def fetch_all(self, files: Iterable[Wanted]) -> None:
         """Download several files in parallel; on an interrupt, partial files are kept.
@@ -201,7 +201,7 @@ class Downloader:
         with filelock.FileLock(wanted.lock):
             if not wanted.target.is_file():
                 try:
-                    self._fill_twice(wanted)
+                    self._download(wanted)
                 except BaseException:
                     if wanted.partial.is_file() and not wanted.partial.stat().st_size:
                         wanted.partial.unlink()  # no empty file after a refusal
@@ -211,7 +211,7 @@ class Downloader:
         if wanted.link is not None:
             link(wanted.target, wanted.link)
 
-    def _fill_twice(self, wanted: Wanted) -> None:
+    def _download(self, wanted: Wanted) -> None:
         """Download; if the hash is wrong, retry once from the start without the partial file."""
         if self._fill(wanted):
             return
@@ -232,8 +232,8 @@ class Downloader:
             while (have := partial.stat().st_size) < wanted.size:
                 self._stream(wanted, have)
 
-        self._patiently(get, lambda: partial.stat().st_size, wanted.file)
-        self.checks(wanted)
+        self._with_retries(get, lambda: partial.stat().st_size, wanted.file)
+        self.on_verify(wanted)
         return _hash(partial, wanted) == wanted.digest
 
     def _stream(self, wanted: Wanted, have: int) -> None:
@@ -263,12 +263,12 @@ class Downloader:
 
     def _check(self, response: httpx.Response) -> None:
         if response.status_code in RETRIED:
-            raise Later(response.status_code, _retry_after(response))
+            raise RetryLater(response.status_code, _retry_after(response))
         if response.status_code >= 400:
             response.read()
             raise self.explain(response)
 
-    def _patiently(self, get: Callable[[], Any], have: Callable[[], int], what: str) -> Any:
+    def _with_retries(self, get: Callable[[], Any], have: Callable[[], int], what: str) -> Any:
         """Retry ``get`` until it succeeds; attempts that make progress do not count as failures."""
         failed = 0
         before = have()
@@ -279,7 +279,7 @@ class Downloader:
             )
             try:
                 return get()
-            except Later as error:
+            except RetryLater as error:
                 reason: Exception = error
                 delay = max(delay, error.seconds)
                 if error.seconds > self.policy.max_wait_seconds:
@@ -291,7 +291,7 @@ class Downloader:
             before = now
             if failed >= self.policy.attempts:
                 raise gave_up(self.host, what, now, reason, self.source) from reason
-            self.waits(what, delay)
+            self.on_wait(what, delay)
             if self._stop.wait(delay):
                 raise KeyboardInterrupt
 
@@ -299,10 +299,10 @@ class Downloader:
         with self._count:
             self._done[wanted.file] = done
             now = time.monotonic()
-            if not force and now - self._told < REPORT_SECONDS:
+            if not force and now - self._reported_at < REPORT_SECONDS:
                 return
-            self._told = now
-            self.tell(wanted, done, sum(self._done.values()))
+            self._reported_at = now
+            self.on_bytes(wanted, done, sum(self._done.values()))
 
 
 def link(target: Path, place: Path) -> None:

@@ -9,7 +9,7 @@ from tunery.errors import ModelError
 from tunery.i18n import joined, t
 
 
-class Later(Exception):
+class RetryLater(Exception):
     """The host asks to retry later.
 
     Args:
@@ -50,7 +50,7 @@ def check_address(source: str) -> str:
     )
 
 
-def busy(host: str, error: Later) -> ModelError:
+def busy(host: str, error: RetryLater) -> ModelError:
     """The error for a host whose Retry-After is longer than the download waits."""
     return ModelError(
         t(
@@ -79,9 +79,9 @@ def gave_up(host: str, what: str, have: int, reason: Exception, source: str = "h
     """
     kept = t("The partial download is kept ({have}).", have=env.human_bytes(have)) if have else ""
     match reason:
-        case Later(status=429):
+        case RetryLater(status=429):
             why = t("{host}: too many requests (HTTP 429), even after retries.", host=host)
-        case Later(status=status):
+        case RetryLater(status=status):
             why = t("{host}: server error (HTTP {status}).", host=host, status=status)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             why = t("{host} cannot be reached ({why}).", host=host, why=str(reason)[:200])

@@ -22,7 +22,7 @@ from tunery import panics
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, proving
+from tunery.models import consent, dimensions, files, tokenizer_sandbox
 from tunery.models.architectures import causal_model_types
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         if (folder / name).is_file() and files.is_lfs_pointer(folder / name):
             raise files.lfs_pointer(folder, [name])
-    proving.require(folder)
+    tokenizer_sandbox.require(folder)
     try:
         with panics.native_call():
             return _tokenizer(folder)

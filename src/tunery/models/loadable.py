@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tunery.errors import ModelError, TuneryError, rebuilt
 from tunery.i18n import t
-from tunery.models import consent, proving
+from tunery.models import consent, tokenizer_sandbox
 from tunery.models.importing import sha256_of
 from tunery.workers.environment import worker_env
 
@@ -31,14 +31,14 @@ def require_tokenizer(folder: Path) -> None:
     Raises:
         TuneryError: The loader's error, or one that the child process crashed or timed out.
     """
-    passed = proving.mark(_digest(folder), by="transformers")
+    passed = tokenizer_sandbox.mark(_digest(folder), by="transformers")
     if passed.exists():
         return
     if "torch" in sys.modules:
         _load(folder)
     else:
         _load_in_child(folder)
-    proving.note(passed)
+    tokenizer_sandbox.note(passed)
 
 
 def _load(folder: Path) -> None:

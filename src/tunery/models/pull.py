@@ -118,7 +118,7 @@ def choose(listing: Listing, name: str) -> list[RemoteFile]:
 
 def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = hub.connect(name, policy)
-    downloader.waits = _waits(str(name), progress)
+    downloader.on_wait = _report_waits(str(name), progress)
     try:
         listing = hub.list_files(downloader, name)
         chosen = choose(listing, name.repo)
@@ -134,7 +134,7 @@ def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
 
 def _from_modelscope(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = modelscope.connect(name, policy)
-    downloader.waits = _waits(str(name), progress)
+    downloader.on_wait = _report_waits(str(name), progress)
     try:
         listing = modelscope.list_files(downloader, name)
         listing = replace(listing, files=tuple(choose(listing, name.repo)))
@@ -155,7 +155,7 @@ def _download(
     check_disk(place, total - have, what=name)
     plan = ProgressEvent("plan", name, done_bytes=have, total_bytes=total, num_files=len(wanted))
     progress(plan)
-    downloader.tell = lambda file, have, done: progress(
+    downloader.on_bytes = lambda file, have, done: progress(
         replace(
             plan,
             kind="file",
@@ -165,11 +165,11 @@ def _download(
             file_total=file.size,
         )
     )
-    downloader.checks = lambda file: progress(replace(plan, kind="verify", file=file.file))
+    downloader.on_verify = lambda file: progress(replace(plan, kind="verify", file=file.file))
     downloader.fetch_all(wanted)
 
 
-def _waits(name: str, progress: Progress) -> Callable[[str, float], None]:
+def _report_waits(name: str, progress: Progress) -> Callable[[str, float], None]:
     return lambda what, seconds: progress(ProgressEvent("wait", name, file=what, seconds=seconds))
 
 

@@ -6,7 +6,7 @@ from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import bases, files
-from tunery.models.resolve import resolve, says_path
+from tunery.models.resolve import is_path, resolve
 from tunery.models.resolved import Resolved
 from tunery.runs import folder as run_folder
 
@@ -25,7 +25,7 @@ def name_base(name: str, base: str) -> Resolved:
         ModelError: ``name`` is neither a run nor an adapter, or ``base`` is not a full model.
     """
     path = env.expanded(name)
-    if not says_path(name) and name in run_folder.names():
+    if not is_path(name) and name in run_folder.names():
         path = env.runs_dir() / name
     elif not (path / files.ADAPTER_CONFIG).is_file():
         raise ModelError(
@@ -39,6 +39,6 @@ def name_base(name: str, base: str) -> Resolved:
               base=found.base.name),
             fix=t("Use the full model."),
         )  # fmt: skip
-    is_path = says_path(base) or found.kind in ("folder", "snapshot")
-    bases.name(path, str(found.path) if is_path else base, found.path)
+    by_path = is_path(base) or found.kind in ("folder", "snapshot")
+    bases.name(path, str(found.path) if by_path else base, found.path)
     return resolve(name)

@@ -12,8 +12,8 @@ from tunery import env
 from tunery.commands import command, quoted
 from tunery.errors import ModelError, RunError
 from tunery.i18n import joined, t
-from tunery.models import bases, facts, files, hubcache, lookalike
-from tunery.models.base_loops import ON_THE_WAY, LeadsBack, refuse_loop
+from tunery.models import bases, facts, files, hubcache, not_found
+from tunery.models.base_loops import RESOLVING, BaseLoop, refuse_loop
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
@@ -47,7 +47,7 @@ def resolve(name: str) -> Resolved:
     if name == DEMO:
         return _demo()
     path = env.expanded(name)
-    if says_path(name) or _is_model_like(path):
+    if is_path(name) or _is_model_like(path):
         return _path(name, path.absolute())
     run, _, step = name.partition("@")
     if run_folder.NAME.fullmatch(run) and run in run_folder.names():
@@ -57,10 +57,10 @@ def resolve(name: str) -> Resolved:
     hub = hubcache.parse(name)
     if hub is not None:
         return _elsewhere(name, hub) or _hub(name, hub)
-    raise lookalike.unknown(name)
+    raise not_found.unknown(name)
 
 
-def says_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """Whether a name can only be a path."""
     return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or name.endswith(".gguf")
 
@@ -80,7 +80,7 @@ def _is_model_like(path: Path) -> bool:
         return path.is_dir() and (
             path.name == "snapshots"
             or any((path / mark).exists() for mark in marks)
-            or lookalike.has_weights(path)
+            or not_found.has_weights(path)
         )
     except OSError:  # a name too long for the file system
         return False
@@ -102,7 +102,7 @@ def _path(name: str, path: Path) -> Resolved:
     if path.is_file():
         return _file(name, path)
     if not path.is_dir():
-        raise lookalike.no_such_path(name, path)
+        raise not_found.no_such_path(name, path)
     if hubcache.repo_of(path) and (path / "snapshots").is_dir():
         return _hub_folder(name, path)
     if path.name == "snapshots" and hubcache.repo_of(path.parent):
@@ -129,14 +129,14 @@ def _odd_folder(name: str, path: Path) -> Resolved:
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return _file(name, ggufs[0])
-    raise lookalike.not_a_model(path, ggufs)
+    raise not_found.not_a_model(path, ggufs)
 
 
 def _file(name: str, path: Path) -> Resolved:
     if files.is_lfs_pointer(path):
         raise files.lfs_pointer(path.parent, [path.name])
     if path.suffix != ".gguf":
-        raise lookalike.foreign_file(path)
+        raise not_found.foreign_file(path)
     folder = imported_folder(path)
     if folder is None:
         from tunery.models.gguf import read_header
@@ -174,7 +174,7 @@ def _elsewhere(name: str, hub: HubName) -> Resolved | None:
 def _hub(name: str, hub: HubName) -> Resolved:
     folder = hubcache.repo_dir(hub.repo)
     if not folder.is_dir():
-        raise lookalike.not_downloaded(name, hub)
+        raise not_found.not_downloaded(name, hub)
     commit = hubcache.commit_of(folder, hub.revision or "main")
     if commit is None and not hub.revision:
         return _hub_folder(name, folder)
@@ -348,13 +348,13 @@ def _adapter(
 def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
     hub = hubcache.parse(named)
     wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
-    before = ON_THE_WAY.set((*ON_THE_WAY.get(), adapter.resolve()))
+    before = RESOLVING.set((*RESOLVING.get(), adapter.resolve()))
     try:
         base = resolve(wanted)
-    except LeadsBack as error:
-        if len(ON_THE_WAY.get()) > 1:
+    except BaseLoop as error:
+        if len(RESOLVING.get()) > 1:
             raise
-        raise error.told(name, adapter) from None
+        raise error.as_error(name, adapter) from None
     except ModelError as error:
         if fallback and fallback != named:
             return _base(name, adapter, fallback, "", "")
@@ -378,7 +378,7 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             **fields,
         ) from error
     finally:
-        ON_THE_WAY.reset(before)
+        RESOLVING.reset(before)
     if base.base is not None:
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),

@@ -16,7 +16,7 @@ from typing import Any
 
 from tunery import panics
 from tunery.errors import panic_error
-from tunery.models import proving
+from tunery.models import tokenizer_sandbox
 
 _PLAIN = {"PreTrainedTokenizerFast", "TokenizersBackend"}
 
@@ -28,7 +28,7 @@ def load_light(folder: Path) -> Any:
         ModelError: The tokenizer is missing or invalid, or needs code without consent.
     """
     if "torch" not in sys.modules and _class_name(folder) in _PLAIN:
-        proving.require(folder)
+        tokenizer_sandbox.require(folder)
         with _transformers_without_torch():
             from transformers import PreTrainedTokenizerFast
         try:

@@ -2,9 +2,9 @@
 
 A normalizer that doubles the text repeatedly makes the library abort the process, which no
 ``except`` can catch. So before a file is loaded for the first time, a child process
-(``python -m tunery.models.proving FILE BYTES SECONDS``) with that limit of memory and CPU time
-encodes a few short texts and decodes every token. A file that passes is remembered by the hash of
-its content and the version of the library.
+(``python -m tunery.models.tokenizer_sandbox FILE BYTES SECONDS``) with that limit of memory and CPU
+time encodes a few short texts and decodes every token. A file that passes is remembered by the hash
+of its content and the version of the library.
 """
 
 from __future__ import annotations
