@@ -31,7 +31,7 @@ def write(folder: RunFolder, count: int, **fields: object) -> None:
 
 
 def finding(folder: RunFolder, wanted: str) -> verify.Finding:
-    return next(found for found in verify.doctor(folder) if found.id == wanted)
+    return next(found for found in verify.check_run(folder) if found.id == wanted)
 
 
 def test_a_long_log_is_never_in_memory_at_once(run: RunFolder):
@@ -39,7 +39,7 @@ def test_a_long_log_is_never_in_memory_at_once(run: RunFolder):
     size = run.events_file.stat().st_size
     tracemalloc.start()
     try:
-        found = {each.id: each.ok for each in verify.doctor(run)}
+        found = {each.id: each.ok for each in verify.check_run(run)}
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

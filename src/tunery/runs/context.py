@@ -59,16 +59,16 @@ class RunContext:
 
         It raises ``Stopped`` if a stop was requested.
         """
-        told = time.monotonic()
+        last = time.monotonic()
 
-        def tell(done: int, total: int) -> None:
-            nonlocal told
+        def report(done: int, total: int) -> None:
+            nonlocal last
             self.stop.check()
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
                 self.events.write("phase", phase=phase, state="progress", done=done, total=total)
 
-        return tell
+        return report
 
     def warn(self, code: str, text: str, count: int = 1) -> None:
         """Log a warning.

@@ -123,7 +123,7 @@ class DeviceLock:
             LaunchError: The locks folder cannot be written.
         """
         with self._ticket() as ticket:
-            told: Holder | None = None
+            reported: Holder | None = None
             while True:
                 ahead = self._ahead(ticket)
                 if ahead == 0 and self._try():
@@ -134,9 +134,9 @@ class DeviceLock:
                 if not wait or (should_stop and should_stop()):
                     return False
                 holder = self.holder(ahead=ahead)
-                if holder != told and on_wait and holder:
+                if holder != reported and on_wait and holder:
                     on_wait(holder)
-                    told = holder
+                    reported = holder
                 time.sleep(POLL_SECONDS)
 
     def release(self) -> None:

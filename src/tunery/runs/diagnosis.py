@@ -18,17 +18,17 @@ Kind = Literal[
 
 ALARMING: tuple[Kind, ...] = ("over-fit", "past best", "diverging")
 """Findings that should be acted on while the run is active."""
-RISE = 0.02
+WORSE_BY = 0.02
 """Difference from the best evaluation that counts as worse; for a loss, in nats per token."""
-LOST = 0.1
+WORSE_SHARE = 0.1
 """The same for other measures, as a fraction of the improvement from the first to the best."""
-JUDGED = 5
+MIN_STEPS = 5
 """Minimum number of steps to judge a curve; fewer only show whether the loss diverged."""
-FLEW = 1.5
+DIVERGED_RATIO = 1.5
 """Ratio of the last loss to the first that counts as divergence within so few steps."""
-FORGOT = 0.3
+FORGETTING_REPORTED = 0.3
 """Loss of log-probability of general answers, in nats per token, that is reported with advice."""
-UNCHANGED = 0.02
+FORGETTING_NOISE = 0.02
 """Loss of log-probability of general answers, in nats per token, that counts as unchanged."""
 
 
@@ -57,7 +57,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Evidence:
     """The curves that a diagnosis is based on.
 
     Args:
@@ -88,7 +88,9 @@ class _Seen:
         if not self.evals:
             return False
         (_, best), (_, last), (_, first) = self.best, self.evals[-1], self.evals[0]
-        least = RISE if self.declared.per_token else max(RISE, LOST * abs(best - first))
+        least = (
+            WORSE_BY if self.declared.per_token else max(WORSE_BY, WORSE_SHARE * abs(best - first))
+        )
         return self.declared.best.is_better(best, last) and abs(best - last) > least
 
 
@@ -103,7 +105,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     losses = [measured(e, "loss") for e in events if e["type"] == "step"]
     name = declared.best.name
     evals = [(e["step"], measured(e, name)) for e in events if e["type"] == "eval"]
-    seen = _Seen(
+    seen = _Evidence(
         declared,
         [loss for loss in losses if loss is not None],
         [(step, value) for step, value in evals if value is not None],
@@ -114,7 +116,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     forgetting = forgotten[-1] if forgotten else None
     kind = _kind(seen)
     words, advice = _words(kind, seen)
-    if forgetting is not None and forgetting > FORGOT:
+    if forgetting is not None and forgetting > FORGETTING_REPORTED:
         lost = t(
             "General answers became less likely by {x:.2f} nats per token: the model is "
             "forgetting.",
@@ -145,9 +147,9 @@ def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
     return smoothed
 
 
-def _kind(seen: _Seen) -> Kind:
-    if len(seen.losses) < JUDGED:
-        return "diverging" if _flew_off(seen.losses) else "too short"
+def _kind(seen: _Evidence) -> Kind:
+    if len(seen.losses) < MIN_STEPS:
+        return "diverging" if _has_diverged(seen.losses) else "too short"
     losses = smooth(seen.losses)
     first, last, lowest = losses[0], losses[-1], min(losses)
     if not all(map(math.isfinite, seen.losses[-3:])) or last > first * 1.1:
@@ -167,14 +169,14 @@ def _kind(seen: _Seen) -> Kind:
     return "healthy"
 
 
-def _flew_off(losses: Sequence[float]) -> bool:
-    """Whether fewer than ``JUDGED`` losses already show divergence."""
+def _has_diverged(losses: Sequence[float]) -> bool:
+    """Whether fewer than ``MIN_STEPS`` losses already show divergence."""
     if not all(map(math.isfinite, losses)):
         return True
-    return len(losses) > 1 and losses[-1] > max(FLEW * losses[0], losses[0] + 1)
+    return len(losses) > 1 and losses[-1] > max(DIVERGED_RATIO * losses[0], losses[0] + 1)
 
 
-def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
+def _words(kind: Kind, seen: _Evidence) -> tuple[str, str]:
     if kind == "too short":
         return (
             t("The run had only {n} steps: too few to judge the curve.", n=len(seen.losses)),
@@ -184,12 +186,12 @@ def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
     return " ".join([head, *_figures(seen)]), advice
 
 
-def _figures(seen: _Seen) -> list[str]:
+def _figures(seen: _Evidence) -> list[str]:
     losses, best = seen.losses, seen.declared.best
-    told = [t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])]
+    lines = [t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])]
     if seen.evals:
         step, value = seen.best
-        told.append(
+        lines.append(
             t(
                 "The validation {measure} was best at step {step} ({a}) and ended at {b}.",
                 measure=best.inside,
@@ -198,10 +200,10 @@ def _figures(seen: _Seen) -> list[str]:
                 b=best.shown(seen.evals[-1][1]),
             )
         )
-    return told
+    return lines
 
 
-def _past_best(seen: _Seen) -> str:
+def _past_best(seen: _Evidence) -> str:
     """The advice for a run whose evaluations got worse after the best one."""
     best = seen.best[0]
     if seen.result == best:
@@ -214,7 +216,7 @@ def _past_best(seen: _Seen) -> str:
     return t("Train for fewer epochs, or add more varied rows.")
 
 
-def _finding(kind: Kind, seen: _Seen) -> tuple[str, str]:
+def _finding(kind: Kind, seen: _Evidence) -> tuple[str, str]:
     match kind:
         case "diverging":
             return (

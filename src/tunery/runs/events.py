@@ -62,8 +62,8 @@ def measured(event: Event, name: str) -> float | None:
 
 def own_measures(event: Event) -> dict[str, float]:
     """The measures of a step or eval event except the loss, by name."""
-    told: dict[str, Any] = event.get("measures") or {}
-    values = {name: number(value) for name, value in told.items()}
+    found: dict[str, Any] = event.get("measures") or {}
+    values = {name: number(value) for name, value in found.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 

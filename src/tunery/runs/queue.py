@@ -57,7 +57,7 @@ def holders() -> dict[str, str]:
     return held
 
 
-def put_in_order(runs: Sequence[str]) -> list[Waiting]:
+def reorder(runs: Sequence[str]) -> list[Waiting]:
     """Move the given runs to the front of their device's queue, in this order.
 
     Returns:

@@ -63,14 +63,14 @@ def delete(name: str) -> int:
     Raises:
         RunError: The run does not exist or is active.
     """
-    put = put_away(name, as_=_TRASH)
+    put = move_to_trash(name, as_=_TRASH)
     shutil.rmtree(put.path)
     sweep()
     return put.bytes
 
 
 @dataclass(frozen=True)
-class PutAway:
+class Trashed:
     """A deleted run that can be restored.
 
     Args:
@@ -85,12 +85,12 @@ class PutAway:
 
     @property
     def token(self) -> str:
-        """The argument for ``put_back``."""
+        """The argument for ``restore``."""
         return self.path.name
 
 
-def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
-    """Delete a run so that ``put_back`` can undo it for ``UNDO_SECONDS``.
+def move_to_trash(name: str, *, as_: str = _UNDO) -> Trashed:
+    """Delete a run so that ``restore`` can undo it for ``UNDO_SECONDS``.
 
     The first ``sweep`` after that time deletes its files.
 
@@ -119,11 +119,11 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         atomic.flush(path.parent)
     finally:
         os.close(lock)
-    return PutAway(folder.name, path, size)
+    return Trashed(folder.name, path, size)
 
 
-def put_back(token: str) -> str:
-    """Undo ``put_away``.
+def restore(token: str) -> str:
+    """Undo ``move_to_trash``.
 
     Returns:
         The run's name.

@@ -60,7 +60,7 @@ class Finding:
         return asdict(self)
 
 
-def doctor(folder: RunFolder) -> Iterator[Finding]:
+def check_run(folder: RunFolder) -> Iterator[Finding]:
     """Check a run folder; yields each finding as soon as it is known."""
     run = derive(folder)
     log = _read_log(folder.events_file)

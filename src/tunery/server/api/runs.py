@@ -62,7 +62,7 @@ class Undo(Body):
 @router.post("/undo")
 def undo(request: Undo) -> dict[str, Any]:
     """Restore deleted runs."""
-    return {"restored": [store.put_back(token) for token in request.tokens]}
+    return {"restored": [store.restore(token) for token in request.tokens]}
 
 
 class Names(Body):
@@ -75,7 +75,7 @@ class Names(Body):
 def delete_some(request: Names) -> dict[str, Any]:
     """Delete runs; ``/undo`` can restore them for the number of ``seconds`` in the response."""
     store.sweep()
-    put = [store.put_away(name) for name in request.names]
+    put = [store.move_to_trash(name) for name in request.names]
     return {"tokens": [p.token for p in put], "bytes": sum(p.bytes for p in put),
             "seconds": store.UNDO_SECONDS}  # fmt: skip
 
