@@ -193,7 +193,7 @@ def test_of_many_runs_few_are_looked_at_each_time_and_all_in_turn(home, monkeypa
         write_json(folder.card_file, {**folder.card(), "created": 1000.0 + number})
         with EventWriter(folder.events_file) as writer:
             writer.write("status", status="finished")
-    roll = _list.Roll(home / "runs")
+    roll = _list.RunList(home / "runs")
     first = roll.look()
     assert [run.name for run in first] == [f"r{number:02}" for number in reversed(range(30))]
     looked: list[str] = []
