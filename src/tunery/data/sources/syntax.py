@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from tunery.data.numbers import MAX_DIGITS
 from tunery.data.problems import NOTHING, Phrase, Problem, say
 from tunery.data.sources.decode import NotJSON
 
@@ -58,8 +59,14 @@ def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
         return "E123", 0, say("the record is nested too deeply"), say("Flatten it.")
     except json.JSONDecodeError as error:
         return _syntax(error, text)
-    except ValueError as error:
-        return "E126", 0, say("a number is out of range: {why}", why=str(error)[:60]), NOTHING
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        place = re.search(rf"\d{{{MAX_DIGITS},}}", text)
+        return (
+            "E126",
+            place.start() if place else 0,
+            say("a number has more than {most} digits", most=MAX_DIGITS),
+            say("Write it as text if it matters."),
+        )
     return "E106", 0, say("not a single JSON value"), NOTHING
 
 

@@ -51,7 +51,8 @@ else:
 
 __all__ = [
     "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings",
-    "LoadedModels", "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat", "Target", "add_row",
+    "LoadedModels", "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat",
+    "Target", "add_row",
     "answer_once", "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat",
     "engine_pool", "find_served", "fix_served", "hold_engines", "list_chats", "load_transcript",
     "new_chat", "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat",

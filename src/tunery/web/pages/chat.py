@@ -57,7 +57,8 @@ def chat(request: Request) -> HTMLResponse:
             opened = chat_service.show_chat(query["id"])
         except UnknownName:
             missing = True
-    named = tuple(access.model(query[key]) for key in ("a", "b", "c", "d") if query.get(key))
+    asked = [access.model(query[key]) for key in ("a", "b", "c", "d") if query.get(key)]
+    named = tuple(dict.fromkeys(asked))
     groups = chat_service.speakers()
     first = next((name for group in groups for name, _ in group.names), "demo")
     settings = opened.settings if opened else ChatSettings(columns=named or (first,))
