@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tunery import panics
 from tunery.chat import refusals
 from tunery.chat.control import ControlTokens, Marked
 from tunery.errors import DataError, panic_reason
@@ -171,7 +172,8 @@ def panics_as_errors() -> Generator[None]:
         DataError: E114, the tokenizer panicked.
     """
     try:
-        yield
+        with panics.native_call():
+            yield
     except BaseException as error:
         why = panic_reason(error)
         if why is None:

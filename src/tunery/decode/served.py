@@ -87,7 +87,7 @@ class ServedModel:
         if fast_files.known(self.folder, **where):
             model = fast_files.read(self.folder, **where)
             self.fast = FastModel(model)
-            fast_files.let_go(model)
+            fast_files.free_linears(model)
             self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
