@@ -23,7 +23,7 @@ from tunery.services.chat import (
     MAX_NEW_TOKENS,
     Chat,
     Judge,
-    Room,
+    LoadedModels,
     Said,
     Settings,
     choose_sampling,
@@ -112,7 +112,7 @@ def chat(
         raise EngineError(
             t("--json: the prompt is missing."), fix=t("Pass a prompt with --prompt or on stdin.")
         )
-    room = Room(template=template, device=device, told=print_warning)
+    room = LoadedModels(template=template, device=device, on_notice=print_warning)
     session = Chat(room, model, against, settings)
     found = _find(session)
     if is_reward_model(found):
@@ -125,7 +125,7 @@ def chat(
         raise EngineError(
             t("--answer: {name} writes answers itself; only a reward model scores them.",
               name=model),
-            fix=t("Remove --answer, or use a run of method.type=reward."),
+            fix=t("Remove --answer, or use a reward model."),
         )  # fmt: skip
     _open(session)
     if system:

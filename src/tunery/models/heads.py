@@ -95,7 +95,7 @@ def require_scores(model: Resolved) -> None:
         raise ModelError(
             t("{name}: this is no reward model: it writes text and scores nothing.",
               name=model.name),
-            fix=t("Train one from pairs of answers: method.type=reward."),
+            fix=t("Train one from pairs of answers."),
             model=model.name,
         )  # fmt: skip
 

@@ -92,7 +92,7 @@ class Judge:
         if not answers or not all(answer.strip() for answer in answers):
             raise EngineError(
                 t("An answer is empty."),
-                fix=t("Pass each answer to score with --answer, or on stdin."),
+                fix=t("Remove it, or fill it in."),
             )
         if self._scorer is None:
             self.open()
