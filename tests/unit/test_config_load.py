@@ -290,7 +290,7 @@ def test_an_unknown_preset_names_the_known_ones():
         ),
         (["--optim.warmup_steps", "5", "--optim.warmup_ratio", "0.1"], "mutually exclusive"),
         (["--adapter.target_modules", "[]"], "no weight would be trained"),
-        (["--optim.betas", "0.9,1.0"], "optim.betas must be two numbers"),
+        (["--optim.betas", "0.9,1.0"], "optim.betas must be 2 numbers"),
         (["--data.encoding", "utf-99"], "data.encoding: unknown encoding"),
         (["--data.accept", "E301"], "only W codes can be accepted"),
         (["--data.accept", "twins"], "is not a check code, such as W703"),

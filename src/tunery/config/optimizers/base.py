@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
 from tunery.config.base import Finding, Kind
 from tunery.i18n import t
+from tunery.shape import Trained
 
 Schedule = Literal[
     "cosine",
@@ -67,8 +68,12 @@ class OptimizerKind(Kind):
     """Gradients are clipped to this norm; 0 disables clipping."""
 
     @abstractmethod
-    def state_bytes(self, trained: int) -> int:
-        """Bytes of the optimizer's state for this many trained parameters."""
+    def state_bytes(self, trained: Trained) -> int:
+        """Bytes of the optimizer's state, without the weights themselves."""
+
+    def gradient_bytes(self, trained: Trained) -> int:
+        """Bytes of the gradients that exist at once: one fp32 number per trained parameter."""
+        return 4 * trained.count
 
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Reject two settings for the same thing."""
@@ -93,3 +98,17 @@ class OptimizerKind(Kind):
                         name=name, schedule=self.schedule)  # fmt: skip
         if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
             yield t("optim.min_learning_rate_ratio has no effect with optim.schedule=constant.")
+
+
+def check_betas(betas: Sequence[float], *, usual: Sequence[float]) -> Iterator[Finding]:
+    """Reject decay rates outside their range."""
+    if not all(0 <= beta < 1 for beta in betas):
+        yield (
+            "optim.betas",
+            t(
+                "optim.betas must be {count} numbers from 0 to below 1, got {found}.",
+                count=len(betas),
+                found=list(betas),
+            ),
+            t("The usual values are {values}.", values=list(usual)),
+        )

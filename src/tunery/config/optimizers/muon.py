@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tunery.config.optimizers.base import OptimizerKind
+from tunery.shape import Trained
 
 
 class MuonConfig(OptimizerKind):
@@ -23,6 +24,6 @@ class MuonConfig(OptimizerKind):
     ns_steps: int = Field(default=5, ge=1, le=20)
     """Newton-Schulz iterations used to orthogonalize an update."""
 
-    def state_bytes(self, trained: int) -> int:
+    def state_bytes(self, trained: Trained) -> int:
         """One moving average per matrix weight, and nearly all weights are in matrices."""
-        return 4 * trained
+        return 4 * trained.count
