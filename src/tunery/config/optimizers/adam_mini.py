@@ -12,6 +12,7 @@ class AdamMiniConfig(AdamWConfig):
     """Adam-mini: one learning rate per row of a matrix, half of AdamW's memory."""
 
     build = "tunery.optimizers.adam_mini:make"
+    known_as = "use_adam_mini"
 
     type: Literal["adam_mini"] = "adam_mini"  # pyright: ignore[reportIncompatibleVariableOverride]
     """Adam-mini (Zhang et al. 2024)."""

@@ -16,6 +16,7 @@ class AdamWConfig(OptimizerKind):
     """AdamW, the default."""
 
     build = "tunery.optimizers.adamw:FlatAdamW"
+    known_as = "adamw_torch adamw_torch_fused adamw_hf optimi_adamw"
 
     type: Literal["adamw"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019)."""

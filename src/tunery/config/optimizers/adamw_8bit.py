@@ -13,6 +13,7 @@ class AdamW8bitConfig(EightBit, AdamWConfig):
     """AdamW with states in 8 bits: a quarter of their memory."""
 
     build = "tunery.optimizers.adamw_8bit:make"
+    known_as = "adamw_bnb_8bit adamw_torch_8bit ao_adamw_8bit paged_adamw_8bit:optim.paged=true"
 
     type: Literal["adamw_8bit"] = "adamw_8bit"  # pyright: ignore[reportIncompatibleVariableOverride]
     """8-bit AdamW (Dettmers et al. 2021)."""

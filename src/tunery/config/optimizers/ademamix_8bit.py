@@ -13,6 +13,7 @@ class AdEMAMix8bitConfig(EightBit, AdEMAMixConfig):
     """AdEMAMix with its averages in 8 bits."""
 
     build = "tunery.optimizers.ademamix_8bit:make"
+    known_as = "paged_ademamix_8bit:optim.paged=true"
 
     type: Literal["ademamix_8bit"] = "ademamix_8bit"  # pyright: ignore[reportIncompatibleVariableOverride]
     """8-bit AdEMAMix."""

@@ -13,6 +13,7 @@ class ApolloConfig(LowRank):
     """APOLLO: the gradient itself, scaled as AdamW would scale a random projection of it."""
 
     build = "tunery.optimizers.apollo:make"
+    known_as = "use_apollo apollo_adamw apollo_adamw_layerwise"
 
     type: Literal["apollo"] = "apollo"  # pyright: ignore[reportIncompatibleVariableOverride]
     """APOLLO (Zhu et al. 2024)."""

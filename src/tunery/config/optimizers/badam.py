@@ -14,6 +14,7 @@ class BAdamConfig(AdamWConfig):
     """BAdam: Adam on one decoder block at a time, full training with the memory of one block."""
 
     build = "tunery.optimizers.badam:BlockAdam"
+    known_as = "use_badam"
 
     type: Literal["badam"] = "badam"  # pyright: ignore[reportIncompatibleVariableOverride]
     """BAdam (Luo et al. 2024)."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunery.config.base import Finding, Kind
+from tunery.config.base import Finding, Kind, WholeText
+from tunery.config.optimizers.groups import GroupRule, check_groups
 from tunery.i18n import t
 from tunery.shape import Trained
 
@@ -32,7 +33,13 @@ USED_BY = {
 
 
 class OptimizerKind(Kind):
-    """How large each step is."""
+    """How large each step is.
+
+    Attributes:
+        known_as: Names in other tools; a further setting that a name means follows after a colon.
+    """
+
+    known_as: ClassVar[str] = ""
 
     learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
     """Peak learning rate; 1e-4 to 1e-3 is usual for LoRA, 1e-5 to 5e-5 for full training."""
@@ -67,6 +74,14 @@ class OptimizerKind(Kind):
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are clipped to this norm; 0 disables clipping."""
 
+    embedding_learning_rate: float | None = Field(default=None, gt=0, le=1.0)
+    """Peak learning rate of the embeddings and the output layer, if they are trained."""
+
+    groups: Annotated[list[GroupRule], WholeText()] = Field(default_factory=list)
+    """Own rates of parameters by name: {match: REGEX, learning_rate: 1e-5, weight_decay: 0}.
+
+    The first rule that matches counts. match is searched in the parameter's name."""
+
     @abstractmethod
     def state_bytes(self, trained: Trained) -> int:
         """Bytes of the optimizer's state, without the weights themselves."""
@@ -76,7 +91,8 @@ class OptimizerKind(Kind):
         return 4 * trained.count
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Reject two settings for the same thing."""
+        """Reject two settings for the same thing, and rules for nothing."""
+        yield from check_groups(self.groups)
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
             default = type(self).model_fields["warmup_ratio"].default
             if self.warmup_ratio != default:

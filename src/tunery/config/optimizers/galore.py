@@ -13,6 +13,7 @@ class GaLoreConfig(LowRank):
     """GaLore: AdamW in the main directions of each gradient, full training with little memory."""
 
     build = "tunery.optimizers.galore:make"
+    known_as = "use_galore galore_adamw galore_adamw_layerwise"
 
     type: Literal["galore"] = "galore"  # pyright: ignore[reportIncompatibleVariableOverride]
     """GaLore (Zhao et al. 2024)."""

@@ -16,6 +16,7 @@ class LionConfig(OptimizerKind):
     build = "tunery.optimizers.lion:make"
     extra = "optimizers"
     packages = ("pytorch_optimizer",)
+    known_as = "lion_32bit lion_pytorch"
 
     type: Literal["lion"] = "lion"
     """Lion (Chen et al. 2023)."""

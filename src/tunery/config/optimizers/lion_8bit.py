@@ -13,6 +13,7 @@ class Lion8bitConfig(EightBit, LionConfig):
     """Lion with its average in 8 bits: the smallest state with a number per weight."""
 
     build = "tunery.optimizers.lion_8bit:make"
+    known_as = "paged_lion_8bit:optim.paged=true"
 
     type: Literal["lion_8bit"] = "lion_8bit"  # pyright: ignore[reportIncompatibleVariableOverride]
     """8-bit Lion."""

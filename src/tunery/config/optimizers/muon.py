@@ -14,6 +14,7 @@ class MuonConfig(OptimizerKind):
     """Muon: orthogonal updates for hidden matrices, AdamW for everything else."""
 
     build = "tunery.optimizers.muon:make"
+    known_as = "use_muon"
 
     type: Literal["muon"] = "muon"
     """Muon (Jordan et al. 2024), scaled to AdamW's learning rates."""

@@ -16,6 +16,7 @@ class ScheduleFreeConfig(AdamWConfig):
     build = "tunery.optimizers.schedule_free:ScheduleFree"
     extra = "optimizers"
     packages = ("pytorch_optimizer",)
+    known_as = "schedule_free_adamw:optim.schedule=constant"
 
     type: Literal["schedule_free"] = "schedule_free"  # pyright: ignore[reportIncompatibleVariableOverride]
     """Schedule-free AdamW (Defazio et al. 2024)."""
