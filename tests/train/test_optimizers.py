@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.train import tiny
+from tests.train.test_agreement import run_in_process
 from torch import nn
 
 from tunery.config.config import Config
@@ -18,7 +19,7 @@ from tunery.config.load import from_tokens
 from tunery.errors import ConfigError
 from tunery.optimizers.base import ParamGroup
 from tunery.optimizers.groups import param_groups
-from tunery.services.runs import prepare
+from tunery.services.runs import plan, prepare
 
 
 def optim(**values: Any) -> Any:
@@ -272,3 +273,13 @@ def test_a_missing_library_is_said_with_the_command_that_installs_it(
 def test_paging_without_a_gpu_is_refused_where_the_device_is_known_late():
     with pytest.raises(ConfigError, match="trains on cpu"):
         optim(type="adamw_8bit", paged=True).make(group(weights((3, 3))))
+
+
+def test_plan_refuses_a_rule_that_matches_nothing(model: Path, tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "a", "output": "b"}\n' * 4)
+    words = ["--model.name", str(model), "--data.train", str(rows), "--model.device", "cpu"]
+    wrong = [*words, "--optim.groups", "match: q_prj, learning_rate: 1e-5"]
+    with pytest.raises(ConfigError, match="'q_prj' matches none of the"):
+        plan(from_tokens(wrong), trial=run_in_process)
+    assert plan(from_tokens([*words, "--optim.type", "adamw_8bit"]), trial=run_in_process)
