@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunery.config.base import tag
+from tunery.config.optimizers import OPTIMIZERS, OptimizerKind
 from tunery.i18n import t
 
 
 def _ours(name: str) -> Callable[[], str]:
     return lambda: t("Use {name} instead.", name=name)
+
+
+def _set(*words: str) -> Callable[[], str]:
+    return lambda: t("Set {settings}.", settings=" ".join(words))
+
+
+def _own(kind: type[OptimizerKind]) -> str:
+    return vars(kind).get("known_as", "")  # not those of the kind that it is made from
 
 
 def _batch() -> str:
@@ -42,7 +52,17 @@ def _parallel() -> str:
     return t("Rows are always tokenized on all cores; remove it.")
 
 
+VALUES: dict[str, dict[str, Callable[[], str]]] = {
+    "optim.type": {
+        theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
+        for kind in OPTIMIZERS
+        for theirs, _, more in (name.partition(":") for name in _own(kind).split())
+    }
+}
+"""Values of our settings in other tools, by setting."""
+
 FOREIGN: dict[str, Callable[[], str]] = {
+    **VALUES["optim.type"],  # some are switches of their own, such as use_muon
     **{
         theirs: _ours(ours)
         for ours, names in {
@@ -62,7 +82,17 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.target_modules": "lora_target lora_target_modules lora_modules",
             "adapter.num_layers": "freeze_trainable_layers",
             "adapter.extra_modules": "freeze_extra_modules additional_target modules_to_save",
+            "optim.type": "optimizer optimizer_type",
             "optim.learning_rate": "lr",
+            "optim.groups": "lr_groups optim_param_groups param_groups",
+            "optim.embedding_learning_rate": "embedding_lr loraplus_lr_embedding",
+            "optim.projection_rank": "galore_rank apollo_rank",
+            "optim.update_interval": "galore_update_interval apollo_update_interval "
+            "update_proj_gap",
+            "optim.scale": "galore_scale apollo_scale",
+            "optim.scale_per": "apollo_scale_type",
+            "optim.switch_interval": "badam_switch_interval switch_block_every",
+            "optim.switch_order": "badam_switch_mode",
             "optim.schedule": "lr_scheduler_type lr_scheduler scheduler",
             "optim.warmup_steps": "num_warmup_steps",
             "optim.warmup_ratio": "warmup",

@@ -13,7 +13,7 @@ from tunery.config.adapters.base import AdapterKind
 from tunery.config.base import Finding
 from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.shape import ModelShape
+from tunery.shape import Matrix, ModelShape
 
 
 class LoraConfig(AdapterKind):
@@ -83,10 +83,20 @@ class LoraConfig(AdapterKind):
 
     def trained(self, shape: ModelShape) -> int:
         """Two matrices per selected linear layer."""
-        linear = shape.linear_shapes()
-        wanted = self.target_modules
+        return sum(matrix.numel for matrix in self.matrices(shape))
+
+    def matrices(self, shape: ModelShape) -> tuple[Matrix, ...]:
+        """One from the layer's inputs to the rank, one from the rank to its outputs."""
+        linear, wanted = shape.linear_shapes(), self.target_modules
         names = linear if wanted == "all-linear" else [n for n in linear if n in wanted]
-        return shape.num_layers * sum(self.rank * sum(linear[name]) for name in names)
+        return tuple(
+            matrix
+            for ins, outs in (linear[name] for name in names)
+            for matrix in (
+                Matrix(self.rank, ins, shape.num_layers),
+                Matrix(outs, self.rank, shape.num_layers),
+            )
+        )
 
     def kept_bytes(self, shape: ModelShape, width: int) -> int:
         """The low-rank activations."""
