@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tunery.adapters.base import Adapter
+from tunery.config.adapters import AdapterKind
 from tunery.i18n import t
 from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
@@ -90,8 +91,7 @@ def assemble(
     method: Method = config.method.make()
     rows = method.prepare(policy, data.rows, context, name="train")
     data.held_out = method.prepare(policy, data.held_out, context, name="held_out")
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    optimizer: Optimizer = config.optim.make([ParamGroup(named)])
+    optimizer: Optimizer = config.optim.make(_groups(model, config.adapter))
     state = State(num_threads=torch.get_num_threads())
     state.micro_batch_tokens = micro_batch_tokens(
         config, model, rows.lengths, dtype, context.device
@@ -150,6 +150,15 @@ def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
     for why in prepare(model, base.known).why:
         context.warn("slow-path", t("This model uses a slower code path: {why}.", why=why))
     return model
+
+
+def _groups(model: Any, adapter: AdapterKind) -> list[ParamGroup]:
+    """The trained parameters, one group per learning rate."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    by_scale: dict[float, list[Any]] = {}
+    for name, param in named:
+        by_scale.setdefault(adapter.rate_scale(name), []).append((name, param))
+    return [ParamGroup(members, lr_scale=scale) for scale, members in by_scale.items()]
 
 
 def _manifest_facts(

@@ -302,7 +302,7 @@ def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
     """
     trained = config.adapter.trained(shape)
     if config.adapter.writes == "adapter":
-        weights = trained * 4
+        weights = (trained + config.adapter.frozen_parameters(shape)) * 4
     else:
         weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
     one = weights + trained * 4 + config.optim.state_bytes(trained)
