@@ -343,7 +343,7 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         "Lower adapter.rank, or set adapter.init to default.",
         jsonl(alpaca(1)),
         {"adapter.init": "pissa", "adapter.rank": 4000},
-        only=("adapter.init",),
+        answers={"adapter.init": "default"},
     ),
     Case(
         "Set adapter.num_layers to at most {count}.",
