@@ -17,7 +17,7 @@ from tunery.config.load import from_tokens
 from tunery.data.examples import read
 from tunery.errors import ModelError
 from tunery.i18n import speaking
-from tunery.models.lookalike import no_such_path
+from tunery.models.not_found import no_such_path
 from tunery.models.resolve import resolve
 from tunery.runs.folder import create
 from tunery.services import datasets, runs

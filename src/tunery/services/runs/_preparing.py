@@ -279,10 +279,10 @@ def _check_tokenizer(model: Resolved) -> None:
 
 
 def _check_recomputes(config: Config, model: Resolved) -> None:
-    from tunery.models.architectures import no_checkpointing, recomputes
+    from tunery.models.architectures import no_checkpointing, supports_checkpointing
 
     kind = (model.base or model).architecture
-    if config.train.gradient_checkpointing and recomputes(kind) is False:
+    if config.train.gradient_checkpointing and supports_checkpointing(kind) is False:
         raise no_checkpointing(kind)
 
 
