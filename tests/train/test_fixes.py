@@ -225,6 +225,8 @@ Set --data.encoding to the file's encoding.
 Set --data.encoding to the file's encoding, likely {names}.
 Set --data.format sharegpt, which reads the keys from and value.
 Set adapter.dropout to 0.
+Set adapter.init to default.
+Set adapter.use_dora to false.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"

@@ -36,6 +36,17 @@ def _precision() -> str:
     return t("Set model.dtype: auto, fp32 or bf16.")
 
 
+def _new_adapter() -> str:
+    return t(
+        "A run continues the adapter that model.name names. For a new one on top: tunery export "
+        "ADAPTER --to merged FOLDER, then use FOLDER as model.name."
+    )
+
+
+def _converted() -> str:
+    return t("The result is always a plain LoRA adapter of the original model; remove it.")
+
+
 def _trains() -> str:
     return t("`tunery train` always trains; remove it.")
 
@@ -81,7 +92,16 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.dropout": "lora_dropout",
             "adapter.target_modules": "lora_target lora_target_modules lora_modules",
             "adapter.num_layers": "freeze_trainable_layers",
-            "adapter.extra_modules": "freeze_extra_modules additional_target modules_to_save",
+            "adapter.use_rslora": "rslora rs_lora peft_use_rslora",
+            "adapter.use_dora": "dora peft_use_dora",
+            "adapter.init": "init_lora_weights peft_init_lora_weights pissa_init",
+            "adapter.pissa_niter": "pissa_iter",
+            "adapter.lora_plus_ratio": "loraplus_lr_ratio lora_plus lora_plus_lr_ratio",
+            "adapter.modules_to_save": "additional_target modules_to_save lora_modules_to_save",
+            "adapter.layers_to_transform": "peft_layers_to_transform lora_layers_to_transform",
+            "adapter.exclude_modules": "lora_exclude_modules",
+            "adapter.target_parameters": "lora_target_parameters",
+            "adapter.extra_modules": "freeze_extra_modules",
             "optim.type": "optimizer optimizer_type",
             "optim.learning_rate": "lr",
             "optim.groups": "lr_groups optim_param_groups param_groups",
@@ -127,6 +147,8 @@ FOREIGN: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
     ),
+    "create_new_adapter": _new_adapter,
+    "pissa_convert": _converted,
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from torch import nn
 
@@ -14,12 +15,16 @@ from tunery.optimizers.base import ParamGroup
 Rates = tuple[float, float | None]
 
 
-def param_groups(config: OptimizerKind, model: nn.Module) -> list[ParamGroup]:
+def param_groups(
+    config: OptimizerKind, model: nn.Module, rate_scale: Callable[[str], float] = lambda _: 1.0
+) -> list[ParamGroup]:
     """Divide what is trained by ``optim.groups`` and ``optim.embedding_learning_rate``.
 
     Args:
         config: The rules; a rule goes before the rate of the embeddings.
         model: The model with its adapter; parameters that need a gradient are trained.
+        rate_scale: The adapter's factor on the learning rate of a parameter, by its name; a rate
+            that the settings name takes precedence.
 
     Returns:
         One group for each pair of rates, in the order of their first parameters.
@@ -40,7 +45,7 @@ def param_groups(config: OptimizerKind, model: nn.Module) -> list[ParamGroup]:
         if found:
             rule = config.groups[found[0]]
             rate, decay = rule.learning_rate, rule.weight_decay
-        scale = 1.0 if rate is None else rate / config.learning_rate
+        scale = rate_scale(name) if rate is None else rate / config.learning_rate
         groups.setdefault((scale, decay), []).append((name, param))
     for at, rule in enumerate(config.groups):
         if at not in matched:

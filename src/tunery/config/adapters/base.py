@@ -55,6 +55,14 @@ class AdapterKind(Kind):
         count = self.trained(shape) if shape.trained is None else shape.trained
         return Trained(count, self.matrices(shape), self.kept_blocks(shape))
 
+    def frozen_parameters(self, shape: ModelShape) -> int:
+        """Number of weights that it adds in fp32 and does not train."""
+        return 0
+
+    def rate_scale(self, name: str) -> float:
+        """Factor on the learning rate of a trained parameter, by its name in the model."""
+        return 1.0
+
     def kept_blocks(self, shape: ModelShape) -> int:
         """Decoder blocks whose activations the backward pass needs."""
         return shape.num_layers

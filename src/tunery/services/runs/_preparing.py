@@ -302,7 +302,7 @@ def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
     """
     trained = config.adapter.weights(shape)
     if config.adapter.writes == "adapter":
-        weights = trained.count * 4
+        weights = (trained.count + config.adapter.frozen_parameters(shape)) * 4
     else:
         weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
     one = weights + trained.count * 4 + config.optim.state_bytes(trained)
