@@ -14,19 +14,12 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunery.adapters.base import no_such_module
-from tunery.adapters.targets import (
-    LINEAR,
-    LeftOut,
-    frozen_experts,
-    kinds_of,
-    left_out,
-    stacked_experts,
-)
+from tunery.adapters.targets import frozen_experts, kinds_of, stacked_experts
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.attach import load_adapter
+from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 from tunery.storage import write_tensors
 
 NAME = "default"

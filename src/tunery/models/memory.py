@@ -54,7 +54,7 @@ def estimate(
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
     return MemoryEstimate(
-        weights=(shape.total_parameters - replaced) * width,
+        weights=config.quantization.weight_bytes(shape, width) - replaced * width,
         trained=trained * 4,
         gradients=trained * 4,
         optimizer=config.optim.state_bytes(trained),
