@@ -200,6 +200,7 @@ It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
 Remove adapter.target_parameters.
 Remove quantization.type.
+Training and chat need unquantized weights: use the version that is not quantized. For training with less memory, set quantization.type to nf4 with that version.
 Lower adapter.rank.
 Lower data.max_length below {tokens}, or use a smaller model.
 Lower optim.learning_rate, set model.dtype to fp32, or check the rows.

@@ -17,6 +17,7 @@ from tests.train.architectures import random_rows
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from tunery import env
 from tunery.adapters.lora import Lora
 from tunery.config import rules
 from tunery.config.adapters import ADAPTERS
@@ -217,3 +218,21 @@ def test_the_run_knows_how_its_base_was_quantized(tmp_path: Path) -> None:
     assert all(kind.packages[0] in kind().facts() for kind in QUANTIZED)
     small = [kind().weight_bytes(shape, 2) for kind in QUANTIZED]
     assert max(small) < QUANTIZATIONS[0]().weight_bytes(shape, 2)
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "fp8", "mxfp4"])
+def test_a_checkpoint_that_is_quantized_already_is_refused_by_name_before_a_run(
+    tmp_path: Path, method: str
+) -> None:
+    from tunery.config.load import from_tokens
+    from tunery.services.runs import prepare
+
+    model = tiny.folder(tmp_path / "model")
+    settings = json.loads((model / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": method}
+    (model / "config.json").write_text(json.dumps(settings))
+    rows = tiny.chats(tmp_path / "rows.jsonl")
+    with pytest.raises(ModelError, match=rf"quantized \({method}\)") as refused:
+        prepare(from_tokens(["--model", str(model), "--data.train", str(rows)]), "never")
+    assert "the version that is not quantized" in refused.value.fix
+    assert not (env.runs_dir() / "never").exists()

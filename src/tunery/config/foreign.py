@@ -30,6 +30,20 @@ def _trains() -> str:
     return t("`tunery train` always trains; remove it.")
 
 
+def _quantization() -> str:
+    return t(
+        "Set quantization.type: nf4 or fp4 for 4 bits per weight, int8 for 8. QLoRA is nf4 with "
+        "an adapter."
+    )
+
+
+def _four_bit_integers() -> str:
+    return t(
+        "4-bit integers cannot be trained on here: torchao's do not run on a CPU, and GPTQ and AWQ "
+        "need a calibrated checkpoint. Use nf4 for 4 bits per weight."
+    )
+
+
 def _logs() -> str:
     return t("Every step is logged and plotted; remove it.")
 
@@ -62,6 +76,11 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.target_modules": "lora_target lora_target_modules lora_modules",
             "adapter.num_layers": "freeze_trainable_layers",
             "adapter.extra_modules": "freeze_extra_modules additional_target modules_to_save",
+            "quantization.double_quantization": "bnb_4bit_use_double_quant use_bnb_nested_quant "
+            "double_quantization",
+            "quantization.compute_dtype": "bnb_4bit_compute_dtype",
+            "quantization.skip_modules": "llm_int8_skip_modules",
+            "quantization.outlier_threshold": "llm_int8_threshold",
             "optim.learning_rate": "lr",
             "optim.schedule": "lr_scheduler_type lr_scheduler scheduler",
             "optim.warmup_steps": "num_warmup_steps",
@@ -97,9 +116,30 @@ FOREIGN: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
     ),
+    **dict.fromkeys(
+        [
+            "quantization_bit",
+            "quantization_method",
+            "quantization_type",
+            "load_in_4bit",
+            "load_in_8bit",
+            "bnb_4bit_quant_type",
+            "quant_type",
+        ],
+        _quantization,
+    ),
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,
     "report_to": _trackers,
     "preprocessing_num_workers": _parallel,
 }
+
+FOREIGN_VALUES: dict[tuple[str, str], Callable[[], str]] = {
+    ("adapter.type", "qlora"): _quantization,
+    **{
+        ("quantization.type", name): _four_bit_integers
+        for name in ("int4", "int4_weight_only", "gptq", "awq")
+    },
+}
+"""Values of our settings in other tools, in lower case."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, proving
+from tunery.models import consent, dimensions, files, proving, stored
 from tunery.models.architectures import causal_model_types
 from tunery.models.quantized import Quantizer
 
@@ -265,16 +265,7 @@ def check_known(folder: Path) -> bool:
     """
     config = files.read_json(folder / files.CONFIG)
     dimensions.check_folder(folder)
-    quantized = config.get("quantization_config")
-    if quantized:
-        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-        raise ModelError(
-            t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
-            fix=t(
-                "Training and chat need unquantized weights: use the version that is not quantized."
-            ),
-            path=folder,
-        )
+    stored.check_unquantized(folder)
     kind = str(config.get("model_type", ""))
     if kind in causal_model_types():
         return False
@@ -337,9 +328,9 @@ def check_finite_files(folder: Path) -> None:
         ModelError: One does.
     """
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118 - safe_open is no mapping
-                check_finite(folder, {name: stored.get_tensor(name)})
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                check_finite(folder, {name: tensors.get_tensor(name)})
 
 
 def is_finite(tensor: Tensor) -> bool:
