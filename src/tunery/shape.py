@@ -46,6 +46,9 @@ class ModelShape:
     trained: int | None = None
     """Number of trained parameters, if counted; None leaves the estimate to the adapter's
     settings."""
+    counted: tuple[int, int] | None = None
+    """Numbers of weights and of output rows in the layers that are quantized, if counted; None
+    takes the linear layers of all blocks."""
     guessed: tuple[str, ...] = ()
     """Usual names of the guessed dimensions; estimates based on them are rough."""
 
@@ -84,6 +87,16 @@ class ModelShape:
             "up_proj": (self.hidden, self.intermediate),
             "down_proj": (self.intermediate, self.hidden),
         }
+
+    @property
+    def linear(self) -> tuple[int, int]:
+        """Numbers of weights and of output rows in the layers that are quantized."""
+        if self.counted is not None:
+            return self.counted
+        sizes = self.linear_shapes().values()
+        return self.num_layers * sum(i * o for i, o in sizes), self.num_layers * sum(
+            o for _, o in sizes
+        )
 
     def block_parameters(self) -> int:
         """Number of parameters in one decoder block."""

@@ -20,6 +20,7 @@ from tunery.config.config import Config
 from tunery.config.frozen import with_types
 from tunery.config.methods import METHODS
 from tunery.config.optimizers import OPTIMIZERS
+from tunery.config.quantization import QUANTIZATIONS
 from tunery.data.kinds import ROW_KINDS
 from tunery.data.rows import Rows
 from tunery.models.attach import load_adapter
@@ -31,6 +32,7 @@ from tunery.train.state import final
 METHOD_TAGS = [tag(kind) for kind in METHODS]
 ADAPTER_TAGS = [tag(kind) for kind in ADAPTERS]
 OPTIMIZER_TAGS = [tag(kind) for kind in OPTIMIZERS]
+QUANTIZATION_TAGS = [tag(kind) for kind in QUANTIZATIONS]
 
 
 def plain(count: int = 16, *, seed: int = 3) -> Rows:
@@ -136,6 +138,18 @@ SMALL = {"projection_rank": 2, "update_interval": 3, "switch_interval": 3}
 
 def small(kind: Any) -> dict[str, Any]:
     return {name: value for name, value in SMALL.items() if name in kind.model_fields}
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATION_TAGS[1:])
+@pytest.mark.flaky(reruns=0)
+def test_a_quantized_base_resumes_to_the_bit(tmp_path: Path, quantization: str) -> None:
+    made = settings(
+        quantization={"type": quantization}, adapter={"type": "lora", "dropout": 0.1, "rank": 4}
+    )
+    parts = {"data": plain(), "held_out": plain(6, seed=8)}
+    assert tiny.run(tmp_path / "whole", made, **parts) == "finished"
+    run_in_two(tmp_path / "cut", made, 2, **parts)
+    assert tiny.digest(tmp_path / "cut") == tiny.digest(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])

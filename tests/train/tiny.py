@@ -16,6 +16,7 @@ from tunery.config.config import Config
 from tunery.config.frozen import with_types
 from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
+from tunery.models.load import load_model
 from tunery.runs.context import RunContext
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
@@ -111,7 +112,18 @@ def build(
         hash="d" * 64,
     )
     found = checkpoint.newest(place.folder.checkpoints_dir)
-    return assemble(place, made, Base(model(dtype), "tiny"), found=found)
+    return assemble(place, made, Base(base(place, dtype), "tiny"), found=found)
+
+
+def base(place: RunContext, dtype: torch.dtype) -> Any:
+    """The model, quantized from its files where the settings say so."""
+    quantization = place.config.quantization
+    if not quantization.quantizes:
+        return model(dtype)
+    model(dtype).save_pretrained(place.folder.path / "base")
+    return load_model(
+        place.folder.path / "base", dtype=dtype, device="cpu", quantizer=quantization.make()
+    )
 
 
 def _rows(data: list[TokenRow] | Rows) -> Rows:

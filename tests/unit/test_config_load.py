@@ -157,6 +157,9 @@ def test_a_message_has_the_line_the_bound_and_what_was_found(tmp_path: Path):
         ("--lr", "lr: no such setting. Use optim.learning_rate instead."),
         ("--cutoff_len", "Use data.max_length instead."),
         ("--lora_rank", "Use adapter.rank instead."),
+        ("--quantization_bit", "Set quantization.type: nf4 or fp4 for 4 bits per weight"),
+        ("--load_in_4bit", "QLoRA is nf4 with an adapter"),
+        ("--bnb_4bit_use_double_quant", "Use quantization.double_quantization instead."),
         ("--num_train_epochs", "Use train.num_epochs instead."),
         ("--per_device_train_batch_size", "Set train.batch_size"),
         (
@@ -394,3 +397,16 @@ def test_a_mistake_in_an_optional_section_has_its_line_and_what_was_expected(tex
         load.from_text(text, "here")
     assert said in f"{caught.value.message} {caught.value.fix}"
     assert "here line 1" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("--adapter", "qlora", "QLoRA is nf4 with an adapter"),
+        ("--quantization", "int4", "Use nf4 for 4 bits per weight"),
+        ("--quantization.type", "GPTQ", "Use nf4 for 4 bits per weight"),
+        ("--quantization", "nf5", "Did you mean nf4?"),
+    ],
+)
+def test_a_quantization_of_another_tool_gets_ours(name: str, word: str, said: str):
+    assert said in refused(name, word)

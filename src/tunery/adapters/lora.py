@@ -15,11 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from tunery.adapters.selection import NOTHING_LEFT_OUT, check_patterns, peft_settings
 from tunery.adapters.start import as_plain_lora, measure_lengths, start_from_weights
-from tunery.adapters.targets import LeftOut, frozen_experts, kinds_of, left_out
+from tunery.adapters.targets import frozen_experts, kinds_of
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.attach import load_adapter
+from tunery.models.linear import LeftOut, left_out
 from tunery.storage import write_tensors
 
 NAME = "default"

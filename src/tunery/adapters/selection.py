@@ -12,12 +12,12 @@ from typing import Any
 from peft import LoraConfig as PeftLora
 from torch import nn
 
-from tunery.adapters.base import no_such_module
-from tunery.adapters.targets import LINEAR, LeftOut, kinds_of, left_out, stacked_experts
+from tunery.adapters.targets import kinds_of, stacked_experts
 from tunery.config.adapters.lora import LoraConfig
 from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed, pattern_fits
 from tunery.errors import ConfigError
 from tunery.i18n import t
+from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 
 NOTHING_LEFT_OUT = LeftOut((), (), ())
 INITS: dict[str, bool | str] = {"gaussian": "gaussian", "orthogonal": "orthogonal"}

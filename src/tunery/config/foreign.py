@@ -51,6 +51,20 @@ def _trains() -> str:
     return t("`tunery train` always trains; remove it.")
 
 
+def _quantization() -> str:
+    return t(
+        "Set quantization.type: nf4 or fp4 for 4 bits per weight, int8 for 8. QLoRA is nf4 with "
+        "an adapter."
+    )
+
+
+def _four_bit_integers() -> str:
+    return t(
+        "4-bit integers cannot be trained on here: torchao's do not run on a CPU, and GPTQ and AWQ "
+        "need a calibrated checkpoint. Use nf4 for 4 bits per weight."
+    )
+
+
 def _logs() -> str:
     return t("Every step is logged and plotted; remove it.")
 
@@ -63,17 +77,14 @@ def _parallel() -> str:
     return t("Rows are always tokenized on all cores; remove it.")
 
 
-VALUES: dict[str, dict[str, Callable[[], str]]] = {
-    "optim.type": {
-        theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
-        for kind in OPTIMIZERS
-        for theirs, _, more in (name.partition(":") for name in _own(kind).split())
-    }
+_OPTIMIZERS: dict[str, Callable[[], str]] = {
+    theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
+    for kind in OPTIMIZERS
+    for theirs, _, more in (name.partition(":") for name in _own(kind).split())
 }
-"""Values of our settings in other tools, by setting."""
 
 FOREIGN: dict[str, Callable[[], str]] = {
-    **VALUES["optim.type"],  # some are switches of their own, such as use_muon
+    **_OPTIMIZERS,  # some are switches of their own, such as use_muon
     **{
         theirs: _ours(ours)
         for ours, names in {
@@ -103,6 +114,11 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.target_parameters": "lora_target_parameters",
             "adapter.extra_modules": "freeze_extra_modules",
             "optim.type": "optimizer optimizer_type",
+            "quantization.double_quantization": "bnb_4bit_use_double_quant use_bnb_nested_quant "
+            "double_quantization",
+            "quantization.compute_dtype": "bnb_4bit_compute_dtype",
+            "quantization.skip_modules": "llm_int8_skip_modules",
+            "quantization.outlier_threshold": "llm_int8_threshold",
             "optim.learning_rate": "lr",
             "optim.groups": "lr_groups optim_param_groups param_groups",
             "optim.embedding_learning_rate": "embedding_lr loraplus_lr_embedding",
@@ -149,9 +165,31 @@ FOREIGN: dict[str, Callable[[], str]] = {
     ),
     "create_new_adapter": _new_adapter,
     "pissa_convert": _converted,
+    **dict.fromkeys(
+        [
+            "quantization_bit",
+            "quantization_method",
+            "quantization_type",
+            "load_in_4bit",
+            "load_in_8bit",
+            "bnb_4bit_quant_type",
+            "quant_type",
+        ],
+        _quantization,
+    ),
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,
     "report_to": _trackers,
     "preprocessing_num_workers": _parallel,
 }
+
+FOREIGN_VALUES: dict[tuple[str, str], Callable[[], str]] = {
+    **{("optim.type", name.lower()): fix for name, fix in _OPTIMIZERS.items()},
+    ("adapter.type", "qlora"): _quantization,
+    **{
+        ("quantization.type", name): _four_bit_integers
+        for name in ("int4", "int4_weight_only", "gptq", "awq")
+    },
+}
+"""Values of our settings in other tools, in lower case."""

@@ -17,6 +17,7 @@ import torch
 
 from tunery.memory import is_out_of_memory
 from tunery.models.load import load_model, pick_dtype, skeleton
+from tunery.models.quantized import Quantizer
 
 log = logging.getLogger(__name__)
 PROBE_TOKENS = 8
@@ -37,25 +38,30 @@ class Computing(NamedTuple):
     why: str = ""
 
 
-def load_computing(folder: Path, *, dtype: str, device: str) -> Computing:
+def load_computing(
+    folder: Path, *, dtype: str, device: str, quantizer: Quantizer | None = None
+) -> Computing:
     """Load a model in a dtype in which its forward pass works.
 
     Args:
         folder: The folder of a full model.
         dtype: The value of ``model.dtype``; only ``auto`` is tested.
         device: As returned by ``pick_device``.
+        quantizer: As ``load_model`` takes it.
 
     Raises:
         ModelError: It cannot be loaded.
+        ConfigError: The settings of the quantization do not fit the model.
     """
     chosen = pick_dtype(dtype, device)
-    model = load_model(folder, dtype=chosen, device=device)
+    model = load_model(folder, dtype=chosen, device=device, quantizer=quantizer)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
         return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    return Computing(load_model(folder, dtype=torch.float32, device=device), torch.float32, why)
+    model = load_model(folder, dtype=torch.float32, device=device, quantizer=quantizer)
+    return Computing(model, torch.float32, why)
 
 
 def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:

@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from tunery import panics
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, tokenizer_sandbox
+from tunery.models import consent, dimensions, files, stored, tokenizer_sandbox
 from tunery.models.architectures import causal_model_types
+from tunery.models.quantized import Quantizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+for _name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
+    # Imported by transformers and peft wherever they are installed; they warn of optional kernels.
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LIBRARY_ERRORS = (
@@ -154,7 +158,12 @@ def _is_plain_tokenizer(folder: Path) -> bool:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype, device: str, attention: str | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    attention: str | None = None,
+    quantizer: Quantizer | None = None,
 ) -> PreTrainedModel:
     """Load a model for training or generation, in eval mode.
 
@@ -167,8 +176,10 @@ def load_model(
         device: As returned by ``pick_device``.
         attention: Attention implementation, as transformers names it; None for SDPA if the
             architecture supports it (Gemma 2 and gpt-oss do not), else eager.
+        quantizer: Quantizes the linear layers as they are read; None keeps all weights.
 
     Raises:
+        ConfigError: The settings of the quantization do not fit the model.
         ModelError: Files or weights are missing, damaged or not finite, the weights are quantized,
             the architecture is unknown, or the model needs code without consent.
     """
@@ -178,6 +189,7 @@ def load_model(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # its bar would interrupt ours, and loading is short
+    quantized = quantizer.load_options(skeleton(folder, dtype=dtype), dtype) if quantizer else {}
     try:
         result: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -191,12 +203,18 @@ def load_model(
             local_files_only=True,
             trust_remote_code=code,
             output_loading_info=True,
+            **quantized,
         )
         model, info = result
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     _check_complete(folder, info, weights)
-    check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
+    if quantized:
+        assert quantizer is not None
+        check_finite_files(folder)  # a quantized weight no longer shows it
+        quantizer.after_load(model)
+    else:
+        check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
 
 
@@ -258,16 +276,7 @@ def check_known(folder: Path) -> bool:
     """
     config = files.read_json(folder / files.CONFIG)
     dimensions.check_folder(folder)
-    quantized = config.get("quantization_config")
-    if quantized:
-        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-        raise ModelError(
-            t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
-            fix=t(
-                "Training and chat need unquantized weights: use the version that is not quantized."
-            ),
-            path=folder,
-        )
+    stored.check_unquantized(folder)
     kind = str(config.get("model_type", ""))
     if kind in causal_model_types():
         return False
@@ -323,6 +332,18 @@ def check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
             )
 
 
+def check_finite_files(folder: Path) -> None:
+    """Refuse a model folder whose safetensors files hold infinities or NaN.
+
+    Raises:
+        ModelError: One does.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                check_finite(folder, {name: tensors.get_tensor(name)})
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether no value is infinite or NaN, checked without a copy; True for integers and meta."""
     if not tensor.is_floating_point() or tensor.is_meta:
@@ -342,8 +363,3 @@ def first_lines(error: BaseException) -> str:
     # transformers' validators first name themselves; the reason is on the next line.
     text = _VALIDATOR.sub("", text)
     return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Number of parameters of a model; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -65,7 +65,9 @@ def estimate(
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
     return MemoryEstimate(
-        weights=(shape.total_parameters - replaced) * width + adapter.frozen_parameters(shape) * 4,
+        weights=config.quantization.weight_bytes(shape, width)
+        - replaced * width
+        + adapter.frozen_parameters(shape) * 4,
         trained=trained * 4,
         gradients=config.optim.gradient_bytes(weights),
         optimizer=config.optim.state_bytes(weights),

@@ -62,6 +62,7 @@ class RunStatus:
     model: str | None = None
     method: str | None = None
     adapter: str | None = None
+    quantization: str | None = None
     data: list[str] = field(default_factory=list[str])
     started: float | None = None
     duration_seconds: float | None = None
@@ -104,6 +105,7 @@ def derive(folder: RunFolder) -> RunStatus:
         model=card.get("model"),
         method=card.get("method"),
         adapter=card.get("adapter"),
+        quantization=card.get("quantization"),
         data=card.get("data") or [],
         started=number(card.get("created")),
         pid=who.get("pid") if alive else None,

@@ -13,6 +13,7 @@ from tunery.i18n import t
 from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
+from tunery.models.quantized import num_parameters
 from tunery.models.router import router_loss
 from tunery.optimizers.base import Optimizer
 from tunery.optimizers.groups import param_groups
@@ -83,8 +84,8 @@ def assemble(
     """
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
-    dtype = next(base.model.parameters()).dtype
-    total = sum(p.numel() for p in base.model.parameters())  # those of an adapter are added
+    dtype = next(p.dtype for p in base.model.parameters() if p.is_floating_point())
+    total = num_parameters(base.model)  # those of an adapter are added
     model = _attached(context, base, adapter)
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)

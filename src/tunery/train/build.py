@@ -28,6 +28,7 @@ from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.i18n import t
 from tunery.models import bases, files, load, vocabulary
 from tunery.models.computes import load_computing
+from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
 from tunery.policy.shortcuts import check_runs
 from tunery.runs.context import RunContext
@@ -79,8 +80,11 @@ def build(context: RunContext) -> Job:
     return assemble(context, data, start, found=found, allowed_drift=allowed)
 
 
-def check_adapter(config: Config, base: Resolved) -> None:
+def check_modules(config: Config, base: Resolved) -> list[str]:
     """Reject module names that the model does not have, before any weight is read.
+
+    Returns:
+        Messages about weights that are not quantized.
 
     Raises:
         ConfigError: A named module does not exist.
@@ -88,6 +92,10 @@ def check_adapter(config: Config, base: Resolved) -> None:
     if config.adapter.names_modules:
         adapter: Adapter = config.adapter.make()
         adapter.attach(load.skeleton(base.model_folder), adapter=None, base_name="")
+    if not config.quantization.quantizes:
+        return []
+    quantizer: Quantizer = config.quantization.make()
+    return quantizer.remarks(load.skeleton(base.model_folder))
 
 
 def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
@@ -97,9 +105,13 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
         ModelError: It cannot be loaded, or does not work in fp32 either.
     """
     with context.phase("model"):
-        check_adapter(context.config, base)
+        for remark in check_modules(context.config, base):
+            context.warn("quantization", remark)
         model, dtype, why = load_computing(
-            base.model_folder, dtype=context.config.model.dtype, device=context.device
+            base.model_folder,
+            dtype=context.config.model.dtype,
+            device=context.device,
+            quantizer=context.config.quantization.make(),
         )
         if why:
             check_runs(model)
@@ -282,6 +294,7 @@ def _general(
 def _facts(
     context: RunContext, data: RunData, template: ChatTemplate, base: Resolved, dtype: torch.dtype
 ) -> dict[str, Any]:
+    quantization = context.config.quantization
     return {
         "template_hash": template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
@@ -291,6 +304,7 @@ def _facts(
         "device": context.device.partition(":")[0],
         "processor": drift.processor(context.device),
         "world_size": 1,
+        **({"quantization": quantization.facts()} if quantization.quantizes else {}),
     }
 
 

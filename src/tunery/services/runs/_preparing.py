@@ -107,6 +107,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     from tunery.models import dimensions
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
+    from tunery.models.stored import check_unquantized
 
     to = to or Listener()
     rules.check(loaded.config)
@@ -126,6 +127,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         warnings += [sentence for sentence in said if sentence not in warnings]
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
+    check_unquantized(model.model_folder)
     dimensions.check_folder(model.model_folder)
     _check_vocabulary(config, model)
     _check_tokenizer(model)
