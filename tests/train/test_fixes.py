@@ -200,7 +200,7 @@ It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
 Remove adapter.target_parameters.
 Remove quantization.type.
-Use the version that is not quantized; quantization.type=nf4 makes it small.
+Use the version that is not quantized; quantization.type can make it small.
 Lower adapter.rank.
 Lower data.max_length below {tokens}, or use a smaller model.
 Lower optim.learning_rate, set model.dtype to fp32, or check the rows.

@@ -21,6 +21,6 @@ def check_unquantized(folder: Path) -> None:
     method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
     raise ModelError(
         t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
-        fix=t("Use the version that is not quantized; quantization.type=nf4 makes it small."),
+        fix=t("Use the version that is not quantized; quantization.type can make it small."),
         path=folder,
     )
