@@ -225,7 +225,8 @@ def main() -> None:
     else:
         rng = np.random.default_rng(0)
         rows = [
-            (rng.integers(0, 49152, n), np.arange(n) > 0.7 * n) for n in rng.integers(40, 96, 90)
+            TokenRow(rng.integers(0, 49152, n, dtype=np.int32), np.arange(n) > 0.7 * n)
+            for n in rng.integers(40, 96, 90)
         ]
     with tempfile.TemporaryDirectory() as home:
         os.environ.setdefault("TUNERY_HOME", home)

@@ -64,7 +64,7 @@ def limit_to_machine() -> None:
         limit(total_bytes())
 
 
-def give_back() -> None:
+def release_unused() -> None:
     """Return unused memory of this process to the system, for a process that will live long.
 
     The remaining objects are excluded from later garbage collections, which would stop all threads.

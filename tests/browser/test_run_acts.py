@@ -90,7 +90,7 @@ def test_a_killed_run_is_explained_and_goes_on_with_a_click(
     taken = [event["step"] for event in step_history(tiny.events(folder.path))]
     assert taken == list(range(1, len(taken) + 1))
     local.wait_until_gone(folder, 60)  # the worker's parent ends after it
-    assert [found.text for found in verify.doctor(folder) if not found.ok] == []
+    assert [found.text for found in verify.check_run(folder) if not found.ok] == []
 
 
 def test_a_run_that_fails_while_one_looks_says_why(server: Server, page: Page) -> None:

@@ -122,6 +122,16 @@ def test_a_token_has_one_name_in_chinese(table):
     assert [f.name for f in files if "词元" in f.read_text(encoding="utf-8")] == []
 
 
+def test_a_base_model_has_one_name_in_chinese(table):
+    root = ROOT.parents[1]
+    files = [*(ROOT / "locales").rglob("*.json"), *root.glob("*.zh.md"), *root.glob("docs/*.zh.md")]
+    others = re.compile("基础模型|底座|原始模型|基模型")
+    assert [f.name for f in files if others.search(f.read_text(encoding="utf-8"))] == []
+    named = {key: text for key, text in table.items() if "base model" in key.lower()}
+    assert len(named) > 10
+    assert {key: text for key, text in named.items() if "基座模型" not in text} == {}
+
+
 def test_every_setting_and_section_has_chinese_help_and_none_is_stale():
     known = {group.key for group in settings.groups()}
     known |= {s.key for s in settings.walk() if not s.key.endswith(".type")}

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tunery.decode import door
-from tunery.decode.door import Asked, Handler
+from tunery.decode import socket_server
+from tunery.decode.socket_server import Handler, Request
 from tunery.engines import lines as client
 from tunery.engines.lines import Refusal, lines
 from tunery.errors import EngineError
@@ -25,7 +25,9 @@ PATIENCE = 20.0
 @asynccontextmanager
 async def listening(tmp_path: Path, handler: Handler) -> AsyncGenerator[Path]:
     socket = tmp_path / "socket"
-    server = await door.listen(socket, {("POST", "/generate"): handler, ("GET", "/how"): handler})
+    server = await socket_server.listen(
+        socket, {("POST", "/generate"): handler, ("GET", "/how"): handler}
+    )
     try:
         yield socket
     finally:
@@ -43,14 +45,14 @@ async def taken(socket: Path, body: Any = None) -> list[bytes]:
     return [line async for line in lines(socket, "/generate", body)]
 
 
-def from_a_thread(asked: Asked, written: list[bytes]) -> asyncio.Future[None]:
+def from_a_thread(request: Request, written: list[bytes]) -> asyncio.Future[None]:
     """Write as the thread that generates does, and settle when all is out."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
     def write() -> None:
         for each in written:
-            asked.lines.write(each)
+            request.lines.write(each)
         loop.call_soon_threadsafe(done.set_result, None)
 
     threading.Thread(target=write, daemon=True).start()
@@ -60,10 +62,10 @@ def from_a_thread(asked: Asked, written: list[bytes]) -> asyncio.Future[None]:
 def test_lines_written_by_a_thread_come_whole_and_in_order(tmp_path: Path) -> None:
     said = [f"{number} ü\n".encode() * 3 for number in range(50)]
 
-    async def answer(asked: Asked) -> None:
-        done = from_a_thread(asked, said)
+    async def answer(request: Request) -> None:
+        done = from_a_thread(request, said)
         await done  # written before the answer has begun: it is held
-        asked.lines.open(json.dumps(asked.body).encode() + b"\n")
+        request.lines.open(json.dumps(request.body).encode() + b"\n")
 
     async def check() -> None:
         async with listening(tmp_path, answer) as socket:
@@ -77,9 +79,9 @@ def test_lines_written_by_a_thread_come_whole_and_in_order(tmp_path: Path) -> No
 def test_a_slow_asker_gets_every_byte(tmp_path: Path) -> None:
     said = [bytes([97 + number % 26]) * 50_000 + b"\n" for number in range(100)]
 
-    async def answer(asked: Asked) -> None:
-        asked.lines.open(b"first\n")
-        await from_a_thread(asked, said)
+    async def answer(request: Request) -> None:
+        request.lines.open(b"first\n")
+        await from_a_thread(request, said)
 
     async def check() -> None:
         async with listening(tmp_path, answer) as socket:
@@ -105,9 +107,9 @@ def test_an_asker_that_does_not_read_holds_the_engine_back(
 
     monkeypatch.setattr(client._Answer, "data_received", watched)
 
-    async def answer(asked: Asked) -> None:
-        asked.lines.open(b"first\n")
-        await from_a_thread(asked, [b"a" * 50_000 + b"\n"] * 200)
+    async def answer(request: Request) -> None:
+        request.lines.open(b"first\n")
+        await from_a_thread(request, [b"a" * 50_000 + b"\n"] * 200)
 
     async def check() -> None:
         async with listening(tmp_path, answer) as socket:
@@ -122,7 +124,7 @@ def test_an_asker_that_does_not_read_holds_the_engine_back(
 
 @pytest.mark.parametrize(("code", "status"), [("queue_full", 429), ("too_long", 413), ("", 422)])
 def test_a_refusal_has_its_status_and_its_words(tmp_path: Path, code: str, status: int) -> None:
-    async def refuse(asked: Asked) -> None:
+    async def refuse(request: Request) -> None:
         raise EngineError("No.", fix="Wait.", code=code)
 
     async def check() -> None:
@@ -141,14 +143,14 @@ def test_a_refusal_has_its_status_and_its_words(tmp_path: Path, code: str, statu
 @pytest.mark.parametrize(
     ("head", "body", "status"),
     [
-        (f"Content-Length: {door.MAX_BODY_BYTES + 1}", b"", b"413"),
+        (f"Content-Length: {socket_server.MAX_BODY_BYTES + 1}", b"", b"413"),
         ("Content-Length: 4", b"{{{{", b"422"),
     ],
 )
 def test_a_body_that_cannot_be_taken_is_refused(
     tmp_path: Path, head: str, body: bytes, status: bytes
 ) -> None:
-    async def never(asked: Asked) -> None:
+    async def never(request: Request) -> None:
         raise AssertionError
 
     async def check() -> None:
@@ -165,16 +167,16 @@ def test_who_hangs_up_ends_the_work_and_the_writer_hears_of_it(tmp_path: Path) -
     async def check() -> None:
         cancelled, heard = asyncio.Event(), asyncio.Event()
 
-        async def answer(asked: Asked) -> None:
-            asked.lines.open(b"first\n")
+        async def answer(request: Request) -> None:
+            request.lines.open(b"first\n")
             try:
-                while asked.lines.write(b"more\n"):
+                while request.lines.write(b"more\n"):
                     await asyncio.sleep(0.01)
                 heard.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 cancelled.set()
-                assert heard.is_set() or not asked.lines.write(b"more\n")
+                assert heard.is_set() or not request.lines.write(b"more\n")
                 raise
 
         async with listening(tmp_path, answer) as socket:
@@ -209,8 +211,8 @@ def test_an_answer_that_breaks_off_is_an_error(
 def test_a_silent_engine_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "QUIET_SECONDS", 0.2)
 
-    async def silent(asked: Asked) -> None:
-        asked.lines.open(b"first\n")
+    async def silent(request: Request) -> None:
+        request.lines.open(b"first\n")
         await asyncio.Event().wait()
 
     async def check() -> None:

@@ -42,7 +42,11 @@ def lora(base: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def whole(base: Path, home: None) -> Iterator[LocalEngine]:
-    engine = LocalEngine(base, dtype="fp32", device="cpu")
+    """Loaded by transformers, which the fast pass has been compared with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "known", lambda folder, **where: False)
+        engine = LocalEngine(base, dtype="fp32", device="cpu")
+    assert engine.model.has_whole
     yield engine
     asyncio.run(engine.close())
 
@@ -92,6 +96,19 @@ def test_weights_that_were_packed_are_not_held_twice(known: LocalEngine) -> None
     assert not any(tensor.is_meta for tensor in kept)
     (own,) = {norm.untyped_storage().nbytes() // norm.nbytes for norm in norms}
     assert own == 1, "a norm keeps the whole file mapped"
+
+
+def test_the_first_load_keeps_no_more_than_a_later_one(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNERY_HOME", str(tmp_path))
+    assert not files.known(base, dtype=torch.float32, device="cpu")
+    engine = LocalEngine(base, dtype="fp32", device="cpu")
+    try:
+        test_weights_that_were_packed_are_not_held_twice(engine)
+        assert not engine.model.has_whole, "transformers' module is kept beside the fast pass"
+    finally:
+        asyncio.run(engine.close())
 
 
 def test_a_changed_file_is_not_known(base: Path, whole: LocalEngine, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tunery.decode import prepack
 from tunery.decode.switch import AdapterSwitch
 from tunery.errors import EngineError, ModelError
 from tunery.services import chat as chat_service
-from tunery.services.chat import Chat, Room, Settings
+from tunery.services.chat import Chat, LoadedModels, Settings
 from tunery.types import Message
 
 IDS = torch.tensor([[5, 9, 30, 41, 7, 12]])
@@ -109,7 +109,7 @@ def test_blocked_weights_give_the_same_product_and_go_away_again(dtype):
 
 @pytest.fixture
 def chat(base: Path, adapters: list[Path]) -> Chat:
-    room = Room(device="cpu", dtype="fp32")
+    room = LoadedModels(device="cpu", dtype="fp32")
     session = Chat(room, str(adapters[0]), "base", Settings(max_new_tokens=12))
     session.open()
     return session
@@ -152,7 +152,7 @@ def test_a_stop_before_everyone_was_asked_takes_the_question_back(chat):
 
 
 def test_a_stopped_answer_stays_in_the_history_of_one_speaker(base):
-    session = Chat(Room(device="cpu", dtype="fp32"), str(base), None, Settings())
+    session = Chat(LoadedModels(device="cpu", dtype="fp32"), str(base), None, Settings())
     session.open()
     seen: list[str] = []
     session.ask(
@@ -162,7 +162,9 @@ def test_a_stopped_answer_stays_in_the_history_of_one_speaker(base):
 
 
 def test_the_oldest_turns_are_dropped_when_the_context_is_full(base):
-    session = Chat(Room(device="cpu", dtype="fp32"), str(base), None, Settings(max_new_tokens=8))
+    session = Chat(
+        LoadedModels(device="cpu", dtype="fp32"), str(base), None, Settings(max_new_tokens=8)
+    )
     session.open()
     session.set_system("Keep me.")
     forgotten = 0
@@ -179,7 +181,7 @@ def test_the_oldest_turns_are_dropped_when_the_context_is_full(base):
 
 
 def test_a_base_has_no_base_to_be_set_against(base):
-    session = Chat(Room(device="cpu"), str(base), "base")
+    session = Chat(LoadedModels(device="cpu"), str(base), "base")
     with pytest.raises(ModelError, match="base model itself"):
         session.open()
 

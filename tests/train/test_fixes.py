@@ -200,7 +200,7 @@ It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
 Remove adapter.target_parameters.
 Remove quantization.type.
-Training and chat need unquantized weights: use the version that is not quantized. For training with less memory, set quantization.type to nf4 with that version.
+Use the unquantized version; to save memory in training, set quantization.type to nf4.
 Lower adapter.rank.
 Lower data.max_length below {tokens}, or use a smaller model.
 Lower optim.learning_rate, set model.dtype to fp32, or check the rows.
@@ -227,6 +227,8 @@ Set --data.encoding to the file's encoding.
 Set --data.encoding to the file's encoding, likely {names}.
 Set --data.format sharegpt, which reads the keys from and value.
 Set adapter.dropout to 0.
+Set adapter.init to default.
+Set adapter.use_dora to false.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"

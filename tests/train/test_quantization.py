@@ -234,5 +234,5 @@ def test_a_checkpoint_that_is_quantized_already_is_refused_by_name_before_a_run(
     rows = tiny.chats(tmp_path / "rows.jsonl")
     with pytest.raises(ModelError, match=rf"quantized \({method}\)") as refused:
         prepare(from_tokens(["--model", str(model), "--data.train", str(rows)]), "never")
-    assert "the version that is not quantized" in refused.value.fix
+    assert "Use the unquantized version" in refused.value.fix
     assert not (env.runs_dir() / "never").exists()

@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from tunery.data.collate import collate
 from tunery.errors import ConfigError
-from tunery.models.architectures import causal_model_types, recomputes
+from tunery.models.architectures import causal_model_types, supports_checkpointing
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import shortcuts
 from tunery.services.questions import plan
@@ -49,7 +49,7 @@ def test_a_packed_batch_computed_again_gives_each_rows_own_gradient(kind: str) -
 def test_what_the_sources_say_is_what_the_classes_say() -> None:
     judged = 0
     for kind in sorted(causal_model_types()):
-        found = recomputes(kind)
+        found = supports_checkpointing(kind)
         if found is None:
             continue
         model: Any = AutoModelForCausalLM._model_mapping[CONFIG_MAPPING[kind]]  # pyright: ignore
@@ -57,7 +57,7 @@ def test_what_the_sources_say_is_what_the_classes_say() -> None:
         assert any(each.supports_gradient_checkpointing for each in models) is found, kind
         judged += 1
     assert judged > 120
-    assert {kind for kind in WITHOUT if recomputes(kind) is False} == set(WITHOUT)
+    assert {kind for kind in WITHOUT if supports_checkpointing(kind) is False} == set(WITHOUT)
 
 
 def test_a_plan_refuses_to_recompute_a_model_that_cannot(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
         except Stopped:
             ending = "stopped"
         if ending == "finished":
-            final.write(place.folder, job.adapter, job.policy.model, job.data.tokenizer)
+            with job.optimizer.evaluating():
+                final.write(place.folder, job.adapter, job.policy.model, job.data.tokenizer)
         place.events.write("status", status=ending)
     return ending
 

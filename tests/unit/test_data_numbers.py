@@ -102,3 +102,15 @@ def test_a_margin_that_no_number_holds_is_a_sentence(tmp_path: Path) -> None:
     report = datasets.check(write(tmp_path, row, "jsonl"), DataConfig())
     assert report.refusal == "E304"
     assert "field margin: expected a number" in str(report.problems()[0].found)
+
+
+def test_a_number_too_long_for_python_is_our_sentence(tmp_path: Path) -> None:
+    row = json.dumps({"instruction": "q", "output": "a", "n": 0}).replace("0}", "1" * 10_000 + "}")
+    file = tmp_path / "one.json"
+    file.write_text(row)
+    report = datasets.check(str(file), DataConfig())
+    assert report.good == 0
+    (problem,) = report.problems()
+    assert problem.code == "E126"
+    assert problem.column == row.index("111") + 1
+    assert str(problem.found) == "a number has more than 4000 digits"

@@ -14,7 +14,7 @@ from tunery.data.examples import read
 from tunery.data.lint import check
 from tunery.data.splits import divided, split_of
 from tunery.errors import DataError, TuneryError
-from tunery.services import datasets, door
+from tunery.services import access, datasets
 from tunery.services.runs._preparing import with_absolute_paths
 
 
@@ -128,9 +128,9 @@ def test_an_added_folder_has_its_splits(splits: Path, home: Path) -> None:
 def test_a_split_opens_no_folder_that_the_page_may_not_open(splits: Path, home: Path) -> None:
     (splits.parent / "elsewhere").symlink_to("/etc")
     with pytest.raises(TuneryError):
-        door.dataset("/etc:train")
+        access.dataset("/etc:train")
     with pytest.raises(TuneryError):
-        door.dataset("elsewhere:train")
+        access.dataset("elsewhere:train")
     with pytest.raises(TuneryError):
         datasets.source_path("/etc:train")
 

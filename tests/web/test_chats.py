@@ -71,6 +71,19 @@ def test_two_models_answer_one_question_with_the_same_seed(client, engine) -> No
     assert client.get("/api/v1/chats").json()[0]["title"] == "hello"
 
 
+def test_a_model_that_is_listed_twice_answers_once(client, engine) -> None:
+    chat = begin(client, "demo", "tuna", "demo")
+    assert client.get(f"/api/v1/chats/{chat}").json()["settings"]["columns"] == ["demo", "tuna"]
+    for extra in ({}, {"columns": ["demo", "demo", "tuna"]}):
+        engine.requests.clear()
+        events = ask(client, chat, text="hello", **extra)
+        assert len(engine.requests) == 2
+        assert [e["column"] for e in events if e["kind"] == "ended"].count("demo") == 1
+    page = client.get("/chat?a=demo&b=demo").text
+    given = json.loads(page.split('id="chat-data">', 1)[1].split("</script>", 1)[0])
+    assert given["settings"]["columns"] == ["demo"]
+
+
 def test_each_model_reads_its_own_answers_as_history(client, engine) -> None:
     chat = begin(client, "demo", "tuna", system="Be kind.")
     ask(client, chat, text="one")

@@ -37,7 +37,7 @@ def test_a_new_order_is_honoured_by_those_who_wait(home) -> None:
         until(lambda name=name: name in [w.run for w in queue.waiting()])
     assert [(w.run, w.position) for w in queue.waiting()] == [("a", 1), ("b", 2), ("c", 3)]
     assert queue.holders() == {"cpu": "first"}
-    queue.put_in_order(["c", "b"])
+    queue.reorder(["c", "b"])
     assert [w.run for w in queue.waiting()] == ["c", "b", "a"]
     latecomer = Worker("d", turns)
     until(lambda: len(queue.waiting()) == 4)
@@ -51,7 +51,7 @@ def test_a_new_order_is_honoured_by_those_who_wait(home) -> None:
 
 def test_an_order_for_a_run_that_does_not_wait_is_refused(home) -> None:
     with pytest.raises(RunError, match="is not queued"):
-        queue.put_in_order(["nobody"])
+        queue.reorder(["nobody"])
 
 
 def test_a_damaged_order_is_the_order_of_arrival(home) -> None:
@@ -82,7 +82,7 @@ def test_an_order_given_while_a_run_takes_the_device_is_honoured(
     def with_an_order_meanwhile(lock: DeviceLock) -> bool:
         taken = take(lock)
         if taken and lock.run == "a" and not turns:
-            queue.put_in_order(["b"])
+            queue.reorder(["b"])
         return taken
 
     monkeypatch.setattr(DeviceLock, "_try", with_an_order_meanwhile)

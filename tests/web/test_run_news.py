@@ -161,10 +161,10 @@ def test_the_list_tells_changes_and_runs_made_elsewhere(home, monkeypatch) -> No
         steps(writer, 1, 3)
     messages, cursor = topic.read("", cursor)
     assert messages[0]["items"][0]["step"] == 3
-    put = store.put_away("terminal")
+    put = store.move_to_trash("terminal")
     messages, cursor = topic.read("", cursor)
     assert messages == [{"kind": "changed", "items": [], "removed": ["terminal"]}]
-    store.put_back(put.token)
+    store.restore(put.token)
     messages, cursor = topic.read("", cursor)
     assert messages[0]["items"][0]["name"] == "terminal"
 
@@ -193,7 +193,7 @@ def test_of_many_runs_few_are_looked_at_each_time_and_all_in_turn(home, monkeypa
         write_json(folder.card_file, {**folder.card(), "created": 1000.0 + number})
         with EventWriter(folder.events_file) as writer:
             writer.write("status", status="finished")
-    roll = _list.Roll(home / "runs")
+    roll = _list.RunList(home / "runs")
     first = roll.look()
     assert [run.name for run in first] == [f"r{number:02}" for number in reversed(range(30))]
     looked: list[str] = []
@@ -206,7 +206,7 @@ def test_of_many_runs_few_are_looked_at_each_time_and_all_in_turn(home, monkeypa
     looks = [{run.name: run.status for run in roll.look()}["r00"] for _ in range(6)]
     assert looks[-1] == "failed"
     assert set(looked) == {f"r{number:02}" for number in range(30)}
-    store.put_away("r07")
+    store.move_to_trash("r07")
     assert len(roll.look()) == 29
 
 

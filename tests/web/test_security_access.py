@@ -72,7 +72,7 @@ def test_each_scope_opens_what_its_name_says_and_nothing_else(app, key):
             if path in ("/api/v1/events", "/api/v1/token/renew", "/api/v1/machine/report"):
                 continue  # endless; ends every session; starts torch
             if path in ("/api/v1/settings/roots", "/api/v1/settings/roots/allow"):
-                continue  # for a person alone: tests/web/test_door.py
+                continue  # for a person alone: tests/web/test_access.py
             raw = raw_limit(method, filled(path)) is not None
             kind = "application/octet-stream" if raw else "application/json"
             answer = program.request(

@@ -10,7 +10,7 @@ import pytest
 from tests.web.routes_of import filled, parameters
 
 from tunery.errors import TuneryError
-from tunery.services import door
+from tunery.services import access
 from tunery.services.machine import _roots
 
 UP = ["..", "../", "..\\", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "..%c0%af",
@@ -49,11 +49,11 @@ def test_no_name_of_the_corpus_is_a_run(root):
     accepted = []
     for word in CORPUS:
         try:
-            accepted.append(door.run(word))
+            accepted.append(access.run(word))
         except TuneryError:
             continue
     assert [word for word in accepted if "/" in word or "\\" in word or ".." in word] == []
-    assert [door.run(name) for name in ("a", "qwen3-4b", "a.b_c-d", "0" * 64)]
+    assert [access.run(name) for name in ("a", "qwen3-4b", "a.b_c-d", "0" * 64)]
 
 
 def test_no_path_of_the_corpus_leads_out_of_the_root(root, tmp_path, monkeypatch):
@@ -61,15 +61,15 @@ def test_no_path_of_the_corpus_leads_out_of_the_root(root, tmp_path, monkeypatch
     monkeypatch.chdir(root)
     for word in CORPUS:
         try:
-            found = door.path(word)
+            found = access.path(word)
         except TuneryError:
             continue
         assert found.is_relative_to(root), word
-    assert door.path("good") == root / "good"
+    assert access.path("good") == root / "good"
     with pytest.raises(TuneryError):  # the same beginning, another folder
-        door.path(str(tmp_path / "root-sibling" / "x"))
+        access.path(str(tmp_path / "root-sibling" / "x"))
     monkeypatch.setattr(_roots, "roots", lambda: [root, tmp_path / "secret"])
-    assert door.path(str(tmp_path / "secret" / "token"))
+    assert access.path(str(tmp_path / "secret" / "token"))
 
 
 def test_links_lead_nowhere(root, tmp_path, monkeypatch):
@@ -78,7 +78,7 @@ def test_links_lead_nowhere(root, tmp_path, monkeypatch):
     (root / "loop").symlink_to(root / "loop")
     for given in ("link", "link/token", "loop"):
         with pytest.raises(TuneryError):
-            door.path(str(root / given))
+            access.path(str(root / given))
 
 
 def test_no_parameter_of_any_route_leads_out(app, quiet, home, tmp_path):

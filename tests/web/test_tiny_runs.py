@@ -49,7 +49,7 @@ def test_a_killed_run_goes_on_from_its_page(client: TestClient, home: Path, mode
     steps = [event["step"] for event in step_history(tiny.events(folder.path))]
     assert steps == list(range(1, (derive(folder).num_steps or 0) + 1))
     local.wait_until_gone(folder, PATIENCE_SECONDS)  # the worker's parent ends after it
-    assert [f.text for f in verify.doctor(folder) if not f.ok] == []
+    assert [f.text for f in verify.check_run(folder) if not f.ok] == []
     again = client.post("/api/v1/runs/killed/resume", json={})
     assert again.status_code == 422
     assert "is finished" in again.json()["detail"]

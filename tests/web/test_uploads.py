@@ -12,7 +12,7 @@ import pytest
 
 from tunery import env
 from tunery.errors import DataError, UnknownName
-from tunery.services import datasets, door
+from tunery.services import access, datasets
 from tunery.services.datasets import _archives, _uploads, listing
 from tunery.services.machine import _roots
 
@@ -260,6 +260,6 @@ def test_a_path_outside_the_roots_is_not_opened(
         tmp_path / "inside" / ".." / "secret.jsonl",
     ):
         with pytest.raises(Exception, match="outside"):
-            datasets.propose_columns(door.dataset(str(path)))
+            datasets.propose_columns(access.dataset(str(path)))
     with pytest.raises(DataError, match="an absolute path"):
         datasets.propose_columns("secret.jsonl")

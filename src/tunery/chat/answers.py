@@ -1,7 +1,7 @@
-"""An answer taken apart while it comes: thinking, content, and calls of tools.
+"""Parse a streamed answer into thinking, content and tool calls.
 
-Nothing is shown that may still turn out to be a mark, and nothing is lost: what was no call in
-the end is content. The same text gives the same pieces in whatever portions it comes.
+Text that may still turn out to be a mark is held back, and no text is lost: text that turns out
+not to be a call becomes content. The result does not depend on how the text is split into chunks.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tunery.chat.tool_calls import (
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """More of the thinking before an answer."""
+    """A further part of the thinking before an answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """More of the answer itself."""
+    """A further part of the answer itself."""
 
     text: str
 
@@ -41,15 +41,15 @@ _BLANK = " \t\r\n"
 
 
 class AnswerReader:
-    """Takes one answer apart.
+    """Incremental parser of one answer.
 
     Args:
-        syntax: How this model writes calls; ``FORCED`` where a schema made it write only those.
-        tools: The tools of the request; without any, calls are not looked for.
-        in_thinking: The prompt ended inside a thinking block.
+        syntax: How this model writes calls; ``FORCED`` if a schema restricts it to calls.
+        tools: The tools of the request; without tools, the parser does not look for calls.
+        in_thinking: Whether the prompt ended inside a thinking block.
 
     Attributes:
-        num_calls: Calls begun so far.
+        num_calls: Number of calls started so far.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class AnswerReader:
 
     @property
     def is_thinking(self) -> bool:
-        """Whether what comes now is thinking."""
+        """Whether the parser is inside a thinking block."""
         return self._state == "thinking"
 
     def feed(self, text: str) -> list[Piece]:
-        """Read more of the answer and give what is certain."""
+        """Parse the next chunk and return the pieces that are certain."""
         self._buffer += text
         pieces: list[Piece] = []
         while self._step(pieces):
@@ -88,7 +88,7 @@ class AnswerReader:
         return _joined(pieces)
 
     def end(self) -> list[Piece]:
-        """The answer is over: give what was held back."""
+        """Finish the answer and return the pieces that were held back."""
         pieces: list[Piece] = []
         while self._step(pieces):
             pass
@@ -106,7 +106,7 @@ class AnswerReader:
         return _joined(pieces)
 
     def _step(self, pieces: list[Piece]) -> bool:
-        """Advance by one decision; False when more text is needed."""
+        """Make one decision and append its pieces; return False if more text is needed."""
         match self._state:
             case "start":
                 return self._start()
@@ -148,7 +148,7 @@ class AnswerReader:
         return False
 
     def _answer(self) -> bool:
-        """At the first letter of the answer itself: a call without marks, or anything else."""
+        """Decide by the start of the answer itself: a call without marks, or content."""
         text = self._buffer.lstrip(_BLANK)
         if self._thought:
             self._buffer = text
@@ -189,7 +189,7 @@ class AnswerReader:
         return False
 
     def _after_mark(self, pieces: list[Piece]) -> bool:
-        """After the text that opens a call: decide its type by the first character."""
+        """Choose the call reader by the first character after an opening mark."""
         text = self._buffer.lstrip(_BLANK)
         if not text:
             return False
@@ -239,13 +239,13 @@ class AnswerReader:
 
 
 def _certain(text: str, marks: Sequence[str]) -> int:
-    """How much of ``text`` can be shown: neither the beginning of a mark nor blanks before one."""
+    """Number of characters before a possible mark at the end, and before the blanks there."""
     end = len(text) - held_back(text, marks)
     return len(text[:end].rstrip(_BLANK))
 
 
 def _line_call(syntax: Syntax) -> NamedCall:
-    """A name on its own line, the arguments below."""
+    """Reader of a call with the name on its own line and the arguments below."""
     lined = Syntax(syntax.name, separators=("\n",), id_length=syntax.id_length)
     return NamedCall(0, lined, "")
 
@@ -256,7 +256,7 @@ def _name(tool: Mapping[str, Any]) -> str:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Put neighbours of one kind together."""
+    """Merge adjacent pieces of the same kind."""
     result: list[Piece] = []
     for piece in pieces:
         last = result[-1] if result else None

@@ -1,4 +1,4 @@
-"""The chat templates of this product: their names, aliases, sources and needed tokens."""
+"""The built-in chat templates: their names, aliases, sources and required tokens."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ALIASES = {
 }
 
 TOOL_TOKENS = {"mistral": ("[TOOL_CALLS]", "[TOOL_RESULTS]")}
-"""What calls need where a template needs no tokens without them."""
+"""Tokens required for tool calls only, by template name."""
 
 
 OWN_WITH_TOOLS = "own+hermes"
-"""The tokenizer's own template, and before it what writes tools into texts. ``find`` gives the part
-before it."""
+"""The tokenizer's own template, preceded by a part that writes tools as text. ``find`` returns that
+part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Source:
         name: Built-in name, file name, or ``tokenizer``.
         text: Jinja source.
         needs: Spellings that must be single tokens of the tokenizer.
-        stops: Spellings that end an answer beside those found by looking.
+        stops: Spellings that end an answer, in addition to those that are detected.
     """
 
     name: str
@@ -67,7 +67,7 @@ def names() -> list[str]:
 
 
 def choices() -> list[str]:
-    """What may be chosen by name, beside a file."""
+    """Template names that can be chosen (a file path is allowed too)."""
     return [*names(), OWN_WITH_TOOLS]
 
 
@@ -118,18 +118,18 @@ def _with_header(name: str, text: str) -> Source:
 
 
 def own_source(tokenizer: Any) -> str:
-    """The template that a tokenizer brings along."""
+    """The chat template that comes with a tokenizer."""
     return tokenizer.get_chat_template()
 
 
 def tool_source(tokenizer: Any) -> str | None:
-    """The template that a tokenizer brings along for rows with tools, if it has one."""
+    """The separate template for rows with tools that comes with a tokenizer, or None."""
     sources: Any = tokenizer.chat_template
     return sources.get("tool_use") if is_object(sources) else None
 
 
 def with_bos(source: Source, tokenizer: Any) -> Source:
-    """Begin with BOS where the tokenizer puts one before every text and the template none."""
+    """Add BOS to a template without one if the tokenizer puts BOS before every text."""
     adds = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer.encode("")
     if not adds or "bos_token" in source.text:
         return source

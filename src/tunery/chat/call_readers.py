@@ -1,6 +1,6 @@
-"""Readers of tool calls: each takes a stretch of an answer and gives pieces while it comes.
+"""Incremental readers of tool calls: each reads one section of an answer and returns pieces.
 
-The name is given as soon as it is known, the arguments piece by piece. Pure: text in, pieces out.
+The name is returned as soon as it is known, the arguments in parts. Pure: text in, pieces out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_HEAD = 512
 
 
 class JsonEnd:
-    """Finds where a JSON object or array ends."""
+    """Finds the end of a JSON object, array or string."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -35,7 +35,7 @@ class JsonEnd:
         self._escaped = False
 
     def take(self, character: str) -> bool:
-        """Read one character; True when it closes what the first one opened."""
+        """Read one character; return True if it closes what the first one opened."""
         if self._in_text:
             if self._escaped:
                 self._escaped = False
@@ -56,9 +56,15 @@ class JsonCall:
     """One ``{"name": ..., "arguments": {...}}``, read character by character.
 
     Args:
-        index: The call's place in the answer.
-        id: Its identity.
-        names: Names that make it a call; None takes every name.
+        index: Index of the call in the answer, from 0.
+        id: The call's ID.
+        names: Names that make the object a call; None accepts every name.
+
+    Attributes:
+        done: The object has ended.
+        broken: The object is not a call, or not valid.
+        begun: The name is known, and ``CallBegun`` was returned.
+        raw: The characters read so far.
     """
 
     def __init__(self, index: int, id: str, names: frozenset[str] | None) -> None:
@@ -69,11 +75,11 @@ class JsonCall:
         self._state: Literal["open", "key", "key text", "colon", "value", "scalar"] = "open"
         self._key = self._value = ""
         self._end: JsonEnd | None = None
-        self._waiting: list[str] = []  # arguments that came before the name
+        self._waiting: list[str] = []  # arguments read before the name
         self._has_arguments = False
 
     def take(self, character: str) -> list[CallPiece]:
-        """Read one character."""
+        """Read one character and return the pieces that it completes."""
         self.raw.append(character)
         match self._state:
             case "open":
@@ -129,7 +135,7 @@ class JsonCall:
     def _take_whole(self) -> list[CallPiece]:
         """Read a value that is a string, a list, or an object other than the arguments."""
         value = read_json(self._value)
-        if self._key in ARGUMENTS:  # JSON in a text, as some models write it
+        if self._key in ARGUMENTS:  # some models write the arguments as JSON in a string
             inner = read_json(value) if isinstance(value, str) else None
             return self._say(value if isinstance(inner, dict) else self._value)
         if self._key == "function" and is_object(value):
@@ -169,13 +175,13 @@ class JsonCall:
 
 
 class JsonCalls:
-    """JSON objects, alone, in a list, or one after the other.
+    """JSON objects: a single one, a list, or several in sequence.
 
     Args:
         first: Index of the first call.
-        syntax: Whose ids and marks.
-        close: The text after the calls; empty where they end by themselves.
-        names: Names that make an object a call; None takes every name.
+        syntax: The syntax that determines the IDs.
+        close: The text after the calls; empty if they have no end mark.
+        names: Names that make an object a call; None accepts every name.
     """
 
     def __init__(
@@ -191,7 +197,7 @@ class JsonCalls:
         self._num_read = 0
 
     def feed(self, text: str) -> tuple[list[CallPiece], int]:
-        """Read on."""
+        """Read more text; see :class:`CallReader`."""
         pieces: list[CallPiece] = []
         at = 0
         while at < len(text) and not self.done:
@@ -207,7 +213,7 @@ class JsonCalls:
         return pieces, at
 
     def end(self) -> list[CallPiece]:
-        """Give back what was no call yet."""
+        """Finish: text that is not yet a call goes to ``refused``."""
         self._give_up()
         if self._call is not None and not self._call.begun:
             self.refused = self._skipped + "".join(self._call.raw)
@@ -222,7 +228,7 @@ class JsonCalls:
             self._num_read += 1
 
     def _between(self, text: str, at: int) -> int:
-        """Number of characters to skip outside an object; -1 to wait for more."""
+        """Number of characters to skip outside an object; -1 if more text is needed."""
         rest = text[at:]
         if self._close and rest.startswith(self._close):
             self.done = True
@@ -253,9 +259,9 @@ class NamedCall:
     """A bare name, a separator, and the arguments as a JSON object.
 
     Args:
-        index: The call's place in the answer.
-        syntax: Whose separators.
-        close: The text after the call; empty where it ends by itself.
+        index: Index of the call in the answer, from 0.
+        syntax: The syntax that determines the separators and IDs.
+        close: The text after the call; empty if it has no end mark.
     """
 
     def __init__(self, index: int, syntax: Syntax, close: str) -> None:
@@ -267,7 +273,7 @@ class NamedCall:
         self._end = JsonEnd()
 
     def feed(self, text: str) -> tuple[list[CallPiece], int]:
-        """Read on."""
+        """Read more text; see :class:`CallReader`."""
         pieces: list[CallPiece] = []
         at = 0
         while at < len(text) and not self.done:
@@ -282,7 +288,7 @@ class NamedCall:
         return pieces, at
 
     def end(self) -> list[CallPiece]:
-        """Give back what was no call yet."""
+        """Finish: text that is not yet a call goes to ``refused``."""
         if self._state in ("head", "gap"):
             self.refused = self._head + self._cut + self._gap
         self.done = True
@@ -327,7 +333,7 @@ class NamedCall:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text that a model wrote; None if it is not valid."""
+    """Parse JSON that a model wrote; None if it is not valid."""
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
@@ -335,7 +341,7 @@ def read_json(text: str) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """JSON text for arguments."""
+    """Serialize arguments as JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 

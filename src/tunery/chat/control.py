@@ -1,9 +1,9 @@
-"""Control tokens: which spellings steer the model, and how content that spells one is marked.
+"""Control tokens: which spellings are control tokens, and how message content is kept as text.
 
-A control token written by the template is a control token; the same letters inside a message are
-text. Before rendering, every such spelling in a message is wrapped in two markers (digits drawn
-anew in each process, which survive what templates do with text: trim, tojson, repr, upper case);
-after rendering the markers are taken out again and say which stretches are text.
+A control token written by the template is a control token; the same characters in a message are
+text. Before rendering, every such spelling in a message is wrapped in two markers. They are digits,
+random per process, which survive what templates do with text: trim, tojson, repr, upper case. After
+rendering, the markers are removed; their positions tell which spans are text.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, cast
 from tunery.types import is_object
 
 # Tags that models write as part of an answer (<think>, <tool_call>). They are single tokens in
-# some vocabularies, are not marked special there, and an assistant's text may hold them.
+# some vocabularies, are not marked special there, and an assistant's text may contain them.
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_]*>")
-# What control tokens look like; words that somebody added to a vocabulary do not.
+# The form of a control token; ordinary words added to a vocabulary do not have it.
 _SHAPED = re.compile(r"[<\[{|｜].*[>\]}|｜]", re.DOTALL)
 _NEVER = re.compile(r"(?!)")
 
 
 def _marker() -> str:
-    # The 9 stands only in front, so digits of the text before it cannot shift the match.
+    # The 9 is only at the start, so digits in the text before it cannot shift the match.
     return "9" + "".join(str(secrets.randbelow(9)) for _ in range(23))
 
 
 _OPEN, _CLOSE = _marker(), _marker()
-# Thinking tags inside an answer, where the template would take them for the real ones.
+# Thinking tags inside an answer that the template would mistake for the real ones.
 _HIDDEN = {"<think>": _marker(), "</think>": _marker()}
 _SHOWN = {marker: tag for tag, marker in _HIDDEN.items()}
 _MARKERS = re.compile("(" + "|".join((_OPEN, _CLOSE, *_SHOWN)) + ")")
@@ -37,7 +37,7 @@ _MARKERS = re.compile("(" + "|".join((_OPEN, _CLOSE, *_SHOWN)) + ")")
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A rendered text with the spans where content spells a control token.
+    """A rendered text with the spans in which content spells a control token.
 
     Args:
         text: The text, without markers.
@@ -50,7 +50,7 @@ class Marked:
     generated: tuple[tuple[int, int], ...] = ()
 
     def starts_with(self, other: Marked) -> bool:
-        """Whether ``other`` is a prefix of this text, literal stretches included."""
+        """Whether ``other`` is a prefix of this text, with the same literal spans."""
         length = len(other.text)
         return (
             self.text.startswith(other.text)
@@ -58,7 +58,7 @@ class Marked:
         )
 
     def slice(self, start: int, end: int | None = None) -> Marked:
-        """The part from ``start`` to ``end``; spans are moved, none may be cut."""
+        """The part from ``start`` to ``end``; literal spans are shifted and must not be cut."""
         end = len(self.text) if end is None else end
         return Marked(
             self.text[start:end],
@@ -72,7 +72,14 @@ class ControlTokens:
     Args:
         tokenizer: A transformers tokenizer.
         template: The template's source; tags such as ``<tool_response>`` that it writes are
-            control tokens too, except in what an assistant says.
+            control tokens too, except in assistant messages.
+
+    Attributes:
+        words: Added tokens that are ordinary words.
+        ids: IDs of the control tokens other than such tags.
+        soft_ids: IDs of the tags that are control tokens.
+        by_spelling: Control tokens by spelling.
+        added_ids: IDs of all added tokens.
     """
 
     def __init__(self, tokenizer: Any, template: str) -> None:
@@ -80,7 +87,6 @@ class ControlTokens:
         hard: dict[str, int] = {}
         soft: dict[str, int] = {}
         self.words: list[str] = []
-        """Added tokens that are ordinary words."""
         for token_id, token in tokenizer.added_tokens_decoder.items():
             spelling = token.content
             if not spelling.strip():
@@ -93,7 +99,7 @@ class ControlTokens:
                 hard[spelling] = token_id
             elif spelling in template:
                 soft[spelling] = token_id
-        # The unknown token stands for any letter that the vocabulary lacks: no order to the model.
+        # The unknown token represents any character not in the vocabulary; it controls nothing.
         self.ids = frozenset(hard.values()) - {tokenizer.unk_token_id}
         self.soft_ids = frozenset(soft.values())
         self.by_spelling = {**hard, **soft}
@@ -109,7 +115,7 @@ class ControlTokens:
 
         Args:
             value: Plain JSON data.
-            assistant: True for what an assistant says, where tags stay tags.
+            assistant: True for assistant messages, in which tags stay tags.
         """
         pattern = self._hard if assistant else self._all
         if isinstance(value, str):
@@ -124,11 +130,11 @@ class ControlTokens:
         return value
 
     def first_at(self, text: str) -> tuple[str, int] | None:
-        """The control token that ``text`` starts with (blanks before it allowed), if any."""
+        """The control token at the start of ``text``, after blanks, with its ID; or None."""
         return self._found(self._hard.match(text.lstrip()))
 
     def all_in(self, text: str) -> list[int]:
-        """The control tokens in ``text``, in order."""
+        """The IDs of the control tokens in ``text``, in order."""
         return [self.by_spelling[match.group()] for match in self._hard.finditer(text)]
 
     def _found(self, match: re.Match[str] | None) -> tuple[str, int] | None:
@@ -136,8 +142,8 @@ class ControlTokens:
 
     def _mark_text(self, text: str, pattern: re.Pattern[str]) -> str:
         if self._normalizer is not None and text and not text.isascii():
-            # An added token may be matched after normalization, where full-width letters have
-            # become plain ones. Such a text is text from end to end.
+            # An added token may match after normalization, which turns full-width letters into
+            # plain ones. Then the whole string is marked as text.
             normalized = self._normalizer.normalize_str(text)
             if len(pattern.findall(normalized)) > len(pattern.findall(text)):
                 return f"{_OPEN}{text}{_CLOSE}"
@@ -145,7 +151,7 @@ class ControlTokens:
 
 
 class SpelledTokens:
-    """Replaces :class:`ControlTokens` when spellings in content are the tokens themselves."""
+    """Replacement for :class:`ControlTokens` that lets content spell control tokens."""
 
     def mark(self, value: Any, *, assistant: bool = False) -> Any:
         """Mark nothing."""
@@ -156,14 +162,14 @@ Marker = ControlTokens | SpelledTokens
 
 
 def hide_tags(text: str) -> str:
-    """Replace thinking tags in other text with markers; they are restored as text."""
+    """Replace thinking tags with markers, which ``unmark`` restores as text."""
     for tag, marker in _HIDDEN.items():
         text = text.replace(tag, marker)
     return text
 
 
 def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
-    """Take the markers out of a rendered text.
+    """Remove the markers from a rendered text.
 
     Args:
         text: What the template wrote.
@@ -173,7 +179,7 @@ def unmark(text: str, generated: tuple[tuple[int, int], ...] = ()) -> Marked:
         return Marked(text, (), generated)
     clean: list[str] = []
     literal: list[tuple[int, int]] = []
-    moved: list[tuple[int, int]] = []  # (place in the marked text, characters taken out so far)
+    moved: list[tuple[int, int]] = []  # (position in the marked text, characters removed so far)
     length = removed = place = 0
     start: int | None = None
     for piece in _MARKERS.split(text):

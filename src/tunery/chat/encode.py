@@ -1,8 +1,8 @@
-"""Rendered text to token ids: the one encoder that training, chat and evaluation share.
+"""Encode rendered text to token IDs; training, chat and evaluation share this encoder.
 
-Text without a control token's spelling in its content goes to the tokenizer whole, exactly as
-``apply_chat_template`` would give it. Where content spells a control token, the text is encoded in
-pieces, and those stretches without any added token (see control.py).
+If no message spells a control token, the whole text goes to the tokenizer, as in
+``apply_chat_template``. Otherwise the text is encoded in pieces, and the spelled control tokens
+without any added token (see control.py).
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import contextlib
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tunery import panics
 from tunery.chat import refusals
 from tunery.chat.control import ControlTokens, Marked
 from tunery.errors import DataError, panic_reason
 
 
 class Encoder:
-    """Encodes rendered texts with one tokenizer; never adds BOS or EOS by itself.
+    """Encodes rendered texts with one tokenizer; never adds BOS or EOS itself.
 
     Args:
-        tokenizer: A transformers tokenizer (a fast one).
+        tokenizer: A fast transformers tokenizer.
         control: Its control tokens.
 
     Raises:
-        ModelError: The tokenizer is not a fast one.
+        ModelError: The tokenizer is not a fast tokenizer.
     """
 
     def __init__(self, tokenizer: Any, control: ControlTokens) -> None:
@@ -33,14 +34,15 @@ class Encoder:
         self.control = control
         self._backend = tokenizer.backend_tokenizer
         self._newline = self._encode("\n")
-        # Without a prefix space at the start of a text, a piece needs no newline in front.
+        # If the tokenizer adds no prefix space to a text, a piece needs no newline in front.
         self._plain_start = self._after_newline("a", self._encode) == self._encode("a")
 
     def encode(self, marked: Marked) -> list[int]:
         """Encode one text.
 
         Raises:
-            DataError: It contains half of an emoji, or the tokenizer cannot split it.
+            DataError: The text contains half of an emoji, the tokenizer crashes on it (E113, E114),
+                or a spelled control token cannot be encoded as text.
         """
         (found,) = self.encode_many([marked])
         if isinstance(found, DataError):
@@ -48,17 +50,17 @@ class Encoder:
         return found
 
     def encode_many(self, texts: Sequence[Marked]) -> list[list[int] | DataError]:
-        """Encode many texts, those without literal stretches in one threaded batch.
+        """Encode many texts, those without literal spans in one multi-threaded batch.
 
         Returns:
-            For each text its ids, or why it has none.
+            For each text, its token IDs or the error.
         """
         whole = [marked.text for marked in texts if not marked.literal and _is_whole(marked)]
         self._reset()
         try:
-            with panics_told():
+            with panics_as_errors():
                 batch = self._backend.encode_batch_fast(whole, add_special_tokens=False)
-        except DataError:  # one of them: each by itself shows which
+        except DataError:  # encode one by one to find the text that failed
             return [self._tried(marked) for marked in texts]
         encoded = iter(batch)
         return [
@@ -75,11 +77,17 @@ class Encoder:
             return error
 
     def encode_rest(self, marked: Marked) -> list[int]:
-        """Encode a text that continues another: no prefix space is added in front."""
+        """Encode a text that continues another one, without a prefix space."""
         return self._encode_pieces(marked, middle=True) if marked.text else []
 
     def encode_with_offsets(self, marked: Marked) -> tuple[list[int], list[tuple[int, int]]]:
-        """Encode one text, with the characters each token covers."""
+        """Encode one text and return the character span of each token too.
+
+        All tokens of a literal span get that whole span.
+
+        Raises:
+            DataError: As in :meth:`encode`.
+        """
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         if not marked.literal:
@@ -103,7 +111,7 @@ class Encoder:
         return ids, offsets
 
     def _reset(self) -> None:
-        # A tokenizer.json may bring truncation or padding, and others may have set these flags.
+        # tokenizer.json may enable truncation or padding, and other code may set these flags.
         self._backend.no_truncation()
         self._backend.no_padding()
         if self._backend.encode_special_tokens:
@@ -114,7 +122,7 @@ class Encoder:
 
     def _encoding(self, text: str) -> Any:
         self._reset()
-        with panics_told():
+        with panics_as_errors():
             return self._backend.encode(text, add_special_tokens=False)
 
     def _encode_pieces(self, marked: Marked, *, middle: bool = False) -> list[int]:
@@ -127,7 +135,7 @@ class Encoder:
         encode = self._encode_as_text if literal else self._encode
         ids = self._after_newline(text, encode) if middle and self._needs_care() else encode(text)
         if literal and not self.control.ids.isdisjoint(ids):
-            # A vocabulary whose plain model knows the spelling: break it after one letter.
+            # The vocabulary also has the spelling as a plain token: split after one character.
             ids = self._encode_as_text(text[:1]) + self._encode_as_text(text[1:])
             if not self.control.ids.isdisjoint(ids):
                 raise refusals.always_control(text)
@@ -137,14 +145,14 @@ class Encoder:
         return not self._plain_start
 
     def _after_newline(self, text: str, encode: Any) -> list[int]:
-        """Encode behind a newline and take it off: some tokenizers put a space before a text."""
+        """Encode after a newline and remove it: some tokenizers add a space before a text."""
         ids = encode("\n" + text)
         newline = self._newline
         return ids[len(newline) :] if ids[: len(newline)] == newline else encode(text)
 
     def _encode_as_text(self, text: str) -> list[int]:
         """Run the tokenizer without its added tokens, special or not."""
-        with panics_told():
+        with panics_as_errors():
             if self._backend.normalizer is not None:
                 text = self._backend.normalizer.normalize_str(text)
             splits = [text]
@@ -154,14 +162,18 @@ class Encoder:
 
 
 @contextlib.contextmanager
-def panics_told() -> Generator[None]:
-    """Turn a panic of the tokenizer within into a DataError about the text.
+def panics_as_errors() -> Generator[None]:
+    """Turn a panic of the tokenizer into a DataError about the text.
 
-    A regular expression of tokenizer.json that backtracks without end is given up by Oniguruma
-    after 10 million steps, which tokenizers turns into a panic.
+    Oniguruma aborts a regular expression of tokenizer.json after 10 million backtracking steps,
+    which tokenizers turns into a panic.
+
+    Raises:
+        DataError: E114, the tokenizer panicked.
     """
     try:
-        yield
+        with panics.native_call():
+            yield
     except BaseException as error:
         why = panic_reason(error)
         if why is None:
@@ -178,7 +190,7 @@ def _is_whole(marked: Marked) -> bool:
 
 
 def _pieces(marked: Marked) -> list[tuple[int, int, bool]]:
-    """Cut a text at its literal stretches: (start, end, literal), none empty."""
+    """Split a text at its literal spans into non-empty pieces: (start, end, literal)."""
     pieces: list[tuple[int, int, bool]] = []
     place = 0
     for start, end in marked.literal:

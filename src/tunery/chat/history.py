@@ -1,4 +1,4 @@
-"""What a conversation remembers: the turns that fit, the last question taken back, its thinking."""
+"""Edit the history of a chat: drop old turns, remove the last question, split off thinking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunery.i18n import t
 from tunery.types import Message
 
 ROOM_FOR_ANSWER = 0.25
-"""Share of the context that an answer may claim before old turns are left out."""
+"""Fraction of the context reserved for the answer; old turns are dropped to free it."""
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 
 
@@ -24,14 +24,21 @@ def fitting(
     max_tokens: int,
     thinking: Thinking = "strip_history",
 ) -> tuple[list[Message], list[int]]:
-    """Drop the oldest turns until the prompt and a reasonable answer fit the context.
+    """Drop the oldest turns until the prompt and space for an answer fit the context.
+
+    Args:
+        template: Template of the model.
+        messages: The conversation so far.
+        context_length: Size of the context, in tokens.
+        max_tokens: Maximum length of the answer, in tokens.
+        thinking: Which thinking the prompt contains.
 
     Returns:
-        The messages that are kept, and their prompt's token ids.
+        The messages that are kept, and the token IDs of their prompt.
 
     Raises:
         EngineError: ``too_long``: the last question alone does not fit.
-        DataError: The template has no place for such a message.
+        DataError: The template does not support one of the messages.
     """
     kept = list(messages)
     room = min(max_tokens, int(context_length * ROOM_FOR_ANSWER))
@@ -50,13 +57,13 @@ def fitting(
 
 
 def with_system(messages: Sequence[Message], text: str) -> list[Message]:
-    """Set the system message, or with an empty text take it away."""
+    """Set the system message, or remove it if ``text`` is empty."""
     rest = [message for message in messages if message.role != "system"]
     return [Message("system", text), *rest] if text else rest
 
 
 def without_last_question(messages: Sequence[Message]) -> tuple[list[Message], Message | None]:
-    """Remove the last question and its answer; None if there is none."""
+    """Remove the last question and its answer; return the rest and the question, if any."""
     for place in range(len(messages) - 1, -1, -1):
         if messages[place].role == "user":
             return list(messages[:place]), messages[place]
@@ -86,7 +93,7 @@ def too_long(num_tokens: int, context_length: int) -> EngineError:
 
 
 def _without_oldest_turn(messages: Sequence[Message]) -> list[Message] | None:
-    """Drop the first question with all that answered it; None if only the last one is left."""
+    """Drop the first question and its answers; None if only the last question is left."""
     users = [place for place, message in enumerate(messages) if message.role == "user"]
     if len(users) < 2:
         return None

@@ -1,11 +1,11 @@
-"""The child process that renders chat templates, so that a template can hurt nothing.
+"""The child process that renders chat templates, so that a template can do no harm.
 
-A template that comes with a model is data from strangers. It runs here: Jinja's immutable
-sandbox, in a process of its own with no environment, no file may be written, 1 GiB of address
-space, 2 s of CPU a rendering and 16 MiB of output. The environment is the one that transformers'
-``apply_chat_template`` offers (checked token for token in tests). This file is run by path, with
-jinja2 and the standard library only; it reads length-prefixed JSON from stdin, answers on stdout
-and ends when stdin closes.
+A template that comes with a model is untrusted. It runs here, in Jinja's immutable sandbox in a
+separate process without environment variables or write access to files, limited to 1 GiB of
+address space, 2 s of CPU time per rendering and 16 Mi characters of output. The Jinja environment
+matches that of transformers' ``apply_chat_template`` (tests compare the tokens). This file is run
+by path and needs only jinja2 and the standard library. It reads length-prefixed JSON from stdin,
+answers on stdout and exits when stdin closes.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024
 
 
 class RaisedByTemplate(jinja2.TemplateError):
-    """The template called ``raise_exception``: it rejects the conversation."""
+    """The template called ``raise_exception`` to reject the conversation."""
 
 
 class TooSlow(BaseException):
-    """A rendering used up its CPU time (no ``Exception``, so no filter can swallow it)."""
+    """A rendering used up its CPU time (not an ``Exception``, so no filter can catch it)."""
 
 
 class TooLong(Exception):
-    """A rendering wrote more than it may."""
+    """A rendering exceeded the output limit."""
 
 
 class Generation(jinja2.ext.Extension):
-    """``{% generation %} ... {% endgeneration %}``: records the assistant's text."""
+    """``{% generation %} ... {% endgeneration %}``: records the spans of assistant text."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
@@ -63,7 +63,7 @@ class Generation(jinja2.ext.Extension):
         return call.set_lineno(lineno)
 
     def note(self, caller: Any) -> str:
-        """Render the block and note its span in the output."""
+        """Render the block and record its span in the output."""
         text = caller()
         start = sum(map(len, self.blocks))
         self.spans.append((start, start + len(text)))
@@ -71,7 +71,7 @@ class Generation(jinja2.ext.Extension):
 
 
 class SafeNamespace(jinja2.utils.Namespace):
-    """``namespace()`` whose attributes cannot be Python's own."""
+    """``namespace()`` that rejects attribute names starting with an underscore."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, args = args[0], args[1:]
@@ -86,7 +86,7 @@ class SafeNamespace(jinja2.utils.Namespace):
 
 
 class SafeDict:
-    """``dict()`` without the class behind it."""
+    """``dict()`` that does not expose the class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         """Like ``dict``."""
@@ -119,7 +119,7 @@ def _tojson(
 
 
 def make_environment() -> jinja2.Environment:
-    """Make the sandbox; each request sets what ``strftime_now`` writes."""
+    """Make the sandboxed environment; each request sets its own ``strftime_now``."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
@@ -135,11 +135,13 @@ def make_environment() -> jinja2.Environment:
 
 
 def render(template: jinja2.Template, variables: dict[str, Any]) -> dict[str, Any]:
-    """Render once, within the limits.
+    """Render once, within the output limit.
 
     Returns:
-        ``{"text", "spans"}``, or ``{"error", "message"}`` with error one of ``rejected``,
-        ``time``, ``memory``, ``output``, ``sandbox``, ``syntax``, ``broken``.
+        ``{"text", "spans"}``; spans are the character spans of generation blocks.
+
+    Raises:
+        TooLong: The output exceeds the limit.
     """
     generation: Generation = template.environment.generation  # type: ignore[attr-defined]
     generation.blocks, generation.spans = [], []
@@ -154,7 +156,7 @@ def render(template: jinja2.Template, variables: dict[str, Any]) -> dict[str, An
 
 @contextlib.contextmanager
 def _cpu_limit() -> Generator[None]:
-    """Raise TooSlow after 2 s of CPU; where Python cannot be reached, let the kernel end us."""
+    """Raise TooSlow after 2 s of CPU time; if Python does not react, the kernel kills the child."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -174,7 +176,12 @@ def _too_slow(*_: Any) -> None:
 
 
 def attempt(action: Any) -> dict[str, Any]:
-    """Run one compile or rendering; every way to fail becomes an answer."""
+    """Run one compilation or rendering and turn any failure into a result.
+
+    Returns:
+        What ``action`` returns, or ``{"error", "message"}`` with error one of ``rejected``,
+        ``time``, ``memory``, ``output``, ``sandbox``, ``syntax``, ``broken``.
+    """
     try:
         with _cpu_limit():
             return action()
@@ -190,7 +197,7 @@ def attempt(action: Any) -> dict[str, Any]:
         return {"error": "sandbox", "message": str(error)}
     except jinja2.TemplateSyntaxError as error:
         return {"error": "syntax", "message": f"line {error.lineno}: {error.message}"}
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's template raises is an answer
+    except Exception as error:  # noqa: BLE001 - an untrusted template may raise anything
         return {"error": "broken", "message": f"{type(error).__name__}: {error}"[:500]}
 
 
@@ -215,7 +222,7 @@ def answer(
 
 
 def read(stream: BinaryIO) -> Any:
-    """Read one length-prefixed JSON value; None at the end."""
+    """Read one length-prefixed JSON value; None at the end of the stream."""
     header = stream.read(8)
     if len(header) < 8:
         return None
@@ -231,10 +238,10 @@ def write(stream: BinaryIO, value: Any) -> None:
 
 
 def main() -> None:
-    """Serve until stdin closes."""
+    """Set the process limits and answer requests until stdin closes."""
     import resource
 
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # a stricter shell's limit stays
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # keep a stricter limit of the shell
     memory = ADDRESS_SPACE_BYTES if hard < 0 else min(ADDRESS_SPACE_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -245,7 +252,7 @@ def main() -> None:
     environment: Any = make_environment()  # its dictionaries have no types
     templates: dict[str, Any] = {}
     while (request := read(stdin)) is not None:
-        # A template asks its environment when it is rendered, so it need not be compiled anew.
+        # Templates look up globals when rendered, so they need not be recompiled.
         now = datetime.datetime.fromisoformat(request["now"])
         environment.globals["strftime_now"] = now.strftime
         write(stdout, answer(request, environment, templates))

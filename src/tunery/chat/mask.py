@@ -1,12 +1,12 @@
 """Loss masks: which tokens of a rendered conversation are trained.
 
-A trained answer reaches from the end of its prompt (the conversation before it with the
-generation prompt) to the stop token that generation waits for, that token included and nothing
-after it. Both ends are found by rendering prefixes and comparing tokens, or taken from the
-template's ``{% generation %}`` marks. Where the whole conversation does not begin with these
-prefixes, the template writes history differently from a last turn (thinking taken out, an empty
-think block, an end token only at the end); then each trained answer becomes a row of its own,
-which is what the model will see when it is asked. A mask is never guessed.
+A trained answer extends from the end of its prompt (the conversation before it plus the generation
+prompt) through the stop token that ends generation. Both ends are found by rendering prefixes of
+the conversation and comparing tokens, or taken from the template's ``{% generation %}`` marks. If
+the rendered conversation does not begin with these prefixes, the template renders earlier turns
+differently from the last one (thinking removed, an empty think block, an end token only at the
+end). Then each trained answer becomes a separate row, which is what the model sees at inference. A
+mask is never guessed.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must be rendered to know a conversation's mask.
+    """The renderings needed to compute a conversation's mask.
 
     Args:
         conversation: The conversation.
-        loss_on: The setting.
+        loss_on: The setting ``data.loss_on``.
         answers: Indices of the assistant messages that are trained.
         others: Indices of other messages whose own ``train`` differs from the setting.
-        thinking: The setting.
-        views: (number of messages, with generation prompt) of each rendering: the whole, then
-            prompt and turn of each answer, then before and after each of the others.
+        thinking: The setting ``data.thinking``.
+        views: (number of messages, with generation prompt) of each rendering: the whole
+            conversation, then the prompt and the turn of each of ``answers``, then the text before
+            and after each of ``others``.
     """
 
     conversation: Conversation
@@ -63,7 +64,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A trained answer: its own row, and the span of the answer in that row."""
+    """A trained answer as a separate row, with the token span of the answer in that row."""
 
     index: int
     text: str
@@ -74,14 +75,14 @@ class _Turn:
 
 
 def plan(conversation: Conversation, loss_on: LossOn, thinking: Thinking) -> Plan:
-    """Say which messages are trained and what has to be rendered for it."""
+    """Determine which messages are trained and what must be rendered for it."""
     messages = conversation.messages
     assistants = [i for i, message in enumerate(messages) if message.role == "assistant"]
     chosen = assistants[-1:] if loss_on == "last" else assistants
     wanted = {i for i in chosen if messages[i].train is not False}
     wanted |= {i for i in assistants if messages[i].train is True}
     if loss_on == "all":
-        # Everything is trained but what a message excludes; its own span is needed for that.
+        # Everything is trained except messages with train: false, whose spans are needed.
         others = tuple(i for i, message in enumerate(messages) if message.train is False)
         answers = tuple(i for i in assistants[-1:] if i in wanted)
     else:
@@ -101,12 +102,14 @@ def rows(plan: Plan, views: list[View], template: Any) -> list[Rendered]:
     """Make the training rows of one conversation.
 
     Args:
-        plan: From :func:`plan`.
-        views: Its renderings, in the plan's order.
-        template: The ChatTemplate (encoder, stop tokens).
+        plan: The result of :func:`plan`.
+        views: Its renderings, in the order of ``plan.views``.
+        template: The ChatTemplate, used for its encoder and stop tokens.
 
     Raises:
-        DataError: The template's prompt and turn do not fit together.
+        DataError: The template's prompt and turn do not match (E417), or the span of a message
+            cannot be found (E418).
+        ModelError: There is no stop token to end an answer with.
     """
     made = _rows(plan, views[0], views[1:], template)
     if not views[0].marked.literal:
@@ -140,7 +143,7 @@ def _rows(plan: Plan, whole: View, pairs: list[View], template: Any) -> list[Ren
 
 
 def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) -> _Turn:
-    """Find one answer: from the end of its prompt to the stop token."""
+    """Find the span of one answer: from the end of its prompt through the stop token."""
     prompt, turn, whole = seen
     message, shape = plan.conversation.messages[index], template.features.shape
     thought = split_thinking(message, shape)[0] if plan.thinking != "off" else None
@@ -150,8 +153,8 @@ def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) 
         if turn.ids[:start] == prompt.ids:
             ids = list(turn.ids)
         else:
-            # The first letters of the answer would melt into the prompt's last token; the model
-            # is asked with the prompt as it is, so the row is cut there too.
+            # The start of the answer would merge into the prompt's last token. At inference the
+            # prompt is encoded alone, so the row is split there too.
             after = turn.marked.slice(len(prompt.marked.text))
             ids = [*prompt.ids, *template.encoder.encode_rest(after)]
     else:
@@ -173,7 +176,7 @@ def _turn(plan: Plan, index: int, seen: tuple[View, View, View], template: Any) 
 
 
 def _thought_before(plan: Plan, index: int, shape: Shape) -> bool:
-    """Whether an answer before the question of this one holds thinking."""
+    """Whether an answer to an earlier question contains thinking."""
     before = plan.conversation.messages[:index]
     last_user = max((i for i, m in enumerate(before) if m.role == "user"), default=0)
     return any(
@@ -183,7 +186,7 @@ def _thought_before(plan: Plan, index: int, shape: Shape) -> bool:
 
 
 def _closing(message: Message, ids: list[int], whole: View, template: Any) -> int:
-    """The stop token of an answer that the template leaves open (GLM-4)."""
+    """The stop token of an answer after which the template writes none (GLM-4)."""
     after = whole.ids[len(ids) : len(ids) + 1]
     if after and after[0] in template.stop_ids and whole.ids[: len(ids)] == ids:
         return after[0]
@@ -202,10 +205,10 @@ def _stop_after(ids: list[int], start: int, template: Any) -> int | None:
 def _after_opened_thinking(
     prompt: Marked, turn: Marked, thought: str | None, template: Any
 ) -> Marked:
-    """The answer behind a prompt that ends with an opened think block (R1 and its kin).
+    """The answer after a prompt that ends with an opened think block (DeepSeek R1 and similar).
 
-    Such a template takes the thinking out of every turn it renders, so its own text of the turn
-    is not what the model will see. The row is the prompt, the thinking, its end, the answer.
+    Such a template removes the thinking from every turn it renders, so the rendered turn is not
+    what the model sees at inference. The row is the prompt, the thinking, its end tag, the answer.
     """
     opened = prompt.text.rstrip()
     header = opened.removesuffix("<think>")
@@ -216,10 +219,10 @@ def _after_opened_thinking(
         body = after.text[after.text.index("<think>") + len("<think>") :]
         return after.slice(len(after.text) - len(body.lstrip("\n")))
     thinking = unmark(template.control.mark((thought or "").strip("\n"), assistant=True))
-    own_end = after.text.startswith("</think>")  # of no thinking (DeepSeek V3.1)
+    own_end = after.text.startswith("</think>")  # written without thinking (DeepSeek V3.1)
     if own_end:
         after = after.slice(len("</think>"))
-    # Removing a block from the content leaves its newlines behind; they are replaced here.
+    # Removing a block from the content leaves its newlines; they are replaced here.
     after = after.slice(len(after.text) - len(after.text.lstrip("\n")))
     lines = prompt.text.endswith("\n") or not own_end
     between = "\n" if lines and (thinking.text or not prompt.text.endswith("\n")) else ""
@@ -229,7 +232,7 @@ def _after_opened_thinking(
 
 
 def _fits(turn: _Turn, whole: View, template: Any) -> bool:
-    """Whether the whole conversation begins with this turn, up to its stop token, in tokens."""
+    """Whether the tokens of the conversation begin with this turn's, through its stop token."""
     ids = turn.ids[: turn.end]
     if whole.ids[: turn.end] == ids:
         return True
@@ -237,7 +240,7 @@ def _fits(turn: _Turn, whole: View, template: Any) -> bool:
 
 
 def _closed(whole: View, turns: list[_Turn]) -> tuple[list[int], str]:
-    """The whole conversation, with the closing token where its last answer lacks one."""
+    """The whole conversation, with a stop token added if its last answer lacks one."""
     ids, text = list(whole.ids), whole.marked.text
     if turns and turns[-1].end == len(ids) + 1:
         return list(turns[-1].ids), turns[-1].text
@@ -255,7 +258,7 @@ def _alone(turn: _Turn, parts: int) -> Rendered:
 def _everything(
     plan: Plan, whole: View, turns: list[_Turn], rest: list[View], template: Any
 ) -> Rendered:
-    """Train every token but those of messages with ``train: false``."""
+    """Train every token except those of messages with ``train: false``."""
     fits = all(_fits(turn, whole, template) for turn in turns)
     ids, text = _closed(whole, turns) if fits else (list(whole.ids), whole.marked.text)
     trained = [True] * len(ids)
@@ -266,11 +269,11 @@ def _everything(
 
 
 def _span(index: int, before: View, after: View, whole: View, template: Any) -> tuple[int, int]:
-    """The span of a message in the whole conversation."""
+    """The token span of a message in the whole conversation."""
     start, end = len(before.ids), len(after.ids)
     fits = whole.ids[:end] == after.ids
     if fits and after.ids[:start] != before.ids:
-        # The template's own beginning may share a token with the first message, which stays there.
+        # The template's own beginning may share a token with the first message; it keeps it.
         found = _token_after(before, after, template) if index == 0 else None
         fits, start = found is not None, found or 0
     if not fits:
@@ -279,7 +282,7 @@ def _span(index: int, before: View, after: View, whole: View, template: Any) -> 
 
 
 def _token_after(before: View, after: View, template: Any) -> int | None:
-    """The first token of a text that begins after a prefix of it; None where that is not known."""
+    """Index of the first token that starts after the prefix ``before``; None if not known."""
     ids, offsets = template.encoder.encode_with_offsets(after.marked)
     if ids != after.ids or not after.marked.starts_with(before.marked):
         return None
@@ -290,13 +293,13 @@ def _token_after(before: View, after: View, template: Any) -> int | None:
 def _from_marks(
     plan: Plan, whole: View, ids: list[int], by_prefix: list[bool], template: Any
 ) -> list[bool]:
-    """The mask by the template's generation marks, each span ended by its stop token."""
+    """The mask from the template's generation marks, each span extended to its stop token."""
     assistants = [i for i, m in enumerate(plan.conversation.messages) if m.role == "assistant"]
     spans = list(whole.marked.generated)
     if len(spans) == len(assistants):
         spans = [s for s, i in zip(spans, assistants, strict=True) if i in plan.answers]
     elif len(plan.answers) != len(assistants):
-        return by_prefix  # marks cannot be told apart by answer
+        return by_prefix  # it is not known which mark belongs to which answer
     encoded, offsets = template.encoder.encode_with_offsets(whole.marked)
     if encoded != whole.ids:
         return by_prefix

@@ -1,4 +1,4 @@
-"""Messages in the shape that chat templates expect, and what thinking becomes in them."""
+"""Convert messages to the dicts that chat templates expect, and place their thinking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THINKING_VARIABLES: dict[Thinking, dict[str, Any]] = {
         "preserve_thinking": True,
         "clear_thinking": False,
     },
-    # Nothing is said, so that the default is what apply_chat_template gives.
+    # No variables, so that the result equals the default of apply_chat_template.
     "strip_history": {},
     "off": {"enable_thinking": False, "thinking": False},
 }
@@ -32,18 +32,18 @@ _INLINE = re.compile(r"\s*<think>\n?(.*?)\n?</think>\n*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one template wants tool calls and thinking.
+    """The form in which one template expects tool calls and thinking.
 
     Args:
-        arguments_as_text: Arguments of a call as JSON text and not as an object.
-        empty_content: The content of a message that only calls tools.
-        call_ids: Every call needs an id (mistral: nine letters or digits).
-        reads_thinking: The template reads ``reasoning_content``; else thinking is written into
-            the content, between think tags.
-        splits_thinking: The template takes thinking out of the content by its closing tag, the
-            opening one present or not.
-        strips_history: The template itself leaves out the thinking of earlier turns.
-        keeps_history: It writes the thinking of earlier turns where ``keep`` asks for it.
+        arguments_as_text: Whether call arguments are JSON text instead of an object.
+        empty_content: The content of a message that only calls tools; None for no content.
+        call_ids: Whether every call needs an ID (Mistral: nine letters or digits).
+        reads_thinking: Whether the template reads ``reasoning_content``; otherwise thinking is
+            written into the content, between think tags.
+        splits_thinking: Whether the template splits thinking from the content at the closing tag,
+            even without an opening tag.
+        strips_history: Whether the template removes the thinking of earlier turns.
+        keeps_history: Whether the template writes the thinking of earlier turns with ``keep``.
     """
 
     arguments_as_text: bool = False
@@ -55,10 +55,11 @@ class Shape:
     keeps_history: bool = True
 
     def shows_history(self, thinking: Thinking) -> bool:
-        """Whether the template is handed the thinking of earlier turns.
+        """Whether the thinking of earlier turns is passed to the template.
 
-        One that reads it as a field and leaves it out itself is, and writes what it always writes
-        in its place. In the content a block that is left out would leave its newlines behind.
+        With ``strip_history``, it is passed to a template that reads the field and removes earlier
+        thinking itself, so that it writes what it always writes in its place. Thinking in the
+        content is not passed, because removing the block would leave its newlines.
         """
         if thinking == "keep":
             return self.reads_thinking or self.keeps_history
@@ -66,11 +67,11 @@ class Shape:
 
 
 def split_thinking(message: Message, shape: Shape) -> tuple[str | None, str]:
-    """Take the thinking of an assistant's message apart from its answer.
+    """Split an assistant message into its thinking and its answer.
 
     Returns:
-        The thinking (from the field, else from a ``<think>`` block that opens the content; None
-        where there is none) and the rest of the content.
+        The thinking (from the field, otherwise from a ``<think>`` block at the start of the
+        content; None if there is none) and the rest of the content.
     """
     if message.thinking is not None:
         return message.thinking, message.content
@@ -84,13 +85,13 @@ def to_dicts(
     thinking: Thinking,
     control: Marker,
 ) -> list[dict[str, Any]]:
-    """Give the messages as a template sees them, control-token spellings marked.
+    """Convert messages to dicts for a template, with spelled control tokens marked.
 
     Args:
         messages: The conversation, from its start.
-        shape: What the template wants.
-        thinking: ``keep`` leaves it wherever the template writes it; ``strip_history`` leaves it
-            in the turn after the last user message only; ``off`` takes it out.
+        shape: The form that the template expects.
+        thinking: ``keep`` keeps thinking wherever the template writes it; ``strip_history`` keeps
+            it only after the last user message; ``off`` removes it.
         control: The tokenizer's control tokens.
     """
     last_user = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
@@ -121,7 +122,7 @@ def to_dicts(
 
 
 def in_parts(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose content is a list with its text, as models with pictures read it."""
+    """The message with its content as a list of one text part, as vision models expect."""
     content = message.get("content")
     if not isinstance(content, str):
         return message
@@ -129,7 +130,7 @@ def in_parts(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def tool_dicts(tools: Sequence[dict[str, Any]], control: Marker) -> list[dict[str, Any]]:
-    """Give tools in the shape ``{"type": "function", "function": {...}}``, bare ones wrapped."""
+    """Convert tools to ``{"type": "function", "function": {...}}``, with control tokens marked."""
     return [
         control.mark(tool if "function" in tool else {"type": "function", "function": tool})
         for tool in tools
@@ -148,7 +149,7 @@ def _assistant(
             marked = control.mark(thought, assistant=True)
             item |= {"reasoning_content": marked, "thinking": marked}
         elif message.thinking is None and not shape.splits_thinking:
-            content = message.content  # inline, to the letter
+            content = message.content  # inline thinking stays unchanged
         else:
             content = thinking_block(thought) + rest
     item["content"] = control.mark(content, assistant=True)
@@ -161,11 +162,11 @@ def _assistant(
 
 
 def thinking_block(thought: str) -> str:
-    """Thinking as part of a content, before the answer."""
+    """Thinking as a block at the start of the content."""
     return f"<think>\n{thought}\n</think>\n\n"
 
 
-def _call(call: Any, shape: Shape, made_up_id: str, control: Marker) -> dict[str, Any]:
+def _call(call: Any, shape: Shape, default_id: str, control: Marker) -> dict[str, Any]:
     arguments = control.mark(call.arguments, assistant=True)
     if shape.arguments_as_text:
         arguments = json.dumps(arguments, ensure_ascii=False)
@@ -176,5 +177,5 @@ def _call(call: Any, shape: Shape, made_up_id: str, control: Marker) -> dict[str
             "arguments": arguments,
         },
     }
-    call_id = call.id or (made_up_id if shape.call_ids else None)
+    call_id = call.id or (default_id if shape.call_ids else None)
     return {"id": control.mark(call_id, assistant=True), **item} if call_id else item

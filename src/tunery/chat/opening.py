@@ -1,9 +1,9 @@
 """What a template writes before the first message of a conversation.
 
-Where a conversation begins with an answer there is no prompt to render, templates that look at
-the first message fail on none, and some write a system message of their own once there is a first
-message. The first message is rendered with a stand-in for its text; what comes before the stand-in
-is the template's own beginning and the first message's header.
+This text cannot be rendered from an empty list of messages: templates that read the first message
+fail without one, and some write a default system message only if there is a first message. So the
+first message is rendered with a placeholder as its text; the text before the placeholder is the
+template's own beginning and the first message's header.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ First = Literal["", "question", "answer"]
 """Role of the first message if the text before it is needed; empty if it is not."""
 
 
-def stand_in(conversation: Conversation) -> tuple[Message, ...]:
-    """The first message alone, its text replaced."""
+def placeholder(conversation: Conversation) -> tuple[Message, ...]:
+    """The first message alone, with a placeholder as its text."""
     return (Message(conversation.messages[0].role, VALUE),)
 
 
 def needed(conversation: Conversation, end: int, features: Features, *, prompt: bool) -> First:
-    """Whether the first ``end`` messages are none, so that the first one is rendered instead.
+    """Whether no messages are to be rendered (``end`` is 0), so a placeholder is rendered instead.
 
     Args:
         conversation: The conversation.
-        end: How many of its messages are to be rendered.
-        features: Of the template.
-        prompt: Whether the generation prompt is to be rendered too.
+        end: Number of its messages to render.
+        features: Features of the template.
+        prompt: Whether to render the generation prompt too.
     """
     if end:
         return ""
@@ -41,13 +41,13 @@ def needed(conversation: Conversation, end: int, features: Features, *, prompt: 
 
 
 def cut(rendered: Marked, first: First, features: Features, begin: Callable[[], str]) -> Marked:
-    """What comes before the first message, out of the rendering of :func:`stand_in`.
+    """Cut the text before the first message from the rendering of :func:`placeholder`.
 
     Args:
-        rendered: A rendering; returned as it is where ``first`` is empty.
-        first: From :func:`needed`.
-        features: Of the template.
-        begin: Gives the generation prompt.
+        rendered: A rendering; returned unchanged if ``first`` is empty.
+        first: The result of :func:`needed`.
+        features: Features of the template.
+        begin: Returns the generation prompt.
     """
     match first:
         case "":
@@ -59,12 +59,12 @@ def cut(rendered: Marked, first: First, features: Features, begin: Callable[[], 
 
 
 def _before_question(rendered: Marked, header: str) -> Marked:
-    """Cut a rendered placeholder conversation where the header of its first question begins.
+    """Cut a rendered placeholder conversation at the header of its first question.
 
     Args:
-        rendered: The rendering of :func:`stand_in`.
-        header: What the template writes before a later question; what the first one shares with
-            it is the question's own, and the rest is the template's beginning.
+        rendered: The rendering of :func:`placeholder`.
+        header: What the template writes before a later question. The longest suffix of it that
+            precedes the first question is that question's header.
     """
     lead = rendered.slice(0, max(0, rendered.text.find(VALUE)))
     at = next((n for n in range(len(header)) if lead.text.endswith(header[n:])), len(header))
@@ -72,15 +72,15 @@ def _before_question(rendered: Marked, header: str) -> Marked:
 
 
 def _before_answer(rendered: Marked, generation_prompt: str) -> Marked:
-    """Cut a rendered placeholder conversation where the first message's text begins.
+    """Cut a rendered placeholder conversation at the text of the first message.
 
     Args:
-        rendered: The rendering of :func:`stand_in`.
-        generation_prompt: What the template writes for an answer to begin. What it writes after
-            that (an empty think block) belongs to the answer.
+        rendered: The rendering of :func:`placeholder`.
+        generation_prompt: The generation prompt. What follows it (such as an empty think block)
+            belongs to the answer.
     """
     lead = rendered.slice(0, max(0, rendered.text.find(VALUE)))
-    # A template that opens a think block for the model writes none into the turns it renders.
+    # A template whose generation prompt opens a think block omits it in rendered turns.
     for begun in (generation_prompt, generation_prompt.rstrip().removesuffix("<think>")):
         at = lead.text.rfind(begun) if begun else -1
         if at >= 0:

@@ -1,4 +1,4 @@
-"""What a template can do, found out by rendering small conversations: tools, calls, thinking."""
+"""Detect what a template supports (tools, calls, thinking) by rendering small conversations."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Features:
     """The features that a template supports; each is probed once, on first use.
 
     Args:
-        probe: Renders message dicts (and ``tools=``) to text; None where the template fails.
+        probe: Renders message dicts (and ``tools=``) to text; returns None if the template fails.
         source: The template's source.
-        with_tools: Names the built-in templates that have tools and fit the tokenizer.
+        with_tools: Returns the built-in templates that support tools and fit the tokenizer.
     """
 
     def __init__(
@@ -52,11 +52,15 @@ class Features:
         self._writes_name: dict[str, bool] = {}
 
     def check(self, conversation: Conversation, name: str) -> None:
-        """Refuse what the template would lose.
+        """Reject a conversation if the template would drop part of it.
+
+        Args:
+            conversation: The conversation.
+            name: The template's name, for the error.
 
         Raises:
-            DataError: E415, tools, calls or tool answers that the template does not write;
-                E416, a system message that it drops; E423, all text.
+            DataError: E415, tools, calls or tool results that the template does not write;
+                E416, a system message that it drops; E423, it writes no text at all.
         """
         if self.loses_text:
             raise refusals.no_text(name)
@@ -71,17 +75,17 @@ class Features:
 
     @functools.cached_property
     def lists_tools(self) -> bool:
-        """Whether tools reach the text."""
+        """Whether the template writes the tools."""
         return "zq_tool" in (self._probe([_USER], tools=[_TOOL]) or "")
 
     @functools.cached_property
     def begins_empty(self) -> bool:
-        """Whether no messages give no text: no system message of the template's own, no BOS."""
+        """Whether an empty conversation renders to empty text, without a system message or BOS."""
         return self._probe([]) == ""
 
     @functools.cached_property
     def question_header(self) -> str:
-        """What comes between an answer's end and the next question; empty if not known."""
+        """The text between the end of an answer and the next question; empty if not known."""
         answer = {"role": "assistant", "content": _ANSWER}
         ended = self._probe([_USER, answer])
         asked = self._probe([_USER, answer, {"role": "user", "content": VALUE}])
@@ -93,32 +97,32 @@ class Features:
 
     @functools.cached_property
     def loses_text(self) -> bool:
-        """Whether the text of a question or of its answer does not reach the model."""
+        """Whether the template drops the text of a question or of its answer."""
         answer = {"role": "assistant", "content": "zqanswer"}
         text = self._probe([{"role": "user", "content": "zquser"}, answer])
         return text is not None and not all(w in text.casefold() for w in ("zquser", "zqanswer"))
 
     @functools.cached_property
     def loses_system(self) -> bool:
-        """Whether a system message vanishes without a word."""
+        """Whether the template silently drops a system message."""
         text = self._probe([{"role": "system", "content": "zqsys"}, _USER])
         return text is not None and "zqsys" not in text
 
-    def noted(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
-        """The rows, with a remark where names of messages are left out."""
+    def with_notes(self, rows: list[Rendered], conversation: Conversation) -> list[Rendered]:
+        """The rows, with a remark if the template omits names of messages."""
         roles = {m.role for m in conversation.messages if m.name is not None}
         if all(self.writes_name(role) for role in roles):
             return rows
         return [replace(row, notes=(*row.notes, UNNAMED)) for row in rows]
 
     def writes_name(self, role: str) -> bool:
-        """Whether the ``name`` of a message of this role reaches the text."""
+        """Whether the template writes the ``name`` of a message with this role."""
         if role not in self._writes_name:
-            self._writes_name[role] = "zqname" in (self._named(role) or "")
+            self._writes_name[role] = "zqname" in (self._with_name(role) or "")
         return self._writes_name[role]
 
-    def _named(self, role: str) -> str | None:
-        """A small conversation with a named message."""
+    def _with_name(self, role: str) -> str | None:
+        """A small rendered conversation with a named message of this role."""
         if role == "tool":
             shape = self.call_shape
             if shape is None:
@@ -132,13 +136,13 @@ class Features:
 
     @functools.cached_property
     def reads_thinking(self) -> bool:
-        """Whether ``reasoning_content`` (or ``thinking``) of the last answer reaches the text."""
+        """Whether the template writes ``reasoning_content`` or ``thinking`` of the last answer."""
         answer = {"role": "assistant", "content": "A", "reasoning_content": "zqmind"}
         return "zqmind" in (self._probe([_USER, answer | {"thinking": "zqmind"}]) or "")
 
     @functools.cached_property
     def call_shape(self) -> Shape | None:
-        """The first shape of tool calls that the template renders whole; None for none."""
+        """The first shape of tool calls that the template renders completely; None if none."""
         for ids, as_text, empty in product((False, True), (False, True), ("", None)):
             text = self._probe(_call_probe(ids, as_text, empty), tools=[_TOOL])
             whole = text is not None and all(
@@ -150,7 +154,7 @@ class Features:
 
     @functools.cached_property
     def shape(self) -> Shape:
-        """How to hand messages to this template."""
+        """The form in which messages are passed to this template."""
         if "tool_calls" in self.source and self.call_shape is not None:
             return self.call_shape
         reads, splits, strips, keeps = self._thinking
@@ -170,13 +174,13 @@ class Features:
 
     @functools.cached_property
     def _thinking(self) -> tuple[bool, bool, bool, bool]:
-        """As the last fields of a shape."""
+        """The values of the last four fields of :class:`Shape`."""
         stripped = "zqmind" not in (self._with_earlier_thinking() or "zqmind")
         kept = self._with_earlier_thinking(**THINKING_VARIABLES["keep"]) or "zqmind"
         return self.reads_thinking, "</think>" in self.source, stripped, "zqmind" in kept
 
     def _with_earlier_thinking(self, **variables: Any) -> str | None:
-        """A rendered conversation in which an earlier answer was thought about."""
+        """A rendered conversation in which an earlier answer has thinking."""
         if self.reads_thinking:
             answer = {"content": "A", "reasoning_content": "zqmind", "thinking": "zqmind"}
         else:
@@ -184,7 +188,7 @@ class Features:
         return self._probe([_USER, {"role": "assistant", **answer}, _USER], **variables)
 
     def call_example(self, *, answered: bool = True) -> str | None:
-        """A rendered call, with its result or without, or None where the template has no calls."""
+        """A rendered call, with or without its result; None if the template supports no calls."""
         shape = self.call_shape
         if shape is None:
             return None

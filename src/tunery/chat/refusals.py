@@ -1,4 +1,4 @@
-"""The sentences with which rendering refuses: what is wrong, what was expected, what to do."""
+"""The errors of rendering: what is wrong, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tunery.types import RowRef
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a template gave no text.
+    """Why a rendering failed.
 
     Args:
-        kind: ``rejected`` (it called ``raise_exception``), ``time``, ``memory``, ``output``,
-            ``sandbox``, ``syntax`` or ``broken``.
-        message: What the template or Jinja said.
+        kind: ``rejected`` (the template called ``raise_exception``), ``time``, ``memory``,
+            ``output``, ``sandbox``, ``syntax`` or ``broken``.
+        message: The message of the template or of Jinja.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Failure:
 
 
 def located(error: DataError, ref: RowRef | None) -> DataError:
-    """The same error with the row in front, where the row is known."""
+    """Put the row in front of the error's message, if the row is known."""
     if ref is None or "record" in error.fields:
         return error
     message = t(
@@ -50,7 +50,7 @@ def located(error: DataError, ref: RowRef | None) -> DataError:
 
 
 def not_rendered(template: str, failure: Failure) -> DataError:
-    """The template rejects a conversation, or breaks on it."""
+    """The template rejects a conversation (E416), or fails on it (E417)."""
     if failure.kind == "rejected":
         return DataError(
             t(
@@ -84,7 +84,7 @@ def broken_template(template: str, failure: Failure) -> ModelError:
 
 
 def no_own_template(name: str) -> ModelError:
-    """Tools were to be written into a template that is not there."""
+    """The model's own template was requested, but it has none."""
     return ModelError(
         t("template {name}: this model has no chat template of its own.", name=name),
         fix=_other_template(),
@@ -92,7 +92,7 @@ def no_own_template(name: str) -> ModelError:
 
 
 def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
-    """The tokenizer lacks control tokens that the template writes."""
+    """The tokenizer lacks control tokens that the template needs."""
     return ModelError(
         t(
             "template {template}: this tokenizer has no control token {tokens}, so a "
@@ -105,7 +105,7 @@ def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
 
 
 def no_stop_token(template: str) -> ModelError:
-    """Nothing would end an answer."""
+    """There is no stop token to end an answer with."""
     return ModelError(
         t(
             "template {template}: no stop token follows an answer, and the tokenizer has "
@@ -125,7 +125,7 @@ def unreadable(name: str, why: OSError | ValueError, known: Sequence[str]) -> Mo
 
 
 def no_tools(template: str, count: int, others: Sequence[str]) -> DataError:
-    """Tools that the template would lose; ``others`` are templates that have a place for them."""
+    """Tools that the template would drop; ``others`` are templates that support them."""
     return DataError(
         t(
             "template {template} does not support tools; the row has {count}.",
@@ -138,7 +138,7 @@ def no_tools(template: str, count: int, others: Sequence[str]) -> DataError:
 
 
 def no_calls(template: str, others: Sequence[str]) -> DataError:
-    """Tool calls that the template would lose; ``others`` are templates that write them."""
+    """Tool calls that the template would drop; ``others`` are templates that support them."""
     return DataError(
         t(
             "template {template} does not support tool calls; the row has a call or a tool result.",
@@ -150,7 +150,7 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
 
 
 def no_text(template: str) -> DataError:
-    """A template that writes no text of the messages."""
+    """A template that drops the text of the messages."""
     return DataError(
         t("template {template} does not write the text of the messages.", template=template),
         fix=t("Choose another template with model.template, or correct the model's template."),
@@ -159,7 +159,7 @@ def no_text(template: str) -> DataError:
 
 
 def no_system(template: str) -> DataError:
-    """A system message that the template would lose."""
+    """A system message that the template would drop."""
     return DataError(
         t("template {template} drops system messages; the row has one.", template=template),
         fix=t(
@@ -170,7 +170,7 @@ def no_system(template: str) -> DataError:
 
 
 def prompt_differs(template: str, prompt: str, turn: str) -> DataError:
-    """The template's prompt is not how its own answered turn begins."""
+    """The rendered turn does not begin with the template's prompt for it."""
     return DataError(
         t(
             "template {template}: the prompt of an answer differs from the text before "
@@ -201,7 +201,7 @@ def no_span(template: str, number: int) -> DataError:
 
 
 def slow_tokenizer(name: str) -> ModelError:
-    """A tokenizer that is not a tokenizer.json."""
+    """A tokenizer without a tokenizer.json."""
     return ModelError(
         t("{name}: this tokenizer has no tokenizer.json (it is not a fast tokenizer).", name=name),
         fix=t(
@@ -212,7 +212,7 @@ def slow_tokenizer(name: str) -> ModelError:
 
 
 def half_letter() -> DataError:
-    """A lone surrogate."""
+    """A text with a lone surrogate."""
     return DataError(
         t(
             "The text contains half of an emoji (a lone surrogate such as \\ud83d), "
@@ -224,7 +224,7 @@ def half_letter() -> DataError:
 
 
 def not_split(why: str) -> DataError:
-    """A text over which the tokenizer panics."""
+    """A text on which the tokenizer panics."""
     if "retry-limit" in why:
         message = t(
             "The tokenizer cannot split this text: a regular expression in its tokenizer.json "
@@ -244,7 +244,7 @@ def not_split(why: str) -> DataError:
 
 
 def always_control(text: str) -> DataError:
-    """A spelling that the tokenizer turns into its control token come what may."""
+    """A spelling that the tokenizer always encodes as its control token."""
     return DataError(
         t(
             "The text {text!r} cannot be encoded without its control token: this "

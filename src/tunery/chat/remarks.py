@@ -1,6 +1,6 @@
-"""Remarks of rendering and cutting: their stable English names and their words for people.
+"""Remarks about rendering and truncation: their stable English names and their translations.
 
-The names are counted in events and files; ``in_words`` gives the sentence in the current language.
+Events and files count remarks by these names; ``in_words`` translates one for display.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ REJECTED = "rejected by the chat template"
 PROMPTS_DIFFER = "the template renders the prompts of the two answers differently"
 NO_DIFFERENCE = "both answers are identical for the model"
 LOSSES = (LOST_THINKING, NOT_KEPT, STOPS_INSIDE, UNNAMED)
-"""Remarks about a part of a row that is not trained on although the row is."""
+"""Remarks about a part of a row that is not trained on although the row is used."""
 
 
 def in_words(remark: str) -> str:
-    """Translate a remark to the current language; an unknown one is unchanged."""
+    """Translate a remark to the current language; an unknown remark is returned unchanged."""
     match remark:
         case "earlier turns are rendered differently from the last one: one row per answer":
             return t("earlier turns are rendered differently from the last one: one row per answer")

@@ -1,8 +1,8 @@
-"""Renders chat templates in a child process (jinja_child.py) and turns its failures into sentences.
+"""Render chat templates in a child process (jinja_child.py).
 
-One child serves the whole process. It is started at the first rendering, started anew when a
-template killed it, and ends by itself when this process ends. A process made by fork starts its
-own. The child costs about 0.1 s once; rendering there runs beside tokenization here.
+One child serves the whole process. It starts with the first rendering, is restarted after a
+template killed it, and exits when this process ends. A forked process starts its own child. The
+start takes about 0.1 s.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tunery.chat.refusals import Failure
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one rendering.
+    """The result of one rendering.
 
     Args:
         text: The rendered text; empty on failure.
         spans: Character spans of ``{% generation %}`` blocks.
         error: Empty, or ``rejected`` (the template called ``raise_exception``), ``time``,
             ``memory``, ``output``, ``sandbox``, ``syntax``, ``broken``.
-        message: What the template or Jinja said.
+        message: The message of the template or of Jinja.
     """
 
     text: str = ""
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def failure(self) -> Failure:
-        """The reason why there is no text."""
+        """Why the rendering failed."""
         return Failure(self.error, self.message)
 
 
@@ -53,7 +53,10 @@ def render(source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetim
     Args:
         source: The Jinja source.
         jobs: Variables of each rendering, plain JSON values.
-        now: What ``strftime_now`` shall write.
+        now: The time that ``strftime_now`` formats.
+
+    Returns:
+        One outcome per job; failures are outcomes too.
     """
     if not jobs:
         return []
@@ -64,7 +67,7 @@ def render(source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetim
     }
     answers = _child().ask({**request, "jobs": list(jobs)})
     if answers is None and len(jobs) > 1:
-        # One of them killed the child; each alone shows which.
+        # One of the jobs killed the child; rendering them one by one shows which.
         return [outcome for job in jobs for outcome in render(source, [job], now=now)]
     if answers is None:
         return [Outcome(error="time")]
@@ -80,7 +83,7 @@ def render(source: str, jobs: Sequence[dict[str, Any]], *, now: datetime.datetim
 
 
 class _Child:
-    """The process and the pipe to it."""
+    """The child process and its pipes."""
 
     def __init__(self) -> None:
         self._owner = os.getpid()
@@ -88,7 +91,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Send one request and wait for the answer; None where the child died of it."""
+        """Send one request and wait for the answer; None if the child died."""
         with self._lock:
             process = self._process or self._start()
             assert process.stdin is not None
@@ -99,14 +102,14 @@ class _Child:
             except BrokenPipeError:
                 answers = None
             except BaseException:
-                self.close()  # interrupted half-way: the pipe is out of step
+                self.close()  # interrupted: the pipe may hold part of a message
                 raise
             if answers is None:
                 self.close()
             return answers
 
     def close(self) -> None:
-        """End the child; in a process made by fork, leave the parent's alone."""
+        """Kill the child, unless it belongs to the process that this one was forked from."""
         process, self._process = self._process, None
         if process is None or os.getpid() != self._owner:
             return
@@ -117,7 +120,8 @@ class _Child:
                 _close_quietly(pipe)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -I: no environment, no user site; a session of its own: Ctrl-C is for the parent.
+        # -I: isolated from environment variables and the user site; the new session keeps Ctrl-C
+        # away from the child.
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(Path(jinja_child.__file__))],
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Stop tokens: what generation waits for after an answer, and so what training must teach."""
+"""Stop tokens: the tokens that end generation, and so what training must teach."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _PROBE = "Fw4kq"
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The stop tokens of a tokenizer with a template.
+    """The stop tokens of a tokenizer with a template, as token IDs.
 
     Args:
-        ids: Every token at which generation ends.
-        main: The one that the template puts after an answer; None where there is none.
-        closing: The token to put after an answer that the template leaves open; None where the
-            template writes it itself.
+        ids: All tokens that end generation.
+        main: The token that follows an answer in training; None if there is none.
+        closing: The token to add after the last answer; None if the template writes one itself.
+        closes: A token that the template writes after earlier answers but that does not end
+            generation (gpt-oss: ``<|end|>``); None if there is none.
     """
 
     ids: frozenset[int]
@@ -37,14 +38,14 @@ def find(
     named: tuple[str, ...],
     model: Path | None = None,
 ) -> Stops:
-    """Find the stop tokens by looking at what the template writes after an answer.
+    """Find the stop tokens from what the template writes after an answer.
 
     Args:
         tokenizer: A transformers tokenizer.
         control: The tokenizer's control tokens.
-        render: Renders a list of message dicts to text, None where the template refuses.
-        named: Spellings that the template's header names.
-        model: Folder of the model, whose files name end tokens; the tokenizer's by default.
+        render: Renders a list of message dicts to text; returns None if the template fails.
+        named: Spellings listed in the template's header.
+        model: Folder of the model, whose files list end tokens; the tokenizer's by default.
     """
     asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
     after_last = _token_after(control, render(asked))
@@ -52,8 +53,8 @@ def find(
     if after_middle == tokenizer.bos_token_id:
         after_middle = None
     eos = tokenizer.eos_token_id
-    # Where a last answer ends otherwise than an earlier one (gpt-oss: <|return|> and <|end|>), the
-    # latter only closes messages, of which an answer may have several.
+    # If the last answer ends differently from earlier ones (gpt-oss: <|return|> and <|end|>), the
+    # latter token only closes messages, of which an answer may have several.
     ends = (after_middle if after_last is None else after_last, eos)
     ids = {token for token in ends if token is not None}
     ids |= {control.by_spelling[name] for name in named if name in control.by_spelling}
@@ -68,18 +69,18 @@ def find(
 def after_call(
     control: ControlTokens, whole: str, ending: str | None, value: str, known: frozenset[int]
 ) -> int | None:
-    """The control token at which an answer that is a tool call ends.
+    """The control token that ends an answer that is a tool call.
 
     Args:
         control: The tokenizer's control tokens.
-        whole: A rendered conversation whose call has the argument ``value``, and its result.
-        ending: The same up to the call; None where the template refuses that.
+        whole: A rendered conversation with a call that has the argument ``value``, and its result.
+        ending: The same conversation without the result; None if the template rejects it.
         value: The argument.
         known: The stop tokens found so far.
 
     Returns:
-        One of the known, else what the template writes last after the call (gpt-oss), else what
-        begins the result where it writes nothing (GLM-4.5); None where there is no token at all.
+        A known stop token after the call; otherwise the last token that the template writes after
+        it (gpt-oss); otherwise the first token of the result (GLM-4.5); None if there is none.
     """
     written = (
         [] if ending is None or value not in ending else _tokens_behind(control, ending, value)
@@ -101,16 +102,16 @@ def _token_after(control: ControlTokens, text: str | None) -> int | None:
 
 
 def _end_tokens(folder: Path) -> set[int]:
-    """What the model's files name, as transformers reads them: its settings for generation, and
-    where there are none its config."""
+    """End tokens in the model's files, as transformers reads them: from generation_config.json, or
+    from config.json if that is missing."""
     for name in ("generation_config.json", "config.json"):
         file = folder / name
         if not file.is_file():
             continue
         try:
-            said: Any = json.loads(file.read_text(encoding="utf-8"))
-            value: Any = said.get("eos_token_id")
-            inner: Any = said.get("text_config")
+            settings: Any = json.loads(file.read_text(encoding="utf-8"))
+            value: Any = settings.get("eos_token_id")
+            inner: Any = settings.get("text_config")
         except (OSError, ValueError, AttributeError):
             return set()
         if value is None and name == "config.json" and is_object(inner):

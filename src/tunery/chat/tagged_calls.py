@@ -1,4 +1,4 @@
-"""Tool calls written in tags, as Qwen3-Coder and GLM-4.5 do; read when they are complete."""
+"""Tool calls written in tags, as by Qwen3-Coder and GLM-4.5; parsed once they are complete."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TaggedCall:
     """A call in tags: ``<function=NAME><parameter=KEY>...`` or ``NAME<arg_key>...``.
 
     Args:
-        index: The call's place in the answer.
-        syntax: Whose ids.
+        index: Index of the call in the answer, from 0.
+        syntax: The syntax that determines the ID.
         close: The text after the call.
-        tools: The tools, whose schemas say which values are text.
+        tools: The tools of the request; their schemas tell which values are strings.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class TaggedCall:
         self.done = False
         self.refused = ""
         self._index, self._syntax, self._close, self._tools = index, syntax, close, tools
-        self._read = ""
+        self._buffer = ""
 
     def feed(self, text: str) -> tuple[list[CallPiece], int]:
-        """Collect the text until its end, then give the whole call."""
-        whole = self._read + text
-        place = whole.find(self._close, max(0, len(self._read) - len(self._close)))
+        """Collect the text until the end mark, then return the whole call."""
+        whole = self._buffer + text
+        place = whole.find(self._close, max(0, len(self._buffer) - len(self._close)))
         if place < 0:
-            self._read = whole
+            self._buffer = whole
             return [], len(text)
         self.done = True
-        taken = place + len(self._close) - len(self._read)
+        taken = place + len(self._close) - len(self._buffer)
         found = _tagged(whole[:place], self._tools)
         if found is None:
             self.refused = whole[:place]
@@ -50,8 +50,8 @@ class TaggedCall:
         return [begun, CallArguments(self._index, dump_json(arguments))], taken
 
     def end(self) -> list[CallPiece]:
-        """Give back the text: half a call in tags is none."""
-        self.refused, self.done = self._read, True
+        """Finish: an incomplete call goes to ``refused``."""
+        self.refused, self.done = self._buffer, True
         return []
 
 
@@ -63,8 +63,8 @@ def _tagged(text: str, tools: Sequence[Mapping[str, Any]]) -> tuple[str, dict[st
         name, pairs = re.split(r"[\n<]", body, maxsplit=1)[0].strip(), _ARGUMENT.findall(body)
     if not name or re.search(r"\s", name):
         return None
-    wanted = _properties(name, tools)
-    return name, {key.strip(): _value(text, wanted.get(key.strip())) for key, text in pairs}
+    schemas = _properties(name, tools)
+    return name, {key.strip(): _value(text, schemas.get(key.strip())) for key, text in pairs}
 
 
 def _properties(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

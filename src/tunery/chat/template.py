@@ -1,8 +1,8 @@
 """A chat template bound to a tokenizer: conversations to text, tokens and loss mask.
 
-The one renderer of the product: training, chat, evaluation and export call it. Templates run in
-the sandbox (sandbox.py), control-token spellings in content stay text (control.py, encode.py),
-masks come from the template's generation marks or from differences of prefixes (mask.py).
+Training, chat, evaluation and export all render with this module. Templates run in the sandbox
+(sandbox.py), control tokens spelled in content stay text (control.py, encode.py), and masks come
+from the template's generation marks or from comparing rendered prefixes (mask.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered
 
-# Part of every template's hash; raised when the same inputs would give other tokens or masks.
+# Part of every template's hash; increase it when the same input gives other tokens or masks.
 RENDERER_VERSION = 1
 _PROBE = "Zq7text"
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
@@ -35,13 +35,13 @@ class ChatTemplate:
 
     Attributes:
         name: ``tokenizer`` for the tokenizer's own template, else the built-in or file name.
-        source: The Jinja source, complete.
-        chat_template: What ``tokenizer.chat_template`` must be to give the same tokens.
+        source: The complete Jinja source.
+        chat_template: The ``tokenizer.chat_template`` that gives the same tokens.
         notices: Sentences for the user about how the template was chosen.
-        hash: Identifies source, special tokens and this renderer.
-        stop_ids: Tokens at which generation ends.
-        stop_id: The one that stands after an answer in training.
-        reads_parts: The template takes contents as lists of parts only.
+        hash: Identifies the source, the special tokens and the version of this renderer.
+        stop_ids: IDs of the tokens that end generation.
+        stop_id: ID of the token after an answer in training.
+        reads_parts: Whether the template reads contents only as lists of parts.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class ChatTemplate:
         self._closing = found.closing
         self._begins: dict[Thinking, str] = {}
         identity: list[Any] = [RENDERER_VERSION, self.source, self._tool_source, self._variables]
-        # Said only where there is something to say, so that the hash of most templates stays.
-        told = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
-        if any(told):
-            identity.append(told)
+        # Added only if not empty, so that the hash of most templates does not change.
+        extra = [found.closes, sorted(self.stop_ids - found.ids), sorted(self.control.words)]
+        if any(extra):
+            identity.append(extra)
         if self.features.joins_thinking:
             identity.append("thinking joined")
         self.hash = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
@@ -103,21 +103,20 @@ class ChatTemplate:
         Args:
             tokenizer: A transformers fast tokenizer.
             name: A built-in name, a ``.jinja`` file, or ``own+hermes`` for the tokenizer's own
-                template with tools written into texts; None takes the tokenizer's own template
-                and, where it has none, the plain one (``notices`` says so).
-            now: Date that templates with a date line write; by default the time of each
-                rendering, as a served model needs it. Give a run's start
-                to have one date through the whole run.
-            model: Folder of the model where the tokenizer is not its own (an adapter's): its files
-                name tokens that end an answer.
+                template with tools written as text; None means the tokenizer's own template or,
+                if it has none, ``alpaca`` with a sentence in ``notices``.
+            now: The date for templates that write one; by default the time of each rendering, as
+                serving needs it. Pass a run's start time to use one date for the whole run.
+            model: Folder of the model if the tokenizer comes from elsewhere (an adapter); its
+                files list tokens that end an answer.
 
         Raises:
             UnknownName: No such template.
-            ModelError: The template does not suit the tokenizer, or cannot be rendered.
+            ModelError: The template does not fit the tokenizer, or cannot be read or rendered.
         """
         if name == builtin.OWN_WITH_TOOLS and tokenizer.chat_template:
             lead, own = builtin.find(name).text, builtin.own_source(tokenizer)
-            text = own if own.startswith(lead) else lead + own  # kept so by an earlier run
+            text = own if own.startswith(lead) else lead + own  # an earlier run saved it with lead
             template = cls(tokenizer, builtin.Source(name, text), now=now)
             template.notices = (
                 t("Tools, calls and results are written as text (hermes) in the model's own "
@@ -162,17 +161,18 @@ class ChatTemplate:
         Args:
             conversation: Messages, and the tools they may use.
             loss_on: ``assistant`` trains every answer, ``last`` the last one, ``all`` every
-                token; a message's own ``train`` goes before it.
-            thinking: What becomes of thinking; prompts of :meth:`prompt_ids` agree with it.
-            special_tokens: ``text`` writes the control tokens that messages spell letter by
-                letter, ``tokens`` takes them for the tokens.
+                token; a message's own ``train`` takes precedence.
+            thinking: Which thinking is kept; use the same value in :meth:`prompt_ids`.
+            special_tokens: ``text`` encodes control tokens spelled in messages as plain text,
+                ``tokens`` as the tokens themselves.
 
         Returns:
-            One row, or one row per trained answer where the template writes history differently
-            from a last turn (``notes`` says so).
+            One row, or one row per trained answer if the template renders earlier turns differently
+            from the last one (with a remark in ``notes``).
 
         Raises:
-            DataError: The template rejects the conversation or has no place for part of it.
+            DataError: The template rejects the conversation or does not support part of it.
+            ModelError: There is no stop token to end an answer with.
         """
         (result,) = self.render_many(
             [conversation], loss_on=loss_on, thinking=thinking, special_tokens=special_tokens
@@ -189,16 +189,16 @@ class ChatTemplate:
         thinking: Thinking = "strip_history",
         special_tokens: SpecialTokens = "text",
     ) -> Iterator[list[Rendered] | DataError]:
-        """Render a batch: one call to the sandbox and one threaded call to the tokenizer.
+        """Render a batch: a sandbox call per template source, and one multi-threaded encoding.
 
         Yields:
-            For each conversation, in order, its rows, or the error that says why it has none.
+            For each conversation, in order, its rows or the error.
         """
         control = self.control if special_tokens == "text" else SpelledTokens()
         plans: list[mask.Plan | DataError] = []
         jobs: list[dict[str, Any]] = []
         sources: list[str] = []
-        firsts: list[opening.First] = []  # renderings of what comes before the first message
+        firsts: list[opening.First] = []  # whether a job renders the text before the first message
         for conversation in conversations:
             try:
                 self.features.check(conversation, self.name)
@@ -207,15 +207,13 @@ class ChatTemplate:
                 continue
             plan = mask.plan(conversation, loss_on, thinking)
             plans.append(plan)
-            for end, prompt in dict.fromkeys(plan.views):  # the last turn often is the whole
+            for end, prompt in dict.fromkeys(plan.views):  # some views are often the same
                 first = opening.needed(conversation, end, self.features, prompt=prompt)
                 messages = conversation.messages[:end]
                 if first:
-                    messages = opening.stand_in(conversation)
-                asks = prompt and not first
-                jobs.append(
-                    self._job(messages, conversation.tools, thinking, prompt=asks, control=control)
-                )
+                    messages = opening.placeholder(conversation)
+                prompt, tools = prompt and not first, conversation.tools
+                jobs.append(self._job(messages, tools, thinking, prompt=prompt, control=control))
                 sources.append(self._source_for(conversation.tools))
                 firsts.append(first)
         outcomes = self._render_jobs(jobs, sources)
@@ -243,16 +241,16 @@ class ChatTemplate:
             if isinstance(plan, DataError):
                 yield plan
                 continue
-            asked = list(dict.fromkeys(plan.views))
-            mine = dict(zip(asked, views[place : place + len(asked)], strict=True))
-            place += len(asked)
+            keys = list(dict.fromkeys(plan.views))
+            mine = dict(zip(keys, views[place : place + len(keys)], strict=True))
+            place += len(keys)
             failure = next((v for v in mine.values() if isinstance(v, DataError)), None)
             try:
                 if failure is not None:
                     raise failure
                 found = {key: view for key, view in mine.items() if isinstance(view, mask.View)}
                 rows = mask.rows(plan, [found[key] for key in plan.views], self)
-                yield self.features.noted(rows, plan.conversation)
+                yield self.features.with_notes(rows, plan.conversation)
             except DataError as error:
                 yield refusals.located(error, plan.conversation.ref)
 
@@ -263,10 +261,10 @@ class ChatTemplate:
         *,
         thinking: Thinking = "strip_history",
     ) -> list[int]:
-        """Encode a conversation so far, ready for the model to answer.
+        """Render and encode the conversation so far, with the generation prompt, to token IDs.
 
         Raises:
-            DataError: The template rejects the messages.
+            DataError: The template rejects the messages, or they cannot be encoded.
         """
         return self.encoder.encode(self.prompt(messages, tools, thinking=thinking))
 
@@ -278,14 +276,17 @@ class ChatTemplate:
         thinking: Thinking = "strip_history",
         values: Mapping[str, Any] | None = None,
     ) -> Marked:
-        """Render a conversation so far, with the generation prompt at its end.
+        """Render the conversation so far, with the generation prompt at its end.
 
         Args:
             messages: The conversation.
-            tools: What the model may call.
-            thinking: What becomes of earlier thinking.
-            values: More variables for the template, such as ``enable_thinking``; control tokens
-                spelled in them stay text, and none takes the place of a variable of ours.
+            tools: Tools that the model may call.
+            thinking: Which thinking of earlier turns is kept.
+            values: More variables for the template, such as ``enable_thinking``. Control tokens
+                spelled in them stay text; the variables set here cannot be replaced.
+
+        Raises:
+            DataError: The template rejects the messages.
         """
         self.features.check(Conversation(tuple(messages), tuple(tools)), self.name)
         job = self._job(messages, tools, thinking, prompt=True)
@@ -300,14 +301,14 @@ class ChatTemplate:
         return unmark(outcome.text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of an answer, without the control tokens in it."""
+        """Decode the token IDs of an answer, without its special and stop tokens."""
         kept = [token for token in ids if token not in self.stop_ids]
         return self.tokenizer.decode(
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
     def closing_id(self, message: Message) -> int | None:
-        """The stop token to put after an answer that the template leaves open."""
+        """The stop token to add after an answer if the template writes none; None if it does."""
         if message.tool_calls and self._after_call is not None:
             return self._after_call
         return self._closing
@@ -316,7 +317,7 @@ class ChatTemplate:
         return self._fixed or datetime.datetime.now()
 
     def _token_after_call(self, known: frozenset[int]) -> int | None:
-        """The token at which an answer that is a tool call ends."""
+        """The token that ends an answer that is a tool call, if any."""
         if "tool_calls" not in self.features.source:
             return None
         whole, ending = self.features.call_example(), self.features.call_example(answered=False)
@@ -325,10 +326,10 @@ class ChatTemplate:
         return stops.after_call(self.control, whole, ending, probes.VALUE, known)
 
     def _generation_prompt(self, thinking: Thinking) -> str:
-        """What the template writes for an answer to begin, alone; empty where that is not known."""
+        """The generation prompt alone; empty if not known."""
         if thinking not in self._begins:
-            asked = (Message("user", "Hi"),)
-            jobs = [self._job(asked, (), thinking, prompt=prompt) for prompt in (False, True)]
+            question = (Message("user", "Hi"),)
+            jobs = [self._job(question, (), thinking, prompt=prompt) for prompt in (False, True)]
             plain, whole = sandbox.render(self.source, jobs, now=self._now())
             known = not (plain.error or whole.error) and whole.text.startswith(plain.text)
             self._begins[thinking] = whole.text[len(plain.text) :] if known else ""
@@ -354,7 +355,7 @@ class ChatTemplate:
         }
 
     def _render_jobs(self, jobs: list[dict[str, Any]], sources: list[str]) -> list[sandbox.Outcome]:
-        """Render jobs of one or two sources (some tokenizers have one for tools), in order."""
+        """Render jobs of one or two sources (some tokenizers have a separate one for tools)."""
         outcomes: list[sandbox.Outcome | None] = [None] * len(jobs)
         for source in dict.fromkeys(sources):
             mine = [index for index, other in enumerate(sources) if other is source]
@@ -384,10 +385,10 @@ class ChatTemplate:
         return [in_parts(message) for message in messages] if self.reads_parts else messages
 
     def _reads_parts_only(self) -> bool:
-        """Whether the template drops a content that is plain text (SmolVLM, Idefics 3)."""
-        said = {"role": "user", "content": _PROBE}
-        return _PROBE not in (self._probe([said]) or _PROBE) and _PROBE in (
-            self._probe([in_parts(said)]) or ""
+        """Whether the template drops content that is a plain string (SmolVLM, Idefics 3)."""
+        message = {"role": "user", "content": _PROBE}
+        return _PROBE not in (self._probe([message]) or _PROBE) and _PROBE in (
+            self._probe([in_parts(message)]) or ""
         )
 
     def _known_tokens(self) -> set[str]:

@@ -1,7 +1,7 @@
-"""Tool calls as model families write them, read while the text still comes.
+"""The syntax of tool calls in each model family, and the pieces of a streamed call.
 
-A ``Syntax`` says by which texts a call begins and ends. ``call_readers.py`` reads what stands
-between; ``answers.py`` finds the calls in an answer; templates render the other direction.
+A ``Syntax`` defines the marks around a call. ``call_readers.py`` reads the text between them, and
+``answers.py`` finds the calls in an answer. Templates do the reverse and write calls.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class CallBegun:
     """A call whose name is known; its arguments follow.
 
     Args:
-        index: Place among the answer's calls, from 0.
-        id: A new identity, unlike any other.
-        name: The function.
+        index: Index of the call in the answer, from 0.
+        id: A new random ID.
+        name: Name of the function.
     """
 
     index: int
@@ -32,7 +32,7 @@ class CallBegun:
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """More of a call's arguments: JSON text that joins up to one object."""
+    """A further part of a call's arguments; the parts concatenate to one JSON object."""
 
     index: int
     text: str
@@ -46,14 +46,14 @@ class Syntax:
     """How one family of models writes its calls.
 
     Args:
-        name: The family.
-        marks: The text before a call, and the one after it (empty: the call ends by itself).
-        silent: Texts around calls that say nothing.
-        separators: What stands between a bare name and its arguments.
-        bare: A call without marks, alone in the answer: a JSON object, or a line with the name
-            and the arguments below it.
-        thinking: The texts around thinking.
-        id_length: Letters and digits of a call's id, where the family's template counts them.
+        name: Name of the family.
+        marks: Text before a call -> text after it (empty if a call has no end mark).
+        silent: Texts around calls that are removed from the answer.
+        separators: Texts between a bare name and its arguments.
+        bare: Form of a call without marks at the start of an answer: ``json`` for a JSON object,
+            ``lines`` for a line with the name and the arguments below it; empty for none.
+        thinking: Texts before and after thinking.
+        id_length: Number of letters and digits in a call's ID; 0 if the family has no fixed length.
     """
 
     name: str
@@ -88,7 +88,7 @@ KIMI = Syntax(
 PHI = Syntax("phi", {"<|tool_call|>": "<|/tool_call|>", "functools": ""})
 GLM4 = Syntax("glm4", bare="lines")
 
-# The text in a template that gives a family away; the first that is there decides.
+# Text in a template that identifies a family; the first match decides.
 _SIGNS = (
     ("<｜tool▁call", DEEPSEEK),
     ("<|tool_call_begin|>", KIMI),
@@ -108,7 +108,7 @@ def syntax_of(template: str) -> Syntax:
 
 
 def new_id(syntax: Syntax) -> str:
-    """Make an identity for a call, in the length that the family's template wants."""
+    """Make a random ID for a call, in the length that the family's template expects."""
     letters = "".join(secrets.choice(_LETTERS) for _ in range(syntax.id_length or 24))
     return letters if syntax.id_length else f"call_{letters}"
 
@@ -117,7 +117,7 @@ class CallReader(Protocol):
     """Reads one section of calls. ``feed`` returns how much of the text it consumed.
 
     Attributes:
-        done: The stretch is over; what ``feed`` did not take is the answer's again.
+        done: The section has ended; text that ``feed`` did not consume belongs to the answer.
         refused: Text that turned out not to be a call, to be shown unchanged.
     """
 
@@ -125,16 +125,16 @@ class CallReader(Protocol):
     refused: str
 
     def feed(self, text: str) -> tuple[list[CallPiece], int]:
-        """Read on; give pieces and the number of characters taken."""
+        """Read more text; return the pieces and the number of characters consumed."""
         ...
 
     def end(self) -> list[CallPiece]:
-        """The answer is over in the middle of it."""
+        """Finish, because the answer ended inside this section."""
         ...
 
 
 def held_back(text: str, marks: Sequence[str]) -> int:
-    """Length of the longest end of ``text`` with which one of ``marks`` may begin."""
+    """Length of the longest suffix of ``text`` that is an incomplete start of one of ``marks``."""
     longest = min(len(text), max((len(mark) for mark in marks), default=1) - 1)
     for length in range(longest, 0, -1):
         tail = text[-length:]
@@ -144,7 +144,11 @@ def held_back(text: str, marks: Sequence[str]) -> int:
 
 
 def joined(new: list[CallPiece], before: list[CallPiece]) -> list[CallPiece]:
-    """Append arguments to ``before`` if they continue it; return the rest."""
+    """Merge new arguments into the last piece of ``before`` if they continue it.
+
+    Returns:
+        The pieces that were not merged.
+    """
     if (
         len(new) == 1
         and before

@@ -18,7 +18,7 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.progress import model_progress
 from tunery.errors import EngineError
 from tunery.i18n import t
-from tunery.services.chat import MAX_NEW_TOKENS, Chat, Room, Said, Settings, choose_sampling
+from tunery.services.chat import MAX_NEW_TOKENS, Chat, LoadedModels, Said, Settings, choose_sampling
 
 app = App(name="chat", help=t("Chat with a model or a run, or with two side by side."))
 EXIT_INTERRUPTED = 130
@@ -98,7 +98,7 @@ def chat(
         raise EngineError(
             t("--json: the prompt is missing."), fix=t("Pass a prompt with --prompt or on stdin.")
         )
-    room = Room(template=template, device=device, told=print_warning)
+    room = LoadedModels(template=template, device=device, on_notice=print_warning)
     session = Chat(room, model, against, settings)
     _open(session)
     if system:

@@ -109,7 +109,7 @@ class PlainView:
                 self._shown = time.monotonic()
                 return words.step_line(event, self._num_steps, self._declared)
             case _:
-                return words.told(event, self._declared, checked=self._checked)
+                return words.event_line(event, self._declared, checked=self._checked)
 
 
 class LiveView:
@@ -161,7 +161,7 @@ class LiveView:
             case "step":
                 self._step, self._stepped = event, time.monotonic()
             case _:
-                line = words.told(event, self._declared, checked=self._checked)
+                line = words.event_line(event, self._declared, checked=self._checked)
                 if line:
                     self._print(line, _STYLES.get(event["type"], ""))
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunery import __version__, env, i18n
+from tunery import __version__, env, i18n, panics
 from tunery.cli import streams
 from tunery.errors import TuneryError, did_you_mean, disk_error, memory_error, panic_error
 from tunery.i18n import t
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words in (["--version"], ["-V"]):
             print(f"tunery {__version__}")
             return 0
-        return _run(words)
+        with contextlib.nullcontext() if debug else panics.hidden():
+            return _run(words)
     except TuneryError as error:
         if debug:
             raise

@@ -16,7 +16,7 @@ from tunery.cli.live import View, print_line, view_for
 from tunery.cli.wrapping import prose
 from tunery.commands import quoted
 from tunery.i18n import t
-from tunery.runs.diagnosis import FORGOT, UNCHANGED
+from tunery.runs.diagnosis import FORGETTING_NOISE, FORGETTING_REPORTED
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
 from tunery.services import runs, words
@@ -173,16 +173,16 @@ def _answers(answers: list[runs.Answers]) -> None:
 
 
 def _forgetting(value: float) -> Text:
-    if value > FORGOT:
+    if value > FORGETTING_REPORTED:
         said = t("Forgetting: {value} nats per token (answers to general prompts got worse)",
                  value=signed(value))  # fmt: skip
-    elif value > UNCHANGED:
+    elif value > FORGETTING_NOISE:
         said = t("Forgetting: {value} nats per token (answers to general prompts got slightly "
                  "worse)", value=signed(value))  # fmt: skip
     else:
         said = t("Forgetting: {value} nats per token (answers to general prompts did not get "
                  "worse)", value=signed(value))  # fmt: skip
-    return Text(said, style="yellow" if value > FORGOT else "")
+    return Text(said, style="yellow" if value > FORGETTING_REPORTED else "")
 
 
 def _places(came: runs.Outcome) -> None:

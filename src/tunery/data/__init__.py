@@ -1,1 +1,1 @@
-"""Rows: where they come from, what they become, and what is wrong with them."""
+"""Datasets: find, read, check, tokenize and batch their rows."""

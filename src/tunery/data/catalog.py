@@ -1,7 +1,7 @@
-"""Every way of naming a dataset: built in, added, in a LLaMA-Factory catalog, a path, a hub.
+"""Find datasets by name: built in, added, in a LLaMA-Factory catalog, by path, on a hub or cloud.
 
-``find`` never fetches anything: a dataset on a hub or in a cloud has no files yet, and
-``sources.remote.fetch`` brings them.
+``find`` downloads nothing: a dataset on a hub or in cloud storage has no files until
+``sources.remote.fetch`` downloads them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "feedback": ("unpaired", "Single answers marked good or bad, English and Chinese"),
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w.-]+)?")
-"""``owner/name``, as the hub names a dataset; it may be a path too."""
+"""``owner/name``, the form of a dataset ID on the hub; it may also be a path."""
 CLOUD = ("s3://", "gs://", "gcs://")
 MAX_TIMES = 1000
-"""How often a dataset's rows may be repeated in an epoch; more of them are more epochs."""
+"""Maximum repeats of a dataset's rows per epoch; for more, train for more epochs."""
 ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
-"""Beginnings of names that are no paths of this machine, whether or not they can be read."""
+"""Prefixes of names that are not local paths, supported or not."""
 
 
 def find(
@@ -54,17 +54,17 @@ def find(
     fmt: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Find a dataset by any of its names.
+    """Find a dataset by name, path or address.
 
     Args:
-        name: A name of the lists, a path, ``hf:owner/name``, ``s3://...``.
+        name: A listed name, a path, ``hf:owner/name``, ``s3://...``.
         catalog: Folder with a LLaMA-Factory ``dataset_info.json``.
-        fmt: Format to read it by; wins over the catalog's.
-        columns: Ours: theirs; win over the catalog's one by one.
+        fmt: Format of the rows; overrides the catalog's.
+        columns: Our field name -> column in the data; each overrides the catalog's.
 
     Raises:
-        UnknownName: Nothing of that name; the nearest is offered.
-        DataError: The path is there but cannot be a dataset.
+        UnknownName: There is no such dataset; the error suggests the closest name.
+        DataError: The name or the path cannot be a dataset.
         ConfigError: The catalog cannot be read.
     """
     dataset = _find(name, catalog)
@@ -76,10 +76,10 @@ def find(
 
 
 def weight(name: str) -> tuple[str, int]:
-    """Take ``NAME*2`` apart.
+    """Split ``NAME*2`` into the name and the number of repeats (1 if there is none).
 
     Raises:
-        ConfigError: What follows the star is not a whole number from 1 to ``MAX_TIMES``.
+        ConfigError: The text after the star is not a whole number from 1 to ``MAX_TIMES``.
     """
     base, star, written = name.rpartition("*")
     if not star:
@@ -99,7 +99,12 @@ def weight(name: str) -> tuple[str, int]:
 
 
 def list_datasets(catalog: Path | None = None) -> list[Dataset]:
-    """All datasets that have a name here: built in, added, and of the catalog folder."""
+    """All named datasets: built in, added, and listed in the catalog folder.
+
+    Raises:
+        ConfigError: The catalog cannot be read.
+        DataError: The list of added datasets is damaged.
+    """
     found = [_builtin(name) for name in BUILTIN]
     found += [_added(name, entry) for name, entry in registered().items()]
     if catalog is not None:
@@ -138,10 +143,10 @@ def _find(name: str, catalog: Path | None) -> Dataset:
             if dataset.name == name:
                 return dataset
     if name in BUILTIN:
-        return _not_that_one(_builtin(name))
+        return _with_shadow_warning(_builtin(name))
     added = registered()
     if name in added:
-        return _not_that_one(_added(name, added[name]))
+        return _with_shadow_warning(_added(name, added[name]))
     head, _, split = name.rpartition(":")
     if head in added and (place := located(f"{added[head]['path']}:{split}")) is not None:
         return _added(name, {**added[head], "path": f"{place[0]}:{split}", "sha256": None})
@@ -151,12 +156,12 @@ def _find(name: str, catalog: Path | None) -> Dataset:
 
 
 def _is_unicode(name: str) -> bool:
-    """Whether a name has no half of a character: no file of settings can hold such a name."""
+    """Whether a name has no lone surrogate, which a settings file cannot store."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _not_that_one(dataset: Dataset) -> Dataset:
-    """Say so where the working folder has a dataset of the same name, which is not read."""
+def _with_shadow_warning(dataset: Dataset) -> Dataset:
+    """Warn (W728) if the working folder has a dataset of the same name, which is not used."""
     name = dataset.name
     from tunery.data.llamafactory import is_registry, read_registry
 
@@ -166,7 +171,7 @@ def _not_that_one(dataset: Dataset) -> Dataset:
             other = REGISTRY
             fix = say("To use the one listed in {file}, add --data.catalog .", file=REGISTRY)
     except ConfigError:
-        pass  # it can list nothing
+        pass  # a broken list cannot list a dataset of this name
     names = (name, *(name + suffix for suffix in SUFFIXES))
     found = next((each for each in names if Path(each).exists()), "")
     if other is None and found:
@@ -219,7 +224,7 @@ def _added(name: str, entry: Mapping[str, Any]) -> Dataset:
 
 
 def _by_path(name: str, path: Path, split: str | None = None) -> Dataset:
-    """Find a dataset by its path; files in Tunery's own folders are named without their folder."""
+    """Find a dataset by its path; files in Tunery's own folder are named relative to it."""
     found = _at(name, path, split)
     if not path.is_relative_to(env.datasets_dir()):
         return found
@@ -271,10 +276,10 @@ def _at(name: str, path: Path, split: str | None) -> Dataset:
 
 
 def hub(name: str) -> Dataset:
-    """Take ``hf:owner/name[:subset][@split][#revision]`` apart.
+    """Parse ``hf:owner/name[:subset][@split][#revision]``.
 
     Raises:
-        DataError: It is not of that form.
+        DataError: The name does not have this form.
     """
     rest, _, revision = name.removeprefix("hf:").partition("#")
     rest, _, split = rest.partition("@")
@@ -295,10 +300,10 @@ def hub(name: str) -> Dataset:
 
 
 def _cloud(name: str) -> Dataset:
-    """Take ``s3://bucket/path[:split]`` apart.
+    """Parse ``s3://bucket/path[:split]``.
 
     Raises:
-        DataError: It names no bucket.
+        DataError: The bucket is missing or its name is not valid.
     """
     if not BUCKET.match(name):
         raise DataError(

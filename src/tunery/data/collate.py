@@ -1,15 +1,14 @@
-"""Rows of token ids -> one packed batch, without padding.
+"""Collate rows of token IDs into one packed batch without padding.
 
 Shapes: N tokens of the batch, S segments, B rows, G groups, K trained tokens.
 
-A token carries loss through the hidden state before it: the first token of a row is never
-trained, and what follows a row's last trained token changes neither loss nor gradient of a
-causal model. ``collate`` therefore leaves that tail out (``trim``): the last answer's end token
-and the line break after it need not be computed. What several rows begin with is laid down once
-(``share_prefixes``, see ``data.prefixes``), such as the prompt of a pair.
+The hidden state before a token predicts it. So the first token of a row is never trained, and the
+hidden states at and after a row's last trained token change neither loss nor gradient of a causal
+model. ``collate`` therefore omits these tokens (``trim``). Tokens that several rows start with,
+such as the prompt of a pair, are stored once (``share_prefixes``, see ``data.prefixes``).
 """
 
-# torch's and numpy's conversions are typed in part only.
+# The conversions between torch and numpy are only partly typed.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false
 
@@ -31,30 +30,30 @@ from tunery.data.prefixes import alone, share
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows laid end to end.
+    """Rows concatenated without padding.
 
     Args:
-        input_ids: Token ids. Shape ``[1, N]``, int64.
+        input_ids: Token IDs. Shape ``[1, N]``, int64.
         position_ids: Position of each token in its own row. Shape ``[1, N]``, int64.
         loss_mask: True where the token is trained (predicted by the one before) in some row; a
-            row's last trained token is not among the N if trimmed. Shape ``[1, N]``.
-        segments: Where each segment begins, and N at the end. Shape ``[S + 1]``, int32.
+            row's last trained token is omitted if trimmed. Shape ``[1, N]``, bool.
+        segments: Start of each segment, and N at the end. Shape ``[S + 1]``, int32.
         trained_index_K: Positions in N whose hidden state predicts a trained token, row by row;
-            a position that rows share may be there several times. int64.
-        target_ids_K: The token predicted there. int64.
+            a position shared by several rows may occur several times. int64.
+        target_ids_K: The tokens predicted there. int64.
         row_K: The row of each trained token, ascending. int64.
         group_B: The group of each row, ascending from 0. int64.
-        streams: Further numbers beside ``target_ids_K``, by name. fp32, shape ``[K]`` each.
-        facts: Numbers of each group, by name; not a number where a group has none. fp32, shape
-            ``[G]`` each.
-        rows: The caller's number for each row (by default 0, 1, ...), or for its group.
-        num_tokens: Tokens of the rows, before anything is left out or shared; what throughput
-            counts.
-        lengths: Tokens of each segment; plain numbers, so that no device is asked.
-        parents: For each segment the one before it in its rows, or -1.
-        longest: Computed tokens of the longest row.
-        places: For each row where its tokens lie in N.
-        trained_counts: Trained tokens of each row.
+        streams: Further values per trained token, by name. Shape ``[K]`` each, fp32.
+        facts: Values per group, by name; NaN for a group without the value. Shape ``[G]`` each,
+            fp32.
+        rows: The caller's index of each row (by default 0, 1, ...), or of its group.
+        num_tokens: Tokens of the rows before trimming and sharing; throughput counts these.
+        lengths: Number of tokens of each segment, as Python integers, so that reading them needs
+            no device synchronization.
+        parents: For each segment, the segment before it in its rows, or -1.
+        longest: Number of tokens of the longest row, after trimming.
+        places: For each row, the positions of its tokens in N. int64.
+        trained_counts: Number of trained tokens of each row.
     """
 
     input_ids: Tensor
@@ -77,16 +76,16 @@ class Batch:
 
     @property
     def num_trained(self) -> int:
-        """How many tokens carry loss (K)."""
+        """Number of trained tokens (K)."""
         return self.target_ids_K.numel()
 
     @property
     def num_groups(self) -> int:
-        """How many groups its rows make (G)."""
+        """Number of groups (G)."""
         return int(self.group_B[-1]) + 1
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device; host memory is pinned by the caller if it matters."""
+        """Copy the batch to a device without blocking; the caller pins host memory if needed."""
         moved: dict[str, Any] = {
             name: getattr(self, name).to(device, non_blocking=True)
             for name in (
@@ -109,11 +108,11 @@ class Batch:
 
     @property
     def shared(self) -> bool:
-        """Whether some tokens belong to several rows."""
+        """Whether several rows share tokens."""
         return sum(self.lengths) < sum(len(places) for places in self.places)
 
     def apart(self) -> Batch:
-        """The same rows packed without sharing anything."""
+        """The same rows packed without shared tokens."""
         device = self.input_ids.device
         lengths = [len(places) for places in self.places]
         starts = np.cumsum([0, *lengths])
@@ -133,9 +132,9 @@ class Batch:
         )
 
     def one_by_one(self) -> list[Batch]:
-        """Split into batches of one row each, for models whose rows cannot be packed.
+        """Split into batches of one row each, for models that do not support packing.
 
-        Each keeps the facts of its row's group.
+        Each batch keeps the facts of its row's group.
         """
         device = self.input_ids.device
         counts = list(self.trained_counts)
@@ -185,13 +184,13 @@ def collate(
 
     Args:
         rows: Rows of at least one token, all with the same streams.
-        indices: Indices that identify the rows; their positions by default.
-        trim: Leave out what follows a row's last trained token (at least one token stays).
-        share_prefixes: Lay down once what several rows begin with.
+        indices: Indices that identify the rows; by default 0, 1, ...
+        trim: Omit a row's last trained token and all tokens after it (at least one token stays).
+        share_prefixes: Store tokens that several rows start with only once.
 
     Raises:
-        ValueError: No row, an empty row, a mask or stream of another length, or streams that only
-            some rows have.
+        ValueError: There is no row, a row is empty, a mask or stream differs in length, or only
+            some rows have a stream.
     """
     if not rows:
         raise ValueError("a batch needs at least one row")
@@ -243,11 +242,11 @@ def collate(
 
 
 def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = None) -> Batch:
-    """Lay the rows of groups end to end.
+    """Concatenate the rows of groups, trimmed and with shared prefixes.
 
     Args:
         groups: Groups of at least one row.
-        numbers: Numbers to remember the groups by; by default their positions.
+        numbers: Indices that identify the groups; by default 0, 1, ...
 
     Raises:
         ValueError: As in :func:`collate`.
@@ -272,7 +271,7 @@ def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = N
 
 
 def _streams(rows: Sequence[TokenRow], predicted: Sequence[np.ndarray]) -> dict[str, Tensor]:
-    """Each stream's values at the trained tokens."""
+    """The values of each stream at the trained tokens. Shape ``[K]`` each, fp32."""
     names = list(rows[0].streams)
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for number, (row, trained) in enumerate(zip(rows, predicted, strict=True)):

@@ -11,7 +11,7 @@ from tunery.types import Example
 
 
 def file_hash(path: Path) -> bytes:
-    """sha256 of a file's content."""
+    """SHA-256 of a file's content, as 32 bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -1,4 +1,4 @@
-"""A dataset that was found: its files, and how they are to be read."""
+"""A dataset: its files and how to read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunery.data.problems import Problem
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 BUCKET = re.compile(r"(s3|gs|gcs)://[A-Za-z0-9][\w.-]*($|[/:])")
-"""How the address of an object store begins: a scheme and a bucket."""
+"""The start of a cloud storage address: scheme and bucket."""
 REGISTRY = "dataset_info.json"
 NOT_ROWS = frozenset(
     {
@@ -20,33 +20,33 @@ NOT_ROWS = frozenset(
         *("config.json", "license.txt"),
     }
 )
-"""Files that describe rows or a repository and hold none."""
+"""Files that describe a dataset or repository and contain no rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset that was found.
+    """A dataset: its files and how to read them.
 
     Args:
-        name: As the user gave it.
+        name: The name as the user wrote it.
         source: builtin, added, catalog, file, folder, hub or cloud.
-        files: Files on this machine, in reading order.
-        names: The same files as messages name them.
+        files: Local files, in reading order.
+        names: The names of these files in messages.
         origin: Where the files come from, for hub and cloud.
-        format: Format of the rows where it is known.
-        columns: Ours: theirs.
+        format: Format of the rows if it is known.
+        columns: Our field name -> column in the data.
         tags: ShareGPT tags of a catalog entry.
-        role_map: Theirs: ours.
-        ranking: Preference pairs, by its catalog entry.
-        num_samples: Rows to sample, by its catalog entry.
-        split: Split of a hub dataset.
+        role_map: Role in the data -> our role.
+        ranking: Whether its catalog entry says that rows are preference pairs.
+        num_samples: Number of rows to sample, from its catalog entry.
+        split: The requested split of a folder, hub or cloud dataset.
         subset: Configuration of a hub dataset.
         folder: Folder inside a hub dataset.
         revision: Commit or branch of a hub dataset.
         description: One line for lists.
-        reading: Settings of ``data`` it was added with; a run's own win.
-        sha256: What the file's content was when it was added.
-        problems: What is already known to be wrong.
+        reading: ``data`` settings it was added with; a run's own settings override them.
+        sha256: SHA-256 of the content at the time it was added.
+        problems: Problems found so far.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Dataset:
 
     @property
     def is_remote(self) -> bool:
-        """Whether its files must be fetched first."""
+        """Whether its files must be downloaded first."""
         return self.origin is not None and not self.files
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Examples that stay in their files: 8 bytes per row in memory, each row read on access."""
+"""Lazily read examples: 8 bytes per row in memory, and each row is read on access."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tunery.i18n import t
 from tunery.types import Example, RowRef
 
 MAX_ROWS = 100_000_000
-"""Rows that repeats may make of a dataset; more could not be tokenized or trained anyway."""
+"""Maximum rows of a dataset with repeats; more could not be tokenized or trained anyway."""
 
 
 def excess(name: str, rows: int, total: int) -> Problem | None:
-    """E174 where a dataset's rows with their repeats would be more than a run can hold.
+    """Problem E174 if a dataset has more rows than ``MAX_ROWS`` after repeats, otherwise None.
 
     Args:
         name: The dataset.
-        rows: Its rows.
-        total: How many they become.
+        rows: Number of its rows.
+        total: Number of its rows after repeats.
     """
     if total <= MAX_ROWS:
         return None
@@ -47,12 +47,14 @@ def excess(name: str, rows: int, total: int) -> Problem | None:
 
 
 class DatasetRows(Sequence[Example]):
-    """The usable rows of one dataset; a row is read and converted at each access.
+    """The usable rows of one dataset; each access reads and converts the row.
+
+    Access raises DataError (E181) if a file changed since it was scanned.
 
     Args:
-        dataset: Where they are from.
-        result: The pass that found them.
-        variables: What fills the placeholders.
+        dataset: The dataset.
+        result: The scan of its files.
+        variables: Values for placeholders, by name.
     """
 
     def __init__(self, dataset: Dataset, result: Scan, variables: dict[str, str]) -> None:
@@ -101,7 +103,7 @@ class DatasetRows(Sequence[Example]):
         return fill_example(example, self._variables) if self._variables else example
 
     def ref(self, i: int) -> RowRef:
-        """Where row ``i`` came from, without reading it."""
+        """Where row ``i`` comes from, without reading it."""
         piece, at = place(self._ends, i)
         return self._files[piece].ref(at)
 
@@ -111,12 +113,12 @@ class DatasetRows(Sequence[Example]):
         return self._files[piece].load(at)
 
 
-class Taken(Sequence[int]):
-    """Numbers of the rows that are taken, in order; repeats cost no memory.
+class Selection(Sequence[int]):
+    """Indices of the selected rows, in order; repeats need no memory.
 
     Args:
-        numbers: The rows, once.
-        times: How often they are gone through.
+        numbers: The indices, without repeats.
+        times: How many times they are repeated in total.
     """
 
     def __init__(self, numbers: array[int] | range, times: int = 1) -> None:
@@ -140,12 +142,12 @@ class Taken(Sequence[int]):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Examples that follow each other, and are then repeated.
+    """Consecutive examples that are repeated as a whole.
 
     Args:
-        start: Number of the first.
-        size: How many there are before the repeats.
-        times: How often they come in all.
+        start: Index of the first example.
+        size: Number of examples before the repeats.
+        times: How many times they occur in total.
     """
 
     start: int
@@ -154,19 +156,19 @@ class Block:
 
 
 class ExampleSet(Sequence[Example]):
-    """The examples of one or more datasets, in order; lazy, so a million rows cost 8 bytes each.
+    """The examples of one or more datasets, in order, read lazily.
 
     Args:
-        parts: Rows of each dataset and which of them are taken, with repeats.
-        ledger: Where the rows went.
-        warnings: One problem for each kind of warning.
-        hash: sha256 over the files' content and how they are read.
-        reports: The checker's report of each dataset.
+        parts: The rows of each dataset and the selection of them, with repeats.
+        ledger: Counts of read, used and excluded rows.
+        warnings: One problem per kind of warning.
+        hash: SHA-256 over the files' content and how they are read.
+        reports: The check report of each dataset.
     """
 
     def __init__(
         self,
-        parts: Sequence[tuple[DatasetRows, Taken]],
+        parts: Sequence[tuple[DatasetRows, Selection]],
         *,
         ledger: Ledger,
         warnings: list[Problem],
@@ -179,7 +181,7 @@ class ExampleSet(Sequence[Example]):
         self.hash = hash
         self.reports = reports
         self._ends: list[int] = []
-        self._distinct: list[int] = []  # the first ones of a part, before any row comes again
+        self._distinct: list[int] = []  # per part, the number of examples before the first repeat
         total = 0
         for rows, taken in self._parts:
             total += len(taken)
@@ -202,7 +204,7 @@ class ExampleSet(Sequence[Example]):
         return rows[at]
 
     def ref(self, i: int) -> RowRef:
-        """Where example ``i`` came from, without reading it."""
+        """Where example ``i`` comes from, without reading it."""
         rows, at = self._find(i)
         return rows.ref(at)
 
@@ -212,12 +214,12 @@ class ExampleSet(Sequence[Example]):
         return rows.raw(at)
 
     def is_repeat(self, i: int) -> bool:
-        """Whether example ``i`` is a row that came before."""
+        """Whether example ``i`` repeats an earlier row."""
         piece, at = place(self._ends, i)
         return at >= self._distinct[piece]
 
     def blocks(self) -> list[Block]:
-        """All examples, in blocks that are repeated as a whole."""
+        """All examples as blocks that are repeated as a whole."""
         starts = [0, *self._ends]
         return [
             Block(start, len(taken.numbers), taken.times)
@@ -225,7 +227,7 @@ class ExampleSet(Sequence[Example]):
         ]
 
     def first(self, i: int) -> int:
-        """The number of the first example that is the same row of the same dataset entry."""
+        """Index of the first example that is the same row of the same dataset entry."""
         piece, at = place(self._ends, i)
         return i - at + at % len(self._parts[piece][1].numbers)
 

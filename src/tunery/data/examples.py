@@ -1,4 +1,4 @@
-"""The rows of a run: checked, counted, and read from their files only on access."""
+"""The examples of a run: check datasets, select and count rows, split off an evaluation set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunery.config.data import DataConfig
 from tunery.data.catalog import find, weight
 from tunery.data.content import example_key, file_hash
 from tunery.data.dataset import Dataset
-from tunery.data.example_set import DatasetRows, ExampleSet, Taken, excess
+from tunery.data.example_set import DatasetRows, ExampleSet, Selection, excess
 from tunery.data.kinds import row_kind_named
 from tunery.data.ledger import Ledger
 from tunery.data.lint.idle import common
@@ -46,24 +46,25 @@ def read(
     quarantine: Path | None = None,
     progress: Progress | None = None,
 ) -> ExampleSet:
-    """Check datasets and give their examples.
+    """Check datasets and return their examples.
 
     Args:
-        names: Datasets; ``NAME*2`` gives its rows twice.
+        names: Datasets; ``NAME*2`` uses its rows twice.
         config: The ``data`` section.
-        purpose: ``train``, ``evaluate`` or ``replay``; max_samples and repeats hold for training.
-        wanted: The row kind that the method learns from; None accepts any.
-        quarantine: Where unusable rows are written with ``data.on_bad_rows: quarantine``.
-        progress: Called with (rows, bytes, bytes in all) of the dataset being read.
+        purpose: ``train``, ``evaluate`` or ``replay``; repeats apply only to training.
+        wanted: The row kind that the method needs; None accepts any.
+        quarantine: File for unusable rows with ``data.on_bad_rows: quarantine``.
+        progress: Called with (rows read, bytes read, total bytes) of the current dataset.
 
     Raises:
-        DataError: Rows stop the run: the grouped report is the message. Or they are not what the
-            method learns from, or placeholders are left unfilled.
-        UnknownName: A dataset of no known name.
+        DataError: Rows cannot be used (the message is the grouped report), do not fit the method,
+            contain unfilled placeholders, are too many, or there are none.
+        UnknownName: A dataset does not exist.
+        ConfigError: The catalog cannot be read, or the number of repeats is not valid.
     """
     options = CheckOptions.of(config, progress=progress, wanted=wanted)
     ledger, digest = Ledger(), hashlib.sha256()
-    parts: list[tuple[DatasetRows, Taken]] = []
+    parts: list[tuple[DatasetRows, Selection]] = []
     warnings: list[Problem] = []
     reports: list[Report] = []
     digest.update(_settings(config, purpose).encode())
@@ -84,11 +85,10 @@ def read(
             chosen = _chosen(rows, dataset, config, own, times, repeats=purpose == "train")
             own.repeated = len(chosen) - own.used
             parts.append((rows, chosen))
-            # A test split is what an evaluation is for.
-            told = report.warnings()
-            warnings += [p for p in told if purpose == "train" or p.code != "W715"]
+            # Using a test split (W715) is expected in an evaluation.
+            warnings += [p for p in report.warnings() if purpose == "train" or p.code != "W715"]
             if times > 1 and purpose != "train":
-                warnings.append(_once(name, times, purpose))
+                warnings.append(_repeats_ignored(name, times, purpose))
             reports.append(report)
             ledger.add(own)
             digest.update(
@@ -109,7 +109,7 @@ def read(
         counts: Counter[str] = Counter()
         for report in reports:
             counts.update(report.tags)
-        _refuse_lack(wanted, counts, [report.dataset for report in reports])
+        _check_sufficient(wanted, counts, [report.dataset for report in reports])
     if not len(examples):
         raise DataError(
             t("{names}: no rows to train on.", names=", ".join(names) or "data.train"),
@@ -120,25 +120,25 @@ def read(
 
 
 def check_kept(wanted: str, examples: ExampleSet, kept: Iterable[int]) -> None:
-    """Look once more at what is left to train on after cutting, dropping and holding out.
+    """Check that the examples left after truncation, filtering and the split suffice.
 
     Args:
-        wanted: The row kind that the method learns from.
-        examples: All of them.
-        kept: Numbers of those that are trained.
+        wanted: The row kind that the method needs.
+        examples: All examples.
+        kept: Indices of the examples that are trained.
 
     Raises:
-        DataError: Together they lack what the method needs.
+        DataError: The kept examples lack something that the method needs.
     """
     kind = row_kind_named(wanted)
     numbers = list(kept)
     if numbers and kind.tag(examples[numbers[0]]):
         counts = Counter(kind.tag(examples[number]) for number in numbers)
-        _refuse_lack(wanted, counts, [report.dataset for report in examples.reports])
+        _check_sufficient(wanted, counts, [report.dataset for report in examples.reports])
 
 
-def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]) -> None:
-    """Raise where the rows together lack what the method needs."""
+def _check_sufficient(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]) -> None:
+    """Raise DataError if the rows together lack something that the method needs."""
     finding = row_kind_named(wanted).lacks(counts)
     if finding is not None:
         names = ", ".join(datasets)
@@ -150,25 +150,25 @@ def _refuse_lack(wanted: str, counts: Mapping[str, int], datasets: Sequence[str]
 
 
 def rows_per_epoch(rows: int, dataset: Dataset, config: DataConfig) -> int:
-    """How many of a dataset's usable rows an epoch of training has, some of them repeatedly.
+    """Number of a dataset's usable rows in an epoch of training, before ``NAME*2`` repeats.
 
-    As in LLaMA-Factory, ``num_samples`` above the number of rows takes all of them and then, by
-    seed, some again; ``max_samples`` only limits.
+    As in LLaMA-Factory, if ``num_samples`` exceeds the number of rows, randomly chosen rows are
+    repeated; ``max_samples`` is only a limit.
     """
     wanted = dataset.num_samples or rows
     return min(wanted, config.max_samples or wanted) if rows else 0
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Divide examples by seed; duplicates always fall on the same side.
+    """Split examples at random; duplicates are always on the same side.
 
     Args:
-        examples: What to divide.
-        share: Share to hold out, 0 to below 1.
-        seed: Decides which; independent of the order of the rows.
+        examples: The examples.
+        share: Fraction to hold out, from 0 to below 1.
+        seed: Seed of the split, which does not depend on the order of the rows.
 
     Returns:
-        Indices that train and indices held out, both ascending.
+        Indices to train on and indices held out, both ascending.
 
     Raises:
         DataError: E172, one side would be empty.
@@ -182,23 +182,23 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[in
         sorted(range(len(ranks)), key=ranks.__getitem__), ranks.__getitem__
     ):
         same = list(group)
-        # The last group that still brings the count nearer to the share is taken.
+        # Stop before a group that would not bring the count closer to the share.
         if len(held) + len(same) / 2 > wanted:
             break
         held += same
     if not held or len(held) == len(examples):
-        raise _undivided(share, ranks, held=bool(held))
+        raise _empty_side(share, ranks, held=bool(held))
     outside = set(held)
     return [i for i in range(len(examples)) if i not in outside], sorted(held)
 
 
-def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
-    """E172: one side of a split is empty; with the share that would fill both, where there is one.
+def _empty_side(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
+    """E172: one side of a split is empty; suggests a share that works, if there is one.
 
     Args:
-        share: The share that was asked for.
-        ranks: The rank of each example; equal examples have the same.
-        held: Whether it is the training rows that are missing.
+        share: The requested fraction.
+        ranks: The rank of each example; duplicates have the same rank.
+        held: Whether rows are held out, so that the training side is the empty one.
     """
     groups = Counter(ranks)
     if len(groups) == 1:
@@ -208,7 +208,7 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
         side, fix = t("no rows are left to train on"), t("Set evaluate.split lower.")
     else:
         side = t("no rows are held out")
-        least = groups[min(groups)] / 2 / len(ranks)  # of the group that is held out first
+        least = groups[min(groups)] / 2 / len(ranks)  # half of the group that is held out first
         value = f"{math.ceil(least * 1000) / 1000:g}" if least >= 0.01 else f"{least * 1.01:.2g}"
         fix = t("Set evaluate.split to at least {value}, or 0 for none.", value=value)
     message = t(
@@ -222,7 +222,7 @@ def _undivided(share: float, ranks: Sequence[int], *, held: bool) -> DataError:
 
 
 def _ranks(examples: Sequence[Example], seed: int) -> array[int]:
-    """The rank of each example; a repeated row is not read again."""
+    """The rank of each example; a repeated row is read only once."""
     first = examples.first if isinstance(examples, ExampleSet) else None
     ranks = array("Q")
     for number in range(len(examples)):
@@ -232,13 +232,13 @@ def _ranks(examples: Sequence[Example], seed: int) -> array[int]:
 
 
 def _rank(seed: int, example: Example) -> int:
-    """A number that depends only on the seed and the example's content."""
+    """A 64-bit number that depends only on the seed and the example's content."""
     digest = hashlib.blake2b(f"{seed}|{example_key(example)}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
 def _stop(report: Report, config: DataConfig) -> None:
-    """Raise the grouped report where something stops the run."""
+    """Raise DataError with the grouped report if something in it stops the run."""
     if report.ok:
         return
     share = report.bad / max(1, report.rows)
@@ -265,8 +265,8 @@ def _stop(report: Report, config: DataConfig) -> None:
     )
 
 
-def _once(name: str, times: int, purpose: str) -> Problem:
-    """W731: repeats of a dataset that is not trained on."""
+def _repeats_ignored(name: str, times: int, purpose: str) -> Problem:
+    """Warning W731: repeats of a dataset that is not trained on."""
     setting = "evaluate.datasets" if purpose == "evaluate" else "data.replay.prompts"
     return Problem(
         "W731",
@@ -289,14 +289,14 @@ def _changed(dataset: Dataset) -> Problem:
 
 
 def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None:
-    """Raise if ``{{name}}`` would be trained on without being filled in."""
+    """Raise DataError (W706) if rows still contain unfilled placeholders such as ``{{name}}``."""
     if "W706" not in report.groups or "W706" in config.accept:
         return
     counts: dict[str, int] = {}
-    holding = 0
+    affected = 0
     for i in range(len(rows)):
         names = unfilled(rows[i], config.variables)
-        holding += bool(names)
+        affected += bool(names)
         for name in names:
             counts[name] = counts.get(name, 0) + 1
     if not counts:
@@ -309,7 +309,7 @@ def _placeholders(rows: DatasetRows, report: Report, config: DataConfig) -> None
             "{dataset}: rows still hold {listed} ({holding} of {count}).",
             dataset=report.dataset,
             listed=listed,
-            holding=holding,
+            holding=affected,
             count=len(rows),
         ),
         fix=t(
@@ -330,11 +330,11 @@ def _chosen(
     times: int,
     *,
     repeats: bool,
-) -> Taken:
-    """Which rows are taken, in order, each before it comes again.
+) -> Selection:
+    """Select rows and count the excluded ones in ``ledger``.
 
     Raises:
-        DataError: E174, that would be more rows than a run can hold.
+        DataError: E174, more than ``MAX_ROWS`` rows with repeats.
     """
     wanted = rows_per_epoch(len(rows), dataset, config)
     chosen: array[int] | range = range(len(rows))
@@ -343,7 +343,7 @@ def _chosen(
         chosen = array("Q", sorted(generator.sample(range(len(rows)), wanted)))
         ledger.filter("max_samples", len(rows) - wanted)
     if not repeats or not len(rows):
-        return Taken(chosen)
+        return Selection(chosen)
     total = times * wanted
     if total > len(rows) and (finding := excess(dataset.name, len(rows), total)) is not None:
         raise DataError(
@@ -356,11 +356,11 @@ def _chosen(
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         again = generator.choices(range(len(rows)), k=wanted - len(rows))
         chosen = array("Q", [*range(len(rows)), *sorted(again)])
-    return Taken(chosen, times)
+    return Selection(chosen, times)
 
 
 def _settings(config: DataConfig, purpose: str) -> str:
-    """What in the config changes the examples."""
+    """The settings that determine the examples, as JSON for the hash."""
     keys = {
         "format",
         "columns",
@@ -376,11 +376,11 @@ def _settings(config: DataConfig, purpose: str) -> str:
         "variables",
         "max_samples",
     }
-    said = config.model_dump(mode="json", include=keys)
-    # At their defaults these are left out, as runs before they existed have it.
+    settings = config.model_dump(mode="json", include=keys)
+    # Newer settings are omitted at their defaults, so that hashes of older runs stay valid.
     newer = {"delimiter", "max_record_mb"}
-    said |= config.model_dump(mode="json", include=newer, exclude_defaults=True)
-    return json.dumps([purpose, said], sort_keys=True)
+    settings |= config.model_dump(mode="json", include=newer, exclude_defaults=True)
+    return json.dumps([purpose, settings], sort_keys=True)
 
 
 __all__ = ["ExampleSet", "example_key", "read", "rows_per_epoch", "split", "weight"]

@@ -1,8 +1,7 @@
-"""A folder of this machine as a dataset: files of one kind, one split of them.
+"""A local folder as a dataset: one split, files of one type.
 
-``folder`` means its training rows, ``folder:validation`` for those of another split, and
-``folder:all`` for every file. Folders that ``save_to_disk`` of Hugging Face datasets wrote list
-their own files and splits.
+``folder`` selects the training rows, ``folder:validation`` another split, and ``folder:all`` every
+file. Folders written by ``save_to_disk`` of Hugging Face datasets list their own files and splits.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from tunery import env
 from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset, kind_of, suffix_of
 from tunery.data.llamafactory import is_registry
-from tunery.data.splits import chosen_splits, divided, said
+from tunery.data.splits import chosen_splits, divided, split_problems
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.types import is_list, is_object
@@ -26,13 +25,13 @@ SAVED = "state.json"
 
 
 def located(name: str) -> tuple[Path, str | None] | None:
-    """The local path that a name refers to, and the split it selects.
+    """The local path that a name refers to, and the split that it selects.
 
     Args:
-        name: ``rows.jsonl``, ``folder`` or ``folder:validation``.
+        name: Such as ``rows.jsonl``, ``folder`` or ``folder:validation``.
 
     Returns:
-        None if there is no such path.
+        Path and split (None if not given), or None if there is no such path.
     """
     path = env.expanded(name)
     try:
@@ -50,12 +49,13 @@ def folder(name: str, path: Path, split: str | None = None) -> Dataset:
     """The files of one split of a folder.
 
     Args:
-        name: As the user gave it.
+        name: The name as the user wrote it.
         path: The folder.
-        split: The split asked for; None is the training rows.
+        split: The requested split; None means the training rows.
 
     Raises:
-        DataError: It holds no files of rows, files of several kinds, or no such split.
+        DataError: The folder cannot be read, has no data files (E196), files of several types
+            (E197), or no such split (E198).
     """
     own = name.removesuffix(f":{split}") if split else name
     try:
@@ -72,13 +72,13 @@ def folder(name: str, path: Path, split: str | None = None) -> Dataset:
     kinds = sorted({kind_of(file) for file in files})
     if len(kinds) > 1:
         raise _several_kinds(name, path, kinds)
-    problems = said(by_split, own, chosen, split)
+    problems = split_problems(by_split, own, chosen, split)
     names = tuple(str(Path(own) / file.relative_to(path)) for file in files)
     return Dataset(name, "folder", tuple(files), names, split=split, problems=problems)
 
 
 def _by_names(path: Path) -> dict[str, list[Path]]:
-    """All files of rows in the folder, by the split that their path names."""
+    """All data files in the folder, by the split named in their path; hidden files are skipped."""
     files = sorted(
         str(file.relative_to(path))
         for file in path.rglob("*")
@@ -89,9 +89,9 @@ def _by_names(path: Path) -> dict[str, list[Path]]:
 
 
 def _saved(path: Path) -> dict[str, list[Path]] | None:
-    """The files that ``save_to_disk`` lists, by split; None for any other folder.
+    """The files listed by ``save_to_disk``, by split; None for any other folder.
 
-    Other Arrow files beside them are caches of ``map`` and ``filter``.
+    Other Arrow files in such a folder are caches of ``map`` and ``filter``.
     """
     splits = _object(path / SAVED_SPLITS).get("splits")
     if is_list(splits) and splits:

@@ -1,4 +1,4 @@
-"""Tokens of an example: a row is one sequence, a group is all rows of one example."""
+"""The tokens of an example: a row is one sequence, a group is all rows of one example."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class TokenRow:
     """One sequence of tokens.
 
     Args:
-        input_ids: Token ids. Shape ``[T]``, int32.
+        input_ids: Token IDs. Shape ``[T]``, int32.
         loss_mask: True where the token is trained. Shape ``[T]``, bool.
-        streams: Further numbers per token, by name, such as ``ref_logprob``: what a loss reads
-            beside the token. Shape ``[T]`` each, fp32; the value at a token belongs to it.
+        streams: Further values per token that a loss reads, by name, such as ``ref_logprob``;
+            value t belongs to token t. Shape ``[T]`` each, fp32.
     """
 
     input_ids: np.ndarray
@@ -28,7 +28,7 @@ class TokenRow:
 
     @property
     def num_trained(self) -> int:
-        """Trained tokens; the first token is predicted from nothing and never counts."""
+        """Number of trained tokens, without the first one, which is never predicted."""
         return int(self.loss_mask[1:].sum())
 
     def with_stream(self, name: str, values: np.ndarray) -> TokenRow:
@@ -38,11 +38,11 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """What one example becomes; never divided between micro batches or ranks.
+    """The rows of one example; a group is never divided between micro batches or ranks.
 
     Args:
-        rows: Its rows, in the order of its kind (a pair: chosen, rejected).
-        facts: Numbers of the whole example, such as ``label`` or ``margin``.
+        rows: The rows, in the order that its kind defines (for a pair: chosen, rejected).
+        facts: Values of the whole example, such as ``label`` or ``margin``.
     """
 
     rows: tuple[TokenRow, ...]
@@ -50,10 +50,10 @@ class RowGroup:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all its rows."""
+        """Number of tokens of all rows."""
         return sum(len(row) for row in self.rows)
 
     @property
     def num_trained(self) -> int:
-        """Trained tokens of all its rows."""
+        """Number of trained tokens of all rows."""
         return sum(row.num_trained for row in self.rows)

@@ -1,4 +1,4 @@
-"""The row equation: every row that was read is used, set aside, or filtered by a named rule."""
+"""The row equation: every row read is used, quarantined, or filtered by a named rule."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(slots=True)
 class Ledger:
-    """Where the rows went.
+    """Counts of what happened to the rows.
 
     Args:
         read: Rows found in the files.
         used: Rows that become examples.
-        quarantined: Rows set aside because they cannot be used.
-        filtered: Rows left out on purpose, by rule.
-        repeated: How often used rows come again in an epoch, all of them together.
+        quarantined: Rows excluded because they cannot be used.
+        filtered: Rows excluded on purpose, by rule.
+        repeated: Total number of repeats of used rows per epoch.
     """
 
     read: int = 0
@@ -29,7 +29,7 @@ class Ledger:
         return self.read == self.used + self.quarantined + sum(self.filtered.values())
 
     def filter(self, rule: str, count: int) -> None:
-        """Move ``count`` rows from used to the rule that leaves them out."""
+        """Move ``count`` rows from ``used`` to ``filtered`` under the given rule."""
         if count:
             self.used -= count
             self.filtered[rule] = self.filtered.get(rule, 0) + count

@@ -1,8 +1,8 @@
-"""Tokens as text that can be read: a character that several tokens spell is one piece.
+"""Tokens as readable text, with the tokens of one character joined.
 
-Byte-level vocabularies cut Chinese, emoji and accents between tokens. ``token_texts`` writes what
-is part of a character as its bytes; ``grouped`` joins the tokens that spell one. Light: the page
-and the terminal draw with it.
+Byte-level vocabularies split Chinese characters, emoji and accented letters between tokens.
+``token_texts`` writes a part of a character as its bytes; ``grouped`` joins the tokens that form
+one character. The page and the terminal both use this module.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ BYTES_ONLY = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 BROKEN_AT_END = re.compile(r"<0x[0-9A-F]{2}>$")
 
 Token = tuple[int, str, int, bool]
-"""Id, text as ``token_texts`` gives it, whether it is trained, whether it is special."""
+"""ID, text from ``token_texts``, whether it is trained, whether it is special."""
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Give each token as readable text.
+    """The readable text of each token.
 
-    Byte-level pieces are turned back into letters; a piece that holds only part of a letter is
-    written as its bytes, ``<0xE4>``. Where no letter is split, the texts joined are the whole.
+    Byte-level tokens are decoded to characters; a part of a character is written as its bytes, such
+    as ``<0xE4>``. If no character is split, the concatenated texts are the whole text.
     """
     raw: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
     added = tokenizer.added_tokens_decoder
@@ -35,14 +35,15 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
-    """Join tokens that spell one character together.
+    """Join tokens that together form one character.
 
     Args:
-        tokens: Id, text (pieces of a character as ``<0xE4>``), trained, special.
-        start: Position of the first one in its row.
+        tokens: ID, text (parts of a character as ``<0xE4>``), trained, special.
+        start: Position of the first token in its row.
 
     Returns:
-        ``{"text", "ids", "position", "trained", "special"}`` each; every token is in exactly one.
+        One ``{"text", "ids", "position", "trained", "special"}`` per group; every token is in
+        exactly one group.
     """
     groups: list[list[Token]] = []
     for token in tokens:
@@ -69,7 +70,7 @@ def grouped(tokens: Sequence[Token], *, start: int) -> list[dict[str, Any]]:
 
 
 def _continues(group: list[Token], token: Token) -> bool:
-    """Whether the group ends inside a character that the token continues."""
+    """Whether the group ends with part of a character that the token continues."""
     _, _, trained, special = group[0]
     if special or token[3] or bool(token[2]) != bool(trained):
         return False
@@ -114,12 +115,12 @@ def _readable(piece: str, *, byte_level: bool) -> str:
     try:
         data = bytes(_BYTES[letter] for letter in piece)
     except KeyError:
-        return piece  # an added token that is text
+        return piece  # an added token, which is plain text
     return _decode(data)
 
 
 def _decode(data: bytes) -> str:
-    """Decode complete characters and write the rest as bytes."""
+    """Decode complete characters and write other bytes as ``<0xE4>``."""
     text, place = "", 0
     while place < len(data):
         try:

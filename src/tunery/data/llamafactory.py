@@ -1,8 +1,8 @@
-"""LLaMA-Factory's ``dataset_info.json``, read as a catalog without a change to it.
+"""Read LLaMA-Factory's ``dataset_info.json`` as a catalog, without changing it.
 
-A ``columns`` block names all that is read, as there; only what a row cannot be without keeps its
-own name. A partial ``tags`` block keeps the other defaults, which is what its author meant.
-An entry that cannot be read is a dataset with a problem: the others do not mind.
+As in LLaMA-Factory, a ``columns`` block lists the columns to read; only required columns keep
+their default names. A partial ``tags`` block keeps the defaults of the other tags. An entry that
+cannot be read becomes a dataset with a problem and does not affect the other entries.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ KEYS = frozenset(
     {
         *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
         *("formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"),
-        # An older key, a checksum that only led to a line in the log.
+        # A key of older versions: a checksum that was only logged.
         "file_sha1",
     }
 )
 MAX_SAMPLES = 100_000_000
-"""Rows that ``num_samples`` may ask for."""
+"""Maximum of ``num_samples``."""
 TEXTS = (
     *("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "cloud_file_name", "script_url"),
     *("subset", "split", "folder"),
@@ -62,8 +62,8 @@ ROLE_TAGS = {
 }
 
 
-class _Refused(Exception):
-    """An entry that cannot be read, and what to do."""
+class _EntryError(Exception):
+    """An entry cannot be read: what was found and what to do."""
 
     def __init__(self, code: str, found: Phrase, fix: Phrase) -> None:
         super().__init__(code, str(found))
@@ -75,15 +75,15 @@ class _Refused(Exception):
 def is_registry(folder: Path) -> bool:
     """Whether a folder has a ``dataset_info.json`` that lists datasets.
 
-    Hugging Face's datasets writes a file of the same name beside its Arrow files: it describes
-    them, and lists nothing.
+    Hugging Face datasets writes a file of the same name that describes its Arrow files and does not
+    list datasets.
     """
     try:
         return not _is_description(json.loads((folder / REGISTRY).read_text(encoding="utf-8-sig")))
     except OSError:
         return False
     except (ValueError, RecursionError):
-        return True  # damaged, which reading it says
+        return True  # damaged; read_registry reports it
 
 
 def read_registry(folder: Path) -> list[Dataset]:
@@ -93,7 +93,7 @@ def read_registry(folder: Path) -> list[Dataset]:
         folder: The folder, or the file itself.
 
     Raises:
-        ConfigError: There is none, it is not JSON, or it lists no datasets.
+        ConfigError: The file is missing, cannot be read, is not JSON, or does not list datasets.
     """
     file = folder if folder.name == REGISTRY else folder / REGISTRY
     try:
@@ -147,26 +147,26 @@ def _is_description(entries: Any) -> bool:
 def _entry(name: str, entry: Any, file: Path) -> Dataset:
     try:
         return _read(name, entry, file)
-    except _Refused as error:
+    except _EntryError as error:
         problem = Problem(error.code, str(file), error.found, error.fix)
         files = _files(entry, file) if is_object(entry) and entry.get("file_name") else ()
         return Dataset(name, "catalog", files, tuple(str(f) for f in files), problems=(problem,))
 
 
 def _read(name: str, entry: Any, file: Path) -> Dataset:
-    """One entry.
+    """Convert one entry to a dataset.
 
     Raises:
-        _Refused: It cannot be read.
+        _EntryError: The entry cannot be read.
     """
     if not is_object(entry):
-        raise _Refused(
+        raise _EntryError(
             "E173", say("{where}: expected an object", where=name), say('Write {"file_name": ...}.')
         )
-    _known(entry, KEYS, name)
+    _check_keys(entry, KEYS, name)
     for key in TEXTS:
         if entry.get(key) is not None and not isinstance(entry[key], str):
-            raise _Refused(
+            raise _EntryError(
                 "E173",
                 say("{where}: expected text, got {found}", where=f"{name}.{key}",
                     found=show(entry[key])),
@@ -176,7 +176,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     tags = _block(entry, "tags", TAGS, name)
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt", "openai"):
-        raise _Refused(
+        raise _EntryError(
             "E173",
             say(
                 "{where}: formatting must be alpaca, sharegpt or openai, got {formatting}",
@@ -194,7 +194,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
     elif "kto_tag" in columns:
         format = "unpaired"
         ours["label"] = columns["kto_tag"]
-    problems = (*dataset.problems, *_refusals(columns, dataset), *_unread(name, entry, dataset))
+    problems = (*dataset.problems, *_unsupported(columns, dataset), *_unused(name, entry, dataset))
     return Dataset(
         name,
         dataset.source,
@@ -216,7 +216,7 @@ def _read(name: str, entry: Any, file: Path) -> Dataset:
 
 
 def _near(word: str, known: Iterable[str]) -> Phrase:
-    """What was probably meant, else all that could be."""
+    """Suggest the most similar name, or list all names."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     if near:
@@ -224,10 +224,10 @@ def _near(word: str, known: Iterable[str]) -> Phrase:
     return say("Available: {names}.", names=", ".join(names))
 
 
-def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
+def _check_keys(keys: Iterable[str], known: frozenset[str], where: str) -> None:
     for key in keys:
         if key not in known:
-            raise _Refused(
+            raise _EntryError(
                 "E173",
                 say("{where}: unknown key {key}", where=where, key=repr(key)),
                 _near(key, known),
@@ -235,18 +235,18 @@ def _known(keys: Iterable[str], known: frozenset[str], where: str) -> None:
 
 
 def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str) -> dict[str, str]:
-    """``columns`` or ``tags``: names to names; null means the default."""
+    """Read ``columns`` or ``tags``, which map names to names; null means the default."""
     value: Any = entry.get(key) or {}
     if not is_object(value):
-        raise _Refused(
+        raise _EntryError(
             "E173",
             say("{where}: expected an object", where=f"{where}.{key}"),
             say('Map names to names, such as {"prompt": "instruction"}.'),
         )
-    _known(value, known, f"{where}.{key}")
+    _check_keys(value, known, f"{where}.{key}")
     for name, theirs in value.items():
         if theirs is not None and not isinstance(theirs, str):
-            raise _Refused(
+            raise _EntryError(
                 "E173",
                 say(
                     "{where}: expected a name, got {theirs}",
@@ -260,7 +260,7 @@ def _block(entry: Mapping[str, Any], key: str, known: frozenset[str], where: str
 
 def _count(value: Any, where: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise _Refused(
+        raise _EntryError(
             "E173",
             say(
                 "{where}.num_samples: expected a whole number above 0, got {value}",
@@ -270,7 +270,7 @@ def _count(value: Any, where: str) -> int | None:
             say("Correct the number, or remove it to take every row."),
         )
     if value is not None and value > MAX_SAMPLES:
-        raise _Refused(
+        raise _EntryError(
             "E173",
             say(
                 "{where}.num_samples: expected at most {limit}, got {value}",
@@ -286,7 +286,7 @@ def _count(value: Any, where: str) -> int | None:
 def _translated(
     formatting: str, columns: Mapping[str, str], tags: Mapping[str, str]
 ) -> tuple[str, dict[str, str], dict[str, str], dict[str, str]]:
-    """Format, columns, tags and role map in our words."""
+    """Our format, columns, tags and role map for an entry."""
     if formatting == "alpaca":
         ours = {ALPACA[name]: theirs for name, theirs in columns.items() if name in ALPACA}
         return "alpaca", ours, {}, {}
@@ -309,13 +309,13 @@ def _translated(
 
 
 def _located(name: str, entry: Mapping[str, Any], file: Path) -> Dataset:
-    """Where the rows are: hub first, as its own reader does, then cloud, then file."""
+    """Locate the rows: hub first, as in LLaMA-Factory, then cloud, then file."""
     if entry.get("hf_hub_url"):
         return Dataset(name, "hub", origin=str(entry["hf_hub_url"]))
     if entry.get("cloud_file_name"):
         url = str(entry["cloud_file_name"])
         if not BUCKET.match(url):
-            raise _Refused(
+            raise _EntryError(
                 "E173",
                 say(
                     "{where}: expected the address of a bucket, got {found}",
@@ -361,29 +361,29 @@ def _files(entry: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
     return tuple(sorted(f for f in path.rglob("*") if suffix_of(f) in SUFFIXES))
 
 
-def _unread(name: str, entry: Mapping[str, Any], dataset: Dataset) -> list[Problem]:
-    """Keys that select a part of a hub dataset, in an entry for a local file."""
+def _unused(name: str, entry: Mapping[str, Any], dataset: Dataset) -> list[Problem]:
+    """Warn (W733) about keys that select a part of a hub dataset, in an entry for a local file."""
     keys = {"hub": (), "cloud": ("subset", "folder")}.get(
         dataset.source, ("subset", "split", "folder")
     )
-    # Without a split of its own, a file is the training rows.
+    # split: train is no selection: a file contains the training rows anyway.
     found = [key for key in keys if entry.get(key) and (key, entry[key]) != ("split", "train")]
     if not found:
         return []
-    said = ", ".join(f"{key} ({visible(str(entry[key]), 40)})" for key in found)
+    listed = ", ".join(f"{key} ({visible(str(entry[key]), 40)})" for key in found)
     return [
         Problem(
             "W733",
             f"{name} ({REGISTRY})",
-            say("not used: {keys}; every row of {file} is read", keys=said,
+            say("not used: {keys}; every row of {file} is read", keys=listed,
                 file=visible(str(entry.get("file_name") or entry.get("cloud_file_name")), 60)),
             say("Remove it, or set file_name to the file of the wanted rows."),
         )
     ]  # fmt: skip
 
 
-def _refusals(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:
-    """Unsupported dataset options, reported before any row is read."""
+def _unsupported(columns: Mapping[str, str], dataset: Dataset) -> list[Problem]:
+    """E600 if an entry has images, videos or audio; reported before any row is read."""
     file = dataset.names[0] if dataset.names else dataset.name
     media = [name for name in ("images", "videos", "audios") if name in columns]
     if not media:

@@ -1,4 +1,4 @@
-"""Numbers of rows: kept as they are written, or refused; never Infinity or NaN."""
+"""Numbers in rows: their spelling is kept; Infinity and NaN are rejected."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from tunery.types import is_list, is_object
 
 MAX_DIGITS = 4000
-"""Digits of a whole number; Python itself reads at most 4300."""
+"""Maximum digits of a whole number; Python's own limit is 4300."""
 
 
 class Written(float):
-    """A number whose spelling a float would change, such as 0.10 or one of 30 digits."""
+    """A float that keeps its spelling, such as 0.10 or a number of 30 digits."""
 
     text: str
 
     def __new__(cls, text: str) -> Written:
-        """Keep the spelling."""
+        """Make the float and keep its spelling in ``text``."""
         made = super().__new__(cls, text)
         made.text = text
         return made
 
 
 def as_float(text: str) -> float:
-    """Read a number; its spelling is kept where the float is written otherwise."""
+    """Parse a number; keep its spelling if the float would be written differently."""
     value = float(text)
-    # Only a long one, one with an exponent or one that ends in a zero can be.
+    # Only long numbers, numbers with an exponent and numbers that end in 0 can be.
     if (len(text) > 15 or text[-1] == "0" or "e" in text or "E" in text) and repr(value) != text:
         return Written(text)
     return value
 
 
 def spelled(value: float) -> str:
-    """A number as its row spells it."""
+    """A number as it is spelled in its row."""
     return value.text if isinstance(value, Written) else json.dumps(value)
 
 
 def dumps(value: Any) -> str:
-    """JSON with sorted keys, in which every number is spelled as in its row."""
+    """Serialize as JSON with sorted keys; every number is spelled as in its row."""
     if is_object(value):
         items = (f"{json.dumps(str(key), ensure_ascii=False)}: {dumps(value[key])}"
                  for key in sorted(value))  # fmt: skip
@@ -50,7 +50,7 @@ def dumps(value: Any) -> str:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value, with all inside it, has no Infinity and no NaN."""
+    """Whether a value and all values inside it are free of Infinity and NaN."""
     if isinstance(value, float):
         return math.isfinite(value)
     if is_list(value):
@@ -61,11 +61,10 @@ def is_finite(value: Any) -> bool:
 
 
 def loads(text: str) -> Any:
-    """Read JSON that a cell or a call holds as text.
+    """Parse JSON in the text of a cell or call.
 
     Raises:
-        ValueError: It is not JSON: NaN and Infinity are not, and neither are numbers that no
-            numeric type holds.
+        ValueError: The text is not JSON, or contains NaN, Infinity or a number out of range.
     """
     value: Any = json.loads(text, parse_constant=_refused)
     if not is_finite(value):

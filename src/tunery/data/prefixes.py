@@ -1,8 +1,8 @@
-"""What rows of one batch have in common from their first token on, as a tree of segments.
+"""Common prefixes of the rows in a batch, as a tree of segments.
 
-Rows of one chat template and system prompt begin with the same tokens. A causal model computes
-the same for them, so they need be computed once a batch: every row is the path from a root of the
-tree to one of its segments. Exact for loss and gradient; it never looks past a row's own tokens.
+Rows with the same chat template and system prompt start with the same tokens. A causal model
+computes the same hidden states for them, so they are computed once per batch: every row is the path
+from a root of the tree to one of its segments. Loss and gradient do not change.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-# A segment of its own costs each layer about as much as computing 10 tokens of a small model
-# (one more bucket of attention); what it saves must be clearly more.
+# One more segment costs each layer about as much as computing 10 tokens of a small model (one more
+# attention bucket), so it must save clearly more than that.
 MIN_SAVED = 16
 
 
@@ -23,10 +23,11 @@ class Tree:
     """Segments of a batch, parents before children.
 
     Args:
-        tokens: Token ids of each segment.
-        parents: For each segment the one before it in its rows, or -1.
-        tails: For each row its last segment.
-        starts: Where each segment begins in the batch.
+        tokens: Token IDs of each segment.
+        parents: For each segment, the segment before it in its rows, or -1.
+        tails: For each row, its last segment.
+        starts: Position in the batch at which each segment starts.
+        num_tokens: Number of tokens of all segments.
     """
 
     tokens: list[np.ndarray] = field(default_factory=list[np.ndarray])
@@ -36,7 +37,7 @@ class Tree:
     num_tokens: int = 0
 
     def add(self, tokens: np.ndarray, parent: int) -> int:
-        """Append a segment and return its number."""
+        """Append a segment and return its index."""
         self.tokens.append(tokens)
         self.parents.append(parent)
         self.starts.append(self.num_tokens)
@@ -44,7 +45,7 @@ class Tree:
         return len(self.tokens) - 1
 
     def path(self, row: int) -> list[int]:
-        """Segments of a row, first one first."""
+        """Indices of the segments of a row, in order."""
         path: list[int] = []
         segment = self.tails[row]
         while segment >= 0:
@@ -53,7 +54,7 @@ class Tree:
         return path[::-1]
 
     def places(self, row: int) -> np.ndarray:
-        """Position of each token of a row in the batch. int64."""
+        """Position of each token of a row in the batch. Shape ``[T]``, int64."""
         runs = [
             np.arange(self.starts[s], self.starts[s] + len(self.tokens[s])) for s in self.path(row)
         ]
@@ -68,18 +69,18 @@ def alone(rows: Sequence[np.ndarray]) -> Tree:
 
 
 def share(rows: Sequence[np.ndarray], *, min_saved: int = MIN_SAVED) -> Tree:
-    """Put what rows have in common into segments of their own, where it saves enough.
+    """Move common prefixes of rows into shared segments if that saves enough tokens.
 
     Args:
-        rows: Token ids of each row, at least one each.
-        min_saved: Tokens that a common segment must save.
+        rows: Token IDs of each row, at least one each.
+        min_saved: Minimum number of tokens that a shared segment must save.
     """
     order = sorted(range(len(rows)), key=lambda row: rows[row].astype(">i4").tobytes())
     ordered = [rows[row] for row in order]
-    # common[i]: tokens that rows i - 1 and i of the order have in common.
+    # common[i]: length of the common prefix of rows i - 1 and i, in sorted order.
     common = [0] + [_common(a, b) for a, b in pairwise(ordered)]
     tree = Tree(tails=[-1] * len(rows))
-    waiting = [(0, len(rows), 0, -1)]  # rows first..last of the order, done tokens, parent
+    waiting = [(0, len(rows), 0, -1)]  # (first row, last row + 1, tokens already placed, parent)
     while waiting:
         first, last, done, parent = waiting.pop()
         if last - first == 1:

@@ -1,4 +1,4 @@
-"""Rows as a person reads them: tokens in readable pieces, trained ones known, and counts."""
+"""Preview of training rows: readable tokens, which of them are trained, and counts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tunery.types import Example, Rendered
 
 @dataclass(frozen=True, slots=True)
 class RowPreview:
-    """One training row, ready to be drawn.
+    """One training row, ready for display.
 
     Args:
-        text: What the row says.
-        input_ids: Its tokens.
-        loss_mask: 1 where the token is trained.
-        tokens: Each token as text; pieces of a letter are written ``<0xE4>``.
-        special: Whether each token is a control token.
-        cut: Tokens that did not fit.
-        notes: Remarks of rendering and cutting.
+        text: The text of the row.
+        input_ids: Its token IDs. Shape ``[T]``.
+        loss_mask: 1 where the token is trained, otherwise 0. Shape ``[T]``.
+        tokens: The text of each token; a part of a character is written as ``<0xE4>``.
+        special: Whether each token is a control token or special token. Shape ``[T]``.
+        cut: Number of tokens that did not fit.
+        notes: Remarks about rendering and truncation.
     """
 
     text: str
@@ -42,7 +42,7 @@ class RowPreview:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The shape of ``tunery data preview --json``."""
+        """Plain data for ``tunery data preview --json``."""
         return {
             "text": self.text,
             "input_ids": self.input_ids,
@@ -56,14 +56,14 @@ class RowPreview:
 
 @dataclass(frozen=True, slots=True)
 class ExamplePreview:
-    """What one example becomes.
+    """The training rows of one example.
 
     Args:
-        rows: Its training rows, or, where it is dropped, what they would have been.
-        dropped: Why a run would leave the example out; empty where it is used.
-        sides: Names of the rows where they are trained together, such as chosen and rejected.
-        said: What is known of the example beside its texts.
-        facts: The same as numbers, as the method reads them.
+        rows: Its training rows; for a dropped example, the rows it would have had.
+        dropped: Why a run would drop the example; empty if it is used.
+        sides: Names of the rows if they are trained together, such as chosen and rejected.
+        said: Properties of the example beside its texts, as phrases.
+        facts: The same properties as numbers, as the method reads them.
     """
 
     rows: list[RowPreview]
@@ -74,7 +74,7 @@ class ExamplePreview:
 
     @property
     def shared(self) -> int:
-        """Tokens with which all sides begin, before the first trained one."""
+        """Number of tokens that all sides start with, before the first trained token."""
         first = self.rows[0]
         most = min(_prompt_length(row) for row in self.rows)
         for row in self.rows[1:]:
@@ -83,7 +83,7 @@ class ExamplePreview:
         return most
 
     def as_dict(self, row: RowPreview) -> dict[str, Any]:
-        """The shape of ``tunery data preview --json``: one row, or all sides of a group."""
+        """Plain data for ``tunery data preview --json``: one row, or all sides of a group."""
         facts = {"facts": dict(self.facts)} if self.facts else {}
         if not self.sides:
             return row.as_dict() | facts
@@ -102,10 +102,10 @@ def _prompt_length(row: RowPreview) -> int:
 def preview_example(
     example: Example, template: ChatTemplate | None, tokenizer: Any, data: DataConfig
 ) -> ExamplePreview:
-    """Show what a run with these settings trains on.
+    """Tokenize an example as a run with these settings would, for display.
 
     Raises:
-        DataError: The template rejects the example, or it is too long under ``too_long: fail``.
+        DataError: The template rejects the example, or it is too long with ``too_long: fail``.
     """
     result = tokenize(example, template, tokenizer, data)
     rows, cut_all = result.rows, False
@@ -131,14 +131,14 @@ def _whole(
     data: DataConfig,
     result: Tokenized,
 ) -> list[Rendered]:
-    """The rows of a dropped example, as they would be without a length limit."""
+    """The rows of a dropped example without the length limit."""
     kind = row_kind(example)
-    asked = kind.conversations(example)
-    if asked and template is not None:
+    conversations = kind.conversations(example)
+    if conversations and template is not None:
         loss_on = kind.loss_on or data.loss_on
         return [
             row
-            for each in asked
+            for each in conversations
             for row in template.render(
                 each, loss_on=loss_on, thinking=data.thinking, special_tokens=data.special_tokens
             )

@@ -1,7 +1,7 @@
-"""What can be wrong with data, as values: a code, a place, what was found, what to do.
+"""Problems with data: a code, a place, what was found, what to do.
 
-A problem keeps its words as a template and its values, so that ``--json`` is English for ever and
-a person reads it in the chosen language. This module knows nothing of files or formats.
+A problem stores its text as a template with values, so that ``--json`` is always English and people
+read it in their language. This module does not depend on files or formats.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NOTHING = Phrase("")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong at one place.
+    """One problem at one place.
 
     Args:
-        code: Stable name such as ``E301``; the first letter gives the level.
-        file: The file as the user named it, or the dataset's name.
-        found: What is there.
-        fix: What to do; everything it names exists.
-        line: 1-based physical line.
-        column: 1-based character in the line.
-        record: 1-based number of the record in the file.
+        code: Stable code such as ``E301``; its first letter gives the level.
+        file: The file as the user named it, or the name of the dataset.
+        found: What was found.
+        fix: What to do; every setting and command that it names exists.
+        line: Line in the file, from 1.
+        column: Character in the line, from 1.
+        record: Number of the record in the file, from 1.
         field: Path of the field, such as ``messages[1].content``.
-        excerpt: The line itself, for the caret.
-        count: How many rows share this code (set in a report).
-        level: Level where it is not the code's own.
+        excerpt: The line itself, to point at the column.
+        count: Number of rows with this code (set in a report).
+        level: The level if it differs from that of the code.
     """
 
     code: str
@@ -64,22 +64,22 @@ class Problem:
 
     @property
     def about_setting(self) -> bool:
-        """Whether it concerns a setting of ``data`` and not a row."""
+        """Whether the problem is about a ``data`` setting instead of a row."""
         return self.record is None and (self.field or "").startswith("data.")
 
     @property
     def sentence(self) -> str:
-        """All of it in one line, in the reader's language."""
+        """The whole problem in one line, translated to the current language."""
         return coded(self.code, joined(say("{place}:", place=self.place), self.words))
 
     @property
     def words(self) -> Sentence:
-        """What was found and what to do, in the reader's language."""
+        """What was found and what to do, translated to the current language."""
         return joined(self.found, self.fix)
 
     @property
     def place(self) -> str:
-        """``file:line:column``, as far as it is known."""
+        """``file:line:column``, as far as known."""
         parts = [visible(self.file)]
         if self.line is not None:
             parts.append(str(self.line))
@@ -88,7 +88,7 @@ class Problem:
         return ":".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for ``--json``: never translated."""
+        """Plain data for ``--json``, always in English."""
         return {
             "code": self.code,
             "level": self.severity,
@@ -103,20 +103,22 @@ class Problem:
         }
 
     def counted(self, count: int) -> Problem:
-        """The same problem with the number of rows that share its code."""
+        """The same problem with another count."""
         return replace(self, count=count)
 
 
 class RowProblem(Exception):
-    """A row cannot become an example; caught where the row's place is known.
+    """A row cannot become an example; the caller that knows its place catches this.
 
     Args:
         code: Such as ``E301``.
         field: Path of the field.
-        found: What is there.
+        found: What was found.
         fix: What to do.
-        column: 1-based character inside the field's text, where that helps.
-        roles: For E405: every unknown role of the row, with the role it may have meant.
+        column: Character in the field's text, from 1, if known.
+
+    Attributes:
+        roles: For E405, every unknown role of the row -> the role it probably means.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class RowProblem(Exception):
 
 
 class FileProblem(Exception):
-    """A file cannot be read any further; carries the finished problem."""
+    """A file cannot be read any further; ``problem`` says why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code, problem.file)
@@ -146,12 +148,12 @@ class FileProblem(Exception):
 
 
 def coded(code: str, text: str) -> str:
-    """A sentence with its code before it; the page leaves the code away."""
+    """A sentence with its code in front; the page omits the code."""
     return t("{code} {text}", code=code, text=text)
 
 
 def enumerated(names: Iterable[str], limit: int = 80) -> str:
-    """Names with commas between; past ``limit`` characters only how many more there are."""
+    """Names separated by commas; beyond ``limit`` characters, only the number of other names."""
     kept: list[str] = []
     left = length = 0
     for name in names:
@@ -165,7 +167,7 @@ def enumerated(names: Iterable[str], limit: int = 80) -> str:
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """Make control and invisible characters readable, mask secrets, and cut to ``limit``."""
+    """Make control and invisible characters readable, mask secrets, truncate to ``limit``."""
     if limit is not None:
         text = text[: limit * 4]
     text = SECRETS.sub(lambda m: m.group()[:7] + "…", text)
@@ -177,7 +179,7 @@ def visible(text: str, limit: int | None = None) -> str:
 
 
 def show(value: Any) -> Phrase:
-    """Describe a value as it is found in a row, in at most about 80 characters."""
+    """Describe a value of a row, in about 80 characters at most."""
     match value:
         case None:
             return say("null")
@@ -211,5 +213,5 @@ def _name(character: str) -> str:
 
 
 def character_name(character: str) -> str:
-    """A name such as ``U+202E RIGHT-TO-LEFT OVERRIDE``, for warnings about invisible characters."""
+    """A name such as ``U+202E RIGHT-TO-LEFT OVERRIDE``, to report invisible characters."""
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()

@@ -1,4 +1,4 @@
-"""Rows that were set aside: the raw row, where it stood, and why."""
+"""The quarantine file: each unusable row with its place and the problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tunery.data.problems import Problem
 
 
 class QuarantineFile:
-    """Writes ``quarantine.jsonl``; ``keep`` publishes the file atomically.
+    """Writes ``quarantine.jsonl``: one JSON object per unusable row.
+
+    Rows go to a staging file, which ``keep`` renames; without ``keep`` it is deleted on exit.
 
     Args:
         path: The final path; None writes nothing.
@@ -38,7 +40,12 @@ class QuarantineFile:
             self._staging.unlink(missing_ok=True)
 
     def add(self, problem: Problem, raw: str) -> None:
-        """Set a row aside."""
+        """Write one row with its problem.
+
+        Args:
+            problem: Why the row cannot be used.
+            raw: The row as text.
+        """
         if self._staging is None:
             return
         if self._file is None:
@@ -47,7 +54,7 @@ class QuarantineFile:
         self._file.write(json.dumps({**problem.as_dict(), "raw": raw}, ensure_ascii=False) + "\n")
 
     def keep(self) -> None:
-        """Put the file in its place."""
+        """Sync the staging file and rename it to the final path."""
         if self._file is None or self._staging is None or self.path is None:
             return
         self._file.flush()

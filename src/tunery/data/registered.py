@@ -1,4 +1,4 @@
-"""Datasets that the user gave a name: ``TUNERY_HOME/datasets/datasets.json``."""
+"""Datasets that the user added by name: ``TUNERY_HOME/datasets/datasets.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tunery.types import is_object
 
 
 def registry_file() -> Path:
-    """The file that stores the names."""
+    """The file that lists the added datasets."""
     return env.datasets_dir() / "datasets.json"
 
 
@@ -24,7 +24,7 @@ def registered() -> dict[str, dict[str, Any]]:
     """All added datasets: name -> path, format, columns, sha256, owned.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: The file is damaged or cannot be read.
     """
     file = registry_file()
     try:
@@ -41,9 +41,9 @@ def registered() -> dict[str, dict[str, Any]]:
 
 @contextlib.contextmanager
 def changing() -> Generator[dict[str, dict[str, Any]]]:
-    """Lock the names to change them; they are written when the block ends without an error.
+    """Lock the list to change it; it is written if the block ends without an error.
 
-    A page and a terminal may change them at the same moment: one waits for the other.
+    If another process is changing the list, this waits for it.
 
     Raises:
         DataError: The file is damaged or cannot be written.
@@ -65,7 +65,7 @@ def changing() -> Generator[dict[str, dict[str, Any]]]:
 
 
 def write_registered(entries: dict[str, dict[str, Any]]) -> None:
-    """Write the names atomically.
+    """Write the list atomically.
 
     Raises:
         DataError: The folder cannot be written.

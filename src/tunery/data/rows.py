@@ -1,4 +1,4 @@
-"""The rows of a run as the loop sees them: numbered groups, with lengths and a known origin."""
+"""The groups of a run as the training loop reads them: by index, with lengths and origins."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Question = Callable[[int], tuple[str, str] | None]
 
 
 def no_question(_: int) -> tuple[str, str] | None:
-    """Nothing is known about what a group asks."""
+    """No question is known for any group."""
     return None
 
 
 class Rows:
-    """Groups of token rows by number.
+    """Groups of token rows by index.
 
     Args:
-        group: Gives one group.
-        lengths: Tokens of each group.
-        trained: Trained tokens of each group.
-        origin: Says where a group came from, for a person who must find it.
-        beside: For each group another one, which a step looks at without learning from it.
-        question: What a group asks and the answer to it, for a person who reads it.
+        group: Returns the group with an index.
+        lengths: Number of tokens of each group. Shape ``[groups]``.
+        trained: Number of trained tokens of each group. Shape ``[groups]``.
+        origin: Returns where a group comes from (dataset, record), for display.
+        beside: Additional groups, one per group, that a step reads without training on them.
+        question: Returns a group's question and answer for display, or None.
     """
 
     def __init__(
@@ -52,12 +52,22 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], *, name: str = "rows") -> Rows:
-        """Number a list of rows, each as its own group."""
+        """Make rows from a list, each as its own group.
+
+        Args:
+            rows: The rows.
+            name: Name of the dataset in origins.
+        """
         return cls.of_groups([RowGroup((row,)) for row in rows], name=name)
 
     @classmethod
     def of_groups(cls, groups: Sequence[RowGroup], *, name: str = "rows") -> Rows:
-        """Number a list of groups."""
+        """Make rows from a list of groups.
+
+        Args:
+            groups: The groups.
+            name: Name of the dataset in origins.
+        """
         return cls(
             groups.__getitem__,
             np.array([group.num_tokens for group in groups], dtype=np.int64),
@@ -66,7 +76,7 @@ class Rows:
         )
 
     def only(self, numbers: Sequence[int] | np.ndarray) -> Rows:
-        """A subset of these groups, renumbered in the given order."""
+        """The groups with the given indices, in the given order."""
         chosen = np.asarray(numbers, dtype=np.int64)
         return Rows(
             lambda i: self.group(int(chosen[i])),
@@ -78,7 +88,7 @@ class Rows:
         )
 
     def and_then(self, other: Rows) -> Rows:
-        """These groups, then the other's; numbers of the first stay as they are."""
+        """These groups followed by the other's, without ``beside``."""
         count = len(self)
         return Rows(
             lambda i: self.group(i) if i < count else other.group(i - count),
@@ -89,7 +99,11 @@ class Rows:
         )
 
     def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
-        """The same groups, each transformed on access; lengths do not change."""
+        """The same groups, each changed on access; ``change`` must keep their lengths.
+
+        Args:
+            change: Called with the index and the group.
+        """
         group = self.group
         return Rows(
             lambda i: change(i, group(i)),
@@ -101,7 +115,7 @@ class Rows:
         )
 
     def with_beside(self, beside: Rows) -> Rows:
-        """The same groups, each paired with a group of a second, equally long set."""
+        """The same groups with ``beside``, which must have the same number of groups."""
         return Rows(
             self.group,
             self.lengths,

@@ -1,4 +1,4 @@
-"""Splits of a dataset as its files name them: train, validation, test; read from paths alone.
+"""Splits of a dataset (train, validation, test), recognized from the paths of its files.
 
 If no split is requested, the training rows are read and the unread splits are reported.
 """
@@ -19,16 +19,16 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 ALL = "all"
-"""Asks for the files of every split."""
+"""Selects the files of every split."""
 
 
 def canonical(split: str) -> str:
-    """``validation`` for ``dev``; a name of one's own stays."""
+    """The usual name of a split, such as ``validation`` for ``dev``; other names are unchanged."""
     return next((name for name, words in SPLITS.items() if split in words), split)
 
 
 def split_of(path: str) -> str | None:
-    """The split that a file's path names, read from its end; None where it names none."""
+    """The last split named in a path; None if it names none."""
     for word in reversed(re.split(r"[-/._ 0-9]+", path.lower())):
         for split, words in SPLITS.items():
             if word in words:
@@ -37,10 +37,10 @@ def split_of(path: str) -> str | None:
 
 
 def divided(paths: Sequence[str]) -> dict[str, list[str]]:
-    """Files by the split that they name, in the usual order of splits.
+    """Group paths by the split that they name, in the usual order of splits.
 
-    Files that name none are the training rows where no other file is, and stand under ``""`` where
-    one is.
+    Files that name no split are the training rows if no file names ``train``; otherwise their key
+    is ``""``.
     """
     found: dict[str, list[str]] = {}
     for path in paths:
@@ -51,15 +51,15 @@ def divided(paths: Sequence[str]) -> dict[str, list[str]]:
 
 
 def chosen_splits(present: Sequence[str], own: str, split: str | None) -> list[str]:
-    """The splits to read of those that are there; with a single one there is nothing to choose.
+    """Choose the splits to read; a single split is always read if none is requested.
 
     Args:
         present: Splits that have files, in order.
-        own: What to write before ``:split``.
-        split: What was asked for; None is the training rows.
+        own: Name of the dataset, written before ``:split``.
+        split: The requested split; None means the training rows.
 
     Raises:
-        DataError: There is no such split.
+        DataError: E198, there is no such split.
     """
     if split == ALL or (len(present) == 1 and split is None):
         return list(present)
@@ -80,13 +80,20 @@ def chosen_splits(present: Sequence[str], own: str, split: str | None) -> list[s
     )
 
 
-def said(
+def split_problems(
     by_split: Mapping[str, Sequence[str | PurePath]],
     own: str,
     chosen: Sequence[str],
     split: str | None,
 ) -> tuple[Problem, ...]:
-    """Report which split is read if none was chosen (W726), and how to choose one."""
+    """Warnings about the split: W726 if none was requested and others are not read, or W715.
+
+    Args:
+        by_split: Files by split.
+        own: Name of the dataset, written before ``:split``.
+        chosen: The splits that are read.
+        split: The requested split; None if none was requested.
+    """
     if split is not None:
         return tuple(warn_of_tests(own, split))
     if len(by_split) == len(chosen):

@@ -1,4 +1,4 @@
-"""Statistics of a whole dataset as a run would train on it: one set of numbers for every view."""
+"""Statistics of a tokenized dataset, shared by the command line and the page."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 def statistics(store: TokenStore, *, max_length: int, batch_size: int) -> dict[str, Any]:
-    """Summarize token groups; lengths are those of rows.
+    """Summarize tokenized groups.
 
     Args:
         store: The groups.
-        max_length: Longest row, in tokens.
-        batch_size: Groups of one optimizer step.
+        max_length: Maximum length of a row, in tokens.
+        batch_size: Number of groups per optimizer step.
 
     Returns:
-        Counts, length percentiles and histogram, the share of trained tokens, what
-        ``max_length`` touched, what packing saves and the steps of an epoch; plain JSON values.
+        Plain JSON values: counts, percentiles and histogram of row lengths in tokens, the fraction
+        of trained tokens, the effect of ``max_length``, savings of packing, steps per epoch.
     """
     lengths = np.asarray(store.row_lengths)
     tokens, trained = int(lengths.sum()), int(store.trained.sum())
@@ -63,9 +63,9 @@ def too_long(store: TokenStore, limit: int, *, positions: int | None = None) -> 
     """Report how many examples were truncated or dropped for their length; empty if none.
 
     Args:
-        store: The tokens.
+        store: The tokenized examples.
         limit: ``data.max_length``.
-        positions: Those of the model, where they are known.
+        positions: Maximum positions of the model, if known.
     """
     dropped = sum(store.filtered.get(reason, 0) for reason in (DROPPED, NO_ROOM))
     if not store.truncated + dropped:
@@ -92,7 +92,7 @@ def too_long(store: TokenStore, limit: int, *, positions: int | None = None) -> 
 
 
 def histogram(lengths: np.ndarray) -> list[dict[str, int]]:
-    """Count rows by length in at most twelve ranges of equal width, ends included."""
+    """Count rows by length in at most 12 bins of equal width; ``from`` and ``to`` are inclusive."""
     low, high = int(lengths.min()), int(lengths.max())
     width = max(1, math.ceil((high - low + 1) / BINS))
     bins = np.bincount((lengths - low) // width)
@@ -103,11 +103,12 @@ def histogram(lengths: np.ndarray) -> list[dict[str, int]]:
 
 
 def packing(lengths: np.ndarray, max_length: int, batch_size: int) -> dict[str, Any]:
-    """Compare packed sequences with batches padded to their longest row.
+    """Compare packing with batches padded to their longest row.
 
     Returns:
-        ``sequences`` of ``max_length`` tokens that hold all rows, ``padded_tokens`` that plain
-        batches of ``batch_size`` rows in this order would compute, and ``saved_share`` of these.
+        ``sequences``: number of packed sequences of at most ``max_length`` tokens;
+        ``padded_tokens``: tokens of padded batches of ``batch_size`` rows in this order;
+        ``saved_share``: fraction of these that packing saves.
     """
     padded = 0
     for start in range(0, len(lengths), batch_size):

@@ -1,11 +1,11 @@
-"""Token groups on disk: written once in a staging folder, renamed, read through memory maps.
+"""Token groups on disk: written to a staging folder, renamed, then read through memory maps.
 
 A store is a folder: ``ids.bin`` (int32), ``mask.bin`` (one byte per token), ``ends.bin`` (int64,
 the end of each row in tokens), ``groups.bin`` (int64, the end of each group in rows),
 ``source.bin`` (int64, the example of each group), ``trained.bin`` (int32, trained tokens of each
-group), ``streams/NAME.bin`` (fp32, one number per token), ``facts/NAME.bin`` (fp32, one number
-per group, not a number where a group has none) and ``meta.json``. The folder's name is the hash of
-everything that decides the tokens, so it is whole and right, or absent.
+group), ``streams/NAME.bin`` (fp32, one value per token), ``facts/NAME.bin`` (fp32, one value per
+group, NaN for a group without the value) and ``meta.json``. The folder's name is the hash of
+everything that determines the tokens, so a store is complete and up to date, or absent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FILES = {
     "trained.bin": np.int32,
 }
 _REPEATED = 2**22
-"""Numbers that are copied at once."""
+"""Values copied at once."""
 _HASHED = ("ids.bin", "mask.bin", "ends.bin", "groups.bin")
 
 
@@ -45,22 +45,28 @@ class TokenStore:
     """Groups of rows ready for training, read-only and memory-mapped.
 
     Attributes:
-        lengths: Tokens of each group. Shape ``[groups]``, int64.
-        trained: Trained tokens of each group. Shape ``[groups]``, int32.
-        row_lengths: Tokens of each row. Shape ``[rows]``, int64.
-        notes: Counted remarks of rendering and cutting.
-        filtered: Examples that gave no row, by reason.
-        truncated: Examples of which tokens were cut.
-        cut_tokens: Tokens that were cut.
-        longest_cut: Tokens of the longest example that was cut or left out for its length.
-        max_id: The largest token id.
-        keeps_99: The ``max_length`` that would leave 99 % of the examples whole.
+        lengths: Number of tokens of each group. Shape ``[groups]``, int64.
+        trained: Number of trained tokens of each group. Shape ``[groups]``, int32.
+        row_lengths: Number of tokens of each row. Shape ``[rows]``, int64.
+        notes: Counts of remarks about rendering and truncation.
+        filtered: Number of examples without rows, by reason.
+        truncated: Number of truncated examples.
+        cut_tokens: Number of truncated tokens.
+        longest_cut: Length of the longest example that was truncated or dropped for its length, in
+            tokens.
+        max_id: The largest token ID.
+        keeps_99: The ``max_length`` that 99 % of the examples fit into, in tokens.
+        examples: Number of tokenized examples, including filtered ones.
         hash: SHA-256 over tokens, masks, groups, streams and facts.
+
+    Raises:
+        OSError: A file is missing or cannot be read.
+        ValueError: The sizes of the files differ from meta.json.
     """
 
     def __init__(self, folder: Path, *, temporary: bool = False) -> None:
         self.folder = folder
-        if temporary:  # it lives as long as its rows
+        if temporary:  # delete it together with this object
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self._arrays = {name: _map(folder / name, kind) for name, kind in _FILES.items()}
@@ -91,7 +97,11 @@ class TokenStore:
         return len(self._groups)
 
     def group(self, index: int) -> RowGroup:
-        """Return a group."""
+        """Return the group with an index.
+
+        Raises:
+            IndexError: There is no such group.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
         first = int(self._groups[index - 1]) if index else 0
@@ -115,7 +125,7 @@ class TokenStore:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How much a writer had written at some moment."""
+    """Counts of a writer at some point, for :meth:`StoreWriter.repeat`."""
 
     groups: int
     rows: int
@@ -155,9 +165,9 @@ class StoreWriter:
         """Write the groups of one example.
 
         Args:
-            groups: Its groups.
-            source: Its index.
-            full_length: Its longest row before cutting, in tokens.
+            groups: The groups.
+            source: Index of the example.
+            full_length: Length of its longest row before truncation, in tokens.
         """
         self.full_lengths[full_length] += 1
         if any(row.cut for group in groups for row in group.rows):
@@ -179,11 +189,11 @@ class StoreWriter:
         """Write one group.
 
         Args:
-            group: Rows of at least one token, all with the same streams as those before.
-            source: Index of its example.
+            group: Rows of at least one token, all with the same streams as earlier groups.
+            source: Index of the example.
 
         Raises:
-            ValueError: There is no row, or its streams are others.
+            ValueError: The group has no row, or its streams differ from those of earlier groups.
         """
         names = {frozenset(row.streams) for row in group.rows}
         self._streams = next(iter(names), None) if self._streams is None else self._streams
@@ -204,25 +214,25 @@ class StoreWriter:
         self._write("trained.bin", np.asarray([group.num_trained], dtype=np.int32))
 
     def mark(self) -> Mark:
-        """Remember what was written so far, for ``repeat``."""
+        """Record what was written so far, for :meth:`repeat`."""
         counted = (self.truncated, self.cut_tokens, self.examples)
         counters = tuple(counter.copy() for counter in self._counters())
         return Mark(self.groups, self.rows, self.tokens, counted, counters)
 
     def repeat(self, mark: Mark, times: int, *, examples: int) -> None:
-        """Write all since a mark again, without tokenizing it again.
+        """Write everything since a mark again, without tokenizing it again.
 
-        A row that was filtered is still counted once.
+        Filtered examples are still counted once.
 
         Args:
-            mark: Where it begins.
-            times: How often more.
-            examples: The number of examples since then.
+            mark: Where the repeated part starts.
+            times: Number of additional copies.
+            examples: Number of examples since the mark.
         """
         if times < 1:
             return
         for name, known in self._facts.items():
-            self._lacking(name, self.groups - known)
+            self._pad_fact(name, self.groups - known)
             self._facts[name] = self.groups
         for file in self._files.values():
             file.flush()
@@ -260,9 +270,13 @@ class StoreWriter:
         return self.notes, self.full_lengths
 
     def finish(self) -> TokenStore:
-        """Sync everything to disk, put the folder in its place and open it."""
+        """Sync everything to disk, rename the folder and open it.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
         for name, known in self._facts.items():
-            self._lacking(name, self.groups - known)
+            self._pad_fact(name, self.groups - known)
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -294,7 +308,7 @@ class StoreWriter:
         except OSError:
             if not (self._final / "meta.json").is_file():
                 raise
-            self.abandon()  # another process made the same store first
+            self.abandon()  # another process finished the same store first
         return TokenStore(self._final)
 
     def abandon(self) -> None:
@@ -305,12 +319,12 @@ class StoreWriter:
 
     def _write_facts(self, facts: Mapping[str, float]) -> None:
         for name, value in facts.items():
-            self._lacking(name, self.groups - self._facts.get(name, 0))
+            self._pad_fact(name, self.groups - self._facts.get(name, 0))
             self._write(f"facts/{name}.bin", np.asarray([value], dtype=np.float32))
             self._facts[name] = self.groups + 1
 
-    def _lacking(self, name: str, count: int) -> None:
-        """Fill in the groups that lack a fact."""
+    def _pad_fact(self, name: str, count: int) -> None:
+        """Write NaN for ``count`` groups without this fact."""
         self._write(f"facts/{name}.bin", np.full(count, np.nan, dtype=np.float32))
 
     def _write(self, name: str, values: np.ndarray) -> None:
@@ -324,7 +338,7 @@ class StoreWriter:
 
 
 def quantile(counts: Counter[int], share: float) -> int:
-    """The smallest value that at least ``share`` of the counted values do not exceed."""
+    """The smallest value that at least a fraction ``share`` of the counted values do not exceed."""
     wanted, seen = share * sum(counts.values()), 0
     for value in sorted(counts):
         seen += counts[value]

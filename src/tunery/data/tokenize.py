@@ -1,4 +1,4 @@
-"""Examples to tokens: rendering, truncation by kind, and the cache that later runs reuse."""
+"""Tokenize examples: rendering, truncation, and the cache that later runs reuse."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def tokenize(
     """Turn one example into groups of rows of at most ``data.max_length`` tokens.
 
     Args:
-        example: Of any kind.
-        template: For conversations; None loads the tokenizer's own when it is needed.
+        example: An example of any kind.
+        template: Template for conversations; None loads the tokenizer's own when needed.
         tokenizer: The tokenizer of the template.
-        data: Which tokens are trained and what happens to long rows.
+        data: Settings: which tokens are trained and what happens to long rows.
 
     Raises:
-        DataError: The template rejects the example, or it is too long under ``too_long: fail``.
+        DataError: The template rejects the example, or it is too long with ``too_long: fail``.
     """
     (result,) = _tokenize_chunk([example], _Tools(template, tokenizer, data))
     if isinstance(result, DataError):
@@ -59,21 +59,21 @@ def tokenize_all(
     cache: Path | None,
     progress: Progress | None = None,
 ) -> TokenStore:
-    """Tokenize every example, or open what an earlier run tokenized alike.
+    """Tokenize all examples, or open the cached result of an earlier run.
 
-    Memory stays bounded: rows go to disk as they are made and come back through memory maps.
+    Memory use is bounded: rows are written to disk and read through memory maps.
 
     Args:
-        examples: The examples; their ``hash`` attribute, where they have one, names them.
-        template: For conversations.
-        tokenizer: The tokenizer.
+        examples: The examples; their ``hash`` attribute, if any, identifies them in the cache.
+        template: Template for conversations; None loads the tokenizer's own when needed.
+        tokenizer: The tokenizer of the template.
         data: The settings.
-        cache: Folder of cached rows; None for a temporary one that lives as long as the result.
-        progress: Called with (examples done, examples in all).
+        cache: Folder of cached rows; None for a temporary folder, deleted with the result.
+        progress: Called with (examples done, total examples).
 
     Raises:
-        DataError: Rows cannot be rendered (all of them counted, five shown), are too long under
-            ``too_long: fail``, or none is left.
+        DataError: Rows cannot be rendered (all are counted, up to five per code are shown), are too
+            long with ``too_long: fail``, or none is left (E719).
     """
     folder = cache / _key(examples, template, tokenizer, data) if cache is not None else None
     if folder is not None and (found := _open_cached(folder)) is not None:
@@ -92,17 +92,17 @@ def tokenize_all(
 def refused(
     examples: Sequence[Example], template: ChatTemplate | None, tokenizer: Any, data: DataConfig
 ) -> Iterator[DataError]:
-    """Give what a run on these examples would be refused for, row by row; nothing is kept.
+    """Find the errors that would stop a run on these examples, without storing tokens.
 
     Args:
         examples: The examples.
-        template: For conversations.
-        tokenizer: The tokenizer.
+        template: Template for conversations; None loads the tokenizer's own when needed.
+        tokenizer: The tokenizer of the template.
         data: The settings.
 
     Yields:
-        For each example that cannot be rendered, its error; at last E719 where the others leave
-        nothing to train on.
+        The error of each example that cannot be rendered, and E719 at the end if there is no such
+        example but nothing is left to train on.
     """
     tools = _Tools(template, tokenizer, data)
     filtered: Counter[str] = Counter()
@@ -124,12 +124,14 @@ def refused(
 def text_encoder(
     tokenizer: Any, special_tokens: SpecialTokens = "text"
 ) -> Callable[[str], list[int]]:
-    """Return a function that encodes plain text: BOS where the tokenizer adds one, then EOS.
+    """Return a function that encodes plain text, with BOS if the tokenizer adds one, and EOS.
 
-    With special tokens spelled in the text, neither is written twice.
+    Args:
+        tokenizer: The tokenizer.
+        special_tokens: With ``tokens``, BOS and EOS are not added if the text already spells them.
 
     Raises:
-        ModelError: The tokenizer has no EOS to end a text with.
+        ModelError: The tokenizer has no EOS token, or is not a fast tokenizer.
     """
     if tokenizer.eos_token_id is None:
         raise ModelError(
@@ -169,7 +171,7 @@ def _write_all(
     refused: list[DataError] = []
     counts: Counter[str] = Counter()
     distinct = 0
-    # The row equation counts a row once, however often it comes.
+    # The row equation counts a repeated row once.
     is_repeat = examples.is_repeat if isinstance(examples, ExampleSet) else _never
     for block in _blocks(examples):
         mark = writer.mark()
@@ -197,7 +199,7 @@ def _write_all(
         writer.repeat(mark, block.times - 1, examples=block.size)
         if progress is not None and block.times > 1:
             progress(block.start + block.size * block.times, total)
-    _judge(writer, refused, counts, distinct, data)
+    _check_result(writer, refused, counts, distinct, data)
 
 
 def _never(_: int) -> bool:
@@ -205,18 +207,18 @@ def _never(_: int) -> bool:
 
 
 def _blocks(examples: Sequence[Example]) -> list[Block]:
-    """The examples in blocks: what is repeated is tokenized once."""
+    """The examples in blocks; each block is tokenized once, however often it is repeated."""
     return examples.blocks() if isinstance(examples, ExampleSet) else [Block(0, len(examples))]
 
 
-def _judge(
+def _check_result(
     writer: StoreWriter,
     refused: list[DataError],
     counts: Counter[str],
     total: int,
     data: DataConfig,
 ) -> None:
-    """Stop where rows may not be set aside, or none is left."""
+    """Raise DataError if too many rows cannot be used, or none is left."""
     bad = sum(counts.values())
     allowed = data.on_bad_rows == "quarantine" and bad <= data.max_bad_share * total
     if bad and not allowed:
@@ -255,7 +257,7 @@ def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
 
 
 class _Tools:
-    """The renderer and the text encoder, each made when it is first needed."""
+    """The template and the text encoder, each created on first use."""
 
     def __init__(self, template: ChatTemplate | None, tokenizer: Any, data: DataConfig) -> None:
         self.data = data
@@ -314,14 +316,14 @@ def _open_cached(folder: Path) -> TokenStore | None:
     try:
         return TokenStore(folder)
     except (OSError, ValueError, KeyError):
-        shutil.rmtree(folder)  # not what we wrote: made again
+        shutil.rmtree(folder)  # damaged: tokenize again
         return None
 
 
 def _key(
     examples: Sequence[Example], template: ChatTemplate | None, tokenizer: Any, data: DataConfig
 ) -> str:
-    """Name everything that decides the tokens."""
+    """Hash of everything that determines the tokens; the name of the cache folder."""
     settings = data.model_dump(
         include={
             *("max_length", "too_long", "loss_on", "thinking", "special_tokens"),

@@ -1,7 +1,7 @@
-"""What becomes of a row longer than ``max_length``.
+"""Shorten rows that are longer than ``max_length``: truncate, split or drop turns.
 
-A response cut short never pretends to have ended: a cut on the right takes the stop token with it
-and adds none. Pieces in which nothing is trained are not kept, they would only cost time.
+Truncation on the right removes the stop token and adds none, so the model does not learn to stop
+where a response was cut. Pieces without trained tokens are dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Render = Callable[[Conversation], list[Rendered]]
 
 
 def fail(row: Rendered, max_length: int) -> DataError:
-    """The error of ``too_long: fail``."""
+    """Make E703 for a row longer than ``max_length``, for ``too_long: fail``."""
     length = len(row.input_ids)
     return DataError(
         t(
@@ -37,12 +37,12 @@ def fail(row: Rendered, max_length: int) -> DataError:
 
 
 def truncate_right(row: Rendered, max_length: int) -> Rendered:
-    """Keep the first ``max_length`` tokens."""
+    """Keep the first ``max_length`` tokens of a row."""
     return _part(row, slice(0, max_length), CUT_RIGHT)
 
 
 def truncate_left(row: Rendered, max_length: int, bos: int | None) -> Rendered:
-    """Keep the last ``max_length`` tokens, and BOS in front where the row has one."""
+    """Keep the last ``max_length`` tokens of a row, including BOS in front if the row has one."""
     if bos is not None and row.input_ids[:1] == [bos]:
         kept = _part(row, slice(len(row.input_ids) - max_length + 1, None), CUT_LEFT)
         return replace(
@@ -55,7 +55,10 @@ def truncate_left(row: Rendered, max_length: int, bos: int | None) -> Rendered:
 
 
 def split(row: Rendered, max_length: int) -> list[Rendered]:
-    """Cut into pieces of ``max_length`` tokens; every token is in exactly one of them."""
+    """Split a row into pieces of at most ``max_length`` tokens.
+
+    Pieces that train nothing are dropped; ``cut`` of the first kept piece counts their tokens.
+    """
     if len(row.input_ids) <= max_length:
         return [row]
     pieces = [
@@ -77,7 +80,7 @@ def split(row: Rendered, max_length: int) -> list[Rendered]:
 
 
 def bounds(length: int, max_length: int) -> list[tuple[int, int]]:
-    """Where to cut ``length`` tokens: full pieces, and never a last piece of one token.
+    """Start and end of each piece of ``length`` tokens; the last piece has at least two tokens.
 
     The first token of a piece is never predicted, so a piece of one token would train nothing.
     """
@@ -90,17 +93,16 @@ def bounds(length: int, max_length: int) -> list[tuple[int, int]]:
 def drop_turns(
     conversation: Conversation, whole: list[Rendered], render: Render, max_length: int
 ) -> list[Rendered]:
-    """Drop whole early turns until it fits; then truncate on the right.
+    """Drop early turns until the conversation fits; if it still does not, truncate on the right.
 
-    Leading system messages and the last answer are kept. A turn is a user message and all that
-    follows it up to the next one. Where each answer is a row of its own, each row is shortened on
-    its own.
+    Leading system messages and the last turn are kept. A turn is a user message and the messages
+    up to the next user message. If each answer is a separate row, each row is shortened separately.
 
     Args:
         conversation: The conversation of these rows.
         whole: Its rows at full length.
-        render: Renders a conversation again.
-        max_length: Longest row, in tokens.
+        render: Renders a shortened conversation.
+        max_length: Maximum length of a row, in tokens.
     """
     if len(whole) > 1:
         answers = trained_answers(conversation)
@@ -122,7 +124,7 @@ def drop_turns(
     full = max(len(row.input_ids) for row in whole)
     shortest, low, high = whole, 1, len(starts) - 1
     found: list[Rendered] | None = None
-    while low <= high:  # the more turns are left out, the shorter: search for the first that fits
+    while low <= high:  # binary search for the fewest dropped turns that fit
         middle = (low + high) // 2
         rows = render(replace(conversation, messages=messages[:lead] + messages[starts[middle] :]))
         if all(len(row.input_ids) <= max_length for row in rows):
@@ -148,7 +150,7 @@ def drop_turns(
 
 
 def trained_answers(conversation: Conversation) -> list[int]:
-    """Indices of the answers that may carry loss."""
+    """Indices of the assistant messages that may be trained."""
     return [
         i
         for i, message in enumerate(conversation.messages)
@@ -157,7 +159,7 @@ def trained_answers(conversation: Conversation) -> list[int]:
 
 
 def trains(row: Rendered) -> bool:
-    """Whether a trained token is left that something before it predicts."""
+    """Whether the row has a trained token after its first token, which is never predicted."""
     return any(row.loss_mask[1:])
 
 

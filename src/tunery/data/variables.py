@@ -1,4 +1,4 @@
-"""``{{name}}`` in rows: filling placeholders, and finding the ones left unfilled."""
+"""Placeholders such as ``{{name}}`` in rows: fill them and find unfilled ones."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 
 def fill(text: str, variables: Mapping[str, str]) -> str:
-    """Put the variables' values in their places; other placeholders stay."""
+    """Replace placeholders with the values of the variables; unknown placeholders stay."""
     if "{{" not in text:
         return text
     return PLACEHOLDER.sub(lambda m: variables.get(m.group(1), m.group()), text)
 
 
 def fill_example(example: Example, variables: Mapping[str, str]) -> Example:
-    """Fill every text of an example; the example is returned unchanged where nothing is to fill."""
+    """Fill the placeholders in every text of an example."""
     return row_kind(example).with_texts(example, lambda text: fill(text, variables))
 
 
 def unfilled(example: Example, variables: Mapping[str, str]) -> list[str]:
-    """Names of the placeholders of an example that no variable fills, in order, each once."""
+    """Names of an example's placeholders without a variable, in order, each once."""
     names: dict[str, None] = {}
     for text in row_kind(example).texts(example):
         if "{{" in text:

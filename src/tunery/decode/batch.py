@@ -32,8 +32,8 @@ class Scored:
     logprobs: list[float]
 
 
-News = EngineEvent | Scored
-Emit = Callable[[list[News]], object]
+Output = EngineEvent | Scored
+Emit = Callable[[list[Output]], object]
 
 
 class Readable(Protocol):
@@ -139,7 +139,7 @@ class Batch:
     def step(self) -> None:
         """Run one step: read, and choose a token for every answer that is due."""
         parts = self._parts()
-        news: dict[int, tuple[Job, list[News]]] = {}
+        outputs: dict[int, tuple[Job, list[Output]]] = {}
         for reader in dict.fromkeys(self.model.pass_for(part.adapter) for _, part in parts):
             mine = [pair for pair in parts if self.model.pass_for(pair[1].adapter) is reader]
             logits = reader.forward([part for _, part in mine])
@@ -147,13 +147,13 @@ class Batch:
             choosing: list[tuple[_Answer, Tensor]] = []
             for (answer, part), rows in zip(mine, each, strict=True):
                 if answer.chooser is None:
-                    self._score(answer, rows, part, news)
+                    self._score(answer, rows, part, outputs)
                 elif part.wanted:
                     choosing.append((answer, rows[0]))
-            self._choose(choosing, news)
+            self._choose(choosing, outputs)
         for answer in [a for a in self._answers if a.reason is not None]:
             self._drop(answer)
-        for job, found in news.values():
+        for job, found in outputs.values():
             job.emit(found)
 
     def _parts(self) -> list[tuple[_Answer, Part]]:
@@ -178,7 +178,7 @@ class Batch:
         answer: _Answer,
         logits: Tensor,
         part: Part,
-        news: dict[int, tuple[Job, list[News]]],
+        outputs: dict[int, tuple[Job, list[Output]]],
     ) -> None:
         """Record the log-probabilities of the tokens that follow those of the part."""
         end = answer.row.length
@@ -189,10 +189,10 @@ class Batch:
             answer.scores += logprobs.gather(1, index)[:, 0].tolist()
         if not answer.left:
             answer.reason = "stop"
-            news[id(answer.job)] = (answer.job, [Scored(answer.scores)])
+            outputs[id(answer.job)] = (answer.job, [Scored(answer.scores)])
 
     def _choose(
-        self, asked: list[tuple[_Answer, Tensor]], news: dict[int, tuple[Job, list[News]]]
+        self, asked: list[tuple[_Answer, Tensor]], outputs: dict[int, tuple[Job, list[Output]]]
     ) -> None:
         plain: list[int] = []
         if asked and all(a.chooser.plain and not a.siblings for a, _ in asked):  # type: ignore[union-attr]
@@ -203,14 +203,16 @@ class Batch:
                 each.row, each.left = answer.row.copy(answer.row.length), []
                 self._answers.append(each)
             for each in (answer, *siblings):
-                _, found = news.setdefault(id(each.job), (each.job, []))
+                _, found = outputs.setdefault(id(each.job), (each.job, []))
                 if plain:
                     self._take(each, plain[place], None, found)
                 else:
                     assert each.chooser is not None
                     self._take(each, *each.chooser.choose(logits), found)
 
-    def _take(self, answer: _Answer, token: int, logprob: Logprob | None, news: list[News]) -> None:
+    def _take(
+        self, answer: _Answer, token: int, logprob: Logprob | None, outputs: list[Output]
+    ) -> None:
         """Add a token to an answer and report the part of its text that is final."""
         job = answer.job
         if answer.count == 0:
@@ -234,13 +236,13 @@ class Batch:
             text += answer.text.end()
         if text or (answer.text is None and answer.waiting):
             ids, said = self._told(answer)
-            news.append(Delta(answer.index, text, ids, said))
+            outputs.append(Delta(answer.index, text, ids, said))
         if answer.reason is not None:
             if token in job.stop_ids:
                 answer.waiting.append((token, logprob))
             ids, said = self._told(answer)
             seconds = time.perf_counter() - job.arrived
-            news.append(
+            outputs.append(
                 Ended(
                     answer.index, answer.reason, answer.count, answer.first_seconds, seconds,
                     ids, said, answer.text.stopped_by if answer.text else "",

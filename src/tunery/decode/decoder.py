@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from tunery.chat.history import too_long
-from tunery.decode.batch import Batch, Job, News
+from tunery.decode.batch import Batch, Job, Output
 from tunery.decode.cache import PrefixStore
 from tunery.decode.choose import TokenChooser
 from tunery.decode.fast.lora import LoraLayers, is_plain_lora
@@ -182,11 +182,11 @@ class _Work:
         self._on_token, self._on_answer = on_token, on_answer
         self._done = 0
 
-    def taker(self, number: int) -> Callable[[list[News]], None]:
+    def taker(self, number: int) -> Callable[[list[Output]], None]:
         """A function that receives the events of one prompt's answer."""
 
-        def take(news: list[News]) -> None:
-            for each in news:
+        def take(outputs: list[Output]) -> None:
+            for each in outputs:
                 if isinstance(each, Delta):
                     self._ids[number] += each.token_ids
                     for token in each.token_ids if self._on_token else ():

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tunery.decode.batch import Job, News, Scored
+from tunery.decode.batch import Job, Output, Scored
 from tunery.decode.embedding import Embedder
 from tunery.decode.prompts import Prompt, check_scored, read_prompt
 from tunery.decode.scheduler import Scheduler
@@ -74,7 +74,7 @@ class LocalEngine:
                 self.scheduler.cancel(job)
 
     async def begin(
-        self, request: GenerateRequest, tell: Callable[[list[News] | EngineError], object]
+        self, request: GenerateRequest, tell: Callable[[list[Output] | EngineError], object]
     ) -> tuple[Started, Job]:
         """Queue a request.
 
@@ -107,9 +107,9 @@ class LocalEngine:
         job = self.scheduler.score(checked, adapter=attached, emit=queue.tell, failed=queue.tell)
         try:
             while True:
-                for news in await queue.next():
-                    if isinstance(news, Scored):
-                        return news.logprobs
+                for output in await queue.next():
+                    if isinstance(output, Scored):
+                        return output.logprobs
         finally:
             self.scheduler.cancel(job)  # no effect if it has ended
 
@@ -161,12 +161,12 @@ class _Queue:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
-    def tell(self, news: list[News] | EngineError) -> None:
+    def tell(self, outputs: list[Output] | EngineError) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: no receiver is left
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, news)
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, outputs)
 
     async def next(self) -> list[Any]:
-        news = await self._queue.get()
-        if isinstance(news, EngineError):
-            raise news
-        return news
+        outputs = await self._queue.get()
+        if isinstance(outputs, EngineError):
+            raise outputs
+        return outputs

@@ -87,7 +87,7 @@ class ServedModel:
         if fast_files.known(self.folder, **where):
             model = fast_files.read(self.folder, **where)
             self.fast = FastModel(model)
-            fast_files.let_go(model)
+            fast_files.free_linears(model)
             self._about(model.config.vocab_size)
 
     def _load(self, *, fast: bool) -> None:
@@ -96,7 +96,15 @@ class ServedModel:
         )
         if fast and understood(model):
             self.fast = self._compared(model)
-        self._use(model)
+        if self.fast is not None and fast_files.known(
+            self.folder, dtype=self.dtype, device=self.device
+        ):
+            # As at the next start: the fast pass alone takes half the memory of both.
+            self.fast = model = None
+            gc.collect()
+            self._read()
+        else:
+            self._use(model)
 
     def _use(self, model: Any) -> None:
         """Use the whole model for everything that the fast pass does not support."""

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import psutil
 
 from tunery import memory
-from tunery.decode import door
-from tunery.decode.door import Asked, Handler
+from tunery.decode import socket_server
+from tunery.decode.socket_server import Handler, Request
 from tunery.engines import wire
 from tunery.engines.base import Ended, EngineStatus
 from tunery.engines.folder import ABANDONED_SECONDS, IDLE_SECONDS, EngineFolder
@@ -38,7 +38,7 @@ from tunery.workers.process import try_lock
 from tunery.workers.spinning import SPIN_SHORTLY, settle
 
 if TYPE_CHECKING:
-    from tunery.decode.batch import Job, News
+    from tunery.decode.batch import Job, Output
     from tunery.decode.local import LocalEngine
     from tunery.engines.base import EngineEvent
 
@@ -70,7 +70,7 @@ class Worker:
         self.engine: LocalEngine | None = None
         self.loaded = asyncio.Event()
         self.open_requests = 0
-        self.asked = time.monotonic()
+        self.last_request = time.monotonic()
         self.ending = asyncio.Event()
 
     def routes(self) -> dict[tuple[str, str], Handler]:
@@ -95,7 +95,7 @@ class Worker:
             engine = LocalEngine(self.base, dtype=self.dtype, device=self.device)
             model = engine.model
             self.folder.write(device=model.device, fast=model.fast is not None)
-            memory.give_back()
+            memory.release_unused()
             self.engine = engine
         except TuneryError as error:
             log.warning("%s", error)
@@ -105,7 +105,7 @@ class Worker:
             self._fail(_unexpected(error, self.folder))
         finally:
             gc.enable()
-        self.asked = time.monotonic()
+        self.last_request = time.monotonic()
         loop.call_soon_threadsafe(self.loaded.set)
 
     def _fail(self, error: TuneryError) -> None:
@@ -113,23 +113,23 @@ class Worker:
         self.folder.write(failed=wire.error_to_dict(error))
         self.error = error
 
-    async def generate(self, asked: Asked) -> None:
+    async def generate(self, incoming: Request) -> None:
         """Stream the events of a request; the generating thread writes them directly."""
-        request = self._read(asked, wire.request_from_dict)
+        request = self._read(incoming, wire.request_from_dict)
         engine = await self._ready()
         loop = asyncio.get_running_loop()
         complete = loop.create_future()
         left = request.num_answers
         job: Job | None = None
 
-        def tell(news: list[News] | EngineError) -> None:
+        def tell(outputs: list[Output] | EngineError) -> None:
             nonlocal left
-            if isinstance(news, EngineError):
+            if isinstance(outputs, EngineError):
                 left = 0
-                asked.lines.write(_line(wire.error_to_dict(news)))
+                incoming.lines.write(_line(wire.error_to_dict(outputs)))
             else:
-                left -= sum(isinstance(event, Ended) for event in news)
-                heard = asked.lines.write(b"".join(map(_told, news)))
+                left -= sum(isinstance(event, Ended) for event in outputs)
+                heard = incoming.lines.write(b"".join(map(_encoded, outputs)))
                 if not heard and job is not None:  # before the event loop notices it
                     engine.scheduler.cancel(job)
             if left <= 0:
@@ -139,39 +139,39 @@ class Worker:
         started, job = await engine.begin(request, tell)
         self.open_requests += 1
         try:
-            asked.lines.open(_line(wire.event_to_dict(started)))
+            incoming.lines.open(_line(wire.event_to_dict(started)))
             await complete
         finally:
             if not complete.done():
                 engine.scheduler.cancel(job)
             self.open_requests -= 1
-            self.asked = time.monotonic()
+            self.last_request = time.monotonic()
 
-    async def count(self, asked: Asked) -> dict[str, Any]:
+    async def count(self, incoming: Request) -> dict[str, Any]:
         """Count a prompt's tokens."""
-        request = self._read(asked, wire.request_from_dict)
+        request = self._read(incoming, wire.request_from_dict)
         engine = await self._ready()
         return {"num_tokens": await engine.count_tokens(request)}
 
-    async def score(self, asked: Asked) -> dict[str, Any]:
+    async def score(self, incoming: Request) -> dict[str, Any]:
         """Score given tokens."""
-        said = self._read(asked, dict)
+        said = self._read(incoming, dict)
         engine = await self._ready()
         logprobs = await engine.score(said.get("ids", ()), adapter=said.get("adapter"))
         return {"logprobs": logprobs}
 
-    async def embed(self, asked: Asked) -> dict[str, Any]:
+    async def embed(self, incoming: Request) -> dict[str, Any]:
         """Compute the embedding of a text."""
-        said = self._read(asked, dict)
+        said = self._read(incoming, dict)
         engine = await self._ready()
         found = await engine.embed(said.get("text", ""), adapter=said.get("adapter"))
         return found.as_dict()
 
-    async def status(self, asked: Asked) -> dict[str, Any]:
+    async def status(self, incoming: Request) -> dict[str, Any]:
         """Return the status."""
         return asdict(await self._status())
 
-    async def close(self, asked: Asked) -> dict[str, Any]:
+    async def close(self, incoming: Request) -> dict[str, Any]:
         """Exit once this response has been sent."""
         self.end()
         return {}
@@ -193,7 +193,7 @@ class Worker:
             forsaken = not holders and needed > 0
             soon = self.error is not None or forsaken
             patience = min(ABANDONED_SECONDS, self.idle_seconds) if soon else self.idle_seconds
-            idle = now - max(self.asked, needed if forsaken else 0.0)
+            idle = now - max(self.last_request, needed if forsaken else 0.0)
             if self.held and not holders:
                 log.info("the server that started it has ended: ending")
                 self.end()
@@ -205,16 +205,16 @@ class Worker:
 
     async def _ready(self) -> LocalEngine:
         await self.loaded.wait()
-        self.asked = time.monotonic()
+        self.last_request = time.monotonic()
         if self.error is not None:
             raise self.error
         assert self.engine is not None
         return self.engine
 
-    def _read(self, asked: Asked, make: Callable[[Any], T]) -> T:
-        self.asked = time.monotonic()
+    def _read(self, incoming: Request, make: Callable[[Any], T]) -> T:
+        self.last_request = time.monotonic()
         try:
-            return make(asked.body)
+            return make(incoming.body)
         except (ValueError, TypeError, AttributeError) as error:
             raise EngineError(t("The request cannot be parsed: {why}", why=error)) from error
 
@@ -243,7 +243,7 @@ async def serve(folder: EngineFolder) -> None:
     worker = Worker(folder)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.end)
-    server = await door.listen(folder.socket_file, worker.routes())
+    server = await socket_server.listen(folder.socket_file, worker.routes())
     threading.Thread(target=worker.load, args=(loop,), name="load", daemon=True).start()
     watch = asyncio.create_task(worker.watch())
     try:
@@ -314,8 +314,8 @@ def _unexpected(error: BaseException, folder: EngineFolder) -> EngineError:
     )
 
 
-def _told(news: News) -> bytes:
-    return _line(wire.event_to_dict(cast("EngineEvent", news)))  # never ``Scored`` here
+def _encoded(output: Output) -> bytes:
+    return _line(wire.event_to_dict(cast("EngineEvent", output)))  # never ``Scored`` here
 
 
 def _line(plain: dict[str, Any]) -> bytes:

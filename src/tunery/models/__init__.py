@@ -1,4 +1,4 @@
-"""Models: naming one (resolve), fetching one (pull), importing one (gguf), loading one (load).
+"""Models: resolve names, download from hubs, import GGUF files, load weights and adapters.
 
-Everything here but ``load`` and ``convert`` is light: no torch, no transformers.
+Importing ``load``, ``attach`` or ``computes`` imports torch; the other modules are light.
 """

@@ -1,8 +1,8 @@
-"""Where models are fetched from, with which tokens and through which proxy.
+"""Hub addresses, access tokens and the proxy for downloads.
 
-What a person saves on the Settings page stands in ``TUNERY_HOME/accounts.json`` (mode 0600) and
-holds for the page, the CLI and downloads alike. An environment variable wins over it. The edges
-never read a token: they see whether one is there.
+Values saved on the Settings page are stored in ``TUNERY_HOME/accounts.json`` (mode 0600) and apply
+to the page, the CLI and downloads. Environment variables take precedence. The page and the CLI
+never read a token; they only see whether one is set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VARIABLES: dict[Setting, tuple[str, ...]] = {
     "modelscope_token": ("MODELSCOPE_API_TOKEN",),
     "proxy": ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
 }
-"""Environment variables that win over what is saved."""
+"""Environment variables that take precedence over the saved value, in order."""
 TOKENS: frozenset[Setting] = frozenset({"hub_token", "modelscope_token"})
 _ADDRESS = re.compile(r"https?://[\w.\-\[\]:]+(/[\w.\-/]*)?")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,512}")
@@ -38,12 +38,12 @@ _PROXY = re.compile(r"https?://\S+")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One setting as it may be shown.
+    """A setting in a form that is safe to display.
 
     Args:
-        value: What holds; empty for tokens, and without the password of a proxy.
-        is_saved: Whether something is kept in the file.
-        variable: Environment variable that wins over the file; empty where none is set.
+        value: The value in effect; empty for tokens, without the password for a proxy.
+        is_saved: Whether the file has a value for it.
+        variable: The environment variable that overrides the file; empty if none is set.
     """
 
     value: str
@@ -52,7 +52,11 @@ class Shown:
 
 
 def value(name: Setting) -> str:
-    """What holds for a setting: the environment's value, else the saved one, else empty."""
+    """The value in effect: from the environment, else the saved one, else empty.
+
+    Raises:
+        ConfigError: The file of saved values cannot be read.
+    """
     variable = _variable(name)
     found = os.environ[variable] if variable else _read().get(name, "")
     if name in TOKENS or name == "proxy":
@@ -61,16 +65,16 @@ def value(name: Setting) -> str:
 
 
 def show(name: Setting) -> Shown:
-    """A setting without its secrets."""
+    """A setting without its secrets, to display."""
     shown = "" if name in TOKENS else _without_password(value(name))
     return Shown(shown, bool(_read().get(name)), _variable(name))
 
 
 def save(name: Setting, text: str) -> None:
-    """Keep a setting; an empty text forgets it.
+    """Save a setting; an empty text deletes it.
 
     Raises:
-        ConfigError: It is no address, or no token.
+        ConfigError: The text is not a valid address or token, or the file cannot be read.
     """
     text = text.strip()
     if text:
@@ -81,7 +85,7 @@ def save(name: Setting, text: str) -> None:
 
 
 def proxy() -> str | None:
-    """The saved proxy, for clients that read the environment by themselves; None without one."""
+    """The saved proxy; None if there is none or the environment sets one, which clients read."""
     return None if _variable("proxy") else _read().get("proxy") or None
 
 

@@ -1,8 +1,8 @@
 """The architectures that the installed transformers supports, read without importing it.
 
-transformers takes seconds to import; its tables of names are literal text, so they are read from
-the source files as data. Where a table cannot be found (another layout), the answer is an empty
-set, which means "do not judge here": the loader then has the last word.
+transformers takes seconds to import, but its tables of names are literals, so they are parsed from
+the source files. If a table is not found (the layout changed), the result is an empty set, which
+means "unknown": the check is skipped and the loader decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tunery.errors import ConfigError
 from tunery.i18n import t
 
 _FOLDERS = {"openai-gpt": "openai"}
-"""Folders of transformers' models that are not named as their type."""
+"""``model_type`` to folder, where transformers' folder has another name."""
 
 
 @functools.cache
@@ -31,16 +31,16 @@ def transformers_folder() -> Path | None:
 
 @functools.cache
 def causal_model_types() -> frozenset[str]:
-    """Every ``model_type`` that can be loaded as a language model that writes text."""
+    """Every ``model_type`` that transformers can load as a causal language model."""
     return _pairs("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
 
 
 @functools.cache
-def recomputes(kind: str) -> bool | None:
-    """Whether a ``model_type`` can compute activations again in the backward pass.
+def supports_checkpointing(kind: str) -> bool | None:
+    """Whether a ``model_type`` supports gradient checkpointing.
 
     Returns:
-        True or False as the source of its model says; None where that is not found.
+        True or False according to the source of the model; None if the source is not found.
     """
     root, name = transformers_folder(), _FOLDERS.get(kind, kind).replace("-", "_")
     if root is None:
@@ -53,7 +53,7 @@ def recomputes(kind: str) -> bool | None:
 
 
 def no_checkpointing(kind: str) -> ConfigError:
-    """The error for ``train.gradient_checkpointing`` on a model that has none."""
+    """The error for ``train.gradient_checkpointing`` on a model that does not support it."""
     return ConfigError(
         t(
             "train.gradient_checkpointing: {kind} models cannot recompute activations.",
@@ -67,9 +67,9 @@ def no_checkpointing(kind: str) -> ConfigError:
 
 @functools.cache
 def gguf_architectures() -> frozenset[str]:
-    """Every GGUF architecture that can be converted, ``-`` written as ``_``."""
+    """Every GGUF architecture that transformers can convert, with ``_`` in place of ``-``."""
     found: set[str] = set()
-    skipped = {"general", "tokenizer", "t5", "umt5"}  # the last two write no text
+    skipped = {"general", "tokenizer", "t5", "umt5"}  # the last two are not causal language models
     tables = (
         ("integrations/ggml.py", "GGUF_CONFIG_MAPPING"),
         ("integrations/gguf/gguf_config_mapping.py", "GGUF_CONFIG_ARCHS"),
@@ -78,13 +78,13 @@ def gguf_architectures() -> frozenset[str]:
         value = _table(file, table)
         if isinstance(value, ast.Dict):
             found |= {str(key.value) for key in value.keys if isinstance(key, ast.Constant)}
-    # the names that llama.cpp spells in one word
+    # llama.cpp writes these without an underscore: qwen2moe
     found |= {re.sub(r"_(moe)$", r"\1", name) for name in found}
     return frozenset(found - skipped)
 
 
 def _pairs(file: str, table: str) -> frozenset[str]:
-    """First members of the (name, class) pairs in a table."""
+    """The names in a table of (name, class) pairs."""
     value = _table(file, table)
     if value is None:
         return frozenset()
@@ -107,8 +107,8 @@ def _table(file: str, name: str) -> ast.expr | None:
     start = re.search(rf"^{name}\b[^=\n]*=", text, re.MULTILINE)
     if start is None:
         return None
-    # only this statement is parsed (the whole file is thousands of lines): it ends on its own line
-    # or at the first line that holds nothing but closing brackets
+    # Only this statement is parsed (the whole file is thousands of lines). It ends on the line
+    # where it starts, or at the first line that has only closing brackets.
     rest = text[start.start() :]
     stop = re.compile(r"^[)\]}]+$", re.MULTILINE).search(rest)
     for source in (rest.split("\n", 1)[0], rest[: stop.end()] if stop else ""):

@@ -1,9 +1,9 @@
-"""Putting an adapter folder on a loaded base model, every value as the file has it.
+"""Load an adapter onto a base model and check every value against the file.
 
-PEFT builds the layers. Its loading renames keys as transformers renames those of old checkpoints,
-and where a name of today also fits a rule for yesterday's, tensors end up nowhere and the layers
-keep their random beginnings, with a warning at most. So the names in the file decide here, and each
-value in memory is compared with the file.
+PEFT builds the layers. Its loader applies transformers' renaming rules for old checkpoints; if a
+current name matches such a rule, the tensor is dropped and the layer keeps its random
+initialization, with at most a warning. So here tensors are assigned by their names in the file, and
+each value in memory is compared with the file.
 """
 
 from __future__ import annotations
@@ -39,21 +39,23 @@ def load_adapter(
     trainable: bool = False,
     resize: bool = False,
 ) -> PeftModel:
-    """Put an adapter folder (PEFT format) on a loaded base model.
+    """Load an adapter folder (PEFT format) onto a loaded base model.
 
     Args:
-        model: The base, or a model that carries other adapters already.
+        model: The base model, or a model with other adapters.
         folder: The adapter's folder.
-        name: The name by which ``set_adapter`` chooses it.
-        trainable: Whether its weights take gradients.
-        resize: Whether the base is given the rows of an adapter that was trained after its
-            vocabulary was resized; else such an adapter is refused. For one adapter alone.
+        name: The adapter's name for ``set_adapter``.
+        trainable: Whether its weights require gradients.
+        resize: Resize the embedding of the base to that of the adapter, if the adapter was
+            trained with a resized vocabulary; otherwise such an adapter is refused. Only for a
+            model without other adapters.
 
     Returns:
-        The model with the adapter active when it is the first one.
+        The model; the first adapter loaded is the active one.
 
     Raises:
-        ModelError: Files are missing or pickles, weights are not finite, or the base is another.
+        ModelError: Files are missing or pickled, weights are not finite, or the adapter does not
+            fit the base model.
     """
     from peft import PeftModel
 
@@ -62,7 +64,7 @@ def load_adapter(
     config.inference_mode = not trainable
     rows = vocabulary_rows(model, path)
     if rows is not None and resize:
-        model.resize_token_embeddings(rows, mean_resizing=False)  # its values are in the file
+        model.resize_token_embeddings(rows, mean_resizing=False)  # the file has the values
     elif rows is not None:
         raise resized(folder, rows, _embedding_rows(model))
     try:
@@ -95,7 +97,7 @@ def load_adapter(
 
 
 def _config(folder: Path) -> PeftConfig:
-    """Read an adapter's config; a kind that PEFT does not know is refused by name."""
+    """Read an adapter's config; refuse a ``peft_type`` that the installed PEFT does not support."""
     from peft import PeftConfig
     from peft.utils import PeftType
 
@@ -125,10 +127,10 @@ def _config(folder: Path) -> PeftConfig:
 
 
 def vocabulary_rows(model: Any, path: Path) -> int | None:
-    """Embedding rows in an adapter file; None if it has none or as many as this model.
+    """Embedding rows in an adapter file; None if it has no embedding or the model's size.
 
     Args:
-        model: The loaded base, with or without other adapters.
+        model: The loaded base model, with or without other adapters.
         path: The adapter's safetensors file.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -147,29 +149,29 @@ def _embedding_rows(model: Any) -> int:
 
 
 def adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor]:
-    """An adapter's tensors in memory, by their names in its file; they share memory."""
+    """An adapter's tensors by their names in the file; they share memory with the model."""
     from peft.utils import get_peft_model_state_dict
 
     return get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
 
 
 def unlike_file(model: PeftModel, path: Path, name: str = "default") -> list[str]:
-    """Names of tensors whose values in memory are not those of the adapter's file."""
+    """Names of tensors in the adapter's file whose values in memory differ or are missing."""
     tensors = {**_base_tensors(model, name), **adapter_tensors(model, name)}
     with safe_open(path, framework="pt") as stored:
         return [
             key
-            for key in stored.keys()  # noqa: SIM118 - safe_open is no mapping
+            for key in stored.keys()  # noqa: SIM118 - safe_open is not a mapping
             if key not in tensors or not _equal(tensors[key], stored.get_tensor(key))
         ]
 
 
 @torch.no_grad()
 def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list[str]:
-    """Set each tensor that differs from the file to the file's value; return those that differed.
+    """Set each tensor that differs from the file to the value there; return the names of those.
 
     Raises:
-        ModelError: The file's names or shapes are not those of the adapter.
+        ModelError: Names or shapes in the file do not match the adapter's layers.
     """
     ours = adapter_tensors(model, name)
     stored = files.read_safetensors_header(path)
@@ -214,7 +216,7 @@ def _as_in_file(model: PeftModel, name: str, path: Path, base_name: str) -> list
 
 
 def _base_tensors(model: Any, name: str) -> dict[str, Tensor]:
-    """Embedding and output weights, which PEFT may have written beside the adapter."""
+    """Input and output embeddings, which PEFT may have saved with the adapter, by name."""
     base = model.get_base_model()
     modules = {id(m): n for n, m in model.named_modules(remove_duplicate=False)}
     found: dict[str, Tensor] = {}
@@ -235,7 +237,7 @@ def _base_tensors(model: Any, name: str) -> dict[str, Tensor]:
 
 
 def _equal(tensor: Tensor, stored: Tensor) -> bool:
-    """Whether a tensor in memory holds the stored values, in its own type."""
+    """Whether a tensor has the stored values, compared in the tensor's dtype; NaN equals NaN."""
     if tensor.shape != stored.shape:
         return False
     stored = stored.to(device=tensor.device, dtype=tensor.dtype)

@@ -1,4 +1,4 @@
-"""Adapters that name themselves, or each other in a circle, as their base model."""
+"""Detect adapters whose base model is, directly or through other adapters, themselves."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from tunery.errors import ModelError
 from tunery.i18n import t
 
 
-class LeadsBack(Exception):
-    """An adapter's base is, over whatever others, that adapter."""
+class BaseLoop(Exception):
+    """An adapter is, directly or through other adapters, its own base model.
+
+    Args:
+        chain: The folders of the loop; the first one is repeated at the end.
+    """
 
     def __init__(self, chain: list[Path]) -> None:
         super().__init__()
         self.chain = chain
 
-    def told(self, name: str, adapter: Path) -> ModelError:
-        """The sentence for whoever asked for ``name``."""
+    def as_error(self, name: str, adapter: Path) -> ModelError:
+        """The error for the user who asked for ``name``."""
         if len(self.chain) == 2:
             message = t("{path}: adapter_config.json names this adapter itself as its base model.",
                         path=self.chain[0])  # fmt: skip
@@ -34,16 +38,16 @@ class LeadsBack(Exception):
         )  # fmt: skip
 
 
-ON_THE_WAY: ContextVar[tuple[Path, ...]] = ContextVar("on_the_way", default=())
-"""The adapters whose base is being looked for."""
+RESOLVING: ContextVar[tuple[Path, ...]] = ContextVar("resolving", default=())
+"""Folders of the adapters whose base models are being resolved, outermost first."""
 
 
 def refuse_loop(adapter: Path) -> None:
-    """Refuse an adapter on the way to whose base it was passed already.
+    """Refuse an adapter whose base model is already being resolved.
 
     Raises:
-        LeadsBack: It was.
+        BaseLoop: With the loop.
     """
-    passed, here = ON_THE_WAY.get(), adapter.resolve()
+    passed, here = RESOLVING.get(), adapter.resolve()
     if here in passed:
-        raise LeadsBack([*passed[passed.index(here) :], here])
+        raise BaseLoop([*passed[passed.index(here) :], here])

@@ -1,8 +1,8 @@
 """The base model of an adapter: what it was trained on, and the location set by the user.
 
-A run keeps the fingerprint of its base in base.json. Whoever uses its adapter compares it: weights
-of the same shape load without a word and answer something else. ``name`` records another place, or
-that other weights are meant, in TUNERY_HOME/bases.json.
+A run stores the fingerprint of its base model in base.json. It is compared each time the adapter is
+used, because other weights of the same shape load without an error and give wrong answers.
+``name`` records a new location or a replacement for the base in TUNERY_HOME/bases.json.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SAMPLES, _SAMPLE_BYTES = 64, 65536
 
 MISSING = "base_missing"
 OTHER = "other_base"
-"""Codes of errors that naming the base mends; their ``owner`` is what to name it for."""
+"""Codes of errors that ``name`` fixes; their field ``owner`` is the name of the run or adapter."""
 
 
 def fingerprint(folder: Path) -> str:
     """Identify a model's weights without reading all of them.
 
     SHA-256 over config.json and, for each safetensors file, its size, its header and 64 samples
-    of 64 KiB spread evenly: another model, revision or fine-tune never has the same. It is kept
-    for as long as no file has another size or time.
+    of 64 KiB at even distances, which differ between models, revisions and full fine-tunes. The
+    result is cached until the size, the time or the inode of a file changes.
     """
     found = sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")])
     stamps = [(file, file.stat()) for file in found]
@@ -56,7 +56,7 @@ def _fingerprint(stamps: tuple[tuple[str, int, int, int], ...]) -> str:
 
 
 def record(run: Path, base: Path) -> None:
-    """Keep in a run's folder what its base is."""
+    """Write the path and the fingerprint of the base model into a run's folder."""
     kept = {"path": str(base), "fingerprint": fingerprint(base)}
     atomic.write(run / "base.json", json.dumps(kept, ensure_ascii=False) + "\n")
 
@@ -67,12 +67,12 @@ def named(owner: Path) -> str:
 
 
 def name(owner: Path, base: str, folder: Path) -> None:
-    """Record the base of a run's or an adapter's folder.
+    """Set the base model of a run or an adapter.
 
     Args:
-        owner: The folder.
-        base: The name of the base model, as the user wrote it, a path made absolute.
-        folder: What that name currently refers to.
+        owner: The folder of the run or the adapter.
+        base: The name of the base model as the user wrote it; paths are absolute.
+        folder: The folder that the name refers to now.
     """
     entries = _read(_file())
     entries[str(owner.resolve())] = {"base": base, "fingerprint": fingerprint(folder)}
@@ -81,20 +81,20 @@ def name(owner: Path, base: str, folder: Path) -> None:
 
 
 def is_known(owner: Path) -> bool:
-    """Whether the weights that an adapter was trained on are recorded."""
+    """Whether the fingerprint of the base model that an adapter was trained on is recorded."""
     return bool(_wanted(owner))
 
 
 def check(owner: Path, shown: str, base: Path) -> None:
-    """Compare a base with what the adapter was trained on, where that is known.
+    """Compare a base model with the recorded fingerprint; without one, accept any.
 
     Args:
-        owner: The run's or the adapter's folder.
-        shown: The name that the user gave.
+        owner: The folder of the run or the adapter.
+        shown: The name that the user gave, for the message.
         base: The folder of the base model.
 
     Raises:
-        ModelError: Its weights are others.
+        ModelError: The base model has other weights.
     """
     wanted = _wanted(owner)
     if not wanted or wanted == fingerprint(base):
@@ -120,7 +120,7 @@ def _entry(owner: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A JSON object; one that is missing or broken is empty."""
+    """Read a JSON object; empty if the file is missing or invalid."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Models that read what comes after a token, by their ``config.json``.
+"""Detect models that attend to later tokens, from their ``config.json``.
 
-Trained on the next token they would learn to copy it. What a config does not tell is found by
-``policy.causal`` when the model is loaded.
+Trained to predict the next token, such a model would learn to copy it. Models whose config does
+not say are tested by ``policy.causal`` after loading.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ DECODERS_BY_FLAG = frozenset({
     "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
-"""Encoders that are causal where ``is_decoder`` is true."""
+"""Encoders that are causal only if ``is_decoder`` is true in the config."""
 NEVER = frozenset({"cpmant", "prophetnet"})
+"""Types that are never causal."""
 FLAG = "use_bidirectional_attention"
 
 
@@ -27,7 +28,7 @@ def check_config(folder: Path) -> None:
     """Reject a model whose config says that tokens attend to later tokens.
 
     Raises:
-        ModelError: It does.
+        ModelError: The model is not causal.
     """
     if reads_ahead(files.read_json(folder / files.CONFIG)):
         raise not_causal(folder)
@@ -47,7 +48,7 @@ def reads_ahead(config: dict[str, Any]) -> bool:
 
 
 def not_causal(model: Path | str) -> ModelError:
-    """The error for a model that reads what follows."""
+    """The error for a model that attends to later tokens."""
     return ModelError(
         t(
             "{model}: this model is not causal: its prediction of a token depends on "

@@ -1,8 +1,8 @@
-"""In which dtype a model computes where ``model.dtype`` is ``auto``: the same for every part of us.
+"""Choose the dtype for ``model.dtype: auto``, the same for planning, training and chat.
 
-``auto`` is bf16 where the hardware multiplies it. A few architectures mix in fp32 on their way and
-fail then; for them ``auto`` is fp32. With weights at hand a few tokens are computed; a plan has
-none, and computes shapes and dtypes alone, on torch's meta device.
+``auto`` is bf16 if the hardware multiplies it. A few architectures mix in fp32 tensors and fail in
+bf16; for them ``auto`` is fp32. ``load_computing`` tests this with a forward pass of a few tokens.
+``expected_dtype`` does it before the weights are read, on torch's meta device.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MIXED = re.compile(r"scalar type|dtype|same type")
 
 
 class Computing(NamedTuple):
-    """A loaded model, in a dtype in which it can be computed.
+    """A loaded model, in a dtype in which its forward pass works.
 
     Args:
         model: The model.
-        dtype: Of its weights.
-        why: Why that is not the dtype that ``auto`` usually is; empty where it is.
+        dtype: The dtype of its weights.
+        why: Why the usual dtype of ``auto`` was not used; empty if it was.
     """
 
     model: Any
@@ -41,12 +41,12 @@ class Computing(NamedTuple):
 def load_computing(
     folder: Path, *, dtype: str, device: str, quantizer: Quantizer | None = None
 ) -> Computing:
-    """Load a model in a dtype in which it can be computed.
+    """Load a model in a dtype in which its forward pass works.
 
     Args:
-        folder: A whole model folder.
-        dtype: As ``model.dtype``; another than ``auto`` is taken as it is.
-        device: As ``pick_device`` gives it.
+        folder: The folder of a full model.
+        dtype: The value of ``model.dtype``; only ``auto`` is tested.
+        device: As returned by ``pick_device``.
         quantizer: As ``load_model`` takes it.
 
     Raises:
@@ -65,15 +65,15 @@ def load_computing(
 
 
 def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
-    """The dtype that ``load_computing`` will take, found without reading a weight.
+    """The dtype that ``load_computing`` will use, found without reading the weights.
 
     Raises:
-        ModelError: The model's layers cannot be made.
+        ModelError: The model's layers cannot be built.
     """
     chosen = pick_dtype(dtype, device)
     if dtype != "auto" or chosen == torch.float32:
         return chosen
-    # Without weights much else may fail (a value that is looked at); only mixed dtypes count.
+    # On the meta device other things fail too (code that reads a value); only mixed dtypes count.
     mixes = _MIXED.search(_failure(skeleton(folder, dtype=chosen)))
     if mixes and not _MIXED.search(_failure(skeleton(folder))):
         return torch.float32
@@ -82,14 +82,14 @@ def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
 
 @torch.inference_mode()
 def _failure(model: Any) -> str:
-    """Why a few tokens cannot be computed; empty where they can."""
+    """Why a forward pass of a few tokens fails; empty if it works."""
     size = model.config.get_text_config(decoder=True).vocab_size
     device = next(model.parameters()).device
     ids = torch.arange(PROBE_TOKENS, device=device)[None] % size
     try:
-        with torch.device(device):  # what its code makes on the way has to be there too
+        with torch.device(device):  # for tensors that its code creates
             model.eval()(input_ids=ids, use_cache=False)
-    except Exception as error:  # the code of any architecture: whatever it raises is reported
+    except Exception as error:  # any architecture's code: every error is reported
         if is_out_of_memory(error):
             raise
         return f"{type(error).__name__}: {error}"[:300] or type(error).__name__

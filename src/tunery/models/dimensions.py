@@ -1,4 +1,4 @@
-"""The sizes that a model's ``config.json`` states: each must be one that a model can have."""
+"""Check the sizes in a model's ``config.json`` for plausible values."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from tunery.types import is_object
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 ALONE = ("num_key_value_heads", "max_position_embeddings")
 MOST = {"num_hidden_layers": 4_096}
-"""The largest models have a few hundred layers; each layer is an object, even without weights."""
+"""Upper limits by key. Even without weights each layer takes memory; real models have hundreds."""
 MOST_OF_ALL = 2**31
+"""Upper limit of every other size."""
 DIVIDED = frozenset({"llama", "gpt_neox"})
-"""Architectures whose heads must divide the hidden size, however wide a head is."""
+"""Architectures that require hidden_size to be a multiple of the heads, despite ``head_dim``."""
 
 
 def check_folder(folder: Path) -> None:
-    """Reject a model whose config states a size that no model can have.
+    """Reject a model whose config has an impossible size.
 
     Raises:
-        ModelError: With the key and its value.
+        ModelError: With the first such key and its value.
     """
     for problem in problems(files.read_json(folder / files.CONFIG)):
         raise ModelError(
@@ -37,7 +38,7 @@ def check_folder(folder: Path) -> None:
 
 
 def problems(config: dict[str, Any]) -> Iterator[str]:
-    """Name every size of a config that no model can have."""
+    """Describe every impossible size in a config, one translated sentence each."""
     inner = config.get("text_config")
     for part in (config, inner if is_object(inner) else {}):
         for name in (*SIZES, *ALONE):

@@ -1,9 +1,9 @@
-"""Bytes from a hub into a file, whole and verified: ranges, resume, retries, hashes.
+"""Download files from a hub, complete and verified: ranges, resume, retries, hashes.
 
-huggingface_hub 2.x throws a partial file away when a download ends early (a unique temporary name
-a process, unlinked in ``finally``) and compares no hash, so it can keep neither promise of G14.
-Names, tokens and URLs come from it; the bytes come through here, for every source alike. What
-came is kept under ``NAME.incomplete`` beside the target and continued by a later call.
+huggingface_hub 2.x deletes a partial file when a download is interrupted (it uses one temporary
+name per process, unlinked in ``finally``) and does not check hashes. So it only supplies names,
+tokens and URLs, and this module downloads the bytes from every source. A partial download is kept
+as ``NAME.incomplete`` next to the target, and the next call resumes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import httpx
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import accounts
-from tunery.models.download_errors import Later, busy, check_address, gave_up, wrong_bytes
+from tunery.models.download_errors import RetryLater, busy, check_address, gave_up, wrong_bytes
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REPORT_SECONDS = 0.1
@@ -35,17 +35,17 @@ Explain = Callable[[httpx.Response], ModelError]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One file to have.
+    """One file to download.
 
     Args:
-        file: Its name relative to the model.
-        url: Where it is served.
-        size: Its length in bytes.
-        digest: Its hash in hex.
+        file: Path within the model.
+        url: URL of the file.
+        size: Size in bytes.
+        digest: Expected hash, in hex.
         algorithm: ``sha256`` of the bytes, or git's ``blob`` hash.
-        target: Where it goes.
-        lock: The lock file that makes a second process wait.
-        link: A place that shall point to the target, for the hub cache's snapshots.
+        target: Path of the complete file.
+        lock: Lock file; a second process waits for it.
+        link: Symlink to create to the target (the hub cache's snapshots), or None.
     """
 
     file: str
@@ -59,12 +59,12 @@ class Wanted:
 
     @property
     def partial(self) -> Path:
-        """Where the bytes lie until they are whole and right."""
+        """Path of the file until it is complete and verified."""
         return self.target.with_name(self.target.name + ".incomplete")
 
     @property
     def have(self) -> int:
-        """Bytes of it that are on this machine."""
+        """Bytes of the file that are already on this machine."""
         for path in (self.target, self.partial):
             if path.is_file():
                 return min(path.stat().st_size, self.size)
@@ -73,16 +73,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a download is.
+    """Retries and timeouts of a download.
 
     Args:
-        attempts: Tries in a row that bring no byte before it gives up.
-        first_delay_seconds: Pause after the first failure; doubled each time, with jitter.
-        max_delay_seconds: The longest such pause.
-        max_wait_seconds: The longest Retry-After that is waited for.
-        connect_seconds: Time to reach the host.
-        silence_seconds: Time without a byte after which a connection counts as cut.
-        workers: Files fetched at once.
+        attempts: Consecutive attempts without a new byte before the download fails.
+        first_delay_seconds: Delay after the first failure; doubles each time, with jitter.
+        max_delay_seconds: Maximum of that delay.
+        max_wait_seconds: Longest Retry-After to wait for; a longer one is an error.
+        connect_seconds: Connect timeout.
+        silence_seconds: Read timeout: time without a byte.
+        workers: Files downloaded in parallel.
     """
 
     attempts: int = 5
@@ -96,33 +96,33 @@ class Policy:
 
 @dataclass
 class Downloader:
-    """Fetches files of one model from one host.
+    """Downloads files of one model from one host.
 
     Args:
-        host: The host's name, for messages.
-        headers: Sent with every request; ``Authorization`` goes to this host only.
-        explain: Makes the error for an answer that is not tried again.
-        policy: How patient it is.
-        tell: Called with (file, bytes there of it, bytes there of all files) as they arrive.
-        checks: Called with a file whose hash is being computed.
-        waits: Called with (what, seconds) before a pause after a failure.
-        source: ``hf`` or ``modelscope``; advice names its settings.
+        host: Host name, for messages.
+        headers: Sent with every request; redirects to another host drop ``Authorization``.
+        explain: Creates the error for a response that is not retried.
+        policy: Retries and timeouts.
+        on_bytes: Called with (file, its bytes so far, bytes of all files so far).
+        on_verify: Called with a file before its hash is computed.
+        on_wait: Called with (file or URL, seconds) before a delay after a failure.
+        source: ``hf`` or ``modelscope``, for advice that names its settings.
     """
 
     host: str
     headers: dict[str, str]
     explain: Explain
     policy: Policy = field(default_factory=Policy)
-    tell: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
-    checks: Callable[[Wanted], None] = lambda wanted: None
-    waits: Callable[[str, float], None] = lambda what, seconds: None
+    on_bytes: Callable[[Wanted, int, int], None] = lambda wanted, have, done: None
+    on_verify: Callable[[Wanted], None] = lambda wanted: None
+    on_wait: Callable[[str, float], None] = lambda what, seconds: None
     source: str = "hf"
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._count = threading.Lock()
         self._done: dict[str, int] = {}
-        self._told = 0.0
+        self._reported_at = 0.0
         self._client = httpx.Client(
             headers={**self.headers, "Accept-Encoding": "identity"},
             follow_redirects=True,  # httpx drops Authorization when the host changes
@@ -131,10 +131,10 @@ class Downloader:
         )
 
     def json(self, url: str) -> Any:
-        """Get a JSON answer, with the same patience as a file.
+        """Get a JSON response, with the same retries as for a file.
 
         Raises:
-            ModelError: The host refuses, is not there, or answers something else.
+            ModelError: The host refuses, cannot be reached, or does not return JSON.
         """
 
         def get() -> Any:
@@ -148,17 +148,18 @@ class Downloader:
                     fix=check_address(self.source),
                 ) from None
 
-        return self._patiently(get, lambda: 0, url)
+        return self._with_retries(get, lambda: 0, url)
 
     def fetch_all(self, files: Iterable[Wanted]) -> None:
         """Download several files in parallel; on an interrupt, partial files are kept.
 
         Raises:
-            ModelError: The first file that cannot be had.
+            ModelError: A file cannot be downloaded; the first error.
+            KeyboardInterrupt: The download was closed meanwhile.
         """
         queue = list(files)
         self._done = {wanted.file: wanted.have for wanted in queue}
-        queue.sort(key=lambda wanted: wanted.size, reverse=True)  # small ones first: pop() is last
+        queue.sort(key=lambda wanted: wanted.size, reverse=True)  # pop() takes the smallest first
         failures: list[BaseException] = []
 
         def work() -> None:
@@ -173,7 +174,7 @@ class Downloader:
                     failures.append(error)
                     self._stop.set()
 
-        # daemon threads: a connection that says nothing must not hold up Ctrl-C
+        # daemon threads, so that a silent connection does not delay Ctrl-C
         threads = [
             threading.Thread(target=work, daemon=True)
             for _ in range(min(self.policy.workers, len(queue)))
@@ -200,18 +201,18 @@ class Downloader:
         with filelock.FileLock(wanted.lock):
             if not wanted.target.is_file():
                 try:
-                    self._fill_twice(wanted)
+                    self._download(wanted)
                 except BaseException:
                     if wanted.partial.is_file() and not wanted.partial.stat().st_size:
-                        wanted.partial.unlink()  # a refusal leaves nothing behind
+                        wanted.partial.unlink()  # no empty file after a refusal
                     raise
                 _commit(wanted)
         self._report(wanted, wanted.size, force=True)
         if wanted.link is not None:
             link(wanted.target, wanted.link)
 
-    def _fill_twice(self, wanted: Wanted) -> None:
-        """Fill; when the hash is wrong, once more from the start: old bytes may be the fault."""
+    def _download(self, wanted: Wanted) -> None:
+        """Download; if the hash is wrong, retry once from the start without the partial file."""
         if self._fill(wanted):
             return
         wanted.partial.unlink()
@@ -221,7 +222,7 @@ class Downloader:
             raise wrong_bytes(wanted.file, wanted.algorithm, self.host, self.source)
 
     def _fill(self, wanted: Wanted) -> bool:
-        """Bring the partial file to its full length; False when its hash is wrong then."""
+        """Download the rest of the partial file; return whether its hash matches."""
         partial = wanted.partial
         if partial.exists() and partial.stat().st_size > wanted.size:
             partial.unlink()
@@ -231,12 +232,12 @@ class Downloader:
             while (have := partial.stat().st_size) < wanted.size:
                 self._stream(wanted, have)
 
-        self._patiently(get, lambda: partial.stat().st_size, wanted.file)
-        self.checks(wanted)
+        self._with_retries(get, lambda: partial.stat().st_size, wanted.file)
+        self.on_verify(wanted)
         return _hash(partial, wanted) == wanted.digest
 
     def _stream(self, wanted: Wanted, have: int) -> None:
-        """One request; appends what comes until the body ends, is cut, or is too long."""
+        """Send one request and append its body to the partial file, up to the expected size."""
         headers = {"Range": f"bytes={have}-"} if have else {}
         with (
             self._client.stream("GET", wanted.url, headers=headers) as response,
@@ -247,7 +248,7 @@ class Downloader:
                 raise httpx.RemoteProtocolError("the range was refused")
             self._check(response)
             start = _start_of(response, have)
-            file.truncate(start)  # a host that ignores ranges sends all of it again
+            file.truncate(start)  # a host that ignores ranges sends the whole file
             file.seek(start)
             for chunk in response.iter_raw():
                 if self._stop.is_set():
@@ -262,13 +263,13 @@ class Downloader:
 
     def _check(self, response: httpx.Response) -> None:
         if response.status_code in RETRIED:
-            raise Later(response.status_code, _retry_after(response))
+            raise RetryLater(response.status_code, _retry_after(response))
         if response.status_code >= 400:
             response.read()
             raise self.explain(response)
 
-    def _patiently(self, get: Callable[[], Any], have: Callable[[], int], what: str) -> Any:
-        """Call until it succeeds; tries that bring bytes do not count against the limit."""
+    def _with_retries(self, get: Callable[[], Any], have: Callable[[], int], what: str) -> Any:
+        """Retry ``get`` until it succeeds; attempts that make progress do not count as failures."""
         failed = 0
         before = have()
         while True:
@@ -278,7 +279,7 @@ class Downloader:
             )
             try:
                 return get()
-            except Later as error:
+            except RetryLater as error:
                 reason: Exception = error
                 delay = max(delay, error.seconds)
                 if error.seconds > self.policy.max_wait_seconds:
@@ -290,7 +291,7 @@ class Downloader:
             before = now
             if failed >= self.policy.attempts:
                 raise gave_up(self.host, what, now, reason, self.source) from reason
-            self.waits(what, delay)
+            self.on_wait(what, delay)
             if self._stop.wait(delay):
                 raise KeyboardInterrupt
 
@@ -298,14 +299,14 @@ class Downloader:
         with self._count:
             self._done[wanted.file] = done
             now = time.monotonic()
-            if not force and now - self._told < REPORT_SECONDS:
+            if not force and now - self._reported_at < REPORT_SECONDS:
                 return
-            self._told = now
-            self.tell(wanted, done, sum(self._done.values()))
+            self._reported_at = now
+            self.on_bytes(wanted, done, sum(self._done.values()))
 
 
 def link(target: Path, place: Path) -> None:
-    """Make ``place`` point to ``target``, relative; a copy where links cannot be made."""
+    """Create a relative symlink ``place`` to ``target``; a copy if symlinks are not supported."""
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -326,7 +327,7 @@ def _commit(wanted: Wanted) -> None:
 
 def _hash(path: Path, wanted: Wanted) -> str:
     digest = hashlib.sha256()
-    if wanted.algorithm == "blob":  # git's name for a file: sha1 over a header and the bytes
+    if wanted.algorithm == "blob":  # git's hash of a file: SHA-1 over a header and the bytes
         digest = hashlib.sha1(f"blob {wanted.size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(2**20):
@@ -335,7 +336,7 @@ def _hash(path: Path, wanted: Wanted) -> str:
 
 
 def _start_of(response: httpx.Response, asked: int) -> int:
-    """The file offset of the body: 0 for a plain response, else as given by Content-Range."""
+    """The file offset where the body starts: 0, or from Content-Range for a partial response."""
     if response.status_code != 206:
         return 0
     text = response.headers.get("Content-Range", "")

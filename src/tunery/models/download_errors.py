@@ -1,4 +1,4 @@
-"""What goes wrong between a hub and a file, in sentences."""
+"""Error messages of downloads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from tunery.errors import ModelError
 from tunery.i18n import joined, t
 
 
-class Later(Exception):
-    """The host asks to come back, in this many seconds."""
+class RetryLater(Exception):
+    """The host asks to retry later.
+
+    Args:
+        status: HTTP status of the response.
+        seconds: Its Retry-After, 0 without one.
+    """
 
     def __init__(self, status: int, seconds: float) -> None:
         super().__init__(f"HTTP {status}")
@@ -19,7 +24,7 @@ class Later(Exception):
 
 
 def wrong_bytes(file: str, algorithm: str, host: str, source: str = "hf") -> ModelError:
-    """The error for bytes that are not what the host announced."""
+    """The error for a file whose hash does not match the one that the hub lists."""
     other = (
         t("Try again later, or use another source: MODELSCOPE_ENDPOINT, or --source hf.")
         if source == "modelscope"
@@ -38,15 +43,15 @@ def wrong_bytes(file: str, algorithm: str, host: str, source: str = "hf") -> Mod
 
 
 def check_address(source: str) -> str:
-    """What to do where something that is no model hub answers."""
+    """The advice for a response that does not come from a model hub."""
     return t(
         "Check {setting}, and whether a proxy or a login page is in between.",
         setting="MODELSCOPE_ENDPOINT" if source == "modelscope" else "HF_ENDPOINT",
     )
 
 
-def busy(host: str, error: Later) -> ModelError:
-    """The error for a host that asks to come back much later."""
+def busy(host: str, error: RetryLater) -> ModelError:
+    """The error for a host whose Retry-After is longer than the download waits."""
     return ModelError(
         t(
             "{host} asks to retry in {minutes} minutes (HTTP {status}).",
@@ -63,20 +68,20 @@ def busy(host: str, error: Later) -> ModelError:
 
 
 def gave_up(host: str, what: str, have: int, reason: Exception, source: str = "hf") -> ModelError:
-    """The error for a download that failed again and again; what came is kept.
+    """The error for a download that failed after all retries; the partial file is kept.
 
     Args:
-        host: Who was asked.
-        what: The file.
-        have: Bytes of it that are here.
+        host: Host name.
+        what: The file or URL.
+        have: Bytes downloaded so far.
         reason: The last failure.
-        source: ``hf`` or ``modelscope``, whose setting the advice names.
+        source: ``hf`` or ``modelscope``, for the advice.
     """
     kept = t("The partial download is kept ({have}).", have=env.human_bytes(have)) if have else ""
     match reason:
-        case Later(status=429):
+        case RetryLater(status=429):
             why = t("{host}: too many requests (HTTP 429), even after retries.", host=host)
-        case Later(status=status):
+        case RetryLater(status=status):
             why = t("{host}: server error (HTTP {status}).", host=host, status=status)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             why = t("{host} cannot be reached ({why}).", host=host, why=str(reason)[:200])

@@ -1,4 +1,4 @@
-"""A model by any name, downloaded or imported first if it is not on this machine."""
+"""Resolve a model name, downloading or importing the model if needed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from tunery.errors import ModelError
 from tunery.models.progress import Progress, silent
 from tunery.models.resolve import Resolved, resolve
 
-if TYPE_CHECKING:  # an HTTP client takes a while to import, and most models are here
+if TYPE_CHECKING:  # importing an HTTP client is slow, and rarely needed
     from tunery.models.download import Policy
     from tunery.models.pull import Source
 
 
 def ensure(name: str, *, progress: Progress | None = None) -> Resolved:
-    """Resolve a name, downloading or importing the model first if needed.
+    """Resolve a name; download or import the model, and an adapter's base, if missing.
+
+    Args:
+        name: Any model name.
+        progress: Called with progress events.
 
     Raises:
-        ModelError: It cannot be had; with what to do.
+        ModelError: The model is unknown, incomplete or cannot be downloaded.
     """
     fetched: set[str] = set()
     while True:
         try:
             return resolve(name)
         except ModelError as error:
-            # an adapter's base is asked for only when the adapter itself is there
+            # resolve reports a missing base model only once the adapter itself is complete
             target = str(error.fields.get("target", ""))
             if error.fields.get("remedy") != "pull" or target in fetched:
                 raise
@@ -42,17 +46,17 @@ def pull(
     progress: Progress | None = None,
     policy: Policy | None = None,
 ) -> Resolved:
-    """Download or import a model and an adapter's base model, and return its location.
+    """Download or import a model, and the base model if it is an adapter.
 
     Args:
         name: A hub id (optionally @revision), a .gguf file, or ``demo``.
         revision: Branch, tag or commit; the same as @revision in the name.
         source: ``hf`` (or a mirror, by HF_ENDPOINT) or ``modelscope``.
         progress: Called with progress events.
-        policy: How patient the download is.
+        policy: Retries and timeouts of the download.
 
     Raises:
-        ModelError: It cannot be had; with what to do.
+        ModelError: The model is unknown, incomplete or cannot be downloaded.
     """
     from tunery.models.pull import fetch
 

@@ -1,4 +1,4 @@
-"""Facts of a model folder: architecture, size, context, template, special tokens."""
+"""Facts read from a model folder: context length, chat template, special tokens."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COUNTED_FROM_PADDING = frozenset({
     "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta",
     "xlm-roberta-xl", "xmod",
 })  # fmt: skip
-"""Types whose first token has the position after the padding token's id."""
+"""Types whose positions start after the padding token's id."""
 UNBOUNDED = 1 << 20
-"""Taken for the context where a model declares none, such as a recurrent one."""
+"""The context length, in tokens, to use for a model that declares none, such as a recurrent one."""
 EXTENDS = ("linear", "dynamic", "yarn")
-"""RoPE scalings whose ``factor`` is on top of the positions that a config declares."""
+"""RoPE scalings whose ``factor`` multiplies the positions that a config declares."""
 SPECIAL_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -30,9 +30,9 @@ class TokenizerFacts:
     """Facts from the tokenizer's config.
 
     Args:
-        template: The chat template; empty where there is none.
+        template: The chat template; empty if there is none.
         special: Special tokens by role, such as ``eos_token``.
-        present: Whether there is a tokenizer at all.
+        present: Whether the folder has a tokenizer.
     """
 
     template: str
@@ -41,10 +41,10 @@ class TokenizerFacts:
 
 
 def context_length(config: dict[str, Any]) -> int | None:
-    """The longest row that a model has positions for, by its ``config.json``.
+    """The number of positions of a model, from its ``config.json``.
 
     Returns:
-        Tokens, RoPE scaling included where the config asks for it; None where none are declared.
+        Tokens, including RoPE scaling if the config enables it; None if it declares no positions.
     """
     for source in (config, config.get("text_config") or {}):
         for key in CONTEXT_KEYS:
@@ -74,7 +74,7 @@ def _scaled(config: dict[str, Any], declared: int) -> int:
 
 
 def tokenizer_facts(folder: Path) -> TokenizerFacts:
-    """Read what the tokenizer's files say, without building it."""
+    """Read the facts from the tokenizer's files, without loading the tokenizer."""
     present = any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json"))
     config: dict[str, Any] = {}
     try:
@@ -90,7 +90,7 @@ def _template(folder: Path, config: dict[str, Any]) -> str:
     if file.is_file() and file.stat().st_size <= 2**20:
         return file.read_text(encoding="utf-8", errors="replace")
     value = config.get("chat_template")
-    if isinstance(value, list):  # several named templates: the one called default
+    if isinstance(value, list):  # several named templates
         named = {str(e.get("name")): e.get("template") for e in value if isinstance(e, dict)}
         value = named.get("default")
     return value if isinstance(value, str) else ""

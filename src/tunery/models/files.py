@@ -1,7 +1,7 @@
-"""A model folder looked at from outside: is everything there, whole, and of a kind we load?
+"""Check the files of a model folder: present, complete and in a supported format.
 
-Only names, sizes and headers are read: a 70B folder is judged in milliseconds. Raises
-``ModelError`` with what is missing and what to do.
+Only names, sizes and headers are read, so a 70B model takes milliseconds. Errors are ``ModelError``
+with what is missing and what to do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pt2", ".joblib")
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
 MAX_JSON_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 100 * 2**20
-"""The limit of the safetensors library itself."""
+"""The limit of the safetensors library."""
 DTYPE_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16,
     "BF16": 16, "I16": 16, "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
@@ -37,14 +37,14 @@ DTYPE_BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weight files of a folder, all of them present and as long as their headers say.
+    """The weight files of a folder, checked: all present, with the size their headers give.
 
     Args:
         files: The .safetensors files.
-        names: Every tensor and the file that holds it.
-        dtype: The type that most elements have, as safetensors spells it.
-        num_parameters: Elements of all tensors.
-        size_bytes: Bytes of all weight files.
+        names: Every tensor name, with its file.
+        dtype: The dtype of most elements, in safetensors' spelling.
+        num_parameters: Number of elements of all tensors.
+        size_bytes: Total size of the weight files, in bytes.
     """
 
     files: tuple[Path, ...]
@@ -56,14 +56,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One tensor of a safetensors header."""
+    """One tensor in a safetensors header."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def num_elements(self) -> int:
-        """Elements of the tensor."""
+        """Number of elements of the tensor."""
         return math.prod(self.shape)
 
 
@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder.
 
     Raises:
-        ModelError: It is missing, a git-lfs pointer, too large, or not a JSON object.
+        ModelError: The file is missing, a Git LFS pointer, too large, or not a JSON object.
     """
     try:
         size = path.stat().st_size
@@ -102,11 +102,11 @@ def check_weights(folder: Path, *, again: str = "") -> Weights:
 
     Args:
         folder: The model's folder.
-        again: The command that fetches what is missing, for the message.
+        again: The command that downloads missing files, for the message; empty without one.
 
     Raises:
-        ModelError: A shard is absent, a file is cut short, a git-lfs pointer or forged, or only
-            pickle weights are there.
+        ModelError: A shard is missing; a file is truncated, malformed or a Git LFS pointer; or
+            the folder has only pickle or GGUF weights.
     """
     wanted = _wanted(folder)
     fix = (
@@ -141,10 +141,10 @@ def check_weights(folder: Path, *, again: str = "") -> Weights:
 
 
 def read_safetensors_header(path: Path) -> dict[str, TensorEntry]:
-    """Read the tensors' names, types and shapes, with every offset held against the file's length.
+    """Read tensor names, dtypes and shapes, and check every offset against the file's size.
 
     Raises:
-        ModelError: The file is cut short, or its header does not hold together.
+        ModelError: The file is truncated or its header is invalid.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -185,7 +185,7 @@ def check_adapter(folder: Path) -> Path:
     """Check an adapter's files and return the path of its weights.
 
     Raises:
-        ModelError: The config or the weights are missing, pickled or cut short.
+        ModelError: The config or the weights are missing, pickled or truncated.
     """
     read_json(folder / ADAPTER_CONFIG)
     path = folder / ADAPTER_WEIGHTS
@@ -209,13 +209,13 @@ def check_adapter(folder: Path) -> Path:
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether the file is git-lfs's note of a file and not the file."""
+    """Whether the file is a Git LFS pointer instead of the content."""
     with path.open("rb") as file:
         return file.read(len(LFS_MARK)) == LFS_MARK
 
 
 def lfs_pointer(folder: Path, names: Iterable[str]) -> ModelError:
-    """Make the error for files that git clone left as pointers."""
+    """The error for files that are Git LFS pointers; ``names`` has at least one."""
     listed = list(names)
     return ModelError(
         t(
@@ -230,7 +230,7 @@ def lfs_pointer(folder: Path, names: Iterable[str]) -> ModelError:
 
 
 def python_files(folder: Path) -> list[Path]:
-    """The code a model brings along, sorted."""
+    """The .py files of a model folder, sorted."""
     return sorted(folder.glob("*.py"))
 
 
@@ -245,7 +245,7 @@ def _entry(entry: dict[str, Any]) -> tuple[TensorEntry, int, int]:
 
 
 def _wanted(folder: Path) -> list[str]:
-    """The weight files this folder should have, from its index if there is one."""
+    """Names of the weight files that the folder should have; from its index if there is one."""
     if (folder / WEIGHTS).is_file() or (folder / WEIGHTS).is_symlink():
         return [WEIGHTS]
     index = folder / INDEX

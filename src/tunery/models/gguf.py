@@ -1,9 +1,9 @@
-"""The header of a GGUF file, checked before any reader touches it.
+"""Read and check the header of a GGUF file before any other reader opens it.
 
-A GGUF header is a list of counts and lengths that a reader believes; a forged one makes readers
-allocate or read out of bounds (CVE-2024-23496, CVE-2024-25664 to 25667). This module reads the
-header with every count held against the bytes that are there, keeps no arrays, and raises
-``ModelError`` with what is wrong. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+A GGUF header contains counts and lengths that readers trust; a forged one makes them allocate or
+read out of bounds (CVE-2024-23496, CVE-2024-25664 to 25667). This module checks every count against
+the size of the file, keeps no long arrays, and raises ``ModelError`` with the reason.
+Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_TENSORS = 200_000
 MAX_NAME_BYTES = 1024
 MAX_STRING_BYTES = 16 * 2**20
 KEPT_ARRAY_ITEMS = 256
-"""Longer arrays (vocabularies, merges) are walked and counted, never held."""
+"""Longer arrays (vocabularies, merges) are skipped; only their length is kept."""
 
 SCALARS = {
     0: ("B", 1), 1: ("b", 1), 2: ("H", 2), 3: ("h", 2), 4: ("I", 4), 5: ("i", 4),
@@ -43,12 +43,20 @@ BLOCKS = {
     34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
     40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
 }  # fmt: skip
-"""ggml type -> name, elements of a block, bytes of a block."""
+"""ggml type -> name, elements per block, bytes per block."""
 
 
 @dataclass(frozen=True, slots=True)
 class GGUFTensor:
-    """One tensor's entry: name, shape (ggml order), type name, and where its bytes lie."""
+    """One tensor of a GGUF file.
+
+    Args:
+        name: Its name.
+        shape: Its shape in ggml's order, the contiguous dimension first.
+        type: Name of its ggml type, such as ``Q4_1``.
+        start: Offset of its data in the file, in bytes.
+        num_bytes: Size of its data, in bytes.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -59,11 +67,13 @@ class GGUFTensor:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """A header that holds together.
+    """A GGUF header that passed all checks.
 
     Args:
-        metadata: Scalars, strings and short arrays; a long array is its length.
-        tensors: Every tensor's entry, inside the file and not overlapping.
+        path: The file.
+        version: GGUF version, 2 or 3.
+        metadata: Scalars, strings and short arrays; for a long array, its length.
+        tensors: Every tensor, within the file and not overlapping.
     """
 
     path: Path
@@ -73,23 +83,23 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
-        """The name of the architecture as llama.cpp spells it."""
+        """Name of the architecture, in llama.cpp's spelling."""
         return str(self.metadata["general.architecture"])
 
     @property
     def num_parameters(self) -> int:
-        """Elements of all tensors."""
+        """Number of elements of all tensors."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
     def context_length(self) -> int | None:
-        """The longest context the file declares."""
+        """The context length that the file declares, in tokens; None if it declares none."""
         value = self.metadata.get(f"{self.architecture}.context_length")
         return value if isinstance(value, int) else None
 
     @property
     def quantization(self) -> str:
-        """The type that holds most of the weights."""
+        """Name of the ggml type of most of the weights, by bytes."""
         held: dict[str, int] = {}
         for tensor in self.tensors:
             held[tensor.type] = held.get(tensor.type, 0) + tensor.num_bytes
@@ -100,7 +110,7 @@ def read_header(path: Path) -> GGUFHeader:
     """Read and check a GGUF file's header; the weights are not read.
 
     Raises:
-        ModelError: It is not a GGUF file, or its header does not hold together.
+        ModelError: The file is not GGUF, its header is invalid, or it is truncated.
     """
     with path.open("rb") as file:
         start = file.read(24)
@@ -117,7 +127,7 @@ def read_header(path: Path) -> GGUFHeader:
 
 
 class _Reader:
-    """A cursor over the header; every step is held against the file's length."""
+    """A cursor over the header; every read is checked against the file's size."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
@@ -269,7 +279,7 @@ class _Reader:
 
 
 def _short(name: str) -> str:
-    """A name from a foreign file, cut and without control characters."""
+    """A name from an untrusted file, shortened and without control characters."""
     return "".join(ch if ch.isprintable() else "?" for ch in name[:60])
 
 

@@ -1,8 +1,8 @@
-"""The Hugging Face hub and its mirrors: what a model consists of there, and its refusals explained.
+"""The Hugging Face Hub and its mirrors: list the files of a model and explain errors.
 
-Tokens, headers and URLs are huggingface_hub's; the endpoint is read from HF_ENDPOINT at each call
-(the library reads it once at import). Files go into the ordinary hub cache, under the names that
-every other tool uses.
+huggingface_hub supplies tokens, headers and URLs. The endpoint is read from HF_ENDPOINT at each
+call (the library reads it once, at import). Files are stored in the standard hub cache, which other
+tools share.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class RemoteFile:
     """One file of a repo, as the hub lists it.
 
     Args:
-        file: Its path in the repo.
-        size: Its bytes.
-        sha256: For files of large storage; empty for small ones.
-        blob: Git's hash of it; for large files of their pointer.
+        file: Path in the repo.
+        size: Size in bytes.
+        sha256: SHA-256 of an LFS file, in hex; empty for other files.
+        blob: Git's blob hash; for an LFS file, that of its pointer.
     """
 
     file: str
@@ -50,7 +50,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repo at one commit: its files, access conditions and license."""
+    """A repo at one commit: its files, whether it is gated, and its license."""
 
     commit: str
     files: tuple[RemoteFile, ...]
@@ -59,10 +59,10 @@ class Listing:
 
 
 def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, else the one saved in Settings, else huggingface.co.
+    """URL of the hub: HF_ENDPOINT, else the one saved under Settings, else huggingface.co.
 
     Raises:
-        ModelError: HF_ENDPOINT is not an address.
+        ModelError: HF_ENDPOINT is not a URL.
     """
     value = (_chosen.get() or accounts.value("hub_endpoint") or DEFAULT).rstrip("/")
     if not value.startswith(("http://", "https://")):
@@ -75,7 +75,7 @@ def endpoint() -> str:
 
 @contextlib.contextmanager
 def at(address: str) -> Generator[None]:
-    """Ask another hub for a while, in this thread: a source that a person chose."""
+    """Use another hub within a ``with`` block, in this thread or task."""
     before = _chosen.set(address)
     try:
         yield
@@ -84,7 +84,7 @@ def at(address: str) -> Generator[None]:
 
 
 def connect(hub: HubName, policy: Policy) -> Downloader:
-    """Open a downloader for one repo; the caller closes it."""
+    """Open a downloader for a repo; the caller closes it."""
     from huggingface_hub import get_token
     from huggingface_hub.utils import build_hf_headers
 
@@ -99,10 +99,11 @@ def connect(hub: HubName, policy: Policy) -> Downloader:
 
 
 def list_files(downloader: Downloader, hub: HubName) -> Listing:
-    """Ask what a repo holds at a revision.
+    """List the files of a repo at a revision.
 
     Raises:
-        ModelError: No such repo or revision, no access, or no answer.
+        ModelError: The repo or revision does not exist, access is denied, or the hub cannot be
+            reached.
     """
     revision = quote(hub.revision or "main", safe="")
     answer = downloader.json(f"{endpoint()}/api/models/{hub.repo}/revision/{revision}?blobs=true")
@@ -130,7 +131,7 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
 
 
 def wanted(hub: HubName, commit: str, file: RemoteFile) -> Wanted:
-    """Return the URL of a file and its path in the hub cache."""
+    """Describe the download of a file into the hub cache."""
     from huggingface_hub import hf_hub_url
 
     folder = hubcache.repo_dir(hub.repo)
@@ -148,7 +149,11 @@ def wanted(hub: HubName, commit: str, file: RemoteFile) -> Wanted:
 
 
 def finish(hub: HubName, commit: str) -> Path:
-    """Let the branch or tag name the commit, now that every file of it is there."""
+    """Point the branch or tag to the commit, after all its files are downloaded.
+
+    Returns:
+        The folder of the snapshot.
+    """
     folder = hubcache.repo_dir(hub.repo)
     revision = hub.revision or "main"
     if not hubcache.COMMIT.fullmatch(revision):
@@ -159,15 +164,21 @@ def finish(hub: HubName, commit: str) -> Path:
 
 
 def sweep(hub: HubName) -> None:
-    """Remove the folders of a repo of which nothing came."""
+    """Remove empty folders of a repo, after a download that brought nothing."""
     folder = hubcache.repo_dir(hub.repo)
     for path in (*folder.glob("snapshots/*"), *folder.glob("*"), folder):
-        with contextlib.suppress(OSError):  # not empty: something came
+        with contextlib.suppress(OSError):  # not empty
             path.rmdir()
 
 
 def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> ModelError:
-    """Say what a refusal of the hub means and what to do about it."""
+    """The error for a refusal by the hub: what it means and what to do.
+
+    Args:
+        response: The response, with a status of 400 or more.
+        hub: The repo that was requested.
+        with_token: Whether the request had a token.
+    """
     code = response.headers.get("X-Error-Code", "")
     status = response.status_code
     host = host_of(endpoint())
@@ -224,7 +235,7 @@ def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> Mode
 
 
 def host_of(url: str) -> str:
-    """The host of an address, without any password in it."""
+    """Host and port of a URL, without credentials."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
@@ -233,5 +244,5 @@ def _file(entry: dict[str, Any]) -> RemoteFile:
     large = entry.get("lfs") or {}
     name, sha256, blob = str(entry["rfilename"]), str(large.get("sha256", "")), str(entry["blobId"])
     if not re.fullmatch(r"[0-9a-f]{64}|", sha256) or not re.fullmatch(r"[0-9a-f]{40}", blob):
-        raise ValueError("a hash that is none")
+        raise ValueError("not a hash")
     return RemoteFile(name, int(large.get("size") or entry["size"]), sha256, blob)

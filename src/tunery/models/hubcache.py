@@ -1,7 +1,7 @@
-"""The Hugging Face cache on disk, read without its library and without a network.
+"""Read the Hugging Face cache on disk, without huggingface_hub and without network access.
 
-``HUB/models--OWNER--NAME/{blobs,refs,snapshots/COMMIT}``; this module owns those names. The
-environment is read at each call, unlike huggingface_hub, which reads it once at import.
+The layout is ``HUB/models--OWNER--NAME/{blobs,refs,snapshots/COMMIT}``; no other module spells
+these names. The environment is read at each call; huggingface_hub reads it once, at import.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """A hub id with its optional revision."""
+    """A hub id with an optional revision; written ``owner/name@revision``."""
 
     repo: str
     revision: str = ""
@@ -44,9 +44,9 @@ def hf_home() -> Path:
 
 
 def parse(name: str) -> HubName | None:
-    """Read ``owner/name``, ``owner/name@revision`` or a link to its page; None for other text."""
+    """Parse ``owner/name``, ``owner/name@revision`` or a URL of its page; None for other text."""
     text = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf-mirror\.com|hf\.co)/", "", name)
-    if text != name:  # a link may go on: /tree/REVISION/...
+    if text != name:  # a URL may continue: /tree/REVISION/...
         parts = text.strip("/").split("/")
         text = "/".join(parts[:2])
         if len(parts) >= 4 and parts[2] in ("tree", "blob", "resolve"):
@@ -60,7 +60,7 @@ def parse(name: str) -> HubName | None:
 
 
 def repo_dir(repo: str) -> Path:
-    """The folder of one model in the cache; it may not exist."""
+    """The folder of a repo in the cache; it may not exist."""
     return hub_dir() / f"models--{repo.replace('/', '--')}"
 
 
@@ -77,7 +77,7 @@ def cached_repos() -> list[Path]:
 
 
 def commit_of(folder: Path, revision: str = "main") -> str | None:
-    """The commit in a repo folder that a branch, a tag or a commit prefix refers to."""
+    """The commit that a branch, tag or commit prefix refers to; None if unknown or ambiguous."""
     if not revision or ".." in Path(revision).parts:
         return None
     ref = folder / "refs" / revision
@@ -97,7 +97,7 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes of a repo folder: its blobs, each once."""
+    """Size of a repo folder in bytes; symlinked blobs count once."""
     total = 0
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():

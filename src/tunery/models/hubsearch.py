@@ -1,4 +1,4 @@
-"""Search a hub for models by words: its ``/api/models?search=``, which mirrors answer as well."""
+"""Search a hub for models with ``/api/models?search=``, which mirrors support too."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LIMIT = 20
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One model that a search found.
+    """One search result.
 
     Args:
-        name: Its owner and name.
-        downloads: How often it was downloaded lately, as the hub counts.
-        likes: How many people like it.
-        task: What the hub says it is for; may be empty.
-        gated: Its authors ask to accept terms first.
+        name: Hub id, ``owner/name``.
+        downloads: Recent downloads, as the hub counts them.
+        likes: Number of likes.
+        task: The hub's ``pipeline_tag``; may be empty.
+        gated: Whether the authors require accepting terms first.
     """
 
     name: str
@@ -37,10 +37,13 @@ class Match:
 
 
 def search(words: str, policy: Policy) -> list[Match]:
-    """Find models on the hub that ``hub.endpoint`` names, the most downloaded first.
+    """Search the hub at ``hub.endpoint()``; the most downloaded models come first.
+
+    Returns:
+        At most ``LIMIT`` models.
 
     Raises:
-        ModelError: The hub refuses, is not reachable, or answers something else.
+        ModelError: The hub refuses, cannot be reached, or returns something else.
     """
     from huggingface_hub import get_token
     from huggingface_hub.utils import build_hf_headers
@@ -71,7 +74,7 @@ def search(words: str, policy: Policy) -> list[Match]:
 
 
 def _match(entry: Any) -> Match | None:
-    """One entry of the answer; None for a name that could not be fetched anyway."""
+    """One search result; None if its name is not a valid hub id."""
     if not is_mapping(entry):
         return None
     name = entry.get("id") or entry.get("modelId")

@@ -1,8 +1,8 @@
-"""Turning a .gguf file into a folder that every part of the product can load.
+"""Import a .gguf file: convert it once into a model folder under TUNERY_HOME/models.
 
-The conversion runs once, in a child process with no tokens in its environment, into a staged
-folder that is renamed when it is whole; a lock makes a second process wait for the first. The
-folder's ``tunery.json`` records where it came from and the hash of every file in it.
+The conversion runs in a child process without access tokens in its environment. It writes to a
+staging folder, which is renamed when complete; a lock makes other processes wait. ``tunery.json``
+in the folder records its source and the hash of every file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tunery.models.gguf import GGUFHeader, read_header
 from tunery.models.progress import Progress, ProgressEvent, silent
 
 RECORD = "tunery.json"
-"""The file in an imported folder that says where it came from."""
+"""The file in an imported folder that records its source."""
 
 PASSED_ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV",
@@ -45,11 +45,11 @@ class Source:
     """A .gguf file to import.
 
     Args:
-        name: What the user calls it, for messages.
+        name: The name that the user gave, for messages.
         file: The .gguf file.
-        folder: Where the converted model goes; it does not exist yet.
-        sha256: The file's hash.
-        origin: Where the file came from, when it is not kept.
+        folder: Folder for the converted model; it does not exist yet.
+        sha256: The file's SHA-256, in hex.
+        origin: Source to record instead of the file's path, for a file that is deleted afterwards.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Source:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Read the record of an imported folder; None if there is none."""
+    """Read the record of an imported folder; None if there is none or it is not valid JSON."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -69,7 +69,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def imported_folder(file: Path) -> Path | None:
-    """Find the folder that was made from this .gguf file as it is now, by path, size and time."""
+    """The folder converted from this .gguf file, by path, size and time; None if there is none."""
     stat = file.stat()
     wanted = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)
     for folder in sorted(env.models_dir().glob("*/")):
@@ -86,8 +86,8 @@ def import_gguf(file: Path, *, name: str, progress: Progress = silent) -> Path:
         The folder of the converted model.
 
     Raises:
-        ModelError: The file is broken, its architecture or tensor types cannot be read, or the
-            disk is too small.
+        ModelError: The file is damaged, its architecture or tensor types are not supported, or
+            the disk is too small.
     """
     found = imported_folder(file)
     if found is not None:
@@ -104,10 +104,11 @@ def import_gguf(file: Path, *, name: str, progress: Progress = silent) -> Path:
 
 
 def check_architecture(header: GGUFHeader) -> None:
-    """Refuse what cannot be converted before anything heavy starts.
+    """Refuse a file that cannot be converted, before the conversion starts.
 
     Raises:
-        ModelError: One part of a split file, no tokenizer in it, or an unknown architecture.
+        ModelError: The file is one part of a split model, has no tokenizer, or has an unsupported
+            architecture.
     """
     from tunery.models.architectures import gguf_architectures
 
@@ -138,9 +139,12 @@ def check_architecture(header: GGUFHeader) -> None:
 
 
 def convert(source: Source, header: GGUFHeader, progress: Progress) -> None:
-    """Convert in a child process, into a staged folder that is renamed when it is whole.
+    """Convert in a child process, into a staging folder that is renamed when complete.
 
     The caller holds the lock of the folder's name.
+
+    Raises:
+        ModelError: The disk is too small, or the conversion failed.
     """
     root = source.folder.parent
     for left in root.glob(f".staging-{source.folder.name}-*"):
@@ -153,7 +157,7 @@ def convert(source: Source, header: GGUFHeader, progress: Progress) -> None:
         notes = _run_child(source, staged, progress, expected)
         _write_record(source, header, staged, notes)
         _sync(staged)
-        if source.folder.exists():  # left without a record by something else: not ours to mix with
+        if source.folder.exists():  # without a record: not made by an import, moved aside
             source.folder.rename(root / f".trash-{source.folder.name}-{os.getpid()}")
         staged.rename(source.folder)
         _sync_folder(root)
@@ -163,10 +167,15 @@ def convert(source: Source, header: GGUFHeader, progress: Progress) -> None:
 
 
 def check_disk(folder: Path, need: int, *, what: str) -> None:
-    """Refuse to start what will not fit: the bytes needed and 5 % more.
+    """Check that a disk has enough free space, with a margin of 5 %.
+
+    Args:
+        folder: A folder on the disk; it may not exist yet.
+        need: Bytes needed.
+        what: Name of the model, for the message.
 
     Raises:
-        ModelError: With both figures.
+        ModelError: The space is too small; gives the bytes needed and free.
     """
     free = env.free_bytes(folder)
     if free < need * 1.05:
@@ -185,7 +194,7 @@ def check_disk(folder: Path, need: int, *, what: str) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock of a model; other processes wait until it is released."""
+    """Hold the lock of a model within a ``with`` block; other processes wait."""
     folder = env.models_dir() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / f"{name}.lock"):
@@ -193,15 +202,15 @@ def locked(name: str) -> Iterator[None]:
 
 
 def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, as hex."""
+    """The SHA-256 of a file, in hex."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _run_child(source: Source, staged: Path, progress: Progress, expected_bytes: int) -> list[str]:
-    """Run the converter and tell how long it has been at it and how much it has written.
+    """Run the converter, report the elapsed time and the bytes written, and return its notes.
 
-    Its words are kept and shown only when it fails. A progress function that raises ends it.
+    Its output is shown only if it fails. If ``progress`` raises, the converter is killed.
     """
     log = staged.with_name(staged.name + ".log")
     argv = [sys.executable, "-P", "-m", "tunery.models.convert", str(source.file), str(staged)]
@@ -233,7 +242,7 @@ def _watched(
     progress: Progress,
     expected_bytes: int,
 ) -> int:
-    """Wait for the converter; its exit status."""
+    """Wait for the converter, with a progress event per interval, and return its exit status."""
     began = time.monotonic()
     while True:
         progress(
@@ -250,7 +259,7 @@ def _watched(
 
 
 def _written(folder: Path) -> int:
-    """Bytes of the files in a folder that somebody is writing."""
+    """Bytes of the files in a folder that another process is writing."""
     total = 0
     for file in folder.iterdir():
         with suppress(FileNotFoundError):  # renamed since
@@ -261,7 +270,7 @@ def _written(folder: Path) -> int:
 def _environment() -> dict[str, str]:
     kept = {key: os.environ[key] for key in PASSED_ENVIRONMENT if key in os.environ}
     quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    # threads that wait without spinning: several times faster while other programs use the cores
+    # threads that do not spin while waiting: several times faster on busy cores
     return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **quiet}
 
 

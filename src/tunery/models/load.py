@@ -1,8 +1,7 @@
-"""The one loader of models and tokenizers for the whole product; adapters: ``models.attach``.
+"""Load models and tokenizers, for the whole product. For adapters, see ``models.attach``.
 
-Heavy. Safetensors only, no code from the model's folder (unless consent for exactly that code is
-on record), every weight present and finite, or a ``ModelError``. No network: what is not in the
-folder is not fetched.
+Heavy. Only safetensors are loaded, and code from the model's folder runs only with recorded
+consent. A weight that is missing or not finite raises ``ModelError``. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tunery import panics
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, proving, stored
+from tunery.models import consent, dimensions, files, stored, tokenizer_sandbox
 from tunery.models.architectures import causal_model_types
 from tunery.models.quantized import Quantizer
 
@@ -42,11 +42,11 @@ LIBRARY_ERRORS = (
 _PIP = re.compile(r"pip install ([A-Za-z0-9_.\-]+)")
 _VALIDATOR = re.compile(r"^(?:Class|Type) validation error for [^\n]*\n\s*(?:\w*Error: )?")
 FINITE_CHUNK = 2**24
-"""Elements checked at once: the check holds no copy of a large weight."""
+"""Elements checked at once, so that the check needs little memory for a large weight."""
 
 
 def quiet() -> None:
-    """Keep transformers' own bars and remarks out of what people read."""
+    """Silence transformers' progress bars and warnings in this process."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -55,10 +55,13 @@ def quiet() -> None:
 
 
 def pick_device(device: str) -> str:
-    """Turn ``auto`` into a device of this machine, and refuse one that is not there.
+    """Resolve ``auto`` to a device of this machine; check that another one exists.
+
+    Returns:
+        ``cpu`` or ``cuda:N``.
 
     Raises:
-        ModelError: No such device here.
+        ModelError: This machine has no such device.
     """
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
@@ -76,11 +79,11 @@ def pick_device(device: str) -> str:
 
 
 def pick_dtype(dtype: str, device: str) -> torch.dtype:
-    """Turn ``auto`` into bf16 where the hardware multiplies it, else fp32.
+    """Resolve ``auto`` to bf16 if the hardware multiplies it, else to fp32.
 
     Args:
-        dtype: ``auto``, ``fp32`` or ``bf16``.
-        device: As ``pick_device`` gives it.
+        dtype: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device: As returned by ``pick_device``.
     """
     if dtype != "auto":
         return DTYPES[dtype]
@@ -95,7 +98,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer, with its chat template if it has one.
 
     Raises:
-        ModelError: There is none, it is broken, or it needs code without consent.
+        ModelError: The tokenizer is missing or invalid, or needs code without consent.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         raise ModelError(
@@ -106,18 +109,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         if (folder / name).is_file() and files.is_lfs_pointer(folder / name):
             raise files.lfs_pointer(folder, [name])
-    proving.require(folder)
+    tokenizer_sandbox.require(folder)
     try:
-        if _is_plain_tokenizer(folder):
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
-        )
-    except BaseException as error:  # tokenizers raises plain Exception, or panics, over a file
+        with panics.native_call():
+            return _tokenizer(folder)
+    except BaseException as error:  # tokenizers raises plain Exception or panics
         if not isinstance(error, Exception) and panic_error(error) is None:
             raise
         consent.require_for_tokenizer(folder)
@@ -132,14 +128,26 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ) from error
 
 
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if _is_plain_tokenizer(folder):
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=consent.code_allowed(folder)
+    )
+
+
 @functools.lru_cache(maxsize=4)
 def shared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Like ``load_tokenizer``, but shared within this process; it must not be modified."""
+    """Like ``load_tokenizer``, but shared within the process; callers must not modify it."""
     return load_tokenizer(folder)
 
 
 def _is_plain_tokenizer(folder: Path) -> bool:
-    """Whether AutoTokenizer would take the class for any tokenizer.json; it takes 2 s to say so."""
+    """Whether AutoTokenizer would choose the generic class; without asking it, which takes 2 s."""
     names = ("tokenizer.json", "tokenizer_config.json", files.CONFIG)
     if not all((folder / name).is_file() for name in names):
         return False
@@ -159,27 +167,28 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a model for training or generation, in eval mode.
 
-    Weights whose type is already ``dtype`` are mapped from the file, not copied, so a load on the
-    CPU costs little more than the check that every value is finite.
+    On the CPU, weights that have ``dtype`` in the file are memory-mapped, not copied; most of the
+    time is then the check that every value is finite.
 
     Args:
-        folder: A whole model folder.
-        dtype: Type of the weights in memory.
-        device: As ``pick_device`` gives it.
-        attention: The attention implementation, as transformers names it; None for SDPA where the
-            architecture has it (Gemma 2 and gpt-oss do not) and plain operations elsewhere.
+        folder: The folder of a full model.
+        dtype: Dtype of the weights in memory.
+        device: As returned by ``pick_device``.
+        attention: Attention implementation, as transformers names it; None for SDPA if the
+            architecture supports it (Gemma 2 and gpt-oss do not), else eager.
         quantizer: Quantizes the linear layers while they are read; None keeps all weights.
 
     Raises:
         ConfigError: The settings of the quantization do not fit the model.
-        ModelError: Something is missing, broken, not finite, unknown, or needs code.
+        ModelError: Files or weights are missing, damaged or not finite, the weights are quantized,
+            the architecture is unknown, or the model needs code without consent.
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # a second's work; its bar would cut through ours
+    disable_progress_bar()  # its bar would interrupt ours, and loading is short
     quantized = quantizer.load_options(skeleton(folder, dtype=dtype), dtype) if quantizer else {}
     try:
         result: Any = AutoModelForCausalLM.from_pretrained(
@@ -210,14 +219,15 @@ def load_model(
 
 
 def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Build a model's layers without their weights, on torch's meta device: names and shapes.
+    """Build a model on torch's meta device: layers, names and shapes without weights.
 
     Args:
-        folder: A whole model folder.
-        dtype: Of the weights that are not there.
+        folder: The folder of a full model.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ModelError: The architecture is unknown, needs code, or its config does not hold together.
+        ModelError: The architecture is unknown, needs code without consent, or its config is
+            invalid.
     """
     code = check_known(folder)
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -236,7 +246,7 @@ def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedM
 
 
 def _unloadable(folder: Path, error: BaseException) -> ModelError:
-    """The error for a model that transformers cannot make, with what helps against it."""
+    """The error for a model that transformers cannot build, with advice."""
     package = _PIP.search(str(error)) if isinstance(error, ImportError) else None
     if package is not None:
         return ModelError(
@@ -255,13 +265,14 @@ def _unloadable(folder: Path, error: BaseException) -> ModelError:
 
 
 def check_known(folder: Path) -> bool:
-    """Check that the installed transformers has this architecture as a language model.
+    """Check that the installed transformers supports this model.
 
     Returns:
-        True when the model brings its own code and consent for it is on record.
+        Whether to run the model's own code; True only with recorded consent.
 
     Raises:
-        ModelError: The architecture is unknown, or needs code without consent.
+        ModelError: The config has impossible sizes, the weights are quantized, the architecture
+            is unknown, or it needs code without consent.
     """
     config = files.read_json(folder / files.CONFIG)
     dimensions.check_folder(folder)
@@ -274,7 +285,7 @@ def check_known(folder: Path) -> bool:
 
 
 def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) -> None:
-    """Refuse a model of which transformers filled in parts with random numbers."""
+    """Refuse a model with parts that transformers initialized randomly."""
     missing = sorted(info["missing_keys"])
     wrong = sorted(str(key) for key in info["mismatched_keys"])
     if missing or wrong:
@@ -301,10 +312,10 @@ def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) 
 
 
 def check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Refuse weights that hold infinities or NaN.
+    """Refuse weights with infinite or NaN values.
 
     Raises:
-        ModelError: One does.
+        ModelError: With the name of the first such weight.
     """
     for name, tensor in tensors.items():
         if not is_finite(tensor):
@@ -334,11 +345,11 @@ def check_finite_files(folder: Path) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is infinite or NaN, without a copy of the tensor."""
+    """Whether no value is infinite or NaN, checked without a copy; True for integers and meta."""
     if not tensor.is_floating_point() or tensor.is_meta:
         return True
     flat = tensor.detach().reshape(-1)
-    # a sum of |x| * 0 would be shorter, and slower: NaN and inf both show in the extremes
+    # NaN and inf both appear in the extremes; this is faster than a sum of |x| * 0
     return all(
         bool(torch.isfinite(torch.stack(torch.aminmax(part))).all())
         for part in flat.split(FINITE_CHUNK)
@@ -347,8 +358,8 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def first_lines(error: BaseException) -> str:
-    """The first lines of a library's error, short enough to read."""
+    """The first four lines of a library's error on one line, at most 400 characters."""
     text = str(error).strip() or type(error).__name__
-    # A check of transformers names itself and the exception; the reason is on the next line.
+    # transformers' validators first name themselves; the reason is on the next line.
     text = _VALIDATOR.sub("", text)
     return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]

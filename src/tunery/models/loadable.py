@@ -1,8 +1,9 @@
-"""Whether a model's tokenizer can be loaded, found out before a run and remembered by content.
+"""Check before a run that its tokenizer loads, and remember the result by content.
 
-A run loads it minutes after it was accepted, in its own process. Here the same loader is called
-once per content of the tokenizer's files: in this process if it has torch anyway, else in a child
-(``python -m tunery.models.loadable FOLDER``), so that a light command stays light.
+A run loads the tokenizer in its own process, perhaps minutes after it was accepted. This check
+calls the same loader once per content of the tokenizer's files: in this process if torch is
+imported already, else in a child (``python -m tunery.models.loadable FOLDER``), to keep light
+commands fast.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tunery.errors import ModelError, TuneryError, rebuilt
 from tunery.i18n import t
-from tunery.models import consent, proving
+from tunery.models import consent, tokenizer_sandbox
 from tunery.models.importing import sha256_of
 from tunery.workers.environment import worker_env
 
@@ -25,19 +26,19 @@ WALL_SECONDS = 300.0
 
 
 def require_tokenizer(folder: Path) -> None:
-    """Refuse a folder whose tokenizer a run could not load.
+    """Refuse a folder whose tokenizer cannot be loaded.
 
     Raises:
-        TuneryError: What the loader says.
+        TuneryError: The loader's error, or one that the child process crashed or timed out.
     """
-    passed = proving.mark(_digest(folder), by="transformers")
+    passed = tokenizer_sandbox.mark(_digest(folder), by="transformers")
     if passed.exists():
         return
     if "torch" in sys.modules:
         _load(folder)
     else:
         _load_in_child(folder)
-    proving.note(passed)
+    tokenizer_sandbox.note(passed)
 
 
 def _load(folder: Path) -> None:
@@ -91,7 +92,7 @@ def _read_by_loaders(folder: Path) -> Iterator[Path]:
 
 
 def main(folder: Path) -> None:
-    """The child: load, and print the error or null."""
+    """Run in the child process: load the tokenizer and print the error, or ``null``, as JSON."""
     try:
         _load(folder)
     except TuneryError as error:

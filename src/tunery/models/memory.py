@@ -1,6 +1,6 @@
-"""How much memory a run needs, part by part, before anything is loaded.
+"""Estimate the memory of a run by part, before anything is loaded.
 
-Light and pure: it sums what the model's shape and the chosen kinds say.
+Light and pure: the sizes follow from the model's shape and the configured adapter and optimizer.
 """
 
 from __future__ import annotations
@@ -11,14 +11,24 @@ from tunery.config.config import Config
 from tunery.shape import BYTES, ModelShape
 
 LOSS_CHUNK_TOKENS = 1024
-"""Trained tokens whose logits exist at once in the chunked loss."""
+"""Trained tokens per chunk of the loss; logits exist for one chunk at a time."""
 INTERPRETER_BYTES = 450 * 2**20
-"""Python, torch and transformers themselves, measured on the CI machine."""
+"""Python with torch and transformers imported, measured on the CI machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes a run needs at its peak, by part."""
+    """Peak memory of a run by part, in bytes.
+
+    Args:
+        weights: Weights that are not trained.
+        trained: Trained parameters, in fp32.
+        gradients: Their gradients, in fp32.
+        optimizer: State of the optimizer.
+        activations: Tensors kept for the backward pass.
+        logits: Logits of one chunk of the loss.
+        interpreter: Python and its libraries.
+    """
 
     weights: int
     trained: int
@@ -30,7 +40,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """The sum of the parts."""
+        """The sum of all parts, in bytes."""
         return sum(self.as_dict().values())
 
     def as_dict(self) -> dict[str, int]:
@@ -41,23 +51,26 @@ class MemoryEstimate:
 def estimate(
     shape: ModelShape, config: Config, *, dtype: str, micro_batch_tokens: int
 ) -> MemoryEstimate:
-    """Estimate the peak memory of one training step, by asking the chosen kinds.
+    """Estimate the peak memory of one training step.
 
     Args:
-        shape: The model.
+        shape: The model's dimensions.
         config: The settings.
-        dtype: ``fp32`` or ``bf16``, of the frozen weights and the activations.
-        micro_batch_tokens: Tokens in one forward and backward pass.
+        dtype: ``fp32`` or ``bf16``, for the frozen weights and the activations.
+        micro_batch_tokens: Tokens per forward and backward pass.
     """
     adapter, width = config.adapter, BYTES[dtype]
-    trained = adapter.trained(shape) if shape.trained is None else shape.trained
+    weights = adapter.weights(shape)
+    trained = weights.count
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
     return MemoryEstimate(
-        weights=config.quantization.weight_bytes(shape, width) - replaced * width,
+        weights=config.quantization.weight_bytes(shape, width)
+        - replaced * width
+        + adapter.frozen_parameters(shape) * 4,
         trained=trained * 4,
-        gradients=trained * 4,
-        optimizer=config.optim.state_bytes(trained),
+        gradients=config.optim.gradient_bytes(weights),
+        optimizer=config.optim.state_bytes(weights),
         activations=_activation_bytes(shape, config, width, micro_batch_tokens),
         logits=logits,
         interpreter=INTERPRETER_BYTES,
@@ -67,9 +80,16 @@ def estimate(
 def fitting_micro_batch(
     shape: ModelShape, config: Config, *, dtype: str, available_bytes: int, longest_row: int
 ) -> int | None:
-    """The largest micro batch, in tokens, whose estimate fits; None if the longest row does not.
+    """The largest micro batch, in tokens, that fits in memory; None if one row does not.
 
-    Powers of two times the longest row are tried from 16 rows down.
+    Tries 16, 8, 4, 2 and 1 times the longest row.
+
+    Args:
+        shape: The model's dimensions.
+        config: The settings.
+        dtype: As for ``estimate``.
+        available_bytes: Memory available to the run.
+        longest_row: Length of the longest row, in tokens.
     """
     for rows in (16, 8, 4, 2, 1):
         tokens = rows * longest_row
@@ -80,10 +100,10 @@ def fitting_micro_batch(
 
 
 def _activation_bytes(shape: ModelShape, config: Config, width: int, tokens: int) -> int:
-    """Bytes kept between the forward and the backward pass.
+    """Bytes of the tensors kept from the forward to the backward pass.
 
-    A block keeps its two normed inputs (and fp32 copies inside RMSNorm), q, k, v, the attention
-    output, gate, up, their product, and what the adapter adds.
+    A block keeps its two normalized inputs (with fp32 copies inside RMSNorm), q, k, v, the
+    attention output, gate, up, their product, and the tensors of the adapter.
     """
     q, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     per_token = 4 * shape.hidden + 2 * (q + kv) + q + 3 * shape.intermediate

@@ -1,8 +1,8 @@
-"""ModelScope: what a model consists of there, over its HTTP interface; no package is needed.
+"""Download from ModelScope through its HTTP API, without its package.
 
-MODELSCOPE_ENDPOINT (or MODELSCOPE_DOMAIN) names the host, MODELSCOPE_API_TOKEN the token. There
-are no commits in its listing's paths, so a model goes into one folder under TUNERY_HOME/models,
-whole or absent, with the record that says where it came from.
+MODELSCOPE_ENDPOINT (or MODELSCOPE_DOMAIN) sets the host, MODELSCOPE_API_TOKEN the token. The API
+lists no commits, so a model is stored in one folder under TUNERY_HOME/models, which appears only
+when complete and contains a record of its source.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ DEFAULT = "https://www.modelscope.cn"
 
 
 def endpoint() -> str:
-    """URL of ModelScope."""
+    """URL of ModelScope, from the environment, the settings, or the default."""
     domain = os.environ.get("MODELSCOPE_DOMAIN")
     value = accounts.value("modelscope_endpoint") or (f"https://{domain}" if domain else DEFAULT)
     return value.rstrip("/")
 
 
 def folder_of(repo: str) -> Path:
-    """Where a model of ModelScope lives on this machine; it may not exist."""
+    """The folder of a model from ModelScope on this machine; it may not exist."""
     return env.models_dir() / f"modelscope--{repo.replace('/', '--')}"
 
 
 def connect(hub: HubName, policy: Policy) -> Downloader:
-    """Open a downloader for one repo; the caller closes it."""
+    """Open a downloader for a repo; the caller closes it."""
     token = accounts.value("modelscope_token")
     headers = {"User-Agent": "tunery"}
     if token:
@@ -57,10 +57,10 @@ def connect(hub: HubName, policy: Policy) -> Downloader:
 
 
 def list_files(downloader: Downloader, hub: HubName) -> Listing:
-    """Ask what a repo holds at a revision.
+    """List the files of a repo at a revision.
 
     Raises:
-        ModelError: No such repo, no access, or no answer.
+        ModelError: The repo does not exist, access is denied, or the host cannot be reached.
     """
     query = urlencode({"Revision": hub.revision or "master", "Recursive": "true"})
     answer = downloader.json(f"{endpoint()}/api/v1/models/{hub.repo}/repo/files?{query}")
@@ -76,7 +76,7 @@ def list_files(downloader: Downloader, hub: HubName) -> Listing:
 
 
 def wanted(hub: HubName, revision: str, file: RemoteFile) -> Wanted:
-    """Return the URL of a file and its staging path until all files are complete."""
+    """Describe the download of a file into the staging folder of its model."""
     query = urlencode({"Revision": revision, "FilePath": file.file})
     parts = _parts(hub)
     return Wanted(
@@ -91,7 +91,11 @@ def wanted(hub: HubName, revision: str, file: RemoteFile) -> Wanted:
 
 
 def finish(hub: HubName, listing: Listing) -> Path:
-    """Write the record and give the folder its name, now that every file is there."""
+    """Write the record and rename the staging folder, after all files are downloaded.
+
+    Returns:
+        The folder of the model.
+    """
     parts, folder = _parts(hub), folder_of(hub.repo)
     record: dict[str, Any] = {
         "name": hub.repo,
@@ -111,7 +115,7 @@ def finish(hub: HubName, listing: Listing) -> Path:
 
 
 def explain(response: httpx.Response, hub: HubName, *, with_token: bool) -> ModelError:
-    """Say what a refusal of ModelScope means and what to do about it."""
+    """The error for a refusal by ModelScope: what it means and what to do; see ``hub.explain``."""
     status = response.status_code
     if status == 404:
         return ModelError(
@@ -141,5 +145,5 @@ def _parts(hub: HubName) -> Path:
 def _file(entry: dict[str, Any]) -> RemoteFile:
     sha256 = str(entry.get("Sha256") or "")
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ValueError("a hash that is none")
+        raise ValueError("not a hash")
     return RemoteFile(str(entry["Path"]), int(entry["Size"]), sha256, "")

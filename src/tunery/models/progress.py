@@ -1,6 +1,7 @@
-"""What a long model operation tells its caller: one small event type and nothing else.
+"""Progress events of downloads and conversions.
 
-A caller passes a function; the CLI draws a bar from the events, ``--json`` prints one line each.
+The caller passes a function that takes the events; the CLI draws a progress bar from them, and
+``--json`` prints one line per event.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ Kind = Literal["plan", "file", "verify", "wait", "convert", "note", "done"]
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """One thing that happened.
+    """One progress event.
 
     Args:
-        kind: ``plan`` (totals are known), ``file`` (bytes arrived), ``verify`` (a hash is being
-            checked), ``wait`` (no answer; tried again later), ``convert`` (a GGUF file is being
-            converted), ``note`` (a sentence), ``done``.
+        kind: ``plan`` (totals are known), ``file`` (bytes were downloaded), ``verify`` (a hash is
+            being checked), ``wait`` (an attempt failed and will be retried), ``convert`` (a GGUF
+            file is being converted), ``note`` (a message), ``done``.
         model: The name the user gave.
-        file: The file concerned, relative to the model.
-        done_bytes: Bytes there so far, over all files of the plan.
-        total_bytes: Bytes of all files of the plan; 0 while unknown.
-        num_files: Files of the plan.
-        text: A sentence for people.
-        file_bytes: Bytes of ``file`` that are there.
-        file_total: Bytes of ``file``.
-        seconds: For ``wait``: until the next try; for ``convert``: since it began.
+        file: Path of the file within the model.
+        done_bytes: Bytes so far, over all files.
+        total_bytes: Bytes of all files; 0 while unknown.
+        num_files: Number of files.
+        text: A message for the user; for ``done``, the model's folder.
+        file_bytes: Bytes of ``file`` so far.
+        file_total: Size of ``file`` in bytes.
+        seconds: For ``wait``: time until the next attempt; for ``convert``: time since its start.
     """
 
     kind: Kind
@@ -43,7 +44,7 @@ class ProgressEvent:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the event as plain data, for ``--json`` and for the page."""
+        """The event as plain data, for ``--json`` and the page."""
         return {"event": self.kind, **{k: v for k, v in asdict(self).items() if k != "kind"}}
 
 
@@ -51,4 +52,4 @@ Progress = Callable[[ProgressEvent], None]
 
 
 def silent(event: ProgressEvent) -> None:
-    """Ignore an event: the default listener."""
+    """Ignore an event; the default progress function."""

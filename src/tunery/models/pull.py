@@ -1,7 +1,7 @@
-"""Getting a model onto this machine: from a hub, from a .gguf file, or the demo model.
+"""Download a model from a hub, import a .gguf file, or get the demo model.
 
-Decides which files of a repo are needed (safetensors, never pickles; tokenizer and configs),
-checks the disk before the first byte, and fetches them through ``download``.
+Chooses the files of a repo that are needed (safetensors, tokenizer and configs, never pickles),
+checks the free disk space, and downloads them with ``download``.
 """
 
 from __future__ import annotations
@@ -39,13 +39,19 @@ def fetch(
     progress: Progress = silent,
     policy: Policy | None = None,
 ) -> Path:
-    """Fetch or import one model, without looking at what it needs besides.
+    """Download or import one model, without the base model of an adapter.
+
+    Args:
+        name: A hub id (optionally @revision), a .gguf file, or ``demo``.
+        source: The hub for a hub id.
+        progress: Called with progress events.
+        policy: Retries and timeouts.
 
     Returns:
         Its folder.
 
     Raises:
-        ModelError: It cannot be had; with what to do.
+        ModelError: The name is not one of these, or the download or conversion failed.
     """
     if name == demo.NAME:
         return demo.ensure_demo(progress)
@@ -73,10 +79,14 @@ def fetch(
 
 
 def choose(listing: Listing, name: str) -> list[RemoteFile]:
-    """Pick the files of a repo that loading needs: one form of the weights and everything small.
+    """Choose the files of a repo that loading needs: one form of the weights and all small files.
+
+    Args:
+        listing: The files of the repo; those in subfolders are skipped.
+        name: The repo, for messages.
 
     Raises:
-        ModelError: There are no safetensors, or a file's name leads out of the folder.
+        ModelError: The repo has no safetensors, or a file name is unsafe.
     """
     top = [file for file in listing.files if "/" not in file.file]
     for file in top:
@@ -108,7 +118,7 @@ def choose(listing: Listing, name: str) -> list[RemoteFile]:
 
 def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = hub.connect(name, policy)
-    downloader.waits = _waits(str(name), progress)
+    downloader.on_wait = _report_waits(str(name), progress)
     try:
         listing = hub.list_files(downloader, name)
         chosen = choose(listing, name.repo)
@@ -124,7 +134,7 @@ def _from_hub(name: HubName, progress: Progress, policy: Policy) -> Path:
 
 def _from_modelscope(name: HubName, progress: Progress, policy: Policy) -> Path:
     downloader = modelscope.connect(name, policy)
-    downloader.waits = _waits(str(name), progress)
+    downloader.on_wait = _report_waits(str(name), progress)
     try:
         listing = modelscope.list_files(downloader, name)
         listing = replace(listing, files=tuple(choose(listing, name.repo)))
@@ -145,7 +155,7 @@ def _download(
     check_disk(place, total - have, what=name)
     plan = ProgressEvent("plan", name, done_bytes=have, total_bytes=total, num_files=len(wanted))
     progress(plan)
-    downloader.tell = lambda file, have, done: progress(
+    downloader.on_bytes = lambda file, have, done: progress(
         replace(
             plan,
             kind="file",
@@ -155,11 +165,11 @@ def _download(
             file_total=file.size,
         )
     )
-    downloader.checks = lambda file: progress(replace(plan, kind="verify", file=file.file))
+    downloader.on_verify = lambda file: progress(replace(plan, kind="verify", file=file.file))
     downloader.fetch_all(wanted)
 
 
-def _waits(name: str, progress: Progress) -> Callable[[str, float], None]:
+def _report_waits(name: str, progress: Progress) -> Callable[[str, float], None]:
     return lambda what, seconds: progress(ProgressEvent("wait", name, file=what, seconds=seconds))
 
 

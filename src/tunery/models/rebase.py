@@ -1,4 +1,4 @@
-"""Naming the base model of an adapter, when it was moved or its weights were replaced."""
+"""Set the base model of an adapter, after it was moved or its weights were replaced."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from tunery import env
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import bases, files
-from tunery.models.resolve import resolve, says_path
+from tunery.models.resolve import is_path, resolve
 from tunery.models.resolved import Resolved
 from tunery.runs import folder as run_folder
 
 
 def name_base(name: str, base: str) -> Resolved:
-    """Record the base model of a run's or an adapter's weights, at its current location.
+    """Set the base model of a run or an adapter.
 
     Args:
         name: A run, or an adapter's folder.
-        base: Any name of a whole model on this machine.
+        base: Any name of a full model on this machine.
 
     Returns:
-        What ``name`` refers to from now on.
+        ``name``, resolved with the new base.
 
     Raises:
-        ModelError: There is no such adapter, or the base is none.
+        ModelError: ``name`` is neither a run nor an adapter, or ``base`` is not a full model.
     """
     path = env.expanded(name)
-    if not says_path(name) and name in run_folder.names():
+    if not is_path(name) and name in run_folder.names():
         path = env.runs_dir() / name
     elif not (path / files.ADAPTER_CONFIG).is_file():
         raise ModelError(
@@ -39,6 +39,6 @@ def name_base(name: str, base: str) -> Resolved:
               base=found.base.name),
             fix=t("Use the full model."),
         )  # fmt: skip
-    is_path = says_path(base) or found.kind in ("folder", "snapshot")
-    bases.name(path, str(found.path) if is_path else base, found.path)
+    by_path = is_path(base) or found.kind in ("folder", "snapshot")
+    bases.name(path, str(found.path) if by_path else base, found.path)
     return resolve(name)

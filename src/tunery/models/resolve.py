@@ -1,7 +1,7 @@
-"""Resolve any model name to one folder, or to an error that says what is missing.
+"""Resolve a model name to a folder, or raise an error that says what is missing.
 
-Light and offline: it looks at names, sizes and headers and never opens a socket. ``ensure`` is the
-same with permission to fetch, import and convert what the name stands for.
+Light and offline: only names, sizes and headers are read. ``ensure`` resolves a name too, but
+downloads or imports what is missing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from tunery import env
 from tunery.commands import command, quoted
 from tunery.errors import ModelError, RunError
 from tunery.i18n import joined, t
-from tunery.models import bases, facts, files, hubcache, lookalike
-from tunery.models.base_loops import ON_THE_WAY, LeadsBack, refuse_loop
+from tunery.models import bases, facts, files, hubcache, not_found
+from tunery.models.base_loops import RESOLVING, BaseLoop, refuse_loop
 from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
@@ -29,7 +29,7 @@ def resolve(name: str) -> Resolved:
     """Resolve a name to a folder, using only what is on this machine.
 
     Raises:
-        ModelError: Nothing of that name is here, or it is not whole; with what to do.
+        ModelError: The model is unknown, not downloaded or incomplete.
     """
     name = name.strip()
     if not name or "\0" in name:
@@ -47,7 +47,7 @@ def resolve(name: str) -> Resolved:
     if name == DEMO:
         return _demo()
     path = env.expanded(name)
-    if says_path(name) or _is_model_like(path):
+    if is_path(name) or _is_model_like(path):
         return _path(name, path.absolute())
     run, _, step = name.partition("@")
     if run_folder.NAME.fullmatch(run) and run in run_folder.names():
@@ -57,16 +57,16 @@ def resolve(name: str) -> Resolved:
     hub = hubcache.parse(name)
     if hub is not None:
         return _elsewhere(name, hub) or _hub(name, hub)
-    raise lookalike.unknown(name)
+    raise not_found.unknown(name)
 
 
-def says_path(name: str) -> bool:
-    """Whether the text can only be meant as a path."""
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path."""
     return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or name.endswith(".gguf")
 
 
 def _is_model_like(path: Path) -> bool:
-    """Whether a relative name is a folder with something of a model in it, or a file."""
+    """Whether a relative path is a file, or a folder that looks like a model or a run."""
     try:
         if path.is_file():
             return True
@@ -80,7 +80,7 @@ def _is_model_like(path: Path) -> bool:
         return path.is_dir() and (
             path.name == "snapshots"
             or any((path / mark).exists() for mark in marks)
-            or lookalike.has_weights(path)
+            or not_found.has_weights(path)
         )
     except OSError:  # a name too long for the file system
         return False
@@ -102,7 +102,7 @@ def _path(name: str, path: Path) -> Resolved:
     if path.is_file():
         return _file(name, path)
     if not path.is_dir():
-        raise lookalike.no_such_path(name, path)
+        raise not_found.no_such_path(name, path)
     if hubcache.repo_of(path) and (path / "snapshots").is_dir():
         return _hub_folder(name, path)
     if path.name == "snapshots" and hubcache.repo_of(path.parent):
@@ -125,18 +125,18 @@ def _path(name: str, path: Path) -> Resolved:
 
 
 def _odd_folder(name: str, path: Path) -> Resolved:
-    """A folder without a config: a single .gguf in it is meant, else say what is missing."""
+    """Resolve a folder without config.json: use its only .gguf file, else raise the error."""
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return _file(name, ggufs[0])
-    raise lookalike.not_a_model(path, ggufs)
+    raise not_found.not_a_model(path, ggufs)
 
 
 def _file(name: str, path: Path) -> Resolved:
     if files.is_lfs_pointer(path):
         raise files.lfs_pointer(path.parent, [path.name])
     if path.suffix != ".gguf":
-        raise lookalike.foreign_file(path)
+        raise not_found.foreign_file(path)
     folder = imported_folder(path)
     if folder is None:
         from tunery.models.gguf import read_header
@@ -159,7 +159,7 @@ def _file(name: str, path: Path) -> Resolved:
 
 
 def _elsewhere(name: str, hub: HubName) -> Resolved | None:
-    """A model fetched from ModelScope, when the hub cache does not have that id."""
+    """A model downloaded from ModelScope; None if there is none or the hub cache has this id."""
     folder = env.models_dir() / f"modelscope--{hub.repo.replace('/', '--')}"
     record = read_record(folder)
     if record is None or hubcache.repo_dir(hub.repo).is_dir():
@@ -174,7 +174,7 @@ def _elsewhere(name: str, hub: HubName) -> Resolved | None:
 def _hub(name: str, hub: HubName) -> Resolved:
     folder = hubcache.repo_dir(hub.repo)
     if not folder.is_dir():
-        raise lookalike.not_downloaded(name, hub)
+        raise not_found.not_downloaded(name, hub)
     commit = hubcache.commit_of(folder, hub.revision or "main")
     if commit is None and not hub.revision:
         return _hub_folder(name, folder)
@@ -197,7 +197,7 @@ def _hub(name: str, hub: HubName) -> Resolved:
 
 
 def _hub_folder(name: str, folder: Path) -> Resolved:
-    """Pick a snapshot of a repo folder: refs/main, else the newest that is whole."""
+    """Choose a snapshot of a repo folder: refs/main, else the newest complete one."""
     repo = hubcache.repo_of(folder)
     commit = hubcache.commit_of(folder)
     snapshots = hubcache.snapshots(folder)
@@ -227,7 +227,7 @@ def _hub_folder(name: str, folder: Path) -> Resolved:
 
 
 def _fetchable(name: str, kind: Kind, path: Path, hub: HubName, why: str) -> Resolved:
-    """A snapshot, an adapter's or a model's; what it lacks can be fetched."""
+    """Resolve a snapshot of a model or an adapter; an error for missing files offers a download."""
     try:
         if (path / files.ADAPTER_CONFIG).is_file() and not (path / files.CONFIG).is_file():
             return _adapter(name, kind, path, why=why, revision=path.name)
@@ -314,7 +314,7 @@ def _adapter(
     fallback: str = "",
     owner: Path | None = None,
 ) -> Resolved:
-    """An adapter folder and the base model that its config or a person names."""
+    """Resolve an adapter folder and its base model, set by the user or named in its config."""
     refuse_loop(path)
     weights = files.check_adapter(path)
     config = files.read_json(path / files.ADAPTER_CONFIG)
@@ -349,13 +349,13 @@ def _adapter(
 def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) -> Resolved:
     hub = hubcache.parse(named)
     wanted = f"{named}@{revision}" if hub and revision and not hub.revision else named
-    before = ON_THE_WAY.set((*ON_THE_WAY.get(), adapter.resolve()))
+    before = RESOLVING.set((*RESOLVING.get(), adapter.resolve()))
     try:
         base = resolve(wanted)
-    except LeadsBack as error:
-        if len(ON_THE_WAY.get()) > 1:
+    except BaseLoop as error:
+        if len(RESOLVING.get()) > 1:
             raise
-        raise error.told(name, adapter) from None
+        raise error.as_error(name, adapter) from None
     except ModelError as error:
         if fallback and fallback != named:
             return _base(name, adapter, fallback, "", "")
@@ -379,7 +379,7 @@ def _base(name: str, adapter: Path, named: str, revision: str, fallback: str) ->
             **fields,
         ) from error
     finally:
-        ON_THE_WAY.reset(before)
+        RESOLVING.reset(before)
     if base.base is not None:
         raise ModelError(
             t("{path}: its base {base} is itself an adapter.", path=adapter, base=named),

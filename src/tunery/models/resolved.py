@@ -1,4 +1,4 @@
-"""The result of resolving a name, and the check of the model folder that it refers to."""
+"""The result of resolving a model name, and the check of a full model's folder."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a name refers to.
+    """A resolved model.
 
     Args:
-        name: What the user wrote.
-        kind: By which of the ways it was found.
-        path: The folder to load: a model, or an adapter when ``base`` is set.
-        base: The base model of an adapter; None for a whole model.
-        revision: The commit, for models of a hub.
-        why: What was picked and why, in a sentence.
+        name: The name that the user gave.
+        kind: How the model was found.
+        path: The folder to load: of a full model, or of an adapter if ``base`` is set.
+        base: The base model of an adapter; None for a full model.
+        revision: The commit or revision, for models from a hub.
+        why: What was chosen and why, translated.
         architecture: ``model_type`` of config.json (of the base, for an adapter).
-        num_parameters: Parameters stored in ``path``, by the safetensors headers.
-        size_bytes: Bytes of the weight files in ``path``.
-        context_length: The longest context the model declares, in tokens.
-        chat_template: Whether the tokenizer brings a chat template.
-        weights: How the weights are stored, such as ``safetensors BF16``.
-        notes: Remarks for people.
+        num_parameters: Number of parameters in ``path``, from the safetensors headers.
+        size_bytes: Size of the weight files in ``path``, in bytes.
+        context_length: Context length of the model, in tokens; None if it declares none.
+        chat_template: Whether the tokenizer has a chat template.
+        weights: Format of the weights, such as ``safetensors BF16``.
+        notes: Notes for the user, translated.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Resolved:
 
     @property
     def model_folder(self) -> Path:
-        """The folder of the whole model: ``path``, or the base's for an adapter."""
+        """The folder of the full model: ``path``, or that of the base for an adapter."""
         return self.base.path if self.base else self.path
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain data, for ``--json`` and the REST API."""
+        """The fields as plain data, for ``--json`` and the REST API."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -90,18 +90,19 @@ def with_quantization(found: Resolved, quantization: str | None) -> Resolved:
 def whole(
     name: str, kind: Kind, path: Path, *, why: str, revision: str = "", again: str = ""
 ) -> Resolved:
-    """Check a folder with a whole model and describe it.
+    """Check the folder of a full model and describe it.
 
     Args:
-        name: What the user wrote.
-        kind: By which way it was found.
+        name: The name that the user gave.
+        kind: How the model was found.
         path: The folder.
-        why: What was picked and why.
-        revision: The commit, for models of a hub.
-        again: The command that fetches what may be missing.
+        why: What was chosen and why.
+        revision: The commit or revision, for models from a hub.
+        again: The command that downloads missing files, for messages.
 
     Raises:
-        ModelError: Something is missing, broken, unknown, or needs code without consent.
+        ModelError: Files are missing or damaged, or the architecture is unknown or needs code
+            without consent.
     """
     config = files.read_json(path / files.CONFIG)
     weights = files.check_weights(path, again=again)

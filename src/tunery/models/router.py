@@ -1,8 +1,8 @@
-"""The loss that spreads tokens over the experts of a mixture, and whether training adds it.
+"""The router (load-balancing) loss of mixture-of-experts models, which training does not add.
 
-In transformers a model adds it to its own loss only where its config sets ``output_router_logits``,
-which is off by default. The losses here are those of the methods, so it is never added; a person is
-told, because with such a config other trainers would.
+In transformers, a model adds it to its own loss if its config sets ``output_router_logits``, which
+is off by default. Here the loss is that of the training method, so it is never added; a notice says
+so, because other trainers add it with such a config.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tunery.i18n import t
 
 
 def router_loss(config: Any) -> str:
-    """What to know about a model's router loss; empty where it has none.
+    """The notice on a model's router loss, translated; empty if it has none.
 
     Args:
         config: The model's config.

@@ -22,8 +22,7 @@ def check_unquantized(folder: Path) -> None:
     raise ModelError(
         t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
         fix=t(
-            "Training and chat need unquantized weights: use the version that is not quantized. "
-            "For training with less memory, set quantization.type to nf4 with that version."
+            "Use the unquantized version; to save memory in training, set quantization.type to nf4."
         ),
         path=folder,
     )

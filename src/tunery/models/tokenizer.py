@@ -1,8 +1,7 @@
-"""A tokenizer without torch, for commands that only look at tokens.
+"""Load a tokenizer without importing torch, for commands that only need tokens.
 
-The one loader is models/load.py; this is its short way for tokenizers that are nothing but a
-tokenizer.json, where transformers need not import torch (1 s instead of 5). Every other class
-goes through the loader.
+Tokenizers that consist of a tokenizer.json load without torch (1 s instead of 5). All others go
+through ``models.load``.
 """
 
 from __future__ import annotations
@@ -15,27 +14,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tunery import panics
 from tunery.errors import panic_error
-from tunery.models import proving
+from tunery.models import tokenizer_sandbox
 
 _PLAIN = {"PreTrainedTokenizerFast", "TokenizersBackend"}
 
 
 def load_light(folder: Path) -> Any:
-    """Load a folder's tokenizer, without torch where its class allows it.
+    """Load a folder's tokenizer, without importing torch if its class allows that.
 
     Raises:
-        ModelError: There is none, or it is broken.
+        ModelError: The tokenizer is missing or invalid, or needs code without consent.
     """
     if "torch" not in sys.modules and _class_name(folder) in _PLAIN:
-        proving.require(folder)
+        tokenizer_sandbox.require(folder)
         with _transformers_without_torch():
             from transformers import PreTrainedTokenizerFast
         try:
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-        except BaseException as error:  # tokenizers raises plain Exception, or panics, over a file
+            with panics.native_call():
+                return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        except BaseException as error:  # tokenizers raises plain Exception or panics
             if not isinstance(error, Exception) and panic_error(error) is None:
-                raise  # else the loader says what is wrong
+                raise  # otherwise load_tokenizer below reports it
     from tunery.models.load import load_tokenizer
 
     return load_tokenizer(folder)
@@ -51,10 +52,10 @@ def _class_name(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _transformers_without_torch() -> Iterator[None]:
-    """Let transformers believe that torch is absent, in a process that is one command only.
+    """Make transformers import without torch, only in the process of a ``tunery`` command.
 
-    transformers remembers the answer for good, so a process that may train later (a test, a
-    notebook) is left alone.
+    transformers keeps the setting for the lifetime of the process, so it is not changed in a
+    process that may train later (a test, a notebook).
     """
     command = Path(sys.argv[0])
     if command.name not in ("tunery", "tunery.exe") and command.parts[-2:] != (

@@ -1,4 +1,4 @@
-"""Whether every token of a tokenizer has a row in the model's embedding."""
+"""Check that every token of a tokenizer has a row in the model's embedding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tunery.types import is_object
 TOKENIZER = "tokenizer.json"
 MAX_BYTES = 256 * 2**20
 EMBEDDING = re.compile(r"\.(embed_tokens|lm_head)(\.\w+)?\.weight$")
-"""What PEFT writes beside an adapter when its base was resized."""
+"""Weights that PEFT saves with an adapter if the base model's embedding was resized."""
 MEDIA = re.compile(r"image|audio|video|vision", re.IGNORECASE)
-"""Placeholders that a text model shares the tokenizer of a larger family with (Gemma 3 1B)."""
+"""Placeholder tokens of a tokenizer shared with multimodal models (Gemma 3 1B); never used."""
 
 
 def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> None:
-    """Refuse a model whose tokenizer has tokens that it has no embedding for.
+    """Refuse a model whose tokenizer has tokens without an embedding.
 
     Args:
-        folder: The whole model.
-        tokenizer_folder: Where the tokenizer lies, by default there too; one without a
-            ``tokenizer.json`` is not looked at.
+        folder: The folder of a full model.
+        tokenizer_folder: The folder of the tokenizer, by default the same; without a
+            ``tokenizer.json`` in it, nothing is checked.
 
     Raises:
         ModelError: With the first such token and the way to resize the embedding.
@@ -48,10 +48,14 @@ def check_folder(folder: Path, tokenizer_folder: Path | None = None) -> None:
 
 
 def check_adapter(folder: Path, base: Path) -> None:
-    """Refuse to train on an adapter whose base had another vocabulary then.
+    """Refuse to continue training an adapter whose base had a vocabulary of another size.
+
+    Args:
+        folder: The adapter's folder.
+        base: The folder of its base model.
 
     Raises:
-        ModelError: The embedding in its file has other rows than the base's.
+        ModelError: The embedding in the adapter's file has another number of rows than the base.
     """
     size = vocab_size(files.read_json(base / files.CONFIG))
     for name, entry in files.read_safetensors_header(files.check_adapter(folder)).items():
@@ -60,7 +64,7 @@ def check_adapter(folder: Path, base: Path) -> None:
 
 
 def vocab_size(config: dict[str, Any]) -> int | None:
-    """Rows of the embedding, by a ``config.json``."""
+    """Number of rows of the embedding, from a ``config.json``; None if it does not say."""
     for source in (config, config.get("text_config") or {}):
         size = source.get("vocab_size")
         if isinstance(size, int):
@@ -74,11 +78,11 @@ def reaches_beyond(
     """The error for a token without an embedding.
 
     Args:
-        folder: The model.
-        token_id: The token.
+        folder: The model's folder.
+        token_id: Id of the token.
         spelling: Its text.
-        size: Rows of the embedding.
-        wanted: Rows that the tokenizer needs.
+        size: Number of rows of the embedding.
+        wanted: Number of rows that the tokenizer needs.
     """
     code = (
         f"from transformers import AutoModelForCausalLM as M; m = M.from_pretrained({str(folder)!r}"
@@ -105,7 +109,13 @@ def reaches_beyond(
 
 
 def resized(folder: Path, rows: int, base_rows: int) -> ModelError:
-    """The error for an adapter that was trained after its base's vocabulary was resized."""
+    """The error for an adapter that was trained on a base with a resized vocabulary.
+
+    Args:
+        folder: The adapter's folder.
+        rows: Rows of the embedding in its file.
+        base_rows: Rows of the base model's embedding.
+    """
     return ModelError(
         t(
             "{folder}: the adapter's embedding has {rows:,} rows, its base has "
@@ -123,7 +133,7 @@ def resized(folder: Path, rows: int, base_rows: int) -> ModelError:
 
 
 def _tokens(file: Path) -> Iterator[tuple[int, str]]:
-    """Ids and spellings of a ``tokenizer.json``; none of one that cannot be read here."""
+    """Ids and spellings of a ``tokenizer.json``; nothing if it cannot be parsed."""
     try:
         if file.stat().st_size > MAX_BYTES:
             return
@@ -131,7 +141,7 @@ def _tokens(file: Path) -> Iterator[tuple[int, str]]:
         known: Any = (tokenizer.get("model") or {}).get("vocab") or {}
         added: Any = tokenizer.get("added_tokens") or []
     except (OSError, ValueError, RecursionError, AttributeError):
-        return  # the loader says what is wrong with it
+        return  # loading the tokenizer reports the error
     # Unigram: pairs of text and score, in the order of their ids.
     pairs = known.items() if is_object(known) else ((p[0], n) for n, p in enumerate(known) if p)
     for text, number in [*pairs, *((e.get("content"), e.get("id")) for e in added if is_object(e))]:

@@ -1,1 +1,1 @@
-"""Runs as folders: their names, events, status and checkpoints, for everyone to read."""
+"""Run folders: names, events, status, checkpoints, and the queue for devices. Light."""

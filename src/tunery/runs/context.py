@@ -1,4 +1,4 @@
-"""What a run works with: its folder, settings, log and requests, handed to whoever builds."""
+"""The context of a run: folder, settings, log, stop requests and device."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ PROGRESS_SECONDS = 1.0
 
 @dataclass
 class RunContext:
-    """What one session of a run works with.
+    """The context of one session of a run: from its start, or a resume, to its end.
 
     Args:
-        folder: Its folder.
-        config: Its frozen settings.
+        folder: The run's folder.
+        config: The run's frozen settings.
         meta: The ``_run`` part of config.yaml.
-        events: Its log.
-        stop: Requests to stop.
+        events: The writer of the run's event log.
+        stop: Requests to stop or save.
         device: ``cpu`` or ``cuda:N``.
-        allow_drift: Changed fields that the user accepts.
-        started: When this session began, by the monotonic clock.
+        allow_drift: Changed fields that the user accepts on a resume.
+        started: Start of this session, in seconds of the monotonic clock.
     """
 
     folder: RunFolder
@@ -42,7 +42,11 @@ class RunContext:
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
-        """Log the start and the end of a phase; stop before it if a stop was requested."""
+        """Log the start and the end of a phase.
+
+        Raises:
+            Stopped: A stop was requested before the phase.
+        """
         self.stop.check()
         self.events.write("phase", phase=name, state="begin")
         started = time.monotonic()
@@ -51,18 +55,27 @@ class RunContext:
         self.events.write("phase", phase=name, state="end", seconds=seconds)
 
     def progress(self, phase: str) -> Callable[[int, int], None]:
-        """A callback ``(done, total)``: logs at most one event per second and checks stops."""
-        told = time.monotonic()
+        """A callback ``(done, total)`` that logs at most one event per second.
 
-        def tell(done: int, total: int) -> None:
-            nonlocal told
+        It raises ``Stopped`` if a stop was requested.
+        """
+        last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
             self.stop.check()
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
                 self.events.write("phase", phase=phase, state="progress", done=done, total=total)
 
-        return tell
+        return report
 
     def warn(self, code: str, text: str, count: int = 1) -> None:
-        """Tell a counted warning."""
+        """Log a warning.
+
+        Args:
+            code: Its code.
+            text: The sentence, translated.
+            count: How many times it applies, such as a number of rows.
+        """
         self.events.write("warning", code=code, text=text, count=count)

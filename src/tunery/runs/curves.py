@@ -1,9 +1,9 @@
-"""The log of a run as columns and events: read as it grows, and once only.
+"""The log of a run as columns and events, read incrementally.
 
-``RunLog`` reads what was added since its last look. A long log is summarised beside itself
-(``curves.bin``), so that the next process reads the summary and the rest: a run of a million steps
-opens at once, whoever opens it. The summary is derived; a missing, damaged or foreign one costs the
-time of reading the log.
+``RunLog`` reads the events that were added since the last call. For a long log it writes a summary
+(``curves.bin``) next to it, so that another process reads only the summary and the rest: a run of a
+million steps opens at once. The summary is a cache; if it is missing, damaged or of another log,
+the log is read from the start.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tunery.runs.events import measured
 from tunery.workers.log import Event, number, read_events
 
 METRIC_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
-"""What every step event measures and a chart shows; a run may declare more."""
+"""The measures in every step event; a run may declare more."""
 AXES = ("epoch", "tokens", "time")
 """Alternatives to the step as the x-axis of a chart; all of them increase monotonically."""
 CHUNK_BYTES = 4 * 2**20
 KEPT_FROM_BYTES = 4 * 2**20
-"""A shorter log is read in a tenth of a second."""
+"""Minimum size of a log to write a summary for; a shorter one takes 0.1 s to read."""
 MOST_STEPS = 4000
-"""A report or a diagnosis of a long run looks at this many steps."""
+"""Maximum number of steps in a report or a diagnosis of a long run."""
 SUMMARY_VERSION = 1
 TAIL_BYTES = 4096
 
@@ -57,7 +57,7 @@ class Curves:
         return len(self.step)
 
     def take(self, event: Event) -> None:
-        """Append a step event; steps of an earlier attempt from that step on are dropped."""
+        """Append a step event; drop this and later steps of an earlier attempt."""
         if self.step and event["step"] <= self.step[-1]:
             self.cut(event["step"] - 1)
         self.step.append(event["step"])
@@ -70,7 +70,7 @@ class Curves:
             column.append(math.nan if value is None else value)
 
     def declare(self, declared: Declared) -> None:
-        """Give each measure that the run declares its own column."""
+        """Add a column for each measure that the run declares."""
         for measure in declared.own:
             if measure.name not in self.values:
                 self.values[measure.name] = array("d", [math.nan] * len(self))
@@ -82,11 +82,16 @@ class Curves:
             del column[keep:]
 
     def columns(self) -> list[array[Any]]:
-        """Every column, always in the same order."""
+        """Every column, in a fixed order."""
         return [self.step, self.seq, *self.axes.values(), *self.values.values()]
 
     def event(self, at: int, before: int) -> Event:
-        """The step at a place as an event; tokens and seconds count from the place before."""
+        """The step at an index as an event.
+
+        Args:
+            at: Index of the step.
+            before: Index of the step from which tokens and seconds are summed; -1 for the start.
+        """
         measures = {n: c[at] for n, c in self.values.items() if n not in METRIC_KEYS}
         return {
             "seq": self.seq[at],
@@ -119,19 +124,19 @@ class RunLog:
     path: Path
     curves: Curves = field(default_factory=Curves)
     events: list[Event] = field(default_factory=list[Event])
-    """Every event that is not a step; only the newest one of a phase's progress."""
+    """Every event but the steps; of consecutive progress events only the newest."""
     seq: int = 0
     offset: int = 0
     declared: Declared = LOSS_ALONE
     """The measures of the run."""
     identity: tuple[int, int] = (0, 0)
-    """Device and inode of the file that was read: a different file is a different log."""
+    """Device and inode of the file that was read, to detect a replaced log."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     _kept: int = 0
-    """How much of the log the summary beside it covers."""
+    """Bytes of the log that the summary covers."""
 
     def refresh(self) -> RunLog:
-        """Read what was added; a log that was replaced or truncated is read from the start."""
+        """Read the added events; a log that was replaced or truncated is read from the start."""
         with self.lock:
             try:
                 status = self.path.stat()
@@ -160,15 +165,15 @@ class RunLog:
             return [event for event in self.events if event["type"] in types]
 
     def last(self, type: str) -> Event | None:
-        """The newest event of a type."""
+        """The newest event of a type; None if there is none."""
         with self.lock:
             return next((e for e in reversed(self.events) if e["type"] == type), None)
 
     def thinned(self, most: int = MOST_STEPS) -> list[Event]:
-        """Every event in order, but at most this many of the steps.
+        """Every event in order, with at most ``most`` steps.
 
-        Those with the lowest and the highest loss stay. The tokens and seconds of the steps that
-        are left out are added to the next one, so that sums stay right.
+        The steps with the lowest and highest losses are kept. Tokens and seconds of omitted steps
+        are added to the next one, so that sums stay correct.
         """
         with self.lock:
             curves = self.curves
@@ -177,7 +182,7 @@ class RunLog:
             return sorted([*self.events, *steps], key=itemgetter("seq"))
 
     def _open_summary(self) -> None:
-        """Begin with what an earlier reader kept, if it is a summary of this very log."""
+        """Start from the summary, if there is one of this log."""
         found = read_summary(summary_of(self.path), self.path)
         if found is not None:
             head, self.curves = found
@@ -189,7 +194,7 @@ class RunLog:
     def _keep_summary(self) -> None:
         head = {"seq": self.seq, "offset": self.offset, "events": self.events}
         self._kept = self.offset
-        with contextlib.suppress(OSError):  # a full or read-only disk: the log is read again
+        with contextlib.suppress(OSError):  # full or read-only disk: no summary
             write_summary(summary_of(self.path), self.path, head, self.curves)
 
     def _take(self, event: Event) -> None:
@@ -214,7 +219,11 @@ def _is_progress(event: Event) -> bool:
 
 
 def events_from(path: Path, offset: int, *, limit: int) -> tuple[list[Event], int]:
-    """Read events from an offset, at most ``limit`` bytes, but always one whole line."""
+    """Read events from an offset, at most ``limit`` bytes but at least one complete line.
+
+    Returns:
+        The events, and the offset after them.
+    """
     while True:
         events, end = read_events(path, offset, limit=limit)
         try:
@@ -230,13 +239,13 @@ def pick(values: array[float], begin: int, end: int, max_points: int) -> list[in
     """Choose indices of a curve that preserve its shape: first, last, and each bucket's extremes.
 
     Args:
-        values: The whole curve; NaN where there is no value.
+        values: The complete curve; NaN for a missing value.
         begin: First index.
-        end: One after the last.
+        end: Last index + 1.
         max_points: Maximum number of indices, at least 2.
 
     Returns:
-        Indices in ascending order; all of them if there are few enough.
+        Indices in ascending order; all of them if there are at most ``max_points``.
     """
     count = end - begin
     if count <= max_points:
@@ -254,15 +263,21 @@ def pick(values: array[float], begin: int, end: int, max_points: int) -> list[in
 
 
 def summary_of(log: Path) -> Path:
-    """Where the summary of a log is."""
+    """Path of the summary of a log."""
     return log.with_name("curves.bin")
 
 
 def write_summary(path: Path, log: Path, head: dict[str, Any], curves: Curves) -> None:
-    """Write what was read of a log: a line of JSON, then the columns.
+    """Write the summary of a log: a line of JSON, then the columns as binary.
+
+    Args:
+        path: The summary.
+        log: The log.
+        head: ``seq``, ``offset`` and ``events`` of what was read.
+        curves: The steps of what was read.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     head = {
         "version": SUMMARY_VERSION,
@@ -278,7 +293,11 @@ def write_summary(path: Path, log: Path, head: dict[str, Any], curves: Curves) -
 
 
 def read_summary(path: Path, log: Path) -> tuple[dict[str, Any], Curves] | None:
-    """Read a summary; None if there is none, or if it is not one of this log."""
+    """Read a summary; None if it is missing, damaged or of another log.
+
+    Returns:
+        The head and the curves, as passed to ``write_summary``.
+    """
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline())
@@ -294,7 +313,7 @@ def read_summary(path: Path, log: Path) -> tuple[dict[str, Any], Curves] | None:
 
 
 def _tail(log: Path, offset: int) -> str:
-    """A fingerprint of a log up to an offset: the hash of the lines before it."""
+    """A fingerprint of a log up to an offset: the SHA-256 of the 4 KiB before it."""
     with log.open("rb") as file:
         file.seek(max(0, offset - TAIL_BYTES))
         return hashlib.sha256(file.read(offset - file.tell())).hexdigest()

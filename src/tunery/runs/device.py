@@ -1,9 +1,8 @@
-"""One run a device: an OS lock that the kernel frees when its holder dies.
+"""Lock a device for one run at a time; the kernel releases the lock if the process dies.
 
-The lock is ``flock`` on ``device-<id>.lock`` under TUNERY_HOME/locks; who holds it is written
-into the file. Whoever must wait takes a numbered ticket, itself locked, with its run's name in it;
-the oldest living ticket is next, unless somebody has put the tickets in another order
-(``launch.queue``).
+The lock is an ``flock`` on ``device-<id>.lock`` under TUNERY_HOME/locks; the file names its holder.
+A run that has to wait creates a ticket: a locked file with its name. The oldest ticket of a live
+process is next, unless the queue was reordered (``runs.queue``).
 """
 
 from __future__ import annotations
@@ -29,20 +28,25 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has the device."""
+    """The run that holds a device.
+
+    Args:
+        run: Its name.
+        pid: Process id of its worker.
+    """
 
     run: str
     pid: int
     ahead: int = 0
-    """How many other runs wait before this one."""
+    """Number of other runs that wait before the one that asks."""
 
     def reason(self, device: str) -> str:
-        """Say in one English sentence why a run waits, for its event."""
+        """Why a run waits, in English, for its event."""
         waits = f"waiting for {device}: in use by run {self.run or '?'}"
         return f"{waits}, {self.ahead} more ahead in the queue" if self.ahead else waits
 
     def as_fields(self, device: str) -> dict[str, Any]:
-        """The fields of the ``queued`` event: the sentence, and what it is made of."""
+        """The fields of the ``queued`` event: the sentence and its parts."""
         return {
             "reason": self.reason(device),
             "device": device,
@@ -52,10 +56,10 @@ class Holder:
 
 
 def device_id(device: str) -> str:
-    """Name a device for its lock file: ``cpu``, ``cuda-0``.
+    """The name of a device in its lock file: ``cpu``, ``cuda-0``.
 
-    ``cuda:N`` is counted within CUDA_VISIBLE_DEVICES, so it is mapped back to the machine's
-    own number (or uuid).
+    ``cuda:N`` is an index into CUDA_VISIBLE_DEVICES; it is mapped to the machine's own index (or
+    UUID).
     """
     kind, _, index = device.partition(":")
     if kind == "cuda":
@@ -68,10 +72,13 @@ def device_id(device: str) -> str:
 
 
 def read_order(queue: Path) -> Callable[[str], tuple[int, str]]:
-    """How the tickets of a queue sort: those put in order first, then by time of arrival.
+    """The sort key for the tickets of a queue: reordered tickets first, then by time of arrival.
 
     Args:
-        queue: The folder of tickets; the order lies beside it.
+        queue: The folder of tickets; the file with the order is next to it.
+
+    Returns:
+        A function from the name of a ticket to its sort key.
     """
     said = read_json(queue.with_suffix(".order")).get("tickets")
     wanted = cast("list[object]", said) if isinstance(said, list) else []
@@ -84,7 +91,7 @@ class DeviceLock:
 
     Args:
         device: ``cpu`` or ``cuda:N``.
-        run: Name of the run that wants it, shown to those who wait.
+        run: Name of the run that takes it, shown to waiting runs.
     """
 
     def __init__(self, device: str, *, run: str = "") -> None:
@@ -102,49 +109,49 @@ class DeviceLock:
         on_wait: Callable[[Holder], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> bool:
-        """Take the device; wait in turn if it is in use.
+        """Acquire the device; if it is in use, wait in the queue.
 
         Args:
-            wait: False gives up at once where another holds it.
+            wait: False returns at once if the device is in use.
             on_wait: Called with the holder, initially and whenever it changes.
-            should_stop: Asked while waiting; True gives up.
+            should_stop: Called while waiting; True cancels the wait.
 
         Returns:
-            True once the device is acquired, False if the wait was cancelled.
+            True once the device is acquired, False if it is in use or the wait was cancelled.
 
         Raises:
-            LaunchError: The folder of locks cannot be written.
+            LaunchError: The locks folder cannot be written.
         """
         with self._ticket() as ticket:
-            told: Holder | None = None
+            reported: Holder | None = None
             while True:
                 ahead = self._ahead(ticket)
                 if ahead == 0 and self._try():
                     ahead = self._ahead(ticket)
                     if ahead == 0:
                         return True
-                    self.release()  # an order given between the two made another run next
+                    self.release()  # the queue was reordered meanwhile
                 if not wait or (should_stop and should_stop()):
                     return False
                 holder = self.holder(ahead=ahead)
-                if holder != told and on_wait and holder:
+                if holder != reported and on_wait and holder:
                     on_wait(holder)
-                    told = holder
+                    reported = holder
                 time.sleep(POLL_SECONDS)
 
     def release(self) -> None:
-        """Give the device back; harmless if it is not ours."""
+        """Release the device; does nothing if it is not held."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
 
     def held(self) -> bool:
-        """Say whether anybody holds the device."""
+        """Whether a process holds the device."""
         return is_locked(self.path)
 
     def holder(self, *, ahead: int = 0) -> Holder | None:
-        """The holder of the device; None if it is free or has not recorded itself yet."""
+        """The holder of the device; None if it is free or the holder is not recorded yet."""
         if not self.held():
             return None
         try:
@@ -171,7 +178,7 @@ class DeviceLock:
 
     @contextlib.contextmanager
     def _ticket(self) -> Generator[Path]:
-        """Join the queue: a locked file whose name sorts by time of arrival in this boot."""
+        """Join the queue with a locked file whose name sorts by time of arrival since boot."""
         self._make(self._queue)
         path = self._queue / f"{time.monotonic_ns():020d}-{os.getpid()}"
         descriptor = self._lock(path)
@@ -185,7 +192,7 @@ class DeviceLock:
                 os.close(descriptor)
 
     def _ahead(self, ticket: Path) -> int:
-        """Count the living tickets before ours; dead ones are cleared away."""
+        """Count the tickets of live processes before ours; delete those of dead ones."""
         count = 0
         order = read_order(self._queue)
         mine = order(ticket.name)

@@ -1,4 +1,4 @@
-"""What a finished run's curves mean, in words. Light and pure: events in, sentences out."""
+"""Diagnose a run from its curves. Light and pure: events in, translated sentences out."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ Kind = Literal[
 ]
 
 ALARMING: tuple[Kind, ...] = ("over-fit", "past best", "diverging")
-"""Findings that call for an act while the run still goes on."""
-RISE = 0.02
-"""An evaluation this much worse than the best one counts as worse; for the loss, in nats."""
-LOST = 0.1
-"""The same as a share of what was gained, for measures of any scale."""
-JUDGED = 5
-"""Fewer steps than these make no curve; they only show whether the loss flew off."""
-FLEW = 1.5
-"""A loss this many times the first one, within so few steps, is no chance of the rows."""
-FORGOT = 0.3
-"""Nats a token by which general answers became less likely that call for a remedy."""
-UNCHANGED = 0.02
-"""Nats a token that general answers may lose before that is called worse at all."""
+"""Findings that should be acted on while the run is active."""
+WORSE_BY = 0.02
+"""Difference from the best evaluation that counts as worse; for a loss, in nats per token."""
+WORSE_SHARE = 0.1
+"""The same for other measures, as a fraction of the improvement from the first to the best."""
+MIN_STEPS = 5
+"""Minimum number of steps to judge a curve; fewer only show whether the loss diverged."""
+DIVERGED_RATIO = 1.5
+"""Ratio of the last loss to the first that counts as divergence within so few steps."""
+FORGETTING_REPORTED = 0.3
+"""Loss of log-probability of general answers, in nats per token, that is reported with advice."""
+FORGETTING_NOISE = 0.02
+"""Loss of log-probability of general answers, in nats per token, that counts as unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A judgement on a run.
+    """The diagnosis of a run.
 
     Args:
-        kind: The finding, a stable English word for machines.
-        words: The findings, translated to the current language.
-        advice: What to try next.
-        best_step: Step of the best evaluation, None without evaluations.
-        forgetting: Nats a token that general answers lost; None if not measured.
+        kind: The finding, a stable English identifier.
+        words: The finding and its figures, translated.
+        advice: What to try next, translated.
+        best_step: Step of the best evaluation; None without evaluations.
+        forgetting: Loss of log-probability of general answers, in nats per token; None if not
+            measured.
     """
 
     kind: Kind
@@ -56,14 +57,14 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The curves that a judgement rests on.
+class _Evidence:
+    """The curves that a diagnosis is based on.
 
     Args:
         declared: The run's measures.
         losses: Training loss of each step.
-        evals: Step and value of the measure that decides, of each evaluation.
-        saved: Steps of which a checkpoint was written.
+        evals: Step and value of the run's best measure, for each evaluation.
+        saved: Steps with a checkpoint.
         result: Step whose weights are the result; None while there is none.
     """
 
@@ -75,7 +76,7 @@ class _Seen:
 
     @property
     def best(self) -> tuple[int, float]:
-        """The best evaluation, the first of equals."""
+        """Step and value of the best evaluation; the earliest of equal ones."""
         found = self.evals[0]
         for each in self.evals[1:]:
             if self.declared.best.is_better(each[1], found[1]):
@@ -87,12 +88,14 @@ class _Seen:
         if not self.evals:
             return False
         (_, best), (_, last), (_, first) = self.best, self.evals[-1], self.evals[0]
-        least = RISE if self.declared.per_token else max(RISE, LOST * abs(best - first))
+        least = (
+            WORSE_BY if self.declared.per_token else max(WORSE_BY, WORSE_SHARE * abs(best - first))
+        )
         return self.declared.best.is_better(best, last) and abs(best - last) > least
 
 
 def diagnose(events: Sequence[Event]) -> Diagnosis:
-    """Judge a run by its plan, step, eval, checkpoint and result events.
+    """Diagnose a run from its plan, step, eval, checkpoint and result events.
 
     Args:
         events: All events of the run, in order.
@@ -102,7 +105,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     losses = [measured(e, "loss") for e in events if e["type"] == "step"]
     name = declared.best.name
     evals = [(e["step"], measured(e, name)) for e in events if e["type"] == "eval"]
-    seen = _Seen(
+    seen = _Evidence(
         declared,
         [loss for loss in losses if loss is not None],
         [(step, value) for step, value in evals if value is not None],
@@ -113,7 +116,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
     forgetting = forgotten[-1] if forgotten else None
     kind = _kind(seen)
     words, advice = _words(kind, seen)
-    if forgetting is not None and forgetting > FORGOT:
+    if forgetting is not None and forgetting > FORGETTING_REPORTED:
         lost = t(
             "General answers became less likely by {x:.2f} nats per token: the model is "
             "forgetting.",
@@ -130,7 +133,12 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
 
 
 def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
-    """Exponential moving average; a value's weight halves every ``half_life`` points."""
+    """Exponential moving average that ignores non-finite values.
+
+    Args:
+        values: The values.
+        half_life: Number of points after which the weight of a value is halved.
+    """
     keep = 0.5 ** (1.0 / half_life)
     mean, smoothed = values[0] if values else 0.0, list[float]()
     for value in values:
@@ -139,9 +147,9 @@ def smooth(values: Sequence[float], *, half_life: float = 3.0) -> list[float]:
     return smoothed
 
 
-def _kind(seen: _Seen) -> Kind:
-    if len(seen.losses) < JUDGED:
-        return "diverging" if _flew_off(seen.losses) else "too short"
+def _kind(seen: _Evidence) -> Kind:
+    if len(seen.losses) < MIN_STEPS:
+        return "diverging" if _has_diverged(seen.losses) else "too short"
     losses = smooth(seen.losses)
     first, last, lowest = losses[0], losses[-1], min(losses)
     if not all(map(math.isfinite, seen.losses[-3:])) or last > first * 1.1:
@@ -161,14 +169,14 @@ def _kind(seen: _Seen) -> Kind:
     return "healthy"
 
 
-def _flew_off(losses: Sequence[float]) -> bool:
-    """Whether so few losses show that a run diverges."""
+def _has_diverged(losses: Sequence[float]) -> bool:
+    """Whether fewer than ``MIN_STEPS`` losses already show divergence."""
     if not all(map(math.isfinite, losses)):
         return True
-    return len(losses) > 1 and losses[-1] > max(FLEW * losses[0], losses[0] + 1)
+    return len(losses) > 1 and losses[-1] > max(DIVERGED_RATIO * losses[0], losses[0] + 1)
 
 
-def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
+def _words(kind: Kind, seen: _Evidence) -> tuple[str, str]:
     if kind == "too short":
         return (
             t("The run had only {n} steps: too few to judge the curve.", n=len(seen.losses)),
@@ -178,12 +186,12 @@ def _words(kind: Kind, seen: _Seen) -> tuple[str, str]:
     return " ".join([head, *_figures(seen)]), advice
 
 
-def _figures(seen: _Seen) -> list[str]:
+def _figures(seen: _Evidence) -> list[str]:
     losses, best = seen.losses, seen.declared.best
-    told = [t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])]
+    lines = [t("The training loss went from {a:.3f} to {b:.3f}.", a=losses[0], b=losses[-1])]
     if seen.evals:
         step, value = seen.best
-        told.append(
+        lines.append(
             t(
                 "The validation {measure} was best at step {step} ({a}) and ended at {b}.",
                 measure=best.inside,
@@ -192,11 +200,11 @@ def _figures(seen: _Seen) -> list[str]:
                 b=best.shown(seen.evals[-1][1]),
             )
         )
-    return told
+    return lines
 
 
-def _past_best(seen: _Seen) -> str:
-    """What to do about a run whose best evaluation is behind it."""
+def _past_best(seen: _Evidence) -> str:
+    """The advice for a run whose evaluations got worse after the best one."""
     best = seen.best[0]
     if seen.result == best:
         return t(
@@ -208,7 +216,7 @@ def _past_best(seen: _Seen) -> str:
     return t("Train for fewer epochs, or add more varied rows.")
 
 
-def _finding(kind: Kind, seen: _Seen) -> tuple[str, str]:
+def _finding(kind: Kind, seen: _Evidence) -> tuple[str, str]:
     match kind:
         case "diverging":
             return (

@@ -1,7 +1,7 @@
-"""What changed between the settings a checkpoint was made with and those of now.
+"""Compare the settings that a checkpoint was made with to the current ones.
 
-Pure comparison of plain data. Settings that change neither the weights nor the order of the rows
-are free; every other difference stops a resume until it is allowed by name.
+Pure functions of plain data. Settings that affect neither the weights nor the order of the rows may
+change freely; any other difference prevents a resume until the user allows it by name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ FREE = (
     "data.catalog",
     "track.",
 )
-"""Fields (or, ending in a dot, sections) that may differ without a word."""
+"""Fields (or, with a trailing dot, sections) that may differ."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One field that is not what it was."""
+    """One field that changed."""
 
     field: str
     old: Any
@@ -46,11 +46,11 @@ class Difference:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
-    """List the fields that differ and matter, by dotted path.
+    """List the fields that differ and are not in ``FREE``.
 
     Args:
-        old: What the checkpoint recorded: settings, or hashes such as ``data_hash``.
-        new: The same of now.
+        old: Settings, or hashes such as ``data_hash``, recorded in the checkpoint.
+        new: The current ones.
     """
     before, now = dict(_flat(old)), dict(_flat(new))
     fields = [*before, *(field for field in now if field not in before)]
@@ -62,10 +62,18 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
 
 
 def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) -> list[str]:
-    """Raise if a difference is not allowed; return the names of those that are, to be recorded.
+    """Raise if a difference is not allowed.
+
+    Args:
+        run: The run's name.
+        found: The differences.
+        allowed: Fields or sections that the user allows to differ.
+
+    Returns:
+        The names of all differing fields, to record.
 
     Raises:
-        RunError: With every difference, old value and new, and how to allow it.
+        RunError: With each difference that is not allowed, and how to allow it.
     """
     open_ones = [d for d in found if not _allowed(d.field, allowed)]
     if open_ones:
@@ -86,15 +94,15 @@ def refuse(run: str, found: list[Difference], *, allowed: Collection[str] = ()) 
 
 
 def refuse_unknown(run: str, names: Collection[str], record: dict[str, Any]) -> None:
-    """Raise if a name is nothing that a resume compares.
+    """Raise if a name is not a field that a resume compares.
 
     Args:
-        run: The run.
-        names: Fields, or sections of them, that shall be accepted if they changed.
-        record: What is compared: settings, hashes, facts, versions.
+        run: The run's name.
+        names: Fields or sections that the user allows to differ.
+        record: The fields that are compared: settings, hashes, facts, versions.
 
     Raises:
-        RunError: With the nearest name.
+        RunError: With the most similar name.
     """
     known: dict[str, None] = {}
     for field, _ in _flat(record):

@@ -1,4 +1,4 @@
-"""What a run writes into events.jsonl: its event types, and how a resumed run's steps are read."""
+"""The events in a run's events.jsonl: their types, and which of them count after a resume."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "anomaly": ("step",),
     "result": (),
 }
-"""Every event type with the fields that it must have; it may have more.
+"""The event types, each with its required fields; an event may have more.
 
-``resumed{step, checkpoint, rejected, allowed_drift}`` says that the steps after ``step`` are done
-again: ``History`` makes the earlier account of them void.
+``resumed{step, checkpoint, rejected, allowed_drift}`` means that the steps after ``step`` are
+repeated; ``History`` ignores the earlier events of these steps.
 """
 
 STATUSES = (
@@ -39,13 +39,14 @@ STATUSES = (
     "paused",
 )
 FINAL = frozenset({"stopped", "finished", "failed"})
+"""Statuses in which a run has ended."""
 
 
 class EventWriter(LogWriter):
-    """The log of one run.
+    """Writes the event log of a run.
 
     Args:
-        path: The log; made if missing.
+        path: The log; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,24 +54,24 @@ class EventWriter(LogWriter):
 
 
 def measured(event: Event, name: str) -> float | None:
-    """The value of a measure in a step or evaluation event; None if it has none."""
+    """The value of a measure in a step or eval event; None if it is missing or not a number."""
     if name == LOSS.name:
         return number(event.get(name))
     return own_measures(event).get(name)
 
 
 def own_measures(event: Event) -> dict[str, float]:
-    """Every measure of a step or an evaluation but the loss, by name."""
-    told: dict[str, Any] = event.get("measures") or {}
-    values = {name: number(value) for name, value in told.items()}
+    """The measures of a step or eval event except the loss, by name."""
+    found: dict[str, Any] = event.get("measures") or {}
+    values = {name: number(value) for name, value in found.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 class History:
-    """Which steps, evaluations and answers of a log count, where a run did some of them again.
+    """Decides which steps, evaluations and samples count in the log of a resumed run.
 
-    Take the events in order. Only a few numbers per resume and per evaluation are kept, so that a
-    log of any length can be read twice: once to take it, once to ask what ``counts``.
+    Call ``take`` with all events in order, then ``counts`` with each of them in a second pass over
+    the log. Only a few numbers per resume and evaluation are kept, so the log may have any length.
 
     Attributes:
         seq: The last event taken.
@@ -78,13 +79,13 @@ class History:
 
     def __init__(self) -> None:
         self.seq = 0
-        self._cuts: list[tuple[int, int]] = []  # told before this event of later steps: void
+        self._cuts: list[tuple[int, int]] = []  # (seq, step): see ``counts``
         self._newest: dict[tuple[int, str, str], int] = {}
         self._last = -1
-        self._anew = False  # an attempt has begun and not said yet where it continues
+        self._anew = False  # an attempt started, but has not logged its first step
 
     def take(self, event: Event) -> bool:
-        """Take the next event; return whether it invalidates an earlier one."""
+        """Add the next event; return whether earlier events no longer count because of it."""
         self.seq = event["seq"]
         match event["type"]:
             case "status":
@@ -109,7 +110,7 @@ class History:
                 return False
 
     def counts(self, event: Event) -> bool:
-        """Whether an event counts, by all that was taken."""
+        """Whether an event counts, according to all events taken."""
         if event["type"] not in ("step", "eval", "sample"):
             return True
         if any(event["seq"] < seq and event["step"] > step for seq, step in self._cuts):

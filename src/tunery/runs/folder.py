@@ -1,8 +1,8 @@
-"""The run folder: the names of everything in it, and how a new one comes to be.
+"""The run folder: the paths in it, and how it is created.
 
-A run is a folder and its folder is the contract between processes, so no other module spells a
-file name of it. A folder appears whole (made under a dotted name, then renamed) or not at all,
-and a rename onto an existing run fails, so two starts can never share a name.
+The folder is the interface between processes, so no other module spells its file names. A new
+folder is built under a name with a leading dot and then renamed, so it appears complete or not at
+all; a rename onto an existing run fails, so two runs never share a name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class RunFolder(WorkFolder):
-    """The paths inside one run folder: those of its worker, and what the run makes."""
+    """The paths in a run folder: the worker's files and the output of the run."""
 
     @property
     def config_file(self) -> Path:
@@ -41,32 +41,32 @@ class RunFolder(WorkFolder):
 
     @property
     def card_file(self) -> Path:
-        """run.json: what a list of a thousand runs shows without reading YAML."""
+        """run.json: the facts that a list of runs shows, to avoid reading YAML."""
         return self.path / "run.json"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """Folder of checkpoints, ``step-00000100`` each."""
+        """Folder of the checkpoints, named like ``step-00000100``."""
         return self.path / "checkpoints"
 
     @property
     def adapter_dir(self) -> Path:
-        """Final adapter in PEFT's format."""
+        """Folder of the final adapter, in PEFT format."""
         return self.path / "adapter"
 
     @property
     def model_dir(self) -> Path:
-        """Final model in transformers' format, for runs that train the weights themselves."""
+        """Folder of the final model in transformers format, for runs without an adapter."""
         return self.path / "model"
 
     @property
     def report_file(self) -> Path:
-        """report.html: curves, answers and the diagnosis, self-contained."""
+        """report.html: curves, samples and the diagnosis, in one file."""
         return self.path / "report.html"
 
     @property
     def report_json(self) -> Path:
-        """report.json: the same facts for machines."""
+        """report.json: the content of the report as data."""
         return self.path / "report.json"
 
     @property
@@ -76,7 +76,7 @@ class RunFolder(WorkFolder):
 
     @property
     def quarantine_file(self) -> Path:
-        """quarantine.jsonl: rows set aside, with their place and the reason."""
+        """quarantine.jsonl: invalid rows, with their position and the reason."""
         return self.path / "quarantine.jsonl"
 
     @property
@@ -85,26 +85,26 @@ class RunFolder(WorkFolder):
         return self.path / "replay.jsonl"
 
     def reference_file(self, name: str) -> Path:
-        """reference-NAME.safetensors: log-probabilities of rows by the untouched model."""
+        """reference-NAME.safetensors: log-probabilities of rows under the model before training."""
         return self.path / f"reference-{name}.safetensors"
 
     @property
     def first_batch_file(self) -> Path:
-        """first_batch.json: one row of the first batch, as it was trained."""
+        """first_batch.json: one row of the first batch, as trained."""
         return self.path / "first_batch.json"
 
     @property
     def notified_file(self) -> Path:
-        """notified.json: what became of the messages that the run has ended."""
+        """notified.json: results of the notifications that the run ended."""
         return self.path / "notified.json"
 
     @property
     def track_dir(self) -> Path:
-        """Folder of what the trackers say of themselves."""
+        """Folder of the trackers' state and logs."""
         return self.path / "track"
 
     def track_file(self, tracker: str) -> Path:
-        """track/NAME.json: where a tracker shows the run, and what became of it."""
+        """track/NAME.json: URL of the run in a tracker, and the tracker's status."""
         return self.track_dir / f"{tracker}.json"
 
     def track_log(self, tracker: str) -> Path:
@@ -112,7 +112,7 @@ class RunFolder(WorkFolder):
         return self.track_dir / f"{tracker}.log"
 
     def track_lock(self, tracker: str) -> Path:
-        """track/NAME.lock: held (flock) by the process that feeds a tracker."""
+        """track/NAME.lock: locked (flock) by the process that sends to a tracker."""
         return self.track_dir / f"{tracker}.lock"
 
     def anomaly_file(self, step: int) -> Path:
@@ -120,25 +120,25 @@ class RunFolder(WorkFolder):
         return self.path / f"anomaly-{step:08d}.jsonl"
 
     def checkpoint_dir(self, step: int) -> Path:
-        """Folder of the checkpoint of one step."""
+        """Folder of the checkpoint of a step; it may not exist."""
         return self.checkpoints_dir / f"step-{step:08d}"
 
     def card(self) -> dict[str, Any]:
-        """Read run.json; an unreadable one is an empty card."""
+        """Read run.json; empty if it cannot be read."""
         return read_json(self.card_file)
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 over every setting, independent of their order."""
+    """SHA-256 over every setting in hex, independent of their order."""
     data = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(data.encode()).hexdigest()
 
 
 def check_name(name: str) -> str:
-    """Return the name if a run may bear it.
+    """Return the name if it is a valid run name.
 
     Raises:
-        RunError: It holds other characters, or is too long.
+        RunError: The name has other characters or is too long.
     """
     if not NAME.fullmatch(name):
         raise RunError(
@@ -154,16 +154,21 @@ def check_name(name: str) -> str:
 
 
 def slug(text: str, *, length: int = 24) -> str:
-    """Make a piece of a run name out of any text; may be empty."""
+    """Turn any text into a part of a run name; the result may be empty.
+
+    Args:
+        text: The text.
+        length: Maximum number of characters.
+    """
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     return plain[:length].strip("-")
 
 
 def default_name(config: Config, *, today: datetime.date | None = None) -> str:
-    """Name a run by day, subject and method, such as ``2026-11-24-tuna-sft``.
+    """A run name from the date, subject and method, such as ``2026-11-24-tuna-sft``.
 
     The subject is the value of the ``name`` variable, else the first dataset, else the model.
-    The name may be taken: ``create`` then adds a number.
+    If the name exists already, ``create`` appends a number.
     """
     first = Path(config.data.train[0].split("*")[0]).stem if config.data.train else ""
     subject = slug(config.data.variables.get("name", "")) or slug(first) or slug(config.model.name)
@@ -172,15 +177,15 @@ def default_name(config: Config, *, today: datetime.date | None = None) -> str:
 
 
 def create(name: str | None, config: Config, meta: dict[str, Any]) -> RunFolder:
-    """Make a run folder with its frozen config in it, atomically.
+    """Create a run folder with its frozen config, atomically.
 
     Args:
-        name: The run's name; None takes ``default_name`` with a number where it is taken.
+        name: The run's name; None for ``default_name``, with a number if that exists.
         config: The resolved settings.
         meta: Versions, hashes, seed and hardware for the ``_run`` part of config.yaml.
 
     Raises:
-        RunError: The name is malformed or taken, or the folder cannot be written.
+        RunError: The name is invalid or exists already, or the folder cannot be written.
     """
     base = check_name(name) if name else default_name(config)
     if name and find_taken(name):
@@ -207,7 +212,7 @@ def create(name: str | None, config: Config, meta: dict[str, Any]) -> RunFolder:
 
 
 def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) -> None:
-    from tunery.config.frozen import write_frozen  # YAML and pydantic: not for every reader
+    from tunery.config.frozen import write_frozen  # slow: imports YAML and pydantic
 
     folder.control_dir.mkdir()
     folder.checkpoints_dir.mkdir()
@@ -227,7 +232,7 @@ def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) ->
 
 
 def _place(staging: Path, final: Path) -> bool:
-    """Rename the staged folder; False where the name is taken."""
+    """Rename the staging folder; return False if the name exists."""
     try:
         # A run folder is never empty, so rename(2) onto one fails with ENOTEMPTY.
         staging.rename(final)
@@ -240,12 +245,12 @@ def _place(staging: Path, final: Path) -> bool:
 
 
 def find_taken(name: str) -> bool:
-    """Say whether a run of that name exists."""
+    """Whether a run of this name exists."""
     return (env.runs_dir() / name).exists()
 
 
 def taken(name: str) -> RunError:
-    """The error for a name that is in use, with what may be done about it."""
+    """The error for a run name that exists already."""
     return RunError(
         t("--name {name}: a run with this name already exists.", name=name),
         fix=t(
@@ -259,7 +264,7 @@ def taken(name: str) -> RunError:
 
 
 def unwritable(path: Path, error: OSError) -> RunError:
-    """The error for a folder of runs that cannot be written, with path and user."""
+    """The error for a runs folder that cannot be written; names the path and the user id."""
     who = getattr(os, "geteuid", lambda: "?")()
     return RunError(
         t(
@@ -274,10 +279,10 @@ def unwritable(path: Path, error: OSError) -> RunError:
 
 
 def open_run(name: str | os.PathLike[str]) -> RunFolder:
-    """Find an existing run by its name, or by the path of its folder.
+    """Find an existing run by its name or the path of its folder.
 
     Raises:
-        RunError: There is none; the message offers the nearest name.
+        RunError: The run does not exist; suggests the most similar name.
     """
     text = os.fspath(name)
     if NAME.fullmatch(text):
@@ -297,7 +302,7 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
 
 
 def names() -> list[str]:
-    """Names of all runs, sorted; incomplete and deleted ones have dotted names and are skipped."""
+    """Names of all runs, sorted, without incomplete and deleted ones (names with a leading dot)."""
     try:
         with os.scandir(env.runs_dir()) as entries:
             return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())

@@ -1,8 +1,8 @@
-"""MANIFEST.json: what makes a checkpoint whole, checked without any heavy library.
+"""MANIFEST.json: lists the files of a checkpoint, to verify it without heavy libraries.
 
-A checkpoint folder counts only if its manifest verifies: every file present with the size and
-SHA-256 written there, the step that of the folder's name, and the manifest's own digest right.
-Readers take the newest that verifies and name the ones they passed over.
+A checkpoint is valid only if its manifest verifies: every file has the recorded size and SHA-256,
+the step matches the folder's name, and the manifest's own digest is correct. Readers use the newest
+valid checkpoint and report the newer ones that they skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tunery.workers.folder import read_json, write_json
 
 FILE_NAME = "MANIFEST.json"
 PINNED = "PINNED"
-"""A file of this name in a checkpoint keeps it from being deleted."""
+"""A checkpoint with a file of this name is never deleted by retention."""
 
 VERSION = 1
 _STEP = re.compile(r"step-(\d{8,})")
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Rejected:
-    """A checkpoint folder that does not verify, and why."""
+    """A checkpoint folder that does not verify, with the reason, translated."""
 
     folder: Path
     reason: str
@@ -54,19 +54,19 @@ def write_manifest(
     versions: dict[str, str],
     **extra: Any,
 ) -> dict[str, Any]:
-    """Hash and fsync every file under a staged checkpoint, then write its manifest last.
+    """Hash and fsync every file of a staged checkpoint, then write its manifest.
 
     Args:
-        folder: The staged checkpoint with all its files in place.
+        folder: The staging folder, with all files of the checkpoint.
         step: Optimizer steps taken; also the number in the folder's final name.
         config_hash: ``folder.config_hash`` of the run's settings.
         data_hash: Hash of the training rows.
         run: The run's name.
-        versions: Package versions that wrote it.
-        extra: More JSON facts, such as ``config`` (for naming drifts), ``loss``, ``best``.
+        versions: Versions of the packages that wrote it.
+        extra: More JSON values, such as ``config`` (to report changes), ``loss``, ``best``.
 
     Returns:
-        The manifest. The folder and every folder in it are fsynced.
+        The manifest. The folder and its subfolders are fsynced.
     """
     files: list[dict[str, Any]] = []
     for path in sorted(folder.rglob("*")):
@@ -94,10 +94,10 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a manifest and check it in itself, without looking at the other files.
+    """Read a manifest and check its digest, version and step, but not the other files.
 
     Raises:
-        RunError: It is missing, damaged, of a newer version, or of another step.
+        RunError: The manifest is missing, damaged, of another version, or of another step.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -123,7 +123,7 @@ def verify(folder: Path) -> dict[str, Any]:
     """Check every file of a checkpoint against its manifest and return the manifest.
 
     Raises:
-        RunError: A file is missing, of another size, or of another content; it is named.
+        RunError: A file is missing or has another size or content; names the file.
     """
     manifest = read_manifest(folder)
     for entry in manifest["files"]:
@@ -148,7 +148,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
-    """Every folder named like a checkpoint, oldest step first, valid or not."""
+    """Every folder with a checkpoint's name, lowest step first, valid or not."""
     try:
         found = [path for path in checkpoints_dir.iterdir() if step_of(path) is not None]
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def list_checkpoints(checkpoints_dir: Path) -> list[Path]:
 
 
 def newest_valid(checkpoints_dir: Path) -> tuple[Path | None, list[Rejected]]:
-    """Find the newest checkpoint that verifies, by step and never by date.
+    """Find the valid checkpoint with the highest step.
 
     Returns:
         Its folder (None if there is none), and the newer ones that do not verify.

@@ -1,9 +1,9 @@
-"""The runs that wait for a device, and the order in which they get it.
+"""The queue of runs that wait for a device, and how to reorder it.
 
-A queue is its tickets (``launch.device``): files that the waiting workers hold locked. Putting
-them in another order is one small file beside them, which every waiting worker reads before it
-takes the device; tickets that are not in it come after, by time of arrival. So an order survives
-the death of whoever gave it and is honoured by workers that nobody talks to.
+A queue consists of tickets (``runs.device``): files that the waiting workers keep locked. Another
+order is stored in a file next to them, which every waiting worker reads before it takes the device;
+tickets not listed there come last, by time of arrival. So reordering needs no messages to workers,
+and the order outlives the process that set it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tunery.workers.process import is_locked
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that waits.
+    """A run that waits for a device.
 
     Args:
         run: Its name.
-        pid: Of its worker.
-        device: What it waits for, as in the name of the lock: ``cpu``, ``cuda-0``.
-        position: 1 is next.
-        ticket: Name of its ticket.
+        pid: Process id of its worker.
+        device: The device, as named in its lock file: ``cpu``, ``cuda-0``.
+        position: Position in the queue; 1 is next.
+        ticket: File name of its ticket.
     """
 
     run: str
@@ -41,7 +41,7 @@ class Waiting:
 
 
 def waiting() -> list[Waiting]:
-    """Every waiting run, by device and then in the order of their turns."""
+    """Every waiting run, by device and then by position."""
     found: list[Waiting] = []
     for queue in sorted(env.locks_dir().glob("device-*.queue")):
         found += _of_queue(queue)
@@ -49,7 +49,7 @@ def waiting() -> list[Waiting]:
 
 
 def holders() -> dict[str, str]:
-    """Which run holds which device, by the device's name in its lock."""
+    """The run that holds each device in use, by the device's name in its lock file."""
     held: dict[str, str] = {}
     for lock in sorted(env.locks_dir().glob("device-*.lock")):
         if is_locked(lock):
@@ -57,14 +57,14 @@ def holders() -> dict[str, str]:
     return held
 
 
-def put_in_order(runs: Sequence[str]) -> list[Waiting]:
-    """Let the named runs have their turns in this order, before all others of their device.
+def reorder(runs: Sequence[str]) -> list[Waiting]:
+    """Move the given runs to the front of their device's queue, in this order.
 
     Returns:
-        The queue as it is now.
+        The new queue.
 
     Raises:
-        RunError: One of them does not wait.
+        RunError: One of the runs is not waiting.
     """
     known = waiting()
     missing = [name for name in runs if name not in {w.run for w in known}]
@@ -89,7 +89,7 @@ def _of_queue(queue: Path) -> list[Waiting]:
         return []
     said = [(ticket, _ticket(ticket)) for ticket in tickets]
     device = _device(queue)
-    # Whoever finds the device free holds a ticket for a moment too; it is not waiting.
+    # A worker that gets the device at once also holds a ticket briefly; it is not waiting.
     holder = read_json(queue.with_suffix(".lock")).get("run") if said else None
     waits = [(ticket, run, pid) for ticket, (run, pid) in said if run and run != holder]
     return [

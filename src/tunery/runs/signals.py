@@ -1,7 +1,7 @@
 """Stop requests: SIGTERM, SIGINT and the run's control folder, checked between micro steps.
 
-The first request ends the run at the next safe point with a saved checkpoint. A second signal ends
-the process at once; then at most the work since the last checkpoint is lost.
+The first request ends the run at the next safe point, after saving a checkpoint. A second signal
+ends the process at once; the work since the last checkpoint is lost.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from tunery.workers.process import Control
 
 
 class Stopped(BaseException):
-    """Unwinds to the worker's end outside the loop, when there is nothing to save.
+    """Ends the worker outside the training loop, where there is nothing to save.
 
-    Not an ``Exception``: no library on the way may take it for an error and carry on.
+    Not an ``Exception``, so that no library catches it and continues.
     """
 
 
 class StopRequests:
-    """The requests made to this worker.
+    """The requests to stop or save that this worker received.
 
     Args:
-        control: The run's control folder; None where only signals count.
+        control: The run's control folder; None to listen to signals only.
     """
 
     def __init__(self, control: Control | None = None) -> None:
@@ -33,7 +33,7 @@ class StopRequests:
         self._signal: int | None = None
 
     def install(self) -> None:
-        """Listen to SIGTERM and SIGINT in this process, which must be its main thread."""
+        """Handle SIGTERM and SIGINT; call it from the main thread."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
@@ -45,7 +45,7 @@ class StopRequests:
 
     @property
     def reason(self) -> str:
-        """Who requested the stop, for the status event."""
+        """Why the run stops, for the status event; translated."""
         if self._signal is not None:
             return t("stopped by {signal}", signal=signal.Signals(self._signal).name)
         return t("stopped on request")
@@ -55,12 +55,12 @@ class StopRequests:
         return self._control is not None and self._control.save_requested()
 
     def saved(self) -> None:
-        """Take the request to save away."""
+        """Clear the request to save."""
         if self._control is not None:
             self._control.clear_save()
 
     def check(self) -> None:
-        """Raise ``Stopped`` if a stop was requested; for phases that save nothing."""
+        """Raise ``Stopped`` if a stop was requested; for phases with nothing to save."""
         if self.stop():
             raise Stopped
 

@@ -1,8 +1,8 @@
-"""What state a run is in, derived from its folder each time and never remembered.
+"""The status of a run, derived from its folder each time.
 
-Three facts decide: the last status event of this attempt, whether the process in worker.json
-lives, and how it ended (exit.json). A process that is gone and said nothing is ``interrupted``,
-shown with the likely reason and the command that continues it.
+It follows from the last status event of this attempt, whether the process in worker.json is alive,
+and how it ended (exit.json). A run whose process ended without a final status is ``interrupted``;
+it is shown with the likely reason and the command to resume it.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ WINDOW_BYTES = 8 * 1024
 WIDEST_BYTES = 2**20
 SILENT_SECONDS = 600.0
 LIVE = ("queued", "running", "stopping", "paused")
-"""A process works on it, or will when the device is free."""
+"""Statuses of a run with a process: it works, or waits for the device."""
 SECONDS_BEFORE = "seconds_before"
-"""In worker.json: how long the attempts before this one took together."""
+"""Key in worker.json: total duration of the earlier attempts, in seconds."""
 
 
 @dataclass
 class RunStatus:
-    """Everything a list or a page header shows of one run."""
+    """The status of a run and the figures that a list or its page header shows."""
 
     name: str
     folder: Path
     status: str
     reason: str = ""
     starting: bool = False
-    """Queued behind nothing: its worker is just coming up."""
+    """Whether it is ``queued`` only because its worker is starting."""
     fix: str = ""
     phase: str | None = None
     step: int = 0
@@ -55,7 +55,7 @@ class RunStatus:
     eval_measures: dict[str, float] = field(default_factory=dict[str, float])
     """The method's own measures at the last evaluation."""
     declared: Declared = LOSS_ALONE
-    """Which measures it has."""
+    """The measures that the run declares."""
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint_step: int | None = None
@@ -66,14 +66,14 @@ class RunStatus:
     data: list[str] = field(default_factory=list[str])
     started: float | None = None
     duration_seconds: float | None = None
-    """How long its processes were there, over all attempts."""
+    """Total run time of its processes, over all attempts."""
     pid: int | None = None
     exit_status: int | None = None
-    """What the worker said that its end is worth: 1 failed, 2 a wrong request."""
+    """Exit status that the worker recorded: 1 if the run failed, 2 for an invalid request."""
 
     @property
     def is_live(self) -> bool:
-        """Whether a process works on it, or will when the device is free."""
+        """Whether the run has a process that works on it or waits for the device."""
         return self.status in LIVE
 
     def as_dict(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class RunStatus:
 
 
 def derive(folder: RunFolder) -> RunStatus:
-    """Look at a run folder and say what state the run is in."""
+    """Derive the status of a run from its folder."""
     who = WorkerFile(folder).read()
     alive = is_alive(who)
     begin = int(who.get("events_offset") or 0)
@@ -111,7 +111,7 @@ def derive(folder: RunFolder) -> RunStatus:
         pid=who.get("pid") if alive else None,
     )
     if begin and not any(e["type"] == "plan" for e in events):
-        # This attempt has not come far: what the one before it knew still holds.
+        # This attempt has no plan yet: use that of the one before.
         _fill_progress(run, read_events(folder.events_file, limit=min(begin, WINDOW_BYTES))[0])
         run.step, run.loss, run.phase, run.measures = 0, None, None, {}
     _fill_progress(run, events)
@@ -132,7 +132,7 @@ def derive(folder: RunFolder) -> RunStatus:
 
 
 def _last_status(events: list[Event]) -> Event | None:
-    """The last status event; a step after a pause or a wait means that it is over."""
+    """The last status event; a step after ``paused`` or ``queued`` means ``running``."""
     said = next((e for e in reversed(events) if e["type"] == "status"), None)
     if said and said["status"] in ("queued", "paused"):
         step = next((e for e in reversed(events) if e["type"] == "step"), None)
@@ -153,7 +153,7 @@ def _alive(run: RunStatus, folder: RunFolder, said: Event | None) -> None:
 
 
 def why(event: Event) -> str:
-    """The reason in a status event; for a waiting run, translated to the current language."""
+    """The reason in a status event, translated to the current language."""
     if event["status"] != "queued" or "held_by" not in event:
         return retold(event, "reason")
     reason = t("waiting for {device}: in use by run {run}",
@@ -164,7 +164,7 @@ def why(event: Event) -> str:
 
 
 def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | None) -> None:
-    """The process is gone and its last word was not a final one."""
+    """Fill in the status of a run whose process ended without a final status event."""
     if not folder.path.is_dir():
         run.status, run.reason = "interrupted", t("its folder was deleted or moved")
         run.fix = t(
@@ -192,7 +192,7 @@ def _gone(run: RunStatus, folder: RunFolder, who: dict[str, Any], said: Event | 
 
 
 def _glance(path: Path, begin: int) -> list[Event]:
-    """The first and the last events of this attempt: enough to tell, however long the log."""
+    """The first and last events of this attempt; the time does not depend on the log's length."""
     head, offset = read_events(path, begin, limit=WINDOW_BYTES)
     try:
         size = path.stat().st_size
@@ -202,7 +202,7 @@ def _glance(path: Path, begin: int) -> list[Event]:
     tail: list[Event] = []
     while size > offset:
         tail, _ = read_events(path, max(offset, size - window))
-        # Long answers may stand between the last step and the end.
+        # Long samples may follow the last step.
         if any(e["type"] == "step" for e in tail) or window >= min(size, WIDEST_BYTES):
             break
         window *= 4
@@ -232,9 +232,9 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
 
 
 def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> None:
-    """How long this attempt and those before it took, by the clock that no one sets.
+    """Fill in the duration over all attempts, by the monotonic clock.
 
-    The time between two attempts does not count.
+    The time between attempts does not count.
     """
     before = number(who.get(SECONDS_BEFORE)) or 0.0
     run.duration_seconds = before or None

@@ -1,8 +1,8 @@
-"""All runs of this machine: list, find, delete. Everything is read from the folders.
+"""List, find and delete the runs on this machine.
 
-There is no index to go stale: a run's state comes from three small files and two windows of its
-event log, so a thousand runs take about a second (measured in docs/log). Deleting renames the
-folder to a ``.trash-`` name first, so that a half-deleted run is never listed.
+There is no index: the status of a run is read from three small files and two parts of its event
+log, so a thousand runs take about a second (measured in docs/log). A deleted run is first renamed
+to ``.trash-...``, so that a partially deleted one is never listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tunery.workers.log import number
 from tunery.workers.process import WorkerFile, try_lock
 
 UNDO_SECONDS = 30.0
-"""How long a run that was put away can be put back; the page offers it for 10 s."""
+"""Time in which a deletion can be undone; the page offers it for 10 s."""
 
 _TRASH = ".trash-"
 _UNDO = ".undo-"
@@ -33,23 +33,23 @@ _NEW = ".new-"
 
 
 def list_runs() -> list[RunStatus]:
-    """The state of every run, newest first."""
+    """The status of every run, newest first."""
     runs = [derive(RunFolder(env.runs_dir() / name)) for name in names()]
     return sorted(runs, key=lambda run: (run.started or 0.0, run.name), reverse=True)
 
 
 def newest_runs(count: int) -> tuple[list[RunStatus], int]:
-    """The state of the newest runs, and how many runs there are; the others are not looked into."""
+    """The status of the newest ``count`` runs, and the number of all runs."""
     folders = [RunFolder(env.runs_dir() / name) for name in names()]
     folders.sort(key=lambda f: (number(f.card().get("created")) or 0.0, f.name), reverse=True)
     return [derive(folder) for folder in folders[:count]], len(folders)
 
 
 def get(name: str) -> RunStatus:
-    """The state of one run.
+    """The status of one run.
 
     Raises:
-        RunError: There is none of that name.
+        RunError: The run does not exist.
     """
     return derive(open_run(name))
 
@@ -58,25 +58,25 @@ def delete(name: str) -> int:
     """Delete a run with everything in its folder.
 
     Returns:
-        How many bytes that gave back.
+        Bytes freed.
 
     Raises:
-        RunError: It does not exist, or something works in it.
+        RunError: The run does not exist or is active.
     """
-    put = put_away(name, as_=_TRASH)
+    put = move_to_trash(name, as_=_TRASH)
     shutil.rmtree(put.path)
     sweep()
     return put.bytes
 
 
 @dataclass(frozen=True)
-class PutAway:
-    """A run that was taken out of the list.
+class Trashed:
+    """A deleted run that can be restored.
 
     Args:
         run: Its name.
-        path: Where its folder is now.
-        bytes: What its files take.
+        path: Path of its folder now.
+        bytes: Size of its files.
     """
 
     run: str
@@ -85,17 +85,21 @@ class PutAway:
 
     @property
     def token(self) -> str:
-        """What ``put_back`` wants to know."""
+        """The argument for ``restore``."""
         return self.path.name
 
 
-def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
-    """Take a run out of the list, so that ``put_back`` can undo it for ``UNDO_SECONDS``.
+def move_to_trash(name: str, *, as_: str = _UNDO) -> Trashed:
+    """Delete a run so that ``restore`` can undo it for ``UNDO_SECONDS``.
 
-    The first ``sweep`` after that removes it for good.
+    The first ``sweep`` after that time deletes its files.
+
+    Args:
+        name: The run.
+        as_: Prefix of the folder's new name.
 
     Raises:
-        RunError: It does not exist, or something works in it.
+        RunError: The run does not exist or is active.
     """
     folder = open_run(name)
     lock = try_lock(folder.lock_file)
@@ -115,17 +119,17 @@ def put_away(name: str, *, as_: str = _UNDO) -> PutAway:
         atomic.flush(path.parent)
     finally:
         os.close(lock)
-    return PutAway(folder.name, path, size)
+    return Trashed(folder.name, path, size)
 
 
-def put_back(token: str) -> str:
-    """Undo ``put_away``.
+def restore(token: str) -> str:
+    """Undo ``move_to_trash``.
 
     Returns:
         The run's name.
 
     Raises:
-        RunError: The time for it is over, or a new run has the name.
+        RunError: The run was deleted permanently, or a new run has the name.
     """
     match = _UNDO_NAME.fullmatch(token)
     path = env.runs_dir() / token
@@ -140,28 +144,28 @@ def put_back(token: str) -> str:
 
 
 def sweep(*, now: float | None = None) -> None:
-    """Remove what killed deletions and starts left behind, and what can no longer be undone.
+    """Remove the leftovers of interrupted deletions and starts, and deletions past their undo time.
 
     Args:
-        now: The time by the wall clock, for tests.
+        now: Wall-clock time in seconds, for tests.
     """
     now = time.time() if now is None else now
     for entry in env.runs_dir().glob(f"{_TRASH}*"):
         shutil.rmtree(entry, ignore_errors=True)
     for entry in env.runs_dir().glob(f"{_UNDO}*"):
         match = _UNDO_NAME.fullmatch(entry.name)
-        # A clock that was set back must not keep a deleted run for years.
+        # abs(): if the clock was set back, a deleted run must not be kept for years.
         if match is None or abs(now - int(match[2]) / 1e9) > UNDO_SECONDS:
             shutil.rmtree(entry, ignore_errors=True)
     for entry in env.runs_dir().glob(f"{_NEW}*"):
-        # .new-NAME-PID-RANDOM: half-made; its maker may still be at work.
+        # .new-NAME-PID-RANDOM: incomplete; its process may still be working.
         pid = entry.name.rsplit("-", 2)[-2]
         if not (pid.isdigit() and _exists(int(pid))):
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def size_bytes(folder: RunFolder) -> int:
-    """Bytes that the files of a run take."""
+    """Total size of the files of a run, in bytes."""
     total = 0
     for root, _, files in os.walk(folder.path):
         for name in files:

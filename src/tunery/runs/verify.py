@@ -1,7 +1,8 @@
-"""``doctor(run)``: what must hold of every run folder, checked one by one (I1 to I8).
+"""Check the invariants of a run folder, I1 to I8, for ``tunery runs verify`` and tests.
 
-Tests and people call the same function: newest checkpoint valid, none invalid, best and pinned
-kept, row equation, no process alive, no lock held, no secret in any file, events in order.
+I1: the newest checkpoint is valid. I2: no checkpoint is invalid. I3: the best one exists. I4: the
+numbers of rows add up. I5: no process is left over. I6: no lock is left over. I7: no file contains
+a secret. I8: the events are complete and in order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from tunery import env
 from tunery.errors import RunError
 from tunery.i18n import joined, t
 from tunery.runs import manifest
+from tunery.runs.curves import events_from
 from tunery.runs.folder import RunFolder
 from tunery.runs.status import derive
-from tunery.workers.log import Event, read_events
+from tunery.workers.log import Event
 from tunery.workers.process import WorkerFile, is_locked, session_members
 
 SECRET = re.compile(
@@ -34,28 +36,36 @@ SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
 )
 _TEXT_SUFFIXES = {".json", ".jsonl", ".yaml", ".log", ".1", ".html", ".txt", ".md", ".jinja"}
-_CHUNK_BYTES = 4 * 2**20
+_CHUNK_BYTES = 2**20
+_LOG_CHUNK_BYTES = 2**18
+"""Bytes of the log parsed at once; the events take about ten times as much memory."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One invariant and whether it holds."""
+    """The result of checking one invariant.
+
+    Args:
+        id: ``I1`` to ``I8``.
+        ok: Whether it holds.
+        text: The result in a sentence, translated.
+    """
 
     id: str
     ok: bool
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for ``--json``."""
+        """The fields as plain data, for ``--json``."""
         return asdict(self)
 
 
-def doctor(folder: RunFolder) -> Iterator[Finding]:
-    """Check a run folder; findings come as they are made, the slow ones too."""
+def check_run(folder: RunFolder) -> Iterator[Finding]:
+    """Check a run folder; yields each finding as soon as it is known."""
     run = derive(folder)
-    events, _ = read_events(folder.events_file)
-    yield from _checkpoints(folder, events, finished=run.status == "finished", live=run.is_live)
-    yield _rows(events)
+    log = _read_log(folder.events_file)
+    yield from _checkpoints(folder, log, finished=run.status == "finished", live=run.is_live)
+    yield _rows(log)
     if run.is_live:
         state = t("the run is {status}", status=run.status)
         yield Finding("I5", True, t("Worker: alive, as expected ({state}).", state=state))
@@ -64,30 +74,88 @@ def doctor(folder: RunFolder) -> Iterator[Finding]:
         yield _nobody_alive(folder)
         yield _locks_free(folder)
     yield _secrets(folder)
-    yield _order(folder, events)
+    yield _order(log)
 
 
-def _checkpoints(
-    folder: RunFolder, events: list[Event], *, finished: bool, live: bool
-) -> Iterator[Finding]:
+@dataclass
+class _Log:
+    """The facts of an event log that the checks need.
+
+    Args:
+        checkpoints: Steps of the checkpoints written, in order.
+        best: Step of the last checkpoint marked as best; None if there is none.
+        rows: The last ``rows`` event.
+        num_events: Number of events.
+        num_lines: Number of complete lines.
+        in_order: Whether ``seq`` counts from 1 without gaps.
+    """
+
+    checkpoints: list[int] = field(default_factory=list[int])
+    best: int | None = None
+    rows: Event | None = None
+    num_events: int = 0
+    num_lines: int = 0
+    in_order: bool = True
+
+    def take(self, event: Event) -> None:
+        """Add the next event."""
+        self.num_events += 1
+        self.in_order = self.in_order and event["seq"] == self.num_events
+        match event["type"]:
+            case "checkpoint":
+                self.checkpoints.append(int(event["step"]))
+                if event.get("best"):
+                    self.best = int(event["step"])
+            case "rows":
+                self.rows = event
+            case _:
+                pass
+
+
+def _read_log(path: Path) -> _Log:
+    """Read a log in parts; a truncated last line is ignored."""
+    log, offset = _Log(), 0
+    while True:
+        events, end = events_from(path, offset, limit=_LOG_CHUNK_BYTES)
+        if end == offset:
+            break
+        for event in events:
+            log.take(event)
+        offset = end
+    log.num_lines = _count_lines(path, offset)
+    return log
+
+
+def _count_lines(path: Path, size: int) -> int:
+    """Count the line breaks in the first ``size`` bytes of a file; 0 if it is missing."""
+    count = 0
+    if size:
+        with path.open("rb") as file:
+            while size > 0 and (chunk := file.read(min(size, _LOG_CHUNK_BYTES))):
+                count += chunk.count(b"\n")
+                size -= len(chunk)
+    return count
+
+
+def _checkpoints(folder: RunFolder, log: _Log, *, finished: bool, live: bool) -> Iterator[Finding]:
     saved = manifest.list_checkpoints(folder.checkpoints_dir)
     broken: dict[Path, str] = {}
     for checkpoint in saved:
         try:
             manifest.verify(checkpoint)
         except RunError as error:
-            if checkpoint.exists():  # else retention took it away meanwhile
+            if checkpoint.exists():  # else retention deleted it meanwhile
                 broken[checkpoint] = error.message
-    written = [e for e in events if e["type"] == "checkpoint"]
+    written = log.checkpoints
     good = [c for c in saved if c not in broken]
     if not written and not saved:
         yield Finding("I1", True, t("Checkpoints: none."))
     elif good:
         newest = good[-1].name
-        fallen_back = bool(written) and _number(good[-1]) < int(written[-1]["step"]) and not live
+        fallen_back = bool(written) and _number(good[-1]) < written[-1] and not live
         text = t("Newest valid checkpoint: {name}.", name=newest)
         if fallen_back:
-            newer = t("A newer one, step {step}, is missing.", step=written[-1]["step"])
+            newer = t("A newer one, step {step}, is missing.", step=written[-1])
             text = joined(text, newer)
         yield Finding("I1", not fallen_back, text)
     else:
@@ -96,25 +164,23 @@ def _checkpoints(
         yield Finding("I2", False, joined(*broken.values()))
     else:
         yield Finding("I2", True, t("All checkpoints are complete: {count}.", count=len(good)))
-    yield _best(folder, written, good)
+    yield _best(folder, log.best, good)
 
 
 def _number(checkpoint: Path) -> int:
     return manifest.step_of(checkpoint) or 0
 
 
-def _best(folder: RunFolder, written: list[Event], good: list[Path]) -> Finding:
-    best = [int(e["step"]) for e in written if e.get("best")]
-    if not best:
+def _best(folder: RunFolder, best: int | None, good: list[Path]) -> Finding:
+    if best is None:
         return Finding("I3", True, t("No checkpoint is marked as best."))
-    kept = folder.checkpoint_dir(best[-1]) in good
-    if kept:
-        return Finding("I3", True, t("The best checkpoint, step {step}, exists.", step=best[-1]))
-    return Finding("I3", False, t("The best checkpoint, step {step}, is missing.", step=best[-1]))
+    if folder.checkpoint_dir(best) in good:
+        return Finding("I3", True, t("The best checkpoint, step {step}, exists.", step=best))
+    return Finding("I3", False, t("The best checkpoint, step {step}, is missing.", step=best))
 
 
-def _rows(events: list[Event]) -> Finding:
-    rows = next((e for e in reversed(events) if e["type"] == "rows"), None)
+def _rows(log: _Log) -> Finding:
+    rows = log.rows
     if rows is None:
         return Finding("I4", True, t("Rows: none were read."))
     filtered: dict[str, int] = rows["filtered"]
@@ -170,9 +236,8 @@ def _has_secret(path: Path, known: list[bytes]) -> bool:
     return False
 
 
-def _order(folder: RunFolder, events: list[Event]) -> Finding:
-    seqs = [e["seq"] for e in events]
-    lines = folder.events_file.read_bytes().count(b"\n") if folder.events_file.exists() else 0
-    if seqs == list(range(1, len(seqs) + 1)) and len(seqs) == lines:
-        return Finding("I8", True, t("Events are complete and in order: {count}.", count=lines))
+def _order(log: _Log) -> Finding:
+    if log.in_order and log.num_events == log.num_lines:
+        text = t("Events are complete and in order: {count}.", count=log.num_lines)
+        return Finding("I8", True, text)
     return Finding("I8", False, t("The event log has gaps or damaged lines."))

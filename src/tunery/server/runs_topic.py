@@ -17,7 +17,7 @@ from typing import Any
 from tunery.i18n import voice
 from tunery.runs.status import LIVE, RunStatus
 from tunery.server.changes import Changes
-from tunery.services.runs import Roll, roll
+from tunery.services.runs import RunList, run_list
 
 LOOK_SECONDS = 0.5
 NEWEST = 50
@@ -32,7 +32,7 @@ class RunsTopic:
 
     def read(self, argument: str, cursor: str) -> tuple[list[dict[str, Any]], str]:
         """Return the runs that changed."""
-        runs = roll()
+        runs = run_list()
         with self._lock:
             looker = self._lookers.setdefault((id(runs), voice()), _Looker(runs))
             looker.look()
@@ -40,7 +40,7 @@ class RunsTopic:
 
 
 class _Looker:
-    def __init__(self, runs: Roll) -> None:
+    def __init__(self, runs: RunList) -> None:
         self.changes = Changes(most=2 * NEWEST, shown=_shown)
         self._seen: list[RunStatus] = []
         self._runs = runs

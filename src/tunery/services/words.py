@@ -192,7 +192,7 @@ def rows_line(event: Event) -> str:
     return joined(line, again, held, between="; ")
 
 
-def told(event: Event, declared: Declared, *, checked: bool) -> str | None:
+def event_line(event: Event, declared: Declared, *, checked: bool) -> str | None:
     """An event as a sentence for either view; None for what is drawn or not worth a line."""
     match event["type"]:
         case "status" if event["status"] in ("queued", "paused", "stopping"):

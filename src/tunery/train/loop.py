@@ -108,7 +108,8 @@ def train(job: Job) -> Ending:
             return "stopped"
         while True:
             if job.measure.due(state):
-                job.measure.at_step(state)
+                with job.optimizer.evaluating():
+                    job.measure.at_step(state)
             asked = Flags(stop=context.stop.stop(), save_due=job.saver.due(state))
             asked = job.parallel.agree(asked)
             done = state.step >= job.num_steps or state.stopped_early

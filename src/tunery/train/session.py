@@ -43,7 +43,7 @@ def run(context: RunContext) -> str:
     if ending == "stopped":
         return ending
     best = _take_best(context, job)
-    with context.phase("after"):
+    with context.phase("after"), job.optimizer.evaluating():
         job.measure.samples(job.state, "after")
     with context.phase("final"):
         path = _write_final(context, job)
@@ -75,7 +75,9 @@ def _take_best(context: RunContext, job: Job) -> bool:
 def _write_final(context: RunContext, job: Job) -> Any:
     while True:
         try:
-            return final.write(context.folder, job.adapter, job.policy.model, job.data.tokenizer)
+            with job.optimizer.evaluating():
+                model, tokenizer = job.policy.model, job.data.tokenizer
+                return final.write(context.folder, job.adapter, model, tokenizer)
         except OSError as error:
             if full_disk(error) is None:
                 raise

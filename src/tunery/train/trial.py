@@ -27,6 +27,7 @@ from tunery.models.computes import expected_dtype
 from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
 from tunery.models.router import router_loss
+from tunery.optimizers.groups import param_groups
 from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
@@ -111,6 +112,7 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, Any]:
     attached = adapter.attach(model, adapter=None, base_name="")
     for remark in adapter.remarks(attached):
         context.warn("adapter", remark)
+    param_groups(config.optim, attached)  # a rule that matches nothing is refused here already
     trained = sum(param.numel() for param in attached.parameters() if param.requires_grad)
     return {"trained": trained, "all": count, "linear": linear}
 

@@ -39,7 +39,7 @@ class QuestionBug(RuntimeError):
 
 
 @dataclass
-class _Asked:
+class _Question:
     """A request waiting for its answer."""
 
     number: int
@@ -72,7 +72,7 @@ class WarmPool:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._ready = False
-        self._waiting: dict[int, _Asked] = {}
+        self._waiting: dict[int, _Question] = {}
         self._lanes: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
@@ -103,7 +103,7 @@ class WarmPool:
         said = {"language": i18n.language(), "wording": i18n.wording()}
         words = {"question": question, "arguments": arguments, **said}
         with self._lock:
-            asked = _Asked(next(self._numbers), words)
+            asked = _Question(next(self._numbers), words)
             before = self._waiting.get(self._lanes.get(lane, 0)) if lane else None
             if before is not None:
                 self._drop(before)
@@ -163,12 +163,12 @@ class WarmPool:
             self._reader.start()
         return self._process
 
-    def _send(self, asked: _Asked) -> None:
+    def _send(self, asked: _Question) -> None:
         asked.tries += 1
         asked.asked_of = self._started()
         self._write({"ask": asked.number, **asked.words})
 
-    def _drop(self, asked: _Asked) -> None:
+    def _drop(self, asked: _Question) -> None:
         self._waiting.pop(asked.number, None)
         self._write({"drop": asked.number})
 

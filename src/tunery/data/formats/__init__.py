@@ -1,4 +1,4 @@
-"""Formats: how a raw row becomes an example. One file each; this table is their only list."""
+"""Formats: how a raw row becomes an example. Each has a file; this table lists them all."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ from tunery.types import Conversation, Message, RowRef, is_list
 
 
 class Alpaca(Columns):
-    """One instruction and its answer; ``input`` is put on a line below the instruction."""
+    """One instruction and its answer; ``input`` is appended to the instruction on a new line."""
 
     name = "alpaca"
     required = ("instruction", "output")
     known = ("instruction", "input", "output", "system", "history", "tools")
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether instruction and output are texts with something in them."""
+        """Test whether instruction and output are strings that are not blank."""
         instruction, output = options.column("instruction"), options.column("output")
         extra, system = options.column("input"), options.column("system")
         history, tools = options.column("history"), options.column("tools")
@@ -41,33 +41,41 @@ class Alpaca(Columns):
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
         """Make the conversation: system, earlier turns, question, answer."""
-        asked = question(raw, options)
+        prompt = question(raw, options)
         output = options.column("output")
         answer = text(self.value(raw, "output", options), output, options)
         messages: list[Message] = []
         system = options.column("system")
-        told = optional_text(raw.get(system), system, options)
-        if told.strip():
-            messages.append(Message("system", told))
+        instructions = optional_text(raw.get(system), system, options)
+        if instructions.strip():
+            messages.append(Message("system", instructions))
         messages += history(raw, options)
-        messages += [Message("user", asked), Message("assistant", answer)]
+        messages += [Message("user", prompt), Message("assistant", answer)]
         tools = options.column("tools")
         return Conversation(tuple(messages), tools=tool_list(raw.get(tools), tools), ref=ref)
 
 
 def question(raw: Row, options: RowOptions) -> str:
-    """The instruction, with ``input`` on a line below it."""
+    """The instruction, followed by ``input`` on a new line.
+
+    Raises:
+        RowProblem: The instruction is missing, empty or not text.
+    """
     instruction, extra = options.column("instruction"), options.column("input")
     value = Alpaca().value(raw, "instruction", options)
     more = optional_text(raw.get(extra), extra, options)
     if more.strip() and (value is None or value == ""):
         return more
-    asked = text(value, instruction, options, asks=True)
-    return "\n".join(part for part in (asked, more) if part.strip()) or asked
+    prompt = text(value, instruction, options, is_prompt=True)
+    return "\n".join(part for part in (prompt, more) if part.strip()) or prompt
 
 
 def history(raw: Row, options: RowOptions) -> list[Message]:
-    """Earlier turns."""
+    """The messages of the earlier turns.
+
+    Raises:
+        RowProblem: The column is not a list of pairs of texts.
+    """
     column = options.column("history")
     value: Any = raw.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):

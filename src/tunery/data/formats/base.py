@@ -1,4 +1,4 @@
-"""What every format shares: options, columns, and fields read with a sentence when it fails."""
+"""Shared parts of all formats: row options, column lookup, and reading of fields with checks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Labelled, Message, Pair, RowRef
 
 Row = dict[str, Any]
-UNREAD = "\0unread"  # stands for a column that nobody named: no row has it
+UNREAD = "\0unread"  # name of a column that is not read; no row has it
 
 
 @dataclass(frozen=True, slots=True)
 class RowOptions:
-    """How the rows of one dataset are to be read; the settings of ``data`` that concern a row.
+    """The ``data`` settings that determine how the rows of one dataset are read.
 
     Args:
-        columns: Ours: theirs, for columns that are named differently.
-        tags: ShareGPT tags of a LLaMA-Factory registry (role_tag, user_tag ...).
-        role_map: Theirs: ours, for roles.
-        parse: Columns that hold a list or an object as text, and how it is written.
-        coerce: Columns whose numbers or objects become text.
+        columns: Our field name -> column in the data, if they differ.
+        tags: ShareGPT tags of a LLaMA-Factory registry (role_tag, user_tag, ...).
+        role_map: Role in the data -> our role.
+        parse: Columns that store a list or object as text -> its notation, json or python.
+        coerce: Columns whose other values become text -> how, text or json.
         allow_empty: Columns that may be empty.
-        merge_same_role: Join neighbours of one role.
-        only_named: Columns were named, so that no other is read.
+        merge_same_role: Whether to merge adjacent messages with the same role.
+        only_named: Whether columns are configured, so that no others are read.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -42,12 +42,12 @@ class RowOptions:
     only_named: bool = False
 
     def column(self, name: str) -> str:
-        """Their name of our column."""
+        """The column in the data for one of our field names."""
         return self.columns.get(name, name)
 
 
 class Format(Protocol):
-    """How rows of one kind become examples."""
+    """Converts rows of one format to examples."""
 
     @property
     def name(self) -> str:
@@ -56,12 +56,12 @@ class Format(Protocol):
 
     @property
     def makes(self) -> type[Example]:
-        """What its rows become."""
+        """The type of its examples."""
         ...
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Our names of the columns without which a row is not of this format."""
+        """Our names of the columns that a row of this format must have."""
         ...
 
     @property
@@ -71,48 +71,53 @@ class Format(Protocol):
 
     @property
     def usual(self) -> Mapping[str, tuple[str, ...]]:
-        """Our column names, each with the alternative names that are detected automatically."""
+        """Our column names -> alternative names that are detected automatically."""
         ...
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:
-        """Columns that keep their own name even when other columns were configured."""
+        """Columns that are read under their own name even if only other columns are configured."""
         ...
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """How well a row fits, 0 to 1; the detection takes the best."""
+        """How well a row matches this format, from 0 to 1; detection chooses the best format."""
         ...
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """A test that tells at little cost whether a row is certainly good.
+        """A fast test for rows that are certainly valid.
 
-        Where it says False, only ``convert`` knows.
+        If it returns False, the row may still be valid; only ``convert`` can tell.
         """
         ...
 
     def instead(self, raw: Row, options: RowOptions) -> Phrase:
-        """How the same row can be read as a single answer; nothing where it is one."""
+        """Advice how to read the row as a single answer; empty if it already is one."""
         ...
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """Our names of known columns that had no part in what the row became."""
+        """Our names of known columns that were not used for the example."""
         ...
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Example:
-        """Make the example.
+        """Convert a row to an example.
+
+        Args:
+            raw: The row as read from the file.
+            options: How rows are read.
+            ref: Where the row comes from.
 
         Raises:
-            RowProblem: The row cannot be used as it is.
+            RowProblem: The row cannot be used.
         """
         ...
 
 
 def never(row: Row) -> bool:
-    """The test of a format for which every row must be converted."""
+    """The ``plain`` test of a format whose rows must all be converted."""
     return False
 
 
 def both_texts(first: str, second: str, others: tuple[str, ...]) -> Callable[[Row], bool]:
-    """A test: two columns are texts that are not blank, and other columns are absent."""
+    """Make a test that two columns are strings, not blank, and that other columns are absent."""
 
     def test(row: Row) -> bool:
         a, b = row.get(first), row.get(second)
@@ -126,7 +131,7 @@ def both_texts(first: str, second: str, others: tuple[str, ...]) -> Callable[[Ro
 
 
 class Columns:
-    """The part that formats of named columns share."""
+    """Base class of formats that read named columns."""
 
     name = ""
     makes: type[Example] = Conversation
@@ -135,27 +140,27 @@ class Columns:
     usual: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:
-        """What the format cannot do without."""
+        """The required columns."""
         return self.required
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """1 where every required column is there, less a little for each foreign one."""
+        """1 if all required columns are present, minus 0.05 per unknown column; otherwise 0."""
         if any(options.column(name) not in raw for name in self.required):
             return 0.0
         theirs = {options.column(name) for name in self.known}
         return 1.0 - 0.05 * min(8, sum(key not in theirs for key in raw))
 
     def instead(self, raw: Row, options: RowOptions) -> Phrase:
-        """Nothing: its rows are single answers."""
+        """Empty: the rows are single answers."""
         return NOTHING
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """The column ``system`` when the messages already begin with a system message."""
-        told = raw.get(options.column("system"))
-        if "system" not in self.known or not isinstance(told, str) or not told.strip():
+        """The column ``system`` if the messages begin with another system message."""
+        system = raw.get(options.column("system"))
+        if "system" not in self.known or not isinstance(system, str) or not system.strip():
             return ()
         first = next(iter(_messages(example)), None)
-        same = first is not None and first.role == "system" and first.content.strip() in told
+        same = first is not None and first.role == "system" and first.content.strip() in system
         return () if same else ("system",)
 
     def value(self, raw: Row, name: str, options: RowOptions) -> Any:
@@ -183,12 +188,12 @@ def _messages(example: Example) -> tuple[Message, ...]:
 
 
 def with_usual(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
-    """Find columns that were not configured under their alternative names.
+    """Find columns that are not configured by their alternative names.
 
     Args:
-        format: Of the rows.
-        present: Columns that the rows have.
-        options: What was named.
+        format: Format of the rows.
+        present: Columns of the rows.
+        options: The configuration.
     """
     found = dict(options.columns)
     for ours, names in format.usual.items():
@@ -200,12 +205,12 @@ def with_usual(format: Format, present: Container[str], options: RowOptions) -> 
 
 
 def read_columns(format: Format, present: Container[str], options: RowOptions) -> RowOptions:
-    """Resolve the columns: only configured ones are read, plus those that a row requires.
+    """Resolve the columns: if any are configured, read only these and the required ones.
 
     Args:
-        format: Of the rows.
-        present: Columns that the rows have.
-        options: The configuration; without one, columns have their own or alternative names.
+        format: Format of the rows.
+        present: Columns of the rows.
+        options: The configuration; without columns, own and alternative names are used.
     """
     found = with_usual(format, present, options)
     if not options.columns:
@@ -216,7 +221,7 @@ def read_columns(format: Format, present: Container[str], options: RowOptions) -
 
 
 def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions) -> RowProblem:
-    """Make E301, with the misspelt key if there is one."""
+    """Make E301 for a missing column, naming a key that is probably a misspelling of it."""
     theirs = {options.column(name) for name in format.known}
     foreign = [str(key) for key in raw if key not in theirs]
     near = difflib.get_close_matches(column, foreign, n=1, cutoff=0.7)
@@ -240,16 +245,16 @@ def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions
 
 
 def text(
-    value: Any, column: str, options: RowOptions, *, place: str = "", asks: bool = False
+    value: Any, column: str, options: RowOptions, *, place: str = "", is_prompt: bool = False
 ) -> str:
     """Read a text field.
 
     Args:
-        value: What the row holds.
-        column: Their name of the column, for ``allow_empty`` and ``coerce``.
+        value: The value in the row.
+        column: Name of the column in the data, for ``allow_empty`` and ``coerce``.
         options: How rows are read.
-        place: Path of the field where it is not the column itself.
-        asks: The text is what is asked, not the answer.
+        place: Path of the field if it is not the column itself.
+        is_prompt: Whether the text is part of the prompt instead of the answer.
 
     Raises:
         RowProblem: E302 empty, E303 null, E304 not text.
@@ -272,7 +277,7 @@ def text(
                 "--data.allow_empty {column}.",
                 column=column,
             )
-            if asks
+            if is_prompt
             else say(
                 "The model would learn to say nothing. Remove the row, or allow it with "
                 "--data.allow_empty {column}.",
@@ -318,7 +323,7 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
 
 
 def out_of_range(where: str) -> RowProblem:
-    """Make E126: a number that no numeric type holds."""
+    """Make E126 for a number out of range."""
     return RowProblem(
         "E126",
         where,
@@ -328,7 +333,11 @@ def out_of_range(where: str) -> RowProblem:
 
 
 def optional_text(value: Any, column: str, options: RowOptions) -> str:
-    """Read a text field that may be absent, null or empty; gives ``""`` for these."""
+    """Read a text field that may be absent, null or empty; returns ``""`` for these.
+
+    Raises:
+        RowProblem: E304, the value is not text.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
@@ -337,5 +346,5 @@ def optional_text(value: Any, column: str, options: RowOptions) -> str:
 
 
 def expected_text(where: str, value: Any) -> Phrase:
-    """``field output: expected text, found number 42``."""
+    """The phrase ``field output: expected text, found number 42``."""
     return say("field {field}: expected text, found {what}", field=where, what=show(value))

@@ -1,4 +1,4 @@
-"""Extra columns that change what a row means: each is read, or the row is rejected."""
+"""Extra columns that change the meaning of a row: the format reads them or the row is rejected."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from tunery.data.problems import RowProblem, say
 from tunery.types import Conversation, Example, is_list, is_object
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-JUDGED = ("label", "kto_tag")
+LABELS = ("label", "kto_tag")
 KWARGS = "chat_template_kwargs"
-TELLING = frozenset({*MEDIA, *JUDGED, KWARGS})
+CHECKED = frozenset({*MEDIA, *LABELS, KWARGS})
 MARK = re.compile(r"<(?:image|video|audio)>")
 
 
 def convert(format: Format, row: Row, options: RowOptions) -> Example:
-    """Make an example of a row, unless a column that the format does not read forbids it.
+    """Convert a row to an example, after checking columns that the format does not read.
 
     Raises:
-        RowProblem: The format's; and E600 pictures or sound, E422 an answer marked bad that would
-            be trained as good, E421 variables of a template.
+        RowProblem: The format rejects the row, or such a column does: E600 media, E422 an answer
+            labeled bad that would be trained as a good one, E421 template variables.
     """
-    if not TELLING.isdisjoint(row):
-        _refuse(row, format, options)
+    if not CHECKED.isdisjoint(row):
+        _check_others(row, format, options)
     return format.convert(read_written(row, options), options, None)
 
 
-def _refuse(row: Row, format: Format, options: RowOptions) -> None:
+def _check_others(row: Row, format: Format, options: RowOptions) -> None:
     read = {options.column(name) for name in format.known}
-    for name in TELLING & row.keys():
+    for name in CHECKED & row.keys():
         value: Any = row[name]
-        if name in read or not _says(value):
+        if name in read or not _has_content(value):
             continue
-        if name in MEDIA and (not options.only_named or _marked(row)):
+        if name in MEDIA and (not options.only_named or _has_mark(row)):
             raise _media(name, value)
         if name == KWARGS and not options.only_named:
             raise RowProblem(
@@ -45,7 +45,7 @@ def _refuse(row: Row, format: Format, options: RowOptions) -> None:
                 say("Remove it. What happens to <think> text is set by data.thinking."),
             )
     if format.makes is Conversation:
-        for name in JUDGED:
+        for name in LABELS:
             if name in row and name not in read and _is_bad(name, row[name]):
                 raise RowProblem(
                     "E422",
@@ -62,10 +62,10 @@ def _refuse(row: Row, format: Format, options: RowOptions) -> None:
                 )
 
 
-def _says(value: Any) -> bool:
+def _has_content(value: Any) -> bool:
     """Whether a cell has any content; a list or an object of only nulls does not."""
     if is_list(value):
-        return any(_says(item) for item in value)
+        return any(_has_content(item) for item in value)
     if is_object(value):
         return any(item is not None for item in value.values())
     return value is not None and value != ""
@@ -77,13 +77,13 @@ def _is_bad(name: str, value: Any) -> bool:
     return value is False or (isinstance(value, str) and value.strip().lower() == "false")
 
 
-def _marked(value: Any) -> bool:
-    """Whether a text contains an image placeholder."""
+def _has_mark(value: Any) -> bool:
+    """Whether any text in a value contains a media mark such as ``<image>``."""
     if isinstance(value, str):
         return MARK.search(value) is not None
     if is_list(value):
-        return any(_marked(item) for item in value)
-    return is_object(value) and any(_marked(item) for item in value.values())
+        return any(_has_mark(item) for item in value)
+    return is_object(value) and any(_has_mark(item) for item in value.values())
 
 
 def _media(name: str, value: Any) -> RowProblem:

@@ -1,4 +1,4 @@
-"""Which format the first rows of a dataset have."""
+"""Detect the format of a dataset from its first rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ SAMPLE_ROWS = 32
 
 
 def detect(rows: Sequence[Row], options: RowOptions) -> str | None:
-    """Name the format that fits most of the rows best; None where none does.
+    """Name of the format that fits the rows best; None if none fits.
 
-    The most frequent best format wins, so that one odd row at the top does not decide.
+    Each row votes for its best format, so that a single unusual row does not decide.
     """
     rows = rows[:SAMPLE_ROWS]
     winner = _most_votes(rows, options)
     label = options.column("label")
     if winner == "unpaired" and _are_classes([row.get(label) for row in rows]):
-        # Numbers such as 0 to 4 are classes; a 0 among them marks no bad answer.
+        # Numbers such as 0 to 4 are classes, so a 0 does not mean a bad answer.
         return _most_votes([{k: row[k] for k in row if k != label} for row in rows], options)
     return winner
 
@@ -43,7 +43,7 @@ def _are_classes(labels: Sequence[object]) -> bool:
 def best(row: Row, options: RowOptions) -> tuple[str | None, float]:
     """The best format of one row and its score.
 
-    Preference and labelled rows also look like other formats, so they are asked first.
+    Preference and labeled rows also match other formats, so these two are tried first.
     """
     winner: str | None = None
     top = 0.0

@@ -1,4 +1,4 @@
-"""Whether a message is trained, as tools write it: on the message, on parts of it, by offsets."""
+"""Flags of other tools for whether a message is trained: on the message, its parts or offsets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from tunery.data.problems import RowProblem, enumerated, say, show, visible
 from tunery.types import Role, is_list, is_object
 
-PLAIN = ("train", "training", "weight")  # hold for any role
-OF_ANSWERS = ("loss", "loss_scale")  # ms-swift: true asks for nothing where nobody answers
+PLAIN = ("train", "training", "weight")  # apply to any role
+OF_ANSWERS = ("loss", "loss_scale")  # ms-swift: true is ignored on other roles than assistant
 FLAGS = (*PLAIN, *OF_ANSWERS, "masked", "train_detail")
 
 
@@ -16,43 +16,44 @@ def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
     """Whether a message is trained, by its flags and those of its parts; None if none is set.
 
     Args:
-        message: The message, as in the row.
-        where: Its path.
-        role: The role of the message.
+        message: The message as in the row.
+        where: Path of the message, for errors.
+        role: Role of the message.
 
     Raises:
-        RowProblem: E304 no flag, E420 flags that contradict each other or divide the message.
+        RowProblem: E304, a flag has a wrong value; E420, flags contradict each other or cover
+            only part of the message.
     """
-    said: dict[str, bool] = {}
+    flags: dict[str, bool] = {}
     for key in FLAGS:
         if message.get(key) is not None:
-            asked = _asked(message, key, where, role)
-            if asked is not None:
-                said[key] = asked
-    if len(set(said.values())) > 1:
+            flag = _flag_of(message, key, where, role)
+            if flag is not None:
+                flags[key] = flag
+    if len(set(flags.values())) > 1:
         raise RowProblem(
             "E420",
             where,
             say(
                 "{place}: {flags} contradict each other",
                 place=where,
-                flags=enumerated(said),
+                flags=enumerated(flags),
             ),
             say("Keep one of them."),
         )
-    whole = next(iter(said.values()), None)
+    whole = next(iter(flags.values()), None)
     parts = message.get("content")
     return _parts(parts, where, role, whole) if is_list(parts) else whole
 
 
-def _asked(message: dict[str, Any], key: str, where: str, role: Role) -> bool | None:
+def _flag_of(message: dict[str, Any], key: str, where: str, role: Role) -> bool | None:
     value: Any = message[key]
     if key == "train_detail":
         return _detail(value, message, f"{where}.{key}")
-    asked = _flag(value, f"{where}.{key}")
+    flag = _flag(value, f"{where}.{key}")
     if key == "masked":
-        return False if asked else None
-    return None if key in OF_ANSWERS and asked and role != "assistant" else asked
+        return False if flag else None
+    return None if key in OF_ANSWERS and flag and role != "assistant" else flag
 
 
 def _flag(value: Any, field: str) -> bool:
@@ -71,25 +72,25 @@ def _flag(value: Any, field: str) -> bool:
 
 
 def _parts(parts: list[Any], where: str, role: Role, whole: bool | None) -> bool | None:
-    """What the parts of a content say together; all parts must say the same."""
-    said = [
+    """Combine the flags of the content parts, which must all agree."""
+    flags = [
         trained({key: part[key] for key in FLAGS if key in part}, f"{where}.content[{i}]", role)
         if is_object(part)
         else None
         for i, part in enumerate(parts)
     ]
-    if not any(each is not None for each in said):
+    if not any(each is not None for each in flags):
         return whole
-    if set(said) == {False} and whole is not True:
+    if set(flags) == {False} and whole is not True:
         return False
     default = role == "assistant" if whole is None else whole
-    if all((default if each is None else each) is True for each in said):
+    if all((default if each is None else each) is True for each in flags):
         return True
-    raise _divided(f"{where}.content")
+    raise _partly_trained(f"{where}.content")
 
 
 def _detail(value: Any, message: dict[str, Any], field: str) -> bool | None:
-    """axolotl's list of {begin_offset, end_offset, train}; text outside the spans is trained."""
+    """Read axolotl's list of {begin_offset, end_offset, train}; other text is trained."""
     content = message.get("content", message.get("value"))
     length = len(content) if isinstance(content, str) else 0
     left_out = [False] * length
@@ -118,10 +119,10 @@ def _detail(value: Any, message: dict[str, Any], field: str) -> bool | None:
         return True
     if all(left_out):
         return False
-    raise _divided(field)
+    raise _partly_trained(field)
 
 
-def _divided(field: str) -> RowProblem:
+def _partly_trained(field: str) -> RowProblem:
     return RowProblem(
         "E420",
         field,

@@ -1,4 +1,4 @@
-"""Checks and parts that every format of messages shares: roles, order, tools, weights."""
+"""Shared checks of all message formats: order of roles, tools, tool calls and their results."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ from tunery.data.problems import NOTHING, RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-# A call that an answer spells as text, as Hermes, Llama, Mistral, ReAct and pythonic data do.
+# A tool call written as text in an answer, as in Hermes, Llama, Mistral, ReAct and pythonic data.
 SPELLED_CALL = re.compile(
     r"<(?:tool_call|function_call|functioncall|function|invoke)\b|\[TOOL_CALLS\]|<\|python_tag\|>"
     r"|<｜tool|^[ \t]*Action:|^[ \t]*[\[{].{0,200}?\"name\"[ \t]*:|^[ \t]*\[\w[\w.]{0,80}\(",
     re.MULTILINE | re.DOTALL,
 )
-_EVERYONES = frozenset(("role", "content", "name", *FLAGS))
-_OF_ROLE: dict[Role, frozenset[str]] = {
-    "assistant": _EVERYONES.union(("tool_calls", "function_call"), THOUGHTS),
-    "tool": _EVERYONES | {"tool_call_id"},
+_COMMON_KEYS = frozenset(("role", "content", "name", *FLAGS))
+_ROLE_KEYS: dict[Role, frozenset[str]] = {
+    "assistant": _COMMON_KEYS.union(("tool_calls", "function_call"), THOUGHTS),
+    "tool": _COMMON_KEYS | {"tool_call_id"},
 }
 
 
 def keys_of(message: dict[str, Any], options: RowOptions) -> frozenset[str]:
-    """The keys of a message or turn that are read, given its notation and role."""
+    """The keys that are read from a message or turn, depending on its notation and role."""
     tags = (options.tags.get("role_tag", "from"), options.tags.get("content_tag", "value"))
     if tags[0] in message and tags[1] in message:
         return frozenset((*tags, *FLAGS))
     spoken = message.get("role")
     ours = options.role_map.get(spoken, spoken) if isinstance(spoken, str) else ""
-    return _OF_ROLE.get(ROLES.get(ours, "user"), _EVERYONES)
+    return _ROLE_KEYS.get(ROLES.get(ours, "user"), _COMMON_KEYS)
 
 
 def by_turns(
     column: str, keys: tuple[str, str], roles: tuple[str, str], *, others: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], bool]:
-    """A test: messages of two keys, two roles by turns, texts that are not blank.
+    """Make a test for conversations with two alternating roles and texts that are not blank.
 
-    A system message may come first; the other columns must be absent.
+    A system message may come first.
+
+    Args:
+        column: Column of the messages.
+        keys: The keys of role and text; a message must have no others.
+        roles: The role that asks and the role that answers.
+        others: Columns that must be absent.
     """
     role_key, text_key = keys
     asks, answers = roles
@@ -75,7 +81,7 @@ def by_turns(
 
 
 def listed(value: Any, column: str) -> list[Any]:
-    """The list of messages.
+    """Check that a value is a non-empty list of messages.
 
     Raises:
         RowProblem: E303 null, E302 empty, E304 not a list.
@@ -105,10 +111,10 @@ def listed(value: Any, column: str) -> list[Any]:
 
 
 def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
-    """Tools of a row: a list of objects, or the same as JSON text; nothing where it is empty.
+    """Read the tools of a row: a list of objects, or such a list as JSON text; may be empty.
 
     Raises:
-        RowProblem: E411 not JSON, or not a list of objects.
+        RowProblem: E411 not JSON, or not a list of objects; E126 a number out of range.
     """
     if value is None or value == "" or value == []:
         return ()
@@ -143,10 +149,13 @@ def tool_list(value: Any, column: str) -> tuple[dict[str, Any], ...]:
 
 
 def tool_call(value: Any, where: str) -> ToolCall:
-    """One tool call: ``{name, arguments}``, or the same under ``function``, arguments parsed.
+    """Read one tool call: ``{name, arguments}``, directly or in ``function``.
+
+    Arguments in JSON text are parsed.
 
     Raises:
-        RowProblem: E412 not an object with a name, or arguments that are not a JSON object.
+        RowProblem: E412 not an object with a name, or arguments that are not a JSON object; E126 a
+            number out of range.
     """
     call: Any = value.get("function", value) if is_object(value) else value
     if not is_object(call) or not isinstance(call.get("name"), str) or not call["name"]:
@@ -195,7 +204,7 @@ def tool_call(value: Any, where: str) -> ToolCall:
 
 
 def legacy_call(message: dict[str, Any], where: str) -> tuple[ToolCall, ...]:
-    """The call in OpenAI's old ``function_call`` field; empty if the field is absent or null."""
+    """Read the call in OpenAI's old ``function_call`` field; empty if it is absent or null."""
     call = message.get("function_call")
     return () if call is None else (tool_call(call, f"{where}.function_call"),)
 
@@ -204,8 +213,8 @@ def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tu
     """Check the order of a conversation and merge adjacent messages if configured.
 
     Raises:
-        RowProblem: E402 one role twice in a row, E404 a late system message, E406 nothing to
-            learn, E414 a tool call and its results that do not match.
+        RowProblem: E402 the same role twice in a row, E404 a system message that is not first,
+            E406 no assistant message, E414 tool calls and results that do not match.
     """
     if options.merge_same_role:
         messages = merged(messages)
@@ -239,7 +248,7 @@ def ordered(messages: Sequence[Message], column: str, options: RowOptions) -> tu
 
 
 def merged(messages: Sequence[Message]) -> list[Message]:
-    """Join neighbours of one role with a blank line."""
+    """Merge adjacent messages with the same role, with a blank line between their texts."""
     joined: list[Message] = []
     for message in messages:
         last = joined[-1] if joined else None
@@ -259,9 +268,13 @@ def merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def matched_calls(messages: Sequence[Message], column: str) -> None:
-    """Check that results answer the calls before them, in their order, where calls have ids."""
+    """Check that tool results follow their calls, in the same order if calls have IDs.
+
+    Raises:
+        RowProblem: E414, a result has no call, or a call with an ID has no result.
+    """
     if any(message.role == "tool" for message in messages):
-        _called(messages, column)
+        _check_results(messages, column)
     waiting: list[str] = []
     for i, message in enumerate(messages):
         if message.role == "tool":
@@ -291,8 +304,8 @@ def matched_calls(messages: Sequence[Message], column: str) -> None:
                 waiting = []
 
 
-def _called(messages: Sequence[Message], column: str) -> None:
-    """Check that each result has a call before it: a tool call, or one spelled in the answer."""
+def _check_results(messages: Sequence[Message], column: str) -> None:
+    """Check that each result follows a call: a tool call, or one written as text in the answer."""
     left: float = 0
     for i, message in enumerate(messages):
         if message.role != "tool":
@@ -326,10 +339,10 @@ def _unmatched(column: str, i: int, identifier: str) -> RowProblem:
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:
-    """One message as an object.
+    """Check that a message is an object.
 
     Raises:
-        RowProblem: E304 it is something else.
+        RowProblem: E304, it is not.
     """
     if not is_object(value):
         raise RowProblem(

@@ -18,14 +18,14 @@ from tunery.data.formats.messages import (
     tool_call,
     tool_list,
 )
-from tunery.data.formats.roles import all_roles_told, role_of
+from tunery.data.formats.roles import collect_unknown_roles, role_of
 from tunery.data.formats.written import parsed
 from tunery.data.problems import RowProblem, enumerated, say, show
 from tunery.types import Conversation, Message, RowRef, is_list, is_object
 
 
 class OpenAI(Columns):
-    """A conversation as chat APIs take it."""
+    """A conversation in the format of chat APIs."""
 
     name = "openai"
     required = ("messages",)
@@ -33,14 +33,14 @@ class OpenAI(Columns):
     usual = MappingProxyType({"messages": ("conversations",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Not where the messages are turns with ``from`` and ``value``."""
+        """As usual, but 0 if the messages are turns with ``from`` and ``value``."""
         turns = raw.get(options.column("messages"))
         first: Any = turns[0] if is_list(turns) and turns else None
         foreign = is_object(first) and "role" not in first and "from" in first
         return 0.0 if foreign else super().score(raw, options)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether it is user and assistant by turns, texts only."""
+        """Test whether user and assistant alternate, with text only."""
         return by_turns(
             options.column("messages"),
             ("role", "content"),
@@ -49,7 +49,7 @@ class OpenAI(Columns):
         )
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
-        """Make the conversation."""
+        """Convert a row to a conversation."""
         column = options.column("messages")
         value = parsed(self.value(raw, "messages", options), column, options)
         messages = read_messages(listed(value, column), column, options)
@@ -63,9 +63,9 @@ def read_messages(values: list[Any], column: str, options: RowOptions) -> list[M
     """Read messages with ``role`` and ``content``.
 
     Raises:
-        RowProblem: A message cannot be read; the field names which.
+        RowProblem: A message cannot be read; ``field`` is its path.
     """
-    with all_roles_told(values, "role", options):
+    with collect_unknown_roles(values, "role", options):
         return [
             _message(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)
         ]
@@ -103,11 +103,11 @@ def _message(value: Any, where: str, column: str, options: RowOptions) -> Messag
             say("{place}: has both tool_calls and function_call", place=where),
             say("Keep tool_calls, the newer form."),
         )
-    quiet = bool(made or legacy) or role == "tool"
+    may_be_empty = bool(made or legacy) or role == "tool"
     identifier = message.get("tool_call_id")
     return Message(
         role,
-        _content(message, where, column, options, empty_is_fine=quiet),
+        _content(message, where, column, options, may_be_empty=may_be_empty),
         thinking=_thinking(message, where),
         tool_calls=made or legacy,
         tool_call_id=str(identifier) if identifier is not None else None,
@@ -127,24 +127,25 @@ def _name(value: Any, field: str) -> str | None:
 
 
 def _content(
-    message: dict[str, Any], where: str, column: str, options: RowOptions, *, empty_is_fine: bool
+    message: dict[str, Any], where: str, column: str, options: RowOptions, *, may_be_empty: bool
 ) -> str:
     place = f"{where}.content"
     value = message.get("content")
     if is_list(value):
         value = _joined(value, place)
-    if empty_is_fine:
+    if may_be_empty:
         if value is None:
             return ""
         how = options.coerce.get(column)
         return value if isinstance(value, str) else coerced(value, place, how, column)
     if "content" not in message:
         raise _absent(place)
-    return text(value, column, options, place=place, asks=message.get("role") != "assistant")
+    is_prompt = message.get("role") != "assistant"
+    return text(value, column, options, place=place, is_prompt=is_prompt)
 
 
 def _joined(parts: list[Any], place: str) -> str:
-    """The text of a list of content parts."""
+    """Concatenate the texts of a list of content parts."""
     texts: list[str] = []
     for i, part in enumerate(parts):
         kind = part.get("type") if is_object(part) else None
@@ -177,10 +178,10 @@ def _joined(parts: list[Any], place: str) -> str:
 
 
 def _thinking(message: dict[str, Any], where: str) -> str | None:
-    """The thought of a message, under whichever of its names.
+    """The thinking of a message, under any of its usual keys; None if there is none.
 
     Raises:
-        RowProblem: E304 it is no text, E420 two names give two thoughts.
+        RowProblem: E304 it is not text, E420 two keys have different texts.
     """
     found: dict[str, str] = {}
     for key in THOUGHTS:

@@ -1,6 +1,7 @@
-"""Preference rows: a prompt with a chosen and a rejected answer, in every usual spelling.
+"""Preference rows: a prompt with a chosen and a rejected answer, in all common notations.
 
-The prompt is a column (text, messages, an instruction) or what two whole conversations begin with.
+The prompt is a separate column (text, messages or an instruction) or the common start of two
+complete conversations.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tunery.data.formats import alpaca
 from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_text, text
 from tunery.data.formats.messages import listed, merged, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
-from tunery.data.formats.written import no_messages
+from tunery.data.formats.written import check_no_messages
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Message, Pair, RowRef, is_list, is_object
 
@@ -22,11 +23,11 @@ HUMAN = "\n\nHuman:"
 CHOSEN = ("preferred_output", "chosen_response", "messages", "conversations", "response")
 ASKS = ("prompt", "instruction", "input", "conversations", "messages")
 TURNS = ("conversations", "messages", "prompt")
-"""Where a prompt is looked for, in this order, where no instruction is there."""
+"""Columns that may contain the prompt, in order of precedence, if there is no instruction."""
 
 
 class Preference(Columns):
-    """Two answers to one prompt, the better one named."""
+    """A prompt with a chosen and a rejected answer."""
 
     name = "preference"
     makes = Pair
@@ -44,12 +45,12 @@ class Preference(Columns):
     )
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:
-        """Both answers; and the prompt under any name where none was named for it."""
+        """Both answers, and all prompt columns if no prompt column is configured."""
         named = any(name in declared for name in ASKS)
         return self.required if named else (*self.required, *ASKS)
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Certain where both answers are there, under any of their usual names."""
+        """1 if both answers are present under any of their usual names, otherwise 0."""
         sides = [
             any(name in raw for name in (options.column(ours), *self.usual[ours]))
             for ours in self.required
@@ -57,7 +58,7 @@ class Preference(Columns):
         return 1.0 if all(sides) else 0.0
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether prompt and both answers are texts, and the answers differ."""
+        """Test whether the prompt and both answers are text, and the answers differ."""
         ask = options.column("prompt")
         good, bad = options.column("chosen"), options.column("rejected")
         others = [options.column(name) for name in self.known if name not in self.required]
@@ -76,10 +77,10 @@ class Preference(Columns):
         return test
 
     def instead(self, raw: Row, options: RowOptions) -> Phrase:
-        """Read the chosen answers as single ones."""
+        """Advice how to read only the chosen answers."""
         chosen = options.column("chosen")
         prompts = ("conversations", "messages", "prompt")
-        asks = next((options.column(n) for n in prompts if options.column(n) in raw), None)
+        prompt = next((options.column(n) for n in prompts if options.column(n) in raw), None)
         if _is_whole(raw.get(chosen)):
             way = f"--data.format openai --data.columns.messages {chosen}"
             way += _flags(raw, options, ("tools",))
@@ -88,8 +89,8 @@ class Preference(Columns):
             way = "--data.format alpaca" + (f" --data.columns.instruction {named}" if named else "")
             way += f" --data.columns.output {chosen}"
             way += _flags(raw, options, ("input", "system", "history", "tools"))
-        elif asks is not None:
-            named = f" --data.columns.prompt {asks}" if asks != "prompt" else ""
+        elif prompt is not None:
+            named = f" --data.columns.prompt {prompt}" if prompt != "prompt" else ""
             way = f"--data.format prompt_completion{named} --data.columns.completion {chosen}"
             way += _flags(raw, options, ("system", "tools"))
         else:
@@ -97,7 +98,7 @@ class Preference(Columns):
         return say("To learn only from the chosen answers, set {way}.", way=Phrase(way))
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """Alternative notations of the prompt, and scores when a margin is present."""
+        """Other notations of the prompt, and scores if there is a margin or only one score."""
         found = {*super().unread(raw, options, example)}
         outer = raw.get(options.column("input"))
         taken = (options.column("chosen"), options.column("rejected"))
@@ -116,15 +117,15 @@ class Preference(Columns):
         return [name for name in found if options.column(name) not in taken]
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Pair:
-        """Make the pair."""
+        """Convert a row to a pair."""
         chosen = self._side(raw, "chosen", options)
         rejected = self._side(raw, "rejected", options)
         given, tools = self._prompt(raw, options)
-        prompt, chosen, rejected = self._divided(given, chosen, rejected, options)
+        prompt, chosen, rejected = self._separate(given, chosen, rejected, options)
         system = options.column("system")
-        told = optional_text(raw.get(system), system, options)
-        if told.strip() and not (prompt and prompt[0].role == "system"):
-            prompt.insert(0, Message("system", told))
+        instructions = optional_text(raw.get(system), system, options)
+        if instructions.strip() and not (prompt and prompt[0].role == "system"):
+            prompt.insert(0, Message("system", instructions))
         for name, side in (("chosen", chosen), ("rejected", rejected)):
             ordered([*prompt, *side], options.column(name), RowOptions())
         return Pair(
@@ -141,7 +142,7 @@ class Preference(Columns):
         if is_object(value):
             value = [value]
         if not is_list(value):
-            no_messages(value, column)
+            check_no_messages(value, column)
             return [Message("assistant", text(value, column, options))]
         side = read_any(listed(value, column), column, options)
         side = merged(side) if options.merge_same_role else side
@@ -157,7 +158,7 @@ class Preference(Columns):
     def _prompt(
         self, raw: Row, options: RowOptions
     ) -> tuple[list[Message], tuple[dict[str, Any], ...]]:
-        """The prompt's messages as their own column gives them; none where there is none."""
+        """The messages of the prompt column and the tools; no messages if there is no column."""
         tools = tool_list(raw.get(options.column("tools")), options.column("tools"))
         outer = raw.get(options.column("input"))
         if is_object(outer) and "messages" in outer:
@@ -174,22 +175,22 @@ class Preference(Columns):
                 value = raw[column]
                 if is_list(value):
                     return self._messages(value, column, options), tools
-                no_messages(value, column)
-                return [Message("user", text(value, column, options, asks=True))], tools
+                check_no_messages(value, column)
+                return [Message("user", text(value, column, options, is_prompt=True))], tools
         return [], tools
 
     def _messages(self, value: Any, column: str, options: RowOptions) -> list[Message]:
         found = read_any(listed(value, column), column, options)
         return merged(found) if options.merge_same_role else found
 
-    def _divided(
+    def _separate(
         self,
         given: list[Message],
         chosen: list[Message],
         rejected: list[Message],
         options: RowOptions,
     ) -> tuple[list[Message], list[Message], list[Message]]:
-        """Prompt and both answers; a side that does not begin with an answer has the prompt."""
+        """Separate the prompt from both answers; it may be part of one or both sides."""
         names = options.column("chosen"), options.column("rejected")
         whole = [side[0].role != "assistant" for side in (chosen, rejected)]
         if not any(whole):
@@ -225,22 +226,22 @@ class Preference(Columns):
 
 
 def _flags(raw: Row, options: RowOptions, names: Sequence[str]) -> str:
-    """Flags that name the columns read in addition to the prompt and the answer."""
+    """Flags for the columns to read in addition to the prompt and the answer."""
     theirs = [(name, options.column(name)) for name in names]
     return "".join(f" --data.columns.{ours} {name}" for ours, name in theirs if name in raw)
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether an answer column holds a conversation including its prompt, in OpenAI format."""
+    """Whether an answer column contains a conversation with its prompt, in OpenAI format."""
     first = value[0] if is_list(value) and value else None
     return is_object(first) and first.get("role") in ("system", "developer", "user")
 
 
 def _shared(chosen: list[Message], rejected: list[Message], names: tuple[str, str]) -> int:
-    """How many messages the two conversations have in common before their answers.
+    """Number of messages that the two conversations share before their answers.
 
     Raises:
-        RowProblem: E515, they differ in something else than an answer.
+        RowProblem: E515, they differ before the answers.
     """
     if chosen == rejected:
         return _answer_start(chosen)
@@ -265,13 +266,13 @@ def _shared(chosen: list[Message], rejected: list[Message], names: tuple[str, st
 
 
 def _answer_start(messages: Sequence[Message]) -> int:
-    """Where the last answer begins: after the last message of the user."""
+    """Index at which the last answer starts: after the last user message."""
     users = (i + 1 for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user")
     return next(users, len(messages) - 1)
 
 
 def _agrees(given: list[Message], prompt: list[Message], chosen: list[Message]) -> bool:
-    """Whether a prompt column adds nothing to the conversations in the row."""
+    """Whether the prompt column agrees with the conversations of the row."""
     if given in (prompt, chosen):
         return True
     spoken = {message.content.strip() for message in prompt}
@@ -297,7 +298,7 @@ def _no_prompt(column: str, chosen: list[Message]) -> RowProblem:
 
 
 def _number(value: Any, column: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and _holds(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and _fits_float(value):
         return float(value)
     raise RowProblem(
         "E304",
@@ -307,8 +308,8 @@ def _number(value: Any, column: str) -> float:
     )
 
 
-def _holds(value: float) -> bool:
-    """Whether a float can hold a number, which may be a whole one of any size."""
+def _fits_float(value: float) -> bool:
+    """Whether a number, possibly a large integer, is a finite float."""
     try:
         return math.isfinite(value)
     except OverflowError:

@@ -9,12 +9,12 @@ from typing import Any
 from tunery.data.formats.base import Columns, Row, RowOptions, both_texts, text, with_usual
 from tunery.data.formats.messages import listed, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
-from tunery.data.formats.written import no_messages
+from tunery.data.formats.written import check_no_messages
 from tunery.types import Conversation, Message, Role, RowRef
 
 
 class PromptCompletion(Columns):
-    """A prompt and what is to follow it."""
+    """A prompt and its completion."""
 
     name = "prompt_completion"
     required = ("prompt", "completion")
@@ -22,18 +22,18 @@ class PromptCompletion(Columns):
     usual = MappingProxyType({"prompt": ("query",), "completion": ("response",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """By either name of both columns."""
+        """As usual, with the alternative names of both columns."""
         return super().score(raw, with_usual(self, raw, options))
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether both are texts with something in them."""
+        """Test whether both are strings, not blank, and no lists written as text."""
         others = (options.column("system"), options.column("tools"))
         prompt, completion = options.column("prompt"), options.column("completion")
         texts = both_texts(prompt, completion, others)
         return lambda row: texts(row) and row[prompt][:1] != "[" != row[completion][:1]
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
-        """Make the conversation: user, assistant."""
+        """Convert a row to a conversation: user, assistant."""
         messages = self._side(raw, "prompt", "user", options)
         messages += self._side(raw, "completion", "assistant", options)
         system, tools = options.column("system"), options.column("tools")
@@ -52,5 +52,5 @@ class PromptCompletion(Columns):
             value = [value]
         if isinstance(value, list):
             return read_any(listed(value, column), column, options)
-        no_messages(value, column)
-        return [Message(role, text(value, column, options, asks=role == "user"))]
+        check_no_messages(value, column)
+        return [Message(role, text(value, column, options, is_prompt=role == "user"))]

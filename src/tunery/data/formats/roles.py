@@ -1,4 +1,4 @@
-"""Roles: the names that other tools use for our four roles."""
+"""Roles: map the names in data to our four roles."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ROLES: dict[str, Role] = {
 
 
 def role_of(value: Any, where: str, options: RowOptions) -> Role:
-    """Our role for theirs.
+    """Our role for a role in the data.
 
     Raises:
-        RowProblem: E405 an unknown role, with what it may have meant.
+        RowProblem: E405 an unknown role, with the role it probably means; E303 null; E304 not text.
     """
     if isinstance(value, str):
         mapped = options.role_map.get(value, value)
@@ -75,13 +75,13 @@ def role_of(value: Any, where: str, options: RowOptions) -> Role:
 
 
 @contextmanager
-def all_roles_told(values: Sequence[Any], key: str, options: RowOptions) -> Generator[None]:
-    """Add to E405 every unknown role of the row, not only the one it was raised for.
+def collect_unknown_roles(values: Sequence[Any], key: str, options: RowOptions) -> Generator[None]:
+    """Add all unknown roles of the row to an E405 raised inside the block.
 
     Args:
-        values: The row's messages.
-        key: Where each has its role.
-        options: The roles that are mapped already.
+        values: The messages of the row.
+        key: Key of the role in each message.
+        options: How rows are read, including roles that are already mapped.
     """
     try:
         yield
@@ -94,11 +94,11 @@ def all_roles_told(values: Sequence[Any], key: str, options: RowOptions) -> Gene
 
 
 def unknown_roles(spoken: Iterable[Any], options: RowOptions) -> dict[str, str]:
-    """Every role of a row that is none of ours, with ours for it, or ``ROLE`` where that is open.
+    """Every unknown role of a row -> the role it probably means, or ``ROLE`` if that is not known.
 
     Args:
-        spoken: What the row's messages have for a role.
-        options: The roles that are mapped already.
+        spoken: The roles of the row's messages.
+        options: How rows are read, including roles that are already mapped.
     """
     found: dict[str, str] = {}
     for role in spoken:
@@ -110,9 +110,9 @@ def unknown_roles(spoken: Iterable[Any], options: RowOptions) -> dict[str, str]:
 
 
 def all_mapped(roles: Mapping[str, str]) -> Phrase:
-    """The advice for several unknown roles: one flag each, or one for all."""
+    """Advice for several unknown roles: one flag per role, or one for all."""
     flags = " ".join(_mapping(theirs, ours) for theirs, ours in roles.items())
-    if any("=" in theirs for theirs in roles):  # the whole mapping replaces what came before it
+    if any("=" in theirs for theirs in roles):  # the JSON mapping replaces any earlier flag
         flags = f"--data.role_map {shlex.quote(json.dumps(roles, ensure_ascii=False))}"
     if "ROLE" not in roles.values():
         return say("Set {flag}.", flag=Phrase(flags))

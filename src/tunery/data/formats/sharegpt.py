@@ -25,7 +25,7 @@ from tunery.data.formats.messages import (
     tool_list,
 )
 from tunery.data.formats.openai import read_messages
-from tunery.data.formats.roles import all_roles_told, role_of
+from tunery.data.formats.roles import collect_unknown_roles, role_of
 from tunery.data.formats.written import parsed
 from tunery.data.numbers import loads
 from tunery.data.problems import RowProblem, say
@@ -49,14 +49,14 @@ class ShareGPT(Columns):
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Also match turns with ``from`` and ``value`` under an alternative column name."""
+        """As usual, also for turns with ``from`` under an alternative column name."""
         turns = raw.get("messages")
         first: Any = turns[0] if is_list(turns) and turns else None
         foreign = is_object(first) and "from" in first and "role" not in first
         return super().score(raw, with_usual(self, raw, options) if foreign else options)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether it is human and gpt by turns, texts only."""
+        """Test whether human and gpt alternate, with text only."""
         if options.tags or options.role_map:
             return never
         return by_turns(
@@ -67,7 +67,7 @@ class ShareGPT(Columns):
         )
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Conversation:
-        """Make the conversation."""
+        """Convert a row to a conversation."""
         column, system = options.column("conversations"), options.column("system")
         value = parsed(self.value(raw, "conversations", options), column, options)
         turns = listed(value, column)
@@ -77,9 +77,9 @@ class ShareGPT(Columns):
             messages = read_messages(turns, column, options)
         else:
             messages = read_turns(turns, column, options)
-        told = optional_text(raw.get(system), system, options)
-        if told.strip() and messages[0].role != "system":
-            messages.insert(0, Message("system", told))
+        instructions = optional_text(raw.get(system), system, options)
+        if instructions.strip() and messages[0].role != "system":
+            messages.insert(0, Message("system", instructions))
         tools = options.column("tools")
         return Conversation(
             ordered(messages, column, options), tools=tool_list(raw.get(tools), tools), ref=ref
@@ -87,17 +87,21 @@ class ShareGPT(Columns):
 
 
 def read_turns(values: list[Any], column: str, options: RowOptions) -> list[Message]:
-    """Read turns with ``from`` and ``value``, or what the tags call them.
+    """Read turns with ``from`` and ``value``, or the keys that the tags name.
 
     Raises:
-        RowProblem: A turn cannot be read; the field names which.
+        RowProblem: A turn cannot be read; ``field`` is its path.
     """
-    with all_roles_told(values, options.tags.get("role_tag", "from"), options):
+    with collect_unknown_roles(values, options.tags.get("role_tag", "from"), options):
         return [_turn(value, f"{column}[{i}]", column, options) for i, value in enumerate(values)]
 
 
 def read_any(values: list[Any], column: str, options: RowOptions) -> list[Message]:
-    """Read turns or messages, whichever the first one is."""
+    """Read turns or messages, depending on the first one.
+
+    Raises:
+        RowProblem: A turn or message cannot be read; ``field`` is its path.
+    """
     first: dict[str, Any] = values[0] if is_object(values[0]) else {}
     if options.tags.get("role_tag", "from") in first:
         return read_turns(values, column, options)
@@ -123,7 +127,7 @@ def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
     role = role_of(spoken, f"{where}.{role_tag}", options)
     place = f"{where}.{content_tag}"
     content = (
-        text(turn[content_tag], column, options, place=place, asks=role != "assistant")
+        text(turn[content_tag], column, options, place=place, is_prompt=role != "assistant")
         if role != "tool"
         else (optional_text(turn[content_tag], column, options))
     )
@@ -135,7 +139,7 @@ def _turn(value: Any, where: str, column: str, options: RowOptions) -> Message:
 
 
 def _calls(content: str, place: str) -> tuple[ToolCall, ...]:
-    """The calls of a function_call turn: JSON, one object or a list."""
+    """Parse the calls of a function_call turn: JSON of one object or a list."""
     try:
         value = loads(content)
     except (ValueError, RecursionError) as error:

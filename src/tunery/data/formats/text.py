@@ -17,7 +17,7 @@ class PlainText(Columns):
     known = ("text",)
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Whether the text is text and not empty."""
+        """Test whether the text is a string and not blank."""
         column = options.column("text")
 
         def test(row: Row) -> bool:
@@ -27,6 +27,6 @@ class PlainText(Columns):
         return test
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Text:
-        """Make the text."""
+        """Convert a row to a text."""
         column = options.column("text")
         return Text(text(self.value(raw, "text", options), column, options), ref=ref)

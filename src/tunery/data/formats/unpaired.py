@@ -1,4 +1,4 @@
-"""Labeled rows: an answer in any of the usual formats, and whether it is desirable."""
+"""Labeled rows: an answer in any of the usual formats, and a label, good or bad."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class Unpaired(Columns):
-    """One answer with a label, good or bad."""
+    """One answer and its label."""
 
     name = "unpaired"
     makes = Labelled
@@ -29,12 +29,12 @@ class Unpaired(Columns):
     usual = MappingProxyType({"label": (TAG,)})
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:
-        """The label, and the answer in the formats of which a column was named; else in any."""
+        """The label and the answer columns: of the configured formats, or of all if none is."""
         named = [each for each in ANSWERS if any(name in declared for name in each.required)]
         return ("label", *(name for each in named or ANSWERS for name in each.required))
 
     def score(self, raw: Row, options: RowOptions) -> float:
-        """Certain if an answer comes with a column that can only be a label."""
+        """1 if the row has an answer and a column that can only be a label, otherwise 0."""
         if self._answer(raw, options) is None:
             return 0.0
         label = raw.get(options.column("label"))
@@ -44,11 +44,11 @@ class Unpaired(Columns):
         return 1.0 if sure or TAG in raw else 0.0
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
-        """Never: the labels are counted."""
+        """Never true, because every label is counted."""
         return never
 
     def instead(self, raw: Row, options: RowOptions) -> Phrase:
-        """Read the answers as single ones, once the bad ones are gone."""
+        """Advice how to read the answers as single ones, without the bad ones."""
         answer = self._answer(raw, options)
         if answer is None:
             return NOTHING
@@ -59,7 +59,7 @@ class Unpaired(Columns):
         )
 
     def unread(self, raw: Row, options: RowOptions, example: Example) -> Iterable[str]:
-        """What the format of the answer does not use, and the columns of the other formats."""
+        """Columns that the answer's format does not use, and the columns of other formats."""
         answer = self._answer(raw, options)
         if answer is None:
             return ()
@@ -67,7 +67,7 @@ class Unpaired(Columns):
         return (*answer.unread(raw, options, example), *others)
 
     def convert(self, raw: Row, options: RowOptions, ref: RowRef | None) -> Labelled:
-        """Make the labelled row."""
+        """Convert a row to a labeled conversation."""
         label = self._label(self.value(raw, "label", options), options.column("label"))
         answer = self._answer(raw, options)
         if answer is None:

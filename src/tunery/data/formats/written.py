@@ -1,4 +1,4 @@
-"""Lists and objects stored as text in a cell: JSON or Python literals."""
+"""Parse lists and objects stored as text in a cell: JSON or Python literals."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tunery.types import is_list, is_object
 
 STARTS = re.compile(r"\s*\[\s*\{")
 NUMPY = re.compile(r"\}\s+\{|^array\(")
-"""How NumPy prints objects: without commas, so that nothing reads it back."""
+"""NumPy's output for arrays of objects, which has no commas and cannot be parsed."""
 
 
 def read_written(row: Row, options: RowOptions) -> Row:
-    """Give the row with the columns parsed that ``data.parse`` names; blank cells stay.
+    """Parse the columns listed in ``data.parse``; blank cells are unchanged.
 
     Raises:
-        RowProblem: E407 a cell is not written as it was said.
+        RowProblem: E407, a cell is not in the configured notation.
     """
     if not options.parse:
         return row
@@ -33,10 +33,11 @@ def read_written(row: Row, options: RowOptions) -> Row:
 
 
 def parsed(value: Any, column: str, options: RowOptions) -> Any:
-    """Parse a column that must be a list, where ``data.parse`` says how it is written.
+    """Parse a column that must be a list, if ``data.parse`` gives its notation.
 
     Raises:
-        RowProblem: E407 it is text and nobody said so, or is not written so; E304 no list at all.
+        RowProblem: E407 a list in text without or in another notation than configured; E304 other
+            text.
     """
     if not isinstance(value, str):
         return value
@@ -53,11 +54,11 @@ def parsed(value: Any, column: str, options: RowOptions) -> Any:
     )
 
 
-def no_messages(value: Any, column: str) -> None:
-    """Check that a text is not a list of messages, which would be trained as it is spelled.
+def check_no_messages(value: Any, column: str) -> None:
+    """Check that a text is not a list of messages, which would be trained as plain text.
 
     Raises:
-        RowProblem: E407 it is one.
+        RowProblem: E407, it is.
     """
     if not isinstance(value, str) or not STARTS.match(value):
         return
@@ -68,7 +69,7 @@ def no_messages(value: Any, column: str) -> None:
 
 
 def _advice(value: str, column: str) -> tuple[Phrase, Phrase]:
-    """What a text contains, and the setting that parses it."""
+    """The notation of a text, and the setting to parse it."""
     if _json(value) is not None:
         return (
             say("field {field} is text that contains a JSON list", field=column),
@@ -115,7 +116,7 @@ def _json(text: str) -> Any:
 
 
 def _python(text: str) -> Any:
-    """What Python prints for lists and objects of plain values; nothing is run."""
+    """Parse Python literals without running code; None if the text is something else."""
     try:
         value = _plain(ast.literal_eval(text.strip()))
         return value if is_finite(value) else None
@@ -124,7 +125,7 @@ def _python(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists for tuples, as JSON has them."""
+    """Convert tuples to lists."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in cast("list[Any]", value)]
     if is_object(value):

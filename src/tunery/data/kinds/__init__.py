@@ -1,4 +1,4 @@
-"""Row kinds: what an example is, one file each; this tuple is their only list."""
+"""Row kinds: the types of examples. Each has a file; this tuple lists them all."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def row_kind(example: Example) -> RowKind[Any]:
 
 
 def row_kind_of(type_: type[Example]) -> RowKind[Any]:
-    """The kind of a type of example."""
+    """The kind of examples of a type."""
     return _BY_TYPE[type_]
 
 
 def row_kind_named(name: str) -> RowKind[Any]:
-    """The kind of a name in ``method.rows``.
+    """The kind with a name, as in ``rows`` of a method.
 
     Raises:
-        KeyError: There is none.
+        KeyError: There is no such kind.
     """
     return _BY_NAME[name]
 

@@ -1,4 +1,4 @@
-"""Answers that are judged: only they carry loss, and all answers to one prompt are cut together."""
+"""Preferred, rejected and labeled answers: only they are trained; a prompt's are cut together."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tunery.i18n import t
 from tunery.types import Conversation, Message, Rendered
 
 LOSS_ON: LossOn = "assistant"
-"""The prompt's messages say ``train: false`` themselves, so this trains the answers alone."""
+"""The prompt's messages have ``train: false``, so this trains only the answers."""
 
 
-def silent(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Messages that carry no loss."""
+def untrained(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with ``train: false``."""
     return tuple(replace(message, train=False) for message in messages)
 
 
@@ -34,7 +34,7 @@ def single(rendered: Sequence[list[Rendered]]) -> list[Rendered]:
     """The one row of each answer.
 
     Raises:
-        DataError: E419, the template makes several rows of an answer of several turns.
+        DataError: E419, the template renders an answer with several turns to several rows.
     """
     if any(len(rows) != 1 for rows in rendered):
         raise DataError(
@@ -52,19 +52,19 @@ def single(rendered: Sequence[list[Rendered]]) -> list[Rendered]:
 def fit(
     sides: Sequence[Conversation], rows: list[Rendered], num_prompt: int, tools: Tools
 ) -> tuple[list[Rendered], str]:
-    """Cut all answers to one prompt, or drop them, together.
+    """Truncate or drop all answers to one prompt together.
 
     Args:
-        sides: Prompt and answer, once for each answer.
+        sides: For each answer, the conversation of prompt and answer.
         rows: Their rows at full length.
-        num_prompt: How many first messages are the prompt.
+        num_prompt: Number of messages in the prompt.
         tools: Settings and renderer.
 
     Returns:
-        The rows, or none and the reason.
+        The rows and an empty reason, or no rows and why they are dropped.
 
     Raises:
-        DataError: E703, too long under ``too_long: fail``.
+        DataError: E703, too long with ``too_long: fail``.
     """
     if not all(too_long.trains(row) for row in rows):
         return [], NO_TRAINED_TOKEN
@@ -73,11 +73,11 @@ def fit(
     limit, how = tools.data.max_length, tools.data.too_long
     full = max(len(row.input_ids) for row in rows)
     if full <= limit:
-        return _remarked(rows), ""
+        return _with_notes(rows), ""
     match how:
         case "fail":
             raise too_long.fail(max(rows, key=lambda row: len(row.input_ids)), limit)
-        case "drop" | "split":  # an answer in pieces could not be judged
+        case "drop" | "split":  # a loss over whole answers cannot use an answer in pieces
             return [], DROPPED
         case "turns":
             rows = [_right(row, limit) for row in _fewer_turns(sides, rows, num_prompt, tools)]
@@ -91,7 +91,7 @@ def fit(
         return [], NO_ROOM
     if _same(rows):
         return [], NO_DIFFERENCE
-    return _remarked(rows), ""
+    return _with_notes(rows), ""
 
 
 def _same(rows: list[Rendered]) -> bool:
@@ -100,12 +100,12 @@ def _same(rows: list[Rendered]) -> bool:
 
 
 def prompt_length(row: Rendered) -> int:
-    """Tokens before the first trained one."""
+    """Number of tokens before the first trained token."""
     return row.loss_mask.index(True)
 
 
-def _remarked(rows: list[Rendered]) -> list[Rendered]:
-    """Note where the template writes the shared prompt in different ways."""
+def _with_notes(rows: list[Rendered]) -> list[Rendered]:
+    """Add a remark if the template renders the shared prompt differently for each answer."""
     first = rows[0]
     start = prompt_length(first)
     for row in rows[1:]:
@@ -119,7 +119,7 @@ def _right(row: Rendered, limit: int) -> Rendered:
 
 
 def _left(rows: list[Rendered], count: int, bos: int | None) -> list[Rendered]:
-    """Cut the same tokens from every row; none where that would reach an answer."""
+    """Remove the same first tokens from every row; no rows if that would reach an answer."""
     if count >= min(prompt_length(row) for row in rows) - 1:
         return []
     return [too_long.truncate_left(row, len(row.input_ids) - count, bos) for row in rows]
@@ -128,7 +128,7 @@ def _left(rows: list[Rendered], count: int, bos: int | None) -> list[Rendered]:
 def _fewer_turns(
     sides: Sequence[Conversation], whole: list[Rendered], num_prompt: int, tools: Tools
 ) -> list[Rendered]:
-    """Drop as few early turns of the prompt as needed, at most all but the last."""
+    """Drop as few early turns of the prompt as needed; the last turn is always kept."""
     prompt = sides[0].messages[:num_prompt]
     lead = 0
     while lead < num_prompt and prompt[lead].role == "system":

@@ -1,4 +1,4 @@
-"""What a row kind is: how one type of example is read, rendered, cut and shown."""
+"""The row kind protocol: how one type of example is rendered, truncated, checked and displayed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class RenderedGroup:
     """The rows of one example that are trained together.
 
     Args:
-        rows: In the order of the kind.
-        facts: Numbers of the whole group, such as ``label``.
+        rows: The rows, in the order that the kind defines.
+        facts: Values of the whole group, such as ``label``.
     """
 
     rows: tuple[Rendered, ...]
@@ -28,12 +28,12 @@ class RenderedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """What one example becomes.
+    """The result of tokenizing one example.
 
     Args:
-        groups: Ready for training; empty where the example is dropped.
-        dropped_reason: Why there is no group; empty where there is one.
-        full_length: The longest row before cutting, in tokens.
+        groups: Groups ready for training; empty if the example is dropped.
+        dropped_reason: Why the example is dropped; empty if it is used.
+        full_length: Length of the longest row before truncation, in tokens.
     """
 
     groups: list[RenderedGroup]
@@ -48,11 +48,11 @@ class Tokenized:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something remarkable about one example, or about all examples of a dataset.
+    """A finding about one example, or about all examples of a dataset.
 
     Args:
-        code: Its first letter gives the level, as in ``data.problems``.
-        found: What is there.
+        code: Stable code; its first letter gives the level, as in ``data.problems``.
+        found: What was found.
         fix: What to do.
     """
 
@@ -62,24 +62,24 @@ class Finding:
 
 
 class Tools(Protocol):
-    """What a kind needs to turn an example into rows."""
+    """The settings, renderer and encoder that a kind needs to tokenize an example."""
 
     @property
     def data(self) -> DataConfig:
-        """The settings."""
+        """The ``data`` settings."""
         ...
 
     @property
     def bos(self) -> int | None:
-        """The token that a row begins with, where the tokenizer has one."""
+        """ID of the tokenizer's BOS token, if it has one."""
         ...
 
     def render(self, conversation: Conversation, loss_on: LossOn) -> list[Rendered]:
-        """Render a conversation again."""
+        """Render a conversation to training rows."""
         ...
 
     def encode_text(self, text: str) -> list[int]:
-        """Encode plain text, with its end."""
+        """Encode plain text to token IDs, with EOS at the end."""
         ...
 
 
@@ -88,7 +88,7 @@ class RowKind(Protocol[E]):
 
     @property
     def name(self) -> str:
-        """The word in ``method.rows``."""
+        """The name in ``rows`` of a method."""
         ...
 
     @property
@@ -98,51 +98,51 @@ class RowKind(Protocol[E]):
 
     @property
     def code(self) -> str:
-        """What is said when its rows meet a method for others; empty for a kind without judgement.
+        """Error code if a method for other rows gets these; empty without preferences or labels.
 
-        Rows with a judgement are for the methods that read them, and these read nothing else.
+        Rows with preferences or labels need a method for them, and such a method needs such rows.
         """
         ...
 
     @property
     def what(self) -> Phrase:
-        """Its rows, in the words of a person who has them."""
+        """A description of its rows, such as "plain text"."""
         ...
 
     @property
     def learned(self) -> Phrase:
-        """What a method of this kind needs."""
+        """A description of what a method for this kind needs."""
         ...
 
     @property
-    def otherwise(self) -> Finding | None:
-        """What is said where a method for other rows takes these; None where it refuses them."""
+    def mismatch(self) -> Finding | None:
+        """Warning if a method for other rows accepts these; None if it rejects them."""
         ...
 
     @property
     def sides(self) -> tuple[Phrase, ...]:
-        """Names of the rows of a group, where there are several."""
+        """Names of the rows of a group if there are several."""
         ...
 
     @property
     def loss_on(self) -> LossOn | None:
-        """Which messages carry loss; None follows ``data.loss_on``."""
+        """Which messages are trained; None means ``data.loss_on``."""
         ...
 
     def conversations(self, example: E) -> Sequence[Conversation]:
-        """What is rendered, in order; empty for plain text."""
+        """The conversations to render, in order; empty for plain text."""
         ...
 
     def groups(self, example: E, rendered: Sequence[list[Rendered]], tools: Tools) -> Tokenized:
-        """Make the rows, cut to ``data.max_length``.
+        """Make the groups of an example, with rows of at most ``data.max_length`` tokens.
 
         Args:
             example: The example.
             rendered: The rows of each of its conversations.
-            tools: For rendering again and for text.
+            tools: Settings, renderer and encoder.
 
         Raises:
-            DataError: It is too long under ``too_long: fail``, or the template cannot show it.
+            DataError: The example is too long with ``too_long: fail``, or cannot be rendered.
         """
         ...
 
@@ -151,7 +151,7 @@ class RowKind(Protocol[E]):
         ...
 
     def with_texts(self, example: E, change: Callable[[str], str]) -> E:
-        """Change every text; the same object where nothing changes."""
+        """Change every text; returns the same object if nothing changes."""
         ...
 
     def content(self, example: E) -> Any:
@@ -159,19 +159,19 @@ class RowKind(Protocol[E]):
         ...
 
     def findings(self, example: E) -> Iterator[Finding]:
-        """What is wrong or odd about an example that could be read."""
+        """Problems of an example that was read successfully."""
         ...
 
     def tag(self, example: E) -> str:
-        """What the examples of a dataset are counted by; empty for nothing."""
+        """The tag by which the examples of a dataset are counted; empty if they are not."""
         ...
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """What is wrong or odd about examples counted by :meth:`tag`."""
+        """Problems of all examples of a dataset, counted by :meth:`tag`."""
         ...
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """What stops a run whose examples, of all its datasets, were counted by :meth:`tag`."""
+        """What is missing in all examples of a run, counted by :meth:`tag`; it stops the run."""
         ...
 
     def question(self, example: E) -> tuple[Sequence[Message], str] | None:

@@ -18,7 +18,7 @@ MAX_SHOWN = 4_000
 
 
 class ConversationKind:
-    """Messages between a user and an assistant; the answers are learned."""
+    """Messages between a user and an assistant; the answers are trained."""
 
     name = "conversation"
     type = Conversation
@@ -27,7 +27,7 @@ class ConversationKind:
     learned = say("single answers")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    otherwise = Finding(
+    mismatch = Finding(
         "W729",
         say(
             "these are conversations but the method is for plain text: only the answers "
@@ -40,7 +40,7 @@ class ConversationKind:
     )
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
-        """Itself."""
+        """The example itself."""
         return (example,)
 
     def groups(
@@ -60,11 +60,11 @@ class ConversationKind:
         return Tokenized([], DROPPED if data.too_long == "drop" else NO_ROOM, full)
 
     def texts(self, example: Conversation) -> Iterator[str]:
-        """Texts of its messages."""
+        """The texts of the messages."""
         return messages.texts(example.messages)
 
     def with_texts(self, example: Conversation, change: Callable[[str], str]) -> Conversation:
-        """Change the messages."""
+        """Change the texts of the messages."""
         changed = messages.with_texts(example.messages, change)
         return example if changed is example.messages else replace(example, messages=changed)
 
@@ -73,7 +73,7 @@ class ConversationKind:
         return [messages.content(example.messages), list(example.tools)]
 
     def findings(self, example: Conversation) -> Iterator[Finding]:
-        """What is odd about the order of a conversation that can be used."""
+        """Warn about an unusual order: W711 no last answer, W712 an assistant message first."""
         roles = [message.role for message in example.messages if message.role != "system"]
         if roles[-1] == "user":
             yield Finding(
@@ -89,30 +89,30 @@ class ConversationKind:
             )
 
     def tag(self, example: Conversation) -> str:
-        """Not counted."""
+        """Empty: conversations are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of conversations is enough."""
         return None
 
     def question(self, example: Conversation) -> tuple[Sequence[Message], str] | None:
-        """All before the last answer, and that answer."""
+        """The messages before the last answer, and that answer."""
         last = messages.last_answer(example.messages)
         if last is None:
             return None
         return example.messages[:last], example.messages[last].content
 
     def said(self, example: Conversation) -> list[Phrase]:
-        """Nothing."""
+        """No facts."""
         return []
 
     def shown(self, example: Conversation) -> dict[str, Any]:
-        """``messages``."""
+        """Plain data for a page: ``messages``."""
         return {"messages": messages.shown(example.messages, MAX_SHOWN)}
 
 

@@ -1,4 +1,4 @@
-"""Whether the rows of a dataset are what a method learns from."""
+"""Check that the rows of a dataset fit the method."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tunery.data.problems import NOTHING, Phrase, say
 
 
 def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -> Finding | None:
-    """Say why a method cannot learn from rows, before anything is loaded.
+    """Check, before anything is loaded, whether a method can train on rows.
 
     Args:
-        wanted: The kind that the method learns from.
+        wanted: The kind that the method needs.
         found: The kind of the rows.
-        instead: How the same file can be read as single answers.
+        instead: Advice how to read the same file as single answers.
 
     Returns:
-        None where the rows fit.
+        Why the method cannot use the rows, or None if they fit.
     """
     if wanted is found or not (wanted.code or found.code):
         return None
@@ -34,7 +34,7 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
 
 
 def flags_for(kind: RowKind[Any]) -> str:
-    """The flags that choose a method for these rows; empty where there is none."""
+    """The flags that select a method for these rows, separated by commas; empty if none does."""
     names = [each.model_fields["type"].default for each in METHODS if each.rows == kind.name]
     return ", ".join(f"--method.type {name}" for name in names)
 

@@ -1,4 +1,4 @@
-"""Labeled rows: one answer each, good or bad; a group of one row with the fact ``label``."""
+"""Labeled rows: one good or bad answer; a group of one row with the fact ``label``, 1 or 0."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tunery.types import Conversation, Labelled, Message, Rendered
 
 MAX_SHOWN = 4_000
 EVEN = 4 / 3
-"""From 1:1 to 4:3 no weights are needed (KTO, section 4.2)."""
+"""Ratio of labels up to which no weights are needed (KTO, section 4.2)."""
 
 
 class LabelledKind:
-    """One answer, and whether it is a good one."""
+    """One answer, labeled good or bad."""
 
     name = "labelled"
     type = Labelled
@@ -27,19 +27,19 @@ class LabelledKind:
     learned = say("answers labeled good or bad")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
-    otherwise = None
+    mismatch = None
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
-        """The conversation; only what follows the last user message carries loss."""
+        """The conversation; only the messages after the last user message are trained."""
         whole = example.conversation
         start = _answer_start(whole.messages)
-        parts = (*answers.silent(whole.messages[:start]), *whole.messages[start:])
+        parts = (*answers.untrained(whole.messages[:start]), *whole.messages[start:])
         return [replace(whole, messages=parts, ref=example.ref)]
 
     def groups(
         self, example: Labelled, rendered: Sequence[list[Rendered]], tools: Tools
     ) -> Tokenized:
-        """One group of one row."""
+        """Make one group of one row."""
         rows = answers.single(rendered)
         full = len(rows[0].input_ids)
         start = _answer_start(example.conversation.messages)
@@ -50,11 +50,11 @@ class LabelledKind:
         return Tokenized([group], full_length=full)
 
     def texts(self, example: Labelled) -> Iterator[str]:
-        """Texts of the messages."""
+        """The texts of the messages."""
         return messages.texts(example.conversation.messages)
 
     def with_texts(self, example: Labelled, change: Callable[[str], str]) -> Labelled:
-        """Change the messages."""
+        """Change the texts of the messages."""
         old = example.conversation.messages
         changed = messages.with_texts(old, change)
         if changed is old:
@@ -62,20 +62,20 @@ class LabelledKind:
         return replace(example, conversation=replace(example.conversation, messages=changed))
 
     def content(self, example: Labelled) -> Any:
-        """Messages, tools, label."""
+        """The messages, tools and label."""
         whole = example.conversation
         return [messages.content(whole.messages), list(whole.tools), example.label]
 
     def findings(self, example: Labelled) -> Iterator[Finding]:
-        """Nothing beyond the findings of reading the row."""
+        """No problems."""
         return iter(())
 
     def tag(self, example: Labelled) -> str:
-        """The label."""
+        """The label, ``true`` or ``false``."""
         return "true" if example.label else "false"
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Whether both labels are there, and how even they are."""
+        """Warn if one label is missing (W722) or the labels are imbalanced (W723)."""
         good, bad = counts.get("true", 0), counts.get("false", 0)
         if finding := self.lacks(counts):
             yield replace(finding, code="W722")
@@ -96,7 +96,7 @@ class LabelledKind:
             )
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """One of the two labels."""
+        """E506 if all rows have the same label."""
         good, bad = counts.get("true", 0), counts.get("false", 0)
         if (good and bad) or not (good or bad):
             return None
@@ -111,7 +111,7 @@ class LabelledKind:
         )
 
     def question(self, example: Labelled) -> tuple[Sequence[Message], str] | None:
-        """Everything before the last answer, and that answer if it is a good one."""
+        """The messages before the last answer, and that answer, or empty text if it is bad."""
         whole = example.conversation.messages
         last = messages.last_answer(whole)
         if last is None:
@@ -123,7 +123,7 @@ class LabelledKind:
         return [say("good answer") if example.label else say("bad answer")]
 
     def shown(self, example: Labelled) -> dict[str, Any]:
-        """``messages`` and ``label``."""
+        """Plain data for a page: ``messages`` and ``label``."""
         return {
             "messages": messages.shown(example.conversation.messages, MAX_SHOWN),
             "label": example.label,
@@ -132,6 +132,6 @@ class LabelledKind:
 
 
 def _answer_start(parts: Sequence[Message]) -> int:
-    """Where the judged answer begins: after the last user message."""
+    """Index at which the labeled answer starts: after the last user message."""
     users = (i + 1 for i in range(len(parts) - 1, -1, -1) if parts[i].role == "user")
     return next(users, 0)

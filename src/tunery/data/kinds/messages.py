@@ -1,4 +1,4 @@
-"""Shared handling of messages in all kinds: their texts, content and view."""
+"""Shared handling of messages in all kinds: their texts, content and display."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Change = Callable[[str], str]
 
 
 def texts(messages: Iterable[Message]) -> Iterator[str]:
-    """Every text of messages: content, thinking, and what calls are given."""
+    """Every text of messages: content, thinking, and strings in call arguments."""
     for message in messages:
         yield message.content
         if message.thinking:
@@ -23,7 +23,7 @@ def texts(messages: Iterable[Message]) -> Iterator[str]:
 
 
 def with_texts(messages: tuple[Message, ...], change: Change) -> tuple[Message, ...]:
-    """Change every text; the same tuple where nothing changes."""
+    """Change every text; returns the same tuple if nothing changes."""
     changed = tuple(_changed(message, change) for message in messages)
     if all(new is old for new, old in zip(changed, messages, strict=True)):
         return messages
@@ -31,7 +31,7 @@ def with_texts(messages: tuple[Message, ...], change: Change) -> tuple[Message, 
 
 
 def content(messages: Iterable[Message]) -> list[Any]:
-    """What messages say, as plain JSON."""
+    """The content of messages as plain JSON, equal for duplicates."""
     return [
         [m.role, m.content, m.thinking, m.tool_call_id, m.name]
         + [[call.name, call.arguments] for call in m.tool_calls]
@@ -40,7 +40,7 @@ def content(messages: Iterable[Message]) -> list[Any]:
 
 
 def shown(messages: Iterable[Message], most: int) -> list[dict[str, Any]]:
-    """Messages for a page, each text cut to ``most`` characters."""
+    """Messages as plain data for the page, with texts of at most ``most`` characters."""
     return [
         {
             "role": message.role,
@@ -62,7 +62,7 @@ def depends_on_template(conversation: Conversation) -> bool:
 
 
 def trains(conversation: Conversation, loss_on: LossOn) -> bool:
-    """Whether any message carries loss, by ``data.loss_on`` and the marks of the messages."""
+    """Whether any message is trained, by ``data.loss_on`` and the messages' own ``train``."""
     spoken = conversation.messages
     if any(message.train is True for message in spoken):
         return True
@@ -75,7 +75,7 @@ def trains(conversation: Conversation, loss_on: LossOn) -> bool:
 
 
 def last_answer(messages: Sequence[Message]) -> int | None:
-    """Index of the last assistant message."""
+    """Index of the last assistant message; None if there is none."""
     found = (i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "assistant")
     return next(found, None)
 

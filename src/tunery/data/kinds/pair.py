@@ -1,4 +1,4 @@
-"""Pairs: one group of two rows, the chosen answer first, that share their prompt."""
+"""Pairs: a group of two rows with the same prompt, the chosen answer first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SHOWN = 4_000
 
 
 class PairKind:
-    """Two answers to one prompt, the better one known."""
+    """A prompt with a chosen and a rejected answer."""
 
     name = "pair"
     type = Pair
@@ -25,18 +25,18 @@ class PairKind:
     learned = say("pairs of a chosen and a rejected answer")
     sides = (say("chosen"), say("rejected"))
     loss_on: LossOn | None = answers.LOSS_ON
-    otherwise = None
+    mismatch = None
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
         """Prompt and chosen answer, prompt and rejected answer."""
-        prompt = answers.silent(example.prompt.messages)
+        prompt = answers.untrained(example.prompt.messages)
         return [
             replace(example.prompt, messages=(*prompt, *side), ref=example.ref)
             for side in (example.chosen, example.rejected)
         ]
 
     def groups(self, example: Pair, rendered: Sequence[list[Rendered]], tools: Tools) -> Tokenized:
-        """One group: chosen, rejected; both are cut or dropped together."""
+        """Make one group of chosen and rejected; both are truncated or dropped together."""
         rows = answers.single(rendered)
         full = max(len(row.input_ids) for row in rows)
         num_prompt = len(example.prompt.messages)
@@ -47,12 +47,12 @@ class PairKind:
         return Tokenized([RenderedGroup(tuple(fitted), facts)], full_length=full)
 
     def texts(self, example: Pair) -> Iterator[str]:
-        """Texts of prompt, chosen and rejected messages."""
+        """The texts of the prompt, chosen and rejected messages."""
         for part in (example.prompt.messages, example.chosen, example.rejected):
             yield from messages.texts(part)
 
     def with_texts(self, example: Pair, change: Callable[[str], str]) -> Pair:
-        """Change all three parts."""
+        """Change the texts of all three parts."""
         prompt = messages.with_texts(example.prompt.messages, change)
         chosen = messages.with_texts(example.chosen, change)
         rejected = messages.with_texts(example.rejected, change)
@@ -62,8 +62,8 @@ class PairKind:
             and rejected is example.rejected
         ):
             return example
-        asked = replace(example.prompt, messages=prompt)
-        return replace(example, prompt=asked, chosen=chosen, rejected=rejected)
+        conversation = replace(example.prompt, messages=prompt)
+        return replace(example, prompt=conversation, chosen=chosen, rejected=rejected)
 
     def content(self, example: Pair) -> Any:
         """Prompt, tools, both answers."""
@@ -75,7 +75,7 @@ class PairKind:
         ]
 
     def findings(self, example: Pair) -> Iterator[Finding]:
-        """Answers that do not differ, or only in white space."""
+        """Equal answers (E511), answers that differ only in whitespace (W721), negative margins."""
         chosen, rejected = messages.content(example.chosen), messages.content(example.rejected)
         if chosen == rejected:
             yield Finding(
@@ -100,15 +100,15 @@ class PairKind:
             )
 
     def tag(self, example: Pair) -> str:
-        """Not counted."""
+        """Empty: pairs are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of pairs is enough."""
         return None
 
     def question(self, example: Pair) -> tuple[Sequence[Message], str] | None:
@@ -119,12 +119,12 @@ class PairKind:
         return (*example.prompt.messages, *example.chosen[:last]), example.chosen[last].content
 
     def said(self, example: Pair) -> list[Phrase]:
-        """The margin."""
+        """The margin, if there is one."""
         margin = example.margin
         return [] if margin is None else [say("margin {margin}", margin=f"{margin:g}")]
 
     def shown(self, example: Pair) -> dict[str, Any]:
-        """``prompt``, ``chosen``, ``rejected`` and ``margin``."""
+        """Plain data for a page: ``prompt``, ``chosen``, ``rejected`` and ``margin``."""
         return {
             "prompt": messages.shown(example.prompt.messages, MAX_SHOWN),
             "chosen": messages.shown(example.chosen, MAX_SHOWN),

@@ -1,4 +1,4 @@
-"""Plain text: every token carries loss, and each piece of a long text is its own group."""
+"""Plain text: every token is trained, and each piece of a long text is its own group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextKind:
     learned = say("plain text")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    otherwise = Finding(
+    mismatch = Finding(
         "W730",
         say(
             "this is plain text but the method is for conversations: every token is "
@@ -40,7 +40,7 @@ class TextKind:
         return ()
 
     def groups(self, example: Text, rendered: Sequence[list[Rendered]], tools: Tools) -> Tokenized:
-        """Split a text into pieces; every token is in exactly one of them and none is cut."""
+        """Split the text into pieces; every token is in exactly one piece."""
         ids = tools.encode_text(example.text)
         if len(ids) < 2:
             return Tokenized([], NO_TRAINED_TOKEN, len(ids))
@@ -63,29 +63,29 @@ class TextKind:
         return example.text
 
     def findings(self, example: Text) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def tag(self, example: Text) -> str:
-        """Not counted."""
+        """Empty: texts are not counted."""
         return ""
 
     def about(self, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Nothing."""
+        """No problems."""
         return iter(())
 
     def lacks(self, counts: Mapping[str, int]) -> Finding | None:
-        """Nothing."""
+        """None: any number of texts is enough."""
         return None
 
     def question(self, example: Text) -> tuple[Sequence[Message], str] | None:
-        """None: a text asks for no answer."""
+        """None: a text has no question."""
         return None
 
     def said(self, example: Text) -> list[Phrase]:
-        """Nothing."""
+        """No facts."""
         return []
 
     def shown(self, example: Text) -> dict[str, Any]:
-        """``text``."""
+        """Plain data for a page: ``text``."""
         return {"text": example.text[:MAX_SHOWN]}

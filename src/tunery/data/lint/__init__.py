@@ -1,4 +1,4 @@
-"""The checker: reads a whole dataset as a stream and reports every problem in it."""
+"""The checker: streams through a whole dataset and reports every problem in it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tunery.data.lint.scan import scan
 
 
 def check(dataset: Dataset, options: CheckOptions | None = None) -> Report:
-    """Check every row of a dataset, in bounded memory, before anything else is loaded.
+    """Check every row of a dataset in bounded memory.
 
-    Problems never raise; they are in the report, grouped, at most five examples of each.
+    Problems are not raised; the report contains them, grouped by code with up to five examples.
     """
     report = scan(dataset, options or CheckOptions()).report
     for problem in report.idle.values():
@@ -23,7 +23,7 @@ def check(dataset: Dataset, options: CheckOptions | None = None) -> Report:
 
 
 def only_common(reports: Sequence[Report]) -> None:
-    """Take back, in the reports of one request, the idle settings that another dataset uses."""
+    """Remove W732 from reports of one request for settings that another of the datasets uses."""
     kept = common([report.idle for report in reports])
     for report in reports:
         if report.groups.pop(CODE, None) is not None:

@@ -1,4 +1,4 @@
-"""What to set where no format fits: settings that are made of the columns that are there."""
+"""Advice for rows without a matching format: settings made from the columns they have."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DEEPEST = 3
 
 
 def settings_for(rows: Rows, format: str | None = None) -> str:
-    """Flags by which the rows can be read; empty where nothing is plain.
+    """Flags to read the rows with; empty if there is no obvious way.
 
     Args:
         rows: The first rows.
-        format: The format that must be kept; None where any will do.
+        format: The format that must be used; None allows any.
     """
     found = likely(rows, format)
     if found is None:
@@ -38,14 +38,14 @@ def settings_for(rows: Rows, format: str | None = None) -> str:
 
 
 def likely(rows: Rows, format: str | None = None) -> tuple[str, dict[str, str]] | None:
-    """The format and the columns by which the rows can be read; see ``settings_for``."""
+    """The format and columns to read the rows with, or None; see ``settings_for``."""
     ways = (_messages, _answers, _texts) if rows else ()
     found = (each for way in ways if (each := way(rows)))
     return next((each for each in found if format in (None, each[0])), None)
 
 
 def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
-    """What to do where a format was named and its columns are not there."""
+    """Advice if a format is configured and the rows lack its columns."""
     if same := settings_for(rows, format):
         return say("Name the columns: {flags}.", flags=Phrase(same))
     if other := settings_for(rows):
@@ -63,7 +63,7 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
 
 
 def fix_without_format(rows: Rows) -> Phrase:
-    """What to do where no format was named and none was found."""
+    """Advice if no format is configured and none is detected."""
     if any(_masked(row) for row in rows):
         return say(
             "Parts of a row that are trained and parts that are not cannot be read. Write "
@@ -84,14 +84,14 @@ def fix_without_format(rows: Rows) -> Phrase:
 
 
 def records_at(rows: Rows) -> str:
-    """The path of the list of rows inside a file's only object; empty where there is none."""
+    """Path of the list of rows inside the only object of a file; empty if there is none."""
     if len(rows) != 1:
         return ""
     return next(_lists(rows[0], 0), "")
 
 
 def _masked(row: Mapping[str, Any]) -> bool:
-    """Whether a row is axolotl's: texts, each with a mark whether it is trained."""
+    """Whether a row has axolotl's segments: texts, each with a label whether it is trained."""
     parts = row.get("segments")
     return is_list(parts) and any(is_object(part) and "label" in part for part in parts)
 
@@ -101,18 +101,18 @@ def _lists(value: Mapping[str, Any], depth: int) -> Iterator[str]:
         if "." in key or depth >= DEEPEST:
             continue
         if is_list(item) and item and all(is_object(each) for each in item):
-            if not _speaks(item[0]):
+            if not _is_turn(item[0]):
                 yield key
         elif is_object(item):
             yield from (f"{key}.{rest}" for rest in _lists(item, depth + 1))
 
 
-def _speaks(turn: Mapping[str, Any]) -> bool:
+def _is_turn(turn: Mapping[str, Any]) -> bool:
     return bool({"role", "from"} & turn.keys())
 
 
 def _messages(rows: Rows) -> tuple[str, dict[str, str]] | None:
-    """A column of turns."""
+    """A column of messages or turns."""
     for column, value in rows[0].items():
         first: Any = value[0] if is_list(value) and value else None
         if not is_object(first):
@@ -128,7 +128,7 @@ def _messages(rows: Rows) -> tuple[str, dict[str, str]] | None:
 
 
 def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
-    """A question and its answer, by the names of two columns of texts."""
+    """Columns of a question and its answer, recognized by their names."""
     low = {str(column).lower(): str(column) for row in rows for column in row}
     asks = next((low[name] for name in ASKS if name in low), None)
     answers = next((low[name] for name in ANSWERS if name in low), None)
@@ -137,13 +137,13 @@ def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
     columns = {"instruction": asks, "output": answers}
     beside = next((low[n] for n in BESIDE if n in low and low[n] not in columns.values()), None)
     good = sum(all(isinstance(row.get(name), str) for name in (asks, answers)) for row in rows)
-    if 2 * good < len(rows):  # the check names the rows that lack one of them
+    if 2 * good < len(rows):  # in fewer such rows, the check reports what is missing
         return None
     return "alpaca", {**columns, **({"input": beside} if beside else {})}
 
 
 def _texts(rows: Rows) -> tuple[str, dict[str, str]] | None:
-    """The only column of texts."""
+    """The only column of text."""
     texts = {c for row in rows for c, value in row.items() if isinstance(value, str)}
     if len(texts) != 1 or texts & {*ASKS, *ANSWERS, "chosen", "rejected"}:
         return None

@@ -1,4 +1,4 @@
-"""Settings of ``data`` that no row of a dataset made use of: each is a warning by its name.
+"""``data`` settings without effect on the rows of a dataset: each is a warning (W732).
 
 A setting applies to all datasets of a request, so it is unused only if no dataset uses it.
 """
@@ -25,7 +25,16 @@ CODE = "W732"
 
 @dataclass(slots=True)
 class Seen:
-    """What the rows of a dataset had, as far as settings name it."""
+    """Columns, roles, placeholders and file types of a dataset, to compare with the settings.
+
+    Args:
+        columns: Columns of the usable rows, in order.
+        roles: Roles of their messages, if ``data.role_map`` is set.
+        placeholders: Names of placeholders in their texts.
+        tables: Whether a file is CSV or TSV.
+        encoded: Whether ``data.encoding`` applies to a file.
+        arrays: Whether ``data.records_at`` applies to a file.
+    """
 
     columns: dict[str, None] = field(default_factory=dict[str, None])
     roles: dict[str, None] = field(default_factory=dict[str, None])
@@ -35,13 +44,19 @@ class Seen:
     arrays: bool = False
 
     def file(self, source: FileSource) -> None:
-        """Note the type of a file."""
+        """Record the type of a file."""
         self.tables = self.tables or isinstance(source, DelimitedFile)
         self.encoded = self.encoded or not isinstance(source, ParquetFile | ArrowFile)
         self.arrays = self.arrays or (isinstance(source, ArrayFile) and bool(source.records_at))
 
-    def spoken(self, row: Mapping[str, Any], columns: Collection[str], key: str) -> None:
-        """Note the roles of a row's messages."""
+    def add_roles(self, row: Mapping[str, Any], columns: Collection[str], key: str) -> None:
+        """Record the roles of a row's messages.
+
+        Args:
+            row: The row.
+            columns: Columns that may contain messages.
+            key: Key of the role in a turn, such as ``from``.
+        """
         for column in columns:
             value: Any = row.get(column)
             if is_object(value) and is_list(value.get("messages")):
@@ -57,10 +72,10 @@ def idle(seen: Seen, settled: Settled, options: CheckOptions, file: str) -> Iter
     """List the settings that had no effect on a dataset's rows.
 
     Args:
-        seen: What the usable rows had.
+        seen: What the usable rows contain.
         settled: How they were read.
         options: The settings.
-        file: For messages.
+        file: File name for the problems.
     """
     assert settled.format is not None
     known, columns = settled.format.known, list(seen.columns)
@@ -129,7 +144,11 @@ def _of_files(seen: Seen, options: CheckOptions, file: str) -> Iterator[Problem]
 
 
 def common(found: Sequence[Mapping[str, Problem]]) -> dict[str, Problem]:
-    """What is idle in every dataset of a request, by setting."""
+    """The settings without effect on any dataset of a request, by setting.
+
+    Args:
+        found: For each dataset, its settings without effect.
+    """
     first = dict(found[0]) if found else {}
     return {path: each for path, each in first.items() if all(path in other for other in found)}
 
@@ -141,7 +160,7 @@ def _absent(path: str, field: str, column: str, columns: Sequence[str], file: st
 
 
 def _near(name: str, known: Sequence[str]) -> Phrase:
-    """The nearest name, else all."""
+    """Suggest the most similar name, or list all names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     if near:
         return say("Did you mean {name}?", name=visible(near[0], 40))

@@ -1,4 +1,4 @@
-"""What the checker must know about how rows will be read."""
+"""The settings of a check: how files and rows are read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """Settings of one check; each is the setting of the same name in ``data``.
+    """Settings of one check; those not listed are the ``data`` settings of the same name.
 
     Args:
-        format: Format of the rows; found from the first rows where None.
-        columns: Ours: theirs.
-        accept: Warning codes that are known and not said again.
-        progress: Called with (rows so far, bytes so far, bytes in all).
-        wanted: The row kind that the run's method learns from; None accepts any.
+        format: Format of the rows; None detects it from the first rows.
+        columns: Our field name -> column in the data.
+        accept: Codes of warnings that are not reported.
+        progress: Called with (rows so far, bytes so far, total bytes).
+        wanted: The row kind that the run's method needs; None accepts any.
     """
 
     format: str | None = None
@@ -56,7 +56,7 @@ class CheckOptions:
         progress: Callable[[int, int, int], None] | None = None,
         wanted: str | None = None,
     ) -> CheckOptions:
-        """The options that a run with this config reads its rows by."""
+        """The options of a run with this config."""
         return cls(
             format=config.format,
             columns=config.columns,
@@ -81,7 +81,7 @@ class CheckOptions:
         )
 
     def over(self, dataset: Dataset) -> CheckOptions:
-        """These options over the ones the dataset was added with: what is set here wins."""
+        """These options, with the dataset's own settings for those at their defaults."""
         if not dataset.reading:
             return self
         default = CheckOptions()
@@ -93,7 +93,7 @@ class CheckOptions:
         return replace(self, **kept)
 
     def reading(self) -> ReadOptions:
-        """The part that concerns files."""
+        """The options for reading files."""
         return ReadOptions(
             self.encoding,
             self.records_at,
@@ -104,7 +104,7 @@ class CheckOptions:
         )
 
     def rows(self, dataset: Dataset) -> RowOptions:
-        """The row options, overriding those of the dataset's catalog entry."""
+        """The options for reading rows; they override those of the dataset's catalog entry."""
         return RowOptions(
             columns={**dataset.columns, **self.columns},
             tags=dataset.tags,

@@ -1,4 +1,4 @@
-"""What a check found: problems grouped by code, counted, with at most five examples of each."""
+"""The report of a check: problems grouped and counted by code, with up to five examples each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = {"stop": 0, "warn": 1, "note": 2}
 
 @dataclass(slots=True)
 class Group:
-    """All problems of one code."""
+    """All problems with one code; only the first ones are kept as examples."""
 
     code: str
     count: int = 0
@@ -26,23 +26,25 @@ class Report:
     """The result of checking one dataset.
 
     Args:
-        dataset: Its name.
-        format: The format its rows have; None where none was found.
-        kind: The row kind of that format.
-        rows: Records read.
-        bad: Records that cannot be used.
-        duplicates: Records left out because ``data.deduplicate`` is on.
-        files: How many files were read.
-        broken_files: Files that could not be read to their end.
-        unfilled: Rows hold ``{{...}}`` that no variable fills.
-        tolerated: The share of unusable rows that a run sets aside; None where one stops it.
-        by_template: Rows hold what not every chat template can write.
-        rendered_for: The model whose template wrote every usable row; empty where none was asked.
-        untrained: Usable rows of which no message is trained on, so that a run leaves them out.
-        idle: Settings that had no effect on the rows; one of them is a problem only where it had
-            none on the other datasets of the request either.
-        tags: Usable rows by what their kind counts, such as their label.
-        per_epoch: How many rows an epoch of training has, repeats included; None if not known.
+        dataset: Name of the dataset.
+        format: Format of its rows; None if none was found.
+        rows: Number of records read.
+        bad: Number of records that cannot be used.
+        duplicates: Number of records removed by ``data.deduplicate``.
+        files: Number of files read.
+        groups: Problems by code.
+        broken_files: Number of files that could not be read to their end.
+        unfilled: Whether rows contain ``{{...}}`` placeholders without a variable.
+        tolerated: Maximum fraction of unusable rows that a run quarantines; None if any unusable
+            row stops it.
+        by_template: Whether rows contain parts that not every chat template supports.
+        rendered_for: The model whose template rendered all usable rows; empty if none was tried.
+        tags: Number of usable rows by the tag of their kind, such as the label.
+        kind: The row kind of the format.
+        per_epoch: Number of rows per epoch of training, with repeats; None if not known.
+        untrained: Number of usable rows without a trained message, which a run drops.
+        idle: Settings without effect on the rows, by setting; reported only if they have no effect
+            on the other datasets of the request either.
     """
 
     dataset: str
@@ -64,7 +66,7 @@ class Report:
     idle: dict[str, Problem] = field(default_factory=dict[str, Problem])
 
     def add(self, problem: Problem, count: int = 1) -> None:
-        """Count a problem and keep it if it is among the first of its code."""
+        """Count a problem, and keep it if it is among the first with its code."""
         group = self.groups.setdefault(problem.code, Group(problem.code))
         group.count += count
         if len(group.examples) < MAX_EXAMPLES:
@@ -77,7 +79,7 @@ class Report:
 
     @property
     def refusal(self) -> str:
-        """The code with which a run of these rows alone is refused; empty where it can start."""
+        """The code of the error that stops a run on this dataset alone; empty if it can start."""
         if not self.ok and not self.sets_aside:
             return self.stops[0].code
         if self.unfilled:
@@ -86,23 +88,23 @@ class Report:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether there are unusable rows that a run sets aside."""
+        """Whether there are unusable rows and a run quarantines them."""
         allowed = self.tolerated is not None and self.bad <= self.tolerated * self.rows
         return not self.ok and allowed and self.only_rows
 
     @property
     def lacks(self) -> Finding | None:
-        """What a run needs in addition to these rows, such as rows with the other label."""
+        """What these rows lack for a run, such as rows with the other label; None if nothing."""
         return row_kind_named(self.kind).lacks(self.tags) if self.kind is not None else None
 
     @property
     def good(self) -> int:
-        """Rows that can be used."""
+        """Number of usable rows."""
         return self.rows - self.bad - self.duplicates
 
     @property
     def only_rows(self) -> bool:
-        """Whether single rows are all that stops a run, so that they could be set aside."""
+        """Whether only unusable rows stop a run, so that they can be quarantined."""
         counted = sum(group.count for group in self.stops)
         return not self.broken_files and self.good > 0 and self.bad == counted
 
@@ -112,12 +114,12 @@ class Report:
         return [group for group in self.groups.values() if group.examples[0].severity == "stop"]
 
     def problems(self) -> list[Problem]:
-        """Every example, the worst first, each with its code's count."""
+        """All examples, the most severe first, each with the count of its code."""
         groups = sorted(self.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
         return [example.counted(group.count) for group in groups for example in group.examples]
 
     def warnings(self) -> list[Problem]:
-        """One problem a warning code, with its count."""
+        """One problem per warning code, with its count."""
         return [
             group.examples[0].counted(group.count)
             for group in self.groups.values()
@@ -125,7 +127,7 @@ class Report:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for ``--json`` and ``--report``: never translated."""
+        """Plain data for ``--json`` and ``--report``, always in English."""
         return {
             "dataset": self.dataset,
             "format": self.format,

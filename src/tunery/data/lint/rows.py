@@ -1,4 +1,4 @@
-"""Findings about a single row: the location of its problem, and warnings about usable rows."""
+"""Problems of a single row: where an error is, and a warning about numbers out of range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunery.data.sources.jsonlines import OutOfRange
 
 
 def placed(error: RowProblem, view: View, i: int, settled: Settled) -> Problem:
-    """Add the location to a row's problem; distinguish rows of another format from broken ones."""
+    """Add the location to a row's problem; E202 if the row has another format than the first."""
     assert settled.format is not None
     required = {settled.options.column(name) for name in settled.format.required}
     if error.code == "E301" and error.field in required:

@@ -1,4 +1,4 @@
-"""One pass over a dataset: every row read, judged and indexed, in bounded memory."""
+"""One pass over a dataset: reads, checks and indexes every row in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
-from tunery.data.formats.beside import TELLING, convert
+from tunery.data.formats.beside import CHECKED, convert
 from tunery.data.formats.roles import all_mapped
 from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows
@@ -33,13 +33,20 @@ from tunery.data.sources.jsonlines import OutOfRange
 NAMED_FIX = say("To see whether yours does, add --model.name.")
 UNTRAINED_FIX = say("Remove the mark of the answer that the model should learn.")
 MAX_ROLES = 20
-"""Unknown roles that one advice names; so many are names of people or of something else."""
+"""Maximum unknown roles in one advice; more are probably names of people or something else."""
 Sink = Callable[[Problem, str], None]
 
 
 @dataclass(slots=True)
 class Scan:
-    """The result of one pass: the report, and the position of each usable row."""
+    """The result of one pass.
+
+    Args:
+        report: The report.
+        files: The usable rows of each file, by index.
+        options: How rows were read.
+        format: Format of the rows; None if none fits.
+    """
 
     report: Report
     files: list[FileRows] = field(default_factory=list[FileRows])
@@ -51,9 +58,9 @@ def scan(dataset: Dataset, options: CheckOptions, *, sink: Sink | None = None) -
     """Read, check and index a dataset.
 
     Args:
-        dataset: With its files on this machine.
-        options: How rows are read.
-        sink: Called with each unusable row's problem and raw text.
+        dataset: The dataset; its files must be local.
+        options: How files and rows are read.
+        sink: Called with the problem and the raw text of each unusable row.
     """
     return _Scanner(dataset, options.over(dataset), sink).run()
 
@@ -78,7 +85,7 @@ class _Scanner:
         self.done = 0
 
     def run(self) -> Scan:
-        """Read every file."""
+        """Read and check every file."""
         for problem in self.dataset.problems:
             self._add(problem)
         if any(problem.severity == "stop" for problem in self.dataset.problems):
@@ -127,7 +134,7 @@ class _Scanner:
             self._add(note)
 
     def _unused(self, first: str) -> None:
-        """Name what no row was read for."""
+        """Report columns, keys and settings that are not used."""
         settled = self.settled
         if settled is None or settled.format is None or settled.hopeless:
             return
@@ -147,7 +154,7 @@ class _Scanner:
         for problem in settled.problems:
             self.report.add(problem)
         if settled.format is not None:
-            # What is written as text is known only when it is parsed; roles, when they are mapped.
+            # Lists stored as text and mapped roles need a full conversion of each row.
             slow = bool(how.parse or how.role_map)
             self.plain = never if slow else settled.format.plain(settled.options)
             self.report.format = settled.format.name
@@ -157,11 +164,11 @@ class _Scanner:
     def _batch(self, batch: Batch, rows: FileRows, source: FileSource) -> None:
         self.report.rows += len(batch.rows)
         settled, plain = self.settled, self.plain
-        alone: Callable[[Any], bool] = TELLING.isdisjoint
+        unremarkable: Callable[[Any], bool] = CHECKED.isdisjoint
         if settled is not None and settled.hopeless:
             self.report.bad += len(batch.rows)
             return
-        good = [type(row) is dict and plain(row) and alone(row) for row in batch.rows]
+        good = [type(row) is dict and plain(row) and unremarkable(row) for row in batch.rows]
         view = View(batch, source.name, good, "", batch.texts is not None and not source.columns)
         if not all(good):
             for i, fine in enumerate(good):
@@ -176,13 +183,13 @@ class _Scanner:
         rows.extend(batch, good)
 
     def _see_columns(self, rows: list[dict[str, Any]]) -> None:
-        """Note the columns of usable rows, in the order of the file."""
+        """Record the columns of usable rows, in the order of the file."""
         if not set[str]().union(*rows) <= self.seen.columns.keys():
             for row in rows:
                 self.seen.columns.update(dict.fromkeys(map(str, row)))
 
     def _row(self, view: View, i: int) -> bool:
-        """Judge one row the slow way; True where it is usable."""
+        """Convert and check one row; return True if it is usable."""
         row, settled = view.batch.rows[i], self.settled
         if isinstance(row, Bad):
             self._bad(row.problem, row.raw)
@@ -200,7 +207,7 @@ class _Scanner:
             return False
         if settled.options.role_map:
             key = settled.options.tags.get("role_tag", "from")
-            self.seen.spoken(read_written(row, settled.options), settled.used, key)
+            self.seen.add_roles(read_written(row, settled.options), settled.used, key)
         self.keys.update(dict.fromkeys(foreign_keys(row, settled.used, settled.options)))
         for name in settled.format.unread(row, settled.options, example):
             if row.get(theirs := settled.options.column(name)) is not None:
@@ -228,7 +235,7 @@ class _Scanner:
         return True
 
     def _remarks(self, view: View, settled: Settled) -> None:
-        """Say what is remarkable in texts; half a character pair makes a row unusable."""
+        """Report remarks about texts; a lone surrogate makes a row unusable."""
         batch = view.batch
         for i, row in enumerate(batch.rows):
             if not view.good[i]:
@@ -239,8 +246,8 @@ class _Scanner:
                 continue
             codes: set[str] = set()
             for remark in texts.remarks(row, settled.used):
-                meant = remark.code == "W707" and self.options.special_tokens == "tokens"
-                if remark.code in codes or meant:
+                intended = remark.code == "W707" and self.options.special_tokens == "tokens"
+                if remark.code in codes or intended:
                     continue
                 codes.add(remark.code)
                 problem = view.problem(remark.code, i, remark.found, remark.fix, field=remark.field)

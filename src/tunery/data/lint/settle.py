@@ -1,4 +1,4 @@
-"""Decide, from the first rows, which format a dataset has and whether its columns fit."""
+"""Determine the format of a dataset from its first rows, and check its columns."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from tunery.data.sources.base import FileSource
 from tunery.data.sources.delimited import DelimitedFile
 from tunery.types import is_object
 
-ASKED = ("instruction", "input", "prompt", "system", "tools")
+PROMPTS = ("instruction", "input", "prompt", "system", "tools")
 
 
 @dataclass(slots=True)
 class Settled:
-    """How the rows of a dataset are read from here on.
+    """How the rows of a dataset are read.
 
     Args:
-        format: None where none fits.
-        options: With the columns that were worked out.
-        file: The first file, for messages.
-        hopeless: No row can be used (the columns do not fit); rows are only counted.
-        used: Their names of the columns the format reads.
-        asked: Those of them that are no answers.
-        escaped: Texts of a batch are JSON and not the text itself.
-        table: The rows are of a table, in which a missing value may stand as a word.
+        format: The format; None if none fits.
+        options: How rows are read, with resolved columns.
+        file: Name of the first file, for problems.
+        problems: Why the rows do not fit, or warnings.
+        hopeless: Whether no row can be used because of its columns; rows are then only counted.
+        used: Columns in the data that the format reads.
+        prompts: The columns in the data that are not answers.
+        escaped: Whether the texts of a batch are JSON instead of plain text.
+        table: Whether the rows are from a table, in which a word may mean a missing value.
     """
 
     format: Format | None
@@ -42,7 +43,7 @@ class Settled:
     problems: list[Problem] = field(default_factory=list[Problem])
     hopeless: bool = False
     used: frozenset[str] = frozenset()
-    asked: frozenset[str] = frozenset()
+    prompts: frozenset[str] = frozenset()
     escaped: bool = True
     table: bool = False
 
@@ -54,7 +55,18 @@ def settle(
     options: RowOptions,
     check: CheckOptions,
 ) -> Settled:
-    """Choose the format and adapt the columns; problems say what does not fit."""
+    """Choose the format and resolve the columns.
+
+    Args:
+        dataset: The dataset.
+        rows: Its first rows.
+        source: The file they are from.
+        options: How rows are read, from settings and catalog.
+        check: The settings of the check.
+
+    Returns:
+        How rows are read; ``problems`` says what does not fit.
+    """
     sample = [row for row in rows if is_object(row)][:SAMPLE_ROWS]
     name = check.format or dataset.format
     settled = Settled(
@@ -75,7 +87,7 @@ def settle(
         )
     settled.format = FORMATS.get(name)
     settled.used = frozenset(options.column(c) for c in settled.format.known) - {UNREAD}
-    settled.asked = frozenset(options.column(column) for column in ASKED)
+    settled.prompts = frozenset(options.column(column) for column in PROMPTS)
     missing = [
         c
         for c in (options.column(r) for r in settled.format.required)
@@ -90,13 +102,13 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
-        elif kind is not wanted and (other := kind.otherwise) and other.code not in check.accept:
+        elif kind is not wanted and (other := kind.mismatch) and other.code not in check.accept:
             settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
     return settled
 
 
 def _is_pretraining(sample: Sequence[dict[str, Any]], options: RowOptions) -> bool:
-    """A LLaMA-Factory entry of formatting alpaca that names only ``prompt`` means plain text."""
+    """Whether an alpaca entry of LLaMA-Factory has only ``prompt``, which means plain text."""
     return "instruction" in options.columns and all(
         options.column("output") not in row for row in sample
     )
@@ -140,7 +152,7 @@ def _no_format(
 
 
 def _strange_header(sample: Sequence[dict[str, Any]]) -> Phrase:
-    columns, known, unknown = _parted(sample)
+    columns, known, unknown = _column_lists(sample)
     if not known:
         return say("the header has {columns}; no format has these columns", columns=columns)
     if not unknown:
@@ -154,7 +166,7 @@ def _strange_header(sample: Sequence[dict[str, Any]]) -> Phrase:
 
 
 def _strange_rows(sample: Sequence[dict[str, Any]]) -> Phrase:
-    columns, known, unknown = _parted(sample)
+    columns, known, unknown = _column_lists(sample)
     if not known or not unknown:
         return say("no known format: rows have {columns}", columns=columns)
     return say(
@@ -165,8 +177,8 @@ def _strange_rows(sample: Sequence[dict[str, Any]]) -> Phrase:
     )
 
 
-def _parted(sample: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
-    """The columns of rows: all, those that some format reads, and the others."""
+def _column_lists(sample: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
+    """The columns of rows as lists: all, those that some format reads, and the others."""
     formats = [FORMATS.get(name) for name in FORMATS]
     read = {name for each in formats for name in each.known}
     read |= {name for each in formats for usual in each.usual.values() for name in usual}

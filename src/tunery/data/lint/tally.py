@@ -1,4 +1,4 @@
-"""Findings about a dataset as a whole: duplicates, placeholders, double escaping."""
+"""Checks of a dataset as a whole: duplicates, placeholders, missing values, double escaping."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tunery.data.lint.view import View
 from tunery.data.problems import NOTHING, Problem, say
 
 DISTINCT_STEP = 1_000_000
-# What pandas, Excel, Python and SQL write into a table where there is no value.
+# The words that pandas, Excel, Python and SQL write into a table for a missing value.
 ABSENT = frozenset(
     ["NaN", "nan", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "Null", "<NA>", "#N/A"]
 )
-LIGHT_ROWS = 500_000  # up to here a set of Python's own is quick enough
+LIGHT_ROWS = 500_000  # up to this number a Python set is fast enough
 
 
 class Tally:
-    """Counts over all batches; 8 bytes a row for duplicates."""
+    """Counts over all batches; duplicates need 8 bytes per row."""
 
     def __init__(self, options: CheckOptions) -> None:
         self._variables = options.variables
@@ -43,7 +43,11 @@ class Tally:
         self._newline_seen = False
 
     def see(self, view: View, settled: Settled) -> int:
-        """Count a batch; with ``deduplicate``, mark repeats as not good and give their number."""
+        """Count a batch; with ``deduplicate``, mark duplicates as not good.
+
+        Returns:
+            Number of duplicates marked; 0 without ``deduplicate``.
+        """
         brace = view.text.count("{") != len(view.batch.rows) if view.escaped else "{" in view.text
         if brace and texts.BRACES.search(view.text):
             self._placeholders(view, settled)
@@ -54,7 +58,7 @@ class Tally:
         return self._duplicates(view)
 
     def problems(self, file: str, report: Report) -> Iterator[tuple[Problem, int]]:
-        """Everything found, each with the number of rows it concerns."""
+        """All problems found, each with the number of affected rows."""
         rows = len(self._hashes)
         distinct = count_distinct(self._hashes) if rows else 0
         if distinct < rows:
@@ -64,11 +68,11 @@ class Tally:
             fix = say("Keep them all, or set --data.deduplicate true.")
             yield Problem("W704", file, found, fix), rows - distinct
         if self._first_word is not None:
-            yield self._words_of(self._first_word), self._num_words
+            yield self._missing_values(self._first_word), self._num_words
         if self._first_unfilled is not None:
             yield self._unfilled(self._first_unfilled, report), self._num_unfilled
         if self._first_literal is not None and not self._newline_seen:
-            yield self._first_literal_of(report.rows, self._first_literal), self._num_literal
+            yield self._double_escaping(report.rows, self._first_literal), self._num_literal
 
     def _unfilled(self, first: Problem, report: Report) -> Problem:
         double = next((name for name in self._names if name.startswith("{{")), None)
@@ -89,7 +93,7 @@ class Tally:
             )
         return Problem("W706", first.file, found, fix, line=first.line, record=first.record)
 
-    def _first_literal_of(self, rows: int, first: Problem) -> Problem:
+    def _double_escaping(self, rows: int, first: Problem) -> Problem:
         found = say(
             "literal backslash-n in {count} of {rows} rows and no real line break: "
             "double escaping?",
@@ -99,7 +103,7 @@ class Tally:
         fix = say("Write line breaks as \\n in JSON, not as \\\\n.")
         return Problem("W710", first.file, found, fix, line=first.line, record=first.record)
 
-    def _words_of(self, first: Problem) -> Problem:
+    def _missing_values(self, first: Problem) -> Problem:
         words = sorted(self._words.items(), key=lambda each: (-each[1], each[0]))
         listed = ", ".join(f"{word} ×{count}" for word, count in words)
         found = say("cells contain words for a missing value: {words}", words=listed)
@@ -110,7 +114,7 @@ class Tally:
         return Problem("W714", first.file, found, fix, line=first.line, record=first.record)
 
     def _absent(self, view: View, settled: Settled) -> None:
-        """Count rows whose cell is the word for no value."""
+        """Count rows in which a cell is a word for a missing value."""
         columns = list(settled.used)
         for i, row in enumerate(view.batch.rows):
             if not view.good[i]:
@@ -133,7 +137,7 @@ class Tally:
                     names = texts.placeholders(text) if "{" in text else []
                     doubles = [name.strip("{}") for name in names if name.startswith("{{")]
                     self.placeholders.update(dict.fromkeys(doubles))
-                    if column in settled.asked or path.endswith((".role", ".from")):
+                    if column in settled.prompts or path.endswith((".role", ".from")):
                         names = [name for name in names if name.startswith("{{")]
                     found.update(name for name in names if name.strip("{}") not in self._variables)
             if found:
@@ -142,7 +146,7 @@ class Tally:
                 self._first_unfilled = self._first_unfilled or view.problem("W706", i, NOTHING)
 
     def _newlines(self, view: View, settled: Settled) -> None:
-        """Count rows with a backslash and an n until one real line break is seen."""
+        """Count rows with a literal backslash-n, until a real line break is found."""
         if view.escaped and ("\\" not in view.text or "\\n" not in view.text):
             return
         for i, row in enumerate(view.batch.rows):
@@ -180,7 +184,7 @@ class Tally:
 
 
 def count_distinct(hashes: array[int]) -> int:
-    """How many different values; many are sorted in place where numpy is at hand."""
+    """Number of distinct values; large arrays are sorted in place if numpy is installed."""
     if len(hashes) <= LIGHT_ROWS:
         return len(set(hashes))
     try:

@@ -1,6 +1,6 @@
 """Warnings about texts: invisible characters, control tokens, secrets, placeholders.
 
-Each check first runs on a whole block of rows, so that clean data costs almost nothing.
+Each check first runs on a whole block of rows, so that clean data takes almost no time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SPECIAL = re.compile(
     r"<(?:\|[^|<>\s]{1,40}\|>|｜[^｜<>]{1,40}｜>|/?s>|(?:bos|eos|start_of_turn|end_of_turn|image)>)"
     r"|\[/?INST\]"
 )
-# Each begins with one rare character, for which a block is searched at the speed of memory.
+# Each pattern starts with a rare character, so searching a block is fast.
 HINTS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -52,7 +52,7 @@ SECRET_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One remark about one field."""
+    """One remark about one field; the first letter of the code gives the level."""
 
     code: str
     field: str
@@ -62,11 +62,11 @@ class Remark:
 
 
 def suspicious(block: str, *, escaped: bool) -> bool:
-    """Whether any text of a block may deserve a remark; False is certain.
+    """Whether a block may contain a text with a remark; False is certain.
 
     Args:
         block: The text of many rows.
-        escaped: The block is JSON, in which characters may be written as escapes.
+        escaped: Whether the block is JSON, in which characters may be escaped.
     """
     if escaped and "\\" in block and ESCAPES.search(block):
         return True
@@ -78,7 +78,7 @@ def suspicious(block: str, *, escaped: bool) -> bool:
 
 
 def joined(rows: Sequence[Any]) -> str:
-    """All strings of rows in one piece."""
+    """All strings of rows, joined with newlines."""
     parts: list[str] = []
     for row in rows:
         if is_object(row):
@@ -91,7 +91,7 @@ def joined(rows: Sequence[Any]) -> str:
 
 
 def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every string in a value with the path of its field."""
+    """Yield every string in a value with the path of its field."""
     if isinstance(value, str):
         yield path, value
     elif is_list(value):
@@ -103,7 +103,7 @@ def strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def remarks(row: dict[str, Any], columns: frozenset[str]) -> Iterator[Remark]:
-    """Check each text of the columns that a format reads."""
+    """Check every text in the given columns of a row."""
     for column, value in row.items():
         if column in columns:
             for path, text in strings(value, column):
@@ -111,7 +111,7 @@ def remarks(row: dict[str, Any], columns: frozenset[str]) -> Iterator[Remark]:
 
 
 def placeholders(text: str) -> list[str]:
-    """``{{name}}`` and ``{name}`` as they are written, in a text."""
+    """The placeholders in a text as written, ``{{name}}`` or ``{name}``."""
     double = ["{{" + name + "}}" for name in PLACEHOLDER.findall(text)]
     return double + ["{" + name + "}" for name in SINGLE.findall(text)]
 

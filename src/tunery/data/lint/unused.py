@@ -1,4 +1,4 @@
-"""Unread columns and message keys, each reported once."""
+"""Report columns and message keys that are not read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tunery.data.formats.messages import keys_of
 from tunery.data.problems import Problem, enumerated, say, visible
 from tunery.types import is_list, is_object
 
-# Columns by which other tools decide what is trained: more than a note where nothing reads them.
+# Columns by which other tools decide what is trained; they get their own warning if not read.
 WEIGHTS = frozenset({"loss", "loss_scale", "loss_weight", "mask", "masked", "train", "weight"})
 MOST_CHARACTERS = 400
 CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
-"""What ``unused`` says."""
+"""The codes of the problems from ``unused``."""
 CALL = frozenset({"name", "arguments"})
 WRAPPED_CALL = frozenset({"id", "type", "function"})
 WHOLE = frozenset({"messages", "tools"})
@@ -23,7 +23,7 @@ INNER = {
     "function_call": CALL,
     "content": frozenset({"type", "text"}),
 }
-"""What may stand inside a message, with the keys that are read there."""
+"""Objects inside a message -> the keys that are read in them."""
 
 
 def unused(
@@ -32,11 +32,11 @@ def unused(
     """List the columns and keys that the format does not read, and configured ones without effect.
 
     Args:
-        columns: Every column of the usable rows.
-        keys: What ``foreign_keys`` found in them, and columns that some rows have in vain.
-        format: Of the rows.
-        options: How they are read.
-        file: For messages.
+        columns: All columns of the usable rows.
+        keys: Keys from ``foreign_keys``, and columns that were not used in some rows.
+        format: Format of the rows.
+        options: How rows are read.
+        file: File name for the problems.
     """
     read = {options.column(name) for name in format.known}
     left = [name for name in columns if name not in read]
@@ -86,7 +86,7 @@ def unused(
         )  # fmt: skip
     named = {*undeclared, *weights, *rejected}
     rest = [
-        *(_called(name, columns) for name in left if name not in named),
+        *(_label(name, columns) for name in left if name not in named),
         *keys,
     ]
     if rest:
@@ -98,8 +98,8 @@ def unused(
         )
 
 
-def _called(name: str, columns: Sequence[str]) -> str:
-    """A column as a message names it; one without a name by its number."""
+def _label(name: str, columns: Sequence[str]) -> str:
+    """The name of a column in a message; its number if it has no name."""
     if name.strip():
         return name
     return str(say("column {n} (no name)", n=list(columns).index(name) + 1))
@@ -108,7 +108,7 @@ def _called(name: str, columns: Sequence[str]) -> str:
 def foreign_keys(
     row: dict[str, Any], columns: Collection[str], options: RowOptions
 ) -> Iterator[str]:
-    """Keys inside a row's messages that mean nothing here, such as ``messages[].score``."""
+    """Yield keys of a row's messages that are not read, such as ``messages[].score``."""
     speakers = {"role", options.tags.get("role_tag", "from")}
     for column in columns:
         value: Any = row.get(column)
@@ -126,7 +126,7 @@ def foreign_keys(
 
 
 def _inside(message: dict[str, Any], known: frozenset[str], place: str) -> Iterator[str]:
-    """The same of a message's calls and of the parts of its content."""
+    """Yield keys of a message's calls and content parts that are not read."""
     for name, keys in INNER.items():
         value: Any = message.get(name) if name in known else None
         many = is_list(value)

@@ -1,4 +1,4 @@
-"""One batch of rows in its file, so that a problem can be placed by a row's number alone."""
+"""A batch of rows with its file, to locate a problem by the index of its row."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class View:
 
     Args:
         batch: The rows.
-        file: The file as messages name it.
-        good: Whether each row can be used, as far as it is known by now.
-        text: All texts of the batch in one piece.
-        escaped: ``text`` is JSON, in which characters may stand as escapes.
+        file: Name of the file in problems.
+        good: Whether each row is usable, as far as known.
+        text: All text of the batch.
+        escaped: Whether ``text`` is JSON, in which characters may be escaped.
     """
 
     batch: Batch
@@ -27,7 +27,7 @@ class View:
     escaped: bool
 
     def line(self, i: int) -> int | None:
-        """The physical line of row ``i``."""
+        """The line of row ``i`` in the file, from 1; None if the file has no lines."""
         return self.batch.lines[i] if self.batch.lines is not None else None
 
     def raw(self, i: int) -> str:
@@ -45,7 +45,7 @@ class View:
         field: str | None = None,
         level: Level | None = None,
     ) -> Problem:
-        """A problem of row ``i``."""
+        """Make a problem about row ``i``."""
         return Problem(
             code,
             self.file,

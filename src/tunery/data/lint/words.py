@@ -1,4 +1,4 @@
-"""A report in words, as a terminal shows it."""
+"""A report as text for the terminal, translated to the current language."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DEFAULT_BAD_SHARE = 0.01
 
 
 def report_text(report: Report, *, plain: bool = False) -> str:
-    """The problems, grouped, each with its place, its line and a caret, and what to do.
+    """Format the problems by code: places, lines with a caret, and what to do.
 
     Args:
-        report: What was found.
-        plain: Only what stops a run; for an error message.
+        report: The report.
+        plain: Whether to include only what stops a run, for an error message.
     """
     groups = sorted(report.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
     lines: list[str] = []
@@ -56,7 +56,7 @@ def _group(group: Group) -> Iterator[str]:
 
 
 def _settings(group: Group) -> Iterator[str]:
-    """Settings, each with what to do about it: they are not counted in rows."""
+    """Format problems of settings, each with its own fix and without a number of rows."""
     for i, problem in enumerate(group.examples):
         yield f"{problem.code}  {problem.place}" if i == 0 else f"      {problem.place}"
         yield f"      {visible(problem.found.local())}"
@@ -67,7 +67,7 @@ def _settings(group: Group) -> Iterator[str]:
 
 
 def caret(problem: Problem) -> Iterator[str]:
-    """The line that is wrong and a caret under the place, cut to a window around it."""
+    """The wrong line, cut to a window, and a line with a caret under the place."""
     if problem.excerpt is None or problem.column is None:
         return
     at = problem.column - 1
@@ -81,20 +81,20 @@ def caret(problem: Problem) -> Iterator[str]:
 
 
 def _flags(report: Report) -> str:
-    """The method that rows with a judgement need."""
+    """The flags of a method for preference or labeled rows; empty for other rows."""
     kind = row_kind_named(report.kind) if report.kind is not None else None
     return flags_for(kind) if kind is not None and kind.code else ""
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that a text takes; East Asian characters take two."""
+    """Width of a text in terminal columns; East Asian characters take two."""
     import unicodedata
 
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _repeated(report: Report) -> Iterator[str]:
-    """How many rows an epoch has, where that is not each usable one once."""
+    """The number of rows per epoch, if it is not each usable row once."""
     count, good = report.per_epoch, report.good
     if count is None or count == good:
         return
@@ -105,7 +105,7 @@ def _repeated(report: Report) -> Iterator[str]:
 
 
 def _end(report: Report, plain: bool) -> Iterator[str]:
-    """The last lines: how much is fine, and what to do next."""
+    """The last lines: how many rows are usable, and what to do next."""
     good, rows = f"{report.good:,}", f"{report.rows:,}"
     if report.duplicates:
         yield t("{count} duplicates are removed.", count=f"{report.duplicates:,}")
@@ -148,7 +148,7 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
     if report.sets_aside:
         yield t("A run can start; it sets the other rows aside.")
     elif report.bad and report.only_rows:
-        # The share is rounded up, so that the flag as it is printed lets the rows through.
+        # The share is rounded up, so that the printed flag is large enough for these rows.
         share = math.ceil(report.bad / report.rows * 100) / 100
         flag = f" --data.max_bad_share {share:g}" if share > DEFAULT_BAD_SHARE else ""
         yield t(

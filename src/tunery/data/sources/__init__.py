@@ -1,4 +1,4 @@
-"""Files of rows: the type of a file is detected from its content, then it is streamed."""
+"""Open data files: detect the type of a file from its content, then stream its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunery.data.sources.base import FileSource, ReadOptions
 from tunery.data.sources.charset import not_utf8
 from tunery.data.sources.columnar import ArrowFile, ParquetFile
 from tunery.data.sources.delimited import DelimitedFile
-from tunery.data.sources.frames import HeldRows, rows_of
+from tunery.data.sources.frames import MemoryRows, rows_of
 from tunery.data.sources.jsonarray import ArrayFile
 from tunery.data.sources.jsonlines import LineFile
 from tunery.data.sources.probe import Probed, probe
@@ -23,18 +23,20 @@ MAX_OBJECT_BYTES = 64 * 1024 * 1024
 def open_file(
     path: Path, name: str, options: ReadOptions
 ) -> tuple[FileSource, tuple[Problem, ...]]:
-    """Open a file of rows.
+    """Open a data file.
 
     Args:
         path: The file.
-        name: How messages name it.
-        options: How it is to be read.
+        name: Name of the file in problems.
+        options: How the file is read.
 
     Returns:
-        The source, and what was noticed and accepted (notes).
+        The source, and notes about accepted peculiarities of the file.
 
     Raises:
-        FileProblem: It cannot be read as rows.
+        FileProblem: The file cannot be read as rows.
+        ConfigError: ``data.encoding`` or ``data.delimiter`` is not valid.
+        DataError: pyarrow is needed and not installed.
     """
     found = probe(path, name, options)
     return _source(found, name, options), found.notes
@@ -73,7 +75,12 @@ def _source(found: Probed, name: str, options: ReadOptions) -> FileSource:
 
 
 def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource:
-    """A .json file that is one object: one row, or a list of rows under a key."""
+    """Open a .json file that is one object: a table, or one row.
+
+    Raises:
+        FileProblem: The object contains lists of rows (E120), spans lines but is one row, is too
+            large (E121), or is not valid.
+    """
     size = found.path.stat().st_size
     if size > MAX_OBJECT_BYTES:
         raise FileProblem(
@@ -114,7 +121,7 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
             )
         ) from None
     if (table := rows_of(value, name)) is not None:
-        return HeldRows(name, found.path, *table)
+        return MemoryRows(name, found.path, *table)
     lists = _lists(value)
     chat = {"messages", "conversations"} & set(lists)
     if lists and not chat:
@@ -150,7 +157,7 @@ def _single_object(found: Probed, name: str, options: ReadOptions) -> FileSource
 
 
 def _lists(value: dict[str, Any]) -> list[str]:
-    """Keys whose lists may hold rows; ``segments`` of axolotl are the parts of one row."""
+    """Keys whose lists may be rows, without axolotl's ``segments``, which are parts of one row."""
     return [
         key
         for key, item in value.items()

@@ -1,4 +1,4 @@
-"""What a source gives: records in batches, each with its place, and the problems between them."""
+"""The protocol of file sources: records in batches with their positions, and problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunery.data.problems import Problem, say
-from tunery.types import RowRef
 
 DEFAULT_RECORD_MB = 64
 DEFAULT_COLUMNS = 4_096
@@ -18,7 +17,12 @@ BLOCK_BYTES = 1024 * 1024
 
 
 class Bad:
-    """A placeholder in a batch for a record that could not be parsed."""
+    """Replaces a record that cannot be used in a batch.
+
+    Args:
+        problem: Why it cannot be used.
+        raw: The record as text; may be empty.
+    """
 
     __slots__ = ("problem", "raw")
 
@@ -29,16 +33,16 @@ class Bad:
 
 @dataclass(slots=True)
 class Batch:
-    """Records that follow each other in one file.
+    """Consecutive records of one file.
 
     Args:
-        first: 1-based number of the first record.
+        first: Number of the first record, from 1.
         rows: Parsed values, or ``Bad``.
-        starts: Where each record begins: a byte offset, or a row number in columnar files.
-        lines: 1-based physical line of each record; None where the file has no lines.
-        texts: The records exactly as in the file, if available at no cost.
-        block: All the text of the batch in one piece, to ask once what no row can hold;
-            None means every row must be looked at.
+        starts: Start of each record: a byte offset, or a row index from 0 in columnar files.
+        lines: Line of each record, from 1; None if the file has no lines.
+        texts: The records exactly as in the file, if available without extra work.
+        block: The text of the whole batch, for fast searches; None means that every row must be
+            searched.
     """
 
     first: int
@@ -50,16 +54,8 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One raw row and its position."""
-
-    raw: dict[str, Any]
-    ref: RowRef
-
-
-@dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How files are to be read; the settings of ``data`` that concern a file."""
+    """The ``data`` settings that determine how files are read."""
 
     encoding: str = "utf-8"
     records_at: str | None = None
@@ -77,14 +73,14 @@ class ReadOptions:
 def too_large(
     name: str, size: int, options: ReadOptions, *, line: int | None, record: int | None
 ) -> Problem:
-    """Make E127: a record above the limit, and the setting that lets it through.
+    """Make E127 for a record above the size limit, with the setting that allows it.
 
     Args:
-        name: The file as messages name it.
-        size: Bytes of the record, or of the whole file where its end was not looked for.
-        options: With the limit.
-        line: 1-based line where the record begins.
-        record: Its 1-based number.
+        name: Name of the file.
+        size: Size of the record in bytes, or of the rest of the file if its end is not known.
+        options: The options with the limit.
+        line: Line at which the record starts, from 1.
+        record: Number of the record, from 1.
     """
     return Problem(
         "E127",
@@ -104,7 +100,7 @@ def too_large(
 
 
 def too_wide(name: str, count: int, options: ReadOptions) -> Problem:
-    """Make E145: a table with more columns than are read."""
+    """Make E145 for a table with too many columns."""
     return Problem(
         "E145",
         name,
@@ -118,21 +114,21 @@ def too_wide(name: str, count: int, options: ReadOptions) -> Problem:
 
 
 class FileSource(Protocol):
-    """One file of rows."""
+    """One data file."""
 
     @property
     def name(self) -> str:
-        """The file as messages name it."""
+        """Name of the file in problems."""
         ...
 
     @property
     def path(self) -> Path:
-        """The file that is read (a decompressed copy, for gzip)."""
+        """The file that is read; for gzip, a decompressed copy."""
         ...
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """Columns of the file where it declares them; None where each row has its own."""
+        """Columns that the file declares; None if each row has its own."""
         ...
 
     @property
@@ -142,7 +138,7 @@ class FileSource(Protocol):
 
     @property
     def notes(self) -> tuple[Problem, ...]:
-        """Peculiarities met while reading that are accepted and reported."""
+        """Accepted peculiarities of the file, found while reading."""
         ...
 
     def batches(self) -> Iterator[Batch]:
@@ -154,19 +150,19 @@ class FileSource(Protocol):
         ...
 
     def load(self, start: int) -> Any:
-        """Read the one record that begins at ``start``."""
+        """Read the record that starts at ``start``, one of a batch's ``starts``."""
         ...
 
 
 @dataclass(slots=True)
 class Lines:
-    """Physical lines of records, at no cost while record N is on line N + constant."""
+    """Lines of records; needs no memory as long as record N is on line N + constant."""
 
     shift: int | None = None
     exact: array[int] | None = None
 
     def extend(self, lines: Sequence[int], first: int) -> None:
-        """Add the lines of a batch whose first record has number ``first``."""
+        """Add the lines of a batch; ``first`` is the number of its first record."""
         if self.exact is None:
             if isinstance(lines, range) and (
                 self.shift is None or lines.start - first == self.shift
@@ -178,7 +174,7 @@ class Lines:
         self.exact.extend(lines)
 
     def of(self, record: int) -> int | None:
-        """The line of a record."""
+        """The line of a record, both counted from 1; None if no lines were added."""
         if self.exact is not None:
             return self.exact[record - 1]
         return record + self.shift if self.shift is not None else None

@@ -1,7 +1,7 @@
-"""Cells of Parquet and Arrow files as a row means them, not as a table must store them.
+"""Clean the cells of Parquet and Arrow files of artifacts of their storage.
 
-A table has every key of a struct in every row and NaN for a missing number; text may be stored as
-bytes. What is changed on the way is said once a file.
+A table stores every key of a struct in every row and NaN for a missing number, and text may be
+stored as bytes. Each kind of change is reported once per file.
 """
 
 # pyarrow has no types.
@@ -21,8 +21,8 @@ class Cells:
     """Cleans the rows of one file.
 
     Args:
-        file: The file as messages name it.
-        schema: Of the file.
+        file: Name of the file in problems.
+        schema: The pyarrow schema of the file.
     """
 
     def __init__(self, file: str, schema: Any) -> None:
@@ -46,7 +46,7 @@ class Cells:
         self._decoded: dict[str, None] = {}
 
     def clean(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Change rows in place and give them."""
+        """Clean rows in place and return them."""
         for column in self._columns:
             self._column = column
             for row in rows:
@@ -57,7 +57,7 @@ class Cells:
 
     @property
     def notes(self) -> Iterator[Problem]:
-        """What was changed, one note for each kind."""
+        """One note per kind of change made so far: N151 null keys, N152 decoded bytes."""
         if self._absent:
             yield Problem(
                 "N151",
@@ -78,7 +78,7 @@ class Cells:
             )
 
     def _value(self, value: Any, depth: int) -> Any:
-        """A value without null keys and NaN; ``depth`` counts the structs around it."""
+        """A value without null keys and NaN; ``depth`` is the number of structs around it."""
         kind = type(value)
         if kind is dict:
             kept = {
@@ -86,7 +86,7 @@ class Cells:
                 for key, item in value.items()
                 if item is not None and (cleaned := self._value(item, depth + 1)) is not None
             }
-            # An absent key of a message is usual; one of a call or a schema is worth a word.
+            # Null keys are common in messages; only those in calls or schemas are reported.
             if depth and len(kept) < len(value):
                 self._absent[self._column] = None
             return kept

@@ -1,7 +1,7 @@
-"""Which encoding a file that is not UTF-8 may be in: candidates that decode, the likeliest first.
+"""Guess the encoding of a file that is not UTF-8: candidates that decode it, the likeliest first.
 
-A candidate is judged by the characters that it makes: whether they are those that its languages
-use, and use often. Single-byte encodings decode anything, so that decoding alone says nothing.
+A candidate is scored by whether the decoded characters are frequent in its languages. Single-byte
+encodings decode any bytes, so successful decoding alone proves nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SAMPLE_BYTES = 256 * 1024
 BLOCK_BYTES = 1024 * 1024
 MAX_CANDIDATES = 3
 ENOUGH = 1_000
-"""So many more lines of UTF-8 than others settle that the others are damaged."""
+"""If there are this many more UTF-8 lines than others, the others are considered damaged."""
 SAFE = re.compile(rb"[\x00-\x2f]")
-"""Bytes that are never the second one of a character."""
+"""Bytes that are never the second byte of a character."""
 LEAST = 0.15
-"""A candidate less plausible than this is not offered."""
+"""Minimum score of a candidate, from 0 to 1."""
 
 SIMPLIFIED = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后"
@@ -72,12 +72,12 @@ QUOTES = frozenset("‘’“”„‚«»–—…•€£©®°·×¿¡ªº§"
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What is known of a file that is not UTF-8.
+    """The guess for a file that is not UTF-8.
 
     Args:
-        encodings: Those that decode it into plausible text, the likeliest first; may be empty.
-        mixed: Most of its lines beyond ASCII are UTF-8, so that no one encoding is right.
-        sure: The first is clearly likelier than the second.
+        encodings: Encodings that decode it to plausible text, the likeliest first; may be empty.
+        mixed: Whether most of its non-ASCII lines are UTF-8, so no single encoding is right.
+        sure: Whether the first encoding is clearly likelier than the second.
     """
 
     encodings: tuple[str, ...]
@@ -86,7 +86,11 @@ class Guess:
 
 
 def guess(path: Path) -> Guess:
-    """Guess the encoding from the lines of a file that are not ASCII."""
+    """Guess the encoding from the non-ASCII lines of a file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     info = path.stat()
     return _guess(path, info.st_size, info.st_mtime_ns)
 
@@ -94,27 +98,27 @@ def guess(path: Path) -> Guess:
 def not_utf8(
     name: str, path: Path, piece: bytes, at: int, *, line: int | None, record: int | None
 ) -> Problem:
-    """Make E112: a byte that is not UTF-8, and how its words read in the likely encodings.
+    """Make E112 for a byte that is not UTF-8, with the text around it in the likely encodings.
 
     Args:
-        name: The file as messages name it.
-        path: The file, whose other lines tell its encoding.
-        piece: Bytes around the place, from the beginning of the line where that is at hand.
-        at: The byte in ``piece``.
-        line: 1-based line.
-        record: 1-based record, where it is known.
+        name: Name of the file in the problem.
+        path: The file; its other lines are used to guess the encoding.
+        piece: Bytes around the place, from the start of the line if available.
+        at: Index of the byte in ``piece``.
+        line: Line in the file, from 1.
+        record: Number of the record, from 1, if known.
     """
     found = guess(path)
     place: dict[str, Any] = {"at": at + 1, "byte": f"{piece[at]:02X}"}
     words = [f"{each}: {visible(excerpt(piece, at, each), 24)}" for each in found.encodings]
     if words:
-        said = say(
+        what = say(
             "byte {at} (0x{byte}) is not UTF-8; it may be {words}", words="; ".join(words), **place
         )
     else:
-        said = say("byte {at} (0x{byte}) is not UTF-8", **place)
+        what = say("byte {at} (0x{byte}) is not UTF-8", **place)
     if found.mixed:
-        said = say("byte {at} (0x{byte}) is not UTF-8, unlike other rows", **place)
+        what = say("byte {at} (0x{byte}) is not UTF-8, unlike other rows", **place)
         fix = say("Correct this row, or remove it.")
     elif found.sure:
         fix = say(
@@ -131,11 +135,11 @@ def not_utf8(
         fix = say(
             "Save the file as UTF-8, or set --data.encoding to the encoding it was written in."
         )
-    return Problem("E112", name, said, fix, line=line, record=record)
+    return Problem("E112", name, what, fix, line=line, record=record)
 
 
-def not_as_said(name: str, path: Path, encoding: str, why: str) -> Problem:
-    """Make E112 for a file that is not in the encoding that was set."""
+def wrong_encoding(name: str, path: Path, encoding: str, why: str) -> Problem:
+    """Make E112 for a file that is not in the configured encoding."""
     found = guess(path)
     if _decodes(path, "utf-8"):
         fix = say("The file is UTF-8: remove --data.encoding.")
@@ -144,14 +148,13 @@ def not_as_said(name: str, path: Path, encoding: str, why: str) -> Problem:
         fix = say("Set --data.encoding to the file's encoding, likely {names}.", names=names)
     else:
         fix = say("Set --data.encoding to the file's encoding.")
-    found_there = say("not {encoding}: {why}", encoding=encoding, why=why)
-    return Problem("E112", name, found_there, fix)
+    return Problem("E112", name, say("not {encoding}: {why}", encoding=encoding, why=why), fix)
 
 
 def excerpt(piece: bytes, at: int, encoding: str, limit: int = 24) -> str:
-    """The words around byte ``at`` as an encoding reads them."""
+    """The text around byte ``at``, decoded, with at most ``limit`` characters."""
     start = at
-    # A byte below 0x30 is never the second one of a character.
+    # A byte below 0x30 is never the second byte of a character.
     while start and piece[start - 1] >= 0x30 and at - start < 40:
         start -= 1
     end = at + 1
@@ -163,13 +166,13 @@ def excerpt(piece: bytes, at: int, encoding: str, limit: int = 24) -> str:
 
 @lru_cache(maxsize=16)
 def _guess(path: Path, size: int, changed: int) -> Guess:
-    """``guess``, kept while the file is the same; ``size`` and ``changed`` are part of the key."""
+    """``guess`` with a cache; ``size`` and ``changed`` are only part of the cache key."""
     sample, good, bad = _sample(path)
     if good > bad:
         return Guess((), mixed=True, sure=False)
     scored: list[tuple[float, str]] = []
     seen: set[str] = set()
-    for encoding, judge in JUDGES:
+    for encoding, score_of in SCORERS:
         try:
             text = sample.decode(encoding)
         except UnicodeDecodeError:
@@ -178,7 +181,7 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
             continue
         seen.add(text)
         characters = "".join(c for c in text if not c.isascii())
-        score = judge(text, characters) if characters else 0.0
+        score = score_of(text, characters) if characters else 0.0
         if score >= LEAST:
             scored.append((score, encoding))
     scored = sorted((each for each in scored if _decodes(path, each[1])), reverse=True)
@@ -189,7 +192,7 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
 
 
 def _sample(path: Path) -> tuple[bytes, int, int]:
-    """Lines that are not UTF-8, how many lines beyond ASCII are UTF-8, and how many are not."""
+    """Lines that are not UTF-8, the number of non-ASCII lines in UTF-8, and of all others."""
     kept: list[bytes] = []
     length = good = bad = 0
     inside = False
@@ -212,7 +215,7 @@ def _sample(path: Path) -> tuple[bytes, int, int]:
 
 
 def _whole(piece: bytes, begins: bool, ends: bool) -> bytes:
-    """A piece of a line without the characters that a cut at its begin or end divides."""
+    """A piece of a line without characters that are cut at its start or end."""
     safe = SAFE.search(piece)
     if safe is None:
         return piece
@@ -236,33 +239,33 @@ def _decodes(path: Path, encoding: str) -> bool:
 def _script(
     common: frozenset[str], first: str, last: str, usual: str | None = None
 ) -> Callable[[str, str], float]:
-    """A judge of an East Asian encoding: 1 a frequent character, little for a rare one.
+    """Make a scorer for an East Asian encoding: 1 per frequent character, less for a rare one.
 
     Args:
-        common: The frequent ones.
-        first: Of the script.
-        last: Of the script.
-        usual: An encoding of those characters that are in use at all.
+        common: Frequent characters.
+        first: First character of the script.
+        last: Last character of the script.
+        usual: An encoding that contains only characters in normal use.
     """
 
-    def judge(text: str, characters: str) -> float:
+    def score(text: str, characters: str) -> float:
         points = 0.0
         for c in characters:
             if c in common or c in MARKS:
                 points += 1.0
             elif first <= c <= last:
-                points += 0.3 if usual and _can(c, usual) else 0.15
+                points += 0.3 if usual and _encodable(c, usual) else 0.15
         return points / len(characters)
 
-    return judge
+    return score
 
 
-def _can(character: str, encoding: str) -> bool:
+def _encodable(character: str, encoding: str) -> bool:
     return character.encode(encoding, errors="ignore") != b""
 
 
 def _japanese(text: str, characters: str) -> float:
-    """Kana and frequent kanji; kana of half width is what anything else becomes."""
+    """Score kana and frequent kanji; half-width kana do not count: other text decodes to them."""
     points = 0.0
     kana = 0
     for c in characters:
@@ -277,7 +280,7 @@ def _japanese(text: str, characters: str) -> float:
 
 
 def _cyrillic(text: str, characters: str) -> float:
-    """Cyrillic letters, mostly small and frequent ones, in words without Latin letters."""
+    """Score Cyrillic letters, mostly frequent lower-case ones, in words without Latin letters."""
     points = 0.0
     small = capital = mixed = 0
     before = ""
@@ -297,7 +300,7 @@ def _cyrillic(text: str, characters: str) -> float:
 
 
 def _western(text: str, characters: str) -> float:
-    """Letters with accents inside words of plain letters."""
+    """Score accented letters inside words of ASCII letters."""
     points = 0.0
     for i, c in enumerate(text):
         if c.isascii():
@@ -313,7 +316,7 @@ def _western(text: str, characters: str) -> float:
     return points / len(characters)
 
 
-JUDGES: tuple[tuple[str, Callable[[str, str], float]], ...] = (
+SCORERS: tuple[tuple[str, Callable[[str, str], float]], ...] = (
     ("gb18030", _script(SIMPLIFIED, "\u4e00", "\u9fff", "gb2312")),
     ("big5", _script(TRADITIONAL, "\u4e00", "\u9fff")),
     ("shift_jis", _japanese),

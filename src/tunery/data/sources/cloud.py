@@ -1,4 +1,4 @@
-"""Datasets in object stores (s3://, gs://) through fsspec: copied into the cache once, by ETag."""
+"""Datasets in cloud storage (s3://, gs://): downloaded with fsspec and cached by ETag."""
 
 # fsspec and botocore have no types.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -14,7 +14,7 @@ from typing import Any
 from tunery import env
 from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset
 from tunery.data.problems import Problem
-from tunery.data.splits import chosen_splits, divided, said
+from tunery.data.splits import chosen_splits, divided, split_problems
 from tunery.errors import DataError
 from tunery.i18n import t
 
@@ -22,10 +22,11 @@ MODULES = {"s3": ("s3fs", 'pip install "tunery[cloud]"'), "gs": ("gcsfs", "pip i
 
 
 def fetch_cloud(dataset: Dataset) -> Dataset:
-    """Copy the files of a bucket's object or folder and give the dataset with them.
+    """Download an object, or the files of a folder, and return the dataset with them.
 
     Raises:
-        DataError: The package is missing, there is nothing of that name, or no access.
+        DataError: The package is missing, the path does not exist or has no data files, access is
+            denied, or the network fails.
     """
     url = str(dataset.origin).replace("gcs://", "gs://", 1)
     try:
@@ -33,15 +34,15 @@ def fetch_cloud(dataset: Dataset) -> Dataset:
     except DataError as error:
         if error.code != "access":
             raise
-    # Public buckets are read without a name; credentials were tried first.
+    # Access with credentials failed; public buckets can be read anonymously.
     return _fetch(dataset, url, anonymous=True)
 
 
 def file_system(url: str, *, anonymous: bool = False) -> Any:
-    """The fsspec file system of an address.
+    """The fsspec file system for an address.
 
     Raises:
-        DataError: The package for it is not installed; the fix installs it.
+        DataError: Its package is not installed.
     """
     scheme = url.partition("://")[0]
     module, install = MODULES[scheme]
@@ -87,7 +88,7 @@ def _fetch(dataset: Dataset, url: str, *, anonymous: bool) -> Dataset:
 def _objects(
     system: Any, url: str, split: str | None
 ) -> tuple[list[dict[str, Any]], tuple[Problem, ...]]:
-    """The object itself, or one split of the files of rows under the prefix, all of one kind."""
+    """The object itself, or the data files of one split under the prefix, and warnings."""
     system.invalidate_cache()
     info = system.info(url)
     if info["type"] != "directory":
@@ -114,11 +115,11 @@ def _objects(
             fix=t("Use one file, or a folder with one file type."),
             code="E197",
         )
-    return found, said(by_split, url, chosen, split)
+    return found, split_problems(by_split, url, chosen, split)
 
 
 def _copied(system: Any, url: str, each: dict[str, Any]) -> Path:
-    """The object's copy in the cache, fetched if its ETag or size is new."""
+    """The cached copy of an object, downloaded if its ETag or size is new."""
     version = f"{each.get('ETag') or each.get('etag') or each.get('mtime')}|{each['size']}"
     where = os.environ.get("AWS_ENDPOINT_URL", "")
     key = hashlib.sha256(f"{where}|{url}|{each['name']}|{version}".encode()).hexdigest()[:32]
@@ -142,7 +143,7 @@ def _suffix(name: str) -> str:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What botocore raises where the store cannot be reached."""
+    """The exceptions of botocore if the storage cannot be reached."""
     try:
         from botocore.exceptions import ConnectionError, HTTPClientError
     except ModuleNotFoundError:
@@ -151,7 +152,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def _access_errors() -> tuple[type[Exception], ...]:
-    """The exceptions that botocore raises without credentials."""
+    """The exceptions of botocore if credentials are missing or rejected."""
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ModuleNotFoundError:

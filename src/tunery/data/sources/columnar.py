@@ -1,4 +1,4 @@
-"""Parquet and Arrow files: read a row group at a time; pyarrow is imported when one is read."""
+"""Parquet and Arrow files, read in batches; pyarrow is imported on first use."""
 
 # pyarrow has no types.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -22,10 +22,10 @@ DEFAULT = ReadOptions()
 
 
 def _pyarrow() -> Any:
-    """Import pyarrow, or say what installs it.
+    """Import pyarrow.
 
     Raises:
-        DataError: It is not installed.
+        DataError: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -38,7 +38,7 @@ def _pyarrow() -> Any:
 
 
 class ParquetFile:
-    """A parquet file; a record's start is its row number."""
+    """A Parquet file; the start of a record is its row index, from 0."""
 
     is_table = True
 
@@ -68,11 +68,15 @@ class ParquetFile:
 
     @property
     def notes(self) -> tuple[Problem, ...]:
-        """What was changed in the rows that were read."""
+        """Notes about changes made to the rows read so far."""
         return tuple(self._cells.notes)
 
     def batches(self) -> Iterator[Batch]:
-        """Read the rows."""
+        """Read the rows in batches.
+
+        Raises:
+            FileProblem: The file is damaged or empty.
+        """
         record = 1
         batches = self._file.iter_batches(batch_size=BATCH_ROWS)
         while True:
@@ -90,7 +94,7 @@ class ParquetFile:
             raise FileProblem(_empty(self.name))
 
     def load(self, start: int) -> Any:
-        """Read row ``start``; its row group is kept for the next call."""
+        """Read row ``start``; its row group stays in memory for the next call."""
         group = next(i for i, end in enumerate(self._ends) if start < end)
         if self._group is None or self._group[0] != group:
             rows = self._cells.clean(self._file.read_row_group(group).to_pylist())
@@ -99,7 +103,7 @@ class ParquetFile:
 
 
 class ArrowFile:
-    """An Arrow IPC file or stream, as `datasets` writes them; mapped, not loaded."""
+    """An Arrow IPC file or stream, as written by Hugging Face datasets; memory-mapped."""
 
     is_table = True
 
@@ -123,7 +127,7 @@ class ArrowFile:
             self._ends.append(total)
 
     def _open(self, mapped: Any) -> list[Any]:
-        """All record batches, still on disk, of either kind of file."""
+        """Open an IPC file or stream; the record batches stay on disk."""
         try:
             reader = self._arrow.ipc.open_file(mapped)
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
@@ -137,11 +141,15 @@ class ArrowFile:
 
     @property
     def notes(self) -> tuple[Problem, ...]:
-        """What was changed in the rows that were read."""
+        """Notes about changes made to the rows read so far."""
         return tuple(self._cells.notes)
 
     def batches(self) -> Iterator[Batch]:
-        """Read the rows."""
+        """Read the rows in batches.
+
+        Raises:
+            FileProblem: The file is empty.
+        """
         record = 1
         for whole in self._batches:
             for at in range(0, whole.num_rows, BATCH_ROWS):
@@ -161,10 +169,10 @@ class ArrowFile:
 
 
 def distinct(columns: Sequence[str], name: str) -> None:
-    """Refuse two columns of one name: a row would keep only the last.
+    """Check that column names are distinct; otherwise a row would keep only the last value.
 
     Raises:
-        FileProblem: E144, with the name.
+        FileProblem: E144, two columns have the same name.
     """
     twice = next((column for column, n in Counter(columns).items() if n > 1), None)
     if twice is not None:
@@ -179,24 +187,32 @@ def distinct(columns: Sequence[str], name: str) -> None:
 
 
 def limited(rows: list[Any], size: int, name: str, first: int, options: ReadOptions) -> None:
-    """Replace rows above the limit by their problem; ``size`` is that of all of them in bytes."""
+    """Replace rows above the size limit with their problem.
+
+    Args:
+        rows: The rows, changed in place.
+        size: Size of all rows together, in bytes.
+        name: Name of the file in problems.
+        first: Number of the first row, from 1.
+        options: The options with the limit.
+    """
     if size <= options.max_record_bytes:
         return
     for i, row in enumerate(rows):
-        weight = _bytes(row)
-        if weight > options.max_record_bytes:
-            problem = too_large(name, weight, options, line=None, record=first + i)
+        row_size = _size(row)
+        if row_size > options.max_record_bytes:
+            problem = too_large(name, row_size, options, line=None, record=first + i)
             rows[i] = Bad(problem, "")
 
 
-def _bytes(value: Any) -> int:
-    """Bytes of all texts in a value."""
+def _size(value: Any) -> int:
+    """Approximate size of a value in bytes: its texts in UTF-8, and 8 per other value."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
+        return sum(map(_size, value.values()))
     if isinstance(value, list):
-        return sum(map(_bytes, value))
+        return sum(map(_size, value))
     return 8
 
 

@@ -1,4 +1,4 @@
-"""Strict JSON for rows: what the C scanner accepts, less NaN, with out-of-range numbers noticed."""
+"""Strict JSON for rows: Python's fast scanner without NaN, recording numbers out of range."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ Scan = Callable[[str, int], tuple[Any, int]]
 
 
 class NotJSON(ValueError):
-    """NaN or Infinity, which JSON does not have."""
+    """The text contains NaN or Infinity, which are not JSON."""
 
 
 class Decoder:
-    """One decoder per file; ``odd`` collects numbers that exceed every numeric type."""
+    """The decoder of one file.
+
+    Attributes:
+        odd: Numbers out of range, as text; the caller clears the list.
+        scan: Parses the value at a position of a text and returns it with its end. Raises
+            ValueError, StopIteration or RecursionError.
+    """
 
     def __init__(self) -> None:
         self.odd: list[str] = []
         decoder = json.JSONDecoder(
             parse_float=self._float, parse_int=self._int, parse_constant=self._constant
         )
-        # The scanner itself, as json.loads uses it: no typed name leads to it.
+        # The scanner that json.loads uses; it has no typed name.
         self.scan: Scan = cast(Any, decoder).scan_once
         strict = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=self._int)
         self._strict: Scan = cast(Any, strict).scan_once
 
     def duplicate(self, text: str) -> tuple[str, Any, Any] | None:
-        """The first key that appears twice in an object of ``text``, with both values."""
+        """The first key that appears twice in an object of ``text``, with both values, or None."""
         found: list[tuple[str, Any, Any]] = []
         _walk(self._strict(text, len(text) - len(text.lstrip()))[0], found)
         return found[0] if found else None
@@ -60,7 +66,7 @@ class Decoder:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """Keys and values of one object, in order and unmerged."""
+    """Keys and values of one object, in order, with duplicate keys."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:

@@ -1,4 +1,4 @@
-"""CSV and TSV: a header, then rows; text stays text (NA, null and nan are words)."""
+"""CSV and TSV files: a header, then rows; all cells are text, including NA, null and nan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CR_BYTES = 4_096
 
 
 class _Reader:
-    """Decoded lines for csv.reader, counting the bytes and lines it has taken."""
+    """Iterator of decoded lines for csv.reader that counts the bytes and lines read."""
 
     def __init__(self, name: str, path: Path, skip: int, options: ReadOptions) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class _Reader:
         return self.last
 
     def _to_cr(self, limit: int) -> bytes:
-        """A line of a file whose lines end in a carriage return alone, as old Macs write them."""
+        """Read a line that ends in a carriage return alone, as on old Macs."""
         piece = b""
         while len(piece) < limit and (read := self.file.read(min(CR_BYTES, limit - len(piece)))):
             end = read.find(b"\r") + 1
@@ -67,7 +67,7 @@ class _Reader:
 
 
 def ends_in_cr(path: Path, skip: int) -> bool:
-    """Whether the lines of a file end in a carriage return alone."""
+    """Whether the lines of a file end in carriage returns alone; checks its first 64 KiB."""
     with path.open("rb") as file:
         file.seek(skip)
         head = file.read(HEAD_BYTES)
@@ -75,14 +75,19 @@ def ends_in_cr(path: Path, skip: int) -> bool:
 
 
 class DelimitedFile:
-    """A csv or tsv file.
+    """A CSV or TSV file; the start of a record is its byte offset.
 
     Args:
-        name: The file as messages name it.
+        name: Name of the file in problems.
         path: The file to read, in UTF-8.
-        skip: Bytes of a byte-order mark.
-        options: The delimiter where one was set, else it is found; whether the first row names the
-            columns, else they are called 1, 2, 3; and limits.
+        skip: Length of a byte-order mark to skip, in bytes.
+        usual: The usual delimiter of this type of file.
+        options: How the file is read: the delimiter (detected if None), whether there is a header
+            (otherwise columns are named 1, 2, 3), and limits.
+
+    Raises:
+        FileProblem: The header cannot be read.
+        ConfigError: The configured delimiter is not valid.
     """
 
     is_table: bool = True
@@ -100,23 +105,27 @@ class DelimitedFile:
         self.first_line = 1 if found.skip else 0
         self.notes: tuple[Problem, ...] = ()
         if found.delimiter != usual and options.delimiter is None:
-            said = say(
+            note = say(
                 "cells are separated by {delimiter}",
                 delimiter=spelled(found.delimiter),
             )
-            self.notes = (Problem("N117", name, said),)
+            self.notes = (Problem("N117", name, note),)
         self.columns = self._columns()
 
     def _open(self, start: int) -> tuple[_Reader, Any]:
-        """The lines from byte ``start`` on, and the rows that they make."""
+        """Open the file at byte ``start``; returns its lines and a reader of rows."""
         lines = _Reader(self.name, self.path, start, self.options)
         lines.line = self.first_line
-        # One limit for the process; the largest that is asked for in a file holds in that file.
+        # The limit is global to the process, so it is set again whenever a file is opened.
         csv.field_size_limit(self.options.max_record_bytes)
         return lines, csv.reader(lines, delimiter=self.delimiter, strict=True)
 
     def batches(self) -> Iterator[Batch]:
-        """Read the rows."""
+        """Read the rows in batches.
+
+        Raises:
+            FileProblem: A row cannot be parsed, so the rest cannot be read, or there are no rows.
+        """
         lines, rows = self._open(self.skip)
         record, batch = 1, Batch(1, [], array("Q"), [])
         with lines.file:
@@ -150,7 +159,7 @@ class DelimitedFile:
             )
 
     def load(self, start: int) -> Any:
-        """Read the row that begins at byte ``start``."""
+        """Read the row that starts at byte ``start``."""
         lines, rows = self._open(start)
         with lines.file:
             cells = next(rows)

@@ -1,4 +1,4 @@
-"""What separates the cells of a csv or tsv file: set by a person, or found from the first lines."""
+"""The delimiter of a CSV or TSV file: configured, or detected from the first lines."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 SAMPLE_BYTES = 64 * 1024
 SAMPLE_ROWS = 20
 ALIKE = 0.8
-"""Share of the first rows that must have as many cells as the header."""
+"""Fraction of the first rows that must have as many cells as the header."""
 DECLARED = re.compile(rb'"?sep=(.)"?\r?\n')
-"""The first line that Excel writes and reads: not a row."""
+"""A first line for Excel that declares the delimiter; it is not a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A delimiter, and how many bytes of the file declare it."""
+    """A delimiter, and the length of the line that declares it, in bytes."""
 
     delimiter: str
     skip: int = 0
 
 
 def find_delimiter(path: Path, skip: int, usual: str, given: str | None) -> Found:
-    """Find what separates the cells.
+    """Find the delimiter of a file.
 
     Args:
         path: The file, in UTF-8.
-        skip: Bytes of a byte-order mark.
-        usual: The delimiter that goes with the file's name; taken where it divides the header.
-        given: What was set; wins.
+        skip: Length of a byte-order mark to skip, in bytes.
+        usual: The usual delimiter of this type of file; used if the header contains it.
+        given: The configured delimiter, which takes precedence; None to detect it.
 
     Raises:
-        ConfigError: What was set cannot be a delimiter.
+        ConfigError: The configured delimiter is not valid.
     """
     with path.open("rb") as file:
         file.seek(skip)
@@ -60,10 +60,10 @@ def find_delimiter(path: Path, skip: int, usual: str, given: str | None) -> Foun
 
 
 def checked(given: str) -> str:
-    """The character that a setting denotes.
+    """The delimiter for a value of ``data.delimiter``.
 
     Raises:
-        ConfigError: It is no single character, or one that cannot divide cells.
+        ConfigError: The value is not a single character, or not a possible delimiter.
     """
     delimiter = NAMES.get(given, given)
     if len(delimiter) != 1 or delimiter in '"\r\n\x00 ':
@@ -75,7 +75,7 @@ def checked(given: str) -> str:
 
 
 def spelled(delimiter: str) -> str:
-    """A delimiter as a person writes it."""
+    """A delimiter as text for display."""
     return "tab" if delimiter == "\t" else delimiter
 
 
@@ -95,7 +95,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _fit(lines: Sequence[str], delimiter: str) -> int:
-    """Cells of the header where most rows have as many; 0 where they do not."""
+    """Number of cells in the header if most rows have as many, otherwise 0."""
     header, *rows = _rows(lines, delimiter)
     rows = [row for row in rows if row]
     alike = sum(len(row) == len(header) for row in rows)

@@ -1,7 +1,7 @@
-"""Hub datasets that another program fetched: found in its cache, without a network.
+"""Find hub datasets that another program downloaded in its cache, without network access.
 
-Two caches are known: that of huggingface_hub, which holds a repository's own files, and that of
-Hugging Face's datasets, which holds each split as Arrow files.
+Two caches are searched: that of huggingface_hub, which stores the files of a repository, and that
+of Hugging Face datasets, which stores each split as Arrow files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARD = re.compile(r"^(.*)-(\d{5})-of-(\d{5})(\.[\w.]+)?$")
 
 
 def snapshot(dataset: Dataset) -> tuple[Path, list[str]] | None:
-    """A repository in huggingface_hub's cache: its folder, and the files that are there."""
+    """A repository in huggingface_hub's cache: its folder and the names of its files; or None."""
     folder = hubcache.hub_dir() / f"datasets--{str(dataset.origin).replace('/', '--')}"
     commit = hubcache.commit_of(folder, dataset.revision or "main")
     if commit is None and dataset.revision is None:
@@ -39,7 +39,7 @@ def snapshot(dataset: Dataset) -> tuple[Path, list[str]] | None:
 
 
 def configs(folder: Path) -> list[Mapping[str, Any]]:
-    """The configs of the dataset card in a snapshot."""
+    """The configs in the dataset card of a snapshot; empty if there are none."""
     from huggingface_hub import repocard
 
     card = folder / "README.md"
@@ -51,8 +51,8 @@ def configs(folder: Path) -> list[Mapping[str, Any]]:
     return [each for each in listed if is_mapping(each)] if is_list(listed) else []
 
 
-def lacking(names: Sequence[str]) -> int:
-    """How many shards are missing, by what their names say (``-00000-of-00005``)."""
+def missing_shards(names: Sequence[str]) -> int:
+    """Number of missing shards, according to the names of the others (``-00000-of-00005``)."""
     sets: dict[tuple[str, int], set[int]] = {}
     for name in names:
         found = SHARD.match(name)
@@ -63,7 +63,7 @@ def lacking(names: Sequence[str]) -> int:
 
 
 def prepared(dataset: Dataset) -> Dataset | None:
-    """The split as Hugging Face's datasets prepared it; None where it did not."""
+    """The split as prepared by Hugging Face datasets; None if it is not in its cache."""
     if dataset.revision or dataset.folder:
         return None
     home = os.environ.get("HF_DATASETS_CACHE")
@@ -90,15 +90,15 @@ def prepared(dataset: Dataset) -> Dataset | None:
         return None
     pattern = re.compile(rf"(?!cache-).+-{re.escape(split)}(-\d{{5}}-of-\d{{5}})?\.arrow")
     files = sorted(path for path in folder.glob("*.arrow") if pattern.fullmatch(path.name))
-    if not files or lacking([path.name for path in files]):
+    if not files or missing_shards([path.name for path in files]):
         return None
-    return found_there(dataset, files, [str(path) for path in files], folder)
+    return from_other_cache(dataset, files, [str(path) for path in files], folder)
 
 
-def found_there(
+def from_other_cache(
     dataset: Dataset, files: Sequence[Path], names: Sequence[str], folder: Path
 ) -> Dataset:
-    """The dataset with files of another program's cache, and a word about it (N153)."""
+    """The dataset with files from another program's cache, and a note about it (N153)."""
     note = Problem(
         "N153",
         dataset.name,

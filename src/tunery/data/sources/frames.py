@@ -1,4 +1,4 @@
-"""A table stored as one JSON object, as written by pandas: its rows, if that is certain."""
+"""Tables stored as one JSON object, as written by pandas."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BATCH_ROWS = 2_000
 
 
 def rows_of(value: Mapping[str, Any], name: str) -> tuple[list[dict[str, Any]], Problem] | None:
-    """The rows of an object that holds a table, and how it holds them (N120).
+    """The rows of an object that is clearly a table, and a note about its layout (N120).
 
     Args:
         value: The object.
-        name: The file as messages name it.
+        name: Name of the file in problems.
 
     Returns:
-        None where it is something else.
+        None if the object is not clearly a table.
     """
     if not value:
         return None
@@ -49,19 +49,18 @@ def rows_of(value: Mapping[str, Any], name: str) -> tuple[list[dict[str, Any]], 
     alike = len(lists) == len(parts) > 1 and len({len(part) for part in lists}) == 1
     if alike and lists[0] and all(isinstance(item, str) for part in lists for item in part):
         made = [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
-        said = say("an object of columns, read as rows")
-        return made, Problem("N120", name, said)
+        return made, Problem("N120", name, say("an object of columns, read as rows"))
     return None
 
 
-class HeldRows:
-    """Rows that are at hand; a record's start is its number less one.
+class MemoryRows:
+    """A source whose rows are in memory; the start of a record is its index, from 0.
 
     Args:
-        name: The file as messages name it.
+        name: Name of the file in problems.
         path: The file they are from.
-        rows: All of them.
-        note: How the file holds them.
+        rows: The rows.
+        note: A note about the layout of the file.
     """
 
     columns: tuple[str, ...] | None = None
@@ -76,11 +75,11 @@ class HeldRows:
         self.notes: tuple[Problem, ...] = (note,)
 
     def batches(self) -> Iterator[Batch]:
-        """Give the rows."""
+        """Yield the rows in batches."""
         for at in range(0, len(self.rows), BATCH_ROWS):
             part = list(self.rows[at : at + BATCH_ROWS])
             yield Batch(at + 1, part, range(at, at + len(part)), None)
 
     def load(self, start: int) -> Any:
-        """Give row ``start``."""
+        """Return row ``start``."""
         return self.rows[start]

@@ -1,7 +1,7 @@
-"""Datasets of the Hugging Face hub: their files are fetched into the usual cache and read as files.
+"""Datasets on the Hugging Face Hub: their files are downloaded to the usual cache and read there.
 
-Nothing of a repository is ever run. What was fetched is recorded, so that a later start works
-without a network. HF_ENDPOINT, HF_HOME and HF_TOKEN are read at each call.
+Code in a repository is never run. Downloads are recorded, so that later runs work offline.
+HF_ENDPOINT, HF_HOME and HF_TOKEN are read at each call.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ PREFERRED = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt", "
 
 
 def fetch_hub(dataset: Dataset) -> Dataset:
-    """Fetch the files of one split and give the dataset with them.
+    """Download the files of one split and return the dataset with them.
+
+    Offline, files in the caches are used. A repository with a loading script gets problem E170.
 
     Raises:
-        DataError: No such repository or split, no access, no network, or only a loading script.
+        DataError: There is no such repository, revision or split, access is denied, or the hub
+            cannot be reached and the files are not cached.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return _recorded(dataset, t("HF_HUB_OFFLINE is set"))
@@ -84,7 +87,7 @@ def fetch_hub(dataset: Dataset) -> Dataset:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Exceptions of a broken network: huggingface_hub 1 uses httpx, 2 uses httpx2."""
+    """The exceptions of network failures; huggingface_hub 1 uses httpx, 2 uses httpx2."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     found: list[type[Exception]] = [ConnectionError, TimeoutError, LocalEntryNotFoundError]
@@ -97,12 +100,12 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, else the public one."""
+    """The address of the hub: HF_ENDPOINT, or the public one."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def cache_folder() -> Path:
-    """The cache that all programs share: HF_HUB_CACHE, else HF_HOME/hub."""
+    """The cache shared by all programs: HF_HUB_CACHE, or HF_HOME/hub."""
     named = os.environ.get("HF_HUB_CACHE")
     if named:
         return env.expanded(named)
@@ -159,13 +162,18 @@ def _with(dataset: Dataset, files: Sequence[Path], names: Sequence[str]) -> Data
 def choose(
     dataset: Dataset, present: Sequence[str], configs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Choose the files of the subset and split: by the card's configs, else by their names.
+    """Choose the files of a subset and split from the card's configs, or from their names.
 
-    Where files of several kinds hold the same rows, one kind is read: parquet before JSON before
-    CSV before text.
+    If files chosen by name have several types, only one type is read: Parquet before JSON, CSV,
+    text and Arrow.
+
+    Args:
+        dataset: The dataset, with subset, split and folder.
+        present: Names of all files in the repository.
+        configs: The configs of the dataset card.
 
     Raises:
-        DataError: There is no such subset or split, or there are no rows at all.
+        DataError: There is no such subset or split, or the repository has no data files (E196).
     """
     split = dataset.split or "train"
     rows = [name for name in present if _is_rows(name)]
@@ -214,7 +222,7 @@ def choose(
 def _by_card(
     dataset: Dataset, split: str, rows: Sequence[str], configs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """The files that the dataset card names for a subset and split."""
+    """The files that the dataset card lists for a subset and split; empty if it lists none."""
     named = [c for c in configs if c.get("data_files")]
     if dataset.subset:
         named = [c for c in named if c.get("config_name") == dataset.subset]
@@ -279,7 +287,7 @@ def _configs(card: Any) -> list[Mapping[str, Any]]:
 
 
 def _scripted(dataset: Dataset, api: Any, script: str) -> Problem:
-    """The repository wants to run a script: never; its converted branch is offered if it exists."""
+    """Make E170 for a repository with a loading script; suggests its Parquet branch, if any."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -314,7 +322,7 @@ def _record_file(dataset: Dataset) -> Path:
 
 
 def _record(dataset: Dataset, commit: str, files: Iterable[Path], names: Iterable[str]) -> None:
-    """Record which files a name refers to, for offline starts."""
+    """Record the files of a dataset, for later offline use."""
     target = _record_file(dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.{os.getpid()}")
@@ -324,10 +332,14 @@ def _record(dataset: Dataset, commit: str, files: Iterable[Path], names: Iterabl
 
 
 def _recorded(dataset: Dataset, why: str) -> Dataset:
-    """What was fetched before.
+    """The dataset with files that were downloaded before.
+
+    Args:
+        dataset: The dataset.
+        why: Why it cannot be downloaded now.
 
     Raises:
-        DataError: Nothing was.
+        DataError: The files were not downloaded before.
     """
     try:
         entry: dict[str, Any] = json.loads(_record_file(dataset).read_text(encoding="utf-8"))
@@ -335,7 +347,7 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
     except (OSError, ValueError, KeyError):
         entry, files = {}, []
     if not files or not all(path.exists() for path in files):
-        if (found := _of_another(dataset, why)) is not None:
+        if (found := _from_other_program(dataset, why)) is not None:
             return found
         raise DataError(
             t("{name}: not downloaded yet, and {why}.", name=dataset.name, why=why),
@@ -344,11 +356,11 @@ def _recorded(dataset: Dataset, why: str) -> Dataset:
     return _with(dataset, files, entry["names"])
 
 
-def _of_another(dataset: Dataset, why: str) -> Dataset | None:
-    """What another program fetched; None where there is nothing of it.
+def _from_other_program(dataset: Dataset, why: str) -> Dataset | None:
+    """The dataset with files that another program downloaded; None if there are none.
 
     Raises:
-        DataError: It fetched another split or subset, or only some files of this one.
+        DataError: Only another split or subset, or only some of the files, are downloaded.
     """
     held = elsewhere.snapshot(dataset)
     if held is None or not any(_is_rows(name) for name in held[1]):
@@ -370,7 +382,7 @@ def _of_another(dataset: Dataset, why: str) -> Dataset | None:
             fix=error.fix,
             code=error.code,
         ) from error
-    if missing := elsewhere.lacking(chosen):
+    if missing := elsewhere.missing_shards(chosen):
         raise DataError(
             t(
                 "{name}: {missing} of its files are not downloaded ({folder}), and {why}.",
@@ -383,5 +395,5 @@ def _of_another(dataset: Dataset, why: str) -> Dataset | None:
         )
     files = [folder / name for name in chosen]
     names = [f"hf:{dataset.origin}/{name}" for name in chosen]
-    found = elsewhere.found_there(dataset, files, names, folder)
+    found = elsewhere.from_other_cache(dataset, files, names, folder)
     return _with(found, files, names)

@@ -1,6 +1,6 @@
-"""JSON rows that are not one per line, streamed record by record.
+"""JSON records that are not one per line, streamed record by record.
 
-They are in one array (the whole file or under a key), or follow each other over several lines.
+They are in one array (the whole file, or the value of a key), or objects that span several lines.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ DEFAULT = ReadOptions()
 
 
 class _TooLarge(Exception):
-    """A record has no end within the limit."""
+    """A record exceeds the size limit."""
 
 
 class ArrayFile:
-    """A file that holds one array of records.
+    """A file with one array of records; the start of a record is its byte offset.
 
     Args:
-        name: The file as messages name it.
+        name: Name of the file in problems.
         path: The file to read, in UTF-8.
-        skip: Bytes of a byte-order mark.
-        records_at: Dotted key of the array; None where the file is the array.
-        bare: There is no array: objects follow each other, over any number of lines.
-        options: With the limit of a record's size.
+        skip: Length of a byte-order mark to skip, in bytes.
+        records_at: Dotted key of the array; None if the whole file is the array.
+        bare: Whether the file has no array, but consecutive objects that may span lines.
+        options: How the file is read, with the size limit of a record.
     """
 
     columns: tuple[str, ...] | None = None
@@ -64,7 +64,11 @@ class ArrayFile:
         self._decoder = Decoder()
 
     def batches(self) -> Iterator[Batch]:
-        """Read the records of the array."""
+        """Read the records in batches.
+
+        Raises:
+            FileProblem: There is no array, it is empty, or a record cannot be parsed.
+        """
         with Window(self.name, self.path, self.skip) as window:
             try:
                 self._enter(window)
@@ -98,7 +102,7 @@ class ArrayFile:
                 )
 
     def load(self, start: int) -> Any:
-        """Read the record that begins at byte ``start``."""
+        """Read the record that starts at byte ``start``."""
         with Window(self.name, self.path, start) as window:
             window.more()
             return self._value(window)[0]
@@ -107,7 +111,7 @@ class ArrayFile:
         return Batch(first, [], array("Q"), [], [], "")
 
     def _enter(self, window: Window) -> None:
-        """Go to the first record: past ``[``, or down the keys of ``records_at``."""
+        """Move to the first record: into the array, following the keys of ``records_at``."""
         if self.bare:
             return
         for key in self.records_at.split(".") if self.records_at else ():
@@ -170,18 +174,18 @@ class ArrayFile:
                 raise FileProblem(problem) from error
             except (ValueError, StopIteration, RecursionError) as error:
                 raise FileProblem(self._broken(window, record, line, column)) from error
-            yield start, line, self._judged(value, text, record, line), text
+            yield start, line, self._checked(value, text, record, line), text
             comma = None
             if window.skip_space() == ",":
                 comma = (window.line, window.column + 1)
                 window.advance(window.at + 1)
 
     def _value(self, window: Window) -> tuple[Any, str]:
-        """Parse one value at the window's position, reading on until it is complete."""
+        """Parse the value at the window's position, reading more text until it is complete."""
         while True:
             try:
                 value, end = self._decoder.scan(window.text, window.at)
-                # A number at the very end of what was read may go on.
+                # A number at the end of the text read so far may continue.
                 if end < len(window.text) or window.ended or not isinstance(value, int | float):
                     text = window.text[window.at : end]
                     window.advance(end)
@@ -194,7 +198,7 @@ class ArrayFile:
                 continue
             window.more()
 
-    def _judged(self, value: Any, text: str, record: int, line: int) -> Any:
+    def _checked(self, value: Any, text: str, record: int, line: int) -> Any:
         """Replace a value that is not a usable row with its problem."""
         if not is_object(value):
             what = (
@@ -278,7 +282,7 @@ class ArrayFile:
         )
 
     def _broken(self, window: Window, record: int, line: int, column: int) -> Problem:
-        """A record that cannot be parsed: where in it, and what is wrong there."""
+        """Make the problem for a record that cannot be parsed, with the position of the error."""
         text = window.text[window.at :]
         problem = syntax_problem(self.name, text, line=line, record=record)
         if window.ended and _is_cut(text):
@@ -308,7 +312,7 @@ class ArrayFile:
         )
 
     def _tail(self, window: Window) -> None:
-        """After the array only white space, or the rest of the object around it, may follow."""
+        """Check that only whitespace, or the rest of the object with the array, follows."""
         character = window.skip_space()
         if character and not self.records_at:
             raise FileProblem(
@@ -324,7 +328,7 @@ class ArrayFile:
 
 
 def _line_around(window: Window) -> str | None:
-    """The current line of the window where all of it is at hand and short."""
+    """The current line of the window, if it is in memory and short; otherwise None."""
     start = window.at - window.column
     end = window.text.find("\n", window.at)
     text = window.text[start : end if end >= 0 else None] if start >= 0 else ""
@@ -332,7 +336,7 @@ def _line_around(window: Window) -> str | None:
 
 
 def _is_cut(text: str) -> bool:
-    """Whether a broken record is only missing its end: nothing in it is wrong before."""
+    """Whether a record is only incomplete, without an error before its end."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

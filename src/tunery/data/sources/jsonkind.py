@@ -12,13 +12,26 @@ from tunery.data.sources.base import ReadOptions
 from tunery.types import is_object
 
 FIRST_CHARACTERS = 4 * 1024 * 1024
-"""An object longer than this is not looked through to see what follows it."""
+"""Characters read to find the end of a first object that spans several lines."""
 
 
 def json_kind(
     path: Path, name: str, suffix: str, skip: int, options: ReadOptions, notes: list[Problem]
 ) -> str:
-    """``array``, ``lines``, ``object``, ``stream``, ``blank``, or the suffix of a text kind."""
+    """Detect how a file stores rows.
+
+    Args:
+        path: The file, in UTF-8.
+        name: Name of the file in notes.
+        suffix: Suffix of the file, without .gz.
+        skip: Length of a byte-order mark to skip, in bytes.
+        options: How the file is read.
+        notes: Notes are appended to this list.
+
+    Returns:
+        ``array``, ``lines``, ``object``, ``stream`` (objects that span lines), ``blank``, or the
+        suffix of a CSV, TSV or text file.
+    """
     if suffix in (".csv", ".tsv", ".txt"):
         return suffix
     with path.open("rb") as file:
@@ -40,9 +53,9 @@ def json_kind(
         file.seek(skip)
         filled = (piece for piece in iter(lambda: file.readline(64 << 20), b"") if piece.strip())
         line, second = [*islice(filled, 2), b"", b""][:2]
-    lined = suffix in (".jsonl", ".ndjson")
+    is_jsonl = suffix in (".jsonl", ".ndjson")
     if _complete(line, dict):
-        if lined:
+        if is_jsonl:
             return "object" if not second and _numbered(line) else "lines"
         if second.lstrip()[:1] == b"{":
             notes.append(
@@ -52,12 +65,12 @@ def json_kind(
         return "object"
     follower = _after_first(path, skip) if second else None
     if follower == "{":
-        said = say("each object spans several lines; they are read one after another")
-        notes.append(Problem("N118", name, said))
+        note = say("each object spans several lines; they are read one after another")
+        notes.append(Problem("N118", name, note))
         return "stream"
     if follower == "":
         return "object"
-    if lined or (second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"):
+    if is_jsonl or (second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"):
         return "lines"
     return "object"
 
@@ -70,15 +83,15 @@ def _complete(line: bytes, kind: type) -> bool:
 
 
 def _numbered(line: bytes) -> bool:
-    """Whether an object has numbers for keys and objects for values, as pandas writes rows."""
+    """Whether all keys of an object are numbers and all values objects, as in rows from pandas."""
     value: Any = json.loads(line)
     return bool(value) and all(key.isdigit() and is_object(each) for key, each in value.items())
 
 
 def _after_first(path: Path, skip: int) -> str | None:
-    """The character after a first object of several lines; ``""`` at the end of the file.
+    """The first character after a first object that spans several lines; ``""`` at the end of file.
 
-    None if it is not such an object, or if that cannot be determined.
+    None if the file does not start with such an object, or the object is too long.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         file.seek(skip)

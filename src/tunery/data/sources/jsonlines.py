@@ -1,9 +1,9 @@
-"""JSON Lines and plain text: one line, one record; read in blocks, indexed by byte offset.
+"""JSON Lines and plain text: one record per line, read in blocks, indexed by byte offset.
 
-Only ``\\n`` ends a line: U+2028 and similar characters belong to strings.
+Only ``\\n`` ends a line; U+2028 and similar characters are part of strings.
 """
 
-# ``type(x) is dict`` is the fastest test, and tells the checker nothing of what is inside.
+# ``type(x) is dict`` is the fastest test, but the type checker cannot infer the content from it.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DEFAULT = ReadOptions()
 
 
 class LineFile:
-    """A file whose records are its lines.
+    """A file with one record per line; the start of a record is its byte offset.
 
     Args:
-        name: The file as messages name it.
+        name: Name of the file in problems.
         path: The file to read, in UTF-8.
-        skip: Bytes of a byte-order mark to pass over.
-        plain: Each line is the text of a row (.txt) instead of JSON.
-        options: With the limit of a record's size.
+        skip: Length of a byte-order mark to skip, in bytes.
+        plain: Whether each line is the text of a row (.txt) instead of JSON.
+        options: How the file is read, with the size limit of a record.
     """
 
     columns: tuple[str, ...] | None = None
@@ -59,7 +59,11 @@ class LineFile:
         self._decoder = Decoder()
 
     def batches(self) -> Iterator[Batch]:
-        """Read all lines in blocks of about 1 MiB."""
+        """Read all lines in blocks of about 1 MiB.
+
+        Raises:
+            FileProblem: There are no records.
+        """
         record, line = 1, 1
         for offset, block in self._blocks():
             if isinstance(block, int):
@@ -83,7 +87,7 @@ class LineFile:
             )
 
     def load(self, start: int) -> Any:
-        """Read the line that begins at byte ``start``."""
+        """Read the line that starts at byte ``start``."""
         with self.path.open("rb") as file:
             file.seek(start)
             text = file.readline().rstrip(b"\r\n").decode("utf-8")
@@ -94,7 +98,7 @@ class LineFile:
         )
 
     def _blocks(self) -> Iterator[tuple[int, bytes | int]]:
-        """Yield (offset, complete lines), or (offset, size) for a line over the limit."""
+        """Yield (offset, complete lines), or (offset, size) for a line above the size limit."""
         with self.path.open("rb") as file:
             file.seek(self.skip)
             offset, waiting, length = self.skip, [b""], 0
@@ -126,7 +130,7 @@ class LineFile:
         if not lines[-1]:
             pieces.pop()
             lines.pop()
-        # A line starts after the lengths of all lines before it and their line ends.
+        # The start of a line is the sum of the lengths of earlier lines and their line ends.
         before = accumulate(map(len, pieces[:-1]), initial=0)
         starts: Sequence[int] = array("Q", map(add, before, count(offset)))
         numbers: Sequence[int] = range(line, line + len(lines))
@@ -145,7 +149,7 @@ class LineFile:
         return Batch(record, rows, starts, numbers, lines, text)
 
     def _parse_all(self, lines: list[str], block: str) -> list[Any] | None:
-        """Parse lines that all are objects without anything odd; None where one may not be."""
+        """Parse lines that are all regular objects; None if a line may be something else."""
         scan, odd = self._decoder.scan, self._decoder.odd
         try:
             values = [scan(text, 0) for text in lines]
@@ -157,7 +161,7 @@ class LineFile:
         if not fine or set(map(type, rows)) != {dict}:
             odd.clear()
             return None
-        # A key that stands twice in an object is counted twice in the text and once in the row.
+        # A duplicate key counts twice in the text and once in the row.
         keys = block.count('":')
         known = keys == sum(map(len, rows)) or keys == _keys_of_pairs(rows)
         return rows if known or keys == sum(map(_keys, rows)) else None
@@ -169,12 +173,12 @@ class LineFile:
             try:
                 value, end = scan(text, 0)
                 if end != len(text) and not text[end:].isspace():
-                    value = self._slowly(text, record + i, numbers[i])
+                    value = self._parse_slowly(text, record + i, numbers[i])
             except (ValueError, StopIteration, RecursionError):
-                value = self._slowly(text, record + i, numbers[i])
+                value = self._parse_slowly(text, record + i, numbers[i])
             if type(value) is dict:
                 if text.count('":') != _keys(value):
-                    value = self._twice(value, text, record + i, numbers[i])
+                    value = self._check_duplicate(value, text, record + i, numbers[i])
             elif type(value) is not Bad:
                 value = self._not_object(value, text, record + i, numbers[i])
             if odd:
@@ -182,8 +186,8 @@ class LineFile:
             rows.append(value)
         return rows
 
-    def _slowly(self, text: str, record: int, line: int) -> Any:
-        """Parse a line that is not simply one JSON value from its first character on."""
+    def _parse_slowly(self, text: str, record: int, line: int) -> Any:
+        """Parse a line with whitespace around its JSON value, or find its syntax error."""
         stripped = text.lstrip()
         indent = len(text) - len(stripped)
         try:
@@ -210,8 +214,8 @@ class LineFile:
         )
         return Bad(problem, text)
 
-    def _twice(self, value: dict[str, Any], text: str, record: int, line: int) -> Any:
-        """Look for a key that appears twice."""
+    def _check_duplicate(self, value: dict[str, Any], text: str, record: int, line: int) -> Any:
+        """Return the problem of a key that appears twice, or the value."""
         odd = list(self._decoder.odd)
         twice = self._decoder.duplicate(text)
         self._decoder.odd[:] = odd
@@ -242,7 +246,7 @@ class LineFile:
         return OutOfRange(value, numbers)
 
     def _batch_by_line(self, block: bytes, offset: int, record: int, line: int) -> Batch:
-        """Read a block that is not all UTF-8: each line is decoded on its own."""
+        """Read a block that is not all UTF-8, decoding line by line."""
         rows: list[Any] = []
         texts: list[str] = []
         numbers: list[int] = []
@@ -275,7 +279,7 @@ class LineFile:
 
 
 class OutOfRange(dict[str, Any]):
-    """A row with a number out of range; the checker reports the field."""
+    """A row with numbers out of range, as text in ``numbers``; the checker reports the field."""
 
     def __init__(self, row: dict[str, Any], numbers: list[str]) -> None:
         super().__init__(row)
@@ -283,7 +287,7 @@ class OutOfRange(dict[str, Any]):
 
 
 def _skip_line(file: Any, size: int) -> tuple[int, bytes]:
-    """Pass over the rest of a line; give its full size and the bytes after it."""
+    """Skip the rest of a line; return its full size in bytes, and the bytes read after it."""
     while True:
         read = file.read(BLOCK_BYTES)
         end = read.find(b"\n") + 1
@@ -293,7 +297,7 @@ def _skip_line(file: Any, size: int) -> tuple[int, bytes]:
 
 
 def _keys_of_pairs(rows: list[dict[str, Any]]) -> int:
-    """Keys in rows whose lists hold objects of two keys, as messages do."""
+    """Number of keys in rows, if all lists contain objects with two keys, as in messages."""
     count = sum(map(len, rows))
     for row in rows:
         for item in row.values():
@@ -303,7 +307,7 @@ def _keys_of_pairs(rows: list[dict[str, Any]]) -> int:
 
 
 def _keys(value: dict[str, Any]) -> int:
-    """Keys in a row and in the objects of its lists: the shapes rows usually have."""
+    """Number of keys in a row and in the objects of its lists, the usual structure of rows."""
     count = len(value)
     for item in value.values():
         if type(item) is list:
@@ -312,5 +316,5 @@ def _keys(value: dict[str, Any]) -> int:
 
 
 def shortened(value: Any) -> str:
-    """A value as a message shows it, in a few words."""
+    """A short description of a value for a message."""
     return f'"{visible(value, 30)}"' if isinstance(value, str) else str(show(value))

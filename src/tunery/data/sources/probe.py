@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and not by its name; foreign files are refused by name."""
+"""Detect the type of a file from its first bytes, and reject files that are not data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from tunery import env
 from tunery.data.problems import NOTHING, FileProblem, Phrase, Problem, say
 from tunery.data.sources.base import ReadOptions
-from tunery.data.sources.charset import not_as_said
+from tunery.data.sources.charset import wrong_encoding
 from tunery.data.sources.jsonkind import json_kind
 from tunery.data.sources.zeros import content_end, copy_start, ends_in_zeros
 from tunery.env import human_bytes
@@ -51,7 +51,14 @@ RATIO_FREE_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A file that may be opened: the UTF-8 file to read, its kind, and what was noticed."""
+    """A file that can be opened.
+
+    Args:
+        path: The file to read, in UTF-8 or columnar; may be a copy in the cache.
+        kind: Its type, as in ``json_kind``, or ``.parquet`` or ``.arrow``.
+        skip: Length of a byte-order mark to skip, in bytes.
+        notes: Notes about accepted peculiarities.
+    """
 
     path: Path
     kind: str
@@ -63,7 +70,8 @@ def probe(path: Path, name: str, options: ReadOptions) -> Probed:
     """Inspect a file before reading it.
 
     Raises:
-        FileProblem: It is empty, not data, unreadable, or in another encoding.
+        FileProblem: The file is empty, not a data file, unreadable, or in another encoding.
+        ConfigError: ``data.encoding`` is not a known encoding.
     """
     size = _regular(path, name)
     if size == 0:
@@ -93,14 +101,14 @@ def probe(path: Path, name: str, options: ReadOptions) -> Probed:
         path, head, size = copy, _head(copy, name), copy.stat().st_size
         if not size:
             raise _stop(name, "E101", say("the file is empty (0 bytes)"))
-    _refuse_foreign(head, name, suffix)
+    _check_foreign(head, name, suffix)
     if head[:4] == b"PAR1":
         return Probed(path, ".parquet", 0, tuple(notes))
     if head[:6] == b"ARROW1" or (suffix == ".arrow" and head[:4] == b"\xff\xff\xff\xff"):
         return Probed(path, ".arrow", 0, tuple(notes))
     if suffix in (".parquet", ".arrow"):
         return Probed(path, suffix, 0, tuple(notes))
-    if _known(options.encoding) in UTF8 and ends_in_zeros(path) and not _is_wide(head):
+    if _codec_name(options.encoding) in UTF8 and ends_in_zeros(path) and not _is_wide(head):
         path, head = _without_zeros(path, name, notes)
     path, skip = _utf8(path, name, head, options, notes)
     kind = json_kind(path, name, suffix, skip, options, notes)
@@ -118,7 +126,7 @@ def _stop(name: str, code: str, found: Phrase, fix: Phrase = NOTHING) -> FilePro
 
 
 def _regular(path: Path, name: str) -> int:
-    """The size of a regular, readable file."""
+    """The size of a file in bytes, after checking that it is regular and readable."""
     try:
         info = path.stat()
     except PermissionError as error:
@@ -159,7 +167,7 @@ def _head(path: Path, name: str) -> bytes:
         raise _stop(name, "E194", say("cannot be read: {why}", why=why)) from error
 
 
-def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
+def _check_foreign(head: bytes, name: str, suffix: str) -> None:
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         size = re.search(rb"\nsize (\d+)", head)
         raise _stop(
@@ -199,11 +207,11 @@ def _refuse_foreign(head: bytes, name: str, suffix: str) -> None:
             )
 
 
-def _known(encoding: str) -> str:
-    """The name of an encoding.
+def _codec_name(encoding: str) -> str:
+    """Python's name of an encoding.
 
     Raises:
-        ConfigError: Python knows none of that name.
+        ConfigError: Python does not know the encoding.
     """
     try:
         return codecs.lookup(encoding).name
@@ -215,14 +223,14 @@ def _known(encoding: str) -> str:
 
 
 def _is_wide(head: bytes) -> bool:
-    """UTF-16 or UTF-32: its last character may end in a zero byte."""
+    """Whether the text is UTF-16 or UTF-32, whose last character may end in a zero byte."""
     return head.startswith(tuple(mark for mark, _, _ in BOMS)) or (
         b"\x00" in head[:2] and head.count(0) < len(head)
     )
 
 
 def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, bytes]:
-    """A copy in the cache without the zero bytes at the file's end, and its first bytes."""
+    """A cached copy without the zero bytes at the end of the file, and its first bytes."""
     end = content_end(path)
     zeros = path.stat().st_size - end
     if not end:
@@ -249,8 +257,8 @@ def _without_zeros(path: Path, name: str, notes: list[Problem]) -> tuple[Path, b
 def _utf8(
     path: Path, name: str, head: bytes, options: ReadOptions, notes: list[Problem]
 ) -> tuple[Path, int]:
-    """The file in UTF-8 and how many bytes of a mark to skip."""
-    encoding = _known(options.encoding)
+    """The file in UTF-8, and the length of a byte-order mark to skip, in bytes."""
+    encoding = _codec_name(options.encoding)
     for mark, what, codec in BOMS:
         if head.startswith(mark) and encoding in UTF8:
             raise _stop(
@@ -295,7 +303,7 @@ def _cached(path: Path, name: str, purpose: str) -> Path:
 
 
 def _decompressed(path: Path, name: str) -> Path:
-    """A decompressed copy in the cache; bombs are stopped by ratio."""
+    """A decompressed copy in the cache; rejected if it expands more than 200:1 beyond 8 MiB."""
     target = _cached(path, name, "gunzip")
     if target.exists():
         return target
@@ -340,7 +348,7 @@ def _decompressed(path: Path, name: str) -> Path:
 
 
 def _transcoded(path: Path, name: str, encoding: str) -> Path:
-    """A UTF-8 copy in the cache of a file in another encoding."""
+    """A cached UTF-8 copy of a file in another encoding."""
     target = _cached(path, name, encoding)
     if target.exists():
         return target
@@ -354,7 +362,7 @@ def _transcoded(path: Path, name: str, encoding: str) -> Path:
                 out.write(block)
         staging.replace(target)
     except UnicodeError as error:
-        raise FileProblem(not_as_said(name, path, encoding, str(error)[-80:])) from error
+        raise FileProblem(wrong_encoding(name, path, encoding, str(error)[-80:])) from error
     finally:
         staging.unlink(missing_ok=True)
     return target

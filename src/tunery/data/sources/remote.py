@@ -1,4 +1,4 @@
-"""Datasets that are not on this machine yet: fetched once, then read like any file."""
+"""Remote datasets: downloaded once, then read like local files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from tunery.data.dataset import Dataset
 
 
 def fetch(dataset: Dataset) -> Dataset:
-    """Bring a hub or cloud dataset's files; others are returned as they are.
+    """Download the files of a hub or cloud dataset; other datasets are returned unchanged.
 
     Raises:
-        DataError: It cannot be fetched; the message says why and what to do.
+        DataError: The dataset cannot be downloaded.
     """
     if not dataset.is_remote:
         return dataset

@@ -1,10 +1,11 @@
-"""What is wrong with a piece of text that should be JSON, in words, with the column."""
+"""Explain syntax errors in JSON, with their position."""
 
 from __future__ import annotations
 
 import json
 import re
 
+from tunery.data.numbers import MAX_DIGITS
 from tunery.data.problems import NOTHING, Phrase, Problem, say
 from tunery.data.sources.decode import NotJSON
 
@@ -19,14 +20,14 @@ def syntax_problem(
     record: int | None,
     column: int = 0,
 ) -> Problem:
-    """Explain a JSON syntax error.
+    """Make the problem for a JSON syntax error.
 
     Args:
-        name: The file.
-        text: The record's text, one line of it.
-        line: Its 1-based line.
-        record: Its 1-based number.
-        column: Characters before ``text`` on its line.
+        name: Name of the file in the problem.
+        text: The text of the record.
+        line: Line of the record, from 1.
+        record: Number of the record, from 1.
+        column: Number of characters before ``text`` on its line.
     """
     code, at, found, fix = explain(text)
     return Problem(
@@ -42,7 +43,7 @@ def syntax_problem(
 
 
 def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
-    """Give (code, 0-based position, what is wrong, what to do) for text that is not JSON."""
+    """Return (code, position from 0, what is wrong, what to do) for text that is not JSON."""
     try:
         json.loads(text, parse_constant=_constant)
     except NotJSON as error:
@@ -58,8 +59,14 @@ def explain(text: str) -> tuple[str, int, Phrase, Phrase]:
         return "E123", 0, say("the record is nested too deeply"), say("Flatten it.")
     except json.JSONDecodeError as error:
         return _syntax(error, text)
-    except ValueError as error:
-        return "E126", 0, say("a number is out of range: {why}", why=str(error)[:60]), NOTHING
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        place = re.search(rf"\d{{{MAX_DIGITS},}}", text)
+        return (
+            "E126",
+            place.start() if place else 0,
+            say("a number has more than {most} digits", most=MAX_DIGITS),
+            say("Write it as text if it matters."),
+        )
     return "E106", 0, say("not a single JSON value"), NOTHING
 
 

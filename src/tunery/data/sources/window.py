@@ -1,4 +1,4 @@
-"""A moving piece of a text file, for values that are read one after another."""
+"""A moving window over a text file, to parse values one after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Window:
-    """A moving piece of a text file: what is parsed is dropped, positions are kept."""
+    """A moving window over a UTF-8 file: parsed text is dropped, positions are kept.
+
+    Args:
+        name: Name of the file in problems.
+        path: The file.
+        skip: Byte offset to start at.
+
+    Attributes:
+        text: The text in memory.
+        at: Number of characters of ``text`` already used.
+        byte: Byte offset of ``text[at]`` in the file.
+        line: Line of ``text[at]``, from 1.
+        column: Number of characters before ``text[at]`` on its line.
+        ended: Whether the end of the file is reached.
+    """
 
     def __init__(self, name: str, path: Path, skip: int) -> None:
         self.name = name
@@ -21,10 +35,10 @@ class Window:
         self._file = path.open("rb")
         self._file.seek(skip)
         self.text = ""
-        self.at = 0  # characters of text already used
-        self.byte = skip  # byte offset of text[at]
+        self.at = 0
+        self.byte = skip
         self.line = 1
-        self.column = 0  # characters before text[at] on its line
+        self.column = 0
         self._rest = b""
         self.ended = False
 
@@ -35,9 +49,12 @@ class Window:
         self._file.close()
 
     def more(self) -> bool:
-        """Read another block; False at the end of the file.
+        """Read another block; return False at the end of the file.
 
-        Blocks grow with what is waiting for its end, so that one value is not parsed too often.
+        Blocks grow with the unparsed text, so that one long value is not parsed too often.
+
+        Raises:
+            FileProblem: E112, the text is not UTF-8.
         """
         if self.ended:
             return False
@@ -45,21 +62,21 @@ class Window:
         if not read:
             self.ended = True
             if self._rest:
-                self._foreign(self._rest, 0)
+                self._raise_not_utf8(self._rest, 0)
             return False
         data = self._rest + read
         try:
             added, self._rest = data.decode("utf-8"), b""
         except UnicodeDecodeError as error:
             if error.start < len(data) - 3:
-                self._foreign(data, error.start)
+                self._raise_not_utf8(data, error.start)
             added, self._rest = data[: error.start].decode("utf-8"), data[error.start :]
         self.text = self.text[self.at :] + added
         self.at = 0
         return True
 
     def advance(self, to: int) -> None:
-        """Move on to character ``to`` of the text, counting bytes and lines."""
+        """Move to character ``to`` of ``text``, counting bytes and lines."""
         piece = self.text[self.at : to]
         self.byte += len(piece) if piece.isascii() else len(piece.encode("utf-8"))
         newlines = piece.count("\n")
@@ -68,7 +85,7 @@ class Window:
         self.at = to
 
     def skip_space(self) -> str:
-        """Pass over white space; give the next character, ``""`` at the end."""
+        """Skip whitespace; return the next character, ``""`` at the end of the file."""
         while True:
             match = SPACE.match(self.text, self.at)
             assert match is not None
@@ -78,7 +95,7 @@ class Window:
             if not self.more():
                 return ""
 
-    def _foreign(self, data: bytes, at: int) -> None:
+    def _raise_not_utf8(self, data: bytes, at: int) -> None:
         line = self.line + self.text[self.at :].count("\n") + data[:at].count(b"\n")
         start = data.rfind(b"\n", 0, at) + 1
         end = data.find(b"\n", at)

@@ -1,4 +1,4 @@
-"""Zero bytes at the end of a file: room that was reserved and never written."""
+"""Zero bytes at the end of a file: space that was allocated but never written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BLOCK_BYTES = 1024 * 1024
 
 
 def ends_in_zeros(path: Path) -> bool:
-    """Whether the last byte is zero."""
+    """Whether the last byte of a file is zero."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
@@ -18,7 +18,7 @@ def ends_in_zeros(path: Path) -> bool:
 
 
 def content_end(path: Path) -> int:
-    """How many bytes there are before the zeros at the end."""
+    """Number of bytes before the zeros at the end."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

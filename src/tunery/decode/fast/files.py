@@ -73,7 +73,7 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     config = _config(files.read_json(folder / files.CONFIG))
     tensors = _tensors(folder, dtype, device)
     layers = [_layer(tensors, f"model.layers.{i}.") for i in range(config.num_hidden_layers)]
-    # Read separately: the memory map of the file is released with the linear layers (``let_go``).
+    # Read separately, so that ``free_linears`` releases the memory map of the file.
     embedding = SimpleNamespace(weight=_tensors(folder, dtype, device, only=_EMBEDDING)[_EMBEDDING])
     head = "lm_head.weight" if "lm_head.weight" in tensors else _EMBEDDING
     inner = SimpleNamespace(
@@ -85,7 +85,7 @@ def read(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     return SimpleNamespace(config=config, model=inner, lm_head=_linear(tensors[head], None))
 
 
-def let_go(model: Any) -> None:
+def free_linears(model: Any) -> None:
     """Free the weights of the linear layers of a model returned by ``read``.
 
     Call it once the fast pass has its own copies of them, or holds references to those it reads.

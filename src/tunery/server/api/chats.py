@@ -166,7 +166,7 @@ async def ask(chat: str, question: Ask) -> Response:
             raise EngineError(t("This chat has no such prompt."), code="unknown")
     else:
         raise EngineError(t("Pass the prompt as text, or a turn."), code="bad_message")
-    columns = question.columns or list(known.settings.columns)
+    columns = list(dict.fromkeys(question.columns or known.settings.columns))
     for name in columns:
         if name not in known.settings.columns:
             raise EngineError(t("{name} is not in this chat.", name=name), code="unknown")

@@ -1,7 +1,7 @@
-"""Types for names from clients in a path, query or body; each is checked by ``services.door``.
+"""Types for names from clients in a path, query or body; each is checked by ``services.access``.
 
 A route field that names a model, a dataset, a run or a place on disk has one of these types;
-``tests/web/test_door.py`` fails for a text field that it does not know.
+``tests/web/test_access.py`` fails for a text field that it does not know.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from tunery.services import door
+from tunery.services import access
 from tunery.types import is_list
 
 
@@ -18,25 +18,25 @@ def _chat_settings(values: dict[str, Any]) -> dict[str, Any]:
     columns = values.get("columns")
     for name in columns if is_list(columns) else ():
         if isinstance(name, str):
-            door.model(name)
+            access.model(name)
     return values
 
 
 def _data_settings(values: dict[str, Any]) -> dict[str, Any]:
-    door.section("data", values)
+    access.section("data", values)
     return values
 
 
-ModelName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.model)]
+ModelName = Annotated[str, Field(max_length=access.CHARACTERS), AfterValidator(access.model)]
 """Any name that ``models resolve`` accepts."""
 
-DatasetName = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.dataset)]
+DatasetName = Annotated[str, Field(max_length=access.CHARACTERS), AfterValidator(access.dataset)]
 """Any name that ``data.train`` accepts."""
 
-RunName = Annotated[str, AfterValidator(door.run)]
+RunName = Annotated[str, AfterValidator(access.run)]
 """The name of a run, never its folder."""
 
-Place = Annotated[str, Field(max_length=door.CHARACTERS), AfterValidator(door.place)]
+Place = Annotated[str, Field(max_length=access.CHARACTERS), AfterValidator(access.place)]
 """A file or folder on this machine; empty if none is given."""
 
 Behind = Annotated[int, Field(ge=0, le=2**40)]

@@ -29,4 +29,4 @@ class Order(Body):
 @router.post("/order")
 def order(request: Order) -> dict[str, Any]:
     """Reorder the queue; refused if one of the runs is not waiting."""
-    return {"waiting": [vars(waiting) for waiting in queue.put_in_order(request.runs)]}
+    return {"waiting": [vars(waiting) for waiting in queue.reorder(request.runs)]}

@@ -17,7 +17,7 @@ from tunery.runs.folder import open_run
 from tunery.server.api.body import Body
 from tunery.server.api.named import Behind, RunName
 from tunery.server.security.access import needs
-from tunery.services import door, runs
+from tunery.services import access, runs
 from tunery.workers.log import plain
 from tunery.workers.process import Control
 
@@ -50,7 +50,7 @@ def listing(
 @router.get("/compare")
 def compare(ids: str) -> dict[str, Any]:
     """Compare two to six runs; ``ids`` are their names, separated by commas."""
-    return runs.comparison_as_dict(runs.compare([door.run(name) for name in ids.split(",")]))
+    return runs.comparison_as_dict(runs.compare([access.run(name) for name in ids.split(",")]))
 
 
 class Undo(Body):
@@ -62,7 +62,7 @@ class Undo(Body):
 @router.post("/undo")
 def undo(request: Undo) -> dict[str, Any]:
     """Restore deleted runs."""
-    return {"restored": [store.put_back(token) for token in request.tokens]}
+    return {"restored": [store.restore(token) for token in request.tokens]}
 
 
 class Names(Body):
@@ -75,7 +75,7 @@ class Names(Body):
 def delete_some(request: Names) -> dict[str, Any]:
     """Delete runs; ``/undo`` can restore them for the number of ``seconds`` in the response."""
     store.sweep()
-    put = [store.put_away(name) for name in request.names]
+    put = [store.move_to_trash(name) for name in request.names]
     return {"tokens": [p.token for p in put], "bytes": sum(p.bytes for p in put),
             "seconds": store.UNDO_SECONDS}  # fmt: skip
 

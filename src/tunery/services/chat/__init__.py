@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunery.services._face import names_of
+from tunery.services._facade import names_of
 
 if TYPE_CHECKING:
     from tunery.services.chat._answering import answer_once, answer_turn
     from tunery.services.chat._engines import Target, engine_pool, hold_engines
     from tunery.services.chat._local import (
         Chat,
-        Room,
+        LoadedModels,
         Said,
         choose_sampling,
     )
@@ -50,8 +50,9 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings", "Room",
-    "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat", "Target", "add_row",
+    "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings",
+    "LoadedModels", "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat",
+    "Target", "add_row",
     "answer_once", "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat",
     "engine_pool", "find_served", "fix_served", "hold_engines", "list_chats", "load_transcript",
     "new_chat", "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat",

@@ -94,7 +94,7 @@ def choose_sampling(
 
 
 @dataclass
-class Room:
+class LoadedModels:
     """The base models loaded in this process; two speakers with the same base share it.
 
     Args:
@@ -102,14 +102,14 @@ class Room:
         device: As ``model.device``.
         dtype: As ``model.dtype``; ``auto`` is what a run was trained in, or what is fast here.
         progress: Called with the progress of downloads.
-        told: Called with remarks for the user.
+        on_notice: Called with remarks for the user.
     """
 
     template: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     progress: Progress | None = None
-    told: Told = lambda text: None
+    on_notice: Told = lambda text: None
     _engines: dict[tuple[Path, str], Engine] = field(
         default_factory=dict[tuple[Path, str], "Engine"]
     )
@@ -139,7 +139,7 @@ class Room:
         own = self.template or (config.model.template if config else None)
         template = ChatTemplate.load(tokenizer_of(found), own, model=found.model_folder)
         for notice in (*found.notes, *template.notices):
-            self.told(notice)
+            self.on_notice(notice)
         return Speaker(
             label,
             engine,
@@ -181,7 +181,7 @@ class Chat:
         settings: How answers are sampled.
     """
 
-    room: Room
+    room: LoadedModels
     name: str
     against: str | None = None
     settings: Settings = field(default_factory=Settings)

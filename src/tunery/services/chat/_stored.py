@@ -59,7 +59,11 @@ class ChatSettings:
             if name not in known:
                 raise unknown_name("setting", name, known)
         made = replace(self, **dict(values))
-        made = replace(made, columns=tuple(made.columns))
+        try:
+            unique = tuple(dict.fromkeys(made.columns))  # each model answers once
+        except TypeError:  # not a list of names, which ``check`` refuses
+            unique = ()
+        made = replace(made, columns=unique)
         made.check()
         return made
 

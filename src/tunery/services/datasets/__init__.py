@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunery.services._face import names_of
+from tunery.services._facade import names_of
 
 if TYPE_CHECKING:
     from tunery.services.datasets._adding import add_source, fetch_source, import_job

@@ -101,9 +101,9 @@ def evaluate_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
             t("There are no rows to evaluate on."),
             fix=t("Train with evaluate.split above 0, or choose a dataset."),
         )
-    from tunery.services.chat import Room
+    from tunery.services.chat import LoadedModels
 
-    room = Room(told=handle.say)
+    room = LoadedModels(on_notice=handle.say)
     rows = [_empty(example) for example in examples]
     measured: list[dict[str, Any]] = []
     total = len(wanted.models) * len(rows)

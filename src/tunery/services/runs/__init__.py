@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunery.services._face import names_of
+from tunery.services._facade import names_of
 
 if TYPE_CHECKING:
     from tunery.services.runs._archive import archive, chunks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         start,
         stop,
     )
-    from tunery.services.runs._list import Found, Query, Roll, RunRow, find, roll
+    from tunery.services.runs._list import Found, Query, RunList, RunRow, find, run_list
     from tunery.services.runs._log import event_lines, log_lines
     from tunery.services.runs._marks import change_marks
     from tunery.services.runs._metrics import MAX_POINTS, metrics, run_log
@@ -41,10 +41,11 @@ else:
 
 __all__ = [
     "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
-    "Plan", "Query", "Roll", "RunRow", "RunTopic", "RunView", "Trial", "archive", "ask_to_stop",
+    "Plan", "Query", "RunList", "RunRow", "RunTopic", "RunView", "Trial", "archive", "ask_to_stop",
     "change_marks", "chunks",
     "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
     "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
-    "roll", "run_log", "samples", "start", "start_once", "stop", "track_again", "verify", "view",
+    "run_list", "run_log", "samples", "start", "start_once", "stop", "track_again", "verify",
+    "view",
 ]  # fmt: skip

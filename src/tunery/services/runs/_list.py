@@ -90,7 +90,7 @@ class _Kept:
 
 
 @dataclass
-class Roll:
+class RunList:
     """The runs of one folder and what was derived from each; one per process and folder."""
 
     runs_dir: Path
@@ -258,14 +258,14 @@ def spark(told: RunLog) -> str:
     return " ".join(place(x, y) for x, y in points)
 
 
-_rolls: dict[Path, Roll] = {}
+_lists: dict[Path, RunList] = {}
 _rolls_lock = threading.Lock()
 
 
-def roll() -> Roll:
+def run_list() -> RunList:
     """The runs in this TUNERY_HOME."""
     with _rolls_lock:
-        return _rolls.setdefault(env.runs_dir(), Roll(env.runs_dir()))
+        return _lists.setdefault(env.runs_dir(), RunList(env.runs_dir()))
 
 
 STATUS_GROUPS = {
@@ -328,7 +328,7 @@ SORTS: dict[str, Callable[[RunRow], Any]] = {
 
 def find(query: Query) -> Found:
     """One page of the runs that match; pinned ones first."""
-    runs = roll()
+    runs = run_list()
     states, marks = runs.look(), all_marks()
 
     def row(state: RunStatus, *, full: bool = True) -> RunRow:
@@ -379,7 +379,7 @@ def _most(values: Any) -> list[str]:
 
 def rows_of(chosen: Sequence[str]) -> list[RunRow]:
     """The rows of some runs, in that order; runs that are gone are left out."""
-    runs = roll()
+    runs = run_list()
     states = {state.name: state for state in runs.look()}
     marks = all_marks()
     return [

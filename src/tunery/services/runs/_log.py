@@ -46,5 +46,7 @@ def event_lines(told: RunLog, after: int = 0) -> list[tuple[int, str]]:
     """The events after a given one as sentences, with their event numbers."""
     with told.lock:
         events = [event for event in told.events if event["seq"] > after]
-    said = [(event["seq"], words.told(event, told.declared, checked=False)) for event in events]
+    said = [
+        (event["seq"], words.event_line(event, told.declared, checked=False)) for event in events
+    ]
     return [(seq, text.strip()) for seq, text in said if text]

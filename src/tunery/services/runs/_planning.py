@@ -25,7 +25,7 @@ from tunery.config.config import Config
 from tunery.config.load import Loaded, write_frozen
 from tunery.errors import RunFailed, rebuilt
 from tunery.i18n import Phrase, joined, retold, t
-from tunery.models.architectures import recomputes
+from tunery.models.architectures import supports_checkpointing
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
 from tunery.runs.folder import RunFolder
@@ -267,7 +267,7 @@ def _advice(
     longest = max(1, found["longest"])
     shorter = [n for n in (4096, 2048, 1024, 512, 256) if n < longest]
     bf16: dict[str, Any] = {"model.dtype": "bf16"}
-    can_recompute = recomputes(kind) is not False
+    can_recompute = supports_checkpointing(kind) is not False
     recompute: dict[str, Any] = {"train.gradient_checkpointing": True} if can_recompute else {}
     tries: list[tuple[dict[str, Any], int]] = [
         (recompute, longest), (bf16, longest), (bf16 | recompute, longest),

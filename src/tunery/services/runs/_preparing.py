@@ -281,10 +281,10 @@ def _check_tokenizer(model: Resolved) -> None:
 
 
 def _check_recomputes(config: Config, model: Resolved) -> None:
-    from tunery.models.architectures import no_checkpointing, recomputes
+    from tunery.models.architectures import no_checkpointing, supports_checkpointing
 
     kind = (model.base or model).architecture
-    if config.train.gradient_checkpointing and recomputes(kind) is False:
+    if config.train.gradient_checkpointing and supports_checkpointing(kind) is False:
         raise no_checkpointing(kind)
 
 
@@ -302,12 +302,12 @@ def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
     A checkpoint holds the weights in their own format and, in fp32, the trained parameters with
     the optimizer's state.
     """
-    trained = config.adapter.trained(shape)
+    trained = config.adapter.weights(shape)
     if config.adapter.writes == "adapter":
-        weights = trained * 4
+        weights = (trained.count + config.adapter.frozen_parameters(shape)) * 4
     else:
         weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
-    one = weights + trained * 4 + config.optim.state_bytes(trained)
+    one = weights + trained.count * 4 + config.optim.state_bytes(trained)
     kept = config.checkpoint.keep + (1 if config.evaluate.every != "never" else 0)
     return {
         "checkpoint": one,

@@ -15,7 +15,7 @@ from tunery.errors import TuneryError
 from tunery.runs.curves import RunLog
 from tunery.runs.folder import open_run
 from tunery.runs.status import RunStatus, derive
-from tunery.services import door
+from tunery.services import access
 from tunery.services.runs import _metrics
 from tunery.workers.log import Event, plain
 
@@ -35,7 +35,7 @@ class RunTopic:
         """Return the messages after a cursor ``SEQ:INODE:STATE``, and the next cursor."""
         topic = f"run:{argument}"
         try:
-            folder = open_run(door.run(argument))
+            folder = open_run(access.run(argument))
         except TuneryError:
             removed = {"topic": topic, "kind": "removed", "name": argument}
             return ([] if cursor == "gone" else [removed]), "gone"
@@ -46,25 +46,26 @@ class RunTopic:
             if identity not in ("", str(told.identity[1])):
                 messages.append({"kind": "reset"})
                 seq = 0
-            end = _tell_events(told, seq, messages)
+            end = _append_events(told, seq, messages)
             now = f"{end}:{told.identity[1]}"
         state = derive(folder)
-        if messages or told_of(state) != status:
+        if messages or status_digest(state) != status:
             messages.append({"kind": "state", "run": state.as_dict()})
-        return [{"topic": topic, **message} for message in messages], f"{now}:{told_of(state)}"
+        cursor = f"{now}:{status_digest(state)}"
+        return [{"topic": topic, **message} for message in messages], cursor
 
 
 def cursor_of(told: RunLog, seq: int, state: RunStatus | None = None) -> str:
     """The cursor of a client that has seen all events up to one, and the state if given."""
-    return f"{seq}:{told.identity[1]}:{told_of(state) if state else ''}"
+    return f"{seq}:{told.identity[1]}:{status_digest(state) if state else ''}"
 
 
-def told_of(state: RunStatus) -> str:
+def status_digest(state: RunStatus) -> str:
     """A digest of status and reason: a reason, such as that of a crash, may follow later."""
     return f"{state.status}-{zlib.crc32(f'{state.reason}|{state.fix}'.encode()):08x}"
 
 
-def _tell_events(told: RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
+def _append_events(told: RunLog, seq: int, messages: list[dict[str, Any]]) -> int:
     """Append what came after ``seq``; returns the last event sent."""
     fresh = [event for event in told.events if event["seq"] > seq]
     end = told.seq

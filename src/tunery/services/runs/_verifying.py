@@ -11,12 +11,12 @@ from tunery.i18n import joined, t
 from tunery.models import bases
 from tunery.models.resolve import resolve
 from tunery.runs.folder import RunFolder
-from tunery.runs.verify import Finding, doctor
+from tunery.runs.verify import Finding, check_run
 
 
 def verify(folder: RunFolder) -> Iterator[Finding]:
     """Check a run; findings come as they are made."""
-    yield from doctor(folder)
+    yield from check_run(folder)
     yield _base(folder)
 
 

@@ -23,7 +23,7 @@ from tunery.runs.status import RunStatus
 from tunery.services import words
 from tunery.services.runs import _metrics
 from tunery.services.runs._lifecycle import failure
-from tunery.services.runs._list import RunRow, roll, rows_of
+from tunery.services.runs._list import RunRow, rows_of, run_list
 from tunery.services.runs._log import log_lines
 from tunery.services.runs._tracking import Tracked, tracked
 from tunery.services.runs._updates import cursor_of
@@ -202,7 +202,7 @@ def view(name: str) -> RunView:
     folder = open_run(name)
     told = _metrics.run_log(folder)
     # The page asks because of a message on the live channel: the list's cached state may be old.
-    roll().look_again(folder.name)
+    run_list().look_again(folder.name)
     row = rows_of([folder.name])[0]
     state = row.state
     with told.lock:

@@ -20,7 +20,7 @@ from tunery.config.config import Config
 from tunery.config.frozen import to_yaml
 from tunery.errors import ConfigError, TuneryError, UnknownName
 from tunery.i18n import t
-from tunery.services import door
+from tunery.services import access
 from tunery.services.settings import _forms, _remedies
 from tunery.types import is_list, is_mapping, is_object
 
@@ -91,7 +91,7 @@ def fill_form(preset: str | None, fields: Fields) -> Filled:
             words += words_of(path, value)
         except ConfigError as error:
             errors[path] = Wrong(error.message, error.fix)
-    for path, error in door.config(given).items():
+    for path, error in access.config(given).items():
         errors.setdefault(path, Wrong(error.message, error.fix, _remedies_of(error)))
     words = [*([f"--preset={preset}"] if preset else []), *words]
     shown = _shown(preset, words, given)

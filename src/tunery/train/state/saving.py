@@ -100,8 +100,9 @@ class Saver:
         """
         if self.config.every != "never" or self.saved_step >= 0:
             return True
-        state = sum(tensor.nbytes for tensor in optimizer.state().values())
-        weights = state // 3  # two moments and the weights themselves
+        sizes = {name: tensor.nbytes for name, tensor in optimizer.state().items()}
+        state = sum(sizes.values())
+        weights = sum(size for name, size in sizes.items() if name.startswith("weight/"))
         what = t("not enough disk space for a checkpoint")
         return self._with_room(lambda: self.checkpoints.reserve(state + weights), what) is not None
 

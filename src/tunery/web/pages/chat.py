@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.errors import UnknownName
+from tunery.services import access
 from tunery.services import chat as chat_service
-from tunery.services import door
 from tunery.services.chat import ChatSettings, SpeakerGroup, StoredChat
 from tunery.web.render import render
 
@@ -57,7 +57,8 @@ def chat(request: Request) -> HTMLResponse:
             opened = chat_service.show_chat(query["id"])
         except UnknownName:
             missing = True
-    named = tuple(door.model(query[key]) for key in ("a", "b", "c", "d") if query.get(key))
+    asked = [access.model(query[key]) for key in ("a", "b", "c", "d") if query.get(key)]
+    named = tuple(dict.fromkeys(asked))
     groups = chat_service.speakers()
     first = next((name for group in groups for name, _ in group.names), "demo")
     settings = opened.settings if opened else ChatSettings(columns=named or (first,))

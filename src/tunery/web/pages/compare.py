@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery import state
-from tunery.services import door, runs
+from tunery.services import access, runs
 from tunery.services.runs import Comparison
 from tunery.web.render import render
 
@@ -31,6 +31,6 @@ class CompareView:
 @router.get("/compare")
 def compare(request: Request, ids: str = "", settings: str = "") -> HTMLResponse:
     """Render the page; ``ids`` are run names separated by commas."""
-    found = runs.compare([door.run(name) for name in ids.split(",") if name])
+    found = runs.compare([access.run(name) for name in ids.split(",") if name])
     state.mark("compared")
     return render(request, "compare.html", CompareView(found, settings == "all"))

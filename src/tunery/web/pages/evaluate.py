@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery.jobs import folder as jobs
-from tunery.services import chat, datasets, door
+from tunery.services import access, chat, datasets
 from tunery.services.chat import SpeakerGroup
 from tunery.web.render import render
 
@@ -47,7 +47,7 @@ def evaluate(request: Request) -> HTMLResponse:
     opened = request.query_params.get("job")
     listed = jobs.listing(kind="evaluate")
     shown = next((job.as_dict() for job in listed if job.id == opened), None)
-    asked = [door.model(name) for name in request.query_params.getlist("model")]
+    asked = [access.model(name) for name in request.query_params.getlist("model")]
     chosen = asked or [name for name, _ in runs[:1]]
     view = EvaluateView(
         speakers=groups,

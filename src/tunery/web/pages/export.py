@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from tunery import env
-from tunery.services import chat, door
+from tunery.services import access, chat
 from tunery.services import export as export_service
 from tunery.services.chat import SpeakerGroup
 from tunery.web.render import render
@@ -51,7 +51,7 @@ def export(request: Request) -> HTMLResponse:
     everything = chat.speakers()
     trained = chat.trained_speakers()
     names = [name for group in trained for name, _ in group.names]
-    run = door.model(request.query_params.get("run", "")) or (names[0] if names else "")
+    run = access.model(request.query_params.get("run", "")) or (names[0] if names else "")
     formats = export_service.formats()
     folder = export_service.suggested(run or "export", formats[0]["name"])
     view = ExportView(

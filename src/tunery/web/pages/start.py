@@ -41,8 +41,8 @@ class StartView:
 @router.get("/")
 def start(request: Request) -> HTMLResponse:
     """Render the page."""
-    roll = run_service.roll()
-    runs = roll.look()
+    listed = run_service.run_list()
+    runs = listed.look()
     steps = first_steps.first_steps(runs)
     following = next((step.key for step in steps if not step.done), "")
     hidden = first_steps.hidden()
@@ -52,6 +52,6 @@ def start(request: Request) -> HTMLResponse:
         next=following,
         machine=machine.look(),
         runs=runs[:RECENT_RUNS],
-        sparks={run.name: roll.facts(run.name).spark for run in runs[:RECENT_RUNS]},
+        sparks={run.name: listed.facts(run.name).spark for run in runs[:RECENT_RUNS]},
     )
     return render(request, "start.html", view)

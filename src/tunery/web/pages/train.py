@@ -12,7 +12,7 @@ from tunery.chat import builtin
 from tunery.data.formats import FORMATS
 from tunery.i18n import t
 from tunery.server.api.named import DatasetName, ModelName
-from tunery.services import datasets, door, models, settings
+from tunery.services import access, datasets, models, settings
 from tunery.services.settings import Field, Form, Option
 from tunery.web.render import render
 from tunery.workers import warm
@@ -121,7 +121,7 @@ def train(
     run = request.query_params.get("from", "")
     root = str(request.scope.get("root_path") or "")
     if run:
-        made = settings.make_draft(run, run=door.run(run))
+        made = settings.make_draft(run, run=access.run(run))
         return RedirectResponse(f"{root}/train?draft={made.name}", 303)
     found = (
         (settings.get_draft(draft) or settings.Draft(settings.checked_draft_name(draft)))

@@ -233,6 +233,7 @@ for (const chip of $$("[data-suggestion]")) chip.addEventListener("click", () =>
 for (const radio of $$('input[name="mode"]')) {
   radio.addEventListener("change", () => {
     const [first, ...rest] = now.settings.columns;
+    if (radio.value === "2" && other(first) === first) toast(t("There is only one model here. Train or download another one to compare."));
     setColumns(radio.value === "1" ? [first] : [first, ...(rest.length ? rest : [other(first)])]);
   });
 }

@@ -1,10 +1,10 @@
-"""A stranger's tokenizer.json is tried in a child with limits before this process loads it.
+"""Test an untrusted tokenizer.json in a child process with limits, before it is loaded here.
 
-Normalizers that double a text again and again end the process that meets them: the library aborts,
-and no ``except`` sees it. So the first process to load a file starts
-``python -m tunery.models.proving FILE BYTES SECONDS``, which may use no more memory and CPU time
-than that, splits a few short texts
-and spells every token. What passed is remembered by the hash of its content.
+A normalizer that doubles the text repeatedly makes the library abort the process, which no
+``except`` can catch. So before a file is loaded for the first time, a child process
+(``python -m tunery.models.tokenizer_sandbox FILE BYTES SECONDS``) with that limit of memory and CPU
+time encodes a few short texts and decodes every token. A file that passes is remembered by the hash
+of its content and the version of the library.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tunery.types import is_list, is_object
 
 MEMORY_FLOOR_BYTES = 2 * 2**30
 MEMORY_PER_FILE_BYTE = 40
-"""A vocabulary in memory is 10 to 15 times its file."""
+"""Additional memory per byte of the file; a vocabulary needs 10 to 15 bytes."""
 CPU_SECONDS = 60
 WALL_SECONDS = 180.0
 MOST_TOKENS_PER_BYTE = 64
-"""Unicode's compatibility forms make 18 letters of one at most."""
+"""Highest accepted number of tokens per byte; Unicode's NFKC makes at most 18 characters of one."""
 MOST_GROWTH = 10_000
-"""Of a text's length by the normalizers, one after the other; usual ones keep it."""
+"""Highest accepted factor by which all normalizers can lengthen a text; the usual is about 1."""
 TEXTS = (
     "Hello, world!",
     "Zażółć gęślą jaźń; 你好，世界。こんにちは。 안녕하세요. مرحبا 👩‍👩‍👧 ﷺ",
@@ -51,12 +51,12 @@ _GROWS = 6
 
 
 def require(folder: Path) -> None:
-    """Refuse a folder's tokenizer.json that crashes, hangs or floods the process that loads it.
+    """Refuse a folder's tokenizer.json that would crash, hang or exhaust this process.
 
-    A file that the library rejects in an orderly way passes: whoever loads it says why.
+    A file that the library rejects with an ordinary error passes; loading it reports that error.
 
     Raises:
-        ModelError: It does; says which of them.
+        ModelError: With the reason.
     """
     file = folder / "tokenizer.json"
     if file.is_file():
@@ -64,7 +64,7 @@ def require(folder: Path) -> None:
 
 
 def remember(folder: Path) -> None:
-    """Note that a tokenizer.json needs no trial: a conversion of ours wrote it within limits."""
+    """Record that a tokenizer.json needs no test, because our own conversion wrote it."""
     note(mark(sha256_of(folder / "tokenizer.json")))
 
 
@@ -87,7 +87,7 @@ def _require(file: Path, passed: Path) -> None:
 
 
 def _tried(file: Path) -> str:
-    """Why a file may not be loaded; empty if nothing speaks against it."""
+    """Test a file in a child process; return why it must not be loaded, or an empty text."""
     command = [sys.executable, "-P", "-m", __name__, str(file.absolute())]
     command += [str(_memory_limit(file)), str(CPU_SECONDS)]
     environ = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RUST_BACKTRACE": "0"}
@@ -129,19 +129,33 @@ def _memory_limit(file: Path) -> int:
 
 
 def mark(digest: str, *, by: str = "tokenizers") -> Path:
-    """The file whose existence says that some content passed, with this version of a library."""
+    """The file that exists if a content passed the test with the installed version of a library.
+
+    Args:
+        digest: Hash of the content.
+        by: The library, as its package is named.
+    """
     return env.cache_dir() / "tokenizers" / f"{by}-{metadata.version(by)}-{digest}"
 
 
 def note(passed: Path) -> None:
-    """Remember that the content of a mark passed."""
-    with contextlib.suppress(OSError):  # a home that cannot be written: tried again next time
+    """Create a mark, to record that its content passed."""
+    with contextlib.suppress(OSError):  # read-only home: tested again next time
         passed.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(passed, "")
 
 
 def main(file: Path, data_bytes: int, seconds: int) -> int:
-    """The child: read the file and split the texts within the limits."""
+    """Run in the child process: load the file and encode the texts, within the limits.
+
+    Args:
+        file: The tokenizer.json.
+        data_bytes: Limit of memory.
+        seconds: Limit of CPU time.
+
+    Returns:
+        Exit status: 0 if the file passed or is invalid, else one of the codes above.
+    """
     memory.limit(data_bytes)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -151,7 +165,7 @@ def main(file: Path, data_bytes: int, seconds: int) -> int:
         tokenizer = Tokenizer.from_file(str(file))
     except MemoryError:
         raise
-    except BaseException:  # noqa: BLE001  (the loader says it in its own words)
+    except BaseException:  # noqa: BLE001  (loading it reports the error)
         return 0
     if _growth(json.loads(file.read_bytes()).get("normalizer")) > MOST_GROWTH:
         return _GROWS
@@ -164,7 +178,7 @@ def main(file: Path, data_bytes: int, seconds: int) -> int:
             if number == 0 and (why := panic_reason(error)) is not None:
                 print(why)
                 return _PANICKED
-            continue  # an odd text is refused when it comes up
+            continue  # an unusual text is refused when it occurs
         if count > MOST_TOKENS_PER_BYTE * len(text.encode()):
             return _TOO_MANY
     try:
@@ -178,7 +192,7 @@ def main(file: Path, data_bytes: int, seconds: int) -> int:
 
 
 def _growth(normalizer: Any) -> float:
-    """How many times as long a text can become, by what its replacements say."""
+    """The factor by which a normalizer's replacements can lengthen a text."""
     if not is_object(normalizer):
         return 1.0
     listed = normalizer.get("normalizers")
@@ -186,7 +200,7 @@ def _growth(normalizer: Any) -> float:
     growth = math.prod(_growth(part) for part in parts)
     content, pattern = normalizer.get("content"), normalizer.get("pattern")
     if isinstance(content, str) and is_object(pattern):
-        replaced = pattern.get("String")  # a regular expression may match one letter, or none
+        replaced = pattern.get("String")  # a regular expression may match a single character
         growth *= max(1.0, len(content) / max(1, len(replaced) if isinstance(replaced, str) else 1))
     return growth
 

@@ -30,7 +30,7 @@ HEAD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """One request.
 
     Args:
@@ -42,7 +42,7 @@ class Asked:
     lines: Lines
 
 
-Handler = Callable[[Asked], Awaitable[Any]]
+Handler = Callable[[Request], Awaitable[Any]]
 """Returns the response as plain data, or None if it has opened ``lines`` and written to them."""
 
 
@@ -136,7 +136,7 @@ async def _answer(
     try:
         try:
             body = await _body(reader, head)
-            said = await _unless_gone(handler(Asked(body, lines)), reader)
+            said = await _unless_gone(handler(Request(body, lines)), reader)
         except TuneryError as error:
             if not lines.opened:
                 await _tell(writer, STATUS.get(error.code, 422), wire.error_to_dict(error))

@@ -12,7 +12,7 @@ from tests.unit.test_panics import IN_USE, PLAIN
 from tunery.chat.control import ControlTokens, Marked
 from tunery.chat.encode import Encoder
 from tunery.errors import DataError, ModelError
-from tunery.models import load, proving
+from tunery.models import load, tokenizer_sandbox
 
 TWICE = {"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"}
 DOUBLING = {"normalizer": {"type": "Sequence", "normalizers": [TWICE] * 40}}
@@ -55,7 +55,7 @@ def written(folder: Path, more: dict[str, Any]) -> Path:
 def test_a_hostile_tokenizer_is_refused_by_every_loader(
     more: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proving, "MEMORY_FLOOR_BYTES", 100 * 2**20)
+    monkeypatch.setattr(tokenizer_sandbox, "MEMORY_FLOOR_BYTES", 100 * 2**20)
     with pytest.raises(ModelError, match=why) as refused:
         load.load_tokenizer(written(tmp_path / "model", more))
     assert refused.value.code == "tokenizer_refused"
@@ -63,21 +63,21 @@ def test_a_hostile_tokenizer_is_refused_by_every_loader(
 
 
 def test_one_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "CPU_SECONDS", 1)
+    monkeypatch.setattr(tokenizer_sandbox, "CPU_SECONDS", 1)
     with pytest.raises(ModelError, match="does not finish splitting a short text"):
-        proving.require(written(tmp_path / "model", LONG))
+        tokenizer_sandbox.require(written(tmp_path / "model", LONG))
 
 
 def test_what_passed_is_tried_once_by_its_content(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proving.require(written(tmp_path / "one", {}))
+    tokenizer_sandbox.require(written(tmp_path / "one", {}))
     (mark,) = (home / "cache" / "tokenizers").iterdir()
-    monkeypatch.setattr(proving, "_tried", lambda file: pytest.fail("tried again"))
-    proving.require(written(tmp_path / "same", {}))
-    monkeypatch.setattr(proving, "_tried", lambda file: "it differs")
+    monkeypatch.setattr(tokenizer_sandbox, "_tried", lambda file: pytest.fail("tried again"))
+    tokenizer_sandbox.require(written(tmp_path / "same", {}))
+    monkeypatch.setattr(tokenizer_sandbox, "_tried", lambda file: "it differs")
     with pytest.raises(ModelError, match="it differs"):
-        proving.require(written(tmp_path / "other", {"truncation": None}))
+        tokenizer_sandbox.require(written(tmp_path / "other", {"truncation": None}))
     assert [mark] == list((home / "cache" / "tokenizers").iterdir())
 
 
@@ -105,6 +105,6 @@ def test_what_our_own_conversion_wrote_is_not_tried(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path / "converted", {"padding": None})
-    proving.remember(folder)
-    monkeypatch.setattr(proving, "_tried", lambda file: pytest.fail("tried"))
-    proving.require(folder)
+    tokenizer_sandbox.remember(folder)
+    monkeypatch.setattr(tokenizer_sandbox, "_tried", lambda file: pytest.fail("tried"))
+    tokenizer_sandbox.require(folder)

@@ -1,4 +1,4 @@
-"""What to say when a name or a folder is not a model: the nearest thing, and the way on."""
+"""Errors for names and folders that are not models, with similar names and advice."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LISTED = 8
 
 
 def known_names() -> list[str]:
-    """Every name that refers to something on this machine."""
+    """Names of all models on this machine: demo, runs, cached hub ids, imported models; sorted."""
     hub = [hubcache.repo_of(path) for path in hubcache.cached_repos()]
     imported = [path.parent.name for path in env.models_dir().glob(f"*/{files.CONFIG}")]
     return sorted({DEMO, *run_folder.names(), *hub, *imported})
 
 
 def unknown(name: str) -> ModelError:
-    """Create the error for a bare word that is neither a model, a run nor a hub id."""
+    """The error for a word that is neither a model, a run nor a hub id."""
     known = known_names()
     near = did_you_mean(name, known)
     listed = t("Available: {names}.", names=", ".join(known[:LISTED]))
@@ -37,7 +37,7 @@ def unknown(name: str) -> ModelError:
 
 
 def not_downloaded(name: str, hub: HubName) -> ModelError:
-    """Make the error for a hub id that the cache does not hold."""
+    """The error for a hub id that is not in the cache."""
     near = did_you_mean(hub.repo, [hubcache.repo_of(path) for path in hubcache.cached_repos()])
     local = env.expanded(name)
     beside = (
@@ -56,7 +56,7 @@ def not_downloaded(name: str, hub: HubName) -> ModelError:
 
 
 def no_such_path(name: str, path: Path) -> ModelError:
-    """Make the error for a path that is not there: its nearest parent, and what that holds."""
+    """The error for a path that does not exist: names its nearest parent and what that contains."""
     parent = env.existing_parent(path)
     if not parent.is_dir():
         return ModelError(
@@ -95,7 +95,12 @@ def has_weights(folder: Path) -> bool:
 
 
 def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
-    """Make the error for a folder without a config."""
+    """The error for a folder without config.json.
+
+    Args:
+        path: The folder.
+        ggufs: The .gguf files in it.
+    """
     if ggufs:
         return ModelError(
             t("{path}: contains {count} GGUF files.", path=path, count=len(ggufs)),
@@ -111,7 +116,7 @@ def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
             fix=t("Choose one of them: {names}", names=_some(names)),
             path=path,
         )
-    if has_weights(path):  # weights of a kind that is not loaded say more than the missing config
+    if has_weights(path):  # an unsupported format explains more than a missing config
         files.check_weights(path)
     return ModelError(
         t("{folder}: {file} is missing.", folder=path, file=files.CONFIG),
@@ -121,7 +126,7 @@ def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
 
 
 def foreign_file(path: Path) -> ModelError:
-    """Make the error for a file that is not a .gguf."""
+    """The error for a file that is not a .gguf file."""
     if path.name.endswith(files.PICKLES):
         return ModelError(
             t("{path}: a pickle file can run code when opened and is not loaded.", path=path),

@@ -1,4 +1,4 @@
-"""One door for every path: each route, each field and each page, with paths that lead elsewhere."""
+"""Every path of a client is checked: each route, field and page, with paths outside the folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chat_model import make_chat_model
 from tests.web.conftest import BASE
 
 from tunery.config import settings as config_settings
-from tunery.services import door
+from tunery.services import access
 from tunery.services.machine import inside_roots, roots
 
 CANARY = "CANARY-5d1e"
@@ -265,11 +265,11 @@ def test_keys_in_hidden_folders_and_our_own_files_are_not_in_the_home(home, tmp_
     inside = [person, person / "models", person / ".cache/huggingface/hub/x", home / "runs" / "a"]
     assert [inside_roots(each) for each in inside] == inside
     for each in (".ssh", ".ssh/id_rsa", "data/.git/config", ".cache/huggingface/token", ".netrc"):
-        with pytest.raises(door.TuneryError) as caught:
-            door.path(str(person / each))
+        with pytest.raises(access.TuneryError) as caught:
+            access.path(str(person / each))
         assert caught.value.code == "forbidden"
-    with pytest.raises(door.TuneryError) as caught:
-        door.path(str(home / "token"))
+    with pytest.raises(access.TuneryError) as caught:
+        access.path(str(home / "token"))
     assert "remedies" not in caught.value.fields
     assert Path("/") not in roots()
 
@@ -285,7 +285,7 @@ def test_what_a_catalog_lists_is_checked_like_a_path(client, outside, tmp_path, 
     for file in (str(outside / "rows.jsonl"), up, "mine.jsonl"):
         entries = {"entry": {"file_name": file}}
         (folder / "dataset_info.json").write_text(json.dumps(entries))
-        found = door.config({"data.catalog": str(folder)})
+        found = access.config({"data.catalog": str(folder)})
         proposed = client.post("/api/v1/datasets/propose", json=rows)
         assert CANARY not in proposed.text
         if file == "mine.jsonl":

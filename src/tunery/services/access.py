@@ -2,8 +2,8 @@
 
 A name may be a path. Paths that the web server opens must lie in the folders that the user has
 allowed (``services.machine.roots``); a terminal is not restricted. Every route and every form field
-goes through this module; ``tests/web/test_door.py`` checks them all. What an allowed name refers to
-in turn, such as the base of a run that was started in a terminal, is not checked again.
+goes through this module; ``tests/web/test_access.py`` checks them all. What an allowed name refers
+to in turn, such as the base of a run that was started in a terminal, is not checked again.
 """
 
 from __future__ import annotations
