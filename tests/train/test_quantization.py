@@ -236,3 +236,11 @@ def test_a_checkpoint_that_is_quantized_already_is_refused_by_name_before_a_run(
         prepare(from_tokens(["--model", str(model), "--data.train", str(rows)]), "never")
     assert "Use the unquantized version" in refused.value.fix
     assert not (env.runs_dir() / "never").exists()
+
+
+@pytest.mark.parametrize("given", [{"use_dora": True}, {"init": "pissa"}, {"init": "olora"}])
+def test_an_adapter_that_needs_the_values_of_the_weights_is_refused(given: Any) -> None:
+    adapter = {"type": "lora", **given}
+    with pytest.raises(ConfigError, match="need the unquantized weights"):
+        rules.check(tiny.config(quantization={"type": TAGS[0]}, adapter=adapter))
+    rules.check(tiny.config(adapter=adapter))
