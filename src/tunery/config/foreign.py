@@ -77,17 +77,14 @@ def _parallel() -> str:
     return t("Rows are always tokenized on all cores; remove it.")
 
 
-VALUES: dict[str, dict[str, Callable[[], str]]] = {
-    "optim.type": {
-        theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
-        for kind in OPTIMIZERS
-        for theirs, _, more in (name.partition(":") for name in _own(kind).split())
-    }
+_OPTIMIZERS: dict[str, Callable[[], str]] = {
+    theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
+    for kind in OPTIMIZERS
+    for theirs, _, more in (name.partition(":") for name in _own(kind).split())
 }
-"""Values of our settings in other tools, by setting."""
 
 FOREIGN: dict[str, Callable[[], str]] = {
-    **VALUES["optim.type"],  # some are switches of their own, such as use_muon
+    **_OPTIMIZERS,  # some are switches of their own, such as use_muon
     **{
         theirs: _ours(ours)
         for ours, names in {
@@ -106,11 +103,6 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.dropout": "lora_dropout",
             "adapter.target_modules": "lora_target lora_target_modules lora_modules",
             "adapter.num_layers": "freeze_trainable_layers",
-            "quantization.double_quantization": "bnb_4bit_use_double_quant use_bnb_nested_quant "
-            "double_quantization",
-            "quantization.compute_dtype": "bnb_4bit_compute_dtype",
-            "quantization.skip_modules": "llm_int8_skip_modules",
-            "quantization.outlier_threshold": "llm_int8_threshold",
             "adapter.use_rslora": "rslora rs_lora peft_use_rslora",
             "adapter.use_dora": "dora peft_use_dora",
             "adapter.init": "init_lora_weights peft_init_lora_weights pissa_init",
@@ -122,6 +114,11 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.target_parameters": "lora_target_parameters",
             "adapter.extra_modules": "freeze_extra_modules",
             "optim.type": "optimizer optimizer_type",
+            "quantization.double_quantization": "bnb_4bit_use_double_quant use_bnb_nested_quant "
+            "double_quantization",
+            "quantization.compute_dtype": "bnb_4bit_compute_dtype",
+            "quantization.skip_modules": "llm_int8_skip_modules",
+            "quantization.outlier_threshold": "llm_int8_threshold",
             "optim.learning_rate": "lr",
             "optim.groups": "lr_groups optim_param_groups param_groups",
             "optim.embedding_learning_rate": "embedding_lr loraplus_lr_embedding",
@@ -166,6 +163,8 @@ FOREIGN: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
     ),
+    "create_new_adapter": _new_adapter,
+    "pissa_convert": _converted,
     **dict.fromkeys(
         [
             "quantization_bit",
@@ -178,8 +177,6 @@ FOREIGN: dict[str, Callable[[], str]] = {
         ],
         _quantization,
     ),
-    "create_new_adapter": _new_adapter,
-    "pissa_convert": _converted,
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,
@@ -187,11 +184,12 @@ FOREIGN: dict[str, Callable[[], str]] = {
     "preprocessing_num_workers": _parallel,
 }
 
-VALUES.update(
-    {
-        "adapter.type": {"qlora": _quantization},
-        "quantization.type": dict.fromkeys(
-            ["int4", "int4_weight_only", "gptq", "awq"], _four_bit_integers
-        ),
-    }
-)
+FOREIGN_VALUES: dict[tuple[str, str], Callable[[], str]] = {
+    **{("optim.type", name.lower()): fix for name, fix in _OPTIMIZERS.items()},
+    ("adapter.type", "qlora"): _quantization,
+    **{
+        ("quantization.type", name): _four_bit_integers
+        for name in ("int4", "int4_weight_only", "gptq", "awq")
+    },
+}
+"""Values of our settings in other tools, in lower case."""

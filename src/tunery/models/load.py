@@ -176,7 +176,7 @@ def load_model(
         device: As returned by ``pick_device``.
         attention: Attention implementation, as transformers names it; None for SDPA if the
             architecture supports it (Gemma 2 and gpt-oss do not), else eager.
-        quantizer: Quantizes the linear layers while they are read; None keeps all weights.
+        quantizer: Quantizes the linear layers as they are read; None keeps all weights.
 
     Raises:
         ConfigError: The settings of the quantization do not fit the model.
