@@ -234,5 +234,13 @@ def test_a_checkpoint_that_is_quantized_already_is_refused_by_name_before_a_run(
     rows = tiny.chats(tmp_path / "rows.jsonl")
     with pytest.raises(ModelError, match=rf"quantized \({method}\)") as refused:
         prepare(from_tokens(["--model", str(model), "--data.train", str(rows)]), "never")
-    assert "the version that is not quantized" in refused.value.fix
+    assert "Use the version that is not quantized" in refused.value.fix
     assert not (env.runs_dir() / "never").exists()
+
+
+@pytest.mark.parametrize("given", [{"use_dora": True}, {"init": "pissa"}, {"init": "olora"}])
+def test_an_adapter_that_needs_the_values_of_the_weights_is_refused(given: Any) -> None:
+    adapter = {"type": "lora", **given}
+    with pytest.raises(ConfigError, match="need the unquantized weights"):
+        rules.check(tiny.config(quantization={"type": TAGS[0]}, adapter=adapter))
+    rules.check(tiny.config(adapter=adapter))

@@ -404,7 +404,7 @@ def test_a_mistake_in_an_optional_section_has_its_line_and_what_was_expected(tex
     [
         ("--adapter", "qlora", "QLoRA is nf4 with an adapter"),
         ("--quantization", "int4", "Use nf4 for 4 bits per weight"),
-        ("--quantization.type", "GPTQ", "Use nf4 for 4 bits per weight"),
+        ("--quantization.type", "gptq", "Use nf4 for 4 bits per weight"),
         ("--quantization", "nf5", "Did you mean nf4?"),
     ],
 )

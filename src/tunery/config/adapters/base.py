@@ -29,6 +29,11 @@ class AdapterKind(Kind):
         """Whether the settings name modules that a model may not have."""
         return False
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether the adapter computes with the values of the frozen weights."""
+        return False
+
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
         """Adjust these settings to continue from an adapter, whose own shape applies.
 

@@ -95,6 +95,11 @@ class LoraConfig(AdapterKind):
         )
 
     @property
+    def reads_weights(self) -> bool:
+        """PiSSA and OLoRA take parts of the weights; DoRA their lengths."""
+        return self.starts_from_weights or self.use_dora
+
+    @property
     def starts_from_weights(self) -> bool:
         """Whether the matrices begin as a part of the weights, which is then subtracted."""
         return self.init in ("pissa", "olora")

@@ -65,6 +65,16 @@ class QuantizationKind(Kind):
                     adapter=tag(ADAPTERS[0]),
                 ),
             )
+        elif config.adapter.reads_weights:
+            yield (
+                "quantization.type",
+                t(
+                    "quantization.type={quantization} cannot be combined with adapter.init pissa "
+                    "or olora, or with adapter.use_dora: they need the unquantized weights.",
+                    quantization=tag(type(self)),
+                ),
+                t("Remove adapter.init and adapter.use_dora, or quantization.type."),
+            )
 
 
 class Quantized(QuantizationKind):
