@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tunery.data.formats.base import RowOptions
+from tunery.data.llamafactory import ALPACA
 from tunery.data.sources.base import DEFAULT_COLUMNS, DEFAULT_RECORD_MB, ReadOptions
 from tunery.types import is_list
 
@@ -105,8 +106,12 @@ class CheckOptions:
 
     def rows(self, dataset: Dataset) -> RowOptions:
         """The options for reading rows; they override those of the dataset's catalog entry."""
+        named = self.columns
+        if (self.format or dataset.format) == "alpaca":  # names of LLaMA-Factory mean the same
+            theirs = {ALPACA[name]: named[name] for name in named if name in ALPACA}
+            named = {**theirs, **{name: named[name] for name in named if name not in ALPACA}}
         return RowOptions(
-            columns={**dataset.columns, **self.columns},
+            columns={**dataset.columns, **named},
             tags=dataset.tags,
             role_map={**dataset.role_map, **self.role_map},
             parse=self.parse,
