@@ -116,8 +116,9 @@ def test_names_of_llamafactory_mean_the_same_on_the_command_line(
     config = DataConfig(columns={"prompt": "note", "response": "target"}, format="alpaca")
     report = checked(name, columns=config.columns, format=config.format)
     assert "W716" not in report.groups
-    (example,) = read([name], config)
-    assert [m.content for m in example.messages] == ["q", "yes"]  # pyright: ignore
+    result = read([name], config)
+    assert [m.content for m in result[0].messages] == ["q", "yes"]  # pyright: ignore
+    assert "W716" not in {warning.code for warning in result.warnings}
 
 
 def test_an_alpaca_entry_with_tools_gives_tools(tmp_path: Path) -> None:

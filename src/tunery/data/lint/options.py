@@ -106,12 +106,12 @@ class CheckOptions:
 
     def rows(self, dataset: Dataset) -> RowOptions:
         """The options for reading rows; they override those of the dataset's catalog entry."""
-        named = self.columns
+        named = {**dataset.columns, **self.columns}
         if (self.format or dataset.format) == "alpaca":  # names of LLaMA-Factory mean the same
-            theirs = {ALPACA[name]: named[name] for name in named if name in ALPACA}
-            named = {**theirs, **{name: named[name] for name in named if name not in ALPACA}}
+            theirs = {ALPACA[name]: named.pop(name) for name in list(named) if name in ALPACA}
+            named |= {ours: column for ours, column in theirs.items() if ours not in self.columns}
         return RowOptions(
-            columns={**dataset.columns, **named},
+            columns=named,
             tags=dataset.tags,
             role_map={**dataset.role_map, **self.role_map},
             parse=self.parse,
