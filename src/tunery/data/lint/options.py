@@ -108,7 +108,8 @@ class CheckOptions:
         """The options for reading rows; they override those of the dataset's catalog entry."""
         named = {**dataset.columns, **self.columns}
         if (self.format or dataset.format) == "alpaca":  # names of LLaMA-Factory mean the same
-            theirs = {ALPACA[name]: named.pop(name) for name in list(named) if name in ALPACA}
+            foreign = [name for name in named if ALPACA.get(name, name) != name]
+            theirs = {ALPACA[name]: named.pop(name) for name in foreign}
             named |= {ours: column for ours, column in theirs.items() if ours not in self.columns}
         return RowOptions(
             columns=named,
