@@ -28,7 +28,7 @@ function result(job, report) {
   const folder = job.result.folder;
   const counts = { same: parity.same_answers, count: parity.num_prompts, ties: parity.near_ties };
   const matches = parity.near_ties
-    ? t("The export matches: {same} of {count} answers are identical, {ties} differ only where two tokens were equally likely.", counts)
+    ? t("The export matches within rounding: {same} of {count} answers are identical, {ties} diverge where two tokens were almost equally likely.", counts)
     : t("The export matches: {same} of {count} answers are identical.", counts);
   const detail = t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
     { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) });
