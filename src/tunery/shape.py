@@ -8,9 +8,9 @@ their exact count is passed in as ``total_parameters``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 NAMES: dict[str, tuple[str, ...]] = {
     "hidden_size": ("d_model", "n_embd", "emb_dim", "embedding_size", "hidden_dim"),
@@ -46,6 +46,9 @@ class ModelShape:
     trained: int | None = None
     """Number of trained parameters, if counted; None leaves the estimate to the adapter's
     settings."""
+    counted: tuple[int, int] | None = None
+    """Numbers of weights and of output rows in the layers that are quantized, if counted; None
+    takes the linear layers of all blocks."""
     guessed: tuple[str, ...] = ()
     """Usual names of the guessed dimensions; estimates based on them are rough."""
 
@@ -85,6 +88,16 @@ class ModelShape:
             "down_proj": (self.intermediate, self.hidden),
         }
 
+    @property
+    def linear(self) -> tuple[int, int]:
+        """Numbers of weights and of output rows in the layers that are quantized."""
+        if self.counted is not None:
+            return self.counted
+        sizes = self.linear_shapes().values()
+        return self.num_layers * sum(i * o for i, o in sizes), self.num_layers * sum(
+            o for _, o in sizes
+        )
+
     def block_parameters(self) -> int:
         """Number of parameters in one decoder block."""
         return sum(i * o for i, o in self.linear_shapes().values()) + 2 * self.hidden
@@ -96,6 +109,54 @@ class ModelShape:
 
 
 GUESSED_HIDDEN = 4096
+
+
+class Matrix(NamedTuple):
+    """Trained matrices of one size.
+
+    Args:
+        rows: Size of their first dimension.
+        columns: Size of their second dimension.
+        count: How many there are.
+        in_block: Whether they are part of the decoder blocks, not embeddings or the output layer.
+    """
+
+    rows: int
+    columns: int
+    count: int = 1
+    in_block: bool = True
+
+    @property
+    def numel(self) -> int:
+        """Elements of all of them together."""
+        return self.rows * self.columns * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The trained weights, as far as an optimizer's memory depends on them.
+
+    Args:
+        count: Number of trained parameters.
+        matrices: Their matrices; may be incomplete, and stands for the rest.
+        num_blocks: Decoder blocks that are trained.
+    """
+
+    count: int
+    matrices: tuple[Matrix, ...] = ()
+    num_blocks: int = 1
+
+    def bytes_by_matrix(self, of: Callable[[Matrix], int]) -> int:
+        """Bytes of a state that depends on the sides of each matrix.
+
+        Args:
+            of: Bytes for all matrices of one size; numbers that belong to no matrix count like
+                the matrices on average.
+        """
+        numel = sum(matrix.numel for matrix in self.matrices)
+        if not numel:
+            return 0
+        return round(sum(of(matrix) for matrix in self.matrices) * self.count / numel)
 
 
 def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from tunery.config.base import tag
 from tunery.config.exporters import EXPORTERS
 from tunery.config.methods import METHODS
 from tunery.config.optimizers import OPTIMIZERS
+from tunery.config.quantization import QUANTIZATIONS
 from tunery.config.trackers import TRACKERS
 from tunery.data.kinds import ROW_KINDS
 from tunery.measures import LOSS
@@ -30,6 +31,7 @@ SECTIONS = {
     "methods": ([tag(kind) for kind in METHODS], "methods"),
     "adapters": ([tag(kind) for kind in ADAPTERS], "adapters"),
     "optimizers": ([tag(kind) for kind in OPTIMIZERS], "optimizers"),
+    "quantization": ([tag(kind) for kind in QUANTIZATIONS], "quantization"),
     "exporters": ([tag(kind) for kind in EXPORTERS], "export"),
     "trackers": ([tag(kind) for kind in TRACKERS], "track"),
 }
@@ -38,6 +40,7 @@ ORDINARY = {
     "sft": {"type", "method", "kind"},
     "text": {"rows", "row_kind", "rows_kind"},
     "adapter": {"to", "exporter", "format"},
+    "none": {"quantization"},
 }
 """Tags that are ordinary words, and the names of what holds such a tag."""
 TYPED = re.compile(r"\btype=(\w+)")
@@ -90,7 +93,7 @@ def test_a_measure_stands_in_the_two_files_of_its_method_alone():
 def test_every_kind_has_its_light_file_and_builds_from_its_heavy_package():
     for section, kinds in (("methods", METHODS), ("adapters", ADAPTERS),
                            ("optimizers", OPTIMIZERS), ("exporters", EXPORTERS),
-                           ("trackers", TRACKERS)):  # fmt: skip
+                           ("trackers", TRACKERS), ("quantization", QUANTIZATIONS)):  # fmt: skip
         for kind in kinds:
             assert kind.__module__ == f"tunery.config.{section}.{tag(kind)}"
             assert kind.build.startswith(f"tunery.{SECTIONS[section][1]}.")

@@ -340,6 +340,12 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"adapter.type": "lora", "adapter.target_modules": ["all"]},
     ),
     Case(
+        "Lower adapter.rank, or set adapter.init to default.",
+        jsonl(alpaca(1)),
+        {"adapter.init": "pissa", "adapter.rank": 4000},
+        answers={"adapter.init": "default"},
+    ),
+    Case(
         "Set adapter.num_layers to at most {count}.",
         jsonl(alpaca(1)),
         {"adapter.type": "freeze", "adapter.num_layers": 99},

@@ -11,6 +11,7 @@ from tests.models import models_home
 
 from tunery.models import demo, load
 from tunery.models.importing import read_record, sha256_of
+from tunery.models.quantized import num_parameters
 
 
 def test_the_demo_model_is_converted_from_the_pinned_file(demo_model: Path) -> None:
@@ -46,7 +47,7 @@ def test_loading_opens_no_socket(demo_model: Path, monkeypatch: pytest.MonkeyPat
 def test_the_demo_model_knows_the_capital_of_france(demo_model: Path, dtype: torch.dtype) -> None:
     model = load.load_model(demo_model, dtype=dtype, device="cpu")
     tokenizer = load.load_tokenizer(demo_model)
-    assert load.num_parameters(model) == 134_515_008
+    assert num_parameters(model) == 134_515_008
     assert not model.training
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France?"}],

@@ -370,3 +370,32 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_an_export_says_how_far_it_is_from_the_quantized_base_of_the_training(
+    base: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tunery.config.base import tag
+    from tunery.config.quantization import QUANTIZATIONS
+
+    quantization = {"type": tag(QUANTIZATIONS[1])}
+    config = tiny.config(
+        model={"name": str(base), "dtype": "fp32", "device": "cpu"}, quantization=quantization
+    )
+    run = create("quantized", config, {"created": "2026-11-24T10:00:00+00:00"})
+    copy_folder(trained, run.adapter_dir)
+    run.events_file.write_text("")
+    assert main(["export", str(run.adapter_dir), "--to", "merged", str(tmp_path / "plain")]) == 0
+    assert json.loads((tmp_path / "plain" / REPORT).read_text())["quantized_base"] is None
+    assert "quantized to nf4" not in capsys.readouterr().out
+    assert main(["export", "quantized", "--to", "merged", str(tmp_path / "out")]) == 0
+    assert "The base was quantized to nf4" in capsys.readouterr().out.replace("\n", " ")
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["parity"]["mean_kl"] < 1e-4
+    before = report["quantized_base"]
+    assert before["quantization"] == quantization["type"]
+    assert 1e-5 < before["mean_kl"] < 1.0
+    assert before["num_prompts"] == report["parity"]["num_prompts"]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    beside = load_file(tmp_path / "plain" / "model.safetensors")
+    assert all(torch.equal(merged[name], value) for name, value in beside.items())

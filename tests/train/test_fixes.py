@@ -199,6 +199,8 @@ Import it once: tunery models pull {path}
 It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
 Remove adapter.target_parameters.
+Remove quantization.type.
+Use the version that is not quantized; quantization.type can make it small.
 Lower adapter.rank.
 Lower data.max_length below {tokens}, or use a smaller model.
 Lower optim.learning_rate, set model.dtype to fp32, or check the rows.
@@ -225,6 +227,8 @@ Set --data.encoding to the file's encoding.
 Set --data.encoding to the file's encoding, likely {names}.
 Set --data.format sharegpt, which reads the keys from and value.
 Set adapter.dropout to 0.
+Set adapter.init to default.
+Set adapter.use_dora to false.
 Set data.packing to false for this model.
 Set it at the command line: tunery runs notify --email "mail -s {subject} me"
 Set it at the command line: tunery runs notify --power-off "shutdown -h now"

@@ -238,7 +238,7 @@ def test_steps_evaluations_and_checkpoints_are_told(tmp_path: Path) -> None:
     assert sum(e["trained_tokens"] for e in steps) == 2 * sum(
         row.num_trained for row in tiny.rows()
     )
-    assert steps[-1]["eta_seconds"] == 0
+    assert steps[-1]["eta_seconds"] < 2  # the answers at the end are still to come
     assert [e["step"] for e in tiny.events(tmp_path, "checkpoint")] == [0, 2, 4, 6, 8, 10, 12]
     (plan,) = tiny.events(tmp_path, "plan")
     assert plan["num_steps"] == 12

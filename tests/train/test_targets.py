@@ -13,11 +13,12 @@ from tests.train.architectures import random_rows
 from tests.train.miniatures import miniature
 
 from tunery.adapters.lora import Lora
-from tunery.adapters.targets import frozen_experts, left_out, stacked_experts
+from tunery.adapters.targets import frozen_experts, stacked_experts
 from tunery.config.adapters.lora import LoraConfig
 from tunery.data.collate import collate
 from tunery.errors import ConfigError
 from tunery.models.attach import adapter_tensors, load_adapter
+from tunery.models.linear import left_out
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 

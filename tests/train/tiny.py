@@ -22,6 +22,7 @@ from tunery.config.frozen import with_types
 from tunery.config.methods import Produces
 from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
+from tunery.models.load import load_model
 from tunery.runs.context import RunContext
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import RunFolder
@@ -126,8 +127,19 @@ def build(
         hash="d" * 64,
     )
     found = checkpoint.newest(place.folder.checkpoints_dir)
-    start = model(dtype, produces=place.config.method.produces)
-    return assemble(place, made, Base(start, "tiny"), found=found)
+    return assemble(place, made, Base(base(place, dtype), "tiny"), found=found)
+
+
+def base(place: RunContext, dtype: torch.dtype) -> Any:
+    """The model, quantized from its files where the settings say so."""
+    quantization, produces = place.config.quantization, place.config.method.produces
+    if not quantization.quantizes:
+        return model(dtype, produces=produces)
+    folder = place.folder.path / "base"
+    model(dtype, produces=produces).save_pretrained(folder)
+    return load_model(
+        folder, dtype=dtype, device="cpu", produces=produces, quantizer=quantization.make()
+    )
 
 
 def _rows(data: list[TokenRow] | Rows) -> Rows:
@@ -148,7 +160,8 @@ def run(path: Path, settings: Config | None = None, **parts: Any) -> str:
         except Stopped:
             ending = "stopped"
         if ending == "finished":
-            final.write(place.folder, job.adapter, job.policy.model, job.data.tokenizer)
+            with job.optimizer.evaluating():
+                final.write(place.folder, job.adapter, job.policy.model, job.data.tokenizer)
         place.events.write("status", status=ending)
     return ending
 

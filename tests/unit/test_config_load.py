@@ -157,6 +157,9 @@ def test_a_message_has_the_line_the_bound_and_what_was_found(tmp_path: Path):
         ("--lr", "lr: no such setting. Use optim.learning_rate instead."),
         ("--cutoff_len", "Use data.max_length instead."),
         ("--lora_rank", "Use adapter.rank instead."),
+        ("--quantization_bit", "Set quantization.type: nf4 or fp4 for 4 bits per weight"),
+        ("--load_in_4bit", "QLoRA is nf4 with an adapter"),
+        ("--bnb_4bit_use_double_quant", "Use quantization.double_quantization instead."),
         ("--num_train_epochs", "Use train.num_epochs instead."),
         ("--per_device_train_batch_size", "Set train.batch_size"),
         (
@@ -175,6 +178,8 @@ def test_a_message_has_the_line_the_bound_and_what_was_found(tmp_path: Path):
             "--checkpoint",
             "Set one of them, such as checkpoint.every: tunery config help checkpoint",
         ),
+        ("--use_galore", "Set optim.type=galore."),
+        ("--galore_rank", "Use optim.projection_rank instead."),
         ("--report_to", "Each tracker is enabled by its own section: tunery config help track"),
         ("--logging_steps", "Every step is logged and plotted; remove it."),
         ("--zzzz", "tunery config help"),
@@ -200,6 +205,8 @@ def test_a_setting_of_another_variant_names_it():
         (["--optim.learning_rate", "2"], "optim.learning_rate must be at most 1"),
         (["--optim.learning_rate", ".inf"], "optim.learning_rate must be"),
         (["--optim.schedule", "cosin"], "Did you mean cosine?"),
+        (["--optim", "paged_adamw_8bit"], "Set optim.type=adamw_8bit optim.paged=true."),
+        (["--optim.type", "adamw_torch"], "Set optim.type=adamw."),
         (["--adapter", "lorra"], "adapter.type must be one of lora, full, freeze, got"),
         (["--data.packing=perhaps"], "data.packing must be true or false"),
         (["--evaluate.every", "0"], "evaluate.every must be epoch, never or a whole number"),
@@ -290,7 +297,7 @@ def test_an_unknown_preset_names_the_known_ones():
         ),
         (["--optim.warmup_steps", "5", "--optim.warmup_ratio", "0.1"], "mutually exclusive"),
         (["--adapter.target_modules", "[]"], "no weight would be trained"),
-        (["--optim.betas", "0.9,1.0"], "optim.betas must be two numbers"),
+        (["--optim.betas", "0.9,1.0"], "optim.betas must be 2 numbers"),
         (["--data.encoding", "utf-99"], "data.encoding: unknown encoding"),
         (["--data.accept", "E301"], "only W codes can be accepted"),
         (["--data.accept", "twins"], "is not a check code, such as W703"),
@@ -390,3 +397,16 @@ def test_a_mistake_in_an_optional_section_has_its_line_and_what_was_expected(tex
         load.from_text(text, "here")
     assert said in f"{caught.value.message} {caught.value.fix}"
     assert "here line 1" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("--adapter", "qlora", "QLoRA is nf4 with an adapter"),
+        ("--quantization", "int4", "Use nf4 for 4 bits per weight"),
+        ("--quantization.type", "gptq", "Use nf4 for 4 bits per weight"),
+        ("--quantization", "nf5", "Did you mean nf4?"),
+    ],
+)
+def test_a_quantization_of_another_tool_gets_ours(name: str, word: str, said: str):
+    assert said in refused(name, word)

@@ -109,8 +109,24 @@ def test_a_number_too_long_for_python_is_our_sentence(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text(row)
     report = datasets.check(str(file), DataConfig())
-    assert not report.can_start
+    assert report.good == 0
     (problem,) = report.problems()
     assert problem.code == "E126"
     assert problem.column == row.index("111") + 1
     assert str(problem.found) == "a number has more than 4000 digits"
+
+
+def test_a_bad_row_is_not_hidden_by_a_warning_of_the_same_code(tmp_path: Path) -> None:
+    rows = [
+        f'{{"prompt": "a", "completion": "b", "n": {HUGE}}}',
+        '{"prompt": "c", "completion": "b", "n": 1}',
+        f'{{"prompt": "d", "completion": {HUGE}}}',
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(rows))
+    report = datasets.check(str(file), DataConfig())
+    assert (report.bad, report.refusal) == (1, "E126")
+    assert [(p.severity, p.record, p.count) for p in report.problems() if p.code == "E126"] == [
+        ("stop", 3, 1),
+        ("warn", 1, 1),
+    ]

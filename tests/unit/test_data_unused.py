@@ -107,6 +107,20 @@ def test_a_named_column_that_the_format_lacks_is_said(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("entry", [{"prompt": "input", "response": "target"}, None])
+def test_names_of_llamafactory_mean_the_same_on_the_command_line(
+    tmp_path: Path, entry: dict[str, str] | None
+) -> None:
+    row = {"instruction": "no", "input": "no", "target": "yes", "note": "q"}
+    name = written(tmp_path, [row], {"columns": entry} if entry else None)
+    config = DataConfig(columns={"prompt": "note", "response": "target"}, format="alpaca")
+    report = checked(name, columns=config.columns, format=config.format)
+    assert "W716" not in report.groups
+    result = read([name], config)
+    assert [m.content for m in result[0].messages] == ["q", "yes"]  # pyright: ignore
+    assert "W716" not in {warning.code for warning in result.warnings}
+
+
 def test_an_alpaca_entry_with_tools_gives_tools(tmp_path: Path) -> None:
     columns = {"prompt": "instruction", "response": "output", "tools": "functions"}
     row = {"instruction": "q", "output": "a", "functions": json.dumps(TOOLS)}

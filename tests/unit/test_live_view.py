@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -33,28 +34,33 @@ def test_a_run_that_ended_between_two_looks_still_shows_its_last_step() -> None:
     assert "left" not in drawn
 
 
-def test_after_the_last_step_the_display_says_that_it_evaluates() -> None:
+def test_the_display_says_what_is_done_between_steps_and_never_that_no_time_is_left() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
     view = LiveView(console)
     plan = {"type": "plan", "num_steps": 6, "trained_parameters": 10, "total_parameters": 100}
     view.show([plan, {"type": "phase", "phase": "train", "state": "begin"}])
-    for step, said in ((5, "2.0 s left"), (6, "evaluating ...")):
-        view.show(
-            [
-                {
-                    "type": "step",
-                    "step": step,
-                    "loss": 2.5,
-                    "epoch": 0.8,
-                    "eta_seconds": 12 - 2 * step,
-                }
-            ]
-        )
-        with console.capture() as drawn:
+    doing = {"type": "phase", "phase": "train", "state": "doing"}
+
+    def drawn(*events: dict[str, Any]) -> str:
+        view.show(list(events))
+        with console.capture() as captured:
             console.print(view._draw())
-        assert said in drawn.get()
-        assert ("left" in drawn.get()) == (step == 5)
+        return captured.get()
+
+    def step(number: int, left: float) -> dict[str, Any]:
+        return {
+            "type": "step", "step": number, "loss": 2.5, "epoch": 0.8, "eta_seconds": left,
+        }  # fmt: skip
+
+    assert "2.0 s left" in drawn(step(5, 2.0))
+    said = drawn({**doing, "doing": "evaluation", "count": 30})
+    assert "evaluating 30 rows ..." in said
+    assert "left" not in said
+    assert "5/6" in said
+    assert "20.0 s left" not in drawn({**doing, "doing": "", "count": None})
+    assert "left" not in drawn(step(6, 0.0))
+    assert "saving ..." in drawn({**doing, "doing": "save", "count": None})
     view.close()
 
 
@@ -77,8 +83,8 @@ def test_forgetting_is_said_with_its_meaning(value: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("ties", "said"),
     [
-        (5, "The export matches: 15 of 20 answers are identical, 5 differ only where two tokens "
-            "were equally likely. Logits differ by at most 1.5."),
+        (5, "The export matches within rounding: 15 of 20 answers are identical, 5 diverge where "
+            "two tokens were almost equally likely. Logits differ by at most 1.5."),
         (0, "The export matches: 20 of 20 answers are identical. Logits differ by at most 1.5."),
     ],
 )  # fmt: skip

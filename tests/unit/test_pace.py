@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tunery.train.feed.order import Order
 from tunery.train.pace import MOST_STEPS, Pace
 
 
@@ -58,3 +59,21 @@ def test_a_run_that_gets_slower_for_good_is_followed() -> None:
 def test_nothing_is_known_before_the_first_step() -> None:
     assert Pace().seconds_a_step is None
     assert Pace().left(10) == 0.0
+
+
+def test_evaluations_and_saves_still_to_come_are_counted() -> None:
+    pace = pace_of(*[1.0] * 6)
+    pace.add_pause("evaluation", 9.0, before=True)
+    assert pace.left(10, {"evaluation": 2, "save": 3}) == pytest.approx(10 + 18)
+    pace.add_pause("evaluation", 50.0)  # a measurement during the run replaces the one before it
+    pace.add_pause("save", 2.0)
+    assert pace.left(10, {"evaluation": 2, "save": 3}) == pytest.approx(10 + 100 + 6)
+    assert pace.left(0, {"evaluation": 1}) == pytest.approx(50)
+
+
+@pytest.mark.parametrize("num_steps", [1, 6, 9, 10])
+@pytest.mark.parametrize("every", [1, 3, 4, 20])
+def test_what_is_due_at_intervals_and_at_the_end_is_counted(num_steps: int, every: int) -> None:
+    for step in range(1, num_steps + 1):
+        due = [n for n in range(step, num_steps + 1) if n % every == 0 or n == num_steps]
+        assert Order.times_left(step, num_steps, every) == len(due)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from tests.chat_model import make_chat_model
 
-from tunery.adapters.base import no_such_module
 from tunery.config.data import DataConfig
 from tunery.config.explain import Problem
 from tunery.config.load import from_tokens
 from tunery.data.examples import read
 from tunery.errors import ModelError
 from tunery.i18n import speaking
+from tunery.models.linear import no_such_module
 from tunery.models.not_found import no_such_path
 from tunery.models.resolve import resolve
 from tunery.runs.folder import create

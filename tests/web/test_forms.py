@@ -121,6 +121,7 @@ def test_the_command_and_the_yaml_give_the_same_settings():
         "data.variables": {"name": "Tuna", "author": "O'Reef & Co"},
         "evaluate.prompts": "Who, me?\n--really?\n你是谁？",
         "optim.betas": "0.8, 0.95",
+        "optim.groups": "match: layers\\.0\\., learning_rate: 1e-5\nmatch: norm, weight_decay: 0",
         "evaluate.every": "7",
         "adapter.target_modules": "q_proj,v_proj",
         "data.packing": False,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +11,6 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tunery.config.adapters import AdapterKind
-from tunery.errors import ConfigError
-from tunery.i18n import joined, t
 
 
 class Adapter(Protocol):
@@ -61,18 +58,3 @@ class Adapter(Protocol):
             OSError: The disk is full or cannot be written.
         """
         ...
-
-
-def no_such_module(setting: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a module name that matches nothing, with close matches."""
-    names = sorted({each for each in known if not each.isdigit()})  # a layer's number is no name
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-    has = t("Available: {names}.", names=shown) if names else ""
-    meant = t("Did you mean {name}?", name=" / ".join(near)) if near else ""
-    if name.replace("_", "-") in ("all", "linear", "all-linear"):
-        meant = t("To use every linear layer: --adapter.target_modules all-linear.")
-    return ConfigError(
-        t("{setting}: this model has no module {name!r}.", setting=setting, name=name),
-        fix=joined(meant, has),
-    )

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunery.adapters.base import no_such_module
 from tunery.adapters.full import merged, write_model
 from tunery.config.adapters.freeze import FreezeConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
+from tunery.models.linear import no_such_module
 
 
 class Freeze:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig as PeftLora
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunery.adapters.base import no_such_module
-from tunery.adapters.targets import (
-    LINEAR,
-    LeftOut,
-    frozen_experts,
-    kinds_of,
-    left_out,
-    stacked_experts,
-)
+from tunery.adapters.selection import NOTHING_LEFT_OUT, check_patterns, peft_settings
+from tunery.adapters.start import as_plain_lora, measure_lengths, start_from_weights
+from tunery.adapters.targets import frozen_experts, kinds_of
 from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.attach import load_adapter
-from tunery.models.heads import SCORES_TASK, scalar_head
+from tunery.models.heads import SCORES_TASK
+from tunery.models.linear import LeftOut, left_out
 from tunery.storage import write_tensors
 
 NAME = "default"
-NOTHING_LEFT_OUT = LeftOut((), (), ())
 
 
 class Lora:
@@ -51,32 +44,40 @@ class Lora:
             lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
             self.config.continued(adapter, ("rank", "alpha"))
         else:
-            self._left_out = self._all_linear_leaves_out(model)
-            head = scalar_head(model)
-            settings = PeftLora(
-                r=self.config.rank,
-                lora_alpha=self.config.alpha,  # type: ignore[arg-type] # peft takes any number
-                lora_dropout=self.config.dropout,
-                target_modules=self._targets(model),
-                target_parameters=self._parameters(model) or None,
-                exclude_modules=list(self._left_out.exclude) or None,
-                task_type="CAUSAL_LM" if head is None else SCORES_TASK,
-                modules_to_save=None if head is None else [head[0]],
-            )
-            with warnings.catch_warnings():
-                # PEFT's table of expert layers names layers that all-linear does not select.
-                warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
-                try:
-                    lora = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
-                except ValueError as error:
-                    if "lora_dropout" not in str(error):
-                        raise
-                    raise _no_dropout(self.config.dropout) from error
+            lora = self._begin(model)
         lora.peft_config[NAME].base_model_name_or_path = base_name
         for name, param in lora.named_parameters():
             # Fully trained modules keep the model's dtype; the optimizer keeps fp32 masters.
             if param.requires_grad and ".modules_to_save." not in name:
                 param.data = param.data.float()
+        if adapter is None and self.config.use_dora:
+            measure_lengths(lora, NAME)
+        if adapter is None and self.config.starts_from_weights:
+            start_from_weights(lora, NAME, self.config)
+        return lora
+
+    def _begin(self, model: nn.Module) -> Any:
+        """A new adapter, as PEFT begins it."""
+        self._left_out = self._all_linear_leaves_out(model)
+        settings = peft_settings(self.config, model, self._left_out)
+        with warnings.catch_warnings():
+            # PEFT's table of expert layers names layers that all-linear does not select.
+            warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
+            try:
+                lora: Any = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+            except ValueError as error:
+                if "lora_dropout" in str(error):
+                    raise _no_dropout(self.config.dropout) from error
+                if "use_dora" in str(error) or "variants like DoRA" in str(error):
+                    raise _no_dora() from error
+                raise
+        prefix = "base_model.model."
+        adapted = [
+            name.removeprefix(prefix)
+            for name, module in lora.named_modules()
+            if isinstance(module, LoraLayer)
+        ]
+        check_patterns(self.config, adapted)
         return lora
 
     def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
@@ -89,12 +90,15 @@ class Lora:
         assert isinstance(model, PeftModel)
         folder = into / self.config.writes
         folder.mkdir()
-        tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+        trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+        tensors, settings = as_plain_lora(model, NAME, trained)
         write_tensors(folder / "adapter_model.safetensors", tensors)
-        settings: Any = copy.copy(model.peft_config[NAME])
         settings.inference_mode = True
-        if (head := scalar_head(model)) is not None:
-            settings.modules_to_save = [head[0]]  # PEFT adds the names that it knows, twice
+        if settings.task_type == SCORES_TASK:
+            own = dict(model.get_base_model().named_modules())
+            # PEFT adds every name of a head that it knows, more than once.
+            saved = dict.fromkeys(settings.modules_to_save)
+            settings.modules_to_save = [name for name in saved if name in own]
         settings.save_pretrained(str(folder))
 
     def remarks(self, model: nn.Module) -> list[str]:
@@ -132,44 +136,6 @@ class Lora:
         everything = self.config.target_modules == "all-linear"
         return left_out(model) if everything else NOTHING_LEFT_OUT
 
-    def _parameters(self, model: nn.Module) -> list[str]:
-        wanted = self.config.target_parameters
-        if wanted == "all-experts":
-            found = stacked_experts(model)
-            if not found:
-                raise ConfigError(
-                    t("adapter.target_parameters is all-experts; this model has no stacked "
-                      "experts."),
-                    fix=t("Remove adapter.target_parameters."),
-                )  # fmt: skip
-            return found
-        names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
-        known = [name for name, _ in model.named_parameters()]
-        for name in names:
-            if not any(own == name or own.endswith(f".{name}") for own in known):
-                raise no_such_module("adapter.target_parameters", name, stacked_experts(model))
-        return names
-
-    def _targets(self, model: nn.Module) -> str | list[str]:
-        wanted = self.config.target_modules
-        if wanted == "all-linear":
-            return wanted
-        names = wanted.split(",") if isinstance(wanted, str) else wanted
-        linear = [n for n, module in model.named_modules() if isinstance(module, LINEAR)]
-        unable = {*(left := left_out(model)).own_forward, *left.weight_only}
-        for name in names:
-            meant = [known for known in linear if known == name or known.endswith(f".{name}")]
-            if not meant:
-                known = {n.rsplit(".", 1)[-1] for n in linear if n not in unable}
-                raise no_such_module("adapter.target_modules", name, known)
-            if unable.issuperset(meant):
-                raise ConfigError(
-                    t("adapter.target_modules: {name!r} cannot carry an adapter.", name=name),
-                    fix=t("Remove it. Supported layers: {names}.",
-                          names=kinds_of(set(linear) - unable)),
-                )  # fmt: skip
-        return list(names)
-
 
 def _no_dropout(found: float) -> ConfigError:
     """The error for dropout on stacked expert and router weights, which PEFT does not support."""
@@ -181,4 +147,16 @@ def _no_dropout(found: float) -> ConfigError:
         ),
         fix=t("Set adapter.dropout to 0."),
         setting="adapter.dropout",
+    )
+
+
+def _no_dora() -> ConfigError:
+    """The error for DoRA on stacked expert and router weights, which PEFT does not support."""
+    return ConfigError(
+        t(
+            "adapter.use_dora is true, but this model's experts and router are stacked "
+            "weights, which DoRA does not support."
+        ),
+        fix=t("Set adapter.use_dora to false."),
+        setting="adapter.use_dora",
     )

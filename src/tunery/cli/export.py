@@ -84,8 +84,8 @@ def _show(done: export_service.Exported) -> None:
         out,
         Text(
             t(
-                "The export matches: {same} of {count} answers are identical, {ties} differ only "
-                "where two tokens were equally likely.",
+                "The export matches within rounding: {same} of {count} answers are identical, "
+                "{ties} diverge where two tokens were almost equally likely.",
                 same=parity["same_answers"],
                 count=parity["num_prompts"],
                 ties=parity["near_ties"],
@@ -101,4 +101,20 @@ def _show(done: export_service.Exported) -> None:
     )
     logit = f"{parity['max_logit_difference']:.2g}"
     prose(out, Text(t("Logits differ by at most {logit}.", logit=logit), style="dim"))
+    quantized = done.report.get("quantized_base")  # exports from before there was one
+    if quantized is not None:
+        prose(
+            out,
+            Text(
+                t(
+                    "The base was quantized to {quantization} in training and is unquantized here: "
+                    "{same} of {count} answers are identical, and the next-token distribution "
+                    "differs by {kl} nats on average.",
+                    quantization=quantized["quantization"],
+                    same=quantized["same_answers"],
+                    count=quantized["num_prompts"],
+                    kl=f"{quantized['mean_kl']:.2g}",
+                )
+            ),
+        )
     prose(out, Text(f"  {command('chat', done.folder)}", style="cyan"))

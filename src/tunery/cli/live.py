@@ -127,6 +127,7 @@ class LiveView:
         self._declared = Declared()
         self._step: Event | None = None
         self._stepped = 0.0
+        self._doing = ""
         self._phase: tuple[str, float, str] | None = None
         self._waiting = t("its worker is starting")
         self._spinner = Spinner("dots", style="cyan")
@@ -159,7 +160,7 @@ class LiveView:
             case "phase":
                 self._on_phase(event)
             case "step":
-                self._step, self._stepped = event, time.monotonic()
+                self._step, self._stepped, self._doing = event, time.monotonic(), ""
             case _:
                 line = words.event_line(event, self._declared, checked=self._checked)
                 if line:
@@ -178,6 +179,10 @@ class LiveView:
                 )
                 self._console.print(line)
                 self._phase = None
+            case "doing":
+                began = self._phase[1] if self._phase else time.monotonic()
+                self._phase = (event["phase"], began, words.doing(event))
+                self._doing = words.doing(event)
             case "progress":
                 began = self._phase[1] if self._phase else time.monotonic()
                 self._phase = (event["phase"], began, f"{event['done']:,}/{event['total']:,}")
@@ -213,11 +218,13 @@ class LiveView:
         top.add_column(no_wrap=True)
         left = number(event.get("eta_seconds"))
         if left is not None:
-            left = max(0.0, left - (time.monotonic() - self._stepped))
+            left -= time.monotonic() - self._stepped
         if ended:
             time_left = ""
-        elif event["step"] >= total:  # what follows the last step takes its own time
-            time_left = t("evaluating ...")
+        elif self._doing:
+            time_left = f"{self._doing} ..."
+        elif left is None or left < 1:  # an estimate that has run out says nothing
+            time_left = ""
         else:
             time_left = t("{time} left", time=words.seconds(left))
         width = max(10, min(48, self._console.width - 34))

@@ -15,6 +15,7 @@ from tunery.config.evaluate import EvaluateConfig
 from tunery.config.methods import METHODS, MethodConfig
 from tunery.config.model import ModelConfig
 from tunery.config.optimizers import OPTIMIZERS, OptimConfig
+from tunery.config.quantization import QUANTIZATIONS, QuantizationConfig
 from tunery.config.trackers import TrackConfig
 from tunery.config.train import TrainConfig
 
@@ -36,6 +37,9 @@ class Config(Section):
 
     adapter: AdapterConfig = Field(default_factory=ADAPTERS[0])
     """Which weights are trained."""
+
+    quantization: QuantizationConfig = Field(default_factory=QUANTIZATIONS[0])
+    """Number format of the base model's frozen weights in memory."""
 
     optim: OptimConfig = Field(default_factory=OPTIMIZERS[0])
     """Optimizer and learning rate."""

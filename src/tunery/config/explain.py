@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from tunery.commands import quoted
 from tunery.config import annotations, settings
 from tunery.config.config import Config
-from tunery.config.foreign import FOREIGN
+from tunery.config.foreign import FOREIGN, FOREIGN_VALUES
 from tunery.errors import ConfigError
 from tunery.i18n import joined, t
 
@@ -218,6 +218,7 @@ def _mismatch(setting: settings.Setting, path: str, value: Any, place: str) -> P
     if setting.choices and isinstance(value, str):
         near = difflib.get_close_matches(value, setting.choices, n=1, cutoff=0.5)
         fix = t("Did you mean {name}?", name=near[0]) if near else ""
+        fix = FOREIGN_VALUES.get((path, value.lower()), lambda: fix)()
     got = t("got {value}", value=shown(value))
     message = t("{path} must be {expected}, {got}.", path=path, expected=expected, got=got)
     return Problem(path, message, fix, place)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunery.config.base import tag
+from tunery.config.optimizers import OPTIMIZERS, OptimizerKind
 from tunery.i18n import t
 
 
 def _ours(name: str) -> Callable[[], str]:
     return lambda: t("Use {name} instead.", name=name)
+
+
+def _set(*words: str) -> Callable[[], str]:
+    return lambda: t("Set {settings}.", settings=" ".join(words))
+
+
+def _own(kind: type[OptimizerKind]) -> str:
+    return vars(kind).get("known_as", "")  # not those of the kind that it is made from
 
 
 def _batch() -> str:
@@ -26,8 +36,33 @@ def _precision() -> str:
     return t("Set model.dtype: auto, fp32 or bf16.")
 
 
+def _new_adapter() -> str:
+    return t(
+        "A run continues the adapter that model.name names. For a new one on top: tunery export "
+        "ADAPTER --to merged FOLDER, then use FOLDER as model.name."
+    )
+
+
+def _converted() -> str:
+    return t("The result is always a plain LoRA adapter of the original model; remove it.")
+
+
 def _trains() -> str:
     return t("`tunery train` always trains; remove it.")
+
+
+def _quantization() -> str:
+    return t(
+        "Set quantization.type: nf4 or fp4 for 4 bits per weight, int8 for 8. QLoRA is nf4 with "
+        "an adapter."
+    )
+
+
+def _four_bit_integers() -> str:
+    return t(
+        "4-bit integers cannot be trained on here: torchao's do not run on a CPU, and GPTQ and AWQ "
+        "need a calibrated checkpoint. Use nf4 for 4 bits per weight."
+    )
 
 
 def _logs() -> str:
@@ -42,7 +77,14 @@ def _parallel() -> str:
     return t("Rows are always tokenized on all cores; remove it.")
 
 
+_OPTIMIZERS: dict[str, Callable[[], str]] = {
+    theirs: _set(f"optim.type={tag(kind)}", *filter(None, [more]))
+    for kind in OPTIMIZERS
+    for theirs, _, more in (name.partition(":") for name in _own(kind).split())
+}
+
 FOREIGN: dict[str, Callable[[], str]] = {
+    **_OPTIMIZERS,  # some are switches of their own, such as use_muon
     **{
         theirs: _ours(ours)
         for ours, names in {
@@ -61,8 +103,32 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "adapter.dropout": "lora_dropout",
             "adapter.target_modules": "lora_target lora_target_modules lora_modules",
             "adapter.num_layers": "freeze_trainable_layers",
-            "adapter.extra_modules": "freeze_extra_modules additional_target modules_to_save",
+            "adapter.use_rslora": "rslora rs_lora peft_use_rslora",
+            "adapter.use_dora": "dora peft_use_dora",
+            "adapter.init": "init_lora_weights peft_init_lora_weights pissa_init",
+            "adapter.pissa_niter": "pissa_iter",
+            "adapter.lora_plus_ratio": "loraplus_lr_ratio lora_plus lora_plus_lr_ratio",
+            "adapter.modules_to_save": "additional_target modules_to_save lora_modules_to_save",
+            "adapter.layers_to_transform": "peft_layers_to_transform lora_layers_to_transform",
+            "adapter.exclude_modules": "lora_exclude_modules",
+            "adapter.target_parameters": "lora_target_parameters",
+            "adapter.extra_modules": "freeze_extra_modules",
+            "optim.type": "optimizer optimizer_type",
+            "quantization.double_quantization": "bnb_4bit_use_double_quant use_bnb_nested_quant "
+            "double_quantization",
+            "quantization.compute_dtype": "bnb_4bit_compute_dtype",
+            "quantization.skip_modules": "llm_int8_skip_modules",
+            "quantization.outlier_threshold": "llm_int8_threshold",
             "optim.learning_rate": "lr",
+            "optim.groups": "lr_groups optim_param_groups param_groups",
+            "optim.embedding_learning_rate": "embedding_lr loraplus_lr_embedding",
+            "optim.projection_rank": "galore_rank apollo_rank",
+            "optim.update_interval": "galore_update_interval apollo_update_interval "
+            "update_proj_gap",
+            "optim.scale": "galore_scale apollo_scale",
+            "optim.scale_per": "apollo_scale_type",
+            "optim.switch_interval": "badam_switch_interval switch_block_every",
+            "optim.switch_order": "badam_switch_mode",
             "optim.schedule": "lr_scheduler_type lr_scheduler scheduler",
             "optim.warmup_steps": "num_warmup_steps",
             "optim.warmup_ratio": "warmup",
@@ -97,9 +163,33 @@ FOREIGN: dict[str, Callable[[], str]] = {
     **dict.fromkeys(
         ["bf16", "fp16", "pure_bf16", "torch_dtype", "precision", "compute_dtype"], _precision
     ),
+    "create_new_adapter": _new_adapter,
+    "pissa_convert": _converted,
+    **dict.fromkeys(
+        [
+            "quantization_bit",
+            "quantization_method",
+            "quantization_type",
+            "load_in_4bit",
+            "load_in_8bit",
+            "bnb_4bit_quant_type",
+            "quant_type",
+        ],
+        _quantization,
+    ),
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,
     "report_to": _trackers,
     "preprocessing_num_workers": _parallel,
 }
+
+FOREIGN_VALUES: dict[tuple[str, str], Callable[[], str]] = {
+    **{("optim.type", name.lower()): fix for name, fix in _OPTIMIZERS.items()},
+    ("adapter.type", "qlora"): _quantization,
+    **{
+        ("quantization.type", name): _four_bit_integers
+        for name in ("int4", "int4_weight_only", "gptq", "awq")
+    },
+}
+"""Values of our settings in other tools, in lower case."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunery.config.quantization import QuantizationKind
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -19,6 +21,7 @@ class Order:
         template: Chat template used in training; None means the tokenizer's own.
         dtype: Dtype of training and of the written weights, or ``auto``.
         device: Device to run on, as ``model.device``.
+        quantization: How the base was quantized in training; None if it was not.
     """
 
     name: str
@@ -29,3 +32,4 @@ class Order:
     template: str | None
     dtype: str
     device: str
+    quantization: QuantizationKind | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.metadata
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tunery.i18n import t
 from tunery.models.attach import load_adapter, unlike_file, vocabulary_rows
 from tunery.models.computes import load_computing
 from tunery.models.facts import UNBOUNDED, context_length
+from tunery.models.files import CONFIG, read_json
 from tunery.models.load import (
     load_tokenizer,
     pick_device,
@@ -46,20 +48,28 @@ class Trained:
         self.template = ChatTemplate.load(
             load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
         )
+        self.questions = parity.general_prompts()
+        seen = self._on_quantized_base() if order.quantization is not None else None
         found = load_computing(order.folder, dtype=order.dtype, device=self.device)
         self.model: Any = found.model
         self.dtype = found.dtype
         if order.adapter is not None:
             self.model = load_adapter(self.model, order.adapter, resize=True).eval()
-        limit = context_length(self.model.config.to_dict()) or UNBOUNDED
-        self._most = max(limit - parity.MAX_NEW_TOKENS, 1)
-        self.questions = parity.general_prompts()
         self.witness = parity.witness(
             self.model,
-            [self._prompt(question.content) for question in self.questions],
+            self._prompts(),
             stop_ids=self.template.stop_ids,
             base=self._base_logits if order.adapter is not None else None,
         )
+        self.quantized: parity.Parity | None = None
+        """The trained model compared with the adapter on the quantized base of the training."""
+        if seen is not None:
+            self.quantized = parity.compare(
+                self.model,
+                seen,
+                say=lambda prompts: self.witness.answers,
+                tolerance=parity.TOLERANCES[self.dtype],
+            )
 
     def tokenizer(self) -> Any:
         """The tokenizer to write, with the chat template used in training."""
@@ -116,6 +126,30 @@ class Trained:
             model = PeftModel.from_pretrained(model, str(folder))
             _check_read_back(model, folder)
         return nn.Module.to(model, torch.device(self.device)).eval()
+
+    def _on_quantized_base(self) -> parity.Witness:
+        """Record the outputs of the adapter on the base that it was trained on, and release it."""
+        order = self.order
+        assert order.quantization is not None
+        assert order.adapter is not None
+        quantizer = order.quantization.make()
+        found = load_computing(
+            order.folder, dtype=order.dtype, device=self.device, quantizer=quantizer
+        )
+        model = load_adapter(found.model, order.adapter).eval()
+        seen = parity.witness(model, self._prompts(), stop_ids=self.template.stop_ids)
+        del model, found
+        gc.collect()
+        return seen
+
+    def _prompts(self) -> list[list[int]]:
+        return [self._prompt(question.content) for question in self.questions]
+
+    @property
+    def _most(self) -> int:
+        """Tokens of a prompt that leave room for the answer."""
+        limit = context_length(read_json(self.order.folder / CONFIG)) or UNBOUNDED
+        return max(limit - parity.MAX_NEW_TOKENS, 1)
 
     def _prompt(self, text: str) -> list[int]:
         return self.template.prompt_ids([Message("user", text)])[: self._most]

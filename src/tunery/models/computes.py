@@ -7,6 +7,7 @@ bf16; for them ``auto`` is fp32. ``load_computing`` tests this with a forward pa
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import re
@@ -18,6 +19,7 @@ import torch
 from tunery.config.methods.base import Produces
 from tunery.memory import is_out_of_memory
 from tunery.models.load import load_model, pick_dtype, skeleton
+from tunery.models.quantized import Quantizer
 
 log = logging.getLogger(__name__)
 PROBE_TOKENS = 8
@@ -39,7 +41,12 @@ class Computing(NamedTuple):
 
 
 def load_computing(
-    folder: Path, *, dtype: str, device: str, produces: Produces = "text"
+    folder: Path,
+    *,
+    dtype: str,
+    device: str,
+    produces: Produces = "text",
+    quantizer: Quantizer | None = None,
 ) -> Computing:
     """Load a model in a dtype in which its forward pass works.
 
@@ -48,18 +55,23 @@ def load_computing(
         dtype: The value of ``model.dtype``; only ``auto`` is tested.
         device: As returned by ``pick_device``.
         produces: As in ``load_model``.
+        quantizer: As ``load_model`` takes it.
 
     Raises:
         ModelError: It cannot be loaded.
+        ConfigError: The settings of the quantization do not fit the model.
     """
     chosen = pick_dtype(dtype, device)
-    model = load_model(folder, dtype=chosen, device=device, produces=produces)
+    load = functools.partial(
+        load_model, folder, device=device, produces=produces, quantizer=quantizer
+    )
+    model = load(dtype=chosen)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
         return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    model = load_model(folder, dtype=torch.float32, device=device, produces=produces)
+    model = load(dtype=torch.float32)
     return Computing(model, torch.float32, why)
 
 

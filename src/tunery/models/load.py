@@ -15,21 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from tunery import panics
 from tunery.config.methods.base import Produces
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, heads, tokenizer_sandbox
+from tunery.models import consent, dimensions, files, heads, stored, tokenizer_sandbox
 from tunery.models.architectures import causal_model_types
+from tunery.models.quantized import Quantizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+for _name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
+    # Imported by transformers and peft wherever they are installed; they warn of optional kernels.
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LIBRARY_ERRORS = (
@@ -161,6 +165,7 @@ def load_model(
     device: str,
     attention: str | None = None,
     produces: Produces = "text",
+    quantizer: Quantizer | None = None,
 ) -> PreTrainedModel:
     """Load a model for training, generation or scoring, in eval mode.
 
@@ -174,18 +179,24 @@ def load_model(
         attention: Attention implementation, as transformers names it; None for SDPA if the
             architecture supports it (Gemma 2 and gpt-oss do not), else eager.
         produces: ``scores`` loads it with a scalar head, random unless the folder has one.
+        quantizer: Quantizes the linear layers as they are read; None keeps all weights.
 
     Raises:
+        ConfigError: The settings of the quantization do not fit the model.
         ModelError: Files or weights are missing, damaged or not finite, the weights are quantized,
             the architecture is unknown, or the model needs code without consent.
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
-    kind, more = _class(folder, produces)
+    kind, more = heads.auto_class(folder, produces)
     from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # its bar would interrupt ours, and loading is short
+    quantized = {}
+    if quantizer is not None:
+        layers = skeleton(folder, dtype=dtype, produces=produces)
+        quantized = quantizer.load_options(layers, dtype)
     try:
         result: Any = kind.from_pretrained(
             str(folder),
@@ -199,12 +210,18 @@ def load_model(
             local_files_only=True,
             trust_remote_code=code,
             output_loading_info=True,
+            **quantized,
         )
         model, info = result
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
-    _check_complete(folder, info, weights, new=_new_head(folder, model, produces))
-    check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
+    _check_complete(folder, info, weights, new=heads.new_head(folder, model, produces))
+    if quantized:
+        assert quantizer is not None
+        check_finite_files(folder)  # a quantized weight no longer shows it
+        quantizer.after_load(model)
+    else:
+        check_finite(folder, dict(model.named_parameters()) | dict(model.named_buffers()))
     return model.eval()
 
 
@@ -223,7 +240,7 @@ def skeleton(
             invalid.
     """
     code = check_known(folder)
-    kind, more = _class(folder, produces)
+    kind, more = heads.auto_class(folder, produces)
     from transformers import AutoConfig
 
     try:
@@ -235,39 +252,6 @@ def skeleton(
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     return made
-
-
-def _class(folder: Path, produces: Produces) -> tuple[Any, dict[str, Any]]:
-    """Return transformers' class for a model, and what its config needs in addition.
-
-    Raises:
-        ModelError: A reward model is asked for text, or there is no form with a scalar head.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    match produces:
-        case "text":
-            heads.require_text(folder)
-            return AutoModelForCausalLM, {}
-        case "scores":
-            heads.check_scores(folder)
-            return AutoModelForSequenceClassification, {"num_labels": 1}
-
-
-def _new_head(folder: Path, model: Any, produces: Produces) -> frozenset[str]:
-    """Names of the weights of a scalar head that the folder does not have.
-
-    Raises:
-        ModelError: The architecture's head is not one linear layer.
-    """
-    if produces == "text":
-        return frozenset()
-    found = heads.scalar_head(model)
-    if found is None:
-        raise heads.no_scores(folder)
-    if heads.produced_by(folder) == "scores":
-        return frozenset()
-    return frozenset(f"{found[0]}.{name}" for name, _ in found[1].named_parameters())
 
 
 def _unloadable(folder: Path, error: BaseException) -> ModelError:
@@ -301,16 +285,7 @@ def check_known(folder: Path) -> bool:
     """
     config = files.read_json(folder / files.CONFIG)
     dimensions.check_folder(folder)
-    quantized = config.get("quantization_config")
-    if quantized:
-        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-        raise ModelError(
-            t("{folder}: the weights are quantized ({method}).", folder=folder, method=method),
-            fix=t(
-                "Training and chat need unquantized weights: use the version that is not quantized."
-            ),
-            path=folder,
-        )
+    stored.check_unquantized(folder)
     kind = str(config.get("model_type", ""))
     if kind in causal_model_types():
         return False
@@ -368,6 +343,18 @@ def check_finite(folder: Path, tensors: dict[str, Tensor]) -> None:
             )
 
 
+def check_finite_files(folder: Path) -> None:
+    """Refuse a model folder whose safetensors files hold infinities or NaN.
+
+    Raises:
+        ModelError: One does.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                check_finite(folder, {name: tensors.get_tensor(name)})
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether no value is infinite or NaN, checked without a copy; True for integers and meta."""
     if not tensor.is_floating_point() or tensor.is_meta:
@@ -387,8 +374,3 @@ def first_lines(error: BaseException) -> str:
     # transformers' validators first name themselves; the reason is on the next line.
     text = _VALIDATOR.sub("", text)
     return "; ".join(line.strip() for line in text.splitlines()[:4] if line.strip())[:400]
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Number of parameters of a model; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())

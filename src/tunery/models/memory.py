@@ -60,14 +60,17 @@ def estimate(
         micro_batch_tokens: Tokens per forward and backward pass.
     """
     adapter, width = config.adapter, BYTES[dtype]
-    trained = adapter.trained(shape) if shape.trained is None else shape.trained
+    weights = adapter.weights(shape)
+    trained = weights.count
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
     return MemoryEstimate(
-        weights=(shape.total_parameters - replaced) * width,
+        weights=config.quantization.weight_bytes(shape, width)
+        - replaced * width
+        + adapter.frozen_parameters(shape) * 4,
         trained=trained * 4,
-        gradients=trained * 4,
-        optimizer=config.optim.state_bytes(trained),
+        gradients=config.optim.gradient_bytes(weights),
+        optimizer=config.optim.state_bytes(weights),
         activations=_activation_bytes(shape, config, width, micro_batch_tokens),
         logits=logits,
         interpreter=INTERPRETER_BYTES,

@@ -18,7 +18,7 @@ from tunery.models.demo import NAME as DEMO
 from tunery.models.demo import demo_folder
 from tunery.models.hubcache import HubName
 from tunery.models.importing import imported_folder, read_record
-from tunery.models.resolved import Kind, Resolved, whole
+from tunery.models.resolved import Kind, Resolved, whole, with_quantization
 from tunery.runs import folder as run_folder
 from tunery.runs import manifest
 
@@ -299,7 +299,8 @@ def _inside(checkpoint: Path) -> Path:
 def _trained(name: str, kind: Kind, path: Path, why: str, run: run_folder.RunFolder) -> Resolved:
     if (path / files.ADAPTER_CONFIG).is_file():
         model = str(run.card().get("model", ""))
-        return _adapter(name, kind, path, why=why, fallback=model, owner=run.path)
+        found = _adapter(name, kind, path, why=why, fallback=model, owner=run.path)
+        return with_quantization(found, run.card().get("quantization"))
     return whole(name, kind, path, why=why)
 
 

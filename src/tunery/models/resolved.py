@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +72,19 @@ class Resolved:
             "weights": self.weights,
             "notes": list(self.notes),
         }
+
+
+def with_quantization(found: Resolved, quantization: str | None) -> Resolved:
+    """Add what to know about an adapter that was trained on a quantized base."""
+    if not quantization:
+        return found
+    note = t(
+        "This adapter was trained on a base quantized to {quantization}. Chat, evaluation and "
+        "export use the unquantized base, so answers can differ slightly from those during "
+        "training.",
+        quantization=quantization,
+    )
+    return replace(found, notes=(*found.notes, note))
 
 
 def whole(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +93,10 @@ class FlatAdamW:
             group["lr"] = learning_rate * group["scale"]
         self._adamw.step()
         self._round_back()
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """The weights being trained are the result."""
+        return nullcontext()
 
     def is_finite(self) -> bool:
         """Whether every trained weight and every optimizer state is a finite number."""

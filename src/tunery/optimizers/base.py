@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +58,23 @@ class Optimizer(Protocol):
         """Clip by ``grad_norm`` (the value of ``grad_norm()``) and take one step."""
         ...
 
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Put the weights that are the result so far into the model, and take them out again.
+
+        They differ from those being trained if the optimizer averages weights. The weights being
+        trained are afterwards what they were, bit for bit.
+        """
+        ...
+
     def is_finite(self) -> bool:
         """Whether every trained weight and every state is a finite number."""
         ...
 
     def state(self) -> Mapping[str, Tensor]:
-        """fp32 weights and states, keyed ``kind/parameter name``; views, valid until a step."""
+        """fp32 weights and states, keyed ``kind/parameter name``; views, valid until a step.
+
+        The weights are those of the kind ``weight``. Not to be called within ``evaluating``.
+        """
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -79,61 +91,79 @@ class TorchOptimizer:
 
     An fp32 parameter is its own master. A parameter in a lower precision has a separate master: its
     gradient is added to the master's as soon as it is computed, and the master is rounded back
-    into it after each step.
+    into it after each step. Numbers in the states and the counters of the parameter groups are
+    saved as tensors without dimensions.
 
     Args:
         config: Clipping and weight decay; the other settings are passed to ``use``.
         groups: The trained parameters.
     """
 
+    counters: ClassVar[tuple[str, ...]] = ("step",)
+    """Numbers in a parameter group that a step changes."""
+
     def __init__(self, config: OptimizerKind, groups: Sequence[ParamGroup]) -> None:
         self.config = config
         self.length: Length = length
+        self.params: dict[str, nn.Parameter] = {}
         self.masters: dict[str, nn.Parameter] = {}
         self._scales: dict[str, float] = {}
         self.decays: dict[str, float] = {}
         self._low: list[tuple[nn.Parameter, nn.Parameter]] = []
         for group in groups:
             for name, param in group.named:
-                self.masters[name] = self._master(param)
+                self.params[name], self.masters[name] = param, self._master(param)
                 self._scales[name] = group.lr_scale
                 usual = config.weight_decay if param.dim() >= 2 else 0.0
                 self.decays[name] = usual if group.weight_decay is None else group.weight_decay
         self.num_parameters = sum(master.numel() for master in self.masters.values())
         self._parts: list[torch.optim.Optimizer] = []
+        self._fixed: set[str] = set()
 
-    def use(self, make: Any, names: Sequence[str], **settings: Any) -> None:
+    def use(
+        self, make: Any, names: Sequence[str], *, fixed: Collection[str] = (), **settings: Any
+    ) -> None:
         """Assign some of the parameters to a torch optimizer.
 
         Args:
             make: The optimizer class; called with parameter groups and ``settings``.
             names: Names of the parameters.
+            fixed: Kinds of states that never change and are not saved.
             settings: Further arguments.
         """
-        if not names:
-            return
-        groups = [
-            {
-                "params": [self.masters[name]],
-                "weight_decay": self.decays[name],
-                "lr": 0.0,
-                "scale": self._scales[name],
-            }
-            for name in names
-        ]
-        self._parts.append(make(groups, **settings))
+        groups: dict[tuple[float, float], dict[str, Any]] = {}
+        for name in names:
+            decay, scale = self.decays[name], self._scales[name]
+            empty = {"params": [], "weight_decay": decay, "lr": 0.0, "scale": scale}
+            groups.setdefault((decay, scale), empty)["params"].append(self.masters[name])
+        if groups:
+            self._fixed |= set(fixed)
+            self._parts.append(make(list(groups.values()), **settings))
 
-    def ready(self) -> None:
-        """Create all states now, not at the first step, so that a checkpoint is complete."""
+    def ready(self, *, copies: Collection[str] = ()) -> None:
+        """Create all states now, not at the first step, so that a checkpoint is complete.
+
+        Args:
+            copies: Kinds of states that begin as a copy of the weights; all others begin at zero.
+        """
         kept = {name: master.detach().clone() for name, master in self.masters.items()}
+        begun = [{n: group.get(n, 0) for n in self.counters} for group in self._groups()]
         self.zero()
         for part in self._parts:
             part.step()
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(kept[name])
-        for tensor in self._states().values():
-            tensor.zero_()
+            for name, tensor in self._tensors():
+                kind, _, owner = name.partition("/")
+                if kind in copies:
+                    tensor.copy_(kept[owner])
+                else:
+                    tensor.zero_()
+        for _, state, kind in self._numbers():
+            state[kind] = 0
+        for group, values in zip(self._groups(), begun, strict=True):
+            group.update((name, value) for name, value in values.items() if name in group)
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -159,6 +189,10 @@ class TorchOptimizer:
             part.step()
         self._round_back()
 
+    def evaluating(self) -> AbstractContextManager[None]:
+        """The weights being trained are the result."""
+        return nullcontext()
+
     def is_finite(self) -> bool:
         """Whether every weight and every state is finite."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.state().values())
@@ -166,25 +200,46 @@ class TorchOptimizer:
     def state(self) -> Mapping[str, Tensor]:
         """Masters and states, keyed ``kind/parameter name``."""
         weights = {f"weight/{name}": master.detach() for name, master in self.masters.items()}
-        return {**self._states(), **weights}
+        numbers = {name: _tensor(place[key]) for name, place, key in self._numbers()}
+        return {**dict(self._tensors()), **numbers, **weights}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restore a saved state, bit for bit."""
-        check_same(self.state(), state)
+        own = self.state()
+        check_same(own, state)
         with torch.no_grad():
-            for name, target in self.state().items():
+            for name, target in own.items():
                 target.copy_(state[name])
+        for name, place, key in self._numbers():
+            place[key] = type(place[key])(state[name].item())
         self._round_back()
 
-    def _states(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts for group in part.param_groups]
+
+    def _states(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The state of each parameter by its name."""
         by_master = {id(master): name for name, master in self.masters.items()}
         for part in self._parts:
             for master, state in part.state.items():
-                for kind, value in state.items():
-                    if isinstance(value, Tensor):
-                        found[f"{kind}/{by_master[id(master)]}"] = value
-        return found
+                yield by_master[id(master)], state
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, state in self._states():
+            for kind, value in state.items():
+                if isinstance(value, Tensor) and kind not in self._fixed:
+                    yield f"{kind}/{name}", value
+
+    def _numbers(self) -> Iterator[tuple[str, dict[str, Any], str]]:
+        """Numbers that change: name, and the dictionary and key that hold it."""
+        for name, state in self._states():
+            for kind, value in state.items():
+                if type(value) in (int, float):
+                    yield f"{kind}/{name}", state, kind
+        for number, group in enumerate(self._groups()):
+            for kind in self.counters:
+                if kind in group:
+                    yield f"{kind}/group {number}", group, kind
 
     def _master(self, param: nn.Parameter) -> nn.Parameter:
         if param.dtype == torch.float32:
@@ -201,6 +256,10 @@ class TorchOptimizer:
             low, masters = zip(*self._low, strict=True)
             with torch.no_grad():
                 torch._foreach_copy_(list(low), list(masters))
+
+
+def _tensor(number: float) -> Tensor:
+    return torch.tensor(number, dtype=torch.int64 if type(number) is int else torch.float64)
 
 
 def check_same(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

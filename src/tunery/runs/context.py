@@ -39,6 +39,7 @@ class RunContext:
     device: str
     allow_drift: Collection[str] = ()
     started: float = field(default_factory=time.monotonic)
+    _phase: str = ""
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
@@ -49,10 +50,21 @@ class RunContext:
         """
         self.stop.check()
         self.events.write("phase", phase=name, state="begin")
+        self._phase = name
         started = time.monotonic()
         yield
         seconds = round(time.monotonic() - started, 3)
         self.events.write("phase", phase=name, state="end", seconds=seconds)
+
+    def doing(self, what: str, count: int | None = None) -> None:
+        """Log what the run does within the current phase, until the next such event.
+
+        Args:
+            what: ``answers``, ``evaluation``, ``forgetting`` or ``save`` (see ``words.doing``);
+                empty for nothing but the phase itself.
+            count: Number of prompts or rows, if it is about some.
+        """
+        self.events.write("phase", phase=self._phase, state="doing", doing=what, count=count)
 
     def progress(self, phase: str) -> Callable[[int, int], None]:
         """A callback ``(done, total)`` that logs at most one event per second.

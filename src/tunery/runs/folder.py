@@ -222,6 +222,7 @@ def _fill(folder: RunFolder, name: str, config: Config, meta: dict[str, Any]) ->
         "model": config.model.name,
         "method": config.method.type,
         "adapter": config.adapter.type,
+        **({"quantization": config.quantization.type} if config.quantization.quantizes else {}),
         "data": list(config.data.train),
         "learning_rate": config.optim.learning_rate,
         "num_epochs": config.train.num_epochs,

@@ -62,6 +62,7 @@ class RunStatus:
     model: str | None = None
     method: str | None = None
     adapter: str | None = None
+    quantization: str | None = None
     data: list[str] = field(default_factory=list[str])
     started: float | None = None
     duration_seconds: float | None = None
@@ -104,6 +105,7 @@ def derive(folder: RunFolder) -> RunStatus:
         model=card.get("model"),
         method=card.get("method"),
         adapter=card.get("adapter"),
+        quantization=card.get("quantization"),
         data=card.get("data") or [],
         started=number(card.get("created")),
         pid=who.get("pid") if alive else None,
@@ -229,6 +231,15 @@ def _fill_progress(run: RunStatus, events: list[Event]) -> None:
                 pass
 
 
+def _count_down(run: RunStatus, events: list[Event], now: float) -> None:
+    """Deduct from the time left what has passed since the last step; None once it is used up."""
+    step = next((event for event in reversed(events) if event["type"] == "step"), None)
+    if step is None or run.eta_seconds is None:
+        return
+    left = run.eta_seconds - (now - (number(step.get("clock")) or now))
+    run.eta_seconds = round(left, 1) if left >= 1 else None
+
+
 def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> None:
     """Fill in the duration over all attempts, by the monotonic clock.
 
@@ -244,6 +255,7 @@ def _fill_times(run: RunStatus, events: list[Event], who: dict[str, Any]) -> Non
     if run.is_live and who.get("boot_id") == boot_id():
         last = time.monotonic()
         silent = last - (number(events[-1].get("clock")) or last)
+        _count_down(run, events, last)
         if run.status == "running" and silent > SILENT_SECONDS:
             run.reason = t("no update for {minutes:.0f} minutes", minutes=silent / 60)
     else:

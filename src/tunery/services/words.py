@@ -58,6 +58,18 @@ def phase(name: str) -> str:
     }.get(name, name)
 
 
+def doing(event: Event) -> str:
+    """What a run does within its phase, translated; see ``RunContext.doing``."""
+    count = event.get("count")
+    if event["doing"] == "answers":
+        return t("answering 1 prompt") if count == 1 else t("answering {n} prompts", n=count)
+    if event["doing"] == "evaluation":
+        return t("evaluating 1 row") if count == 1 else t("evaluating {n} rows", n=count)
+    if event["doing"] == "forgetting":
+        return t("measuring forgetting")
+    return t("saving") if event["doing"] == "save" else ""
+
+
 def seconds(value: float | None) -> str:
     """A duration: ``8 s``, ``3m 20s``, ``2h 05m``; empty for None."""
     if value is None or not math.isfinite(value):

@@ -14,8 +14,10 @@ from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
 from tunery.models.heads import train_head
+from tunery.models.quantized import num_parameters
 from tunery.models.router import router_loss
-from tunery.optimizers.base import Optimizer, ParamGroup
+from tunery.optimizers.base import Optimizer
+from tunery.optimizers.groups import param_groups
 from tunery.optimizers.length import length, length_in_one_sum
 from tunery.parallel.base import Parallel
 from tunery.parallel.solo import Solo
@@ -83,16 +85,16 @@ def assemble(
     """
     config, parallel = context.config, Solo(context.device)
     adapter: Adapter = config.adapter.make()
-    dtype = next(base.model.parameters()).dtype
-    total = sum(p.numel() for p in base.model.parameters())  # those of an adapter are added
+    dtype = next(p.dtype for p in base.model.parameters() if p.is_floating_point())
+    total = num_parameters(base.model)  # those of an adapter are added
     model = _attached(context, base, adapter)
     policy = Policy(model, off=adapter.off(model))
     parallel.wrap(policy)
     method: Method = config.method.make()
     rows = method.prepare(policy, data.rows, context, name="train")
     data.held_out = method.prepare(policy, data.held_out, context, name="held_out")
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    optimizer: Optimizer = config.optim.make([ParamGroup(named)])
+    groups = param_groups(config.optim, model, config.adapter.rate_scale)
+    optimizer: Optimizer = config.optim.make(groups)
     state = State(num_threads=torch.get_num_threads())
     state.micro_batch_tokens = micro_batch_tokens(
         config, model, rows.lengths, dtype, context.device

@@ -28,6 +28,7 @@ from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.i18n import t
 from tunery.models import bases, files, heads, load, vocabulary
 from tunery.models.computes import load_computing
+from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
 from tunery.policy.shortcuts import check_runs
 from tunery.runs.context import RunContext
@@ -81,8 +82,11 @@ def build(context: RunContext) -> Job:
     return assemble(context, data, start, found=found, allowed_drift=allowed)
 
 
-def check_adapter(config: Config, base: Resolved) -> None:
+def check_modules(config: Config, base: Resolved) -> list[str]:
     """Reject module names that the model does not have, before any weight is read.
+
+    Returns:
+        Messages about weights that are not quantized.
 
     Raises:
         ConfigError: A named module does not exist.
@@ -91,6 +95,10 @@ def check_adapter(config: Config, base: Resolved) -> None:
         adapter: Adapter = config.adapter.make()
         skeleton = load.skeleton(base.model_folder, produces=config.method.produces)
         adapter.attach(skeleton, adapter=None, base_name="")
+    if not config.quantization.quantizes:
+        return []
+    quantizer: Quantizer = config.quantization.make()
+    return quantizer.remarks(load.skeleton(base.model_folder, produces=config.method.produces))
 
 
 def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
@@ -100,13 +108,15 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
         ModelError: It cannot be loaded, or does not work in fp32 either.
     """
     with context.phase("model"):
-        check_adapter(context.config, base)
         config = context.config
+        for remark in check_modules(config, base):
+            context.warn("quantization", remark)
         model, dtype, why = load_computing(
             base.model_folder,
             dtype=config.model.dtype,
             device=context.device,
             produces=config.method.produces,
+            quantizer=config.quantization.make(),
         )
         if why:
             check_runs(model)
@@ -294,6 +304,7 @@ def _general(
 def _facts(
     context: RunContext, data: RunData, template: ChatTemplate, base: Resolved, dtype: torch.dtype
 ) -> dict[str, Any]:
+    quantization = context.config.quantization
     return {
         "template_hash": template.hash,
         "tokenizer_hash": tokenizer_hash(data.tokenizer),
@@ -303,6 +314,7 @@ def _facts(
         "device": context.device.partition(":")[0],
         "processor": drift.processor(context.device),
         "world_size": 1,
+        **({"quantization": quantization.facts()} if quantization.quantizes else {}),
     }
 
 

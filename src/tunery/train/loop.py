@@ -43,6 +43,8 @@ from tunery.train.state.state import State, seed_step
 from tunery.train.tell import anomaly, first_batch, no_room
 
 Ending = Literal["finished", "stopped"]
+EVALUATION, SAVE = "evaluation", "save"
+"""What a run does between its steps; see ``Pace.add_pause``."""
 
 
 @dataclass
@@ -87,6 +89,12 @@ class Job:
         """The settings."""
         return self.context.config
 
+    def seconds_left(self, step: int) -> float:
+        """Estimated seconds until the run has ended, when ``step`` has been taken."""
+        evaluations = self.measure.left(step) + 1  # the last one answers the prompts at the end
+        pauses = {EVALUATION: evaluations, SAVE: self.saver.left(step, self.num_steps)}
+        return self.pace.left(self.num_steps - step, pauses)
+
     def feed(self) -> Feed:
         """A new feed for the batches of its steps; the caller closes it."""
         packing = self.config.data.packing
@@ -108,14 +116,23 @@ def train(job: Job) -> Ending:
             return "stopped"
         while True:
             if job.measure.due(state):
-                job.measure.at_step(state)
+                began = time.monotonic()
+                with job.optimizer.evaluating():
+                    job.measure.at_step(state)
+                job.pace.add_pause(EVALUATION, time.monotonic() - began)
+                context.doing("")
             asked = Flags(stop=context.stop.stop(), save_due=job.saver.due(state))
             asked = job.parallel.agree(asked)
             done = state.step >= job.num_steps or state.stopped_early
             if asked.stop:
                 context.events.write("status", status="stopping", reason=context.stop.reason)
-            if (asked.stop or done or asked.save_due) and not job.saver.save(state, job.optimizer):
-                return "stopped"
+            if asked.stop or done or asked.save_due:
+                context.doing("save")
+                began = time.monotonic()
+                if not job.saver.save(state, job.optimizer):
+                    return "stopped"
+                job.pace.add_pause(SAVE, time.monotonic() - began)
+                context.doing("")
             if asked.stop or done:
                 return "stopped" if asked.stop else "finished"
             take_step(job, feed)
@@ -164,7 +181,7 @@ def take_step(job: Job, feed: Feed) -> None:
         trained_tokens=batches.trained,
         tokens_per_second=round(batches.tokens / max(seconds, 1e-9), 1),
         seconds=round(seconds, 5),
-        eta_seconds=round(job.pace.left(job.num_steps - step), 2),
+        eta_seconds=round(job.seconds_left(step), 2),
         memory_bytes=memory_bytes(job.parallel.world.device),
     )
     if not taken:

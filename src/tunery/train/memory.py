@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from tunery import memory
 from tunery.config.config import Config
 from tunery.models.memory import fitting_micro_batch
+from tunery.models.quantized import linear, num_parameters
 from tunery.shape import ModelShape
 
 USABLE_SHARE = 0.8
@@ -35,8 +37,9 @@ def micro_batch_tokens(
         return config.train.micro_batch_tokens
     longest = int(lengths.max(initial=1))
     shape = ModelShape.from_config_json(
-        model.config.to_dict(), total_parameters=sum(p.numel() for p in model.parameters())
+        model.config.to_dict(), total_parameters=num_parameters(model)
     )
+    shape = replace(shape, counted=linear(model))
     fits = fitting_micro_batch(
         shape,
         config,

@@ -14,7 +14,7 @@ from tunery.runs.context import RunContext
 from tunery.runs.curves import RunLog
 from tunery.storage import full_disk
 from tunery.train.build import build
-from tunery.train.loop import Job, train
+from tunery.train.loop import EVALUATION, Job, train
 from tunery.train.state import final
 from tunery.train.tell import report
 
@@ -36,14 +36,16 @@ def run(context: RunContext) -> str:
     job.saver.checkpoints.clean()
     if not job.resumed:
         with context.phase("before"):
+            began = time.monotonic()
             job.measure.before(job.state)
+            job.pace.add_pause(EVALUATION, time.monotonic() - began, before=True)
         context.stop.check()
     with context.phase("train"):
         ending = train(job)
     if ending == "stopped":
         return ending
     best = _take_best(context, job)
-    with context.phase("after"):
+    with context.phase("after"), job.optimizer.evaluating():
         job.measure.samples(job.state, "after")
     with context.phase("final"):
         path = _write_final(context, job)
@@ -75,7 +77,9 @@ def _take_best(context: RunContext, job: Job) -> bool:
 def _write_final(context: RunContext, job: Job) -> Any:
     while True:
         try:
-            return final.write(context.folder, job.adapter, job.policy.model, job.data.tokenizer)
+            with job.optimizer.evaluating():
+                model, tokenizer = job.policy.model, job.data.tokenizer
+                return final.write(context.folder, job.adapter, model, tokenizer)
         except OSError as error:
             if full_disk(error) is None:
                 raise

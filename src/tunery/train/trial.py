@@ -25,8 +25,10 @@ from tunery.errors import TuneryError
 from tunery.models import load
 from tunery.models.computes import expected_dtype
 from tunery.models.heads import train_head
+from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
 from tunery.models.router import router_loss
+from tunery.optimizers.groups import param_groups
 from tunery.runs.context import RunContext
 from tunery.runs.device import DeviceLock
 from tunery.runs.events import EventWriter
@@ -95,8 +97,8 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     return found
 
 
-def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
-    """Count all and trainable parameters without loading values; warn about skipped ones.
+def _weights(context: RunContext, base: Resolved) -> dict[str, Any]:
+    """Count all, trainable and quantized parameters without loading values; warn about others.
 
     Raises:
         ConfigError: The adapter names modules that the model does not have.
@@ -105,16 +107,21 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, int | None]:
     adapter: Adapter = config.adapter.make()
     model = load.skeleton(base.model_folder, produces=config.method.produces)
     count = sum(param.numel() for param in model.parameters())
+    quantizer: Quantizer = config.quantization.make()
+    linear = quantizer.linear(model)
+    for remark in quantizer.remarks(model):
+        context.warn("quantization", remark)
     if remark := router_loss(model.config):
         context.warn("router", remark)
     if base.base is not None and config.adapter.writes == "adapter":
-        return {"trained": base.num_parameters, "all": count}
+        return {"trained": base.num_parameters, "all": count, "linear": linear}
     attached = adapter.attach(model, adapter=None, base_name="")
     train_head(attached)
     for remark in adapter.remarks(attached):
         context.warn("adapter", remark)
+    param_groups(config.optim, attached)  # a rule that matches nothing is refused here already
     trained = sum(param.numel() for param in attached.parameters() if param.requires_grad)
-    return {"trained": trained, "all": count}
+    return {"trained": trained, "all": count, "linear": linear}
 
 
 def _quiet(config: Config) -> Config:
@@ -174,7 +181,7 @@ def _steps(job: Job, order: Order, count: int) -> None:
 
 def _warnings(folder: RunFolder) -> list[dict[str, Any]]:
     """Warnings about anything but the rows, which were checked before."""
-    said = ("template", "too-long", "adapter", "router")
+    said = ("template", "too-long", "adapter", "router", "quantization")
     events = read_events(folder.events_file)[0]
     return [e for e in events if e["type"] == "warning" and e["code"] in said]
 

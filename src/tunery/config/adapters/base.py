@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from tunery.config.base import Kind
-from tunery.shape import ModelShape
+from tunery.shape import Matrix, ModelShape, Trained
 
 
 class AdapterKind(Kind):
@@ -29,6 +29,11 @@ class AdapterKind(Kind):
         """Whether the settings name modules that a model may not have."""
         return False
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether the adapter computes with the values of the frozen weights."""
+        return False
+
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
         """Adjust these settings to continue from an adapter, whose own shape applies.
 
@@ -44,6 +49,24 @@ class AdapterKind(Kind):
     @abstractmethod
     def trained(self, shape: ModelShape) -> int:
         """Number of trained parameters."""
+
+    def matrices(self, shape: ModelShape) -> tuple[Matrix, ...]:
+        """The trained matrices; by default the linear layers of the blocks."""
+        blocks = self.kept_blocks(shape)
+        return tuple(Matrix(o, i, blocks) for i, o in shape.linear_shapes().values())
+
+    def weights(self, shape: ModelShape) -> Trained:
+        """What is trained, for the optimizer; a number that was counted takes precedence."""
+        count = self.trained(shape) if shape.trained is None else shape.trained
+        return Trained(count, self.matrices(shape), self.kept_blocks(shape))
+
+    def frozen_parameters(self, shape: ModelShape) -> int:
+        """Number of weights that it adds in fp32 and does not train."""
+        return 0
+
+    def rate_scale(self, name: str) -> float:
+        """Factor on the learning rate of a trained parameter, by its name in the model."""
+        return 1.0
 
     def kept_blocks(self, shape: ModelShape) -> int:
         """Decoder blocks whose activations the backward pass needs."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from tunery.config.adapters import continued
 from tunery.config.adapters.base import AdapterKind
+from tunery.config.adapters.names import (
+    Names,
+    broken_patterns,
+    is_pattern,
+    layer_of,
+    listed,
+    selects,
+    value_for,
+)
 from tunery.config.base import Finding
-from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.shape import ModelShape
+from tunery.shape import Matrix, ModelShape
 
 
 class LoraConfig(AdapterKind):
@@ -35,81 +44,254 @@ class LoraConfig(AdapterKind):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout probability of the adapter inputs during training."""
 
+    use_rslora: bool = False
+    """Rank-stabilized LoRA: multiply the update by alpha / sqrt(rank), for high ranks."""
+
+    use_dora: bool = False
+    """DoRA: also train the length of each row of the weights. Learns more at low ranks, slower."""
+
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
+    """Values of the matrices before training. pissa and olora take them from the weights."""
+
+    pissa_niter: int | None = Field(default=None, ge=1, le=1000)
+    """Iterations of a fast, approximate pissa, such as 16; exact without a number."""
+
+    lora_plus_ratio: float = Field(default=1.0, ge=1.0, le=1000.0)
+    """LoRA+: factor on the learning rate of the second matrix (B); 2 to 16 is usual."""
+
     target_modules: str | list[str] = "all-linear"
-    """Linear layers to adapt: all-linear, or names such as [q_proj, v_proj]."""
+    """Linear layers to adapt: all-linear, names such as [q_proj, v_proj], or a regular expression
+    for full names."""
+
+    exclude_modules: str | list[str] = Field(default_factory=list)
+    """Linear layers to leave out: names, or a regular expression for full names."""
+
+    layers_to_transform: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    """Numbers of the decoder layers to adapt, from 0; all if empty."""
+
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=4096)]] = Field(default_factory=dict)
+    """Another rank for some layers, by name or regular expression, such as {down_proj: 32}."""
+
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Another alpha for some layers, by name or regular expression."""
 
     target_parameters: str | list[str] = Field(default_factory=list)
     """Stacked weights to adapt as well: all-experts, or names such as experts.down_proj."""
 
+    modules_to_save: list[str] = Field(default_factory=list)
+    """Modules to train in full beside the matrices, such as [embed_tokens, lm_head]."""
+
     @property
     def names_modules(self) -> bool:
-        """Whether the settings name modules that a model may not have."""
-        return self.target_modules != "all-linear" or bool(self.target_parameters)
+        """Whether the settings name or need something that a model may not have."""
+        return self.target_modules != "all-linear" or bool(
+            self.target_parameters
+            or self.exclude_modules
+            or self.layers_to_transform
+            or self.rank_pattern
+            or self.alpha_pattern
+            or self.modules_to_save
+            or self.starts_from_weights
+        )
+
+    @property
+    def reads_weights(self) -> bool:
+        """PiSSA and OLoRA take parts of the weights; DoRA their lengths."""
+        return self.starts_from_weights or self.use_dora
+
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether the matrices begin as a part of the weights, which is then subtracted."""
+        return self.init in ("pissa", "olora")
 
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
-        """Use the adapter's rank, scale and dropout; its layers are those of the adapter."""
-        stored: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
-        theirs = {ours: stored.get(name) for ours, name in names.items()}
-        found = {n: value for n, value in theirs.items() if value not in (None, getattr(self, n))}
-        for name in ("target_modules", "target_parameters"):
-            if name in chosen and _names(getattr(self, name)) != _names(stored.get(name)):
-                raise ConfigError(
-                    t(
-                        "adapter.{name} is set, but the layers are those of {adapter}, which "
-                        "this run continues.",
-                        name=name,
-                        adapter=folder,
-                    ),
-                    fix=t("Remove adapter.{name}, or use the base model to start over.", name=name),
-                )
-        for name in sorted(found.keys() & set(chosen)):
-            raise ConfigError(
-                t(
-                    "adapter.{name} is {own:g}, but {adapter}, which this run continues, has "
-                    "{theirs:g}.",
-                    name=name,
-                    own=getattr(self, name),
-                    adapter=folder,
-                    theirs=found[name],
-                ),
-                fix=t(
-                    "Set adapter.{name} to {theirs:g}, or use the base model to start over.",
-                    name=name,
-                    theirs=found[name],
-                ),
-            )
-        return self.model_copy(update=found)
+        """Use the adapter's shape; its layers are those of the adapter."""
+        return continued.from_adapter(self, folder, chosen)
+
+    def rate_scale(self, name: str) -> float:
+        """LoRA+ (Hayou et al. 2024): the second matrix learns faster."""
+        return self.lora_plus_ratio if ".lora_B." in name else 1.0
 
     def trained(self, shape: ModelShape) -> int:
-        """Two matrices per selected linear layer."""
-        linear = shape.linear_shapes()
-        wanted = self.target_modules
-        names = linear if wanted == "all-linear" else [n for n in linear if n in wanted]
-        return shape.num_layers * sum(self.rank * sum(linear[name]) for name in names)
+        """Two matrices per selected linear layer, with DoRA the lengths, and whole modules."""
+        lengths = sum(o for _, _, o in self._adapted(shape)) if self.use_dora else 0
+        return sum(matrix.numel for matrix in self.matrices(shape)) + lengths + self._saved(shape)
+
+    def matrices(self, shape: ModelShape) -> tuple[Matrix, ...]:
+        """One from the layer's inputs to the rank, one from the rank to its outputs."""
+        sizes = Counter(
+            size for rank, ins, outs in self._adapted(shape) for size in ((rank, ins), (outs, rank))
+        )
+        return tuple(Matrix(rows, columns, count) for (rows, columns), count in sizes.items())
+
+    def frozen_parameters(self, shape: ModelShape) -> int:
+        """With pissa and olora, the first values of the matrices."""
+        if not self.starts_from_weights:
+            return 0
+        return sum(rank * (i + o) for rank, i, o in self._adapted(shape))
 
     def kept_bytes(self, shape: ModelShape, width: int) -> int:
-        """The low-rank activations."""
-        return len(shape.linear_shapes()) * self.rank * width
+        """The low-rank activations, and with DoRA inputs and both results in fp32."""
+        adapted = list(self._adapted(shape))
+        ranks = sum(rank for rank, _, _ in adapted) * (2 if self.starts_from_weights else 1)
+        both = sum(i + 2 * o for _, i, o in adapted) * 4 if self.use_dora else 0
+        return -(-(ranks * width + both) // shape.num_layers)
 
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Reject an adapter without targets, and one that PEFT cannot create."""
-        if not self.target_modules and not self.target_parameters:
-            yield (
-                "adapter.target_modules",
-                t("adapter.target_modules is empty: no weight would be trained."),
-                t("Use all-linear, or names such as [q_proj, v_proj]."),
-            )
-        if self.target_parameters and self.dropout:
-            yield (
-                "adapter.target_parameters",
-                t(
-                    "adapter.target_parameters cannot be combined with adapter.dropout: a "
-                    "stacked weight does not have an input of its own."
-                ),
-                t("Set adapter.dropout to 0, or remove adapter.target_parameters."),
-            )
+        yield from _findings(self)
+
+    def advises(self, config: Any) -> Iterator[str]:
+        """Warn about settings without effect."""
+        yield from _warnings(self)
+
+    def _adapted(self, shape: ModelShape) -> Iterator[tuple[int, int, int]]:
+        """Rank, inputs and outputs of each adapted layer of a usual architecture."""
+        for name, (inputs, outputs) in _usual(shape):
+            if self.selects(name):
+                yield value_for(name, self.rank_pattern, self.rank), inputs, outputs
+
+    def selects(self, name: str) -> bool:
+        """Whether the settings select a linear layer by its full name."""
+        wanted: Names = self.target_modules
+        layers = self.layers_to_transform
+        return (
+            (wanted == "all-linear" or selects(wanted, name))
+            and not selects(self.exclude_modules, name)
+            and not any(f".{each}." in f".{name}." for each in self.modules_to_save)
+            and (not layers or layer_of(name) in layers)
+        )
+
+    def _saved(self, shape: ModelShape) -> int:
+        """Parameters of the modules trained in full, as far as their usual names tell."""
+        embedding = shape.vocab * shape.hidden
+        sizes = {
+            "model.embed_tokens": embedding, "lm_head": embedding, "model.norm": shape.hidden,
+            **{name: i * o for name, (i, o) in _usual(shape)},
+        }  # fmt: skip
+        return sum(
+            size
+            for name, size in sizes.items()
+            if any(f".{each}." in f".{name}." for each in self.modules_to_save)
+        )
 
 
-def _names(wanted: Any) -> set[str]:
-    return set(wanted.split(",") if isinstance(wanted, str) else wanted or ())
+def _usual(shape: ModelShape) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each linear layer of the decoder by its full name in most architectures."""
+    for number in range(shape.num_layers):
+        for name, size in shape.linear_shapes().items():
+            part = "self_attn" if name[0] in "qkvo" else "mlp"
+            yield f"model.layers.{number}.{part}.{name}", size
+
+
+def _findings(lora: LoraConfig) -> Iterator[Finding]:
+    """Settings that exclude each other."""
+    if not lora.target_modules and not lora.target_parameters:
+        yield (
+            "adapter.target_modules",
+            t("adapter.target_modules is empty: no weight would be trained."),
+            t("Use all-linear, or names such as [q_proj, v_proj]."),
+        )
+    yield from _stacked(lora)
+    yield from _beginning(lora)
+    yield from _patterns(lora)
+    both = set(lora.modules_to_save) & set(listed(lora.target_modules))
+    if both:
+        yield (
+            "adapter.modules_to_save",
+            t(
+                "adapter.modules_to_save and adapter.target_modules both name {names}: a module "
+                "is either trained in full or gets matrices.",
+                names=", ".join(sorted(both)),
+            ),
+            t("Remove it from adapter.target_modules or adapter.modules_to_save."),
+        )
+
+
+def _warnings(lora: LoraConfig) -> Iterator[str]:
+    """Settings without effect."""
+    if lora.pissa_niter is not None and lora.init != "pissa":
+        yield t("adapter.pissa_niter has no effect with adapter.init={init}.", init=lora.init)
+
+
+def _stacked(lora: LoraConfig) -> Iterator[Finding]:
+    """Experts in one weight have no layer of their own, and so not what needs one."""
+    if not lora.target_parameters:
+        return
+    if lora.dropout:
+        yield (
+            "adapter.target_parameters",
+            t(
+                "adapter.target_parameters cannot be combined with adapter.dropout: a "
+                "stacked weight does not have an input of its own."
+            ),
+            t("Set adapter.dropout to 0, or remove adapter.target_parameters."),
+        )
+    if lora.use_dora:
+        yield (
+            "adapter.target_parameters",
+            t(
+                "adapter.target_parameters cannot be combined with adapter.use_dora: DoRA is "
+                "defined for linear layers, not for stacked weights."
+            ),
+            t("Set adapter.use_dora to false, or remove adapter.target_parameters."),
+        )
+    if lora.init not in ("default", "gaussian"):
+        yield (
+            "adapter.target_parameters",
+            t(
+                "adapter.target_parameters cannot be combined with adapter.init={init}, which "
+                "is defined for linear layers, not for stacked weights.",
+                init=lora.init,
+            ),
+            t("Set adapter.init to default, or remove adapter.target_parameters."),
+        )
+    if lora.layers_to_transform:
+        yield (
+            "adapter.target_parameters",
+            t(
+                "adapter.target_parameters cannot be combined with adapter.layers_to_transform: "
+                "stacked weights are adapted in all layers."
+            ),
+            t("Remove adapter.layers_to_transform or adapter.target_parameters."),
+        )
+
+
+def _beginning(lora: LoraConfig) -> Iterator[Finding]:
+    if lora.use_dora and lora.starts_from_weights:
+        yield (
+            "adapter.init",
+            t(
+                "adapter.init={init} cannot be combined with adapter.use_dora: the result could "
+                "not be written as an adapter of the original model.",
+                init=lora.init,
+            ),
+            t("Set adapter.init to default, or adapter.use_dora to false."),
+        )
+    ranks = [lora.rank, *lora.rank_pattern.values()]
+    odd = next((rank for rank in ranks if rank % 2), None)
+    if lora.init == "orthogonal" and odd is not None:
+        yield (
+            "adapter.rank",
+            t("adapter.init=orthogonal needs an even rank, got {rank}.", rank=odd),
+            t("Set adapter.rank to {rank}.", rank=odd + 1)
+            if odd == lora.rank
+            else t("Use even numbers in adapter.rank_pattern."),
+        )
+
+
+def _patterns(lora: LoraConfig) -> Iterator[Finding]:
+    wanted = {
+        "target_modules": [lora.target_modules] if is_pattern(lora.target_modules) else [],
+        "exclude_modules": [lora.exclude_modules] if is_pattern(lora.exclude_modules) else [],
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern,
+    }
+    for name, texts in wanted.items():
+        for text, why in broken_patterns(map(str, texts)):
+            yield (
+                f"adapter.{name}",
+                t("adapter.{name}: {text!r} is not a regular expression: {why}.",
+                  name=name, text=text, why=why),
+                t("Correct it, or use the names of modules."),
+            )  # fmt: skip

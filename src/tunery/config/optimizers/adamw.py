@@ -8,14 +8,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tunery.config.base import Finding
-from tunery.config.optimizers.base import OptimizerKind
-from tunery.i18n import t
+from tunery.config.optimizers.base import OptimizerKind, check_betas
+from tunery.shape import Trained
 
 
 class AdamWConfig(OptimizerKind):
     """AdamW, the default."""
 
     build = "tunery.optimizers.adamw:FlatAdamW"
+    known_as = "adamw_torch adamw_torch_fused adamw_hf optimi_adamw"
 
     type: Literal["adamw"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019)."""
@@ -26,19 +27,11 @@ class AdamWConfig(OptimizerKind):
     epsilon: float = Field(default=1e-8, gt=0)
     """Small constant that avoids division by zero."""
 
-    def state_bytes(self, trained: int) -> int:
+    def state_bytes(self, trained: Trained) -> int:
         """Two moving averages in fp32."""
-        return 2 * 4 * trained
+        return 2 * 4 * trained.count
 
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Reject decay rates outside their range."""
         yield from super().excludes(config)
-        if not all(0 <= beta < 1 for beta in self.betas):
-            yield (
-                "optim.betas",
-                t(
-                    "optim.betas must be two numbers from 0 to below 1, got {found}.",
-                    found=list(self.betas),
-                ),
-                t("The usual values are [0.9, 0.999]."),
-            )
+        yield from check_betas(self.betas, usual=[0.9, 0.999])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunery.config.base import Finding, Kind
+from tunery.config.base import Finding, Kind, WholeText
+from tunery.config.optimizers.groups import GroupRule, check_groups
 from tunery.i18n import t
+from tunery.shape import Trained
 
 Schedule = Literal[
     "cosine",
@@ -31,7 +33,13 @@ USED_BY = {
 
 
 class OptimizerKind(Kind):
-    """How large each step is."""
+    """How large each step is.
+
+    Attributes:
+        known_as: Names in other tools; a further setting that a name means follows after a colon.
+    """
+
+    known_as: ClassVar[str] = ""
 
     learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
     """Peak learning rate; 1e-4 to 1e-3 is usual for LoRA, 1e-5 to 5e-5 for full training."""
@@ -66,12 +74,25 @@ class OptimizerKind(Kind):
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are clipped to this norm; 0 disables clipping."""
 
+    embedding_learning_rate: float | None = Field(default=None, gt=0, le=1.0)
+    """Peak learning rate of the embeddings and the output layer, if they are trained."""
+
+    groups: Annotated[list[GroupRule], WholeText()] = Field(default_factory=list)
+    """Own rates of parameters by name: {match: REGEX, learning_rate: 1e-5, weight_decay: 0}.
+
+    The first rule that matches counts. match is searched in the parameter's name."""
+
     @abstractmethod
-    def state_bytes(self, trained: int) -> int:
-        """Bytes of the optimizer's state for this many trained parameters."""
+    def state_bytes(self, trained: Trained) -> int:
+        """Bytes of the optimizer's state, without the weights themselves."""
+
+    def gradient_bytes(self, trained: Trained) -> int:
+        """Bytes of the gradients that exist at once: one fp32 number per trained parameter."""
+        return 4 * trained.count
 
     def excludes(self, config: Any) -> Iterator[Finding]:
-        """Reject two settings for the same thing."""
+        """Reject two settings for the same thing, and rules for nothing."""
+        yield from check_groups(self.groups)
         if self.warmup_steps is not None and "warmup_ratio" in self.model_fields_set:
             default = type(self).model_fields["warmup_ratio"].default
             if self.warmup_ratio != default:
@@ -93,3 +114,17 @@ class OptimizerKind(Kind):
                         name=name, schedule=self.schedule)  # fmt: skip
         if self.schedule == "constant" and self.min_learning_rate_ratio > 0:
             yield t("optim.min_learning_rate_ratio has no effect with optim.schedule=constant.")
+
+
+def check_betas(betas: Sequence[float], *, usual: Sequence[float]) -> Iterator[Finding]:
+    """Reject decay rates outside their range."""
+    if not all(0 <= beta < 1 for beta in betas):
+        yield (
+            "optim.betas",
+            t(
+                "optim.betas must be {count} numbers from 0 to below 1, got {found}.",
+                count=len(betas),
+                found=list(betas),
+            ),
+            t("The usual values are {values}.", values=list(usual)),
+        )

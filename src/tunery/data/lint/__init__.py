@@ -26,7 +26,7 @@ def only_common(reports: Sequence[Report]) -> None:
     """Remove W732 from reports of one request for settings that another of the datasets uses."""
     kept = common([report.idle for report in reports])
     for report in reports:
-        if report.groups.pop(CODE, None) is not None:
+        if report.drop(CODE):
             for path in kept:
                 report.add(report.idle[path])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tunery.data.formats.base import RowOptions
+from tunery.data.llamafactory import ALPACA
 from tunery.data.sources.base import DEFAULT_COLUMNS, DEFAULT_RECORD_MB, ReadOptions
 from tunery.types import is_list
 
@@ -105,8 +106,13 @@ class CheckOptions:
 
     def rows(self, dataset: Dataset) -> RowOptions:
         """The options for reading rows; they override those of the dataset's catalog entry."""
+        named = {**dataset.columns, **self.columns}
+        if (self.format or dataset.format) == "alpaca":  # names of LLaMA-Factory mean the same
+            foreign = [name for name in named if ALPACA.get(name, name) != name]
+            theirs = {ALPACA[name]: named.pop(name) for name in foreign}
+            named |= {ours: column for ours, column in theirs.items() if ours not in self.columns}
         return RowOptions(
-            columns={**dataset.columns, **self.columns},
+            columns=named,
             tags=dataset.tags,
             role_map={**dataset.role_map, **self.role_map},
             parse=self.parse,

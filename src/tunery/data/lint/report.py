@@ -1,4 +1,4 @@
-"""The report of a check: problems grouped and counted by code, with up to five examples each."""
+"""The report of a check: problems grouped by code and level, counted, with up to five examples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunery.data.kinds import Finding, row_kind_named
-from tunery.data.problems import Problem
+from tunery.data.problems import Level, Problem
 
 MAX_EXAMPLES = 5
 ORDER = {"stop": 0, "warn": 1, "note": 2}
@@ -14,9 +14,10 @@ ORDER = {"stop": 0, "warn": 1, "note": 2}
 
 @dataclass(slots=True)
 class Group:
-    """All problems with one code; only the first ones are kept as examples."""
+    """All problems with one code and level; only the first ones are kept as examples."""
 
     code: str
+    severity: Level
     count: int = 0
     examples: list[Problem] = field(default_factory=list[Problem])
 
@@ -32,7 +33,7 @@ class Report:
         bad: Number of records that cannot be used.
         duplicates: Number of records removed by ``data.deduplicate``.
         files: Number of files read.
-        groups: Problems by code.
+        found: Problems by code and level: a code may stop a run in one row and warn in another.
         broken_files: Number of files that could not be read to their end.
         unfilled: Whether rows contain ``{{...}}`` placeholders without a variable.
         tolerated: Maximum fraction of unusable rows that a run quarantines; None if any unusable
@@ -53,7 +54,7 @@ class Report:
     bad: int = 0
     duplicates: int = 0
     files: int = 0
-    groups: dict[str, Group] = field(default_factory=dict[str, Group])
+    found: dict[tuple[str, Level], Group] = field(default_factory=dict[tuple[str, Level], Group])
     broken_files: int = 0
     unfilled: bool = False
     tolerated: float | None = None
@@ -66,11 +67,29 @@ class Report:
     idle: dict[str, Problem] = field(default_factory=dict[str, Problem])
 
     def add(self, problem: Problem, count: int = 1) -> None:
-        """Count a problem, and keep it if it is among the first with its code."""
-        group = self.groups.setdefault(problem.code, Group(problem.code))
+        """Count a problem, and keep it if it is among the first with its code and level."""
+        key = problem.code, problem.severity
+        group = self.found.setdefault(key, Group(*key))
         group.count += count
         if len(group.examples) < MAX_EXAMPLES:
             group.examples.append(problem)
+
+    @property
+    def ordered(self) -> list[Group]:
+        """All groups, the most severe first."""
+        return sorted(self.found.values(), key=lambda g: (ORDER[g.severity], g.code))
+
+    def drop(self, code: str) -> bool:
+        """Forget all problems with a code; return whether there were any."""
+        keys = [key for key in self.found if key[0] == code]
+        for key in keys:
+            del self.found[key]
+        return bool(keys)
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The problems by code, with the most severe level of each."""
+        return {group.code: group for group in reversed(self.ordered)}
 
     @property
     def ok(self) -> bool:
@@ -111,19 +130,18 @@ class Report:
     @property
     def stops(self) -> list[Group]:
         """Groups that stop a run."""
-        return [group for group in self.groups.values() if group.examples[0].severity == "stop"]
+        return [group for group in self.ordered if group.severity == "stop"]
 
     def problems(self) -> list[Problem]:
         """All examples, the most severe first, each with the count of its code."""
-        groups = sorted(self.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
-        return [example.counted(group.count) for group in groups for example in group.examples]
+        return [each.counted(group.count) for group in self.ordered for each in group.examples]
 
     def warnings(self) -> list[Problem]:
         """One problem per warning code, with its count."""
         return [
             group.examples[0].counted(group.count)
-            for group in self.groups.values()
-            if group.examples[0].severity == "warn"
+            for group in self.ordered
+            if group.severity == "warn"
         ]
 
     def as_dict(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def unused(
                     format=format.name,
                 ),
                 say("Use one of its columns: {names}.", names=", ".join(format.known)),
+                field=f"data.columns.{ours}",
             )
     undeclared = [name for name in left if name in format.known]
     if undeclared:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from tunery.data.kinds import flags_for, row_kind_named
-from tunery.data.lint.report import MAX_EXAMPLES, ORDER, Group, Report
+from tunery.data.lint.report import MAX_EXAMPLES, Group, Report
 from tunery.data.problems import Problem, visible
 from tunery.i18n import t
 
@@ -21,10 +21,9 @@ def report_text(report: Report, *, plain: bool = False) -> str:
         report: The report.
         plain: Whether to include only what stops a run, for an error message.
     """
-    groups = sorted(report.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
     lines: list[str] = []
-    for group in groups:
-        if plain and group.examples[0].severity != "stop":
+    for group in report.ordered:
+        if plain and group.severity != "stop":
             continue
         lines += _group(group)
     lines += _end(report, plain)
@@ -96,7 +95,7 @@ def _width(text: str) -> int:
 def _repeated(report: Report) -> Iterator[str]:
     """The number of rows per epoch, if it is not each usable row once."""
     count, good = report.per_epoch, report.good
-    if count is None or count == good:
+    if count is None or not good or count == good:
         return
     if count > good:
         yield t("{rows} rows, repeated to {count} per epoch.", rows=f"{good:,}", count=f"{count:,}")

@@ -17,7 +17,7 @@ from typing import Any
 from tunery import atomic, env
 from tunery.config.data import DataConfig
 from tunery.data.dataset import Dataset
-from tunery.data.lint.report import ORDER, Report
+from tunery.data.lint.report import Report
 from tunery.data.problems import FileProblem, Phrase, Problem, visible
 from tunery.data.sources.base import Bad
 from tunery.data.variables import PLACEHOLDER
@@ -169,7 +169,6 @@ def _said(value: Any) -> Any:
 
 
 def _plain(report: Report, firsts: Mapping[str, int]) -> dict[str, Any]:
-    ordered = sorted(report.groups.values(), key=lambda g: (ORDER[g.examples[0].severity], g.code))
     return {
         "rows": report.rows,
         "good": report.good,
@@ -184,7 +183,7 @@ def _plain(report: Report, firsts: Mapping[str, int]) -> dict[str, Any]:
                 "count": group.count,
                 "examples": [_example(each, firsts) for each in group.examples],
             }
-            for group in ordered
+            for group in report.ordered
         ],
     }
 

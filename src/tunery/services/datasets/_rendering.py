@@ -52,7 +52,7 @@ def check_with_model(
         report.add(_problem(error, name))
     # Rendering has settled what the check of the rows alone could only suspect.
     for code in ("W712", "N153"):
-        report.groups.pop(code, None)
+        report.drop(code)
     report.rendered_for = config.model.name
     return report
 

@@ -152,6 +152,9 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
         template=config.model.template if config else None,
         dtype=dtype,
         device=device,
+        quantization=config.quantization
+        if config is not None and found.base is not None and config.quantization.quantizes
+        else None,
     )
 
 
@@ -361,9 +364,17 @@ def _report(
         "template": trained.template.name,
         "files": listed,
         "parity": parity,
+        "quantized_base": _quantized(order, trained),
         "tunery": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _quantized(order: Order, trained: Any) -> dict[str, Any] | None:
+    """The trained model compared with itself on the quantized base that it was trained on."""
+    if order.quantization is None:
+        return None
+    return {"quantization": tag(type(order.quantization)), **trained.quantized.as_dict()}
 
 
 def _facts(path: Path) -> dict[str, Any]:

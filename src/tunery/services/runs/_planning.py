@@ -101,7 +101,12 @@ def plan(
     checked = check(loaded, to=to, room=False)
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
     config, counted = checked.config, found["parameters"]
-    shape = replace(checked.shape, total_parameters=counted["all"], trained=counted["trained"])
+    shape = replace(
+        checked.shape,
+        total_parameters=counted["all"],
+        trained=counted["trained"],
+        counted=tuple(counted["linear"]) if config.quantization.quantizes else None,
+    )
     for text in (*(retold(event, "text") for event in found["warnings"]), *_rough(shape)):
         to.warn(text)
     measured: dict[str, Any] = found.get("measured") or {}
@@ -241,9 +246,10 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
     """Tokens per second: measured now, else taken from the newest run of the same kind."""
     if measured:
         return {"tokens_per_second": measured["tokens_per_second"], "from": "measured"}
-    wanted = (config.model.name, config.method.type, config.adapter.type)
+    quantization = config.quantization.type if config.quantization.quantizes else None
+    wanted = (config.model.name, config.method.type, config.adapter.type, quantization)
     for run in store.list_runs():
-        same = (run.model, run.method, run.adapter) == wanted
+        same = (run.model, run.method, run.adapter, run.quantization) == wanted
         if same and run.status == "finished" and run.tokens_per_second:
             return {"tokens_per_second": run.tokens_per_second, "from": run.name}
     return {"tokens_per_second": None, "from": None}

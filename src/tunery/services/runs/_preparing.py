@@ -107,6 +107,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     from tunery.models import dimensions, heads
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
+    from tunery.models.stored import check_unquantized
 
     to = to or Listener()
     rules.check(loaded.config)
@@ -126,6 +127,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         warnings += [sentence for sentence in said if sentence not in warnings]
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
+    check_unquantized(model.model_folder)
     dimensions.check_folder(model.model_folder)
     heads.check_start(model, produces=config.method.produces, writes=config.adapter.writes)
     _check_vocabulary(config, model)
@@ -301,12 +303,12 @@ def disk_bytes(config: Config, shape: ModelShape) -> dict[str, int]:
     A checkpoint holds the weights in their own format and, in fp32, the trained parameters with
     the optimizer's state.
     """
-    trained = config.adapter.trained(shape)
+    trained = config.adapter.weights(shape)
     if config.adapter.writes == "adapter":
-        weights = trained * 4
+        weights = (trained.count + config.adapter.frozen_parameters(shape)) * 4
     else:
         weights = shape.total_parameters * BYTES.get(config.model.dtype, 4)
-    one = weights + trained * 4 + config.optim.state_bytes(trained)
+    one = weights + trained.count * 4 + config.optim.state_bytes(trained)
     kept = config.checkpoint.keep + (1 if config.evaluate.every != "never" else 0)
     return {
         "checkpoint": one,

@@ -240,6 +240,8 @@ def phases(told: RunLog, state: RunStatus) -> list[Phase]:
                 open_phase, progress = None, ""
             case "progress":
                 progress = f"{event['done']:,} / {event['total']:,}"
+            case "doing":
+                open_phase, progress = event["phase"], words.doing(event)
             case _:
                 open_phase, progress = event["phase"], ""
     waited = _queued_seconds(events)

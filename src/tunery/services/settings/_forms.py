@@ -190,7 +190,7 @@ def shown(setting: settings.Setting, value: Any) -> Any:
     if is_object(value):
         return "\n".join(f"{name}: {each}" for name, each in value.items())
     if isinstance(value, list | tuple):
-        words = [_number(each) for each in cast("list[Any]", value)]
+        words = [_item(each) for each in cast("list[Any]", value)]
         if _kind(setting) in ("list", "lines"):
             return words if setting.path in SOURCES else "\n".join(words)
         return ", ".join(words)
@@ -251,6 +251,14 @@ def _unit(setting: settings.Setting) -> str:
         "bytes": t("bytes"),
     }
     return words.get(setting.name.rpartition("_")[2], "")
+
+
+def _item(value: Any) -> str:
+    """Write one item of a list; an item of named values as ``name: value, name: value``."""
+    if is_object(value):
+        given = {name: each for name, each in value.items() if each is not None}
+        return ", ".join(f"{name}: {_number(each)}" for name, each in given.items())
+    return _number(value)
 
 
 def _number(value: Any) -> str:

@@ -21,6 +21,13 @@ INSTEAD: Mapping[str, Phrase] = {
     "All settings: tunery config help": say(
         "All settings are listed on the Train page, under More settings."
     ),
+    (
+        "A run continues the adapter that model.name names. For a new one on top: tunery export "
+        "ADAPTER --to merged FOLDER, then use FOLDER as model.name."
+    ): say(
+        "A run continues the adapter that is chosen as its model. For a new one on top, export it "
+        "as a merged model and choose that."
+    ),
     "`tunery train` always trains; remove it.": say("A run always trains; remove this setting."),
     "To see the codes for your data: tunery data check NAME": say(
         "To see the codes for your data, open the dataset's Checks."

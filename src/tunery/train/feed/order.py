@@ -32,6 +32,17 @@ class Order:
         """Number of steps in which every row is seen once."""
         return math.ceil(self.num_rows / self.batch_size)
 
+    @staticmethod
+    def times_left(step: int, num_steps: int, every: int) -> int:
+        """How often something at every ``every``-th step and at the last one is still due.
+
+        Args:
+            step: The newest step, at which it is still due.
+            num_steps: Steps of the whole run.
+            every: The interval, in steps.
+        """
+        return (num_steps - 1) // every - (step - 1) // every + 1
+
     def num_steps(self, num_epochs: float, max_steps: int | None) -> int:
         """Steps of the whole run: ``max_steps`` if given, otherwise those of ``num_epochs``.
 

@@ -72,6 +72,14 @@ class Measurements:
             return True
         return step % (self.order.steps_per_epoch if every == "epoch" else every) == 0
 
+    def left(self, step: int) -> int:
+        """Number of evaluations still due once ``step`` is taken, that of this step included."""
+        every = self.context.config.evaluate.every
+        if every == "never":
+            return 0
+        interval = self.order.steps_per_epoch if every == "epoch" else every
+        return self.order.times_left(step, self.num_steps, interval)
+
     def at_step(self, state: State) -> None:
         """Evaluate; record the best step and whether patience ran out."""
         if state.step < self.num_steps:
@@ -103,10 +111,13 @@ class Measurements:
         """Answer the configured prompts, or else those of some held-out rows; one event each."""
         if self.data.template is None or self.context.stop.stop():
             return
+        prompts = self._prompts(state)
+        if prompts:
+            self.context.doing("answers", len(prompts))
         answers = answer_prompts(
             self.policy.model,
             self.data.template,
-            self._prompts(state),
+            prompts,
             max_new_tokens=self.context.config.evaluate.max_new_tokens,
             thinking=self.context.config.data.thinking,
             should_stop=self.context.stop.stop,
@@ -133,6 +144,7 @@ class Measurements:
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():
             return None
+        self.context.doing("evaluation", len(self.data.held_out))
         result = evaluate(
             self.policy, self.method, self.data.held_out,
             capacity=self.capacity, should_stop=self.context.stop.stop,
@@ -143,6 +155,7 @@ class Measurements:
     def _probe(self, known: Known | None) -> float | None:
         if not self.data.probe or self.context.stop.stop():
             return None
+        self.context.doing("forgetting")
         return mean_nll(
             self.policy, self.data.probe,
             capacity=self.capacity, should_stop=self.context.stop.stop, known=known,

@@ -145,7 +145,8 @@ class Checkpoints:
         faults.point("save.begin", step=state.step)
         try:
             staging.mkdir()
-            self.write_weights(staging)
+            with optimizer.evaluating():
+                self.write_weights(staging)
             self.parallel.save(optimizer.state(), staging / OPTIMIZER)
             storage.write_text(staging / STATE, json.dumps(state.as_dict(), indent=1))
             written = manifest.write_manifest(

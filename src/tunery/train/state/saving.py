@@ -18,6 +18,7 @@ from tunery.optimizers.base import Optimizer
 from tunery.runs.events import EventWriter
 from tunery.runs.signals import StopRequests
 from tunery.storage import full_disk
+from tunery.train.feed.order import Order
 from tunery.train.state.checkpoint import Checkpoints
 from tunery.train.state.state import State
 
@@ -61,6 +62,14 @@ class Saver:
         minutes = self.config.every_minutes
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
 
+    def left(self, step: int, num_steps: int) -> int:
+        """Number of scheduled saves still due once ``step`` is taken, that of this step included.
+
+        A save for a new best step or by time is not counted.
+        """
+        every = self.steps_per_epoch if self.config.every == "epoch" else self.config.every
+        return Order.times_left(step, num_steps, every if isinstance(every, int) else num_steps)
+
     def save(self, state: State, optimizer: Optimizer) -> bool:
         """Save, waiting for disk space if there is none.
 
@@ -100,8 +109,9 @@ class Saver:
         """
         if self.config.every != "never" or self.saved_step >= 0:
             return True
-        state = sum(tensor.nbytes for tensor in optimizer.state().values())
-        weights = state // 3  # two moments and the weights themselves
+        sizes = {name: tensor.nbytes for name, tensor in optimizer.state().items()}
+        state = sum(sizes.values())
+        weights = sum(size for name, size in sizes.items() if name.startswith("weight/"))
         what = t("not enough disk space for a checkpoint")
         return self._with_room(lambda: self.checkpoints.reserve(state + weights), what) is not None
 

@@ -28,12 +28,16 @@ function result(job, report) {
   const folder = job.result.folder;
   const counts = { same: parity.same_answers, count: parity.num_prompts, ties: parity.near_ties };
   const matches = parity.near_ties
-    ? t("The export matches: {same} of {count} answers are identical, {ties} differ only where two tokens were equally likely.", counts)
+    ? t("The export matches within rounding: {same} of {count} answers are identical, {ties} diverge where two tokens were almost equally likely.", counts)
     : t("The export matches: {same} of {count} answers are identical.", counts);
   const detail = t("In {dtype}, logits differ by at most {x} and the next-token distribution by {kl} nats on average.",
     { dtype: report.dtype, x: Number(parity.max_logit_difference).toPrecision(2), kl: Number(parity.mean_kl).toPrecision(2) });
+  const before = report.quantized_base;
+  const moved = before && t("The base was quantized to {quantization} in training and is unquantized here: {same} of {count} answers are identical, and the next-token distribution differs by {kl} nats on average.",
+    { quantization: before.quantization, same: before.same_answers, count: before.num_prompts, kl: Number(before.mean_kl).toPrecision(2) });
   return [
     el("div", { class: "note ok" }, `✓ ${joined(matches, detail)}`),
+    moved ? el("div", { class: "note" }, moved) : null,
     el("dl", { class: "kv" }, el("dt", {}, t("Folder")), el("dd", { class: "mono" }, folder), el("dt", {}, t("Size")), el("dd", {}, bytes(job.result.size_bytes))),
     copybox(job.code, t("Usage")),
     el("div", { class: "actions" }, el("a", { class: "btn sm", href: url(`/chat?a=${encodeURIComponent(folder)}`) }, t("Chat"))),
