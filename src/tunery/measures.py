@@ -91,11 +91,13 @@ class Declared:
         measures: All of them, the loss first.
         best: The measure that selects the best checkpoint.
         per_token: Whether the loss is a mean over tokens, in nats.
+        writes: Whether the trained model writes text; a reward model returns scores.
     """
 
     measures: tuple[Measure, ...] = (LOSS,)
     best: Measure = LOSS
     per_token: bool = True
+    writes: bool = True
 
     @classmethod
     def of(cls, plan: Mapping[str, Any] | None) -> Declared:
@@ -106,7 +108,8 @@ class Declared:
         own = tuple(Measure.from_dict(each) for each in listed if each["name"] != LOSS.name)
         measures = (LOSS, *own)
         best = next((each for each in measures if each.name == plan.get("best")), LOSS)
-        return cls(measures, best, plan.get("loss_per", "tokens") == "tokens")
+        per_token = plan.get("loss_per", "tokens") == "tokens"
+        return cls(measures, best, per_token, plan.get("produces", "text") == "text")
 
     @property
     def own(self) -> tuple[Measure, ...]:

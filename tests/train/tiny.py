@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from tunery.config.config import Config
 from tunery.config.frozen import with_types
+from tunery.config.methods import Produces
 from tunery.data.groups import TokenRow
 from tunery.data.rows import Rows
 from tunery.models.load import load_model
@@ -31,7 +37,13 @@ from tunery.workers.process import Control
 VOCAB = 96
 
 
-def model(dtype: torch.dtype = torch.float32, *, layers: int = 2, hidden: int = 64) -> Any:
+def model(
+    dtype: torch.dtype = torch.float32,
+    *,
+    layers: int = 2,
+    hidden: int = 64,
+    produces: Produces = "text",
+) -> Any:
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=VOCAB,
@@ -43,7 +55,10 @@ def model(dtype: torch.dtype = torch.float32, *, layers: int = 2, hidden: int = 
         tie_word_embeddings=True,
         max_position_embeddings=256,
     )
-    return LlamaForCausalLM(config).to(dtype).eval()
+    kind: Any = LlamaForCausalLM
+    if produces == "scores":
+        config.num_labels, kind = 1, LlamaForSequenceClassification
+    return kind(config).to(dtype).eval()
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -117,13 +132,14 @@ def build(
 
 def base(place: RunContext, dtype: torch.dtype) -> Any:
     """The model, quantized from its files where the settings say so."""
-    quantization = place.config.quantization
+    quantization, produces = place.config.quantization, place.config.method.produces
     if not quantization.quantizes:
-        return model(dtype)
-    model(dtype).save_pretrained(place.folder.path / "base")
+        return model(dtype, produces=produces)
+    model(dtype, produces=produces).save_pretrained(place.folder.path / "base")
     return load_model(
-        place.folder.path / "base", dtype=dtype, device="cpu", quantizer=quantization.make()
-    )
+        place.folder.path / "base", dtype=dtype, device="cpu", quantizer=quantization.make(),
+        produces=produces,
+    )  # fmt: skip
 
 
 def _rows(data: list[TokenRow] | Rows) -> Rows:

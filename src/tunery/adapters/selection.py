@@ -17,6 +17,7 @@ from tunery.config.adapters.lora import LoraConfig
 from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed, pattern_fits
 from tunery.errors import ConfigError
 from tunery.i18n import t
+from tunery.models.heads import SCORES_TASK, scalar_head
 from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 
 NOTHING_LEFT_OUT = LeftOut((), (), ())
@@ -35,7 +36,9 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
     Raises:
         ConfigError: A name matches nothing, or what it matches cannot carry an adapter.
     """
-    saved = _saved(config, model)
+    saved, head = _saved(config, model), scalar_head(model)
+    if head is not None:
+        saved = [*saved, head[0]]  # new, and so always trained in full
     targets, exclude = _targets(config, model, left, saved)
     return PeftLora(
         r=config.rank,
@@ -50,7 +53,7 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
         rank_pattern=dict(config.rank_pattern),
         alpha_pattern=dict(config.alpha_pattern),
         modules_to_save=saved or None,
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if head is None else SCORES_TASK,
     )
 
 

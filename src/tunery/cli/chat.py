@@ -18,7 +18,17 @@ from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.progress import model_progress
 from tunery.errors import EngineError
 from tunery.i18n import t
-from tunery.services.chat import MAX_NEW_TOKENS, Chat, LoadedModels, Said, Settings, choose_sampling
+from tunery.models.resolved import Resolved
+from tunery.services.chat import (
+    MAX_NEW_TOKENS,
+    Chat,
+    Judge,
+    LoadedModels,
+    Said,
+    Settings,
+    choose_sampling,
+    is_reward_model,
+)
 
 app = App(name="chat", help=t("Chat with a model or a run, or with two side by side."))
 EXIT_INTERRUPTED = 130
@@ -69,6 +79,7 @@ def chat(
     *,
     against: str | None = None,
     prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    answer: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=True)] = (),
     system: str | None = None,
     drawing: Drawing = Drawing(),
     template: str | None = None,
@@ -81,11 +92,14 @@ def chat(
     answer; a second one, or one at the prompt, leaves. With --prompt, or text on stdin, one
     answer is given and the command ends; into a pipe goes the answer alone.
 
+    A reward model gives scores instead: it reads a prompt and the answers given with --answer.
+
     Args:
         model: A model, a run, or RUN@step-00000100 for a checkpoint.
         against: A second model or run that answers the same prompts, or base for the model's own
             base.
         prompt: Answer this prompt and exit; - reads it from stdin.
+        answer: An answer for a reward model to score; may be given more than once.
         system: System message.
         drawing: How answers are sampled.
         template: Chat template in place of the model's own: a built-in name or a .jinja file.
@@ -100,6 +114,19 @@ def chat(
         )
     room = LoadedModels(template=template, device=device, on_notice=print_warning)
     session = Chat(room, model, against, settings)
+    found = _find(session)
+    if is_reward_model(found):
+        _check_scoring(against, drawing)
+        from tunery.cli import chat_scores
+
+        judge = Judge(model, found, template, device, system or "")
+        return chat_scores.run(judge, question, answer, as_json=json)
+    if answer:
+        raise EngineError(
+            t("--answer: {name} writes answers itself; only a reward model scores them.",
+              name=model),
+            fix=t("Remove --answer, or use a reward model."),
+        )  # fmt: skip
     _open(session)
     if system:
         session.set_system(system)
@@ -145,12 +172,33 @@ def _from_stdin() -> str:
         ) from error
 
 
+def _check_scoring(against: str | None, drawing: Drawing) -> None:
+    """Reject options that only make sense for a model that writes."""
+    wrong = "--against" if against else "" if drawing == Drawing() else _first_changed(drawing)
+    if wrong:
+        raise EngineError(
+            t("{option} has no effect on a reward model: it scores answers and writes none.",
+              option=wrong),
+            fix=t("Remove {option}.", option=wrong),
+        )  # fmt: skip
+
+
+def _first_changed(drawing: Drawing) -> str:
+    usual = vars(Drawing())
+    name = next(name for name, value in vars(drawing).items() if value != usual[name])
+    return f"--{name.replace('_', '-')}"
+
+
+def _find(session: Chat) -> Resolved:
+    """Find the models, with the progress of downloads; return the first one."""
+    with model_progress(as_json=False) as progress:
+        session.room.progress = progress
+        return session.find()[0]
+
+
 def _open(session: Chat) -> None:
     """Load the models, with a progress message on a terminal."""
     names = " + ".join([session.name, *([session.against] if session.against else [])])
-    with model_progress(as_json=False) as progress:
-        session.room.progress = progress
-        session.find()
     if err.is_terminal:
         with err.status(t("loading {name} ...", name=names)):
             session.open()

@@ -106,6 +106,11 @@ class Batch:
             }
         return replace(self, **moved)
 
+    def last_places(self) -> Tensor:
+        """Where the last computed token of each row lies in N. Shape ``[B]``, int64."""
+        places = [int(places[-1]) for places in self.places]
+        return torch.tensor(places, device=self.input_ids.device)
+
     @property
     def shared(self) -> bool:
         """Whether several rows share tokens."""
@@ -241,12 +246,15 @@ def collate(
     )
 
 
-def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = None) -> Batch:
-    """Concatenate the rows of groups, trimmed and with shared prefixes.
+def collate_groups(
+    groups: Sequence[RowGroup], numbers: Sequence[int] | None = None, *, trim: bool = True
+) -> Batch:
+    """Concatenate the rows of groups, with shared prefixes.
 
     Args:
         groups: Groups of at least one row.
         numbers: Indices that identify the groups; by default 0, 1, ...
+        trim: As in :func:`collate`.
 
     Raises:
         ValueError: As in :func:`collate`.
@@ -256,6 +264,7 @@ def collate_groups(groups: Sequence[RowGroup], numbers: Sequence[int] | None = N
     batch = collate(
         [row for group in groups for row in group.rows],
         np.repeat(np.asarray(names, dtype=np.int64), sizes).tolist(),
+        trim=trim,
     )
     facts = dict.fromkeys(name for group in groups for name in group.facts)
     return replace(

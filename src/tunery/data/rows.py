@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class Rows:
         origin: Returns where a group comes from (dataset, record), for display.
         beside: Additional groups, one per group, that a step reads without training on them.
         question: Returns a group's question and answer for display, or None.
+        trim: Whether a batch leaves out what follows the last trained token of a row.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Rows:
         *,
         beside: Rows | None = None,
         question: Question = no_question,
+        trim: bool = True,
     ) -> None:
         self.group = group
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -46,6 +49,7 @@ class Rows:
         self.origin = origin
         self.beside = beside
         self.question = question
+        self.trim = trim
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -85,6 +89,7 @@ class Rows:
             lambda i: self.origin(int(chosen[i])),
             beside=None if self.beside is None else self.beside.only(chosen),
             question=lambda i: self.question(int(chosen[i])),
+            trim=self.trim,
         )
 
     def and_then(self, other: Rows) -> Rows:
@@ -96,6 +101,7 @@ class Rows:
             np.concatenate([self.trained, other.trained]),
             lambda i: self.origin(i) if i < count else other.origin(i - count),
             question=lambda i: self.question(i) if i < count else other.question(i - count),
+            trim=self.trim and other.trim,
         )
 
     def mapped(self, change: Callable[[int, RowGroup], RowGroup]) -> Rows:
@@ -105,22 +111,38 @@ class Rows:
             change: Called with the index and the group.
         """
         group = self.group
-        return Rows(
-            lambda i: change(i, group(i)),
-            self.lengths,
-            self.trained,
-            self.origin,
-            beside=self.beside,
-            question=self.question,
-        )
+
+        def changed(number: int) -> RowGroup:
+            return change(number, group(number))
+
+        made = copy.copy(self)
+        made.group = changed
+        return made
 
     def with_beside(self, beside: Rows) -> Rows:
         """The same groups with ``beside``, which must have the same number of groups."""
-        return Rows(
-            self.group,
-            self.lengths,
-            self.trained,
-            self.origin,
-            beside=beside,
-            question=self.question,
-        )
+        made = copy.copy(self)
+        made.beside = beside
+        return made
+
+    def whole(self, *, unlike: int | None) -> Rows:
+        """The same groups, read up to the last token of each row, whether or not it is trained.
+
+        Args:
+            unlike: A token that is left out where a row ends with it; lengths still count it.
+        """
+        made = self if unlike is None else self.mapped(lambda _, group: _without(group, unlike))
+        made = copy.copy(made)
+        made.trim = False
+        return made
+
+
+def _without(group: RowGroup, token: int) -> RowGroup:
+    """The group without these tokens at the ends of its rows; one token of each row stays."""
+    rows: list[TokenRow] = []
+    for row in group.rows:
+        others = np.flatnonzero(row.input_ids != token)
+        size = int(others[-1]) + 1 if others.size else 1
+        streams = {name: values[:size] for name, values in row.streams.items()}
+        rows.append(TokenRow(row.input_ids[:size], row.loss_mask[:size], streams))
+    return RowGroup(tuple(rows), group.facts)

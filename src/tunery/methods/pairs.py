@@ -78,6 +78,16 @@ def smoothed(margin_G: Tensor, smoothing: float) -> Tensor:
     return loss_G
 
 
+def reward_measures(reward: Sides) -> dict[str, tuple[Tensor, Tensor]]:
+    """The measures of the rewards, as (sum, count) by name."""
+    return {
+        "reward_accuracy": mean_of((reward.chosen_G > reward.rejected_G).float()),
+        "reward_margin": mean_of(reward.margin_G),
+        "reward_chosen": mean_of(reward.chosen_G),
+        "reward_rejected": mean_of(reward.rejected_G),
+    }
+
+
 def measures(reward: Sides, logprob: Sides) -> Mapping[str, tuple[Tensor, Tensor]]:
     """The measures that steps and evaluations report, as (sum, count) by name.
 
@@ -86,10 +96,7 @@ def measures(reward: Sides, logprob: Sides) -> Mapping[str, tuple[Tensor, Tensor
         logprob: Log-probabilities of the answers, in nats.
     """
     return {
-        "reward_accuracy": mean_of((reward.chosen_G > reward.rejected_G).float()),
-        "reward_margin": mean_of(reward.margin_G),
-        "reward_chosen": mean_of(reward.chosen_G),
-        "reward_rejected": mean_of(reward.rejected_G),
+        **reward_measures(reward),
         "logprob_chosen": mean_of(logprob.chosen_G),
         "logprob_rejected": mean_of(logprob.rejected_G),
     }

@@ -36,6 +36,12 @@ def causal_model_types() -> frozenset[str]:
 
 
 @functools.cache
+def score_model_types() -> frozenset[str]:
+    """Every ``model_type`` that can be loaded with a head for scores."""
+    return _pairs("models/auto/modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
+
+
+@functools.cache
 def supports_checkpointing(kind: str) -> bool | None:
     """Whether a ``model_type`` supports gradient checkpointing.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import files
+from tunery.models import files, heads
 from tunery.models.load import LIBRARY_ERRORS, check_finite, first_lines
 from tunery.models.vocabulary import resized
 
@@ -60,8 +60,12 @@ def load_adapter(
     from peft import PeftModel
 
     path = files.check_adapter(folder)
+    if heads.scalar_head(model) is None:
+        heads.require_text(folder)
     config = _config(folder)
     config.inference_mode = not trainable
+    if heads.produced_by(folder) == "text" and heads.scalar_head(model) is not None:
+        config.task_type = None  # PEFT's class for text would look for generate()
     rows = vocabulary_rows(model, path)
     if rows is not None and resize:
         model.resize_token_embeddings(rows, mean_resizing=False)  # the file has the values

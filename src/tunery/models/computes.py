@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tunery.config.methods.base import Produces
 from tunery.memory import is_out_of_memory
 from tunery.models.load import load_model, pick_dtype, skeleton
 from tunery.models.quantized import Quantizer
@@ -39,7 +40,12 @@ class Computing(NamedTuple):
 
 
 def load_computing(
-    folder: Path, *, dtype: str, device: str, quantizer: Quantizer | None = None
+    folder: Path,
+    *,
+    dtype: str,
+    device: str,
+    quantizer: Quantizer | None = None,
+    produces: Produces = "text",
 ) -> Computing:
     """Load a model in a dtype in which its forward pass works.
 
@@ -48,23 +54,27 @@ def load_computing(
         dtype: The value of ``model.dtype``; only ``auto`` is tested.
         device: As returned by ``pick_device``.
         quantizer: As ``load_model`` takes it.
+        produces: As in ``load_model``.
 
     Raises:
         ModelError: It cannot be loaded.
         ConfigError: The settings of the quantization do not fit the model.
     """
     chosen = pick_dtype(dtype, device)
-    model = load_model(folder, dtype=chosen, device=device, quantizer=quantizer)
+    how: dict[str, Any] = {"device": device, "quantizer": quantizer, "produces": produces}
+    model = load_model(folder, dtype=chosen, **how)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
         return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    model = load_model(folder, dtype=torch.float32, device=device, quantizer=quantizer)
+    model = load_model(folder, dtype=torch.float32, **how)
     return Computing(model, torch.float32, why)
 
 
-def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
+def expected_dtype(
+    folder: Path, *, dtype: str, device: str, produces: Produces = "text"
+) -> torch.dtype:
     """The dtype that ``load_computing`` will use, found without reading the weights.
 
     Raises:
@@ -74,8 +84,8 @@ def expected_dtype(folder: Path, *, dtype: str, device: str) -> torch.dtype:
     if dtype != "auto" or chosen == torch.float32:
         return chosen
     # On the meta device other things fail too (code that reads a value); only mixed dtypes count.
-    mixes = _MIXED.search(_failure(skeleton(folder, dtype=chosen)))
-    if mixes and not _MIXED.search(_failure(skeleton(folder))):
+    mixes = _MIXED.search(_failure(skeleton(folder, dtype=chosen, produces=produces)))
+    if mixes and not _MIXED.search(_failure(skeleton(folder, produces=produces))):
         return torch.float32
     return chosen
 

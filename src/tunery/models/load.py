@@ -19,10 +19,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tunery import panics
+from tunery.config.methods.base import Produces
 from tunery.errors import ModelError, panic_error
 from tunery.i18n import t
 from tunery.memory import is_out_of_memory
-from tunery.models import consent, dimensions, files, stored, tokenizer_sandbox
+from tunery.models import consent, dimensions, files, heads, stored, tokenizer_sandbox
 from tunery.models.architectures import causal_model_types
 from tunery.models.quantized import Quantizer
 
@@ -164,8 +165,9 @@ def load_model(
     device: str,
     attention: str | None = None,
     quantizer: Quantizer | None = None,
+    produces: Produces = "text",
 ) -> PreTrainedModel:
-    """Load a model for training or generation, in eval mode.
+    """Load a model for training, generation or scoring, in eval mode.
 
     On the CPU, weights that have ``dtype`` in the file are memory-mapped, not copied; most of the
     time is then the check that every value is finite.
@@ -177,6 +179,7 @@ def load_model(
         attention: Attention implementation, as transformers names it; None for SDPA if the
             architecture supports it (Gemma 2 and gpt-oss do not), else eager.
         quantizer: Quantizes the linear layers as they are read; None keeps all weights.
+        produces: ``scores`` loads it with a scalar head, random unless the folder has one.
 
     Raises:
         ConfigError: The settings of the quantization do not fit the model.
@@ -185,16 +188,20 @@ def load_model(
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
-    from transformers import AutoConfig, AutoModelForCausalLM
+    kind, more = _class(folder, produces)
+    from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # its bar would interrupt ours, and loading is short
-    quantized = quantizer.load_options(skeleton(folder, dtype=dtype), dtype) if quantizer else {}
+    quantized = {}
+    if quantizer:
+        layers = skeleton(folder, dtype=dtype, produces=produces)
+        quantized = quantizer.load_options(layers, dtype)
     try:
-        result: Any = AutoModelForCausalLM.from_pretrained(
+        result: Any = kind.from_pretrained(
             str(folder),
             config=AutoConfig.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=code
+                str(folder), local_files_only=True, trust_remote_code=code, **more
             ),
             dtype=dtype,
             device_map=None if device == "cpu" else {"": device},
@@ -208,7 +215,7 @@ def load_model(
         model, info = result
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
-    _check_complete(folder, info, weights)
+    _check_complete(folder, info, weights, new=heads.new_weights(folder, model, produces))
     if quantized:
         assert quantizer is not None
         check_finite_files(folder)  # a quantized weight no longer shows it
@@ -218,31 +225,50 @@ def load_model(
     return model.eval()
 
 
-def skeleton(folder: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def skeleton(
+    folder: Path, *, dtype: torch.dtype = torch.float32, produces: Produces = "text"
+) -> PreTrainedModel:
     """Build a model on torch's meta device: layers, names and shapes without weights.
 
     Args:
         folder: The folder of a full model.
         dtype: Dtype of the parameters.
+        produces: As in ``load_model``.
 
     Raises:
         ModelError: The architecture is unknown, needs code without consent, or its config is
             invalid.
     """
     code = check_known(folder)
-    from transformers import AutoConfig, AutoModelForCausalLM
+    kind, more = _class(folder, produces)
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=code
+            str(folder), local_files_only=True, trust_remote_code=code, **more
         )
         with torch.device("meta"):
-            made: Any = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, trust_remote_code=code
-            )
+            made: Any = kind.from_config(config, dtype=dtype, trust_remote_code=code)
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     return made
+
+
+def _class(folder: Path, produces: Produces) -> tuple[Any, dict[str, Any]]:
+    """Return transformers' class for a model, and what its config needs in addition.
+
+    Raises:
+        ModelError: A reward model is asked for text, or there is no form with a scalar head.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    match produces:
+        case "text":
+            heads.require_text(folder)
+            return AutoModelForCausalLM, {}
+        case "scores":
+            heads.check_scores(folder)
+            return AutoModelForSequenceClassification, {"num_labels": 1}
 
 
 def _unloadable(folder: Path, error: BaseException) -> ModelError:
@@ -284,9 +310,11 @@ def check_known(folder: Path) -> bool:
     return True
 
 
-def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) -> None:
-    """Refuse a model with parts that transformers initialized randomly."""
-    missing = sorted(info["missing_keys"])
+def _check_complete(
+    folder: Path, info: dict[str, Any], weights: files.Weights, *, new: frozenset[str]
+) -> None:
+    """Refuse a model with parts that transformers initialized randomly, except ``new``."""
+    missing = sorted(set(info["missing_keys"]) - new)
     wrong = sorted(str(key) for key in info["mismatched_keys"])
     if missing or wrong:
         raise ModelError(
@@ -304,7 +332,7 @@ def _check_complete(folder: Path, info: dict[str, Any], weights: files.Weights) 
             path=folder,
         )
     unused = sorted(info["unexpected_keys"])
-    if unused:
+    if unused and not new:  # a scalar head takes the place of the vocabulary projection
         log.warning(
             "%s: %d of %d tensors have no place in this architecture and are not used (%s ...)",
             folder, len(unused), len(weights.names), unused[0],

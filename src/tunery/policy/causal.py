@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tunery.kernels.attention import base_model
+from tunery.models.heads import scalar_head
 from tunery.policy.shortcuts import Memory
 
 NUM_TOKENS = 12
@@ -56,14 +57,21 @@ def _tried(base: Any) -> bool:
     ids_BT = torch.randint(0, vocab_size, (1, NUM_TOKENS), generator=generator)
     ids_BT = ids_BT.to(next(embedding.parameters()).device)
     with torch.no_grad():
-        whole_TV = base(input_ids=ids_BT, use_cache=False).logits[0, :-1].float()
-        cut_TV = base(input_ids=ids_BT[:, :-1], use_cache=False).logits[0].float()
+        whole_TV = _outputs(base, ids_BT)[:-1].float()
+        cut_TV = _outputs(base, ids_BT[:, :-1]).float()
     error_T = (whole_TV - cut_TV).norm(dim=-1) / cut_TV.norm(dim=-1).clamp_min(1e-12)
     dtype = next(base.parameters()).dtype
     if float(error_T.median()) > DEVIATION.get(dtype, DEVIATION_LOW):
         return False
     share = _gradient_share(base, embedding, ids_BT)
     return share is None or share <= LEAK
+
+
+def _outputs(base: Any, ids_BT: Tensor) -> Tensor:
+    """One output per token: logits, or the hidden states of a model with a scalar head."""
+    if scalar_head(base) is None:
+        return base(input_ids=ids_BT, use_cache=False).logits[0]
+    return base.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
 
 
 def _gradient_share(base: Any, embedding: nn.Module, ids_BT: Tensor) -> float | None:
@@ -81,7 +89,7 @@ def _gradient_share(base: Any, embedding: nn.Module, ids_BT: Tensor) -> float | 
     handle = embedding.register_forward_hook(watch)
     try:
         with torch.enable_grad():
-            logits_TV = base(input_ids=ids_BT, use_cache=False).logits[0, :-1]
+            logits_TV = _outputs(base, ids_BT)[:-1]
             found = torch.autograd.grad(logits_TV.float().square().sum(), seen, allow_unused=True)
     except (RuntimeError, TypeError, AttributeError):  # a kernel without a backward pass
         return None

@@ -17,7 +17,7 @@ from tunery.data.collate import Batch
 from tunery.kernels import attention
 from tunery.kernels.loss import Head, collision, each_cross_entropy, linear_cross_entropy
 from tunery.kernels.segments import Segments
-from tunery.policy.shortcuts import Ways, decode, inputs, project, shortcuts
+from tunery.policy.shortcuts import decode, inputs, project, shortcuts
 
 # Positions whose full logits exist at a time if the projection is not a plain linear layer.
 OWN_HEAD_CHUNK = 256
@@ -33,7 +33,7 @@ def sum_losses(base: nn.Module, batch: Batch) -> Tensor:
     Returns:
         Nats, 0-dim fp32, differentiable.
     """
-    parts, head = _parts(base, batch)
+    parts, head = divided(base, batch), shortcuts(base).head
     losses = [_sum(base, part, head) for part in parts]
     return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
@@ -50,7 +50,7 @@ def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = Non
     Returns:
         Nats, row by row. Shape ``[K]``, fp32, differentiable.
     """
-    parts, head = _parts(base, batch)
+    parts, head = divided(base, batch), shortcuts(base).head
     if collision_K is None:
         return torch.cat([_each(base, part, head) for part in parts])
     shares = collision_K.split([part.num_trained for part in parts])
@@ -59,17 +59,12 @@ def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = Non
     )
 
 
-def _parts(base: nn.Module, batch: Batch) -> tuple[list[Batch], Head | None]:
-    """Return the parts to compute one at a time, and the model's operations on its logits."""
-    ways = shortcuts(base)
+def divided(base: nn.Module, batch: Batch) -> list[Batch]:
+    """The parts of a batch to compute one at a time: one, if its rows may be packed."""
     if batch.shared and base.training and _drops(base):
         batch = batch.apart()  # rows must not share dropout's random numbers
-    return _divided(batch, ways), ways.head
-
-
-def _divided(batch: Batch, ways: Ways) -> list[Batch]:
-    together = len(batch.rows) == 1 or ways.pack(batch)
-    return [batch] if together else list(batch.one_by_one())
+    together = len(batch.rows) == 1 or shortcuts(base).pack(batch)
+    return [batch] if together else batch.one_by_one()
 
 
 def _sum(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:

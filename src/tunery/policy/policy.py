@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from tunery.data.collate import Batch
 from tunery.kernels.attention import base_model
+from tunery.models import heads
 from tunery.policy.forward import each_loss, sum_losses
+from tunery.policy.scores import row_scores
 
 Switch = Callable[[], AbstractContextManager[None]]
 
@@ -19,7 +21,7 @@ class Policy:
     """A model that is trained or evaluated; a method's only interface to it.
 
     Args:
-        model: A causal language model of transformers, plain or wrapped by PEFT.
+        model: A causal model of transformers, plain or wrapped by PEFT.
         off: Restores the state before training while its context is active; None if that is not
             possible (weights trained in place), so that a method must compute in advance what it
             needs from the reference.
@@ -72,6 +74,22 @@ class Policy:
         collision_K = torch.empty(batch.num_trained, device=self.device)
         logprob_K = -each_loss(self._base, batch, collision_K=collision_K)
         return logprob_K, logprob_K.detach() - collision_K
+
+    @property
+    def pad_id(self) -> int | None:
+        """The token at which no score is read; None if the model has no padding token."""
+        return heads.pad_id(self.model)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """The score of each row, read at its last token; for a model with a scalar head.
+
+        Args:
+            batch: Whole rows (``Rows.whole``), on the model's device.
+
+        Returns:
+            Shape ``[B]``, fp32, differentiable.
+        """
+        return row_scores(self._base, batch)
 
     @contextmanager
     def reference(self) -> Generator[Policy]:

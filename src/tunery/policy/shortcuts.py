@@ -26,6 +26,8 @@ from tunery.kernels.attention import base_model
 from tunery.kernels.loss import Head
 from tunery.kernels.segments import Segments
 from tunery.memory import is_out_of_memory
+from tunery.models import heads
+from tunery.models.heads import scalar_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Ways:
 
     Args:
         packed: Whether rows may share a batch.
-        head: The model's operations on its logits; None if only its own head can compute them.
+        head: The model's operations on its logits; None if only its own head can compute them. For
+            a scalar head: not None if it may be applied to the last hidden state.
         why: Reasons for the slow way, as messages; empty if both shortcuts hold.
         rope_limit: Rows longer than this change the positions of all rows in their batch (dynamic
             and longrope scaling), so they are not packed.
@@ -193,6 +196,10 @@ def _probe(base: Any) -> Ways:
         )
     limit = _rope_limit(config)
     logits = _own_forward(base, singles[0])
+    if (scalar := scalar_head(base)) is not None:
+        return _scalar_ways(
+            base, scalar[1], singles[0], logits, Ways(packed, Head(), tuple(why), limit)
+        )
     if _decoder(base) is base or base.get_output_embeddings() is None:
         why.append(t("its decoder cannot be called without its head"))
         return Ways(packed, None, tuple(why), limit)
@@ -206,6 +213,24 @@ def _probe(base: Any) -> Ways:
             + (f" ({failed})" if failed else "")
         )
     return Ways(packed, head, tuple(why), limit)
+
+
+def _scalar_ways(base: Any, head: nn.Module, single: Batch, score: Tensor, ways: Ways) -> Ways:
+    """The ways of a model with a scalar head: packed only where its head alone gives its score."""
+
+    def own() -> Tensor:
+        others = (single.input_ids[0] != heads.pad_id(base)).nonzero()[:, 0]
+        place = int(others[-1]) if len(others) else 0
+        return head(decode(base, single, packed=False)[place : place + 1])[0]
+
+    found, failed = _tried(own)
+    if found is not None and _close(found[None], score[None]):
+        return ways
+    if ways.packed:
+        attention.uninstall(base)
+    reason = t("its score is not a plain projection of the last hidden state")
+    reason += f" ({failed})" if failed else ""
+    return Ways(False, None, (*ways.why, reason), ways.rope_limit)
 
 
 def _probe_batch(vocab_size: int) -> Batch:

@@ -249,5 +249,7 @@ def _finding(kind: Kind, seen: _Evidence) -> tuple[str, str]:
         case _:
             return (
                 t("Healthy: the loss fell and leveled off."),
-                t("Compare the answers before and after, then export."),
+                t("Compare the answers before and after, then export.")
+                if seen.declared.writes
+                else t("Score some answers with it."),
             )

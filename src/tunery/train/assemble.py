@@ -13,6 +13,7 @@ from tunery.i18n import t
 from tunery.methods.base import Method
 from tunery.models.architectures import no_checkpointing
 from tunery.models.causal import not_causal
+from tunery.models.heads import train_head
 from tunery.models.quantized import num_parameters
 from tunery.models.router import router_loss
 from tunery.optimizers.base import Optimizer
@@ -141,6 +142,7 @@ def _attached(context: RunContext, base: Base, adapter: Adapter) -> Any:
         raise not_causal(base.name or config.model.name)
     seed_step(config.train.seed, 0)
     model: Any = adapter.attach(base.model, adapter=base.adapter_folder, base_name=base.name)
+    train_head(model)
     for remark in adapter.remarks(model):
         context.warn("adapter", remark)
     if remark := router_loss(base.model.config):
@@ -213,5 +215,6 @@ def _tell_plan(job: Job, dtype: torch.dtype, total_parameters: int) -> None:
         measures=[measure.as_dict() for measure in job.config.method.measures],
         best=job.config.method.best,
         loss_per=job.config.method.unit,
+        produces=job.config.method.produces,
         dtype=str(dtype).removeprefix("torch."),
     )

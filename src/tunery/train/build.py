@@ -26,7 +26,7 @@ from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.i18n import t
-from tunery.models import bases, files, load, vocabulary
+from tunery.models import bases, files, heads, load, vocabulary
 from tunery.models.computes import load_computing
 from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
@@ -72,7 +72,9 @@ def build(context: RunContext) -> Job:
     if model is None:
         model, dtype = _load(context, base)
         facts = _facts(context, data, template, base, dtype)
-    known = Known(facts)
+    if config.method.produces == "scores":
+        heads.take_pad(model, data.tokenizer)
+    known = Known({**facts, "produces": config.method.produces})
     replayed, data.probe = _general(context, data, template, model, known)
     if replayed:
         data.rows = data.rows.and_then(Rows.of(replayed, name="replay"))
@@ -91,11 +93,12 @@ def check_modules(config: Config, base: Resolved) -> list[str]:
     """
     if config.adapter.names_modules:
         adapter: Adapter = config.adapter.make()
-        adapter.attach(load.skeleton(base.model_folder), adapter=None, base_name="")
+        skeleton = load.skeleton(base.model_folder, produces=config.method.produces)
+        adapter.attach(skeleton, adapter=None, base_name="")
     if not config.quantization.quantizes:
         return []
     quantizer: Quantizer = config.quantization.make()
-    return quantizer.remarks(load.skeleton(base.model_folder))
+    return quantizer.remarks(load.skeleton(base.model_folder, produces=config.method.produces))
 
 
 def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
@@ -107,14 +110,18 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
     with context.phase("model"):
         for remark in check_modules(context.config, base):
             context.warn("quantization", remark)
+        config = context.config
         model, dtype, why = load_computing(
             base.model_folder,
-            dtype=context.config.model.dtype,
+            dtype=config.model.dtype,
             device=context.device,
-            quantizer=context.config.quantization.make(),
+            quantizer=config.quantization.make(),
+            produces=config.method.produces,
         )
         if why:
             check_runs(model)
+        if config.method.produces == "scores" and heads.produced_by(base.model_folder) == "text":
+            heads.draw_head(model, seed=config.train.seed)
     if why:
         context.warn(
             "dtype",
@@ -262,12 +269,16 @@ def _evaluation_rows(
 def _general_examples(config: Config) -> list[Conversation]:
     """The general set shared by replay and the forgetting score; ignores the user's columns."""
     replayed = config.data.replay.num_prompts > 0
-    measured = config.evaluate.forgetting and config.evaluate.every != "never"
-    if not (replayed or measured):
+    if not (replayed or _measures_forgetting(config)):
         return []
     own = DataConfig(catalog=config.data.catalog)
     read = examples.read([config.data.replay.prompts], own, purpose="replay")
     return [asked for each in read for asked in row_kind(each).conversations(each)[:1]]
+
+
+def _measures_forgetting(config: Config) -> bool:
+    writes = config.method.produces == "text"
+    return writes and config.evaluate.forgetting and config.evaluate.every != "never"
 
 
 def _general(
@@ -285,8 +296,7 @@ def _general(
                 should_stop=context.stop.stop, known=known,
             )  # fmt: skip
         context.stop.check()
-    measured = config.evaluate.forgetting and config.evaluate.every != "never"
-    if not measured:
+    if not _measures_forgetting(config):
         return rows, []
     return rows, probe_rows(rest, template, max_length=config.data.max_length)
 

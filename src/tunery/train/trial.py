@@ -24,6 +24,7 @@ from tunery.data.rows import Rows
 from tunery.errors import TuneryError
 from tunery.models import load
 from tunery.models.computes import expected_dtype
+from tunery.models.heads import train_head
 from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
 from tunery.models.router import router_loss
@@ -78,7 +79,12 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "steps_per_epoch": order.steps_per_epoch,
         "device": device,
         "dtype": str(
-            expected_dtype(base.model_folder, dtype=config.model.dtype, device=device)
+            expected_dtype(
+                base.model_folder,
+                dtype=config.model.dtype,
+                device=device,
+                produces=config.method.produces,
+            )
         ).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
@@ -99,7 +105,7 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, Any]:
     """
     config = context.config
     adapter: Adapter = config.adapter.make()
-    model = load.skeleton(base.model_folder)
+    model = load.skeleton(base.model_folder, produces=config.method.produces)
     count = sum(param.numel() for param in model.parameters())
     quantizer: Quantizer = config.quantization.make()
     linear = quantizer.linear(model)
@@ -110,6 +116,7 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, Any]:
     if base.base is not None and config.adapter.writes == "adapter":
         return {"trained": base.num_parameters, "all": count, "linear": linear}
     attached = adapter.attach(model, adapter=None, base_name="")
+    train_head(attached)
     for remark in adapter.remarks(attached):
         context.warn("adapter", remark)
     param_groups(config.optim, attached)  # a rule that matches nothing is refused here already

@@ -8,16 +8,25 @@ from pydantic import Field
 
 from tunery.config.base import kinds
 from tunery.config.methods.base import MethodKind as MethodKind
+from tunery.config.methods.base import Produces as Produces
 from tunery.config.methods.cpo import CPOConfig
 from tunery.config.methods.dpo import DPOConfig
 from tunery.config.methods.kto import KTOConfig
 from tunery.config.methods.orpo import ORPOConfig
 from tunery.config.methods.pretrain import PretrainConfig
+from tunery.config.methods.reward import RewardConfig
 from tunery.config.methods.sft import SFTConfig
 from tunery.config.methods.simpo import SimPOConfig
 
 MethodConfig = Annotated[
-    SFTConfig | PretrainConfig | DPOConfig | ORPOConfig | SimPOConfig | CPOConfig | KTOConfig,
+    SFTConfig
+    | PretrainConfig
+    | DPOConfig
+    | ORPOConfig
+    | SimPOConfig
+    | CPOConfig
+    | KTOConfig
+    | RewardConfig,
     Field(discriminator="type"),
 ]
 METHODS = kinds(MethodConfig)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tunery.config.base import Kind
 from tunery.measures import LOSS, Measure
+
+Produces = Literal["text", "scores"]
+"""What a trained model returns: text, or a score for a text (a reward model)."""
 
 
 class MethodKind(Kind):
@@ -16,6 +19,8 @@ class MethodKind(Kind):
         chats: Whether its rows are rendered by a chat template.
         replays: Whether rows answered by the base model itself can be mixed in.
         reference: Whether it needs the model as it was before training.
+        produces: What the trained model returns. Scores need a model with a scalar head; samples,
+            replay and forgetting, which make a model write text, do not apply to it.
         measures: What it reports at each step and evaluation, the loss first.
         best: The measure that selects the best checkpoint and stops a run early.
         rate_scale: Its usual learning rates, relative to the adapter's.
@@ -26,6 +31,7 @@ class MethodKind(Kind):
     chats: ClassVar[bool] = True
     replays: ClassVar[bool] = False
     reference: ClassVar[bool] = False
+    produces: ClassVar[Produces] = "text"
     measures: ClassVar[tuple[Measure, ...]] = (LOSS,)
     best: ClassVar[str] = LOSS.name
     rate_scale: ClassVar[float] = 1.0

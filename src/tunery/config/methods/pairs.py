@@ -8,8 +8,8 @@ from tunery.config.methods.base import MethodKind
 from tunery.measures import LOSS, Measure
 
 
-class PairMethod(MethodKind):
-    """A method that learns from pairs."""
+class RewardedPairs(MethodKind):
+    """A method that gives each answer of a pair a reward, implicit or scored."""
 
     rows = "pair"
     measures: ClassVar[tuple[Measure, ...]] = (
@@ -18,10 +18,18 @@ class PairMethod(MethodKind):
         Measure("reward_margin", "Reward margin", better="high"),
         Measure("reward_chosen", "Reward of chosen answers"),
         Measure("reward_rejected", "Reward of rejected answers"),
+    )
+    unit = "pairs"
+
+
+class PairMethod(RewardedPairs):
+    """A method that makes the better of two answers likelier."""
+
+    measures: ClassVar[tuple[Measure, ...]] = (
+        *RewardedPairs.measures,
         Measure("logprob_chosen", "Log-probability of chosen answers", unit="nats", chart=False),
         Measure(
             "logprob_rejected", "Log-probability of rejected answers", unit="nats", chart=False
         ),
     )
     rate_scale = 0.1
-    unit = "pairs"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from tunery.services.chat._prompt_sets import PROMPT_SETS, prompt_suggestions, prompt_titles
     from tunery.services.chat._rows import add_row
+    from tunery.services.chat._scoring import Judge, Scored, is_reward_model, meaning
     from tunery.services.chat._serving import (
         Served,
         find_served,
@@ -50,12 +51,12 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings",
-    "LoadedModels", "Said", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat",
-    "Target", "add_row",
-    "answer_once", "answer_turn", "change_chat", "chat_as_rows", "choose_sampling", "delete_chat",
-    "engine_pool", "find_served", "fix_served", "hold_engines", "list_chats", "load_transcript",
-    "new_chat", "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat",
-    "save_transcript", "serve", "served", "show_chat", "speakers", "split_served",
-    "store_question", "template_source", "trained_speakers", "trained_with", "unserve",
+    "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings", "Judge",
+    "LoadedModels", "Said", "Scored", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat",
+    "Target", "add_row", "answer_once", "answer_turn", "change_chat", "chat_as_rows",
+    "choose_sampling", "delete_chat", "engine_pool", "find_served", "fix_served", "hold_engines",
+    "is_reward_model", "list_chats", "load_transcript", "meaning", "new_chat",
+    "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat", "save_transcript",
+    "serve", "served", "show_chat", "speakers", "split_served", "store_question",
+    "template_source", "trained_speakers", "trained_with", "unserve",
 ]  # fmt: skip

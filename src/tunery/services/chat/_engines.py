@@ -19,6 +19,7 @@ from tunery.engines import spawning
 from tunery.engines.base import Engine
 from tunery.engines.folder import EngineFolder
 from tunery.errors import TuneryError
+from tunery.models import heads
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.services.chat._engine_memory import make_room, needed_bytes
@@ -51,6 +52,17 @@ class Target:
     resolved: Resolved
 
 
+def _writer(name: str) -> Resolved:
+    """Resolve a model that writes text.
+
+    Raises:
+        ModelError: There is no such model, or it is a reward model.
+    """
+    found = resolve(name)
+    heads.require_writer(found)
+    return found
+
+
 class Pool:
     """The engines of this machine, by the folder of their base model.
 
@@ -75,7 +87,7 @@ class Pool:
             ModelError: There is no such model, or it cannot be loaded here.
             EngineError: Its process ended.
         """
-        found = await asyncio.to_thread(resolve, name)
+        found = await asyncio.to_thread(_writer, name)
         config = trained_with(found)
         folder = found.model_folder.resolve()
         async with self._locks.setdefault(folder, asyncio.Lock()):
@@ -107,7 +119,7 @@ class Pool:
             ModelError: There is no such model.
             LaunchError: The process cannot be started.
         """
-        found = resolve(name)
+        found = _writer(name)
         config = trained_with(found)
         folder, dtype = found.model_folder.resolve(), config.model.dtype if config else "auto"
         if EngineFolder.of(folder, dtype=dtype).alive():
@@ -142,7 +154,7 @@ class Pool:
         Returns:
             Whether there was one.
         """
-        found = await asyncio.to_thread(resolve, name)
+        found = await asyncio.to_thread(_writer, name)
         engine = (await self._running()).get(found.model_folder.resolve())
         if engine is None:
             return False

@@ -18,6 +18,7 @@ from tunery.engines import find
 from tunery.engines.base import Engine, SamplingOptions
 from tunery.errors import EngineError, ModelError
 from tunery.i18n import t
+from tunery.models import heads
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
@@ -131,6 +132,7 @@ class LoadedModels:
             ModelError: The model or its template cannot be used.
             UnknownName: No such template.
         """
+        heads.require_writer(found)
         config = trained_with(found)
         dtype = config.model.dtype if config and self.dtype == "auto" else self.dtype
         engine = self._engine(found.model_folder, dtype)

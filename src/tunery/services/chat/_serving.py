@@ -18,7 +18,7 @@ from tunery.chat import builtin
 from tunery.config.frozen import read_frozen
 from tunery.errors import ConfigError, TuneryError, unknown_name
 from tunery.i18n import t
-from tunery.models import facts, files
+from tunery.models import facts, files, heads
 from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.runs.folder import RunFolder
@@ -152,6 +152,7 @@ def _described(model: str, name: str) -> Served:
             code="bad_name",
         )
     found = resolve(model)
+    heads.require_writer(found)
     return Served(name or _usable(_name_of(found)), model, int(time.time()))
 
 

@@ -22,6 +22,7 @@ from tunery.i18n import t
 from tunery.jobs import start as jobs
 from tunery.jobs.folder import Job
 from tunery.jobs.process import Handle
+from tunery.models import heads
 from tunery.models.resolve import resolve
 from tunery.runs.folder import open_run
 from tunery.types import Example
@@ -71,7 +72,7 @@ def start(wanted: Wanted) -> Job:
     if not 1 <= wanted.max_new_tokens <= 4096:
         raise ConfigError(t("Max tokens: 1 to 4096."), code="max_new_tokens")
     for name in wanted.models:
-        resolve(name)
+        heads.require_writer(resolve(name))
     if wanted.run:
         _config_of(wanted.run)
     arguments = {

@@ -24,7 +24,7 @@ from tunery.config.exporters import ExporterKind, exporter
 from tunery.errors import ExportError
 from tunery.export.order import Order
 from tunery.i18n import t
-from tunery.models import files, hubcache
+from tunery.models import files, heads, hubcache
 from tunery.models.ensure import ensure
 from tunery.models.progress import Progress
 from tunery.models.resolved import Resolved
@@ -115,7 +115,7 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
     """Decide what an export is made of.
 
     Raises:
-        ExportError: The name is a base model, or the run has no adapter to write.
+        ExportError: The name is a base model or a reward model, or the run has no adapter to write.
         RunError: A checkpoint's files are damaged.
     """
     if found.base is None and found.kind not in ("run", "checkpoint"):
@@ -127,6 +127,12 @@ def make_order(found: Resolved, kind: ExporterKind, *, dtype: str, device: str) 
             ),
             fix=t("Use a run, RUN@step-00000100, or an adapter folder: tunery runs list"),
         )
+    if heads.scores(found):
+        raise ExportError(
+            t("{name}: a reward model is not exported: what training wrote is already in the "
+              "form that transformers and PEFT load.", name=found.name),
+            fix=t("Copy the folder: {folder}", folder=found.path),
+        )  # fmt: skip
     kind.check(found.name, has_adapter=found.base is not None)
     if (found.path.parent / manifest.FILE_NAME).is_file():
         manifest.verify(found.path.parent)

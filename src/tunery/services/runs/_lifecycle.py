@@ -321,6 +321,8 @@ def _answers(events: list[Event]) -> list[Answers]:
 def _next(folder: RunFolder, state: RunStatus) -> list[str]:
     run = folder.name
     if state.status == "finished":
+        if not state.declared.writes:
+            return [command("chat", run)]
         return [
             command("chat", run),
             command("chat", run, "--against", state.model),

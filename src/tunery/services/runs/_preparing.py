@@ -104,7 +104,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
-    from tunery.models import dimensions
+    from tunery.models import dimensions, heads
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
     from tunery.models.stored import check_unquantized
@@ -129,6 +129,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     check_config(model.model_folder)
     check_unquantized(model.model_folder)
     dimensions.check_folder(model.model_folder)
+    heads.check_start(model, produces=config.method.produces, writes=config.adapter.writes)
     _check_vocabulary(config, model)
     _check_tokenizer(model)
     _check_recomputes(config, model)

@@ -104,5 +104,8 @@ class Feed:
     ) -> tuple[list[list[int]], list[Batch]]:
         micro = self._parallel.share(numbers, rows.lengths, capacity, packing=self._packing)
         device = self._parallel.world.device
-        made = [collate_groups([rows.group(i) for i in members], members) for members in micro]
+        made = [
+            collate_groups([rows.group(i) for i in members], members, trim=rows.trim)
+            for members in micro
+        ]
         return micro, [batch if device == "cpu" else batch.to(device) for batch in made]

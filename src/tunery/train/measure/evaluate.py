@@ -231,7 +231,7 @@ def _digest(rows: Sequence[TokenRow]) -> str:
 def _batches(policy: Policy, rows: Rows, capacity: int) -> Iterator[tuple[list[int], Batch]]:
     """Packed batches with the indices of their groups."""
     for members in pack(rows.lengths, max(capacity, int(rows.lengths.max(initial=1)))):
-        batch = collate_groups([rows.group(i) for i in members], members)
+        batch = collate_groups([rows.group(i) for i in members], members, trim=rows.trim)
         yield members, batch.to(policy.device)
 
 

@@ -31,13 +31,15 @@ def choose(
         read: All rows.
         held_out: Indices of the held-out rows, ascending.
         config: ``evaluate.samples`` is the number of rows; none are chosen if prompts are
-            configured or evaluation is off.
+            configured, evaluation is off, or the model will write no text.
         template: Renders the prompts.
 
     Returns:
         The messages of each row before its last answer; fewer if rows have no prompt (plain text).
     """
     settings = config.evaluate
+    if config.method.produces != "text":
+        return []
     if settings.prompts or settings.every == "never" or not settings.samples:
         return []
     chosen: dict[str, Conversation] = {}

@@ -38,7 +38,7 @@ def write(
     with evaluating(policy.model), torch.inference_mode():
         for number in batches.rows:
             group = rows.group(number)
-            batch = collate_groups([group], [number]).to(policy.device)
+            batch = collate_groups([group], [number], trim=rows.trim).to(policy.device)
             made = method.loss(policy, batch, facts)
             found.append(
                 {
