@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,16 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
+from tunery.adapters.selection import peft_settings
 from tunery.data.collate import collate_groups
 from tunery.data.groups import RowGroup
 from tunery.data.rows import Rows
+from tunery.errors import ConfigError
 from tunery.methods.base import combine
+from tunery.models.linear import left_out
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare, shortcuts
+from tunery.quantization.base import LinearQuantizer
 
 CASES: list[dict[str, Any]] = json.loads((TRL / "reward.json").read_text())
 HEAD = load_file(TRL / "reward.safetensors")["score"]
@@ -33,7 +38,7 @@ HEAD = load_file(TRL / "reward.safetensors")["score"]
 def scorer(adapter: str) -> Policy:
     """TRL's model and head."""
     base: Any = LlamaForSequenceClassification(
-        LlamaConfig(**NUMBERS["shape"], num_labels=1, pad_token_id=0)
+        LlamaConfig(**NUMBERS["shape"], num_labels=1, pad_token_id=0)  # pyright: ignore
     )
     base.load_state_dict(load_file(TRL / "base.safetensors"), strict=False)
     with torch.no_grad():
@@ -171,3 +176,32 @@ def test_a_reward_model_learns_and_plain_libraries_load_it(tmp_path: Path, adapt
         assert plain.config.num_labels == 1
         assert torch.allclose(plain(ids).logits, expected, atol=1e-6)
         assert expected.abs() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "choice", [{"exclude_modules": ".*k_proj"}, {"target_modules": ".*"}], ids=["all", "pattern"]
+)
+def test_a_new_head_carries_no_low_rank_term(choice: dict[str, Any]) -> None:
+    """It is trained in full."""
+    model = tiny.model(produces="scores")
+    config = tiny.config(adapter={"type": "lora", **choice}).adapter
+    made = peft_settings(config, model, left_out(model))  # type: ignore[arg-type]
+    assert "score" not in made.target_modules
+    assert made.modules_to_save == ["score"]
+
+
+def test_a_choice_without_layers_is_refused_with_a_new_head_too() -> None:
+    model = tiny.model(produces="scores")
+    chosen = {"target_modules": ["k_proj"], "exclude_modules": ["k_proj"]}
+    config = tiny.config(adapter={"type": "lora", **chosen}).adapter
+    with pytest.raises(ConfigError, match="No linear layer"):
+        peft_settings(config, model, left_out(model))  # type: ignore[arg-type]
+
+
+def test_a_new_head_is_not_quantized() -> None:
+    class Quantizer(LinearQuantizer):
+        pass
+
+    model = tiny.model(produces="scores")
+    quantizer = Quantizer(SimpleNamespace(skip_modules=[]))  # type: ignore[arg-type]
+    assert "score" in quantizer._kept(model)

@@ -17,7 +17,7 @@ from tunery.config.adapters.lora import LoraConfig
 from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed, pattern_fits
 from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.models.heads import SCORES_TASK, output_layer, scalar_head
+from tunery.models.heads import SCORES_TASK, scalar_head
 from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 
 NOTHING_LEFT_OUT = LeftOut((), (), ())
@@ -36,10 +36,10 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
     Raises:
         ConfigError: A name matches nothing, or what it matches cannot carry an adapter.
     """
-    saved, task = _saved(config, model), "CAUSAL_LM"
+    saved, head = _saved(config, model), scalar_head(model)
     targets, exclude = _targets(config, model, left, saved)
-    if (scalar := scalar_head(model)) is not None:
-        saved, task = [*saved, *({scalar[0]} - {*saved})], SCORES_TASK
+    if head is not None and head[0] not in saved:
+        saved.append(head[0])  # new, and so always trained in full
     return PeftLora(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type] # peft takes any number
@@ -53,7 +53,7 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
         rank_pattern=dict(config.rank_pattern),
         alpha_pattern=dict(config.alpha_pattern),
         modules_to_save=saved or None,
-        task_type=task,
+        task_type="CAUSAL_LM" if head is None else SCORES_TASK,
     )
 
 
@@ -78,7 +78,12 @@ def _targets(
 ) -> tuple[str | list[str], list[str]]:
     """``target_modules`` and ``exclude_modules`` for PEFT."""
     wanted = config.target_modules
-    linear = [n for n, module in model.named_modules() if isinstance(module, LINEAR)]
+    scalar = scalar_head(model)
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LINEAR) and (scalar is None or name != scalar[0])
+    ]
     if is_pattern(wanted):
         if not any(config.model_copy(update=ONLY_TARGETS).selects(name) for name in linear):
             raise _fits_nothing("adapter.target_modules", str(wanted), linear)
@@ -95,7 +100,7 @@ def _targets(
             left.exclude
         )
     unable = {*left_out(model).own_forward, *left_out(model).weight_only}
-    head = output_layer(model)
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     chosen = [
         name
         for name in linear

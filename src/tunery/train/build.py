@@ -108,15 +108,15 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
         ModelError: It cannot be loaded, or does not work in fp32 either.
     """
     with context.phase("model"):
-        config = context.config
-        for remark in check_modules(config, base):
+        for remark in check_modules(context.config, base):
             context.warn("quantization", remark)
+        config = context.config
         model, dtype, why = load_computing(
             base.model_folder,
             dtype=config.model.dtype,
             device=context.device,
-            produces=config.method.produces,
             quantizer=config.quantization.make(),
+            produces=config.method.produces,
         )
         if why:
             check_runs(model)

@@ -88,7 +88,7 @@ def enter(request: Request, quotas: Quotas) -> Use | None:
     if limits.parallel and use.num_open >= limits.parallel:
         raise Refused(
             429,
-            f"This key allows {limits.parallel} parallel answers, and all are in use. "
+            f"This key allows at most {limits.parallel} at once, and all are in use. "
             "Wait for one to finish.",
             code="too_many_at_once",
             headers={"Retry-After": "1"},

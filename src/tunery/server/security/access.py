@@ -158,7 +158,7 @@ class Access:
                 return problem
             self.failures.add(address, key)
             audit.failed_login(scope, "bearer")
-            return _unauthorized()
+            return _unknown_key()
         return _expired() if principal.has_expired else principal
 
     def _by_cookie(self, scope: Scope, address: str) -> Principal | None:
@@ -236,6 +236,14 @@ def _is_page(scope: Scope, path: str) -> bool:
 def _expired() -> Problem:
     return _denied(
         t("This key has expired."), fix=t("Create a new one in Settings."), code="expired_key"
+    )
+
+
+def _unknown_key() -> Problem:
+    return _denied(
+        t("This API key is not valid."),
+        fix=t("Use the key that Tunery printed when it started."),
+        code="unauthorized",
     )
 
 

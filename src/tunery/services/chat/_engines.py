@@ -94,7 +94,10 @@ class Pool:
             others = await self._running()
             if folder not in others:
                 if folder in self._loaded:
-                    log.warning("%s was unloaded while idle; it is loaded again", name)
+                    log.warning(
+                        "%s was unloaded while idle, or its process has ended; it is loaded again",
+                        name,
+                    )
                 await make_room(folder, others, name=name)
             engine = await self._start(folder, config.model.dtype if config else "auto")
         self._loaded.add(folder)
