@@ -11,6 +11,7 @@ from torch import nn
 from tunery.config.quantization.base import Quantized
 from tunery.errors import ConfigError
 from tunery.i18n import t
+from tunery.models.heads import output_layer
 from tunery.models.linear import left_out, no_such_module
 
 MOST = 0.5
@@ -93,7 +94,7 @@ class LinearQuantizer:
         """Layers that are no plain product, the output projection, and those that users name."""
         linear = [n for n, m in skeleton.named_modules() if isinstance(m, self.converts)]
         left = left_out(skeleton)
-        head = skeleton.get_output_embeddings()
+        head = output_layer(skeleton)
         kept = {*left.own_forward, *left.weight_only}
         kept |= {name for name, module in skeleton.named_modules() if module is head}
         for name in self.config.skip_modules:
