@@ -135,11 +135,11 @@ def base(place: RunContext, dtype: torch.dtype) -> Any:
     quantization, produces = place.config.quantization, place.config.method.produces
     if not quantization.quantizes:
         return model(dtype, produces=produces)
-    model(dtype, produces=produces).save_pretrained(place.folder.path / "base")
+    folder = place.folder.path / "base"
+    model(dtype, produces=produces).save_pretrained(folder)
     return load_model(
-        place.folder.path / "base", dtype=dtype, device="cpu", quantizer=quantization.make(),
-        produces=produces,
-    )  # fmt: skip
+        folder, dtype=dtype, device="cpu", produces=produces, quantizer=quantization.make()
+    )
 
 
 def _rows(data: list[TokenRow] | Rows) -> Rows:

@@ -20,7 +20,7 @@ from tunery.config.adapters.lora import LoraConfig
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.attach import load_adapter
-from tunery.models.heads import scalar_head
+from tunery.models.heads import SCORES_TASK
 from tunery.models.linear import LeftOut, left_out
 from tunery.storage import write_tensors
 
@@ -94,13 +94,11 @@ class Lora:
         tensors, settings = as_plain_lora(model, NAME, trained)
         write_tensors(folder / "adapter_model.safetensors", tensors)
         settings.inference_mode = True
-        if scalar_head(model) is not None:  # PEFT adds the names of heads that it knows, twice
-            whole = [name for name, _ in model.named_modules()]
-            settings.modules_to_save = [
-                saved
-                for saved in dict.fromkeys(settings.modules_to_save or ())
-                if any(name.endswith(f".{saved}") for name in whole)
-            ]
+        if settings.task_type == SCORES_TASK:
+            own = dict(model.get_base_model().named_modules())
+            # PEFT adds every name of a head that it knows, more than once.
+            saved = dict.fromkeys(settings.modules_to_save)
+            settings.modules_to_save = [name for name in saved if name in own]
         settings.save_pretrained(str(folder))
 
     def remarks(self, model: nn.Module) -> list[str]:

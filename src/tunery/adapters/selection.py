@@ -17,7 +17,7 @@ from tunery.config.adapters.lora import LoraConfig
 from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed, pattern_fits
 from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.models.heads import SCORES_TASK, scalar_head
+from tunery.models.heads import SCORES_TASK, output_layer, scalar_head
 from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 
 NOTHING_LEFT_OUT = LeftOut((), (), ())
@@ -36,10 +36,10 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
     Raises:
         ConfigError: A name matches nothing, or what it matches cannot carry an adapter.
     """
-    saved, head = _saved(config, model), scalar_head(model)
+    saved, task = _saved(config, model), "CAUSAL_LM"
     targets, exclude = _targets(config, model, left, saved)
-    if head is not None and head[0] not in saved:
-        saved.append(head[0])  # new, and so always trained in full
+    if (scalar := scalar_head(model)) is not None:
+        saved, task = [*saved, *({scalar[0]} - {*saved})], SCORES_TASK
     return PeftLora(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type] # peft takes any number
@@ -53,7 +53,7 @@ def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLo
         rank_pattern=dict(config.rank_pattern),
         alpha_pattern=dict(config.alpha_pattern),
         modules_to_save=saved or None,
-        task_type="CAUSAL_LM" if head is None else SCORES_TASK,
+        task_type=task,
     )
 
 
@@ -78,7 +78,7 @@ def _targets(
 ) -> tuple[str | list[str], list[str]]:
     """``target_modules`` and ``exclude_modules`` for PEFT."""
     wanted = config.target_modules
-    scalar = scalar_head(model)
+    scalar = scalar_head(model)  # always trained in full
     linear = [
         name
         for name, module in model.named_modules()
@@ -100,7 +100,7 @@ def _targets(
             left.exclude
         )
     unable = {*left_out(model).own_forward, *left_out(model).weight_only}
-    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    head = output_layer(model)
     chosen = [
         name
         for name in linear

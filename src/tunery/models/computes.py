@@ -7,6 +7,7 @@ bf16; for them ``auto`` is fp32. ``load_computing`` tests this with a forward pa
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import re
@@ -44,8 +45,8 @@ def load_computing(
     *,
     dtype: str,
     device: str,
-    quantizer: Quantizer | None = None,
     produces: Produces = "text",
+    quantizer: Quantizer | None = None,
 ) -> Computing:
     """Load a model in a dtype in which its forward pass works.
 
@@ -53,22 +54,24 @@ def load_computing(
         folder: The folder of a full model.
         dtype: The value of ``model.dtype``; only ``auto`` is tested.
         device: As returned by ``pick_device``.
-        quantizer: As ``load_model`` takes it.
         produces: As in ``load_model``.
+        quantizer: As ``load_model`` takes it.
 
     Raises:
         ModelError: It cannot be loaded.
         ConfigError: The settings of the quantization do not fit the model.
     """
     chosen = pick_dtype(dtype, device)
-    how: dict[str, Any] = {"device": device, "quantizer": quantizer, "produces": produces}
-    model = load_model(folder, dtype=chosen, **how)
+    load = functools.partial(
+        load_model, folder, device=device, produces=produces, quantizer=quantizer
+    )
+    model = load(dtype=chosen)
     if dtype != "auto" or chosen == torch.float32 or not (why := _failure(model)):
         return Computing(model, chosen)
     log.warning("%s cannot be computed in %s, so it is loaded in fp32: %s", folder, chosen, why)
     del model
     gc.collect()
-    model = load_model(folder, dtype=torch.float32, **how)
+    model = load(dtype=torch.float32)
     return Computing(model, torch.float32, why)
 
 

@@ -95,7 +95,7 @@ def require_scores(model: Resolved) -> None:
         raise ModelError(
             t("{name}: this is no reward model: it writes text and scores nothing.",
               name=model.name),
-            fix=t("Train a reward model from pairs of answers first."),
+            fix=t("Train one from pairs of answers."),
             model=model.name,
         )  # fmt: skip
 
@@ -155,6 +155,39 @@ def no_scores(folder: Path) -> ModelError:
     )  # fmt: skip
 
 
+def auto_class(folder: Path, produces: Produces) -> tuple[Any, dict[str, Any]]:
+    """Return transformers' class for a model, and what its config needs in addition.
+
+    Raises:
+        ModelError: A reward model is asked for text, or there is no form with a scalar head.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    match produces:
+        case "text":
+            require_text(folder)
+            return AutoModelForCausalLM, {}
+        case "scores":
+            check_scores(folder)
+            return AutoModelForSequenceClassification, {"num_labels": 1}
+
+
+def new_head(folder: Path, model: Any, produces: Produces) -> frozenset[str]:
+    """Names of the weights of a scalar head that the folder does not have.
+
+    Raises:
+        ModelError: The architecture's head is not one linear layer.
+    """
+    if produces == "text":
+        return frozenset()
+    found = scalar_head(model)
+    if found is None:
+        raise no_scores(folder)
+    if produced_by(folder) == "scores":
+        return frozenset()
+    return frozenset(f"{found[0]}.{name}" for name, _ in found[1].named_parameters())
+
+
 def scalar_head(model: Any) -> tuple[str, nn.Module] | None:
     """The name and module of a model's scalar head; None if it has none.
 
@@ -172,7 +205,7 @@ def scalar_head(model: Any) -> tuple[str, nn.Module] | None:
 
 def output_layer(model: Any) -> nn.Module | None:
     """The layer after the decoder: the vocabulary projection or the scalar head; None without."""
-    found = model.get_output_embeddings()
+    found = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if found is None and (head := scalar_head(model)) is not None:
         return head[1]
     return found
@@ -218,19 +251,3 @@ def take_pad(model: Any, tokenizer: Any) -> None:
     own = tokenizer.pad_token_id
     if pad_id(model) is None and own is not None and own != tokenizer.eos_token_id:
         model.config.get_text_config().pad_token_id = own
-
-
-def new_weights(folder: Path, model: Any, produces: Produces) -> frozenset[str]:
-    """Names of the weights of a scalar head that a model folder does not have.
-
-    Raises:
-        ModelError: The architecture's head is not one linear layer.
-    """
-    if produces == "text":
-        return frozenset()
-    found = scalar_head(model)
-    if found is None:
-        raise no_scores(folder)
-    if produced_by(folder) == "scores":
-        return frozenset()
-    return frozenset(f"{found[0]}.{name}" for name, _ in found[1].named_parameters())

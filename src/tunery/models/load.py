@@ -164,8 +164,8 @@ def load_model(
     dtype: torch.dtype,
     device: str,
     attention: str | None = None,
-    quantizer: Quantizer | None = None,
     produces: Produces = "text",
+    quantizer: Quantizer | None = None,
 ) -> PreTrainedModel:
     """Load a model for training, generation or scoring, in eval mode.
 
@@ -178,8 +178,8 @@ def load_model(
         device: As returned by ``pick_device``.
         attention: Attention implementation, as transformers names it; None for SDPA if the
             architecture supports it (Gemma 2 and gpt-oss do not), else eager.
-        quantizer: Quantizes the linear layers as they are read; None keeps all weights.
         produces: ``scores`` loads it with a scalar head, random unless the folder has one.
+        quantizer: Quantizes the linear layers as they are read; None keeps all weights.
 
     Raises:
         ConfigError: The settings of the quantization do not fit the model.
@@ -188,13 +188,13 @@ def load_model(
     """
     weights = files.check_weights(folder)
     code = check_known(folder)
-    kind, more = _class(folder, produces)
+    kind, more = heads.auto_class(folder, produces)
     from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # its bar would interrupt ours, and loading is short
     quantized = {}
-    if quantizer:
+    if quantizer is not None:
         layers = skeleton(folder, dtype=dtype, produces=produces)
         quantized = quantizer.load_options(layers, dtype)
     try:
@@ -215,7 +215,7 @@ def load_model(
         model, info = result
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
-    _check_complete(folder, info, weights, new=heads.new_weights(folder, model, produces))
+    _check_complete(folder, info, weights, new=heads.new_head(folder, model, produces))
     if quantized:
         assert quantizer is not None
         check_finite_files(folder)  # a quantized weight no longer shows it
@@ -240,7 +240,7 @@ def skeleton(
             invalid.
     """
     code = check_known(folder)
-    kind, more = _class(folder, produces)
+    kind, more = heads.auto_class(folder, produces)
     from transformers import AutoConfig
 
     try:
@@ -252,23 +252,6 @@ def skeleton(
     except LIBRARY_ERRORS as error:
         raise _unloadable(folder, error) from error
     return made
-
-
-def _class(folder: Path, produces: Produces) -> tuple[Any, dict[str, Any]]:
-    """Return transformers' class for a model, and what its config needs in addition.
-
-    Raises:
-        ModelError: A reward model is asked for text, or there is no form with a scalar head.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    match produces:
-        case "text":
-            heads.require_text(folder)
-            return AutoModelForCausalLM, {}
-        case "scores":
-            heads.check_scores(folder)
-            return AutoModelForSequenceClassification, {"num_labels": 1}
 
 
 def _unloadable(folder: Path, error: BaseException) -> ModelError:

@@ -108,9 +108,9 @@ def _load(context: RunContext, base: Resolved) -> tuple[Any, torch.dtype]:
         ModelError: It cannot be loaded, or does not work in fp32 either.
     """
     with context.phase("model"):
-        for remark in check_modules(context.config, base):
-            context.warn("quantization", remark)
         config = context.config
+        for remark in check_modules(config, base):
+            context.warn("quantization", remark)
         model, dtype, why = load_computing(
             base.model_folder,
             dtype=config.model.dtype,

@@ -52,10 +52,10 @@ else:
 
 __all__ = [
     "MAX_COLUMNS", "MAX_NEW_TOKENS", "MAX_TEXT", "PROMPT_SETS", "Chat", "ChatSettings", "Judge",
-    "LoadedModels", "Said", "Scored", "Served", "Settings", "Speaker", "SpeakerGroup", "StoredChat",
-    "Target", "add_row", "answer_once", "answer_turn", "change_chat", "chat_as_rows",
-    "choose_sampling", "delete_chat", "engine_pool", "find_served", "fix_served", "hold_engines",
-    "is_reward_model", "list_chats", "load_transcript", "meaning", "new_chat",
+    "LoadedModels", "Said", "Scored", "Served", "Settings", "Speaker", "SpeakerGroup",
+    "StoredChat", "Target", "add_row", "answer_once", "answer_turn", "change_chat",
+    "chat_as_rows", "choose_sampling", "delete_chat", "engine_pool", "find_served", "fix_served",
+    "hold_engines", "is_reward_model", "list_chats", "load_transcript", "meaning", "new_chat",
     "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat", "save_transcript",
     "serve", "served", "show_chat", "speakers", "split_served", "store_question",
     "template_source", "trained_speakers", "trained_with", "unserve",

@@ -90,7 +90,10 @@ class Judge:
             DataError: The template rejects the messages, or they are too long.
         """
         if not answers or not all(answer.strip() for answer in answers):
-            raise EngineError(t("An answer is empty."), fix=t("Write something in each answer."))
+            raise EngineError(
+                t("An answer is empty."),
+                fix=t("Remove it, or fill it in."),
+            )
         if self._scorer is None:
             self.open()
         assert self._scorer is not None
