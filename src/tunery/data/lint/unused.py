@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from tunery.data.formats.base import Format, RowOptions
+from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.messages import keys_of
 from tunery.data.problems import Problem, enumerated, say, visible
 from tunery.types import is_list, is_object
 
 # Columns by which other tools decide what is trained; they get their own warning if not read.
-WEIGHTS = frozenset({"loss", "loss_scale", "loss_weight", "mask", "masked", "train", "weight"})
+WEIGHTS = frozenset({*FLAGS, "loss_weight", "train_mask", "assistant_masks"})
 MOST_CHARACTERS = 400
 CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
 """The codes of the problems from ``unused``."""
