@@ -16,6 +16,7 @@ from tunery.data.examples import read
 from tunery.data.lint import CheckOptions, check
 from tunery.data.lint.report import Report
 from tunery.data.problems import Problem
+from tunery.errors import DataError
 from tunery.services.datasets import show_row
 from tunery.types import Message
 
@@ -99,12 +100,33 @@ def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
     assert str(said(report, "W718").found) == "not used: weight; all rows count the same"
 
 
-def test_a_named_column_that_the_format_lacks_is_said(tmp_path: Path) -> None:
-    name = written(tmp_path, [{"instruction": "q", "output": "a"}])
-    report = checked(name, columns={"inptu": "x", "instruction": "instruction"})
+def test_a_named_column_that_only_another_format_has_is_said(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"messages": TURNS}])
+    report = checked(name, columns={"prompt": "x"})
     assert str(said(report, "W716").found) == (
-        "data.columns.inptu: format alpaca has no such column, so it is not used"
+        "data.columns.prompt: format openai has no such column, so it is not used"
     )
+
+
+def test_a_named_column_that_no_format_has_is_refused_instead_of_guessing(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "q", "output": "a"}])
+    columns = {"inptu": "x", "instruction": "instruction"}
+    report = checked(name, columns=columns)
+    assert (report.refusal, report.good) == ("E201", 0)
+    problem = said(report, "E201")
+    assert str(problem.found) == "data.columns.inptu: no format has such a column"
+    assert str(problem.fix) == "Did you mean data.columns.input?"
+    with pytest.raises(DataError, match=r"data\.columns\.inptu"):
+        read([name], DataConfig(columns=columns))
+
+
+def test_names_of_llamafactory_mean_the_same_where_the_format_is_detected(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "no", "output": "no", "note": "q", "target": "a"}])
+    columns = {"prompt": "note", "response": "target"}
+    report = checked(name, columns=columns)
+    assert (report.format, "W716" in report.groups) == ("alpaca", False)
+    result = read([name], DataConfig(columns=columns))
+    assert result[0].messages == (QUESTION, ANSWER)
 
 
 @pytest.mark.parametrize("entry", [{"prompt": "input", "response": "target"}, None])
