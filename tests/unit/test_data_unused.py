@@ -95,6 +95,22 @@ def test_columns_and_keys_of_messages_that_nothing_reads_are_listed(tmp_path: Pa
     assert str(said(report, "W725").found) == "not used: id, source, messages[].score"
 
 
+def test_keys_inside_messages_are_not_said_to_be_columns(tmp_path: Path) -> None:
+    report = checked(written(tmp_path, [{"messages": [TURNS[0], {**TURNS[1], "score": 3}]}]))
+    assert str(said(report, "W725").fix) == (
+        "Keys inside messages cannot be read. To accept that: --data.accept W725."
+    )
+
+
+@pytest.mark.parametrize("label", [2, "good"])
+def test_a_label_that_is_not_read_leads_to_the_format_that_reads_labels(
+    tmp_path: Path, label: Any
+) -> None:
+    row = {"prompt": "q", "completion": "a", "label": label}
+    fix = str(said(checked(written(tmp_path, [row])), "W725").fix)
+    assert fix.startswith("If label marks good and bad answers: --data.format unpaired")
+
+
 def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
     report = checked(written(tmp_path, [{"messages": TURNS, "weight": 0.5}]))
     assert str(said(report, "W718").found) == "not used: weight; all rows count the same"
