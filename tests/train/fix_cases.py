@@ -56,6 +56,11 @@ UNUSED = (
     "--data.columns.{column} {column}."
 )
 UNREAD = "If one is needed, name it with --data.columns; otherwise --data.accept W725."
+KEYS = "Keys inside messages cannot be read. To accept that: --data.accept W725."
+CLASSES = (
+    "If {column} marks good and bad answers: --data.format unpaired and --method.type kto; "
+    "otherwise --data.accept W725."
+)
 MEDIA = (
     "Choose a text dataset. If the text makes sense on its own, name the columns to read "
     "(--data.columns) and remove marks such as <image>."
@@ -232,6 +237,9 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"data.columns": {"instruction": "instruction", "output": "output"}},
     ),
     Case(UNREAD, jsonl(*(alpaca(i, source="x") for i in range(3)))),
+    Case(KEYS, jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "score": 3}]})),
+    Case(CLASSES, jsonl(*(alpaca(i, label=i) for i in range(3))), only=("data.accept",)),
+    Case(CLASSES, jsonl(alpaca(0, label="good")), only=("data.format", "method.type")),
     Case(
         LABEL,
         jsonl(*(chat(("user", f"q {i}"), ("assistant", "a"), label=i % 2 == 0) for i in range(4))),

@@ -65,6 +65,17 @@ def test_variables_of_a_template_refuse_their_row(tmp_path: Path) -> None:
     assert "template variables cannot be set per row" in first(report, "E421")
 
 
+@pytest.mark.parametrize("column", ["loss_mask", "mask", "train_mask", "assistant_masks"])
+def test_a_mask_of_a_whole_row_refuses_it_unless_all_is_trained(
+    tmp_path: Path, column: str
+) -> None:
+    report = checked(tmp_path, [ROW | {column: [0, 1]}, ROW | {column: [1, 1]}, ROW])
+    assert (report.bad, report.groups["E420"].examples[0].record) == (1, 1)
+    assert column in first(report, "E420")
+    named = {"format": "openai", "columns": {"messages": "messages"}}
+    assert checked(tmp_path, [ROW | {column: [0, 1]}], **named).ok
+
+
 @pytest.mark.parametrize("label", [0, 1, True, False, "0", "true", 0.0])
 def test_a_label_of_two_values_is_a_judgement(tmp_path: Path, label: Any) -> None:
     assert checked(tmp_path, [ALPACA | {"label": label}]).format == "unpaired"

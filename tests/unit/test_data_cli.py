@@ -37,6 +37,22 @@ def test_a_good_file_is_said_to_be_good(rows: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "rows.jsonl: 2 rows, format alpaca: a run can start.\n"
 
 
+@pytest.mark.parametrize("columns", ["prompt", "prompt=", "=a", "", "instruction=a,b"])
+def test_a_column_without_its_pair_is_refused(
+    rows: Path, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    assert main(["data", "check", "rows.jsonl", "--columns", columns]) == 2
+    told = capsys.readouterr().err
+    assert "expected ours=theirs" in told
+    assert "--columns instruction=question,output=answer" in told
+
+
+def test_columns_may_be_an_object(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows.write_text('{"q": "a", "t": "b"}\n')
+    columns = '{"instruction": "q", "output": "t"}'
+    assert main(["data", "check", "rows.jsonl", "--format", "alpaca", "--columns", columns]) == 0
+
+
 def test_a_broken_line_is_shown_as_the_design_page_shows_it(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

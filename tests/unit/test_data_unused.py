@@ -16,6 +16,7 @@ from tunery.data.examples import read
 from tunery.data.lint import CheckOptions, check
 from tunery.data.lint.report import Report
 from tunery.data.problems import Problem
+from tunery.errors import DataError
 from tunery.services.datasets import show_row
 from tunery.types import Message
 
@@ -94,17 +95,54 @@ def test_columns_and_keys_of_messages_that_nothing_reads_are_listed(tmp_path: Pa
     assert str(said(report, "W725").found) == "not used: id, source, messages[].score"
 
 
+def test_keys_inside_messages_are_not_said_to_be_columns(tmp_path: Path) -> None:
+    report = checked(written(tmp_path, [{"messages": [TURNS[0], {**TURNS[1], "score": 3}]}]))
+    assert str(said(report, "W725").fix) == (
+        "Keys inside messages cannot be read. To accept that: --data.accept W725."
+    )
+
+
+@pytest.mark.parametrize("label", [2, "good"])
+def test_a_label_that_is_not_read_leads_to_the_format_that_reads_labels(
+    tmp_path: Path, label: Any
+) -> None:
+    row = {"prompt": "q", "completion": "a", "label": label}
+    fix = str(said(checked(written(tmp_path, [row])), "W725").fix)
+    assert fix.startswith("If label marks good and bad answers: --data.format unpaired")
+
+
 def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
     report = checked(written(tmp_path, [{"messages": TURNS, "weight": 0.5}]))
     assert str(said(report, "W718").found) == "not used: weight; all rows count the same"
 
 
-def test_a_named_column_that_the_format_lacks_is_said(tmp_path: Path) -> None:
-    name = written(tmp_path, [{"instruction": "q", "output": "a"}])
-    report = checked(name, columns={"inptu": "x", "instruction": "instruction"})
+def test_a_named_column_that_only_another_format_has_is_said(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"messages": TURNS}])
+    report = checked(name, columns={"prompt": "x"})
     assert str(said(report, "W716").found) == (
-        "data.columns.inptu: format alpaca has no such column, so it is not used"
+        "data.columns.prompt: format openai has no such column, so it is not used"
     )
+
+
+def test_a_named_column_that_no_format_has_is_refused_instead_of_guessing(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "q", "output": "a"}])
+    columns = {"inptu": "x", "instruction": "instruction"}
+    report = checked(name, columns=columns)
+    assert (report.refusal, report.good) == ("E201", 0)
+    problem = said(report, "E201")
+    assert str(problem.found) == "data.columns.inptu: no format has such a column"
+    assert str(problem.fix) == "Did you mean data.columns.input?"
+    with pytest.raises(DataError, match=r"data\.columns\.inptu"):
+        read([name], DataConfig(columns=columns))
+
+
+def test_names_of_llamafactory_mean_the_same_where_the_format_is_detected(tmp_path: Path) -> None:
+    name = written(tmp_path, [{"instruction": "no", "output": "no", "note": "q", "target": "a"}])
+    columns = {"prompt": "note", "response": "target"}
+    report = checked(name, columns=columns)
+    assert (report.format, "W716" in report.groups) == ("alpaca", False)
+    result = read([name], DataConfig(columns=columns))
+    assert result[0].messages == (QUESTION, ANSWER)
 
 
 @pytest.mark.parametrize("entry", [{"prompt": "input", "response": "target"}, None])

@@ -18,6 +18,7 @@ from tunery.cli.data_preview import preview
 from tunery.cli.wrapping import prose
 from tunery.config.flags import names_among
 from tunery.config.load import Loaded, from_tokens
+from tunery.errors import ConfigError
 from tunery.i18n import t, translated
 
 if TYPE_CHECKING:
@@ -238,10 +239,24 @@ def _loaded(
         words += ["--data.format", format]
     if catalog is not None:
         words += ["--data.catalog", str(catalog)]
-    for pair in columns.split(",") if columns else ():
-        ours, _, theirs = pair.partition("=")
-        words += [f"--data.columns.{ours.strip()}={theirs.strip()}"]
+    if columns is not None:
+        words += _columns(columns)
     return from_tokens(words, options=OPTIONS)
+
+
+def _columns(text: str) -> Iterator[str]:
+    """The settings that ``--columns`` stands for: pairs with ``=``, or an object."""
+    if text.lstrip().startswith("{"):
+        yield from ("--data.columns", text)
+        return
+    for pair in text.split(","):
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        if not ours or not theirs:
+            raise ConfigError(
+                t("--columns {text}: expected ours=theirs.", text=pair.strip()),
+                fix=t("Write --columns instruction=question,output=answer."),
+            )
+        yield f"--data.columns.{ours}={theirs}"
 
 
 @contextmanager

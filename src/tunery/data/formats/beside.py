@@ -12,8 +12,9 @@ from tunery.types import Conversation, Example, is_list, is_object
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 LABELS = ("label", "kto_tag")
+MASKS = ("loss_mask", "mask", "train_mask", "assistant_masks")
 KWARGS = "chat_template_kwargs"
-CHECKED = frozenset({*MEDIA, *LABELS, KWARGS})
+CHECKED = frozenset({*MEDIA, *LABELS, *MASKS, KWARGS})
 MARK = re.compile(r"<(?:image|video|audio)>")
 
 
@@ -22,7 +23,8 @@ def convert(format: Format, row: Row, options: RowOptions) -> Example:
 
     Raises:
         RowProblem: The format rejects the row, or such a column does: E600 media, E422 an answer
-            labeled bad that would be trained as a good one, E421 template variables.
+            labeled bad that would be trained as a good one, E420 a mask over parts of the row, E421
+            template variables.
     """
     if not CHECKED.isdisjoint(row):
         _check_others(row, format, options)
@@ -37,6 +39,13 @@ def _check_others(row: Row, format: Format, options: RowOptions) -> None:
             continue
         if name in MEDIA and (not options.only_named or _has_mark(row)):
             raise _media(name, value)
+        if name in MASKS and not options.only_named and is_list(value) and not all(value):
+            raise RowProblem(
+                "E420",
+                name,
+                say("field {field}: a mask of a whole row cannot be read", field=name),
+                say("Give each message that must not be learned train: false instead."),
+            )
         if name == KWARGS and not options.only_named:
             raise RowProblem(
                 "E421",

@@ -7,9 +7,12 @@ from typing import Any
 from tunery.data.problems import RowProblem, enumerated, say, show, visible
 from tunery.types import Role, is_list, is_object
 
-PLAIN = ("train", "training", "weight")  # apply to any role
+# Names that apply to any role.
+PLAIN = ("train", "training", "trainable", "train_on", "weight", "loss_mask")
 OF_ANSWERS = ("loss", "loss_scale")  # ms-swift: true is ignored on other roles than assistant
-FLAGS = (*PLAIN, *OF_ANSWERS, "masked", "train_detail")
+LEFT_OUT = ("masked", "ignore")  # true excludes the message
+UNCLEAR = "mask"  # true means trained in some tools, excluded in others
+FLAGS = (*PLAIN, *OF_ANSWERS, *LEFT_OUT, UNCLEAR, "train_detail")
 
 
 def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
@@ -21,8 +24,8 @@ def trained(message: dict[str, Any], where: str, role: Role) -> bool | None:
         role: Role of the message.
 
     Raises:
-        RowProblem: E304, a flag has a wrong value; E420, flags contradict each other or cover
-            only part of the message.
+        RowProblem: E304, a flag has a wrong value; E420, flags contradict each other, cover only
+            part of the message, or can mean either.
     """
     flags: dict[str, bool] = {}
     for key in FLAGS:
@@ -50,8 +53,15 @@ def _flag_of(message: dict[str, Any], key: str, where: str, role: Role) -> bool 
     value: Any = message[key]
     if key == "train_detail":
         return _detail(value, message, f"{where}.{key}")
+    if key == UNCLEAR:
+        raise RowProblem(
+            "E420",
+            f"{where}.{key}",
+            say("field {field}: can mean trained or left out", field=f"{where}.{key}"),
+            say("Rename it: loss_mask (1 is trained) or masked (true is left out)."),
+        )
     flag = _flag(value, f"{where}.{key}")
-    if key == "masked":
+    if key in LEFT_OUT:
         return False if flag else None
     return None if key in OF_ANSWERS and flag and role != "assistant" else flag
 

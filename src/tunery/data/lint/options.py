@@ -106,13 +106,8 @@ class CheckOptions:
 
     def rows(self, dataset: Dataset) -> RowOptions:
         """The options for reading rows; they override those of the dataset's catalog entry."""
-        named = {**dataset.columns, **self.columns}
-        if (self.format or dataset.format) == "alpaca":  # names of LLaMA-Factory mean the same
-            foreign = [name for name in named if ALPACA.get(name, name) != name]
-            theirs = {ALPACA[name]: named.pop(name) for name in foreign}
-            named |= {ours: column for ours, column in theirs.items() if ours not in self.columns}
         return RowOptions(
-            columns=named,
+            columns={**dataset.columns, **self.columns},
             tags=dataset.tags,
             role_map={**dataset.role_map, **self.role_map},
             parse=self.parse,
@@ -120,3 +115,18 @@ class CheckOptions:
             allow_empty=self.allow_empty,
             merge_same_role=self.merge_same_role,
         )
+
+    def renamed(self, options: RowOptions, format: str | None) -> RowOptions:
+        """Options by our names of the columns instead of LLaMA-Factory's, for its format alpaca.
+
+        Args:
+            options: From ``rows``.
+            format: The format, configured or detected.
+        """
+        foreign = [name for name in options.columns if ALPACA.get(name, name) != name]
+        if format != "alpaca" or not foreign:
+            return options
+        columns = {name: each for name, each in options.columns.items() if name not in foreign}
+        theirs = {ALPACA[name]: options.columns[name] for name in foreign}
+        columns |= {ours: each for ours, each in theirs.items() if ours not in self.columns}
+        return replace(options, columns=columns)

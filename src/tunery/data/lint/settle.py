@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +14,14 @@ from tunery.data.formats.detect import SAMPLE_ROWS, detect
 from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
-from tunery.data.problems import Phrase, Problem, enumerated, say
+from tunery.data.llamafactory import ALPACA
+from tunery.data.problems import Phrase, Problem, enumerated, say, visible
 from tunery.data.sources.base import FileSource
 from tunery.data.sources.delimited import DelimitedFile
 from tunery.types import is_object
 
+NAMES = frozenset(ALPACA).union(*(FORMATS.get(name).known for name in FORMATS))
+"""Our names of the columns that a format reads, and LLaMA-Factory's names of them."""
 PROMPTS = ("instruction", "input", "prompt", "system", "tools")
 
 
@@ -78,6 +82,11 @@ def settle(
         settled.hopeless = True
         settled.problems.append(_no_format(sample, source, check))
         return settled
+    options = check.renamed(options, name)
+    if strange := [ours for ours in check.columns if ours not in NAMES]:
+        settled.hopeless = True
+        settled.problems += [_no_such_column(ours, name, source) for ours in strange]
+        return settled
     present = {key for row in sample for key in row}
     settled.options = options = read_columns(FORMATS.get(name), present, options)
     if name == "alpaca" and dataset.source == "catalog" and _is_pretraining(sample, options):
@@ -112,6 +121,22 @@ def _is_pretraining(sample: Sequence[dict[str, Any]], options: RowOptions) -> bo
     return "instruction" in options.columns and all(
         options.column("output") not in row for row in sample
     )
+
+
+def _no_such_column(ours: str, format: str, source: FileSource) -> Problem:
+    """Refuse a named column that no format has; other columns would be guessed instead of it."""
+    known = FORMATS.get(format).known
+    near = difflib.get_close_matches(ours, known, n=1, cutoff=0.7)
+    return Problem(
+        "E201",
+        source.name,
+        say("data.columns.{ours}: no format has such a column", ours=visible(ours, 40)),
+        say("Did you mean {name}?", name=f"data.columns.{near[0]}")
+        if near
+        else say("Use one of the columns of format {format}: {names}.",
+                 format=format, names=", ".join(known)),
+        field=f"data.columns.{visible(ours, 40)}",
+    )  # fmt: skip
 
 
 def _columns(sample: Sequence[dict[str, Any]]) -> str:

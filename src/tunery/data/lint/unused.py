@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from tunery.data.formats.base import Format, RowOptions
+from tunery.data.formats.beside import LABELS
+from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.messages import keys_of
-from tunery.data.problems import Problem, enumerated, say, visible
-from tunery.types import is_list, is_object
+from tunery.data.problems import Phrase, Problem, enumerated, say, visible
+from tunery.types import Conversation, is_list, is_object
 
 # Columns by which other tools decide what is trained; they get their own warning if not read.
-WEIGHTS = frozenset({"loss", "loss_scale", "loss_weight", "mask", "masked", "train", "weight"})
+WEIGHTS = frozenset({*FLAGS, "loss_weight", "train_mask", "assistant_masks"})
 MOST_CHARACTERS = 400
 CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
 """The codes of the problems from ``unused``."""
@@ -86,17 +88,29 @@ def unused(
             say("To learn from both: --data.format preference and --method.type dpo."),
         )  # fmt: skip
     named = {*undeclared, *weights, *rejected}
-    rest = [
-        *(_label(name, columns) for name in left if name not in named),
-        *keys,
-    ]
+    others = [name for name in left if name not in named]
+    rest = [*(_label(name, columns) for name in others), *keys]
     if rest:
         yield Problem(
             "W725",
             file,
             say("not used: {columns}", columns=enumerated(rest, MOST_CHARACTERS)),
-            say("If one is needed, name it with --data.columns; otherwise --data.accept W725."),
+            _fix(others, rest, format),
         )
+
+
+def _fix(columns: Sequence[str], rest: Sequence[str], format: Format) -> Phrase:
+    """What to do about columns and keys that are not read."""
+    label = next((name for name in LABELS if name in columns), None)
+    if label is not None and format.makes is Conversation:
+        return say(
+            "If {column} marks good and bad answers: --data.format unpaired and "
+            "--method.type kto; otherwise --data.accept W725.",
+            column=label,
+        )
+    if not columns and all("." in name for name in rest):
+        return say("Keys inside messages cannot be read. To accept that: --data.accept W725.")
+    return say("If one is needed, name it with --data.columns; otherwise --data.accept W725.")
 
 
 def _label(name: str, columns: Sequence[str]) -> str:

@@ -100,6 +100,7 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
     options = CheckOptions.of(config).over(dataset).rows(dataset)
     known = config.format or dataset.format
     name, confidence = (known, None) if known else detected(rows, options)
+    options = CheckOptions.of(config).renamed(options, name)
     guess = None if config.columns or dataset.columns else _guessed(name, rows, options)
     if guess is not None:
         name = guess["format"]
