@@ -100,7 +100,7 @@ def test_answers_at_once_are_counted(running):
     client = limited(running, parallel=1)
     with say(client, stream=True) as stream:
         next(iter(stream))
-        with pytest.raises(openai.RateLimitError, match="allows 1 parallel"):
+        with pytest.raises(openai.RateLimitError, match="allows at most 1 at once"):
             say(client)
     until(lambda: running.app.state.openai.num_open == 0)
     assert say(client, max_tokens=2).choices
