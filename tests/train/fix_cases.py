@@ -236,6 +236,11 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         jsonl(*(alpaca(i, input="more") for i in range(3))),
         {"data.columns": {"instruction": "instruction", "output": "output"}},
     ),
+    Case(
+        "Set the delimiter: --data.delimiter {delimiter}.",
+        b"prompt^completion\na^b\nc^d\n",
+        file="rows.csv",
+    ),
     Case(UNREAD, jsonl(*(alpaca(i, source="x") for i in range(3)))),
     Case(KEYS, jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "score": 3}]})),
     Case(CLASSES, jsonl(*(alpaca(i, label=i) for i in range(3))), only=("data.accept",)),

@@ -221,7 +221,6 @@ Review the code, then allow exactly this version: tunery models allow-code {fold
 Run git lfs pull in that folder, or: tunery models pull OWNER/NAME
 Save the file as UTF-8, or set --data.encoding to the encoding it was written in.
 Save the file as UTF-8, or set --data.encoding to the one that reads correctly: {names}.
-See what is wrong with: tunery data check
 See its progress: tunery runs show {run}
 Set --data.encoding to the file's encoding.
 Set --data.encoding to the file's encoding, likely {names}.

@@ -16,7 +16,24 @@ TEXTS = {
     "euc_kr": ["안녕하세요", "다음 문장을 영어로 번역하세요.", "오늘 날씨가 좋네요"],
     "cp1251": ["Привет", "Переведи предложение на английский язык."],
     "koi8_r": ["Какая столица Франции?"],
-    "cp1252": ["café", "Größe der Straße", "¿Dónde está?", "El niño comió", "naïve – “quoted”"],
+    "cp1253": ["Καλημέρα, τι κάνεις;", "Ποια είναι η πρωτεύουσα της Ελλάδας;"],
+    "cp1255": ["מה בירת צרפת?", "שלום, מה שלומך היום?"],
+    "cp1256": ["مرحبا كيف حالك اليوم", "ما هي عاصمة فرنسا؟"],
+    "cp1250": [
+        "Příliš žluťoučký kůň",
+        "Gdzie jest najbliższa stacja? Dziękuję",
+        "Őszi esőzés, fűtés",
+    ],
+    "iso8859_2": ["Příliš žluťoučký kůň"],
+    "cp1254": ["Türkiye'nin başkenti neresi, değişik ışık"],
+    "cp1252": [
+        *("Où est la bibliothèque où l'élève a été?", "Søren går på skolen i Århus"),
+        "café",
+        "Größe der Straße",
+        "¿Dónde está?",
+        "El niño comió",
+        "naïve – “quoted”",
+    ],
 }
 
 
@@ -34,6 +51,12 @@ def test_the_likeliest_encoding_of_a_short_text_is_its_own(
     assert not found.mixed
     at = next(i for i, byte in enumerate(content) if byte > 127)
     assert excerpt(content, at, encoding) in text
+
+
+def test_letters_at_the_bytes_of_controls_are_not_latin_1(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"text": "Příliš žluť"}\n'.encode("cp1250"))
+    assert "latin-1" not in guess(path).encodings
 
 
 def test_one_damaged_row_among_utf_8_rows_is_no_other_encoding(tmp_path: Path) -> None:

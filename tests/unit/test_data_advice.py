@@ -209,3 +209,17 @@ def test_columns_of_no_format_are_told_apart(tmp_path: Path, columns: list[str],
     if "known" in said:
         rows = write(tmp_path / "rows.jsonl", [dict.fromkeys(columns, "q")])
         assert str(checked(rows).problems()[0].found).endswith(said)
+
+
+@pytest.mark.parametrize("mark", ["^", ":", "¦"])
+def test_an_unusual_delimiter_is_named_instead_of_one_column_of_text(
+    tmp_path: Path, mark: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"prompt{mark}completion\na{mark}b\nc{mark}d\n")
+    problem = check(find(str(file)), CheckOptions()).groups["E143"].examples[0]
+    assert str(problem.fix) == f"Set the delimiter: --data.delimiter {mark}."
+    assert check(find(str(file)), CheckOptions(delimiter=mark)).ok
+    file.write_text(f"prompt{mark}completion\na {mark} b {mark}\nplain\n")
+    problem = check(find(str(file)), CheckOptions()).groups["E143"].examples[0]
+    assert "--data.delimiter" not in str(problem.fix)

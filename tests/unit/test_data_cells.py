@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,41 @@ def test_such_a_word_in_json_is_a_word(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"instruction": "q", "output": "None"}\n')
     assert checked(str(file)).problems() == []
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("value", "found", "text"),
+    [
+        (datetime(2026, 1, 2, 3, 4), "a date or time", "2026-01-02 03:04:00"),
+        (date(2026, 1, 2), "a date or time", "2026-01-02"),
+        (Decimal("1.50"), "number 1.50", "1.50"),
+    ],
+)
+def test_dates_and_decimals_become_text_by_the_advice(
+    tmp_path: Path, kind: str, value: Any, found: str, text: str
+) -> None:
+    name = stored(tmp_path, [{"prompt": "q", "completion": value}], kind)
+    problem = checked(name).groups["E304"].examples[0]
+    assert str(problem.found) == f"field completion: expected text, found {found}"
+    assert str(problem.fix) == "Write it as text, or set --data.coerce.completion text."
+    (example,) = read([name], DataConfig(coerce={"completion": "text"}))
+    assert example.messages[1].content == text  # pyright: ignore
+    (example,) = read([name], DataConfig(coerce={"completion": "json"}))
+    assert text in example.messages[1].content  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_map_is_an_object(tmp_path: Path, kind: str) -> None:
+    answers = pa.array([[("b", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64()))
+    table = pa.table({"instruction": ["q"], "output": answers})
+    file = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        parquet.write_table(table, file)
+    else:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    problem = checked(str(file)).groups["E304"].examples[0]
+    assert str(problem.found) == "field output: expected text, found an object with b, a"
+    (example,) = read([str(file)], DataConfig(coerce={"output": "json"}))
+    assert example.messages[1].content == '{"a": 2, "b": 1}'  # pyright: ignore

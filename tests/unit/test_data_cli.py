@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,17 @@ def test_every_phrase_of_the_checker_has_a_translation_with_the_same_places() ->
         text for text in wanted if set(places.findall(text)) != set(places.findall(chinese[text]))
     ]
     assert different == []
+
+
+def test_a_row_that_cannot_be_shown_leads_to_its_check(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.write_text('{"q": "a", "t": "b"}\n{"q": "a", "t": ""}\n')
+    flags = ["--data.format", "alpaca", "--data.columns.instruction", "q"]
+    flags += ["--data.columns.output", "t"]
+    assert main(["data", "preview", "rows.jsonl", "--row", "2", *flags]) == 2
+    told = capsys.readouterr().err
+    (fix,) = (line for line in told.splitlines() if "See what is wrong" in line)
+    words = shlex.split(fix.partition("tunery ")[2])
+    assert main(words) == 2
+    assert "E302  rows.jsonl:2" in capsys.readouterr().out

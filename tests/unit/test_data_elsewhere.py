@@ -52,7 +52,7 @@ def test_files_of_the_shared_cache_are_read_by_their_train_split(
     cut_off(monkeypatch)
     report = check(fetch(find("hf:ann/rows")))
     assert (report.ok, report.rows) == (True, 2)
-    assert [problem.code for problem in report.problems()] == ["N153"]
+    assert [problem.code for problem in report.problems()] == ["N154"]
     examples = read(["hf:ann/rows"], DataConfig())
     assert examples.ref(0).file == "hf:ann/rows/train.jsonl"
     assert len(read(["hf:ann/rows@test"], DataConfig())) == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from tunery import env
 from tunery.config.data import DataConfig
+from tunery.data.catalog import find
 from tunery.data.examples import example_key, read, split, weight
+from tunery.data.lint import CheckOptions, check
 from tunery.errors import ConfigError, DataError
 from tunery.types import Conversation, RowRef
 
@@ -319,3 +324,34 @@ def test_rows_are_not_held_in_memory(tmp_path: Path) -> None:
     assert held < 1_500_000
     assert peak < 15_000_000
     assert len(examples) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("number", "cause", "fix"),
+    [
+        (errno.EACCES, "cannot be written to the cache", "Set TUNERY_HOME to a writable folder."),
+        (errno.ENOSPC, "not enough space", "Free some space"),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_copy_that_cannot_be_written_is_said_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, cause: str, fix: str, packed: bool
+) -> None:
+    lines = b'{"instruction": "q", "output": "a"}\n'
+    path = tmp_path / ("rows.jsonl.gz" if packed else "rows.jsonl")
+    path.write_bytes(gzip.compress(lines) if packed else lines.decode().encode("utf-16"))
+
+    def refused(self: Path, target: Path) -> Path:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    config = DataConfig(encoding="utf-8" if packed else "utf-16")
+    problem = check(find(str(path)), CheckOptions.of(config)).groups["E195"].examples[0]
+    assert cause in str(problem.found)
+    assert os.strerror(number) in str(problem.found)
+    assert str(problem.fix).startswith(fix)
+    monkeypatch.setenv("TUNERY_HOME", str(tmp_path / "home"))
+    env.cache_dir().parent.mkdir(parents=True, exist_ok=True)
+    env.cache_dir().write_text("a file where the folder should be")
+    problem = check(find(str(path)), CheckOptions.of(config)).groups["E195"].examples[0]
+    assert "not enough space" not in str(problem.found)

@@ -70,3 +70,14 @@ def test_the_best_checkpoint_is_advised_only_where_it_is_there_and_not_the_resul
     assert "Use" not in taken
     later = diagnose([*rising, *saved, {"type": "result", "step": 60}]).advice
     assert "Use the best checkpoint" in later
+
+
+@pytest.mark.parametrize("losses", [[3.0, 2.9], [3.0 - 0.01 * i for i in range(20)]])
+def test_a_run_that_max_steps_ended_is_not_told_to_train_for_more_epochs(
+    losses: list[float],
+) -> None:
+    plan = {"type": "plan", "num_steps": len(losses), "max_steps": len(losses)}
+    advice = diagnose([plan, *steps(losses)]).advice
+    assert f"Raise train.max_steps (now {len(losses)})" in advice
+    assert "epochs" not in advice
+    assert "more epochs" in diagnose([plan | {"max_steps": None}, *steps(losses)]).advice

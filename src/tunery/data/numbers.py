@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from tunery.types import is_list, is_object
 
+DATES = (date, time, timedelta)
+CELLS = (*DATES, Decimal)
+"""Types of cells in Parquet and Arrow files that JSON does not have; JSON has their text."""
 MAX_DIGITS = 4000
 """Maximum digits of a whole number; Python's own limit is 4300."""
 
@@ -46,6 +51,8 @@ def dumps(value: Any) -> str:
         return "{" + ", ".join(items) + "}"
     if is_list(value):
         return "[" + ", ".join(map(dumps, value)) + "]"
+    if isinstance(value, CELLS):
+        return str(value) if isinstance(value, Decimal) else json.dumps(str(value))
     return spelled(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 

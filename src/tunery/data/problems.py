@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal, cast
 
 from tunery.i18n import Phrase, Sentence, joined, say, t
@@ -185,7 +187,7 @@ def show(value: Any) -> Phrase:
             return say("null")
         case bool():
             return say("true") if value else say("false")
-        case int() | float():
+        case int() | float() | Decimal():
             return say("number {number}", number=visible(str(value), 40))
         case str():
             return say('text "{text}"', text=visible(value, MAX_FOUND))
@@ -200,6 +202,8 @@ def show(value: Any) -> Phrase:
             )
         case dict():
             return say("an empty object")
+        case date() | time() | timedelta():
+            return say("a date or time")
         case _:
             return say("{kind}", kind=type(value).__name__)
 

@@ -66,6 +66,7 @@ class _Evidence:
         evals: Step and value of the run's best measure, for each evaluation.
         saved: Steps with a checkpoint.
         result: Step whose weights are the result; None while there is none.
+        max_steps: The run's ``train.max_steps``, which ended it; None if its epochs did.
     """
 
     declared: Declared
@@ -73,6 +74,7 @@ class _Evidence:
     evals: list[tuple[int, float]]
     saved: frozenset[int] = frozenset()
     result: int | None = None
+    max_steps: int | None = None
 
     @property
     def best(self) -> tuple[int, float]:
@@ -111,6 +113,7 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
         [(step, value) for step, value in evals if value is not None],
         frozenset(int(e["step"]) for e in events if e["type"] == "checkpoint"),
         next((e.get("step") for e in reversed(events) if e["type"] == "result"), None),
+        plan.get("max_steps") if plan is not None else None,
     )
     forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
     forgetting = forgotten[-1] if forgotten else None
@@ -180,7 +183,9 @@ def _words(kind: Kind, seen: _Evidence) -> tuple[str, str]:
     if kind == "too short":
         return (
             t("The run had only {n} steps: too few to judge the curve.", n=len(seen.losses)),
-            t("Train for more epochs or with a smaller train.batch_size."),
+            t("Raise train.max_steps (now {n}).", n=seen.max_steps)
+            if seen.max_steps is not None
+            else t("Train for more epochs or with a smaller train.batch_size."),
         )
     head, advice = _finding(kind, seen)
     return " ".join([head, *_figures(seen)]), advice
@@ -226,7 +231,12 @@ def _finding(kind: Kind, seen: _Evidence) -> tuple[str, str]:
         case "under-fit":
             return (
                 t("Underfitting: the model had not learned enough when the run ended."),
-                t("Train for more epochs, or raise optim.learning_rate or adapter.rank."),
+                t(
+                    "Raise train.max_steps (now {n}), optim.learning_rate or adapter.rank.",
+                    n=seen.max_steps,
+                )
+                if seen.max_steps is not None
+                else t("Train for more epochs, or raise optim.learning_rate or adapter.rank."),
             )
         case "over-fit":
             return (

@@ -203,6 +203,7 @@ def _tell_plan(job: Job, dtype: torch.dtype, total_parameters: int) -> None:
     job.context.events.write(
         "plan",
         num_steps=steps,
+        max_steps=job.config.train.max_steps,
         steps_per_epoch=job.order.steps_per_epoch,
         trained_parameters=job.optimizer.num_parameters,
         total_parameters=total_parameters,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from tunery.data.numbers import dumps, is_finite, spelled
+from tunery.data.numbers import CELLS, dumps, is_finite, spelled
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Labelled, Message, Pair, RowRef
 
@@ -308,6 +308,8 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
         return dumps(value)
     if how == "text" and isinstance(value, bool | int):
         return json.dumps(value)
+    if how == "text" and isinstance(value, CELLS):
+        return str(value)
     if isinstance(value, bytes):
         fix = say("Write the column as UTF-8 text, or remove the row.")
         raise RowProblem("E304", where, expected_text(where, value), fix)
@@ -317,7 +319,7 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
             column=column,
         )
         if isinstance(value, dict | list)
-        else say("Put it in quotes, or set --data.coerce.{column} text.", column=column)
+        else say("Write it as text, or set --data.coerce.{column} text.", column=column)
     )
     raise RowProblem("E304", where, expected_text(where, value), fix)
 

@@ -20,6 +20,7 @@ ANSWERS = (
 ANSWERING = ("assistant", "gpt")
 BESIDE = ("input", "context")
 DEEPEST = 3
+DIVIDERS = "^:¦§@"  # which a shell needs no quotes for
 
 
 def settings_for(rows: Rows, format: str | None = None) -> str:
@@ -81,6 +82,22 @@ def fix_without_format(rows: Rows) -> Phrase:
         "train on all text in a column: --data.format text --data.columns.text THEIRS.",
         columns=_columns(rows),
     )
+
+
+def delimiter(rows: Rows) -> str:
+    """A character that divides the only column of a table, in its name as in its cells; or empty.
+
+    Only characters that are not detected as delimiters by themselves are considered.
+    """
+    if not rows or any(len(row) != 1 for row in rows):
+        return ""
+    ((name, _),) = rows[0].items()
+    cells = [str(row.get(name, "")) for row in rows]
+    for mark in DIVIDERS:
+        count = str(name).count(mark)
+        if count and all(str(name).split(mark)) and all(c.count(mark) == count for c in cells):
+            return mark
+    return ""
 
 
 def records_at(rows: Rows) -> str:

@@ -148,8 +148,13 @@ def _no_format(
     sample: Sequence[dict[str, Any]], source: FileSource, check: CheckOptions
 ) -> Problem:
     if isinstance(source, DelimitedFile) and check.header:
-        fix = advice.fix_without_format(sample)
-        if not advice.settings_for(sample):
+        mark = advice.delimiter(sample)
+        fix = (
+            say("Set the delimiter: --data.delimiter {delimiter}.", delimiter=mark)
+            if mark and check.delimiter is None
+            else advice.fix_without_format(sample)
+        )
+        if not mark and not advice.settings_for(sample):
             fix = say(
                 "{fix} If the file has no header: --data.header false; its columns are 1, 2, 3.",
                 fix=fix,

@@ -33,6 +33,7 @@ class Cells:
             inner = (kind.field(i).type for i in range(kind.num_fields))
             return (
                 types.is_struct(kind)
+                or types.is_map(kind)
                 or types.is_floating(kind)
                 or types.is_binary(kind)
                 or types.is_large_binary(kind)
@@ -90,6 +91,8 @@ class Cells:
             if depth and len(kept) < len(value):
                 self._absent[self._column] = None
             return kept
+        if kind is list and value and type(value[0]) is tuple:  # a map
+            return self._value(dict(value), depth)
         if kind is list:
             return [None if item is None else self._value(item, depth) for item in value]
         if kind is float:

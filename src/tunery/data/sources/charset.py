@@ -15,6 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from tunery.data.problems import Problem, say, visible
+from tunery.data.sources.alphabets import (
+    ARABIC,
+    CENTRAL,
+    GREEK,
+    HEBREW,
+    RUSSIAN,
+    TURKISH,
+    WESTERN,
+    accented,
+    alphabet,
+)
 
 SAMPLE_BYTES = 256 * 1024
 BLOCK_BYTES = 1024 * 1024
@@ -64,10 +75,9 @@ HANGUL = frozenset(
     "진트위영심개발식용마야와때없습합당행분드입명양음결예강교김년민런터까너저러외많방호등하요같위산단바"
     "현속두레차타피최파설노체건직날길잘알좋답질문한글십운령토려하설달반르디크우리집집"
 )
-RUSSIAN = frozenset("оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґўјљњћџ")
-COMMON_RUSSIAN = frozenset("оеаинтсрвлкмдпуяыьгзбч")
 MARKS = frozenset("，。！？、；：“”‘’（）《》「」『』【】…—·～－　％＂")
-QUOTES = frozenset("‘’“”„‚«»–—…•€£©®°·×¿¡ªº§")
+CONTROLS = re.compile("[\x80-\x9f]")
+"""Characters that no text has: other encodings have letters at these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +180,26 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
     sample, good, bad = _sample(path)
     if good > bad:
         return Guess((), mixed=True, sure=False)
-    scored: list[tuple[float, str]] = []
-    seen: set[str] = set()
+    scored: list[tuple[float, str, str]] = []
     for encoding, score_of in SCORERS:
         try:
             text = sample.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if text in seen:
+        if CONTROLS.search(text):
             continue
-        seen.add(text)
         characters = "".join(c for c in text if not c.isascii())
         score = score_of(text, characters) if characters else 0.0
         if score >= LEAST:
-            scored.append((score, encoding))
-    scored = sorted((each for each in scored if _decodes(path, each[1])), reverse=True)
-    kept = [each for each in scored if each[0] >= scored[0][0] / 2][:MAX_CANDIDATES]
-    names = tuple(name for _, name in kept)
+            scored.append((score, encoding, text))
+    scored.sort(reverse=True, key=lambda each: each[0])
+    kept: list[tuple[float, str, str]] = []
+    for each in scored:
+        likely = not kept or each[0] >= kept[0][0] / 2
+        if likely and all(each[2] != other for _, _, other in kept) and _decodes(path, each[1]):
+            kept.append(each)
+    kept = kept[:MAX_CANDIDATES]
+    names = tuple(name for _, name, _ in kept)
     sure = len(kept) == 1 or (len(kept) > 1 and kept[0][0] > 1.5 * kept[1][0])
     return Guess(names, mixed=False, sure=sure)
 
@@ -279,43 +292,7 @@ def _japanese(text: str, characters: str) -> float:
     return points / len(characters) if kana else 0.5 * points / len(characters)
 
 
-def _cyrillic(text: str, characters: str) -> float:
-    """Score Cyrillic letters, mostly frequent lower-case ones, in words without Latin letters."""
-    points = 0.0
-    small = capital = mixed = 0
-    before = ""
-    for c in text:
-        if not c.isascii():
-            low = c.lower()
-            points += 1.0 if low in COMMON_RUSSIAN else 0.4 if low in RUSSIAN else 0.0
-            points += 0.3 if c in QUOTES or c == "№" else 0.0
-            small += c.islower()
-            if before.islower() and c.isupper():
-                capital += 1
-        if c.isalpha() and before.isalpha() and c.isascii() != before.isascii():
-            mixed += 1
-        before = c
-    points -= 0.8 * capital + 1.0 * mixed
-    return max(0.0, points / len(characters)) * (1.0 if small * 2 >= len(characters) else 0.5)
-
-
-def _western(text: str, characters: str) -> float:
-    """Score accented letters inside words of ASCII letters."""
-    points = 0.0
-    for i, c in enumerate(text):
-        if c.isascii():
-            continue
-        around = text[max(0, i - 1) : i] + text[i + 1 : i + 2]
-        if c.isalpha() and c not in "ªº":
-            beside = any(each.isascii() and each.isalpha() for each in around)
-            points += 1.0 if beside else 0.1
-        elif c in QUOTES:
-            points += (
-                0.8 if not any(each.isalpha() and not each.isascii() for each in around) else 0.1
-            )
-    return points / len(characters)
-
-
+_russian = alphabet(RUSSIAN)
 SCORERS: tuple[tuple[str, Callable[[str, str], float]], ...] = (
     ("gb18030", _script(SIMPLIFIED, "\u4e00", "\u9fff", "gb2312")),
     ("big5", _script(TRADITIONAL, "\u4e00", "\u9fff")),
@@ -323,8 +300,14 @@ SCORERS: tuple[tuple[str, Callable[[str, str], float]], ...] = (
     ("cp932", _japanese),
     ("euc_jp", _japanese),
     ("euc_kr", _script(HANGUL, "\uac00", "\ud7a3")),
-    ("cp1251", _cyrillic),
-    ("koi8_r", _cyrillic),
-    ("cp1252", _western),
-    ("latin-1", _western),
+    ("cp1251", _russian),
+    ("koi8_r", _russian),
+    ("cp1253", alphabet(GREEK)),
+    ("cp1255", alphabet(HEBREW)),
+    ("cp1256", alphabet(ARABIC)),
+    ("cp1252", accented(WESTERN)),
+    ("latin-1", accented(WESTERN)),
+    ("cp1250", accented(CENTRAL, 0.95)),
+    ("iso8859_2", accented(CENTRAL, 0.95)),
+    ("cp1254", accented(TURKISH, 0.95)),
 )

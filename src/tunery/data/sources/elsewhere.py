@@ -98,9 +98,9 @@ def prepared(dataset: Dataset) -> Dataset | None:
 def from_other_cache(
     dataset: Dataset, files: Sequence[Path], names: Sequence[str], folder: Path
 ) -> Dataset:
-    """The dataset with files from another program's cache, and a note about it (N153)."""
+    """The dataset with files from another program's cache, and a note about it (N154)."""
     note = Problem(
-        "N153",
+        "N154",
         dataset.name,
         say("read from another program's cache: {folder}", folder=str(folder)),
         say("Changes on the hub since then are seen when online."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import hashlib
 import os
@@ -292,14 +293,20 @@ def _cached(path: Path, name: str, purpose: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise _stop(
-            name,
-            "E195",
-            say("not enough space to unpack it: {why} ({folder})", why=why, folder=str(folder)),
-            say("Set TUNERY_HOME to a writable folder."),
-        ) from error
+        raise _unwritable(name, folder, error) from error
     return folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _unwritable(name: str, folder: Path, error: OSError) -> FileProblem:
+    """E195: a file's decompressed or UTF-8 copy cannot be written to the cache."""
+    why = {"why": error.strerror or str(error), "folder": str(folder)}
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        found = say("not enough space for its copy in the cache: {why} ({folder})", **why)
+        return _stop(
+            name, "E195", found, say("Free some space, or set TUNERY_HOME to another disk.")
+        )
+    found = say("its copy cannot be written to the cache: {why} ({folder})", **why)
+    return _stop(name, "E195", found, say("Set TUNERY_HOME to a writable folder."))
 
 
 def _decompressed(path: Path, name: str) -> Path:
@@ -331,17 +338,7 @@ def _decompressed(path: Path, name: str) -> Path:
             say("Download the file again."),
         ) from error
     except OSError as error:
-        why = error.strerror or str(error)
-        raise _stop(
-            name,
-            "E195",
-            say(
-                "not enough space to unpack it: {why} ({folder})",
-                why=why,
-                folder=str(target.parent),
-            ),
-            say("Free some space, or set TUNERY_HOME to another disk."),
-        ) from error
+        raise _unwritable(name, target.parent, error) from error
     finally:
         staging.unlink(missing_ok=True)
     return target
@@ -363,6 +360,8 @@ def _transcoded(path: Path, name: str, encoding: str) -> Path:
         staging.replace(target)
     except UnicodeError as error:
         raise FileProblem(wrong_encoding(name, path, encoding, str(error)[-80:])) from error
+    except OSError as error:
+        raise _unwritable(name, target.parent, error) from error
     finally:
         staging.unlink(missing_ok=True)
     return target

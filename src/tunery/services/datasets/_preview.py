@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunery import env
+from tunery.commands import command
 from tunery.config.config import Config
+from tunery.config.data import DataConfig
 from tunery.errors import DataError
 from tunery.i18n import t
 
@@ -16,6 +20,11 @@ if TYPE_CHECKING:
     from tunery.data.preview import ExamplePreview
     from tunery.models.progress import ProgressEvent
 
+READING = (
+    *("format", "columns", "encoding", "records_at", "header", "delimiter", "max_record_mb"),
+    *("max_columns", "role_map", "parse", "coerce", "allow_empty", "merge_same_role"),
+)
+"""The ``data`` settings that decide how rows are read."""
 Progress = Callable[[int, int], None]
 NOTICED = frozenset({"W714", "W726", "W727", "W728", "W732"})
 """Warnings about which rows and columns are read, shown with every previewed row."""
@@ -71,7 +80,7 @@ def show_row(name: str, config: Config, *, row: int = 1) -> ShownRow:
     from tunery.data.preview import no_such_row, preview_example
 
     examples = _examples(weight(name)[0], config)
-    index = _index(examples, row)
+    index = _index(examples, row, check_command(name, config.data))
     if index is None:
         raise no_such_row(name, row, examples.ledger.read)
     example = examples[index]
@@ -196,8 +205,24 @@ def _examples(name: str, config: Config) -> ExampleSet:
     return read([name], data)
 
 
-def _index(examples: ExampleSet, row: int) -> int | None:
-    """The index of row number ``row`` among the usable rows; None if there is no such row."""
+def check_command(name: str, data: DataConfig) -> str:
+    """The command that checks a dataset with the same reading settings, quoted for a shell."""
+    words: list[str] = []
+    default = DataConfig()
+    for path in (*READING, "catalog"):
+        value = getattr(data, path)
+        if value != getattr(default, path):
+            text = value if isinstance(value, str | Path) else json.dumps(value, ensure_ascii=False)
+            words += [f"--data.{path}", str(text)]
+    return command("data", "check", name, *words)
+
+
+def _index(examples: ExampleSet, row: int, check: str) -> int | None:
+    """The index of row number ``row`` among the usable rows; None if there is no such row.
+
+    Raises:
+        DataError: The row cannot be used; ``check`` is the command that says why.
+    """
     if not 1 <= row <= examples.ledger.read:
         return None
     if len(examples) == examples.ledger.read:
@@ -210,7 +235,7 @@ def _index(examples: ExampleSet, row: int) -> int | None:
             break
     raise DataError(
         t("row {row} cannot be used for training.", row=row),
-        fix=t("See what is wrong with: tunery data check"),
+        fix=t("See what is wrong with: {command}", command=check),
         row=row,
     )
 

@@ -169,7 +169,7 @@ INSTEAD: Mapping[str, Phrase] = {
     "{name}: --row {row}: rows are numbered from 1.": say(
         "{name}: row {row}: rows are numbered from 1."
     ),
-    "See what is wrong with: tunery data check": say("See the dataset's Checks for what is wrong."),
+    "See what is wrong with: {command}": say("See the dataset's Checks for what is wrong."),
     "Use a run, RUN@step-00000100, or an adapter folder: tunery runs list": say(
         "Choose a run, one of its checkpoints, or an adapter folder."
     ),
