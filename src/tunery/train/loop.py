@@ -43,8 +43,6 @@ from tunery.train.state.state import State, seed_step
 from tunery.train.tell import anomaly, first_batch, no_room
 
 Ending = Literal["finished", "stopped"]
-EVALUATION, SAVE = "evaluation", "save"
-"""What a run does between its steps; see ``Pace.add_pause``."""
 
 
 @dataclass
@@ -91,8 +89,12 @@ class Job:
 
     def seconds_left(self, step: int) -> float:
         """Estimated seconds until the run has ended, when ``step`` has been taken."""
-        evaluations = self.measure.left(step) + 1  # the last one answers the prompts at the end
-        pauses = {EVALUATION: evaluations, SAVE: self.saver.left(step, self.num_steps)}
+        evaluations = self.measure.left(step)
+        pauses = {
+            "evaluation": evaluations,
+            "answers": max(1, evaluations),  # those of the last evaluation come at the end
+            "save": self.saver.left(step, self.num_steps),
+        }
         return self.pace.left(self.num_steps - step, pauses)
 
     def feed(self) -> Feed:
@@ -116,10 +118,11 @@ def train(job: Job) -> Ending:
             return "stopped"
         while True:
             if job.measure.due(state):
-                began = time.monotonic()
+                job.measure.took.clear()
                 with job.optimizer.evaluating():
                     job.measure.at_step(state)
-                job.pace.add_pause(EVALUATION, time.monotonic() - began)
+                for kind, seconds in job.measure.took.items():
+                    job.pace.add_pause(kind, seconds)
                 context.doing("")
             asked = Flags(stop=context.stop.stop(), save_due=job.saver.due(state))
             asked = job.parallel.agree(asked)
@@ -131,7 +134,7 @@ def train(job: Job) -> Ending:
                 began = time.monotonic()
                 if not job.saver.save(state, job.optimizer):
                     return "stopped"
-                job.pace.add_pause(SAVE, time.monotonic() - began)
+                job.pace.add_pause("save", time.monotonic() - began)
                 context.doing("")
             if asked.stop or done:
                 return "stopped" if asked.stop else "finished"

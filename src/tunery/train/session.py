@@ -14,7 +14,7 @@ from tunery.runs.context import RunContext
 from tunery.runs.curves import RunLog
 from tunery.storage import full_disk
 from tunery.train.build import build
-from tunery.train.loop import EVALUATION, Job, train
+from tunery.train.loop import Job, train
 from tunery.train.state import final
 from tunery.train.tell import report
 
@@ -36,9 +36,9 @@ def run(context: RunContext) -> str:
     job.saver.checkpoints.clean()
     if not job.resumed:
         with context.phase("before"):
-            began = time.monotonic()
             job.measure.before(job.state)
-            job.pace.add_pause(EVALUATION, time.monotonic() - began, before=True)
+            for kind, seconds in job.measure.took.items():
+                job.pace.add_pause(kind, seconds, before=True)
         context.stop.check()
     with context.phase("train"):
         ending = train(job)

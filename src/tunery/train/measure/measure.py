@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunery import faults
@@ -48,6 +49,8 @@ class Measurements:
     num_steps: int
     capacity: int
     known: Known | None = None
+    took: dict[str, float] = field(default_factory=dict[str, float])
+    """Seconds of the newest ``answers`` and ``evaluation``."""
 
     def before(self, state: State) -> None:
         """Measure the unmodified model: answers, the forgetting baseline, the initial loss."""
@@ -55,7 +58,7 @@ class Measurements:
         self.samples(state, "before")
         if self.context.config.evaluate.every == "never":
             return
-        held_out, probe = self._held_out(), self._probe(self.known)
+        held_out, probe = self._losses(self.known)
         if self.context.stop.stop():
             return
         state.probe_loss_before = probe
@@ -84,7 +87,7 @@ class Measurements:
         """Evaluate; record the best step and whether patience ran out."""
         if state.step < self.num_steps:
             self.samples(state, "eval")
-        held_out, probe = self._held_out(), self._probe(None)
+        held_out, probe = self._losses(None)
         if self.context.stop.stop():
             return
         state.evaluated_at = state.step
@@ -111,6 +114,7 @@ class Measurements:
         """Answer the configured prompts, or else those of some held-out rows; one event each."""
         if self.data.template is None or self.context.stop.stop():
             return
+        began = time.monotonic()
         prompts = self._prompts(state)
         if prompts:
             self.context.doing("answers", len(prompts))
@@ -123,6 +127,7 @@ class Measurements:
             should_stop=self.context.stop.stop,
             known=self.known if stage == "before" else None,
         )
+        self.took["answers"] = time.monotonic() - began
         if self.context.stop.stop():
             return
         for answer in answers:
@@ -140,6 +145,13 @@ class Measurements:
         if named:
             return [Conversation((Message("user", prompt),)) for prompt in named]
         return self.data.samples if state.answered_before else ()
+
+    def _losses(self, known: Known | None) -> tuple[EvalResult | None, float | None]:
+        """The losses of the held-out rows and of the probe rows."""
+        began = time.monotonic()
+        held_out, probe = self._held_out(), self._probe(known)
+        self.took["evaluation"] = time.monotonic() - began
+        return held_out, probe
 
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():
