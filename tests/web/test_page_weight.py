@@ -19,6 +19,9 @@ from tunery.web import assets
 
 PLAIN_BYTES = 60_000
 CHART_BYTES = 120_000
+FORM_BYTES = 70_000
+"""The form holds the fields of every kind: 14 optimizers, 8 methods and 6 quantizations."""
+FORM = "js/pages/train.js"
 CHART = "vendor/uplot/uPlot.iife.min.js"
 WITH_NAMES = (
     "/models/demo",
@@ -58,7 +61,9 @@ class Weight:
     @property
     def most(self) -> int:
         """What it may weigh."""
-        return CHART_BYTES if CHART in self.files else PLAIN_BYTES
+        if CHART in self.files:
+            return CHART_BYTES
+        return FORM_BYTES if FORM in self.files else PLAIN_BYTES
 
 
 def weigh(client: TestClient, path: str) -> Weight:
