@@ -15,10 +15,11 @@ import json
 import math
 import os
 import shutil
+import struct
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tunery.data.groups import RowGroup, TokenRow
-from tunery.data.kinds import RenderedGroup
+from tunery.data.packed import Ready
 
 _FILES = {
     "ids.bin": np.int32,
@@ -36,6 +37,7 @@ _FILES = {
     "source.bin": np.int64,
     "trained.bin": np.int32,
 }
+_INT64, _INT32 = struct.Struct("=q"), struct.Struct("=i")
 _REPEATED = 2**22
 """Values copied at once."""
 _HASHED = ("ids.bin", "mask.bin", "ends.bin", "groups.bin")
@@ -161,29 +163,21 @@ class StoreWriter:
         self.full_lengths: Counter[int] = Counter()
         self.examples = 0
 
-    def add(self, groups: Sequence[RenderedGroup], source: int, *, full_length: int) -> None:
+    def add(self, example: Ready, source: int) -> None:
         """Write the groups of one example.
 
         Args:
-            groups: The groups.
-            source: Index of the example.
-            full_length: Length of its longest row before truncation, in tokens.
+            example: The example.
+            source: Its index.
         """
-        self.full_lengths[full_length] += 1
-        if any(row.cut for group in groups for row in group.rows):
+        self.full_lengths[example.full_length] += 1
+        if any(example.cuts):
             self.truncated += 1
-            self.longest_cut = max(self.longest_cut, full_length)
-        for group in groups:
-            for row in group.rows:
-                self.cut_tokens += row.cut
-                self.notes.update(row.notes)
-            rows = (
-                TokenRow(
-                    np.asarray(row.input_ids, dtype=np.int32), np.asarray(row.loss_mask, dtype=bool)
-                )
-                for row in group.rows
-            )
-            self.write(RowGroup(tuple(rows), group.facts), source)
+            self.longest_cut = max(self.longest_cut, example.full_length)
+        self.cut_tokens += sum(example.cuts)
+        self.notes.update(example.notes)
+        for group in example.groups:
+            self.write(group, source)
 
     def write(self, group: RowGroup, source: int) -> None:
         """Write one group.
@@ -202,16 +196,16 @@ class StoreWriter:
         for row in group.rows:
             self.tokens += len(row)
             self.max_id = max(self.max_id, int(row.input_ids.max(initial=0)))
-            self._write("ids.bin", row.input_ids.astype(np.int32, copy=False))
-            self._write("mask.bin", row.loss_mask.astype(np.uint8))
-            self._write("ends.bin", np.asarray([self.tokens], dtype=np.int64))
+            self._put("ids.bin", row.input_ids.astype(np.int32, copy=False).tobytes())
+            self._put("mask.bin", row.loss_mask.tobytes())
+            self._put("ends.bin", _INT64.pack(self.tokens))
             for name, values in row.streams.items():
                 self._write(f"streams/{name}.bin", values.astype(np.float32, copy=False))
         self._write_facts(group.facts)
         self.groups, self.rows = self.groups + 1, self.rows + len(group.rows)
-        self._write("groups.bin", np.asarray([self.rows], dtype=np.int64))
-        self._write("source.bin", np.asarray([source], dtype=np.int64))
-        self._write("trained.bin", np.asarray([group.num_trained], dtype=np.int32))
+        self._put("groups.bin", _INT64.pack(self.rows))
+        self._put("source.bin", _INT64.pack(source))
+        self._put("trained.bin", _INT32.pack(group.num_trained))
 
     def mark(self) -> Mark:
         """Record what was written so far, for :meth:`repeat`."""
@@ -328,7 +322,9 @@ class StoreWriter:
         self._write(f"facts/{name}.bin", np.full(count, np.nan, dtype=np.float32))
 
     def _write(self, name: str, values: np.ndarray) -> None:
-        data = values.tobytes()
+        self._put(name, values.tobytes())
+
+    def _put(self, name: str, data: bytes) -> None:
         if name not in self._files:
             (self.staging / name).parent.mkdir(exist_ok=True)
             self._files[name] = (self.staging / name).open("wb")

@@ -17,14 +17,20 @@ from tunery.chat.refusals import located
 from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, LossOn, SpecialTokens
+from tunery.data import forked
 from tunery.data.example_set import Block, ExampleSet
 from tunery.data.kinds import Tokenized, row_kind
+from tunery.data.packed import Packed, pack
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
 from tunery.i18n import joined, t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
+MANY = 4096
+"""Fewer examples are not worth the start of further processes, which takes about 0.2 s."""
+SHOWN = 5
+"""Errors shown in full, of each code."""
 FORMAT_VERSION = 6
 
 Progress = Callable[[int, int], None]
@@ -58,10 +64,12 @@ def tokenize_all(
     *,
     cache: Path | None,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> TokenStore:
     """Tokenize all examples, or open the cached result of an earlier run.
 
-    Memory use is bounded: rows are written to disk and read through memory maps.
+    Memory use is bounded: rows are written to disk and read through memory maps. The result does
+    not depend on the number of processes.
 
     Args:
         examples: The examples; their ``hash`` attribute, if any, identifies them in the cache.
@@ -70,6 +78,8 @@ def tokenize_all(
         data: The settings.
         cache: Folder of cached rows; None for a temporary folder, deleted with the result.
         progress: Called with (examples done, total examples).
+        processes: Number of forked processes for many examples; 1 if this process has threads that
+            hold locks.
 
     Raises:
         DataError: Rows cannot be rendered (all are counted, up to five per code are shown), are too
@@ -82,7 +92,7 @@ def tokenize_all(
         return found
     writer = StoreWriter(folder)
     try:
-        _write_all(writer, examples, template, tokenizer, data, progress)
+        _write_all(writer, examples, template, tokenizer, data, progress, processes)
     except BaseException:
         writer.abandon()
         raise
@@ -165,6 +175,7 @@ def _write_all(
     tokenizer: Any,
     data: DataConfig,
     progress: Progress | None,
+    processes: int,
 ) -> None:
     total = len(examples)
     tools = _Tools(template, tokenizer, data)
@@ -175,17 +186,16 @@ def _write_all(
     is_repeat = examples.is_repeat if isinstance(examples, ExampleSet) else _never
     for block in _blocks(examples):
         mark = writer.mark()
-        end = block.start + block.size
-        for start in range(block.start, end, CHUNK):
-            chunk = [examples[index] for index in range(start, min(start + CHUNK, end))]
-            for offset, result in enumerate(_tokenize_chunk(chunk, tools)):
+        place = block.start
+        for packed in _packed(examples, block, tools, processes):
+            for result in packed.results():
+                new = 0 if is_repeat(place) else 1
                 writer.examples += 1
-                new = 0 if is_repeat(start + offset) else 1
                 distinct += new
-                if isinstance(result, DataError):
-                    counts[result.code] += new
-                    if new and counts[result.code] <= 5:
-                        refused.append(result)
+                if isinstance(result, str):
+                    counts[result] += new
+                    if new and counts[result] <= SHOWN:
+                        refused.append(_error_of(examples[place], tools))
                     writer.filtered[REJECTED] += new
                 elif result.dropped_reason:
                     writer.filtered[result.dropped_reason] += new
@@ -193,13 +203,38 @@ def _write_all(
                     if result.dropped_reason in (DROPPED, NO_ROOM):
                         writer.longest_cut = max(writer.longest_cut, result.full_length)
                 else:
-                    writer.add(result.groups, start + offset, full_length=result.full_length)
+                    writer.add(result, place)
+                place += 1
             if progress is not None:
-                progress(min(start + CHUNK, end), total)
+                progress(place, total)
         writer.repeat(mark, block.times - 1, examples=block.size)
         if progress is not None and block.times > 1:
             progress(block.start + block.size * block.times, total)
     _check_result(writer, refused, counts, distinct, data)
+
+
+def _packed(
+    examples: Sequence[Example], block: Block, tools: _Tools, processes: int
+) -> Iterator[Packed]:
+    """Tokenize the examples of a block, a chunk at a time, in order."""
+
+    def work(piece: int) -> bytes:
+        start = block.start + piece * CHUNK
+        end = min(start + CHUNK, block.start + block.size)
+        chunk = [examples[index] for index in range(start, end)]
+        return pack(_tokenize_chunk(chunk, tools)).to_bytes()
+
+    pieces = -(-block.size // CHUNK)
+    many = block.size >= MANY
+    for data in forked.ordered(work, pieces, processes=processes if many else 1):
+        yield Packed.from_bytes(data)
+
+
+def _error_of(example: Example, tools: _Tools) -> DataError:
+    """The error of an example that was refused."""
+    (result,) = _tokenize_chunk([example], tools)
+    assert isinstance(result, DataError)
+    return result
 
 
 def _never(_: int) -> bool:
