@@ -22,6 +22,7 @@ import difflib
 import errno
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any, cast
 
 from tunery.i18n import english, joined, phrase_of, retold, t
@@ -124,9 +125,20 @@ _NAMED = ("error", "message", "fix", "code", "phrases")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean X?`` for a near miss, otherwise an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return t("Did you mean {name}?", name=near[0]) if near else ""
+    """Return ``Did you mean X?`` for a near miss, otherwise an empty string.
+
+    The ending of a file name does not count: ``nope.jsonl`` is not near to ``kto.jsonl``. A name
+    is never proposed for itself.
+    """
+    ending = PurePath(name).suffix
+    others = [each for each in known if each != name]
+    alike = {each.removesuffix(ending): each for each in others if ending and each.endswith(ending)}
+    plain = {each: each for each in others if not ending or not each.endswith(ending)}
+    for wanted, names in ((name.removesuffix(ending), alike), (name, plain)):
+        near = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.6)
+        if near:
+            return t("Did you mean {name}?", name=names[near[0]])
+    return ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:

@@ -65,8 +65,6 @@ MEDIA = (
     "Choose a text dataset. If the text makes sense on its own, name the columns to read "
     "(--data.columns) and remove marks such as <image>."
 )
-SPLIT = "Set evaluate.split to at least {value}, or 0 for none."
-
 ALIKE = "Set evaluate.split to 0; to evaluate on other rows, set evaluate.datasets."
 
 
@@ -321,18 +319,6 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         jsonl(alpaca(1), {"instruction": "q"}),
         {"data.on_bad_rows": "quarantine"},
         {"data.max_bad_share": 0.5},
-    ),
-    Case(
-        SPLIT,
-        jsonl(*(alpaca(i) for i in range(8))),
-        {"evaluate.split": 0.01},
-        {"evaluate.split": 0.063},
-    ),
-    Case(
-        SPLIT,
-        jsonl(*(alpaca(i) for i in range(8))),
-        {"evaluate.split": 0.01},
-        {"evaluate.split": 0},
     ),
     Case(
         ALIKE,

@@ -93,7 +93,7 @@ def test_a_worker_writes_its_errors_to_the_log_and_reads_no_input(started) -> No
     [
         ("wait", signal.SIGKILL, "interrupted", "signal 9 (often out of memory)"),
         ("crash", None, "interrupted", "crashed in native code with signal 11 (SIGSEGV)"),
-        ("late", None, "interrupted", "exited with status 3 without a message: the last words"),
+        ("late", None, "interrupted", "exited with status 3; its log ends with: the last words"),
         ("fail", None, "failed", "loss is nan"),
         ("wait", signal.SIGINT, "interrupted", "signal 2 (SIGINT)"),
     ],

@@ -59,7 +59,7 @@ def train(
     """
     loaded = from_tokens(tokens, options=TRAIN_OPTIONS)
     if dry_run:
-        return _dry_run(loaded, as_json=json)
+        return _dry_run(loaded, name, as_json=json)
     with model_progress(as_json=json) as progress:
         show = partial(_rows, err if detach else out)  # with --detach, stdout has only the name
         to = Listener(progress=progress) if json else Listener(show, print_warning, progress)
@@ -86,7 +86,7 @@ def plan(
 
     Args:
         tokens: Settings files and settings, as for tunery train.
-        measure: Run a few real steps on the longest rows to measure memory and time.
+        measure: Run a few real steps and an evaluation to measure memory and time.
         json: Print one JSON object.
     """
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)
@@ -100,10 +100,10 @@ def plan(
     return 0 if made.fits else 1
 
 
-def _dry_run(loaded: Loaded, *, as_json: bool) -> int:
+def _dry_run(loaded: Loaded, name: str | None, *, as_json: bool) -> int:
     with model_progress(as_json=as_json) as progress:
         to = Listener(progress=progress) if as_json else Listener(quiet, print_warning, progress)
-        made = runs.plan(loaded, to=to)
+        made = runs.plan(loaded, name=name, to=to)
     if as_json:
         print_json({"config": loaded.config.model_dump(mode="json"), "plan": made.as_dict()})
     else:

@@ -13,7 +13,7 @@ class EvaluateConfig(Section):
     """Validation loss, answers to fixed prompts, and forgetting."""
 
     split: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of rows held out for validation, chosen by seed; duplicates are never on both sides."""
+    """Share of rows held out for validation, at least one; duplicates are never on both sides."""
 
     datasets: list[str] = Field(default_factory=list)
     """Datasets to evaluate on, instead of a split."""

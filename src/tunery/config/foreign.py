@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunery.config.base import tag
+from tunery.config.methods import METHODS
 from tunery.config.optimizers import OPTIMIZERS, OptimizerKind
 from tunery.i18n import t
 
@@ -62,6 +63,14 @@ def _four_bit_integers() -> str:
     return t(
         "4-bit integers cannot be trained on here: torchao's do not run on a CPU, and GPTQ and AWQ "
         "need a calibrated checkpoint. Use nf4 for 4 bits per weight."
+    )
+
+
+def _online() -> str:
+    return t(
+        "Training on the model's own answers (online reinforcement learning) is not supported "
+        "yet. Methods that learn from pairs of answers: {names}.",
+        names=", ".join(tag(kind) for kind in METHODS if kind.rows == "pair"),
     )
 
 
@@ -184,8 +193,11 @@ FOREIGN: dict[str, Callable[[], str]] = {
     "preprocessing_num_workers": _parallel,
 }
 
+_ONLINE = "grpo dr_grpo dapo gspo cispo sapo ppo rloo reinforce reinforce++ online_dpo xpo nash_md"
+
 FOREIGN_VALUES: dict[tuple[str, str], Callable[[], str]] = {
     **{("optim.type", name.lower()): fix for name, fix in _OPTIMIZERS.items()},
+    **{("method.type", name): _online for name in _ONLINE.split()},
     ("adapter.type", "qlora"): _quantization,
     **{
         ("quantization.type", name): _four_bit_integers

@@ -22,7 +22,7 @@ WORSE_BY = 0.02
 """Difference from the best evaluation that counts as worse; for a loss, in nats per token."""
 WORSE_SHARE = 0.1
 """The same for other measures, as a fraction of the improvement from the first to the best."""
-MIN_STEPS = 5
+MIN_STEPS = 10
 """Minimum number of steps to judge a curve; fewer only show whether the loss diverged."""
 DIVERGED_RATIO = 1.5
 """Ratio of the last loss to the first that counts as divergence within so few steps."""
@@ -198,6 +198,12 @@ def _figures(seen: _Evidence) -> list[str]:
         step, value = seen.best
         lines.append(
             t(
+                "The validation {measure} was best at the end ({a}).",
+                measure=best.inside,
+                a=best.shown(value),
+            )
+            if step == seen.evals[-1][0]
+            else t(
                 "The validation {measure} was best at step {step} ({a}) and ended at {b}.",
                 measure=best.inside,
                 step=step,

@@ -249,6 +249,16 @@ def find_taken(name: str) -> bool:
     return (env.runs_dir() / name).exists()
 
 
+def require_free(name: str) -> None:
+    """Check the name that a user chose for a new run.
+
+    Raises:
+        RunError: It is not valid, or a run of this name exists.
+    """
+    if find_taken(check_name(name)):
+        raise taken(name)
+
+
 def taken(name: str) -> RunError:
     """The error for a run name that exists already."""
     return RunError(

@@ -54,6 +54,11 @@ class Pace:
         else:
             self._pauses.setdefault(kind, deque(maxlen=MOST_PAUSES)).append(seconds)
 
+    def pauses(self) -> dict[str, float]:
+        """Mean seconds of a pause, by kind."""
+        kinds = {*self._first, *self._pauses}
+        return {kind: round(self._seconds_a_pause(kind), 3) for kind in sorted(kinds)}
+
     def _seconds_a_pause(self, kind: str) -> float:
         times = self._pauses.get(kind)
         return sum(times) / len(times) if times else self._first.get(kind, 0.0)

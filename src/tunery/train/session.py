@@ -40,6 +40,7 @@ def run(context: RunContext) -> str:
             for kind, seconds in job.measure.took.items():
                 job.pace.add_pause(kind, seconds, before=True)
         context.stop.check()
+        job.pace.add_pause("start", time.monotonic() - context.started, before=True)
     with context.phase("train"):
         ending = train(job)
     if ending == "stopped":
@@ -103,6 +104,7 @@ def _result(context: RunContext, job: Job, path: str, best: bool) -> dict[str, A
         "trained_tokens": state.trained_tokens,
         "train_seconds": round(state.elapsed_seconds, 3),
         "tokens_per_second": round(state.tokens / max(state.elapsed_seconds, 1e-9), 1),
+        "pauses": job.pace.pauses(),
         "diagnosis": finding.as_dict(),
         "seconds": round(time.monotonic() - context.started, 3),
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ from tunery.train.build import build, read_data
 from tunery.train.feed.order import Order
 from tunery.train.loop import Job, take_step
 from tunery.train.measure import replay
+from tunery.train.measure.measure import evaluations_left
 from tunery.train.memory import free_memory_bytes
+from tunery.train.state.saving import saves_left
 from tunery.workers.log import read_events
 from tunery.workers.process import Control
 from tunery.workers.quick_end import end_at_once
 
 LONG_STEPS, USUAL_STEPS = 2, 3
+EVALUATED = 64
 
 
 def main(argv: list[str]) -> int:
@@ -77,6 +81,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         "replay_rows": len(replayed),
         "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
         "steps_per_epoch": order.steps_per_epoch,
+        "pauses": _pauses(config, order),
         "device": device,
         "dtype": str(
             expected_dtype(
@@ -93,7 +98,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     }
     if measure:
         with DeviceLock(device, run=f"plan-{os.getpid()}"):
-            found["measured"] = _measure(replace(context, config=_quiet(config)))
+            found["measured"] = _measure(replace(context, config=_without_replay(config)))
     return found
 
 
@@ -124,14 +129,21 @@ def _weights(context: RunContext, base: Resolved) -> dict[str, Any]:
     return {"trained": trained, "all": count, "linear": linear}
 
 
-def _quiet(config: Config) -> Config:
-    """The settings without evaluation and replay, which are not part of the time of a step."""
-    evaluate = config.evaluate.model_copy(
-        update={"every": "never", "prompts": [], "patience": None}
-    )
+def _pauses(config: Config, order: Order) -> dict[str, int]:
+    """How often a run pauses between its steps, by kind as in ``Job.seconds_left``; starts once."""
+    steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
+    evaluations = evaluations_left(config, order, 1, steps)
+    saves = saves_left(config.checkpoint, order.steps_per_epoch, 1, steps)
+    return {
+        "start": 1, "evaluation": evaluations, "answers": max(1, evaluations), "save": saves,
+    }  # fmt: skip
+
+
+def _without_replay(config: Config) -> Config:
+    """The settings without replay answers, which take long and are not part of a step."""
     replayed = config.data.replay.model_copy(update={"num_prompts": 0})
     data = config.data.model_copy(update={"replay": replayed})
-    return config.model_copy(update={"evaluate": evaluate, "data": data})
+    return config.model_copy(update={"data": data})
 
 
 def _counts(rows: Rows) -> dict[str, Any]:
@@ -145,8 +157,11 @@ def _counts(rows: Rows) -> dict[str, Any]:
 
 
 def _measure(context: RunContext) -> dict[str, Any]:
-    """Take real steps: on the longest rows for memory, on typical ones for time."""
+    """Take real steps: on the longest rows for memory, on typical ones for time; and evaluate."""
+    began = time.monotonic()
     job = build(context)
+    pauses = _evaluate(job)
+    pauses["start"] = time.monotonic() - began  # a run also evaluates before its first step
     job.policy.model.train()
     size = context.config.train.batch_size
     longest = np.argsort(job.rows.lengths, kind="stable")[-size:]
@@ -165,7 +180,26 @@ def _measure(context: RunContext) -> dict[str, Any]:
         "micro_batch_tokens": job.state.micro_batch_tokens,
         "trained_parameters": job.optimizer.num_parameters,
         "steps": len(steps),
+        "pauses": {kind: round(spent, 3) for kind, spent in pauses.items()},
     }
+
+
+def _evaluate(job: Job) -> dict[str, float]:
+    """Evaluate at most ``EVALUATED`` held-out rows; seconds of a whole evaluation, by kind."""
+    measure = job.measure
+    count = len(measure.data.held_out)
+    if count > EVALUATED:
+        held_out = measure.data.held_out.only(np.arange(EVALUATED))
+        measure.data = replace(measure.data, held_out=held_out)
+    state = replace(job.state, answered_before=True)
+    if job.config.evaluate.every == "never":
+        measure.samples(state, "before")
+    else:
+        measure.at_step(state)
+    times = dict(measure.took)
+    if "evaluation" in times:
+        times["evaluation"] *= max(1.0, count / EVALUATED)
+    return times
 
 
 def _steps(job: Job, order: Order, count: int) -> None:

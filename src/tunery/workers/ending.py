@@ -34,8 +34,10 @@ def cause_of_end(who: dict[str, Any], end: dict[str, Any], folder: WorkFolder) -
         return t("the worker was killed by signal {number} ({name})", number=number_, name=name)
     if code is not None:
         last = _last_log_line(folder.worker_log)
-        said = t("the worker exited with status {code} without a message", code=code)
-        return f"{said}: {last}" if last else said
+        if last:
+            return t("the worker exited with status {code}; its log ends with: {line}",
+                     code=code, line=last)  # fmt: skip
+        return t("the worker exited with status {code} without a message", code=code)
     if who and who.get("boot_id") != boot_id():
         return t("the machine restarted during the run")
     if not who or who.get("role") == "launcher":

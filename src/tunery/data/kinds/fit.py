@@ -33,18 +33,26 @@ def fits(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase = NOTHING) -
     )
 
 
-def flags_for(kind: RowKind[Any]) -> str:
-    """The flags that select a method for these rows, separated by commas; empty if none does."""
-    names = [each.model_fields["type"].default for each in METHODS if each.rows == kind.name]
-    return ", ".join(f"--method.type {name}" for name in names)
+def flags_for(kind: RowKind[Any]) -> Phrase:
+    """The flag that selects a method for these rows, and the other methods; NOTHING if none does.
+
+    For example ``--method.type dpo (or orpo, cpo)``: up to the parenthesis it can be typed as is.
+    """
+    first, *others = [
+        each.model_fields["type"].default for each in METHODS if each.rows == kind.name
+    ] or [None]
+    if first is None:
+        return NOTHING
+    flag = Phrase(f"--method.type {first}")
+    return say("{flag} (or {others})", flag=flag, others=", ".join(others)) if others else flag
 
 
 def _remedy(wanted: RowKind[Any], found: RowKind[Any], instead: Phrase) -> Phrase:
     flags = flags_for(found)
-    if not flags and instead is NOTHING:
+    if flags is NOTHING and instead is NOTHING:
         return say("Choose a dataset with {learned}.", learned=wanted.learned)
-    if not flags:
+    if flags is NOTHING:
         return instead
     if instead is NOTHING:
-        return say("Train with {flags}.", flags=Phrase(flags))
-    return say("Train with {flags}. {instead}", flags=Phrase(flags), instead=instead)
+        return say("Train with {flags}.", flags=flags)
+    return say("Train with {flags}. {instead}", flags=flags, instead=instead)

@@ -82,7 +82,16 @@ def caret(problem: Problem) -> Iterator[str]:
 def _flags(report: Report) -> str:
     """The flags of a method for preference or labeled rows; empty for other rows."""
     kind = row_kind_named(report.kind) if report.kind is not None else None
-    return flags_for(kind) if kind is not None and kind.code else ""
+    return flags_for(kind).local() if kind is not None and kind.code else ""
+
+
+def _read_wrongly(report: Report) -> bool:
+    """Whether the advice is to read the file again in another way, so that no row is bad."""
+    return any(
+        "--data.encoding" in problem.fix.local()
+        for group in report.ordered
+        for problem in group.examples
+    )
 
 
 def _width(text: str) -> int:
@@ -146,7 +155,7 @@ def _end(report: Report, plain: bool) -> Iterator[str]:
             yield t("{dataset}: {rows} rows, format {format}: a run can start.", **words)
     if report.sets_aside:
         yield t("A run can start; it sets the other rows aside.")
-    elif report.bad and report.only_rows:
+    elif report.bad and report.only_rows and not _read_wrongly(report):
         # The share is rounded up, so that the printed flag is large enough for these rows.
         share = math.ceil(report.bad / report.rows * 100) / 100
         flag = f" --data.max_bad_share {share:g}" if share > DEFAULT_BAD_SHARE else ""

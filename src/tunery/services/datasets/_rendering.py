@@ -36,7 +36,7 @@ def check_with_model(
         TuneryError: The dataset or the model is not available, or the template does not suit it.
     """
     from tunery.data.catalog import weight
-    from tunery.data.examples import read
+    from tunery.data.examples import SETTLED_BY_RENDERING, read
     from tunery.data.tokenize import refused
 
     name, _ = weight(name)
@@ -50,8 +50,7 @@ def check_with_model(
         if "record" in error.fields:
             report.bad += 1
         report.add(_problem(error, name))
-    # Rendering has settled what the check of the rows alone could only suspect.
-    for code in ("W712", "N153"):
+    for code in SETTLED_BY_RENDERING:
         report.drop(code)
     report.rendered_for = config.model.name
     return report

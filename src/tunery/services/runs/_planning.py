@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from tunery.i18n import Phrase, joined, retold, t
 from tunery.models.architectures import supports_checkpointing
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
-from tunery.runs.folder import RunFolder
+from tunery.runs.curves import RunLog
+from tunery.runs.folder import RunFolder, open_run, require_free
 from tunery.services.runs._preparing import Checked, Listener, check
 from tunery.shape import ModelShape
 from tunery.workers.environment import worker_env
@@ -82,6 +83,7 @@ Trial = Callable[[RunFolder, bool], dict[str, Any]]
 def plan(
     loaded: Loaded,
     *,
+    name: str | None = None,
     measure: bool = False,
     to: Listener | None = None,
     trial: Trial | None = None,
@@ -90,7 +92,8 @@ def plan(
 
     Args:
         loaded: The settings.
-        measure: Take a few real steps to measure memory and time.
+        name: The name that the run is to have, if it was chosen.
+        measure: Take a few real steps and evaluate, to measure memory and time.
         to: Listener for rows, warnings and downloads.
         trial: Counts the rows; by default in a new process.
 
@@ -98,6 +101,8 @@ def plan(
         TuneryError: Whatever is wrong with the request.
     """
     to = to or Listener()
+    if name is not None:
+        require_free(name)
     checked = check(loaded, to=to, room=False)
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
     config, counted = checked.config, found["parameters"]
@@ -138,7 +143,7 @@ def plan(
         },
         memory=memory,
         disk={**checked.disk, "free": free},
-        seconds=round(tokens["all"] / rate, 1) if rate else None,
+        seconds=_seconds(tokens["all"], found["pauses"], speed) if rate else None,
         speed=speed,
         device={"name": found["device"], "dtype": found["dtype"]},
         fits=fits_memory and fits_disk,
@@ -242,17 +247,34 @@ def _memory(
     return {**need.as_dict(), "total": total, "measured": bool(measured)}
 
 
+def _seconds(tokens: int, counts: Mapping[str, int], speed: Mapping[str, Any]) -> float:
+    """Seconds of the whole run: start, steps, and the pauses between them."""
+    pauses: Mapping[str, float] = speed["pauses"]
+    beside = sum(count * pauses.get(kind, 0.0) for kind, count in counts.items())
+    return round(tokens / speed["tokens_per_second"] + beside, 1)
+
+
 def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
-    """Tokens per second: measured now, else taken from the newest run of the same kind."""
+    """Speed and pauses: measured now, else those of the newest run of the same kind."""
     if measured:
-        return {"tokens_per_second": measured["tokens_per_second"], "from": "measured"}
+        return {
+            "tokens_per_second": measured["tokens_per_second"],
+            "pauses": measured["pauses"],
+            "from": "measured",
+        }
     quantization = config.quantization.type if config.quantization.quantizes else None
     wanted = (config.model.name, config.method.type, config.adapter.type, quantization)
     for run in store.list_runs():
         same = (run.model, run.method, run.adapter, run.quantization) == wanted
         if same and run.status == "finished" and run.tokens_per_second:
-            return {"tokens_per_second": run.tokens_per_second, "from": run.name}
-    return {"tokens_per_second": None, "from": None}
+            log = RunLog(open_run(run.name).events_file).refresh()
+            results = [event for event in log.events if event["type"] == "result"]
+            return {
+                "tokens_per_second": run.tokens_per_second,
+                "pauses": results[-1].get("pauses", {}) if results else {},
+                "from": run.name,
+            }
+    return {"tokens_per_second": None, "pauses": {}, "from": None}
 
 
 def _advice(

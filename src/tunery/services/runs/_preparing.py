@@ -25,7 +25,7 @@ from tunery.config.load import Loaded
 from tunery.errors import ConfigError, LaunchError
 from tunery.i18n import t
 from tunery.models.progress import Progress, silent
-from tunery.runs.folder import RunFolder, check_name, create, find_taken, taken
+from tunery.runs.folder import RunFolder, create, require_free
 from tunery.shape import BYTES, ModelShape
 from tunery.workers.folder import read_json
 
@@ -87,8 +87,8 @@ def prepare(loaded: Loaded, name: str | None = None, *, to: Listener | None = No
     Raises:
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
-    if name is not None and find_taken(check_name(name)):
-        raise taken(name)
+    if name is not None:
+        require_free(name)
     checked = check(loaded, to=to)
     return create(name, checked.config, meta(checked))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunery import faults
+from tunery.config.config import Config
 from tunery.config.methods import MethodKind
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy
@@ -22,6 +23,14 @@ from tunery.types import Conversation, Message
 
 NUM_WORST = 5
 WORST_CHARACTERS = 300
+
+
+def evaluations_left(config: Config, order: Order, step: int, num_steps: int) -> int:
+    """Number of evaluations still due once ``step`` is taken, that of this step included."""
+    every = config.evaluate.every
+    if every == "never":
+        return 0
+    return order.times_left(step, num_steps, order.steps_per_epoch if every == "epoch" else every)
 
 
 @dataclass
@@ -77,11 +86,7 @@ class Measurements:
 
     def left(self, step: int) -> int:
         """Number of evaluations still due once ``step`` is taken, that of this step included."""
-        every = self.context.config.evaluate.every
-        if every == "never":
-            return 0
-        interval = self.order.steps_per_epoch if every == "epoch" else every
-        return self.order.times_left(step, self.num_steps, interval)
+        return evaluations_left(self.context.config, self.order, step, self.num_steps)
 
     def at_step(self, state: State) -> None:
         """Evaluate; record the best step and whether patience ran out."""

@@ -27,6 +27,12 @@ RETRY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 
 
+def saves_left(config: CheckpointConfig, steps_per_epoch: int, step: int, num_steps: int) -> int:
+    """As ``Saver.left``."""
+    every = steps_per_epoch if config.every == "epoch" else config.every
+    return Order.times_left(step, num_steps, every if isinstance(every, int) else num_steps)
+
+
 @dataclass
 class Saver:
     """Saves one run when it is due.
@@ -67,8 +73,7 @@ class Saver:
 
         A save for a new best step or by time is not counted.
         """
-        every = self.steps_per_epoch if self.config.every == "epoch" else self.config.every
-        return Order.times_left(step, num_steps, every if isinstance(every, int) else num_steps)
+        return saves_left(self.config, self.steps_per_epoch, step, num_steps)
 
     def save(self, state: State, optimizer: Optimizer) -> bool:
         """Save, waiting for disk space if there is none.
