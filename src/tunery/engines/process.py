@@ -133,6 +133,10 @@ class ProcessEngine:
         body = {"text": text if isinstance(text, str) else list(text), "adapter": adapter}
         return Embedded.of(await self._ask("POST", "/embed", body))
 
+    def is_alive(self) -> bool:
+        """Whether its process is running."""
+        return self.folder.alive()
+
     async def status(self) -> EngineStatus:
         """The status of the engine; if its process has exited, ``failed`` with the cause."""
         try:
