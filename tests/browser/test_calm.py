@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +142,25 @@ def test_rows_are_searched_while_one_types(page: Page) -> None:
     expect(rows.first).to_contain_text("你叫什么")  # nobody pressed Enter
     page.get_by_label("Search in all rows").fill("no such words at all")
     expect(rows).to_have_text(["No matching rows."])
+
+
+def test_the_chat_names_whom_it_asks_and_greedy_locks_what_has_no_effect(
+    page: Page, server: object
+) -> None:
+    page.goto("/chat?a=demo")
+    message = page.get_by_label("Your message")
+    expect(message).to_have_attribute(
+        "placeholder", "Ask demo…  Enter to send, Shift+Enter for a new line"
+    )
+    page.goto("/chat?a=demo&b=other")
+    expect(message).to_have_attribute("placeholder", re.compile("^Ask all models"))
+    page.get_by_role("button", name="Sampling").click()
+    drawer = page.get_by_role("dialog", name="Sampling")
+    greedy = drawer.get_by_role("switch", name="Greedy")
+    locked = [drawer.get_by_label(name) for name in ("Temperature", "top-p", "top-k", "Seed")]
+    for is_on in (True, False, True):
+        greedy.set_checked(is_on)
+        for field in locked:
+            expect(field).to_be_disabled() if is_on else expect(field).to_be_enabled()
+        expect(drawer.get_by_text("Greedy is on, so temperature")).to_be_visible(visible=is_on)
+    expect(drawer.get_by_label("Max tokens")).to_be_enabled()

@@ -115,5 +115,5 @@ def test_a_phone_sees_that_a_table_goes_on_and_no_keys(
     tab.get_by_role("link", name="Train", exact=True).last.scroll_into_view_if_needed()
     expect(tab.get_by_role("link", name="Train", exact=True).last).to_be_in_viewport()
     tab.goto("/chat")
-    expect(tab.get_by_label("Your message")).to_have_attribute("placeholder", "Ask all models…")
+    expect(tab.get_by_label("Your message")).to_have_attribute("placeholder", "Ask demo…")
     phone.close()

@@ -121,6 +121,10 @@ class StubEngine:
         self._check(GenerateRequest(prompt_ids=ids, adapter=adapter))
         return [-0.2 if adapter else -0.1] * (len(ids) - 1)
 
+    def is_alive(self) -> bool:
+        """Until it is closed."""
+        return not self.closed
+
     async def status(self) -> EngineStatus:
         """Always ready."""
         return EngineStatus(

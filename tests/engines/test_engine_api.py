@@ -55,6 +55,9 @@ class _Idle:
     async def count_tokens(self, request: GenerateRequest) -> int:
         return 0
 
+    def is_alive(self) -> bool:
+        return not self.closed
+
     async def status(self) -> EngineStatus:
         return EngineStatus("/x", "ready", memory_bytes=self.memory, num_running=int(self.busy))
 

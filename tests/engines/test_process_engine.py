@@ -169,6 +169,7 @@ def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) ->
 
     async def story() -> None:
         await asyncio.wait_for(engine.ready(), PATIENCE_SECONDS)
+        assert engine.is_alive()
         os.kill(folder.read()["pid"], signal.SIGKILL)
         with pytest.raises(EngineError) as caught:
             await collect(engine, SHORT)
@@ -177,6 +178,7 @@ def test_a_kill_is_told_as_memory_with_what_to_do(base: Path, tmp_path: Path) ->
         while "signal 9" not in (status := await engine.status()).text:
             await asyncio.sleep(0.05)
         assert status.state == "failed"
+        assert not engine.is_alive()
         assert "memory" in status.text
 
     asyncio.run(asyncio.wait_for(story(), PATIENCE_SECONDS))

@@ -35,6 +35,8 @@ class StubPool:
     engines: dict[str, StubEngine] = field(default_factory=dict)
 
     async def ready(self, name: str) -> Any:
+        if not self.engines[name].is_alive():  # it is loaded again
+            self.engines[name] = StubEngine(tokens_per_second=0)
         engine = self.engines[name]
         resolved = SimpleNamespace(
             base=None, path=Path("/nowhere"), model_folder=Path("/nowhere"), kind="folder"

@@ -47,6 +47,21 @@ def test_a_key_uses_only_its_models(running, monkeypatch):
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
 
 
+@pytest.mark.parametrize(
+    "limits", [{"models": ("stub",)}, {"requests_per_minute": 9}, {"parallel": 1}]
+)
+def test_a_limited_key_sees_no_figures_of_others(running, limits):
+    secret = tokens.create_key("a", ("chat",), KeyLimits(**limits))[1]
+    bare = {"Authorization": f"Bearer {secret}"}
+    answer = running.raw().get("/metrics", headers=bare)
+    assert answer.status_code == 403
+    assert "A key with limits cannot read the metrics" in answer.json()["detail"]
+    secret = tokens.create_key("b", ("chat",), KeyLimits(expires=time.time() + 60))[1]
+    assert running.raw().get(
+        "/metrics", headers={"Authorization": f"Bearer {secret}"}
+    ).is_success  # fmt: skip
+
+
 def test_a_key_expires(running):
     client = limited(running, expires=time.time() + 3600)
     assert say(client).choices

@@ -5,6 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
+from tunery.errors import EngineError
 from tunery.services.chat import Served, _serving
 
 ECHO = "echo: Once 1 2 3 4 5 6 7 8"
@@ -27,6 +28,37 @@ def test_text_is_continued(client):
 def test_the_length_is_sixteen_unless_said(client, running):
     client.completions.create(model="stub", prompt="Once")
     assert running.engine.requests[-1].max_tokens == 16
+
+
+@pytest.mark.parametrize("prompt", [[], [[]], [1.5], [-1], ["a", []], [True], {"a": 1}])
+def test_what_is_no_prompt_is_refused_with_what_is_one(client, prompt):
+    with pytest.raises(openai.BadRequestError, match=r"token ids .whole numbers from 0") as told:
+        go_on(client, prompt=prompt)
+    assert told.value.param == "prompt"
+
+
+@pytest.mark.parametrize("prompt", ["", [""], ["a", ""]])
+def test_an_empty_prompt_is_refused_by_its_own_name(client, running, prompt):
+    real = running.engine.generate
+
+    async def empty(request):
+        if request.prompt == "":  # as an engine says whose model has no token to begin with
+            raise EngineError("The prompt is empty.", code="bad_template")
+        async for event in real(request):
+            yield event
+
+    running.engine.generate = empty
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="prompt is empty") as told:
+            go_on(client, prompt=prompt, stream=stream)
+        assert told.value.param == "prompt"
+
+
+def test_a_prompt_that_is_too_long_is_the_field_prompt(client, running):
+    running.engine.context_length = 3
+    with pytest.raises(openai.BadRequestError) as told:
+        go_on(client, prompt="a b c d", max_tokens=1)
+    assert (told.value.param, told.value.code) == ("prompt", "context_length_exceeded")
 
 
 def test_a_stream_says_the_same(client):
@@ -69,10 +101,10 @@ def test_logprobs_have_the_older_shape(client):
         ({"suffix": "end"}, "suffix: not supported"),
         ({"best_of": 3}, "best_of"),
         ({"echo": True, "logprobs": 1}, "echo and logprobs"),
-        ({"prompt": [1, -2, 3]}, "a list of token ids"),
-        ({"prompt": [[1, True]]}, "a list of token ids"),
-        ({"prompt": [[]]}, "a list of token ids"),
-        ({"prompt": [1, "x"]}, "a list of token ids"),
+        ({"prompt": [1, -2, 3]}, "token ids"),
+        ({"prompt": [[1, True]]}, "token ids"),
+        ({"prompt": [[]]}, "token ids"),
+        ({"prompt": [1, "x"]}, "token ids"),
         ({"prompt": []}, "prompt"),
         ({"prompt": ["x"] * 17}, "at most 16"),
     ],

@@ -95,6 +95,14 @@ def test_an_engine_that_ends_in_the_middle_ends_the_stream_with_an_error(client,
     assert "/tmp" not in str(told.value.body)
 
 
+def test_a_request_after_the_death_of_an_engine_loads_the_model_again(client, running):
+    assert say(client).choices
+    dead = running.engine
+    dead.closed = True
+    assert say(client).choices
+    assert running.engine is not dead
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

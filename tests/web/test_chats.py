@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.engines.stub import StubEngine
 
-from tunery.services.chat import Target, _engines
+from tunery.services.chat import Target, _answering, _engines
 
 
 class StubPool:
@@ -20,6 +21,10 @@ class StubPool:
 
     def __init__(self, engine: StubEngine) -> None:
         self.engine = engine
+        self.loading_seconds = 0.0
+
+    async def loading_step(self, name: str) -> str:
+        return "loading weights"
 
     async def ready(self, name: str) -> Target:
         if name == "broken":
@@ -27,6 +32,7 @@ class StubPool:
 
             raise ModelError("broken: no such model.", fix="Name another.")
         resolved: Any = SimpleNamespace(name=name)
+        await asyncio.sleep(self.loading_seconds)
         adapter = "/adapters/" + name if name != "demo" else None
         return Target(name, self.engine, adapter, None, self.engine.context_length, resolved)
 
@@ -69,6 +75,18 @@ def test_two_models_answer_one_question_with_the_same_seed(client, engine) -> No
     assert turn["answers"]["tuna"]["text"] == said(events, "tuna")
     assert turn["answers"]["tuna"]["facts"]["reason"] == "stop"
     assert client.get("/api/v1/chats").json()[0]["title"] == "hello"
+
+
+def test_a_model_that_loads_says_what_it_does(client, engine, monkeypatch) -> None:
+    monkeypatch.setattr(_answering, "LOADING_BEAT_SECONDS", 0.02)
+    quick = ask(client, begin(client, "demo"), text="Hello")
+    assert [e for e in quick if e["kind"] == "loading"] == [{"kind": "loading", "column": "demo"}]
+    _engines.engine_pool().loading_seconds = 0.2  # type: ignore[attr-defined]
+    first, *more = [e for e in ask(client, begin(client, "demo"), text="Hello")
+                    if e["kind"] == "loading"]  # fmt: skip
+    assert first == {"kind": "loading", "column": "demo"}
+    assert len(more) >= 2
+    assert all(e["doing"] == "loading weights" and e["seconds"] >= 1 for e in more)
 
 
 def test_a_model_that_is_listed_twice_answers_once(client, engine) -> None:

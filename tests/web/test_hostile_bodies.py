@@ -100,6 +100,8 @@ def test_no_value_of_a_body_breaks_a_write(app, quiet):
         ('{"value": "\\ud800"}'.encode("utf-32-be"), 400), (b'{"value": "\xff"}', 400),
         (b'{"value": 1e400}', 400), (b'{"value": -Infinity}', 400), (b'{"value": NaN}', 400),
         (b'{"value": 1' + b"0" * 400 + b"}", 400), (b'{"value": 1' + b"0" * 400 + b".0}", 400),
+        (b'{"value": 1, "value": 2}', 400), (b'{"value": [{"a": 1, "a": 1}]}', 400),
+        (b'{"value": 1, "\\u0076alue": 2}', 400), (b'{"value": [{"a": 1}, {"a": 1}]}', 200),
         (b'{"value": "\\ud83d\\udc1f"}', 200), (b'{"value": "\\\\ud800"}', 200),
         (b'{"value": "NaN 1e400"}', 200), (b'\xef\xbb\xbf{"value": 1e30}', 200),
         ('{"value": "🐟"}'.encode(), 200),
@@ -113,3 +115,13 @@ def test_text_of_a_body_is_unicode_and_its_numbers_are_finite(client, body, stat
     if status == 400:
         assert answer.json()["code"] == "invalid_json"
         assert answer.json()["detail"].startswith("The body ")
+
+
+def test_a_key_that_comes_twice_is_named_everywhere(client):
+    body = b'{"fields": {}, "model.name": 1, "x": {"epochs": 1, "epochs": 2}}'
+    for method, path in (("PUT", "/api/v1/drafts/x"), ("POST", "/v1/chat/completions")):
+        answer = client.request(
+            method, path, content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400
+        assert 'has the key "epochs" twice' in answer.text.replace("\\", "")

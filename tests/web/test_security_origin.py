@@ -111,6 +111,29 @@ def test_of_all_writes_only_our_own_page_s_are_taken(app):
 def test_the_type_of_a_body_is_exact(client, kind):
     answer = client.put("/api/v1/prefs/a", content=b"{}", headers={"Content-Type": kind})
     assert answer.status_code == 415
+    said = "must be UTF-8" if "charset" in kind else "Send JSON with Content-Type"
+    assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-16", "text/plain"])
+def test_v1_says_which_type_it_takes(anonymous, key, kind):
+    headers = key("chat") | {"Content-Type": kind}
+    answer = anonymous.post("/v1/chat/completions", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
+def test_a_foreign_page_is_told_the_option_that_lets_it_in(anonymous, key):
+    for method in ("GET", "POST"):
+        answer = anonymous.request(
+            method, "/v1/models", headers=key("chat") | {"Origin": "https://app.example"}
+        )
+        assert answer.status_code == 403
+        assert "--cors-origin https://app.example" in answer.json()["error"]["message"]
+    strange = key("chat") | {"Origin": "null"}
+    assert "--cors-origin ORIGIN" in anonymous.get("/v1/models", headers=strange).text
+    other = anonymous.get("/api/v1/health", headers=key("admin") | {"Origin": EVIL})
+    assert "--public-url" in other.json()["fix"]
 
 
 def test_a_program_with_a_key_needs_no_origin_but_gives_no_foreign_one(app, anonymous, key):

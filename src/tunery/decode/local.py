@@ -123,6 +123,10 @@ class LocalEngine:
             ids = embedder.check(text)
         return await asyncio.to_thread(self.scheduler.call, lambda: embedder.make(ids, attached))
 
+    def is_alive(self) -> bool:
+        """True: it runs in this process."""
+        return True
+
     async def status(self) -> EngineStatus:
         """The status of the engine."""
         model, scheduler = self.model, self.scheduler

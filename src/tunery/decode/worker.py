@@ -88,10 +88,10 @@ class Worker:
         """Load the model; runs on its own thread."""
         gc.disable()  # imported objects stay alive; scanning them repeatedly takes 0.1 s
         try:
-            self.doing = t("loading libraries")
+            self.doing = "loading libraries"  # translated for whoever asks, see engines.process
             from tunery.decode.local import LocalEngine
 
-            self.doing = t("loading weights")
+            self.doing = "loading weights"
             engine = LocalEngine(self.base, dtype=self.dtype, device=self.device)
             model = engine.model
             self.folder.write(device=model.device, fast=model.fast is not None)

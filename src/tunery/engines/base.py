@@ -277,6 +277,10 @@ class Engine(Protocol):
         """
         ...
 
+    def is_alive(self) -> bool:
+        """Whether its process is running; a quick look that does not ask the engine itself."""
+        ...
+
     async def status(self) -> EngineStatus:
         """The status of the engine."""
         ...

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,16 @@ class ProcessEngine:
         body = {"text": text if isinstance(text, str) else list(text), "adapter": adapter}
         return Embedded.of(await self._ask("POST", "/embed", body))
 
+    def is_alive(self) -> bool:
+        """Whether its process is running."""
+        return self.folder.alive()
+
     async def status(self) -> EngineStatus:
         """The status of the engine; if its process has exited, ``failed`` with the cause."""
         try:
             said = await self._ask("GET", "/status", seconds=STATUS_SECONDS)
-            return wire.status_from_dict(said)
+            status = wire.status_from_dict(said)
+            return replace(status, text=_translated(status.text))
         except TimeoutError:
             return EngineStatus(self.base, "loading", t("not responding"))
         except EngineError as error:
@@ -264,6 +270,17 @@ def ended_error(folder: EngineFolder) -> EngineError:
         fix=t("Load the model again. Log: {path}", path=folder.log_file),
         code="gone",
     )
+
+
+def _translated(doing: str) -> str:
+    """What an engine is doing while it loads, in the language of whoever asks, not the engine's."""
+    match doing:
+        case "loading libraries":
+            return t("loading libraries")
+        case "loading weights":
+            return t("loading weights")
+        case _:
+            return doing
 
 
 def _refusal(body: bytes) -> TuneryError:

@@ -26,7 +26,7 @@ from tunery.server import problems
 from tunery.server.api import core
 from tunery.server.live import Reader
 from tunery.server.routes import API_ROUTERS
-from tunery.server.security import access
+from tunery.server.security import access, queries
 from tunery.server.security.access import Access, Failures
 from tunery.server.security.audit import Audit
 from tunery.server.security.context import SECURITY_HEADERS, Context
@@ -68,7 +68,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,  # served by server.api.core, which requires a login
         lifespan=_lifespan,
-        dependencies=[Depends(access.authorize)],
+        dependencies=[Depends(access.authorize), Depends(queries.check)],
         redirect_slashes=False,
         middleware=[
             Middleware(Context, settings=settings),

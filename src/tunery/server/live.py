@@ -165,10 +165,14 @@ def _watched(names: str, after: str) -> list[Watched]:
             t("Specify 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
         )
     try:
-        found = json.loads(after or "{}")
-    except ValueError:
-        found = None
-    cursors = found if is_object(found) else {}
+        cursors = json.loads(after or "{}")
+    except (ValueError, RecursionError):
+        cursors = None
+    if not is_object(cursors):
+        raise ConfigError(
+            t("after must be a cursor that this address returned; leave it out to begin."),
+            code="bad_query",
+        )
     return [Watched(name, str(cursors.get(name) or "")) for name in wanted]
 
 

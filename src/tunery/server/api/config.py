@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from tunery.config.schema import json_schema
 from tunery.i18n import LANGUAGES, language
+from tunery.server.api.named import check_choice
 from tunery.services import settings
 
 router = APIRouter(prefix="/api/v1/config", tags=["config"])
@@ -16,7 +17,8 @@ router = APIRouter(prefix="/api/v1/config", tags=["config"])
 @router.get("/schema")
 def schema(lang: str = "") -> dict[str, Any]:
     """Get the JSON schema of a settings file; ``lang`` selects the language of its descriptions."""
-    return json_schema(lang if lang in LANGUAGES else language())
+    check_choice("lang", lang, LANGUAGES)
+    return json_schema(lang or language())
 
 
 @router.get("/form")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from tunery.config.data import TooLong
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.server.api.body import Body
@@ -243,12 +244,12 @@ def edit_row(name: str, row: int, change: RowEdit) -> dict[str, Any]:
 def tokens(
     name: str,
     row: Annotated[int, Query(ge=1, le=2**40)] = 1,
-    part: Annotated[int | None, Query(ge=1)] = None,
+    part: Annotated[int | None, Query(ge=1, le=2**40)] = None,
     model: ModelName = "demo",
     template: Annotated[str, Query(max_length=100)] = "",
     max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
     loss_on: Literal["assistant", "last", "all"] = "assistant",
-    too_long: str = "turns",
+    too_long: TooLong = "turns",
 ) -> dict[str, Any]:
     """Get a row as the model sees it: its tokens, and which of them are trained on."""
     datasets.named(name)
@@ -263,7 +264,7 @@ def statistics(
     template: Annotated[str, Query(max_length=100)] = "",
     max_length: Annotated[int, Query(ge=8, le=4_194_304)] = 2048,
     loss_on: Literal["assistant", "last", "all"] = "assistant",
-    too_long: str = "turns",
+    too_long: TooLong = "turns",
 ) -> dict[str, Any]:
     """Get token counts and row lengths of the whole dataset.
 

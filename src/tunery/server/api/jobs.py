@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends
 
 from tunery.jobs import folder as jobs
 from tunery.jobs import start as launch
-from tunery.server.api.named import Behind
+from tunery.server.api.named import Behind, check_choice
 from tunery.server.security.access import needs
+from tunery.services.job_kinds import KINDS
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
 SHOWN_EVENTS = 200
@@ -18,6 +19,7 @@ SHOWN_EVENTS = 200
 @router.get("")
 def listing(kind: str = "") -> dict[str, Any]:
     """List all stored jobs, newest first; ``kind`` selects one kind."""
+    check_choice("kind", kind, KINDS)
     return {"jobs": [job.as_dict() for job in jobs.listing(kind=kind)]}
 
 

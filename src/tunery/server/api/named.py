@@ -6,10 +6,13 @@ A route field that names a model, a dataset, a run or a place on disk has one of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from tunery.errors import ConfigError
+from tunery.i18n import t
 from tunery.services import access
 from tunery.types import is_list
 
@@ -47,3 +50,16 @@ ChatSettings = Annotated[dict[str, Any], AfterValidator(_chat_settings)]
 
 DataSettings = Annotated[dict[str, Any], AfterValidator(_data_settings)]
 """Settings of the section ``data``."""
+
+
+def check_choice(field: str, value: str, known: Iterable[str]) -> None:
+    """Check a query parameter whose values are only known at run time; empty is none.
+
+    Raises:
+        ConfigError: The value is not one of them.
+    """
+    if value and value not in (names := list(known)):
+        raise ConfigError(
+            t("{field} must be one of: {names}.", field=field, names=", ".join(names)),
+            code="bad_query",
+        )

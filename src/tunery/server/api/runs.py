@@ -15,7 +15,7 @@ from tunery.runs import store
 from tunery.runs.curves import events_from
 from tunery.runs.folder import open_run
 from tunery.server.api.body import Body
-from tunery.server.api.named import Behind, RunName
+from tunery.server.api.named import Behind, RunName, check_choice
 from tunery.server.security.access import needs
 from tunery.services import access, runs
 from tunery.workers.log import plain
@@ -25,23 +25,28 @@ router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[Depends(n
 
 MOST_EVENTS_BYTES = 256 * 1024
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Status = Literal["running", "done", "failed", "queued", "stopping", "paused", "finished",
+                 "stopped", "interrupted"]  # fmt: skip
+"""A group of statuses, or one of them."""
+Sort = Literal["started", "name", "status", "loss", "best", "rate", "epochs", "time"]
+"""A column of the table of runs."""
 
 
 @router.get("")
 def listing(
     q: str = "",
-    status: str = "",
+    status: Status | None = None,
     model: str = "",
     dataset: str = "",
     tag: str = "",
-    sort: str = "started",
+    sort: Sort = "started",
     dir: Literal["asc", "desc"] = "desc",
     page: Annotated[int, Query(ge=1)] = 1,
     page_size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """List one page of the runs that match; pinned runs first, then the newest by default."""
     found = runs.find(
-        runs.Query(q, status, model, dataset, tag, sort, dir == "desc", page, page_size)
+        runs.Query(q, status or "", model, dataset, tag, sort, dir == "desc", page, page_size)
     )
     return {"runs": [row.as_dict() for row in found.rows], "total": found.total,
             "counts": found.counts}  # fmt: skip
@@ -134,6 +139,8 @@ def curves(
     """
     wanted = [key for key in keys.split(",") if key]
     told = runs.run_log(open_run(name))
+    for key in wanted:
+        check_choice("keys", key, told.curves.values)
     answer = runs.metrics(told, after=after, max_points=max_points, keys=wanted)
     return {**answer, "cursor": runs.cursor_of(told, answer["seq"])}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunery.chat.tool_calls import Syntax
 from tunery.server.openai import limits
 from tunery.server.openai.errors import invalid
+from tunery.server.openai.schema_ends import unusable
 from tunery.server.openai.schemas import AllowedTools, ChatRequest, NamedTool, Tool
 from tunery.types import is_list, is_object
 
@@ -48,17 +49,20 @@ def schema_of(
     """Return the schema that the answer must follow, and the texts that may start a call instead.
 
     Raises:
-        Refused: The schema is missing, too large, or refers to something outside itself.
+        Refused: The schema is missing, too large, refers to something that is not in it, or
+            requires itself without end.
     """
     unless: tuple[str, ...] = ()
+    param = "response_format"
     if forces_call(request):
+        param = "tools"
         schema = _call_schema(request, tools)
     else:
         schema = _answer_schema(request)
         if schema is not None and tools:
             schema, unless = _or_call(schema, tools, syntax)
     if schema is not None:
-        _check_schema(schema)
+        _check_schema(schema, param)
     return schema, unless
 
 
@@ -139,29 +143,13 @@ def _moved(value: Any, root: str) -> Any:
     return [_moved(item, root) for item in value] if is_list(value) else value
 
 
-def _check_schema(schema: Mapping[str, Any]) -> None:
+def _check_schema(schema: Mapping[str, Any], param: str) -> None:
     size = len(json.dumps(schema))
     if size > limits.MAX_SCHEMA_LETTERS:
         raise invalid(
-            "response_format",
+            param,
             f"The JSON schema has {size} characters; the limit is {limits.MAX_SCHEMA_LETTERS}.",
             code="bad_schema",
         )
-    for reference in _references(schema):
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise invalid(
-                "response_format",
-                "The JSON schema has an external reference; these are not fetched.",
-                code="bad_schema",
-            )
-
-
-def _references(value: Any) -> Iterable[Any]:
-    if is_object(value):
-        for key, inner in value.items():
-            if key in ("$ref", "$dynamicRef", "$recursiveRef") and not isinstance(inner, dict):
-                yield inner
-            yield from _references(inner)
-    elif is_list(value):
-        for inner in value:
-            yield from _references(inner)
+    if why := unusable(schema):
+        raise invalid(param, why, code="bad_schema")

@@ -15,7 +15,7 @@ from tunery.server.openai import limits, places
 from tunery.server.openai.errors import Refused, invalid, of_tunery, public
 from tunery.server.openai.places import Place
 from tunery.server.openai.route import ApiRoute, find_target, read_body, state_of
-from tunery.server.openai.schemas import Body
+from tunery.server.openai.schemas import ACCEPTED, Body
 from tunery.server.openai.stream import while_connected
 from tunery.types import is_list
 
@@ -41,9 +41,9 @@ class EmbeddingRequest(Body):
     def _input_is_text(cls, value: Any) -> Any:
         texts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(texts) or not texts:
-            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
+            raise ValueError(ACCEPTED)
         if not all(isinstance(text, str) or _are_ids(text) for text in texts):
-            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
+            raise ValueError(ACCEPTED)
         if not all(texts):
             raise ValueError("contains an empty text, which has no embedding")
         return texts

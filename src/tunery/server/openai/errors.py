@@ -146,7 +146,7 @@ def _too_long(error: EngineError) -> str:
     if isinstance(tokens, int) and isinstance(room, int):
         return (
             f"The prompt has {tokens} tokens; this model's context holds {room} tokens of prompt "
-            "and answer together. Shorten the messages."
+            "and answer together. Shorten the prompt."
         )
     return public(
         str(error), "The prompt is too long: it leaves no room for an answer in this context."

@@ -115,7 +115,8 @@ async def find_target(request: Request, name: str) -> Target:
     request.state.served_name = found.name
     state = state_of(request)
     target, until = state.targets.get(found.model, (None, 0.0))
-    if target is None or until < time.monotonic():
+    # An engine that ended is loaded again now, not after a request has failed on it.
+    if target is None or until < time.monotonic() or not target.engine.is_alive():
         target = await while_connected(request, chat.engine_pool().ready(found.model))
         state.targets[found.model] = target, time.monotonic() + TARGET_SECONDS
     return target

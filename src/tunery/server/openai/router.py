@@ -8,14 +8,17 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from tunery.engines.base import Started
+from tunery.i18n import t
 from tunery.server.openai import prompts, quota
 from tunery.server.openai.choices import ChatChoice, Choice, Head, TextChoice
+from tunery.server.openai.errors import Refused, renamed
 from tunery.server.openai.metrics import CONTENT_TYPE
 from tunery.server.openai.prompts import Reader
 from tunery.server.openai.route import ApiRoute, find_target, read_body, state_of
 from tunery.server.openai.schemas import ChatRequest, CompletionRequest
 from tunery.server.openai.turn import Turn
 from tunery.server.openai.work import Work, respond
+from tunery.server.security.access import Forbidden
 from tunery.services import chat
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute)
@@ -37,7 +40,13 @@ def health(request: Request) -> dict[str, Any]:
 
 @figures.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Get metrics in Prometheus format; needs a key."""
+    """Get metrics in Prometheus format; needs a key without limits, as they cover all keys."""
+    if quota.limits_of(request).bounds_chat:
+        raise Forbidden(
+            t("A key with limits cannot read the metrics: they cover all keys and models."),
+            fix=t("Use a key without limits."),
+            code="forbidden",
+        )
     found = await chat.engine_pool().statuses()
     return Response(state_of(request).metrics.text(found), media_type=CONTENT_TYPE)
 
@@ -88,7 +97,10 @@ async def completions(request: Request) -> Response:
 
     head = Head("text_completion", wanted.model, "text_completion", _with_usage(wanted))
     work = Work(head, target.engine, asked, make)
-    return await respond(request, work, stream=wanted.stream)
+    try:
+        return await respond(request, work, stream=wanted.stream)
+    except Refused as refused:
+        raise renamed(refused, {"messages": "prompt"}) from None
 
 
 def _with_usage(wanted: ChatRequest | CompletionRequest) -> bool:

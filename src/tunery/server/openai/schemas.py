@@ -31,6 +31,9 @@ REFUSED = {
 }
 """Fields that would change the answer, and what to use instead."""
 
+ACCEPTED = "must be text, token ids (whole numbers from 0), or a list of either; none may be empty"
+"""How ``prompt`` and ``input`` are refused."""
+
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stops = list[Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_LETTERS)]]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -273,13 +276,13 @@ class CompletionRequest(_Request):
     def _prompt_is_text(cls, value: Any) -> Any:
         prompts: Any = [value] if isinstance(value, str) or _are_ids(value) else value
         if not is_list(prompts) or not prompts:
-            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
+            raise ValueError(ACCEPTED)
         if len(prompts) > limits.MAX_PROMPTS:
             raise ValueError(
                 f"has {len(prompts)} prompts; at most {limits.MAX_PROMPTS} are accepted"
             )
         if not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in prompts):
-            raise ValueError("must be text, a list of token ids (0 or more), or a list of either")
+            raise ValueError(ACCEPTED)
         return prompts
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from tunery.server.security.wire import bearer, header, path_of, refuse
 from tunery.server.settings import LOOPBACK_NAMES, ServerSettings
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\[\]:-]{1,200}")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -113,15 +114,15 @@ class Origins:
         if scope["state"].get("cors"):
             return None if method in SAFE_METHODS else self._wrong_type(scope)
         if origin is not None and not self._is_own(scope, origin):
-            return _foreign()
+            return _foreign(scope)
         if method in SAFE_METHODS:
             is_data = path_of(scope).startswith(("/api/", "/v1/"))
-            return _foreign() if is_data and site in ("cross-site", "same-site") else None
+            return _foreign(scope) if is_data and site in ("cross-site", "same-site") else None
         if site is not None and site != "same-origin":
-            return _foreign()
+            return _foreign(scope)
         if bearer(scope) is None:
             if origin is None:
-                return _foreign()
+                return _foreign(scope)
             if header(scope, b"x-tunery") is None:
                 return Problem(
                     403, t("Write requests from a page need the header X-Tunery: 1."), code="csrf"
@@ -140,12 +141,15 @@ class Origins:
             right = not has_body and header(scope, b"content-length") in (None, "0")
         if right:
             return None
-        return Problem(
-            415,
-            t("Send application/json."),
-            code="not_json",
-            headers={"Accept": "application/json"},
-        )
+        if name.strip() == "application/json" and "charset" in parameters:
+            said = t(
+                "A JSON body must be UTF-8: send Content-Type: application/json; charset=utf-8."
+            )
+        elif raw_limit(scope["method"], path_of(scope)) is not None:
+            said = t("Send the bytes of the file with Content-Type: application/octet-stream.")
+        else:
+            said = t("Send JSON with Content-Type: application/json.")
+        return Problem(415, said, code="not_json", headers={"Accept": "application/json"})
 
     def _is_own(self, scope: Scope, origin: str) -> bool:
         parts = urlsplit(origin.lower())
@@ -163,10 +167,19 @@ def _is_utf8(parameters: str) -> bool:
     return not name or (name.strip() == "charset" and value.strip(' "') in ("utf-8", "utf8"))
 
 
-def _foreign() -> Problem:
+def _foreign(scope: Scope) -> Problem:
+    said = t("This request comes from another web page.")
+    if path_of(scope).startswith("/v1/"):
+        origin = header(scope, b"origin") or ""
+        shown = origin if _ORIGIN.fullmatch(origin) else "ORIGIN"
+        fix = t(
+            "To let that page use /v1 with a key, start the server with: --cors-origin {origin}",
+            origin=shown,
+        )
+        return Problem(403, said, fix=fix, code="foreign_origin")
     return Problem(
         403,
-        t("This request comes from another web page."),
+        said,
         fix=t("Behind a proxy, start with: --public-url ADDRESS (what the browser shows)."),
         code="foreign_origin",
     )

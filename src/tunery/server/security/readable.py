@@ -1,7 +1,8 @@
-"""What the text of a JSON body may be: UTF-8, whole characters, finite numbers.
+"""What the text of a JSON body may be: UTF-8, whole characters, finite numbers, each key once.
 
 JSON can spell half of a character (``"\\ud800"``), which no file, database or response can hold,
-and Python's parser accepts such text, other encodings, and numbers that become infinite.
+and Python's parser accepts such text, other encodings, and numbers that become infinite. Of a key
+that occurs twice it keeps the last value and drops the other without a word.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from tunery.i18n import t
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHOWN = 80
 _ODD_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?\d{2}|\d{300}")
 
 
@@ -32,7 +34,30 @@ def why_unreadable(body: bytes) -> str:
         return t("The body contains text that is not valid Unicode (a lone surrogate).")
     if _ODD_NUMBER.search(body) and not _is_finite(text):
         return t("The body contains a number that is not finite or too large.")
+    if (twice := _repeated(text)) is not None:
+        return t(
+            "The body has the key {key} twice in one object. Send it once.",
+            key=json.dumps(twice[:_SHOWN], ensure_ascii=False),
+        )
     return ""
+
+
+def _repeated(text: str) -> str | None:
+    """The first key that occurs twice in one object."""
+    found: list[str] = []
+
+    def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(given)
+        if len(made) < len(given) and not found:
+            seen: set[str] = set()
+            found.append(next(key for key, _ in given if key in seen or seen.add(key)))
+        return made
+
+    try:
+        json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return None
+    return found[0] if found else None
 
 
 def _is_whole(text: str) -> bool:

@@ -1,13 +1,14 @@
 """Several models answer one question concurrently, with the same seed, as a stream of events.
 
 Events are plain data for the page. Each has the ``column`` (index of the model) it belongs to:
-``loading``, ``forgot`` (count), ``started`` (num_prompt_tokens, prompt_text), ``text``,
+``loading`` (at once; while it loads also doing, seconds), ``forgot`` (count), ``started`` (num_prompt_tokens, prompt_text), ``text``,
 ``thought``, ``ended`` (reason, num_tokens, first_token_seconds, seconds), ``error`` (detail, fix).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -23,6 +24,7 @@ from tunery.services.chat._stored import Answer, ChatSettings, StoredChat
 from tunery.state.marks import mark
 
 Event = dict[str, Any]
+LOADING_BEAT_SECONDS = 0.5
 
 
 async def answer_turn(
@@ -88,13 +90,30 @@ async def answer(
     """
     yield {"kind": "loading"}
     try:
-        target = await engine_pool().ready(name)
+        loading = asyncio.ensure_future(engine_pool().ready(name))
+        try:
+            async for event in _until_loaded(name, loading):
+                yield event
+            target = loading.result()
+        finally:
+            loading.cancel()  # no effect if it has ended
         async with aclosing(_fitting(target, list(messages), settings, begun)) as events:
             async for event in events:
                 yield event
     except TuneryError as error:
         said = {"detail": error.message, "fix": error.fix, "code": error.code}
         yield {"kind": "error", **said, "owner": error.fields.get("owner", "")}
+
+
+async def _until_loaded(name: str, loading: asyncio.Future[Target]) -> AsyncGenerator[Event]:
+    """Say twice a second what a model that is loading does, and for how long."""
+    began = time.monotonic()
+    while True:
+        done, _ = await asyncio.wait({loading}, timeout=LOADING_BEAT_SECONDS)
+        if done:
+            return
+        doing = await engine_pool().loading_step(name)
+        yield {"kind": "loading", "doing": doing, "seconds": round(time.monotonic() - began) or 1}
 
 
 async def _fitting(

@@ -151,6 +151,16 @@ class Pool:
                 said.append({"base": name, "state": "failed", "text": str(error)})
         return said
 
+    async def loading_step(self, name: str) -> str:
+        """What the engine of a name is doing while it loads; empty if it is loaded or unknown."""
+        try:
+            found = await asyncio.to_thread(_writer, name)
+        except TuneryError:  # ``ready`` reports it
+            return ""
+        engine = (await self._running()).get(found.model_folder.resolve())
+        status = await engine.status() if engine is not None else None
+        return status.text if status is not None and status.state == "loading" else ""
+
     async def unload(self, name: str) -> bool:
         """Stop the engine of a name's base model.
 

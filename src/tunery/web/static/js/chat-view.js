@@ -88,11 +88,11 @@ export function answerText(place, answer, other) {
 /** @param {Turn} turn @param {string} name @param {Answer} answer @param {boolean} busy @param {Acts} acts */
 function foot(turn, name, answer, busy, acts) {
   const { facts } = answer;
-  if (facts.coming) return el("div", { class: "foot" }, facts.num_prompt_tokens ? t("{n} tokens in the prompt", { n: facts.num_prompt_tokens }) : t("Loading…"));
+  if (facts.coming) return el("div", { class: "foot" }, facts.num_prompt_tokens ? t("{n} tokens in the prompt", { n: facts.num_prompt_tokens }) : facts.loading || t("Waiting for the model…"));
   const words = [];
   if (facts.num_tokens) words.push(t("{n} tokens", { n: number(facts.num_tokens) }));
   const rest = facts.seconds - facts.first_token_seconds;
-  if (facts.num_tokens > 1 && rest > 0) words.push(t("{rate}/s", { rate: number((facts.num_tokens - 1) / rest, 1) }));
+  if (facts.num_tokens > 1 && rest > 0) words.push(t("{rate} tokens/s", { rate: number((facts.num_tokens - 1) / rest, 1) }));
   if (facts.first_token_seconds) words.push(t("first token after {ms} ms", { ms: number(Math.round(facts.first_token_seconds * 1000)) }));
   if (facts.reason === "interrupted") words.push(t("stopped"));
   if (facts.reason === "length") words.push(t("reached the token limit"));

@@ -18,7 +18,6 @@ const now = {
   id: given.chat?.id ?? null, settings: given.chat?.settings ?? given.settings, turns: given.chat?.turns ?? [], busy: null, editing: null, asked: null,
 };
 const message = $("#message");
-if (!matchMedia("(pointer: coarse)").matches) message.placeholder = message.dataset.withKeys; // a touch screen has no such keys
 const place = $("#columns");
 
 /** @type {import("../chat-view.js").Acts} */
@@ -78,7 +77,15 @@ const drawSoon = (() => {
   };
 })();
 
+function invite() {
+  const { columns } = now.settings;
+  const asked = columns.length > 1 ? t("Ask all models…") : t("Ask {name}…", { name: columns[0] });
+  const hasKeys = !matchMedia("(pointer: coarse)").matches; // a touch screen has no such keys
+  message.placeholder = hasKeys ? `${asked}  ${t("Enter to send, Shift+Enter for a new line")}` : asked;
+}
+
 function drawAll() {
+  invite();
   drawColumns(place, now.settings.columns, given.groups, acts);
   $("#differences-box").hidden = now.settings.columns.length < 2;
   for (const radio of $$('input[name="mode"]')) radio.checked = (now.settings.columns.length > 1) === (radio.value === "2");
@@ -164,13 +171,27 @@ function take(event, what, names) {
 /** @param {any} event @param {Answer} answer @param {Element | null | undefined} state */
 function hear(event, answer, state) {
   const { kind, column, ...facts } = event;
-  if (state) state.textContent = kind === "loading" ? t("Loading…") : "";
+  if (kind === "loading") answer.facts.loading = loadingText(column, event);
+  if (state) state.textContent = kind === "loading" ? answer.facts.loading : "";
   if (kind === "text") answer.text += event.text;
   else if (kind === "thought") answer.facts.thought = (answer.facts.thought ?? "") + event.text;
   else if (kind === "forgot") answer.facts.forgot = event.count;
   else if (kind === "error") Object.assign(answer.facts, { error: event.detail, fix: event.fix, code: event.code, owner: event.owner, coming: false });
   else if (kind !== "loading") Object.assign(answer.facts, facts);
   if (kind === "ended") answer.facts.coming = false;
+}
+
+/** What a model that is not in memory yet is doing. @param {string} name @param {any} event */
+function loadingText(name, { doing, seconds }) {
+  if (!seconds) return ""; // it may be loaded already
+  return doing ? t("Loading {name}: {doing}, {n} s", { name, doing, n: seconds }) : t("Loading {name}, {n} s", { name, n: seconds });
+}
+
+/** With greedy decoding nothing is sampled. */
+function lockSampling() {
+  const { greedy } = now.settings;
+  for (const name of ["temperature", "top_p", "top_k", "seed"]) $(`#sampling [name="${name}"]`).disabled = greedy;
+  $("#greedy-note").hidden = !greedy;
 }
 
 /** @param {number} turn @param {string} name */
@@ -250,6 +271,7 @@ for (const control of $$("#sampling [name]")) {
       try {
         await post("/api/v1/chats/check", { settings: { [control.name]: value } });
         now.settings[control.name] = value;
+        lockSampling();
         await keepSettings();
         return;
       } catch (problem) {
@@ -259,4 +281,5 @@ for (const control of $$("#sampling [name]")) {
   });
 }
 message.value = recall("chat-unsent") ?? "";
+lockSampling();
 drawAll();
