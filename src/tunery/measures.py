@@ -77,6 +77,9 @@ class Measure:
 LOSS = Measure("loss", "Loss", better="low")
 """The measure that every run has."""
 
+OBJECTIVE = Measure("objective", "Training objective", better="low")
+"""What a step minimizes, where its loss tells something else; see ``methods.base.Loss``."""
+
 
 def within(title: str) -> str:
     """A title in the form used inside a sentence; one that begins with an acronym is unchanged."""

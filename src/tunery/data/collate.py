@@ -54,6 +54,7 @@ class Batch:
         longest: Number of tokens of the longest row, after trimming.
         places: For each row, the positions of its tokens in N. int64.
         trained_counts: Number of trained tokens of each row.
+        noise: Amplitude (alpha) of the noise on the rows' embeddings; see ``policy.noise``.
     """
 
     input_ids: Tensor
@@ -73,6 +74,7 @@ class Batch:
     longest: int
     places: tuple[np.ndarray, ...]
     trained_counts: tuple[int, ...]
+    noise: float = 0.0
 
     @property
     def num_trained(self) -> int:
@@ -173,6 +175,7 @@ class Batch:
                     longest=length,
                     places=(np.arange(length),),
                     trained_counts=(counts[row],),
+                    noise=self.noise,
                 )
             )
         return singles

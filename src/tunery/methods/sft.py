@@ -1,4 +1,4 @@
-"""Likelihood training: of the answer tokens in SFT, of every token in pretraining."""
+"""Supervised fine-tuning: the likelihood of the answers, or a loss derived from it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,38 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tunery.config.methods import MethodKind
+from tunery.config.methods.sft import SFTConfig
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
-from tunery.methods.base import Loss, Plain, sum_by_group, sum_by_row
+from tunery.measures import LOSS
+from tunery.methods.base import Loss, mean_of
+from tunery.methods.likelihood import Likelihood
+from tunery.methods.sft_losses import LOSSES
 from tunery.policy.policy import Policy
+from tunery.policy.tokens import Wanted
 
 
-class SFT(Plain):
-    """Next-token cross-entropy where the loss mask is true."""
+class SFT(Likelihood):
+    """The loss chosen by ``method.loss`` where the loss mask is true.
 
-    def __init__(self, config: MethodKind) -> None:
-        self.config = config
+    What is told as the loss, and measured on held-out rows, is always the plain cross-entropy: it
+    can be compared between runs, and some of the other losses also fall as an answer becomes less
+    probable.
+    """
 
-    def units(self, group: RowGroup) -> Mapping[str, int]:
-        """The trained tokens of the group."""
-        return {"tokens": group.num_trained}
+    config: SFTConfig
+
+    def __init__(self, config: SFTConfig) -> None:
+        super().__init__(config)
+        self.wanted = Wanted(
+            uniform=config.label_smoothing > 0,
+            top_k=config.eaft_top_k if config.loss == "eaft" else 0,
+            kl=config.needs_before,
+        )
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
-        """Sum of the trained tokens' negative log-likelihood, in nats."""
-        if torch.is_grad_enabled():
-            return Loss({"tokens": policy.nll(batch)})
-        nll_K = -policy.logprobs(batch)
-        nll_G = sum_by_group(sum_by_row(nll_K.double(), batch), batch)
-        trained_G = sum_by_group(sum_by_row(torch.ones_like(nll_K), batch), batch)
-        return Loss({"tokens": nll_G.sum()}, each=nll_G / trained_G)
+        """Sum of the trained tokens' losses; without a gradient, of their cross-entropy."""
+        if self.config.is_plain or not torch.is_grad_enabled():
+            return super().loss(policy, batch, step)
+        tokens = policy.tokens(batch, self.wanted)
+        loss_K = LOSSES[self.config.loss](tokens, self.config)
+        return Loss({"tokens": loss_K.sum()}, {LOSS.name: mean_of(tokens.nll_K)})

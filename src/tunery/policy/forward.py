@@ -17,6 +17,7 @@ from tunery.data.collate import Batch
 from tunery.kernels import attention
 from tunery.kernels.loss import Head, collision, each_cross_entropy, linear_cross_entropy
 from tunery.kernels.segments import Segments
+from tunery.policy.noise import noisy
 from tunery.policy.shortcuts import decode, inputs, project, shortcuts
 
 # Positions whose full logits exist at a time if the projection is not a plain linear layer.
@@ -61,8 +62,8 @@ def each_loss(base: nn.Module, batch: Batch, *, collision_K: Tensor | None = Non
 
 def divided(base: nn.Module, batch: Batch) -> list[Batch]:
     """The parts of a batch to compute one at a time: one, if its rows may be packed."""
-    if batch.shared and base.training and _drops(base):
-        batch = batch.apart()  # rows must not share dropout's random numbers
+    if batch.shared and (batch.noise or (base.training and _drops(base))):
+        batch = batch.apart()  # rows must not share random numbers
     together = len(batch.rows) == 1 or shortcuts(base).pack(batch)
     return [batch] if together else batch.one_by_one()
 
@@ -70,7 +71,7 @@ def divided(base: nn.Module, batch: Batch) -> list[Batch]:
 def _sum(base: nn.Module, batch: Batch, head: Head | None) -> Tensor:
     packed = len(batch.lengths) > 1
     if head is None:
-        logits_KV = _own_logits(base, batch, packed=packed)
+        logits_KV = own_logits(base, batch, packed=packed)
         return nn.functional.cross_entropy(logits_KV, batch.target_ids_K, reduction="sum")
     hidden_ND = decode(base, batch, packed=packed)
     layer: Any = base.get_output_embeddings()  # pyright: ignore
@@ -94,7 +95,7 @@ def _each(
 ) -> Tensor:
     packed = len(batch.lengths) > 1
     if head is None:
-        logits_KV = _own_logits(base, batch, packed=packed)
+        logits_KV = own_logits(base, batch, packed=packed)
         if collision_K is not None:
             collision_K.copy_(collision(logits_KV.detach().log_softmax(-1)))
         return nn.functional.cross_entropy(logits_KV, batch.target_ids_K, reduction="none")
@@ -151,16 +152,17 @@ def _drops(base: nn.Module) -> bool:
     )
 
 
-def _own_logits(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
+def own_logits(base: nn.Module, batch: Batch, *, packed: bool) -> Tensor:
     """The logits of the model's own forward pass at the trained positions, [K, V] in fp32."""
     index = batch.trained_index_K
     kwargs: dict[str, Any] = {"use_cache": False, "logits_to_keep": index}
-    if packed:
-        segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
-        with attention.packed(segments):
-            out = base(segments=segments, **kwargs, **inputs(batch, packed=True))
-    else:
-        out = base(**kwargs, **inputs(batch))
+    with noisy(base, batch):
+        if packed:
+            segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
+            with attention.packed(segments):
+                out = base(segments=segments, **kwargs, **inputs(batch, packed=True))
+        else:
+            out = base(**kwargs, **inputs(batch))
     logits = out.logits[0].float()
     if logits.shape[0] != len(index):  # a model without logits_to_keep
         logits = logits.index_select(0, index)

@@ -13,6 +13,7 @@ from tunery.kernels.attention import base_model
 from tunery.models import heads
 from tunery.policy.forward import each_loss, sum_losses
 from tunery.policy.scores import row_scores
+from tunery.policy.tokens import Tokens, Wanted, tokens
 
 Switch = Callable[[], AbstractContextManager[None]]
 
@@ -74,6 +75,19 @@ class Policy:
         collision_K = torch.empty(batch.num_trained, device=self.device)
         logprob_K = -each_loss(self._base, batch, collision_K=collision_K)
         return logprob_K, logprob_K.detach() - collision_K
+
+    def tokens(self, batch: Batch, wanted: Wanted) -> Tokens:
+        """Values of each trained token that need the whole distribution over the vocabulary.
+
+        Args:
+            batch: The batch, on the model's device.
+            wanted: What to compute; with ``kl``, the policy must have a reference.
+        """
+        if not wanted.anything:
+            nll_K = -self.logprobs(batch)
+            none_K = torch.zeros_like(nll_K).detach()
+            return Tokens(nll_K, none_K, none_K, none_K, none_K)
+        return tokens(self._base, batch, wanted, self.reference)
 
     @property
     def pad_id(self) -> int | None:

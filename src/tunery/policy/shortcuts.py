@@ -28,6 +28,7 @@ from tunery.kernels.segments import Segments
 from tunery.memory import is_out_of_memory
 from tunery.models import heads
 from tunery.models.heads import scalar_head
+from tunery.policy.noise import noisy
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,13 @@ def shortcuts(model: nn.Module, memory: Memory | None = None) -> Ways:
 def decode(base: Any, batch: Batch, *, packed: bool) -> Tensor:
     """Last hidden states ``[N, D]``, after the final norm and before the vocabulary projection."""
     decoder = _decoder(base)
-    out = decoder(use_cache=False, **inputs(batch)) if not packed else None
-    if out is None:
-        segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
-        with attention.packed(segments):
-            # Also passed to the layers: recomputation under checkpointing runs outside this block.
-            out = decoder(use_cache=False, segments=segments, **inputs(batch, packed=True))
+    with noisy(base, batch):
+        out = decoder(use_cache=False, **inputs(batch)) if not packed else None
+        if out is None:
+            segments = Segments(batch.lengths, batch.parents, batch.input_ids.device)
+            with attention.packed(segments):
+                # Also passed to the layers: recomputation under checkpointing runs outside it.
+                out = decoder(use_cache=False, segments=segments, **inputs(batch, packed=True))
     # A model without a decoder of its own returns logits: good enough to compare rows with.
     return (out.last_hidden_state if hasattr(out, "last_hidden_state") else out.logits)[0]
 

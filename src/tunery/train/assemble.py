@@ -213,7 +213,7 @@ def _tell_plan(job: Job, dtype: torch.dtype, total_parameters: int) -> None:
         micro_batch_tokens=job.state.micro_batch_tokens,
         num_threads=job.state.num_threads,
         device=job.context.device,
-        measures=[measure.as_dict() for measure in job.config.method.measures],
+        measures=[measure.as_dict() for measure in job.config.method.reported()],
         best=job.config.method.best,
         loss_per=job.config.method.unit,
         produces=job.config.method.produces,

@@ -26,6 +26,7 @@ from tunery import faults
 from tunery.adapters.base import Adapter
 from tunery.config.config import Config
 from tunery.data.rows import Rows
+from tunery.measures import LOSS, OBJECTIVE
 from tunery.memory import is_out_of_memory
 from tunery.methods.base import Method, combine
 from tunery.optimizers.base import Optimizer
@@ -166,6 +167,7 @@ def take_step(job: Job, feed: Feed) -> None:
         job.optimizer.step(rate, grad_norm)
     faults.point("after_step", step=step, optimizer=job.optimizer)
     seconds = time.monotonic() - started
+    told, means = told_loss(loss, means_of(gradient.sums, counted))
     state.step, state.tokens = step, state.tokens + batches.tokens
     state.trained_tokens += batches.trained
     state.elapsed_seconds += seconds
@@ -175,8 +177,8 @@ def take_step(job: Job, feed: Feed) -> None:
         "step",
         step=step,
         epoch=round(job.order.epoch(step), 4),
-        loss=loss,
-        **told_measures(gradient.sums, counted),
+        loss=told,
+        **({"measures": means} if means else {}),
         learning_rate=rate,
         grad_norm=grad_norm,
         taken=taken,
@@ -222,11 +224,18 @@ class _Gradient:
         return [each.float() for pair in self.sums.values() for each in pair]
 
 
-def told_measures(names: Iterable[str], counted: Sequence[float]) -> dict[str, dict[str, float]]:
-    """The measures in event form: means of those with a non-zero count."""
+def means_of(names: Iterable[str], counted: Sequence[float]) -> dict[str, float]:
+    """The means of measures from their sums and counts, those with a non-zero count."""
     pairs = zip(names, counted[0::2], counted[1::2], strict=True)
-    means = {name: total / count for name, total, count in pairs if count}
-    return {"measures": means} if means else {}
+    return {name: total / count for name, total, count in pairs if count}
+
+
+def told_loss(objective: float, means: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """What a step tells as its loss, and its measures: see ``Loss.sums``."""
+    if LOSS.name not in means:
+        return objective, means
+    own = {name: value for name, value in means.items() if name != LOSS.name}
+    return means[LOSS.name], {**own, OBJECTIVE.name: objective}
 
 
 def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMemory | None:

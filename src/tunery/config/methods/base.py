@@ -36,3 +36,7 @@ class MethodKind(Kind):
     best: ClassVar[str] = LOSS.name
     rate_scale: ClassVar[float] = 1.0
     unit: ClassVar[str] = "tokens"
+
+    def reported(self) -> tuple[Measure, ...]:
+        """What it reports with these settings, the loss first; by default ``measures``."""
+        return self.measures

@@ -13,7 +13,7 @@ from tunery.i18n import t
 class PretrainConfig(MethodKind):
     """Continued pretraining: learn every token of plain text."""
 
-    build = "tunery.methods.sft:SFT"
+    build = "tunery.methods.likelihood:Likelihood"
     rows = "text"
     chats = False
 
