@@ -69,8 +69,8 @@ def _four_bit_integers() -> str:
 def _online() -> str:
     return t(
         "Training on the model's own answers (online reinforcement learning) is not supported "
-        "yet. Methods that learn from pairs of answers: {names}.",
-        names=", ".join(tag(kind) for kind in METHODS if kind.rows == "pair"),
+        "yet. Methods: {names}.",
+        names=", ".join(map(tag, METHODS)),
     )
 
 
