@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from tunery.i18n import Phrase, say
 
 INSTEAD: Mapping[str, Phrase] = {
+    "To let that page use /v1 with a key, start the server with: --cors-origin {origin}": say(
+        "To let that page use /v1 with a key, whoever starts the server must allow {origin}."
+    ),
     "All settings: tunery config help. Settings of this request: tunery config show.": say(
         "All settings are listed on the Train page, under More settings."
     ),
