@@ -21,6 +21,7 @@ from typing import Any
 
 LONG, SHORT = 380, 60
 """Words of an answer; a word is a little more than a token."""
+NO_EVALUATION = ("--evaluate.every", "never", "--evaluate.forgetting", "false")
 SETTINGS: dict[str, tuple[int, str]] = {
     "lora short": (SHORT, ""),
     "lora long": (LONG, ""),
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def planned(data: Path, flags: list[str]) -> dict[str, Any]:
-    words = ["plan", "--data.train", str(data), "--train.batch_size", "8", *flags]
+    words = ["plan", "--data.train", str(data), "--train.batch_size", "8", *NO_EVALUATION, *flags]
     done = subprocess.run(
         [sys.executable, "-m", "tunery", *words, "--measure", "--json"],
         capture_output=True,
