@@ -262,3 +262,24 @@ def _json_parser_messages() -> set[str]:
 
 def test_the_tables_are_in_the_package():
     assert (resources.files("tunery") / "locales" / "config_zh.json").is_file()
+
+
+ONE_NAME = {
+    "模型库": ("模型中心", "模型站点", "模型仓库", "模型来源"),
+    "评估": ("评测",),
+    "回放": ("用于重放",),
+    "隔离": ("搁置", "放到一边"),
+    "数值格式": ("数值类型", "数字格式"),
+    "继续训练": ("恢复训练",),
+    "完全匹配": ("精确匹配", "完全一致"),
+}
+"""One Chinese name for one thing, and the names that were used beside it."""
+
+
+def test_one_thing_has_one_chinese_name():
+    root = ROOT.parents[1]
+    files = [*(ROOT / "locales").rglob("*.json"), *root.glob("*.zh.md"), *root.glob("docs/*.zh.md")]
+    texts = {file.name: file.read_text(encoding="utf-8") for file in files}
+    others = re.compile("|".join(other for names in ONE_NAME.values() for other in names))
+    assert {name: others.findall(text) for name, text in texts.items() if others.search(text)} == {}
+    assert [name for name in ONE_NAME if not any(name in text for text in texts.values())] == []
