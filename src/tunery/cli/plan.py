@@ -115,5 +115,5 @@ def _time(plan: Plan) -> str:
     speed = t("{speed:,.0f} tokens/s", speed=plan.speed["tokens_per_second"])
     source = plan.speed["from"]
     where = t("measured") if source == "measured" else t("as in run {run}", run=source)
-    return t("about {time} of training ({speed}, {where})",
+    return t("about {time} in all ({speed}, {where})",
              time=words.seconds(plan.seconds), speed=speed, where=where)  # fmt: skip

@@ -269,9 +269,11 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
         if same and run.status == "finished" and run.tokens_per_second:
             log = RunLog(open_run(run.name).events_file).refresh()
             results = [event for event in log.events if event["type"] == "result"]
+            result = results[-1] if results else {}
             return {
-                "tokens_per_second": run.tokens_per_second,
-                "pauses": results[-1].get("pauses", {}) if results else {},
+                # That of the whole run, where a list shows the speed of the newest steps.
+                "tokens_per_second": result.get("tokens_per_second") or run.tokens_per_second,
+                "pauses": result.get("pauses", {}),
                 "from": run.name,
             }
     return {"tokens_per_second": None, "pauses": {}, "from": None}
