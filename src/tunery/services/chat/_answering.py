@@ -1,7 +1,8 @@
 """Several models answer one question concurrently, with the same seed, as a stream of events.
 
 Events are plain data for the page. Each has the ``column`` (index of the model) it belongs to:
-``loading`` (at once; while it loads also doing, seconds), ``forgot`` (count), ``started`` (num_prompt_tokens, prompt_text), ``text``,
+``loading`` (at once; while it loads also doing, seconds), ``forgot`` (count),
+``started`` (num_prompt_tokens, prompt_text), ``text``,
 ``thought``, ``ended`` (reason, num_tokens, first_token_seconds, seconds), ``error`` (detail, fix).
 """
 
