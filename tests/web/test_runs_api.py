@@ -221,3 +221,11 @@ def test_everything_here_is_behind_the_token(anonymous) -> None:
     for path in ("", "/good", "/good/metrics", "/good/log/file", "/compare?ids=a,b"):
         assert anonymous.get(f"/api/v1/runs{path}").status_code == 401
     assert json.loads(anonymous.get("/api/v1/queue").text)["status"] == 401
+
+
+def test_events_of_a_log_have_their_times_in_order(client):
+    write_run("x")
+    answer = client.get("/api/v1/runs/x/log").json()
+    assert answer["events"]
+    assert len(answer["times"]) == len(answer["events"])
+    assert answer["times"] == sorted(answer["times"])

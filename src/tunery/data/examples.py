@@ -23,7 +23,7 @@ from tunery.data.lint.idle import common
 from tunery.data.lint.options import CheckOptions
 from tunery.data.lint.report import Report
 from tunery.data.lint.scan import scan
-from tunery.data.lint.words import report_text
+from tunery.data.lint.words import report_lines, report_text
 from tunery.data.problems import Problem, coded, say
 from tunery.data.quarantine import QuarantineFile
 from tunery.data.sources.remote import fetch
@@ -264,7 +264,10 @@ def _stop(report: Report, config: DataConfig) -> None:
             code=report.stops[0].code,
         )
     raise DataError(
-        report_text(report, plain=True), code=report.stops[0].code, dataset=report.dataset
+        report_text(report, plain=True),
+        code=report.stops[0].code,
+        dataset=report.dataset,
+        findings=report_lines(report),
     )
 
 

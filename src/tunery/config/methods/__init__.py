@@ -30,3 +30,11 @@ MethodConfig = Annotated[
     Field(discriminator="type"),
 ]
 METHODS = kinds(MethodConfig)
+
+
+def trains_scores(method: str | None) -> bool:
+    """Whether a method, by its name, trains a model that scores answers and writes none."""
+    return any(
+        kind.model_fields["type"].default == method and kind.produces == "scores"
+        for kind in METHODS
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from tunery.data.kinds import flags_for, row_kind_named
 from tunery.data.lint.report import MAX_EXAMPLES, Group, Report
 from tunery.data.problems import Problem, visible
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 WINDOW = 100
 DEFAULT_BAD_SHARE = 0.01
@@ -28,6 +29,22 @@ def report_text(report: Report, *, plain: bool = False) -> str:
         lines += _group(group)
     lines += _end(report, plain)
     return "\n".join(lines)
+
+
+def report_lines(report: Report) -> list[str]:
+    """What stops a run, one sentence per kind of problem: for the page, which shows no carets."""
+    lines: list[str] = []
+    for group in report.stops:
+        first = group.examples[0]
+        place = Path(visible(first.file)).name
+        if first.line is not None:
+            place = t("{file}, line {n}", file=place, n=first.line)
+        found = visible(first.found.local()).rstrip(".。")
+        said = joined(t("{place}: {found}.", place=place, found=found), first.fix.local())
+        if group.count > 1:
+            said = joined(said, t("{count} rows", count=f"{group.count:,}"), between=" · ")
+        lines.append(str(said))
+    return lines
 
 
 def _group(group: Group) -> Iterator[str]:

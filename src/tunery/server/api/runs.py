@@ -171,13 +171,15 @@ def log(
 ) -> dict[str, Any]:
     """Get lines of worker.log and the run's events as sentences.
 
-    The lines start at the byte offset ``after``, or are the last ``tail`` lines.
+    ``times`` are those of the events, in seconds since the epoch. The lines start at the byte
+    offset ``after``, or are the last ``tail`` lines.
     """
     folder = open_run(name)
     lines, cursor, cut = runs.log_lines(folder.worker_log, after=after, tail=tail)
     told = runs.run_log(folder)
-    events = [text for _, text in runs.event_lines(told, events_after)]
-    return {"lines": lines, "cursor": cursor, "cut": cut, "events": events, "seq": told.seq}
+    said = runs.event_lines(told, events_after)
+    return {"lines": lines, "cursor": cursor, "cut": cut, "events": [text for _, text in said],
+            "times": [time for time, _ in said], "seq": told.seq}  # fmt: skip
 
 
 @router.get("/{name}/log/file")

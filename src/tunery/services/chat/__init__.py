@@ -28,7 +28,13 @@ if TYPE_CHECKING:
         unserve,
     )
     from tunery.services.chat._speaker import MAX_NEW_TOKENS, Settings, Speaker
-    from tunery.services.chat._speakers import SpeakerGroup, speakers, trained_speakers
+    from tunery.services.chat._speakers import (
+        SpeakerGroup,
+        is_scorer,
+        scorers,
+        speakers,
+        trained_speakers,
+    )
     from tunery.services.chat._stored import (
         MAX_COLUMNS,
         MAX_TEXT,
@@ -55,8 +61,8 @@ __all__ = [
     "LoadedModels", "Said", "Scored", "Served", "Settings", "Speaker", "SpeakerGroup",
     "StoredChat", "Target", "add_row", "answer_once", "answer_turn", "change_chat",
     "chat_as_rows", "choose_sampling", "delete_chat", "engine_pool", "find_served", "fix_served",
-    "hold_engines", "is_reward_model", "list_chats", "load_transcript", "meaning", "new_chat",
-    "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat", "save_transcript",
-    "serve", "served", "show_chat", "speakers", "split_served", "store_question",
-    "template_source", "trained_speakers", "trained_with", "unserve",
+    "hold_engines", "is_reward_model", "is_scorer", "list_chats", "load_transcript", "meaning",
+    "new_chat", "prompt_suggestions", "prompt_titles", "rate_answer", "restore_chat",
+    "save_transcript", "scorers", "serve", "served", "show_chat", "speakers", "split_served",
+    "store_question", "template_source", "trained_speakers", "trained_with", "unserve",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunery.config.methods import trains_scores
 from tunery.i18n import t
 from tunery.runs import store
 from tunery.runs.folder import open_run
@@ -27,10 +28,15 @@ def speakers() -> list[SpeakerGroup]:
 
 
 def trained_speakers() -> list[SpeakerGroup]:
-    """The runs with final weights, and every checkpoint, newest run first."""
+    """The runs with final weights, and every checkpoint, newest run first.
+
+    Without the reward models, which write no text; see ``scorers``.
+    """
     runs: list[tuple[str, str]] = []
     checkpoints: list[tuple[str, str]] = []
     for run in store.list_runs():
+        if trains_scores(run.method):
+            continue
         folder = open_run(run.name)
         if folder.adapter_dir.is_dir() or folder.model_dir.is_dir():
             runs.append((run.name, run.name))
@@ -42,6 +48,16 @@ def trained_speakers() -> list[SpeakerGroup]:
         SpeakerGroup(t("Checkpoints"), checkpoints),
     ]
     return [group for group in groups if group.names]
+
+
+def scorers() -> list[str]:
+    """The runs that trained a reward model: they score answers and write none."""
+    return [run.name for run in store.list_runs() if trains_scores(run.method)]
+
+
+def is_scorer(name: str) -> bool:
+    """Whether a name is such a run, or one of its checkpoints."""
+    return name.partition("@")[0] in scorers()
 
 
 def _step(name: str) -> str:

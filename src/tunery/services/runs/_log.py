@@ -42,11 +42,11 @@ def log_lines(path: Path, *, after: int = 0, tail: int = 0) -> tuple[list[str], 
     return shown, begin + end, cut or len(shown) < len(lines)
 
 
-def event_lines(told: RunLog, after: int = 0) -> list[tuple[int, str]]:
-    """The events after a given one as sentences, with their event numbers."""
+def event_lines(told: RunLog, after: int = 0) -> list[tuple[float, str]]:
+    """The events after a given one as sentences, with their times in seconds since the epoch."""
     with told.lock:
         events = [event for event in told.events if event["seq"] > after]
     said = [
-        (event["seq"], words.event_line(event, told.declared, checked=False)) for event in events
+        (event["time"], words.event_line(event, told.declared, checked=False)) for event in events
     ]
-    return [(seq, text.strip()) for seq, text in said if text]
+    return [(time, text.strip()) for time, text in said if text]

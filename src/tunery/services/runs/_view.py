@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tunery.config.methods import trains_scores
 from tunery.errors import TuneryError
 from tunery.i18n import retold, t
 from tunery.measures import LOSS, Declared, Measure
@@ -190,7 +191,12 @@ class RunView:
     @property
     def can_compare(self) -> bool:
         """Whether there are weights to chat with."""
-        return self.has_weights or any(c.whole for c in self.checkpoints)
+        return not self.scores and (self.has_weights or any(c.whole for c in self.checkpoints))
+
+    @property
+    def scores(self) -> bool:
+        """Whether it trains a reward model, which scores answers and writes none."""
+        return trains_scores(self.state.method)
 
 
 def view(name: str) -> RunView:

@@ -29,6 +29,7 @@ class ChatView:
         suggestions: Questions to start with.
         sets: Prompt sets as (name, title).
         missing: Whether the conversation in the URL was deleted.
+        asked_scorer: A reward model that the URL names; it cannot chat.
     """
 
     chat: StoredChat | None
@@ -38,6 +39,7 @@ class ChatView:
     suggestions: list[str]
     sets: list[tuple[str, str]]
     missing: bool
+    asked_scorer: str
 
     def speakers_data(self) -> list[dict[str, Any]]:
         """The speakers, for the script; always including those named in the URL."""
@@ -58,7 +60,8 @@ def chat(request: Request) -> HTMLResponse:
         except UnknownName:
             missing = True
     asked = [access.model(query[key]) for key in ("a", "b", "c", "d") if query.get(key)]
-    named = tuple(dict.fromkeys(asked))
+    scorer = next(filter(chat_service.is_scorer, asked), "")
+    named = tuple(name for name in dict.fromkeys(asked) if not chat_service.is_scorer(name))
     groups = chat_service.speakers()
     first = next((name for group in groups for name, _ in group.names), "demo")
     settings = opened.settings if opened else ChatSettings(columns=named or (first,))
@@ -70,5 +73,6 @@ def chat(request: Request) -> HTMLResponse:
         suggestions=chat_service.prompt_suggestions(),
         sets=list(chat_service.prompt_titles().items()),
         missing=missing,
+        asked_scorer=scorer,
     )
     return render(request, "chat.html", view)

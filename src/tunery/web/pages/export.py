@@ -32,6 +32,8 @@ class ExportView:
         jobs: The most recent exports.
         served: The models served over /v1.
         base_url: The URL of /v1, as this browser sees the server.
+        asked_scorer: A reward model that the URL names; it needs no export.
+        scorers: The runs that trained a reward model.
     """
 
     trained: list[SpeakerGroup]
@@ -43,6 +45,8 @@ class ExportView:
     jobs: list[dict[str, Any]]
     served: list[dict[str, Any]]
     base_url: str
+    asked_scorer: str
+    scorers: list[str]
 
 
 @router.get("/export")
@@ -51,7 +55,9 @@ def export(request: Request) -> HTMLResponse:
     everything = chat.speakers()
     trained = chat.trained_speakers()
     names = [name for group in trained for name, _ in group.names]
-    run = access.model(request.query_params.get("run", "")) or (names[0] if names else "")
+    asked = access.model(request.query_params.get("run", ""))
+    scorer = asked if chat.is_scorer(asked) else ""
+    run = (asked if not scorer else "") or (names[0] if names else "")
     formats = export_service.formats()
     folder = export_service.suggested(run or "export", formats[0]["name"])
     view = ExportView(
@@ -63,6 +69,8 @@ def export(request: Request) -> HTMLResponse:
         free_bytes=env.free_bytes(folder),
         jobs=export_service.listing()[:SHOWN],
         served=[{"name": one.name, "model": one.model} for one in chat.served()],
+        asked_scorer=scorer,
+        scorers=chat.scorers(),
         base_url=f"{str(request.base_url).rstrip('/')}/v1",
     )
     return render(request, "export.html", view)

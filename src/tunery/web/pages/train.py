@@ -45,8 +45,9 @@ class TrainView:
 
     @property
     def titles(self) -> str:
-        """The sections under More settings, in one line."""
-        return " · ".join(dict.fromkeys(part.title for part in self.form.more))
+        """The sections under More settings that apply to the selected kinds, in one line."""
+        shown = (part.title for part in self.form.more if self.has(part.fields[0]))
+        return " · ".join(dict.fromkeys(shown))
 
     def has(self, field: Field) -> bool:
         """Whether the selected types and the open sections have this setting."""

@@ -1,10 +1,11 @@
 // @ts-check
 /** One dataset: a row as the model sees it, filling in placeholders, a summary of the checks. */
+import { refused } from "../refused.js";
 import { get, post } from "../api.js";
 import { $, $$, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { cell, leaves, page } from "../rows.js";
 import { busy, showProblem } from "../shell.js";
-import { joined, number, percent, t } from "../words.js";
+import { number, percent, t } from "../words.js";
 
 const FEW = 6;
 const one = data("dataset");
@@ -35,7 +36,8 @@ async function show() {
     if (problem.detail === undefined) throw problem;
     $("#tokens").replaceChildren();
     $("#counts").textContent = "";
-    notes([["bad", joined(problem.detail, problem.fix)]]);
+    told = problem.detail;
+    notes([["bad", refused(problem)]]);
     say("");
   } finally {
     clearTimeout(slow);
@@ -46,7 +48,9 @@ async function show() {
 /** @param {string} text */
 const say = (text) => ($("#tokinfo").textContent = text);
 
-/** @param {[string, string][]} said */
+/** What is wrong with the row, or the file, is said once on this page. @type {string | undefined} */
+let told;
+/** @param {[string, string | Node][]} said */
 const notes = (said) => $("#row-notes").replaceChildren(...said.map(([kind, text]) => el("div", { class: `note ${kind}`, role: kind === "bad" ? "alert" : null }, text)));
 
 /** @param {any} each a row or one side of a pair */
@@ -175,7 +179,8 @@ let checked = null;
 async function figures() {
   checked ??= await get(`${base}/checks`);
   const count = (/** @type {string} */ code) => checked.groups?.find((/** @type {any} */ each) => each.code === code)?.count ?? 0;
-  const pairs = checked.job ? [] : [[t("Placeholders left"), number(count("W706"))], [t("Duplicates"), number(count("W704"))], [t("Empty answers"), number(count("E302"))], [t("Bad rows"), number(checked.bad)]];
+  const broken = !checked.rows && checked.bad === 0 && !checked.ok; // the file was not read at all
+  const pairs = checked.job || broken ? [] : [[t("Placeholders left"), number(count("W706"))], [t("Duplicates"), number(count("W704"))], [t("Empty answers"), number(count("E302"))], [t("Bad rows"), number(checked.bad)]];
   const put = (/** @type {any[]} */ all) => $("#figures").replaceChildren(...all.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   put(pairs);
   try {
@@ -183,7 +188,7 @@ async function figures() {
     put([...pairs, [t("Tokens"), number(found.tokens)], [t("Longest"), t("{n} tokens", { n: number(found.length.max) })], [t("Truncated at {n}", { n: number(found.max_length) }), number(found.truncated)]]);
     $("#short-wait").textContent = "";
   } catch (/** @type {any} */ problem) {
-    $("#short-wait").textContent = problem.detail ?? "";
+    $("#short-wait").replaceChildren(problem.detail === told ? "" : refused(problem));
   }
 }
 

@@ -170,23 +170,30 @@ let logAt = 0;
 let eventsAt = 0;
 let logRead = false;
 let level = "";
-const ERROR = /\b(error|traceback|exception|failed|fatal)\b/i;
-const WARNING = /\bwarn(ing)?\b|^!/i;
+const ERROR = /^Traceback |^[\w.]*(Error|Exception|Exit)\b|\b(ERROR|CRITICAL|FATAL)\b/; // not the word in a sentence
+const WARNING = /\w*Warning\b|\bWARN(ING)?\b|^!/;
 
 const readLog = debounce(150, async () => {
   if ($('[data-panel="log"]').hidden) return;
   const answer = await get(`${api}/log`, { after: logAt, events_after: eventsAt }).catch(() => null);
   if (!answer) return;
   const box = $("#log");
-  if (!logRead) box.replaceChildren();
-  for (const line of answer.events) box.append(el("div", { class: "event", dataset: { level: "event" } }, `· ${line}`));
+  if (!logRead) box.replaceChildren(el("div", { id: "log-events" }), el("div", { id: "log-lines" }));
+  const [events, lines] = box.children;
+  answer.events.forEach((/** @type {string} */ text, /** @type {number} */ i) => {
+    const time = new Date(answer.times[i] * 1000);
+    events.append(el("div", { class: "event", dataset: { level: "event" } }, el("time", { datetime: time.toISOString(), title: time.toLocaleString() }, time.toTimeString().slice(0, 8)), ` ${text}`));
+  });
   eventsAt = answer.seq;
-  if (answer.cut && !logRead) box.append(el("div", { class: "event" }, t("Earlier lines are in the log file.")));
+  if (answer.lines.length && !lines.childElementCount) {
+    // the lines have no times, so they cannot stand between the events
+    lines.append(el("div", { class: "event logpart" }, t("Output of the worker process")), answer.cut ? el("div", { class: "event" }, t("Earlier lines are in the log file.")) : "");
+  }
   logAt = answer.cursor;
   logRead = true;
-  for (const line of answer.lines) box.append(logLine(line));
-  if (!box.childElementCount) box.append(el("div", { class: "event" }, t("The log is empty.")));
-  while (box.childElementCount > 5000) box.firstElementChild.remove();
+  for (const line of answer.lines) lines.append(logLine(line));
+  if (!events.childElementCount && !lines.childElementCount) events.append(el("div", { class: "event" }, t("The log is empty.")));
+  for (const part of [events, lines]) while (part.childElementCount > 5000) /** @type {Element} */ (part.firstElementChild).remove();
   sift();
   if ($("#follow").checked) box.scrollTop = box.scrollHeight;
 });
@@ -199,7 +206,7 @@ function logLine(line) {
 
 function sift() {
   const words = $("#log-search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const line of $$("#log > div")) {
+  for (const line of $$("#log > div > div")) {
     const text = line.textContent.toLowerCase();
     line.hidden = (level && line.dataset.level !== level) || !words.every((/** @type {string} */ word) => text.includes(word));
   }

@@ -3,7 +3,7 @@
 import { $, $$, debounce, el, fieldError } from "../dom.js";
 import { t } from "../words.js";
 
-/** A sentence next to the plan, with the buttons that fix it. @param {string} kind @param {string} text @param {any[]} remedies @param {(remedy: any) => void} mend */
+/** A sentence next to the plan, with the buttons that fix it. @param {string} kind @param {Node | string} text @param {any[]} remedies @param {(remedy: any) => void} mend */
 export function note(kind, text, remedies, mend) {
   const buttons = remedies.map((remedy) => el("button", { type: "button", class: "btn sm", onclick: () => mend(remedy) }, remedy.label));
   return el("div", { class: `note ${kind}` }, text, buttons.length > 0 && el("div", { class: "actions" }, ...buttons));

@@ -8,6 +8,7 @@ import { del, post, problemOf, put } from "../api.js";
 import { busy, copy, showProblem, toast } from "../shell.js";
 import { bytes, duration, joined, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
+import { refused } from "../refused.js";
 import { allowFolder } from "../remedies.js";
 import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, helpOfChoice, read, setError, settingsOf, showVariants } from "./train-fields.js";
@@ -119,8 +120,9 @@ function apply(answer, typing = false) {
   state = answer;
   if (answer.plan || !answer.can_plan) planned = answer.plan ? answer : null;
   stale = Boolean(planned) && !answer.plan;
-  planError = answer.plan_error ? { detail: answer.plan_error.message, fix: answer.plan_error.fix, remedies: answer.plan_error.remedies ?? [] } : null;
+  planError = answer.plan_error ?? null;
   showVariants(state.values);
+  $(".titles").textContent = [...new Set($$(".part").filter((part) => !part.hidden).map((part) => $("h3", part).textContent))].join(" · ");
   for (const [path, shown] of Object.entries(state.values)) fillControl(path, shown, reset, t("Set by the preset."));
   for (const setting of $$(".setting")) setError(setting, state.errors[control(setting)?.dataset.path ?? ""]);
   for (const chip of $$("[data-preset]")) chip.setAttribute("aria-pressed", String(chip.dataset.preset === (draft.preset ?? "")));
@@ -176,7 +178,7 @@ function draw() {
   drawStart();
 }
 
-/** @param {string} kind @param {string} text @param {any[]} remedies */
+/** @param {string} kind @param {Node | string} text @param {any[]} remedies */
 const noteOf = (kind, text, remedies) => note(kind, text, remedies, mend);
 
 function drawNotes() {
@@ -187,10 +189,11 @@ function drawNotes() {
     const dataset = state.blanks.find((/** @type {any} */ b) => !b.value)?.dataset ?? "";
     notes.push(noteOf("warn", t("{dataset} has placeholders to fill in", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
-  if (planError) notes.push(noteOf("bad", joined(planError.detail, planError.fix), planError.remedies ?? []));
+  if (planError) notes.push(noteOf("bad", refused(planError), planError.remedies ?? []));
   for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
   for (const remark of (stale ? null : planned?.remarks) ?? []) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
-  $("#notes").replaceChildren(...notes);
+  const said = new Set(); // one cause is shown once, however many fields it is about
+  $("#notes").replaceChildren(...notes.filter((each) => !said.has(each.textContent) && said.add(each.textContent)));
 }
 
 /** @param {any} remedy */
