@@ -25,7 +25,7 @@ from tunery.i18n import joined, t
 from tunery.types import Conversation, Example, Rendered
 
 CHUNK = 256
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 Progress = Callable[[int, int], None]
 
