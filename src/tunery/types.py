@@ -61,11 +61,19 @@ class RowRef:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages to be rendered by a chat template."""
+    """Messages to be rendered by a chat template.
+
+    Args:
+        messages: In order.
+        tools: Their definitions, as JSON.
+        ref: The source of the row.
+        weight: Factor on the loss of the row; None if the row does not say.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
     ref: RowRef | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

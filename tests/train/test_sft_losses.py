@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -24,11 +25,14 @@ from tunery.config.config import Config
 from tunery.config.frozen import with_types
 from tunery.data.collate import collate_groups
 from tunery.data.groups import RowGroup, TokenRow
+from tunery.data.rows import Rows
+from tunery.errors import ConfigError
 from tunery.methods.base import combine
 from tunery.methods.sft_losses import LOSSES
 from tunery.policy.policy import Policy
 from tunery.policy.shortcuts import prepare
 from tunery.policy.tokens import Tokens, Wanted, values
+from tunery.train.measure.replay import as_rows
 
 DIVISIONS = {"whole": [[0, 1, 2, 3]], "halves": [[0, 1], [2, 3]], "alone": [[0], [1], [2], [3]]}
 CASES: dict[str, dict[str, Any]] = {
@@ -38,6 +42,12 @@ CASES: dict[str, dict[str, Any]] = {
     "focal": {"loss": "focal", "focal_gamma": 1.5},
     "eaft": {"loss": "eaft", "eaft_alpha": 0.7, "eaft_top_k": 9},
     "asft": {"loss": "asft", "asft_alpha": 0.4},
+}
+RUNS = {
+    **CASES,
+    "noise": {"neftune_alpha": 5.0},
+    "noise_dft": {"neftune_alpha": 5.0, "loss": "dft"},
+    "replay": {"replay_loss": "kl_divergence"},
 }
 
 
@@ -240,23 +250,24 @@ def test_a_loss_is_finite_for_certain_and_impossible_tokens(name: Any) -> None:
         assert torch.isfinite(logits_CV.grad).all()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", RUNS)
 def test_a_run_resumes_to_the_bit_and_tells_what_it_declares(tmp_path: Path, case: str) -> None:
     settings = tiny.config(
-        method={"type": "sft", **CASES[case]},
+        method={"type": "sft", **RUNS[case]},
         adapter={"type": "lora", "rank": 4, "dropout": 0.1},
         train={"batch_size": 4, "max_steps": 4, "num_epochs": 9, "micro_batch_tokens": 60,
                "num_threads": 1},
         evaluate={"every": 2},
     )  # fmt: skip
-    parts: dict[str, Any] = {"data": tiny.rows(12, seed=3), "held_out": tiny.rows(4, seed=9)}
+    data = Rows.of(tiny.rows(9, seed=3)).and_then(as_rows(tiny.rows(3, seed=4)))
+    parts: dict[str, Any] = {"data": data, "held_out": tiny.rows(4, seed=9)}
     assert tiny.run(tmp_path / "whole", settings, **parts) == "finished"
     run_in_two(tmp_path / "cut", settings, 2, **parts)
     assert tiny.digest(tmp_path / "cut") == tiny.digest(tmp_path / "whole")
     assert tiny.history(tmp_path / "cut") == tiny.history(tmp_path / "whole")
     (plan,) = tiny.events(tmp_path / "whole", "plan")
     declared = {measure["name"] for measure in plan["measures"]}
-    assert declared == ({"loss"} if case == "cross_entropy" else {"loss", "objective"})
+    assert declared == ({"loss"} if case in ("cross_entropy", "noise") else {"loss", "objective"})
     for event in tiny.events(tmp_path / "whole", "step"):
         assert {"loss", *event.get("measures", {})} == declared
 
@@ -265,21 +276,130 @@ def test_a_run_resumes_to_the_bit_and_tells_what_it_declares(tmp_path: Path, cas
     ("settings", "said"),
     [
         ({"loss": "dft", "label_smoothing": 0.1}, "no effect with method.loss=dft"),
-        ({"loss": "asft"}, "adapter.type=full overwrites"),
+        ({"loss": "asft"}, "overwritten with adapter.type=full"),
+        ({"source_weights": {"a": -1.0}}, "must be at least 0"),
+        ({"source_weights": {"b": 0.5}}, "b is not in data.train"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
     settings: dict[str, Any], said: str
 ) -> None:
     whole = Config.model_validate(
-        with_types({"method": {"type": "sft", **settings}, "adapter": {"type": "full"}})
-    )
+        with_types({"method": {"type": "sft", **settings}, "adapter": {"type": "full"},
+                    "data": {"train": ["a*2"]}})
+    )  # fmt: skip
     (found,) = whole.method.excludes(whole)
     assert said in found[1]
-    assert found[2].startswith("Set ")
+    assert found[2].startswith(("Set ", "Use "))
 
 
 def test_a_constant_of_a_loss_that_is_not_chosen_is_told() -> None:
     given = {"focal_gamma": 1.0, "eaft_alpha": 2.0, "eaft_top_k": 5, "asft_alpha": 0.2}
     assert len(list(config(**given).advises(None))) == 4
     assert len(list(config(loss="eaft", **given).advises(None))) == 2
+
+
+def test_noise_has_the_scale_of_neftune_in_every_row_however_it_is_packed() -> None:
+    model: Any = adapted()
+    base = model.get_base_model()
+    seen: list[Tensor] = []
+    hook = base.model.layers[0].register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].detach()[0])
+    )
+    rows, alpha = groups(), 7.0
+    whole = collate_groups(rows, [5, 6, 7, 8], trim=False)
+    prepare(model)
+    trained = Policy(model, off=model.disable_adapter)
+    seen.clear()
+    torch.manual_seed(21)
+    trained.nll(whole)
+    (clean,) = seen
+    seen.clear()
+    trained.nll(dataclasses.replace(whole, noise=alpha))
+    noise = seen.pop() - clean
+    for number, places in enumerate(whole.places):
+        own = noise[torch.from_numpy(places)]
+        most = alpha / math.sqrt(own.numel())  # transformers: neftune_post_forward_hook
+        assert float(own.abs().max()) <= most
+        assert float(own.abs().max()) > 0.98 * most
+        assert float(own.std()) == pytest.approx(most / math.sqrt(3), rel=0.1)
+        torch.rand(3)  # other draws do not matter, and neither do the other rows
+        alone = collate_groups(rows[number : number + 1], [5 + number], trim=False)
+        trained.nll(dataclasses.replace(alone, noise=alpha))
+        expected = clean[torch.from_numpy(places)] + own
+        assert torch.allclose(seen.pop(), expected, atol=1e-6)
+    torch.manual_seed(22)
+    trained.nll(dataclasses.replace(whole, noise=alpha))
+    assert not torch.allclose(seen.pop() - clean, noise, atol=1e-3)
+    trained.nll(whole)
+    assert torch.equal(seen.pop(), clean)
+    hook.remove()
+
+
+WEIGHTS = [0.5, 2.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("division", DIVISIONS.values(), ids=DIVISIONS.keys())
+@pytest.mark.parametrize("case", ["cross_entropy", "dft", "smoothed"])
+def test_rows_count_by_their_weight(case: str, division: list[list[int]]) -> None:
+    rows = groups(weight=WEIGHTS)
+    made = config(**CASES[case]).make()
+    objective, _, gradients = learn(made, rows, division)
+    formula, weights = reference(CASES[case]), iter(WEIGHTS)
+    expected, exact = written_out(rows, lambda *told: next(weights) * formula(*told))
+    assert objective == pytest.approx(expected, abs=1e-5)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient.double(), exact[name], atol=1e-5, rtol=1e-4), name
+
+
+@pytest.mark.parametrize("division", DIVISIONS.values(), ids=DIVISIONS.keys())
+@pytest.mark.parametrize("how", ["kl_divergence", "both"])
+def test_replay_rows_are_kept_close_to_the_model_before_training(
+    how: Any, division: list[list[int]]
+) -> None:
+    rows = groups()
+    rows[1] = RowGroup(rows[1].rows, {"replay": 1.0})
+    rows[2] = RowGroup(rows[2].rows, {"replay": 1.0})
+    made = config(replay_loss=how, replay_kl_weight=0.6).make()
+    objective, told, gradients = learn(made, rows, division)
+    nll, kl = reference({}), reference({"loss": "asft", "asft_alpha": 1.0})
+    dft = reference({"loss": "dft"})
+    kept = sum(group.num_trained for group in rows[1:3])
+    own = sum(group.num_trained for group in rows) - (kept if how == "kl_divergence" else 0)
+    total = sum(group.num_trained for group in rows)
+    numbers = iter(range(4))
+
+    def each(*said: Tensor) -> Tensor:
+        replayed = next(numbers) in (1, 2)
+        plain = nll(*said) / own * (0.0 if replayed and how == "kl_divergence" else 1.0)
+        return total * (plain + (0.6 * (kl(*said) - dft(*said)) / kept if replayed else 0.0))
+
+    expected, exact = written_out(rows, each)
+    assert objective == pytest.approx(expected, abs=1e-5)
+    assert told == pytest.approx(written_out(rows, nll)[0], abs=1e-5)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient.double(), exact[name], atol=1e-5, rtol=1e-4), name
+
+
+def test_a_dataset_has_a_weight_that_multiplies_those_of_its_rows(tmp_path: Path) -> None:
+    own = Rows.of_groups(groups(weight=WEIGHTS), name="own")
+    rows = own.and_then(Rows.of_groups(groups(), name="other"))
+    settings = tiny.config(method={"type": "sft", "source_weights": {"own": 0.5, "third": 9.0}})
+    place = tiny.context(tmp_path, settings)
+    with place.events:
+        made = settings.method.make().prepare(policy(), rows, place, name="train")
+        found = [made.group(i).facts["weight"] for i in range(len(made))]
+        assert found == [0.25, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
+        held_out = settings.method.make().prepare(policy(), own, place, name="held_out")
+        assert [held_out.group(i).facts["weight"] for i in range(4)] == WEIGHTS
+
+
+def test_a_run_that_continues_an_adapter_cannot_compare_with_what_was_before() -> None:
+    config(loss="dft").check_continued()
+    for settings, name in (
+        ({"loss": "asft"}, "method.loss=asft"),
+        ({"replay_loss": "both"}, "method.replay_loss=both"),
+    ):
+        with pytest.raises(ConfigError, match=f"{name} needs the model before training") as told:
+            config(**settings).check_continued()
+        assert "--to merged" in str(told.value.fix)

@@ -112,8 +112,8 @@ def test_a_label_that_is_not_read_leads_to_the_format_that_reads_labels(
 
 
 def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
-    report = checked(written(tmp_path, [{"messages": TURNS, "weight": 0.5}]))
-    assert str(said(report, "W718").found) == "not used: weight; all rows count the same"
+    report = checked(written(tmp_path, [{"messages": TURNS, "loss_weight": 0.5}]))
+    assert str(said(report, "W718").found) == "not used: loss_weight; all rows count the same"
 
 
 def test_a_named_column_that_only_another_format_has_is_said(tmp_path: Path) -> None:

@@ -106,6 +106,11 @@ FOREIGN: dict[str, Callable[[], str]] = {
             "data.loss_on": "train_on_prompt mask_history train_on_inputs completion_only_loss",
             "data.packing": "sample_packing neat_packing pack_sequences",
             "method.type": "stage task training_type",
+            "method.neftune_alpha": "neftune_noise_alpha",
+            "method.label_smoothing": "label_smoothing_factor",
+            "method.eaft_alpha": "eaft_alpha",
+            "method.eaft_top_k": "eaft_k",
+            "method.asft_alpha": "asft_alpha",
             "adapter.type": "finetuning_type peft_type use_lora use_peft",
             "adapter.rank": "lora_rank lora_r r",
             "adapter.alpha": "lora_alpha",
@@ -186,6 +191,15 @@ FOREIGN: dict[str, Callable[[], str]] = {
         ],
         _quantization,
     ),
+    **{
+        name: _set(f"method.loss={loss}")
+        for loss, names in {
+            "dft": "use_dft_loss enable_dft_loss",
+            "eaft": "use_eaft_loss use_eaft",
+            "asft": "use_asft_loss",
+        }.items()
+        for name in names.split()
+    },
     "do_train": _trains,
     "logging_steps": _logs,
     "plot_loss": _logs,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from tunery.data.dataset import Dataset
+from tunery.data.formats.beside import with_weight
 from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows, place
 from tunery.data.ledger import Ledger
@@ -86,9 +87,9 @@ class DatasetRows(Sequence[Example]):
         assert self._format is not None
         ref = rows.ref(at)
         try:
-            example = self._format.convert(
-                read_written(rows.load(at), self._options), self._options, ref
-            )
+            row = read_written(rows.load(at), self._options)
+            example = self._format.convert(row, self._options, ref)
+            example = with_weight(example, self._format, row, self._options)
         except (OSError, ValueError, LookupError, StopIteration, RowProblem) as error:
             raise DataError(
                 t(

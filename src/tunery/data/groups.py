@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+WEIGHT = "weight"
+"""Fact of a group: the factor on its loss; 1 if it has none."""
+REPLAY = "replay"
+"""Fact of a group whose answer the model wrote itself before training: 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:

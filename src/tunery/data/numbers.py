@@ -67,6 +67,14 @@ def is_finite(value: Any) -> bool:
     return True
 
 
+def finite(value: float) -> float | None:
+    """A number, possibly a large integer, as a float; None if it is not a finite one."""
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
 def loads(text: str) -> Any:
     """Parse JSON in the text of a cell or call.
 

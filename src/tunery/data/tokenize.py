@@ -31,7 +31,7 @@ MANY = 4096
 """Fewer examples are not worth the start of further processes, which takes about 0.2 s."""
 SHOWN = 5
 """Errors shown in full, of each code."""
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 Progress = Callable[[int, int], None]
 

@@ -30,11 +30,13 @@ def noisy(base: Any, batch: Batch) -> Generator[None]:
         return
 
     def added(_module: object, _inputs: object, embedded: Tensor) -> Tensor:
-        noise = torch.cat([
-            row_noise(row, len(where), embedded.shape[-1], batch.noise, embedded.device)
-            for row, where in zip(batch.rows, batch.places, strict=True)
-        ])  # fmt: skip
-        return embedded + noise.to(embedded.dtype)[None]
+        noise_ND = torch.zeros(embedded.shape[1:], device=embedded.device)
+        for row, places in zip(batch.rows, batch.places, strict=True):
+            where = torch.from_numpy(places).to(embedded.device)
+            noise_ND[where] = row_noise(
+                row, len(places), embedded.shape[-1], batch.noise, embedded.device
+            )
+        return embedded + noise_ND.to(embedded.dtype)[None]
 
     handle = base.get_input_embeddings().register_forward_hook(added)
     try:

@@ -77,7 +77,7 @@ def build(context: RunContext) -> Job:
     known = Known({**facts, "produces": config.method.produces})
     replayed, data.probe = _general(context, data, template, model, known)
     if replayed:
-        data.rows = data.rows.and_then(Rows.of(replayed, name="replay"))
+        data.rows = data.rows.and_then(replay.as_rows(replayed))
     start = Base(model, _base_name(base), base.path if base.base else None, facts, known)
     return assemble(context, data, start, found=found, allowed_drift=allowed)
 

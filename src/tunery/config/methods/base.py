@@ -37,6 +37,13 @@ class MethodKind(Kind):
     rate_scale: ClassVar[float] = 1.0
     unit: ClassVar[str] = "tokens"
 
+    def check_continued(self) -> None:
+        """Check whether a run of this method may continue from an existing adapter.
+
+        Raises:
+            ConfigError: It needs the model before training, which the adapter has changed.
+        """
+
     def reported(self) -> tuple[Measure, ...]:
         """What it reports with these settings, the loss first; by default ``measures``."""
         return self.measures

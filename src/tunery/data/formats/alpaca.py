@@ -17,7 +17,7 @@ class Alpaca(Columns):
 
     name = "alpaca"
     required = ("instruction", "output")
-    known = ("instruction", "input", "output", "system", "history", "tools")
+    known = ("instruction", "input", "output", "system", "history", "tools", "weight")
 
     def plain(self, options: RowOptions) -> Callable[[Row], bool]:
         """Test whether instruction and output are strings that are not blank."""

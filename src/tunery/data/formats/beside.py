@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from tunery.data.formats.base import Format, Row, RowOptions
 from tunery.data.formats.written import read_written
-from tunery.data.problems import RowProblem, say
+from tunery.data.numbers import finite
+from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Example, is_list, is_object
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 LABELS = ("label", "kto_tag")
 MASKS = ("loss_mask", "mask", "train_mask", "assistant_masks")
 KWARGS = "chat_template_kwargs"
-CHECKED = frozenset({*MEDIA, *LABELS, *MASKS, KWARGS})
+WEIGHT = "weight"
+CHECKED = frozenset({*MEDIA, *LABELS, *MASKS, KWARGS, WEIGHT})
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MARK = re.compile(r"<(?:image|video|audio)>")
 
 
@@ -28,14 +32,52 @@ def convert(format: Format, row: Row, options: RowOptions) -> Example:
     """
     if not CHECKED.isdisjoint(row):
         _check_others(row, format, options)
-    return format.convert(read_written(row, options), options, None)
+    return with_weight(format.convert(read_written(row, options), options, None),
+                       format, row, options)  # fmt: skip
+
+
+def with_weight(example: Example, format: Format, row: Row, options: RowOptions) -> Example:
+    """The example with the weight of its row, if its format reads one.
+
+    Raises:
+        RowProblem: E304, the weight is not a number of at least 0.
+    """
+    if WEIGHT not in format.known or not isinstance(example, Conversation):
+        return example
+    weight = row.get(column := options.column(WEIGHT))
+    if weight is None or (isinstance(weight, str) and not weight.strip()):  # an empty cell
+        return example
+    return replace(example, weight=_weight(weight, column))
+
+
+def _weight(value: Any, column: str) -> float:
+    """The factor on the loss of a row.
+
+    Raises:
+        RowProblem: E304, not a number of at least 0.
+    """
+    number = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = finite(value)
+    elif isinstance(value, str) and NUMBER.fullmatch(value.strip()):  # a cell of a csv file
+        number = finite(float(value))
+    if number is None or number < 0:
+        raise RowProblem(
+            "E304",
+            column,
+            say("field {field}: expected a weight of at least 0, found {what}", field=column,
+                what=show(value)),
+            say("Write a number such as 0.5 or 2, or leave it out; if the column means something "
+                "else, rename it."),
+        )  # fmt: skip
+    return number
 
 
 def _check_others(row: Row, format: Format, options: RowOptions) -> None:
     read = {options.column(name) for name in format.known}
     for name in CHECKED & row.keys():
         value: Any = row[name]
-        if name in read or not _has_content(value):
+        if name == WEIGHT or name in read or not _has_content(value):
             continue
         if name in MEDIA and (not options.only_named or _has_mark(row)):
             raise _media(name, value)

@@ -29,7 +29,7 @@ class OpenAI(Columns):
 
     name = "openai"
     required = ("messages",)
-    known = ("messages", "tools")
+    known = ("messages", "tools", "weight")
     usual = MappingProxyType({"messages": ("conversations",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:

@@ -6,7 +6,6 @@ complete conversations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +15,7 @@ from tunery.data.formats.base import Columns, Row, RowOptions, never, optional_t
 from tunery.data.formats.messages import listed, merged, ordered, tool_list
 from tunery.data.formats.sharegpt import read_any
 from tunery.data.formats.written import check_no_messages
+from tunery.data.numbers import finite
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Conversation, Example, Message, Pair, RowRef, is_list, is_object
 
@@ -298,19 +298,13 @@ def _no_prompt(column: str, chosen: list[Message]) -> RowProblem:
 
 
 def _number(value: Any, column: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and _fits_float(value):
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = finite(value)
+        if number is not None:
+            return number
     raise RowProblem(
         "E304",
         column,
         say("field {field}: expected a number, found {what}", field=column, what=show(value)),
         say("Write it as a number, or leave it out."),
     )
-
-
-def _fits_float(value: float) -> bool:
-    """Whether a number, possibly a large integer, is a finite float."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False

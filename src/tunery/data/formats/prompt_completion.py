@@ -18,7 +18,7 @@ class PromptCompletion(Columns):
 
     name = "prompt_completion"
     required = ("prompt", "completion")
-    known = ("prompt", "completion", "system", "tools")
+    known = ("prompt", "completion", "system", "tools", "weight")
     usual = MappingProxyType({"prompt": ("query",), "completion": ("response",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:

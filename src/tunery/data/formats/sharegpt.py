@@ -45,7 +45,7 @@ class ShareGPT(Columns):
 
     name = "sharegpt"
     required = ("conversations",)
-    known = ("conversations", "system", "tools")
+    known = ("conversations", "system", "tools", "weight")
     usual = MappingProxyType({"conversations": ("messages",), "tools": ("functions",)})
 
     def score(self, raw: Row, options: RowOptions) -> float:

@@ -16,6 +16,7 @@ from tunery.types import Example, Labelled, RowRef
 
 ANSWERS: tuple[Format, ...] = (ShareGPT(), OpenAI(), PromptCompletion(), Alpaca())
 TAG = "kto_tag"
+WEIGHT = "weight"  # of SFT; labels have weights of their own
 WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -25,7 +26,10 @@ class Unpaired(Columns):
     name = "unpaired"
     makes = Labelled
     required = ("label",)
-    known = (*dict.fromkeys(column for each in ANSWERS for column in each.known), "label")
+    known = (
+        *dict.fromkeys(column for each in ANSWERS for column in each.known if column != WEIGHT),
+        "label",
+    )
     usual = MappingProxyType({"label": (TAG,)})
 
     def kept(self, declared: Container[str]) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ class ConversationKind:
         if full > data.max_length:
             trained = [row for row in _shorten(example, trained, tools) if too_long.trains(row)]
         if trained:
-            return Tokenized([RenderedGroup((row,)) for row in trained], full_length=full)
+            facts = {} if example.weight is None else {"weight": example.weight}
+            return Tokenized([RenderedGroup((row,), facts) for row in trained], full_length=full)
         return Tokenized([], DROPPED if data.too_long == "drop" else NO_ROOM, full)
 
     def texts(self, example: Conversation) -> Iterator[str]:
@@ -69,8 +70,9 @@ class ConversationKind:
         return example if changed is example.messages else replace(example, messages=changed)
 
     def content(self, example: Conversation) -> Any:
-        """Messages and tools."""
-        return [messages.content(example.messages), list(example.tools)]
+        """Messages and tools, and the weight if there is one."""
+        weight = [] if example.weight is None else [example.weight]
+        return [messages.content(example.messages), list(example.tools), *weight]
 
     def findings(self, example: Conversation) -> Iterator[Finding]:
         """Warn about an unusual order: W711 no last answer, W712 an assistant message first."""
@@ -108,8 +110,9 @@ class ConversationKind:
         return example.messages[:last], example.messages[last].content
 
     def said(self, example: Conversation) -> list[Phrase]:
-        """No facts."""
-        return []
+        """The weight of the row, if it has one."""
+        weight = example.weight
+        return [] if weight is None else [say("weight {weight}", weight=f"{weight:g}")]
 
     def shown(self, example: Conversation) -> dict[str, Any]:
         """Plain data for a page: ``messages``."""

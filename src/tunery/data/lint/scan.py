@@ -11,7 +11,7 @@ from typing import Any
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
-from tunery.data.formats.beside import CHECKED, convert
+from tunery.data.formats.beside import CHECKED, WEIGHT, convert
 from tunery.data.formats.roles import all_mapped
 from tunery.data.formats.written import read_written
 from tunery.data.index import FileRows
@@ -168,6 +168,8 @@ class _Scanner:
         if settled is not None and settled.hopeless:
             self.report.bad += len(batch.rows)
             return
+        if settled is not None and (weight := settled.options.column(WEIGHT)) not in CHECKED:
+            unremarkable = CHECKED.union((weight,)).isdisjoint
         good = [type(row) is dict and plain(row) and unremarkable(row) for row in batch.rows]
         view = View(batch, source.name, good, "", batch.texts is not None and not source.columns)
         if not all(good):

@@ -135,6 +135,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_recomputes(config, model)
     config = _with_found_model(config, model)
     if model.base is not None:
+        config.method.check_continued()
         config = _continued(config, loaded.origins, model.path)
     shorter = within_context(config, model)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":

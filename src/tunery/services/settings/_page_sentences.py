@@ -25,6 +25,13 @@ INSTEAD: Mapping[str, Phrase] = {
         "All settings are listed on the Train page, under More settings."
     ),
     (
+        "Merge the adapter first (tunery export ADAPTER --to merged FOLDER) and use FOLDER as "
+        "model.name, or set {setting} to cross_entropy."
+    ): say(
+        "Export the adapter as a merged model first and choose that as the model, or set {setting} "
+        "to cross_entropy."
+    ),
+    (
         "A run continues the adapter that model.name names. For a new one on top: tunery export "
         "ADAPTER --to merged FOLDER, then use FOLDER as model.name."
     ): say(

@@ -18,12 +18,18 @@ from torch import nn
 from tunery import atomic
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import ReplayConfig
-from tunery.data.groups import TokenRow
+from tunery.data.groups import REPLAY, RowGroup, TokenRow
+from tunery.data.rows import Rows
 from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.train.measure.evaluate import answer_ids
 from tunery.train.measure.known import Known
 from tunery.types import Conversation, Message
+
+
+def as_rows(answers: Sequence[TokenRow]) -> Rows:
+    """Replay answers as groups that a method can tell from the other rows."""
+    return Rows.of_groups([RowGroup((row,), {REPLAY: 1.0}) for row in answers], name="replay")
 
 
 def choose(

@@ -1,0 +1,92 @@
+"""A row's weight in the loss: read from its column, checked, and kept with its tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery.config.data import DataConfig
+from tunery.data.catalog import find
+from tunery.data.examples import read
+from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.lint import CheckOptions, check
+from tunery.errors import DataError
+from tunery.types import Conversation
+
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+SPELLED: dict[str, dict[str, Any]] = {
+    "alpaca": {"instruction": "q", "output": "a"},
+    "openai": {"messages": TURNS},
+    "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    "prompt_completion": {"prompt": "q", "completion": "a"},
+}
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> str:
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_a_weight_is_read_in_every_format(tmp_path: Path, name: str) -> None:
+    row = SPELLED[name]
+    examples = read([written(tmp_path, {**row, "weight": 0.25}, row, {**row, "weight": None})],
+                    DataConfig())  # fmt: skip
+    found = [each.weight for each in examples if isinstance(each, Conversation)]
+    assert found == [0.25, None, None]
+    assert not examples.warnings
+
+
+def test_a_column_of_another_name_is_read_once_it_is_named(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a", "importance": 3}
+    bad = {**row, "importance": -3}
+    columns = {"weight": "importance"}
+    (example,) = read([written(tmp_path, row)], DataConfig(columns=columns))
+    assert isinstance(example, Conversation)
+    assert example.weight == 3.0
+    with pytest.raises(DataError, match="field importance: expected a weight of at least 0"):
+        read([written(tmp_path, row, bad)], DataConfig(columns=columns))
+
+
+def test_a_weight_that_is_not_named_among_named_columns_is_not_read(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a", "weight": "70 kg"}
+    config = DataConfig(columns={"instruction": "instruction", "output": "output"})
+    examples = read([written(tmp_path, row)], config)
+    (example,) = examples
+    assert isinstance(example, Conversation)
+    assert example.weight is None
+    assert [w.code for w in examples.warnings] == ["W717"]
+
+
+@pytest.mark.parametrize("weight", [-1, -0.5, True, "much", "1e999", "-2", [1], 10**400])
+def test_a_weight_that_is_none_makes_the_row_unusable(tmp_path: Path, weight: Any) -> None:
+    row = {"instruction": "q", "output": "a"}
+    report = check(find(written(tmp_path, row, {**row, "weight": weight})), CheckOptions())
+    assert report.bad == 1
+    (problem,) = report.groups["E304"].examples
+    assert str(problem.found).startswith("field weight: expected a weight of at least 0, found ")
+
+
+def test_a_cell_of_a_table_is_a_number_or_empty(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("instruction,output,weight\nq,a,0.5\nr,b,\ns,c, 2 \n")
+    examples = read([str(file)], DataConfig())
+    assert [each.weight for each in examples if isinstance(each, Conversation)] == [0.5, None, 2.0]
+
+
+def test_rows_that_differ_in_their_weight_alone_are_no_duplicates(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a"}
+    rows = [{**row, "weight": 1}, {**row, "weight": 2}, {**row, "weight": 2}]
+    examples = read([written(tmp_path, *rows)], DataConfig(deduplicate=True))
+    assert len(examples) == 2
+
+
+def test_a_labelled_row_keeps_no_weight() -> None:
+    assert "weight" not in FORMATS.get("unpaired").known
+    row = {"instruction": "q", "output": "a", "label": True, "weight": 2}
+    example: Any = FORMATS.get("unpaired").convert(row, RowOptions(), None)
+    assert example.conversation.weight is None
