@@ -47,7 +47,9 @@ async def events(request: Request, topics: str = "", after: str = "") -> Respons
 
     ``after``, or the header ``Last-Event-ID``, is the cursor to continue from.
     """
-    watched = _watched(topics, request.headers.get("last-event-id") or after)
+    last = request.headers.get("last-event-id", "")
+    # A browser repeats the header by itself and would give up for good after a refusal.
+    watched = _watched(topics, last if _cursors(last) else after)
     await run_in_threadpool(_check, watched)
     stream = _stream(watched, request.app.state.ending, request.app.state.reader)
     return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
@@ -164,16 +166,22 @@ def _watched(names: str, after: str) -> list[Watched]:
         raise ConfigError(
             t("Specify 1 to {most} topics.", most=MOST_TOPICS), fix="?topics=runs,machine"
         )
-    try:
-        cursors = json.loads(after or "{}")
-    except (ValueError, RecursionError):
-        cursors = None
-    if not is_object(cursors):
+    cursors = _cursors(after or "{}")
+    if cursors is None:
         raise ConfigError(
             t("after must be a cursor that this address returned; leave it out to begin."),
             code="bad_query",
         )
     return [Watched(name, str(cursors.get(name) or "")) for name in wanted]
+
+
+def _cursors(text: str) -> dict[str, Any] | None:
+    """The cursor of each topic; None if the text is no cursor of this server."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if is_object(found) else None
 
 
 def _check(watched: list[Watched]) -> None:
