@@ -207,12 +207,12 @@ Lower optim.learning_rate, set model.dtype to fp32, or check the rows.
 Lower optim.learning_rate, then train again from the last checkpoint's settings.
 Create a new one: tunery web --new-token
 Merge both into one model and use that: tunery export {folder} --to merged NEW-MODEL
-Merge the adapter first (tunery export ADAPTER --to merged FOLDER) and use FOLDER as model.name, or set {setting} to cross_entropy.
 Merge that adapter first: tunery export {base} --to merged FOLDER
 Choose a dataset that has rows: tunery data list
 Use a run (tunery runs list) or a folder with adapter_config.json.
 Use a settings file (.yaml); pass settings as flags: --data.train NAME.
 Set it: tunery models base {name} MODEL
+Use the merged model (tunery export ADAPTER --to merged FOLDER), or set {setting} to cross_entropy.
 Use the name of one of its datasets and add --data.catalog {parent}
 Set the base model it was trained on: tunery models base {name} MODEL
 Open the address that tunery web printed, or send the printed key: Authorization: Bearer KEY.

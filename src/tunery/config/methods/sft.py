@@ -98,8 +98,8 @@ class SFTConfig(MethodKind):
             raise ConfigError(
                 t("{setting}={value} needs the model before training, but this run "
                   "continues an adapter, which changes with it.", setting=setting, value=value),
-                fix=t("Merge the adapter first (tunery export ADAPTER --to merged FOLDER) and use "
-                      "FOLDER as model.name, or set {setting} to cross_entropy.", setting=setting),
+                fix=t("Use the merged model (tunery export ADAPTER --to merged FOLDER), or set "
+                      "{setting} to cross_entropy.", setting=setting),
                 setting=setting,
             )  # fmt: skip
 

@@ -25,8 +25,8 @@ INSTEAD: Mapping[str, Phrase] = {
         "All settings are listed on the Train page, under More settings."
     ),
     (
-        "Merge the adapter first (tunery export ADAPTER --to merged FOLDER) and use FOLDER as "
-        "model.name, or set {setting} to cross_entropy."
+        "Use the merged model (tunery export ADAPTER --to merged FOLDER), or set {setting} to "
+        "cross_entropy."
     ): say(
         "Export the adapter as a merged model first and choose that as the model, or set {setting} "
         "to cross_entropy."
