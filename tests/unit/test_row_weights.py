@@ -90,3 +90,12 @@ def test_a_labelled_row_keeps_no_weight() -> None:
     row = {"instruction": "q", "output": "a", "label": True, "weight": 2}
     example: Any = FORMATS.get("unpaired").convert(row, RowOptions(), None)
     assert example.conversation.weight is None
+
+
+def test_a_check_tells_that_weights_are_used(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a"}
+    file = written(tmp_path, row, {**row, "weight": 1}, {**row, "weight": 70})
+    report = check(find(file), CheckOptions())
+    (note,) = [problem for problem in report.problems() if problem.code == "N156"]
+    assert note.record == 3
+    assert report.ok

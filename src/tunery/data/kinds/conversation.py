@@ -75,7 +75,7 @@ class ConversationKind:
         return [messages.content(example.messages), list(example.tools), *weight]
 
     def findings(self, example: Conversation) -> Iterator[Finding]:
-        """Warn about an unusual order: W711 no last answer, W712 an assistant message first."""
+        """W711 no answer at the end, W712 an assistant message first, N156 a weight is used."""
         roles = [message.role for message in example.messages if message.role != "system"]
         if roles[-1] == "user":
             yield Finding(
@@ -88,6 +88,12 @@ class ConversationKind:
                 "W712",
                 say("the conversation begins with the assistant"),
                 say("Some templates need a user message first. To check yours, add --model.name."),
+            )
+        if example.weight not in (None, 1):
+            yield Finding(
+                "N156",
+                say("the row's weight multiplies its loss"),
+                say("If the column means something else, rename it."),
             )
 
     def tag(self, example: Conversation) -> str:
