@@ -68,7 +68,7 @@ def _target(flag: str, file: str | None, endings: tuple[str, ...]) -> Path | Non
         raise RunError(
             t("{flag} {file!r}: the name must end in {endings}.",
               flag=flag, file=file, endings=" / ".join(endings)),
-            fix=t("Such as: {flag} curves{ending}", flag=flag, ending=endings[0]),
+            fix=t("Such as: {flag} {file}", flag=flag, file=f"curves{endings[0]}"),
         )  # fmt: skip
     if path.is_dir():
         raise _unwritable(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
