@@ -56,23 +56,28 @@ def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Jso
 
 
 @app.command
-def show(name: str, *, json: Json = False) -> None:
+def show(name: str, *, plot: str | None = None, csv: str | None = None, json: Json = False) -> None:
     """Show a run: its status, settings, answers and file locations.
 
     Args:
         name: A run or the path of its folder.
+        plot: Also write the curves of its measures to this .png or .svg file.
+        csv: Also write every step and evaluation to this .csv file.
         json: Print one JSON object.
     """
     folder = open_run(name)
+    written = run_service.write_curves(folder, plot=plot, csv=csv)
     came = run_service.outcome(folder)
     if json:
-        print_json(came.as_dict())
+        print_json({**came.as_dict(), "written": [str(path) for path in written]})
         return
     _facts(came)
     show_outcome(came)
     for each in came.trackers:
         if each.warning:
             print_warning(each.warning)
+    for path in written:
+        prose(out, t("Written: {path}", path=path))
 
 
 @app.command

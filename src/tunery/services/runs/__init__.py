@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tunery.services.runs._archive import archive, chunks
     from tunery.services.runs._checkpoints import delete_checkpoint
     from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
+    from tunery.services.runs._drawing import write_curves
     from tunery.services.runs._lifecycle import (
         Answers,
         Outcome,
@@ -47,5 +48,5 @@ __all__ = [
     "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
     "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
     "run_list", "run_log", "samples", "start", "start_once", "stop", "track_again", "verify",
-    "view",
+    "view", "write_curves",
 ]  # fmt: skip

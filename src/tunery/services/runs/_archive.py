@@ -62,7 +62,7 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def metrics_csv(log: Path) -> Iterator[str]:
-    """Every step and evaluation as a table, one line per event; a repeated step counts once.
+    """Every step and evaluation as a table, one line per event; a repeated one counts once.
 
     The log is read twice, a piece at a time: once for the columns and for what counts, once for
     the lines.
@@ -78,7 +78,7 @@ def metrics_csv(log: Path) -> Iterator[str]:
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     steps = (e for e in _events(log) if e["type"] == "step" and history.counts(e))
-    evals.sort(key=_place)
+    evals = sorted((e for e in evals if history.counts(e)), key=_place)
     for event in heapq.merge(steps, evals, key=_place):
         writer.writerow(_flat(event))
         if text.tell() > _CHUNK:

@@ -67,14 +67,22 @@ def render(name: str, path: Path, events: Sequence[Event]) -> str:
 
 def loss_png(events: Sequence[Event]) -> bytes:
     """Plot the curves of the loss and of the run's own measures as a PNG image."""
+    return curves_image(events, "png")
+
+
+def curves_image(events: Sequence[Event], kind: str) -> bytes:
+    """Plot the curves of the loss and of the run's own measures.
+
+    Args:
+        events: All events of the run.
+        kind: ``png`` or ``svg``.
+    """
     import io
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     charted = [measure for measure in _declared(events).measures if measure.chart]
     figure = Figure(figsize=(7.6, 1.2 + 2.4 * len(charted)), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     for place, measure in enumerate(charted, 1):
         axes = figure.add_subplot(len(charted), 1, place)
         for label, points, color, style in _measure_series(events, measure):
@@ -87,7 +95,7 @@ def loss_png(events: Sequence[Event]) -> bytes:
         if place == len(charted):
             axes.set_xlabel("step")
     buffer = io.BytesIO()
-    canvas.print_png(buffer)
+    figure.savefig(buffer, format=kind)
     return buffer.getvalue()
 
 
