@@ -198,6 +198,10 @@ If the base model is elsewhere, set its location: tunery models base {name} MODE
 Import it once: tunery models pull {path}
 It is in the address that tunery web printed, after #token=.
 Keep one assistant message per answer, or choose another model.template.
+Set adapter.type to {theirs}, or use the base model to start over.
+Choose another adapter.type.
+Merge it into a model first: tunery export {folder} --to merged NEW-MODEL
+Adapters of one kind can be loaded together. Merge this one into a model: tunery export {folder} --to merged NEW-MODEL
 Remove adapter.target_parameters.
 Remove quantization.type.
 Use the version that is not quantized; quantization.type can make it small.
@@ -243,7 +247,7 @@ Continue training from its result: tunery train {config} --model.name {run}
 Train with evaluate.split above 0, or choose a dataset.
 Run it in a terminal, where there is no time limit: tunery plan
 Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}
-"""
+"""  # noqa: E501
 """Sentences that need a network, a second process, a damaged disk or a person; not tried yet."""
 
 

@@ -20,7 +20,7 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from tunery.adapters.selection import peft_settings
+from tunery.adapters.lora import Lora
 from tunery.data.collate import collate_groups
 from tunery.data.groups import RowGroup
 from tunery.data.rows import Rows
@@ -185,7 +185,7 @@ def test_a_new_head_carries_no_low_rank_term(choice: dict[str, Any]) -> None:
     """It is trained in full."""
     model = tiny.model(produces="scores")
     config = tiny.config(adapter={"type": "lora", **choice}).adapter
-    made = peft_settings(config, model, left_out(model))  # type: ignore[arg-type]
+    made = Lora(config).settings(model, left_out(model))  # type: ignore[arg-type]
     assert "score" not in (made.target_modules or ())
     assert made.modules_to_save == ["score"]
 
@@ -195,7 +195,7 @@ def test_a_choice_without_layers_is_refused_with_a_new_head_too() -> None:
     chosen = {"target_modules": ["k_proj"], "exclude_modules": ["k_proj"]}
     config = tiny.config(adapter={"type": "lora", **chosen}).adapter
     with pytest.raises(ConfigError, match="No linear layer"):
-        peft_settings(config, model, left_out(model))  # type: ignore[arg-type]
+        Lora(config).settings(model, left_out(model))  # type: ignore[arg-type]
 
 
 def test_a_new_head_is_not_quantized() -> None:

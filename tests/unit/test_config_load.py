@@ -194,7 +194,8 @@ def test_an_unknown_setting_gets_its_nearest_name(word: str, said: str):
 
 def test_a_setting_of_another_variant_names_it():
     assert refused("--adapter", "full", "--adapter.rank", "8").startswith(
-        "adapter.rank: only adapter.type=lora has this setting; this run uses adapter.type=full."
+        "adapter.rank: only adapter.type=lora or vera has this setting; this run uses "
+        "adapter.type=full."
     )
 
 
@@ -207,7 +208,7 @@ def test_a_setting_of_another_variant_names_it():
         (["--optim.schedule", "cosin"], "Did you mean cosine?"),
         (["--optim", "paged_adamw_8bit"], "Set optim.type=adamw_8bit optim.paged=true."),
         (["--optim.type", "adamw_torch"], "Set optim.type=adamw."),
-        (["--adapter", "lorra"], "adapter.type must be one of lora, full, freeze, got"),
+        (["--adapter", "lorra"], "adapter.type must be one of lora, full, freeze, vera, oft, got"),
         (["--data.packing=perhaps"], "data.packing must be true or false"),
         (["--evaluate.every", "0"], "evaluate.every must be epoch, never or a whole number"),
         (["--optim.betas", "0.9"], "optim.betas must be a list of 2 numbers"),

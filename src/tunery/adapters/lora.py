@@ -3,138 +3,129 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig as PeftLora
+from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor, nn
 
-from tunery.adapters.selection import NOTHING_LEFT_OUT, check_patterns, peft_settings
+from tunery.adapters.injected import NAME, PREFIX, Injected
+from tunery.adapters.selection import choose, short
 from tunery.adapters.start import as_plain_lora, measure_lengths, start_from_weights
-from tunery.adapters.targets import frozen_experts, kinds_of
+from tunery.adapters.targets import frozen_experts, stacked_experts
 from tunery.config.adapters.lora import LoraConfig
+from tunery.config.adapters.names import is_meant, listed, pattern_fits
 from tunery.errors import ConfigError
 from tunery.i18n import t
-from tunery.models.attach import load_adapter
-from tunery.models.heads import SCORES_TASK
-from tunery.models.linear import LeftOut, left_out
-from tunery.storage import write_tensors
+from tunery.models.linear import LeftOut, no_such_module
 
-NAME = "default"
+INITS: dict[str, bool | str] = {"gaussian": "gaussian", "orthogonal": "orthogonal"}
+"""Beginnings that PEFT makes alone; the others begin as its default."""
 
 
-class Lora:
+class Lora(Injected[LoraConfig]):
     """The ``lora`` adapter: fp32 matrices on frozen layers in the compute dtype."""
 
-    def __init__(self, config: LoraConfig) -> None:
-        self.config = config
-        self._new = True
-        self._left_out = NOTHING_LEFT_OUT
+    def settings(self, model: nn.Module, left: LeftOut) -> PeftLora:
+        """PEFT's settings for a new adapter."""
+        config = self.config
+        return PeftLora(
+            r=config.rank,
+            lora_alpha=config.alpha,  # type: ignore[arg-type] # peft takes any number
+            lora_dropout=config.dropout,
+            use_rslora=config.use_rslora,
+            use_dora=config.use_dora,
+            init_lora_weights=INITS.get(config.init, True),  # type: ignore[arg-type]
+            target_parameters=_parameters(config, model) or None,
+            rank_pattern=dict(config.rank_pattern),
+            alpha_pattern=dict(config.alpha_pattern),
+            **choose(config, model, left).settings,
+        )
 
-    def attach(self, model: nn.Module, *, adapter: Path | None, base_name: str) -> nn.Module:
-        """Add new matrices, or load those of an existing adapter of the same shape."""
-        for param in model.parameters():
-            param.requires_grad_(False)
-        self._new = adapter is None
-        if adapter is not None:
-            lora: Any = load_adapter(model, adapter, NAME, trainable=True)  # type: ignore[arg-type]
-            self.config.continued(adapter, ("rank", "alpha"))
-        else:
-            lora = self._begin(model)
-        lora.peft_config[NAME].base_model_name_or_path = base_name
-        for name, param in lora.named_parameters():
-            # Fully trained modules keep the model's dtype; the optimizer keeps fp32 masters.
-            if param.requires_grad and ".modules_to_save." not in name:
-                param.data = param.data.float()
-        if adapter is None and self.config.use_dora:
-            measure_lengths(lora, NAME)
-        if adapter is None and self.config.starts_from_weights:
-            start_from_weights(lora, NAME, self.config)
-        return lora
-
-    def _begin(self, model: nn.Module) -> Any:
-        """A new adapter, as PEFT begins it."""
-        self._left_out = self._all_linear_leaves_out(model)
-        settings = peft_settings(self.config, model, self._left_out)
+    def inject(self, model: nn.Module, settings: Any) -> PeftModel:
+        """Add the matrices; check the patterns against the layers that got some."""
         with warnings.catch_warnings():
             # PEFT's table of expert layers names layers that all-linear does not select.
             warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern")
             try:
-                lora: Any = get_peft_model(model, settings, adapter_name=NAME)  # type: ignore[arg-type]
+                made = super().inject(model, settings)
             except ValueError as error:
                 if "lora_dropout" in str(error):
                     raise _no_dropout(self.config.dropout) from error
                 if "use_dora" in str(error) or "variants like DoRA" in str(error):
                     raise _no_dora() from error
                 raise
-        prefix = "base_model.model."
         adapted = [
-            name.removeprefix(prefix)
-            for name, module in lora.named_modules()
+            name.removeprefix(PREFIX)
+            for name, module in made.named_modules()
             if isinstance(module, LoraLayer)
         ]
-        check_patterns(self.config, adapted)
-        return lora
+        _check_patterns(self.config, adapted)
+        return made
 
-    def off(self, model: nn.Module) -> Callable[[], AbstractContextManager[None]] | None:
-        """Disable the adapter, which restores the base model; None for a continued adapter."""
-        assert isinstance(model, PeftModel)
-        return model.disable_adapter if self._new else None
+    def begin(self, model: PeftModel) -> None:
+        """Take the first values from the weights, where the settings ask for it."""
+        if self.config.use_dora:
+            measure_lengths(model, NAME)
+        if self.config.starts_from_weights:
+            start_from_weights(model, NAME, self.config)
 
-    def write(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, into: Path) -> None:
-        """Write ``adapter/`` in PEFT's format: adapter_config.json, adapter_model.safetensors."""
-        assert isinstance(model, PeftModel)
-        folder = into / self.config.writes
-        folder.mkdir()
-        trained = get_peft_model_state_dict(model, save_embedding_layers=False)
-        tensors, settings = as_plain_lora(model, NAME, trained)
-        write_tensors(folder / "adapter_model.safetensors", tensors)
-        settings.inference_mode = True
-        if settings.task_type == SCORES_TASK:
-            own = dict(model.get_base_model().named_modules())
-            # PEFT adds every name of a head that it knows, more than once.
-            saved = dict.fromkeys(settings.modules_to_save)
-            settings.modules_to_save = [name for name in saved if name in own]
-        settings.save_pretrained(str(folder))
+    def stored(self, model: PeftModel, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+        """Plain LoRA of the original weights, also after a start from the weights."""
+        return as_plain_lora(model, NAME, tensors)
 
-    def remarks(self, model: nn.Module) -> list[str]:
-        """Messages about weights that are not trained although the settings may suggest it."""
-        told: list[str] = []
-        if self._left_out.own_forward:
-            told.append(
-                t("all-linear skips {layers}: they compute more than a matrix product.",
-                  layers=kinds_of(self._left_out.own_forward))
-            )  # fmt: skip
-        if self._left_out.weight_only:
-            told.append(
-                t(
-                    "all-linear skips {layers}: the model reads their weights directly, so "
-                    "an adapter there would have no effect.",
-                    layers=kinds_of(self._left_out.weight_only),
-                )
-            )
+    def frozen(self, model: nn.Module) -> list[str]:
+        """A message about experts that stay as they are."""
         frozen = frozen_experts(model)
-        if frozen:
-            whole = sum(p.numel() for p in model.parameters())
-            told.append(
-                t(
-                    "The experts are not trained: {count} stacked weights with {numbers:,} "
-                    "of the model's {all:,} parameters stay unchanged. To train them too: "
-                    "--adapter.target_parameters all-experts",
-                    count=len(frozen),
-                    numbers=sum(frozen.values()),
-                    all=whole,
-                )
+        if not frozen:
+            return []
+        return [
+            t(
+                "The experts are not trained: {count} stacked weights with {numbers:,} "
+                "of the model's {all:,} parameters stay unchanged. To train them too: "
+                "--adapter.target_parameters all-experts",
+                count=len(frozen),
+                numbers=sum(frozen.values()),
+                all=sum(p.numel() for p in model.parameters()),
             )
-        return told
+        ]
 
-    def _all_linear_leaves_out(self, model: nn.Module) -> LeftOut:
-        everything = self.config.target_modules == "all-linear"
-        return left_out(model) if everything else NOTHING_LEFT_OUT
+
+def _check_patterns(config: LoraConfig, adapted: Collection[str]) -> None:
+    """Refuse a key of ``rank_pattern`` or ``alpha_pattern`` that fits no adapted layer.
+
+    Args:
+        config: The settings.
+        adapted: Full names of the layers with matrices.
+
+    Raises:
+        ConfigError: A key fits none.
+    """
+    for setting in ("rank_pattern", "alpha_pattern"):
+        for key in getattr(config, setting):
+            if not any(pattern_fits(key, name) for name in adapted):
+                raise no_such_module(f"adapter.{setting}", key, short(adapted))
+
+
+def _parameters(config: LoraConfig, model: nn.Module) -> list[str]:
+    wanted = config.target_parameters
+    if wanted == "all-experts":
+        found = stacked_experts(model)
+        if not found:
+            raise ConfigError(
+                t("adapter.target_parameters is all-experts; this model has no stacked "
+                  "experts."),
+                fix=t("Remove adapter.target_parameters."),
+            )  # fmt: skip
+        return found
+    names = listed(wanted)
+    known = [name for name, _ in model.named_parameters()]
+    for name in names:
+        if not any(is_meant(own, name) for own in known):
+            raise no_such_module("adapter.target_parameters", name, stacked_experts(model))
+    return names
 
 
 def _no_dropout(found: float) -> ConfigError:

@@ -1,4 +1,4 @@
-"""LoRA's settings for a model: PEFT's config, with every name found in the model.
+"""The layers that the settings of an adapter select in a model, as PEFT's settings name them.
 
 Settings that PEFT cannot combine (a regular expression with numbers of layers) or reads differently
 (it wraps every module whose name ends with the same letters) are resolved here to full names.
@@ -7,74 +7,78 @@ Settings that PEFT cannot combine (a regular expression with numbers of layers) 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from peft import LoraConfig as PeftLora
 from torch import nn
 
-from tunery.adapters.targets import kinds_of, stacked_experts
-from tunery.config.adapters.lora import LoraConfig
-from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed, pattern_fits
+from tunery.adapters.targets import kinds_of
+from tunery.config.adapters.layered import Layered
+from tunery.config.adapters.names import is_meant, is_pattern, layer_of, listed
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.models.heads import SCORES_TASK, output_layer, scalar_head
 from tunery.models.linear import LINEAR, LeftOut, left_out, no_such_module
 
 NOTHING_LEFT_OUT = LeftOut((), (), ())
-INITS: dict[str, bool | str] = {"gaussian": "gaussian", "orthogonal": "orthogonal"}
-"""Beginnings that PEFT makes alone; the others begin as its default."""
 
 
-def peft_settings(config: LoraConfig, model: nn.Module, left: LeftOut) -> PeftLora:
-    """PEFT's settings for a new adapter.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an adapter is made on, with PEFT's names.
+
+    Args:
+        targets: ``target_modules``: ``all-linear``, names, or full names.
+        exclude: ``exclude_modules``.
+        saved: ``modules_to_save``, by full name.
+        task: ``task_type``.
+    """
+
+    targets: str | list[str]
+    exclude: list[str]
+    saved: list[str]
+    task: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As arguments of PEFT's config classes."""
+        return {
+            "target_modules": self.targets,
+            "modules_to_save": self.saved or None,
+            "task_type": self.task,
+            **({"exclude_modules": self.exclude} if self.exclude else {}),
+        }
+
+
+def choose(
+    config: Layered, model: nn.Module, left: LeftOut, *, by_full_name: bool = False
+) -> Chosen:
+    """Find the layers of a new adapter.
 
     Args:
         config: Our settings.
         model: The base model, without adapters; it may be on the meta device.
         left: What ``all-linear`` leaves out of this model.
+        by_full_name: Whether to name each layer in full, for a config class of PEFT that cannot
+            exclude layers.
 
     Raises:
         ConfigError: A name matches nothing, or what it matches cannot carry an adapter.
     """
     saved, task = _saved(config, model), "CAUSAL_LM"
-    targets, exclude = _targets(config, model, left, saved)
+    targets, exclude = _targets(config, model, left, saved, by_full_name=by_full_name)
     if (scalar := scalar_head(model)) is not None:
         saved, task = [*saved, *({scalar[0]} - {*saved})], SCORES_TASK
-    return PeftLora(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type] # peft takes any number
-        lora_dropout=config.dropout,
-        use_rslora=config.use_rslora,
-        use_dora=config.use_dora,
-        init_lora_weights=INITS.get(config.init, True),  # type: ignore[arg-type]
-        target_modules=targets,
-        target_parameters=_parameters(config, model) or None,
-        exclude_modules=exclude or None,
-        rank_pattern=dict(config.rank_pattern),
-        alpha_pattern=dict(config.alpha_pattern),
-        modules_to_save=saved or None,
-        task_type=task,
-    )
-
-
-def check_patterns(config: LoraConfig, adapted: Collection[str]) -> None:
-    """Refuse a key of ``rank_pattern`` or ``alpha_pattern`` that fits no adapted layer.
-
-    Args:
-        config: The settings.
-        adapted: Full names of the layers with matrices.
-
-    Raises:
-        ConfigError: A key fits none.
-    """
-    for setting in ("rank_pattern", "alpha_pattern"):
-        for key in getattr(config, setting):
-            if not any(pattern_fits(key, name) for name in adapted):
-                raise no_such_module(f"adapter.{setting}", key, _short(adapted))
+    return Chosen(targets, exclude, saved, task)
 
 
 def _targets(
-    config: LoraConfig, model: nn.Module, left: LeftOut, saved: list[str]
+    config: Layered,
+    model: nn.Module,
+    left: LeftOut,
+    saved: list[str],
+    *,
+    by_full_name: bool,
 ) -> tuple[str | list[str], list[str]]:
     """``target_modules`` and ``exclude_modules`` for PEFT."""
     wanted = config.target_modules
@@ -92,7 +96,7 @@ def _targets(
     excluded = _excluded(config, linear)
     _check_layers(config, linear)
     in_words = not is_pattern(wanted) and not is_pattern(config.exclude_modules)
-    if in_words and not config.layers_to_transform:
+    if in_words and not config.layers_to_transform and not by_full_name:
         names = wanted if wanted == "all-linear" else listed(wanted)
         if names and not any(config.selects(name) for name in linear) and not saved:
             raise _nothing_left(config)
@@ -124,7 +128,7 @@ def _check_names(names: Iterable[str], model: nn.Module, linear: Collection[str]
     for name in names:
         meant = [known for known in linear if is_meant(known, name)]
         if not meant:
-            raise no_such_module("adapter.target_modules", name, _short(set(linear) - unable))
+            raise no_such_module("adapter.target_modules", name, short(set(linear) - unable))
         if unable.issuperset(meant):
             raise ConfigError(
                 t("adapter.target_modules: {name!r} cannot carry an adapter.", name=name),
@@ -133,7 +137,7 @@ def _check_names(names: Iterable[str], model: nn.Module, linear: Collection[str]
             )  # fmt: skip
 
 
-def _excluded(config: LoraConfig, linear: Collection[str]) -> bool:
+def _excluded(config: Layered, linear: Collection[str]) -> bool:
     """Whether something is excluded; every name must be one of a linear layer."""
     wanted = config.exclude_modules
     if is_pattern(wanted):
@@ -143,11 +147,11 @@ def _excluded(config: LoraConfig, linear: Collection[str]) -> bool:
     else:
         for name in listed(wanted):
             if not any(is_meant(known, name) for known in linear):
-                raise no_such_module("adapter.exclude_modules", name, _short(linear))
+                raise no_such_module("adapter.exclude_modules", name, short(linear))
     return bool(wanted)
 
 
-def _check_layers(config: LoraConfig, linear: Iterable[str]) -> None:
+def _check_layers(config: Layered, linear: Iterable[str]) -> None:
     found = {number for name in linear if (number := layer_of(name)) is not None}
     last = max(found, default=-1)
     for number in config.layers_to_transform:
@@ -160,7 +164,7 @@ def _check_layers(config: LoraConfig, linear: Iterable[str]) -> None:
             )  # fmt: skip
 
 
-def _saved(config: LoraConfig, model: nn.Module) -> list[str]:
+def _saved(config: Layered, model: nn.Module) -> list[str]:
     """Full names of the modules that are trained in full."""
     modules = dict(model.named_modules(remove_duplicate=False))
     found: list[str] = []
@@ -173,31 +177,13 @@ def _saved(config: LoraConfig, model: nn.Module) -> list[str]:
         if not meant:
             known = {n for n, m in modules.items() if n and any(True for _ in m.parameters())}
             outside = {name for name in known if layer_of(f"{name}.") is None}
-            raise no_such_module("adapter.modules_to_save", wanted, _short(known) | _short(outside))
+            raise no_such_module("adapter.modules_to_save", wanted, short(known) | short(outside))
         found += [name for name in meant if name not in found]
     return found
 
 
-def _parameters(config: LoraConfig, model: nn.Module) -> list[str]:
-    wanted = config.target_parameters
-    if wanted == "all-experts":
-        found = stacked_experts(model)
-        if not found:
-            raise ConfigError(
-                t("adapter.target_parameters is all-experts; this model has no stacked "
-                  "experts."),
-                fix=t("Remove adapter.target_parameters."),
-            )  # fmt: skip
-        return found
-    names = listed(wanted)
-    known = [name for name, _ in model.named_parameters()]
-    for name in names:
-        if not any(is_meant(own, name) for own in known):
-            raise no_such_module("adapter.target_parameters", name, stacked_experts(model))
-    return names
-
-
-def _short(names: Iterable[str]) -> set[str]:
+def short(names: Iterable[str]) -> set[str]:
+    """The last parts of names."""
     return {name.rpartition(".")[2] for name in names}
 
 
@@ -211,7 +197,7 @@ def _fits_nothing(setting: str, pattern: str, linear: Iterable[str]) -> ConfigEr
     )  # fmt: skip
 
 
-def _nothing_left(config: LoraConfig) -> ConfigError:
+def _nothing_left(config: Layered) -> ConfigError:
     narrowing = [
         f"adapter.{name}"
         for name in ("target_modules", "exclude_modules", "layers_to_transform", "modules_to_save")

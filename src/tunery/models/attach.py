@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from tunery.commands import quoted
 from tunery.errors import ModelError
 from tunery.i18n import t
 from tunery.models import files, heads
@@ -63,6 +64,7 @@ def load_adapter(
     if heads.scalar_head(model) is None:
         heads.require_text(folder)
     config = _config(folder)
+    _check_together(model, config, folder)
     config.inference_mode = not trainable
     if heads.produced_by(folder) == "text" and heads.scalar_head(model) is not None:
         config.task_type = None  # PEFT's class for text would look for generate()
@@ -98,6 +100,36 @@ def load_adapter(
         log.debug("%s: peft had left %d tensors out, %s ...", folder, len(moved), moved[0])
     check_finite(folder, adapter_tensors(loaded, name))
     return loaded
+
+
+def _check_together(model: Any, config: PeftConfig, folder: Path) -> None:
+    """Refuse an adapter of another kind than those that the model has already.
+
+    Raises:
+        ModelError: PEFT cannot hold both on one base.
+    """
+    others = {str(each.peft_type) for each in getattr(model, "peft_config", {}).values()}
+    kind = str(config.peft_type)
+    if others - {kind}:
+        raise ModelError(
+            t(
+                "{folder}: this is an adapter of the kind {kind}, and the base model in memory "
+                "has adapters of the kind {other}.",
+                folder=folder,
+                kind=_kind_name(kind),
+                other=_kind_name(min(others)),
+            ),
+            fix=t(
+                "Adapters of one kind can be loaded together. Merge this one into a model: "
+                "tunery export {folder} --to merged NEW-MODEL",
+                folder=quoted(folder),
+            ),
+            path=folder,
+        )
+
+
+def _kind_name(kind: str) -> str:
+    return kind.rpartition(".")[2]
 
 
 def _config(folder: Path) -> PeftConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -19,10 +19,17 @@ class AdapterKind(Kind):
             ``model`` (complete). Adapter weights are trained in addition to the base's, not in
             their place.
         learning_rates: The usual range of learning rates.
+        peft_type: Its name in an ``adapter_config.json``; empty for one that writes a model.
+        theirs: Settings of its shape and their names there; a run that continues an adapter takes
+            them over, and the first two are compared again when it is loaded.
+        beginning: Settings that matter only for a new adapter.
     """
 
     writes: ClassVar[Literal["adapter", "model"]]
     learning_rates: ClassVar[tuple[float, float]]
+    peft_type: ClassVar[str] = ""
+    theirs: ClassVar[Mapping[str, str]] = {}
+    beginning: ClassVar[tuple[str, ...]] = ()
 
     @property
     def names_modules(self) -> bool:
@@ -33,6 +40,11 @@ class AdapterKind(Kind):
     def reads_weights(self) -> bool:
         """Whether the adapter computes with the values of the frozen weights."""
         return False
+
+    @property
+    def narrow(self) -> int | None:
+        """The smaller side of every trained matrix, if the settings determine it."""
+        return None
 
     def continued(self, folder: Path, chosen: Collection[str]) -> Self:
         """Adjust these settings to continue from an adapter, whose own shape applies.

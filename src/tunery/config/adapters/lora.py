@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunery.config.adapters import continued
-from tunery.config.adapters.base import AdapterKind
-from tunery.config.adapters.names import (
-    Names,
-    broken_patterns,
-    is_pattern,
-    layer_of,
-    listed,
-    selects,
-    value_for,
-)
+from tunery.config.adapters.layered import Layered
+from tunery.config.adapters.names import value_for
 from tunery.config.base import Finding
 from tunery.i18n import t
 from tunery.shape import Matrix, ModelShape
 
 
-class LoraConfig(AdapterKind):
+class LoraConfig(Layered):
     """Low-rank matrices added to frozen weights: small, fast and removable."""
 
     build = "tunery.adapters.lora:Lora"
-    writes = "adapter"
     learning_rates = (1e-4, 1e-3)
+    peft_type = "LORA"
+    theirs: ClassVar[Mapping[str, str]] = {
+        "rank": "r",
+        "alpha": "lora_alpha",
+        "dropout": "lora_dropout",
+        "use_rslora": "use_rslora",
+        "use_dora": "use_dora",
+        "rank_pattern": "rank_pattern",
+        "alpha_pattern": "alpha_pattern",
+    }
+    beginning = ("init", "pissa_niter")
 
     type: Literal["lora"] = "lora"
     """Low-rank adaptation (LoRA)."""
@@ -84,13 +84,10 @@ class LoraConfig(AdapterKind):
     @property
     def names_modules(self) -> bool:
         """Whether the settings name or need something that a model may not have."""
-        return self.target_modules != "all-linear" or bool(
+        return super().names_modules or bool(
             self.target_parameters
-            or self.exclude_modules
-            or self.layers_to_transform
             or self.rank_pattern
             or self.alpha_pattern
-            or self.modules_to_save
             or self.starts_from_weights
         )
 
@@ -104,9 +101,20 @@ class LoraConfig(AdapterKind):
         """Whether the matrices begin as a part of the weights, which is then subtracted."""
         return self.init in ("pissa", "olora")
 
-    def continued(self, folder: Path, chosen: Collection[str]) -> Self:
-        """Use the adapter's shape; its layers are those of the adapter."""
-        return continued.from_adapter(self, folder, chosen)
+    @property
+    def narrow(self) -> int:
+        """The rank of the matrices."""
+        return self.rank
+
+    @property
+    def trains_something(self) -> bool:
+        """Whether any layer or stacked weight is named."""
+        return bool(self.target_modules or self.target_parameters)
+
+    def patterns(self) -> dict[str, Collection[str]]:
+        """The regular expressions among the settings, by the name of the setting."""
+        own = {"rank_pattern": self.rank_pattern, "alpha_pattern": self.alpha_pattern}
+        return {**super().patterns(), **own}
 
     def rate_scale(self, name: str) -> float:
         """LoRA+ (Hayou et al. 2024): the second matrix learns faster."""
@@ -114,13 +122,13 @@ class LoraConfig(AdapterKind):
 
     def trained(self, shape: ModelShape) -> int:
         """Two matrices per selected linear layer, with DoRA the lengths, and whole modules."""
-        lengths = sum(o for _, _, o in self._adapted(shape)) if self.use_dora else 0
-        return sum(matrix.numel for matrix in self.matrices(shape)) + lengths + self._saved(shape)
+        lengths = sum(o for _, _, o in self._ranked(shape)) if self.use_dora else 0
+        return sum(matrix.numel for matrix in self.matrices(shape)) + lengths + self.saved(shape)
 
     def matrices(self, shape: ModelShape) -> tuple[Matrix, ...]:
         """One from the layer's inputs to the rank, one from the rank to its outputs."""
         sizes = Counter(
-            size for rank, ins, outs in self._adapted(shape) for size in ((rank, ins), (outs, rank))
+            size for rank, ins, outs in self._ranked(shape) for size in ((rank, ins), (outs, rank))
         )
         return tuple(Matrix(rows, columns, count) for (rows, columns), count in sizes.items())
 
@@ -128,90 +136,30 @@ class LoraConfig(AdapterKind):
         """With pissa and olora, the first values of the matrices."""
         if not self.starts_from_weights:
             return 0
-        return sum(rank * (i + o) for rank, i, o in self._adapted(shape))
+        return sum(rank * (i + o) for rank, i, o in self._ranked(shape))
 
     def kept_bytes(self, shape: ModelShape, width: int) -> int:
         """The low-rank activations, and with DoRA inputs and both results in fp32."""
-        adapted = list(self._adapted(shape))
+        adapted = list(self._ranked(shape))
         ranks = sum(rank for rank, _, _ in adapted) * (2 if self.starts_from_weights else 1)
         both = sum(i + 2 * o for _, i, o in adapted) * 4 if self.use_dora else 0
         return -(-(ranks * width + both) // shape.num_layers)
 
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Reject an adapter without targets, and one that PEFT cannot create."""
-        yield from _findings(self)
+        yield from super().excludes(config)
+        yield from _stacked(self)
+        yield from _beginning(self)
 
     def advises(self, config: Any) -> Iterator[str]:
         """Warn about settings without effect."""
-        yield from _warnings(self)
+        if self.pissa_niter is not None and self.init != "pissa":
+            yield t("adapter.pissa_niter has no effect with adapter.init={init}.", init=self.init)
 
-    def _adapted(self, shape: ModelShape) -> Iterator[tuple[int, int, int]]:
+    def _ranked(self, shape: ModelShape) -> Iterator[tuple[int, int, int]]:
         """Rank, inputs and outputs of each adapted layer of a usual architecture."""
-        for name, (inputs, outputs) in _usual(shape):
-            if self.selects(name):
-                yield value_for(name, self.rank_pattern, self.rank), inputs, outputs
-
-    def selects(self, name: str) -> bool:
-        """Whether the settings select a linear layer by its full name."""
-        wanted: Names = self.target_modules
-        layers = self.layers_to_transform
-        return (
-            (wanted == "all-linear" or selects(wanted, name))
-            and not selects(self.exclude_modules, name)
-            and not any(f".{each}." in f".{name}." for each in self.modules_to_save)
-            and (not layers or layer_of(name) in layers)
-        )
-
-    def _saved(self, shape: ModelShape) -> int:
-        """Parameters of the modules trained in full, as far as their usual names tell."""
-        embedding = shape.vocab * shape.hidden
-        sizes = {
-            "model.embed_tokens": embedding, "lm_head": embedding, "model.norm": shape.hidden,
-            **{name: i * o for name, (i, o) in _usual(shape)},
-        }  # fmt: skip
-        return sum(
-            size
-            for name, size in sizes.items()
-            if any(f".{each}." in f".{name}." for each in self.modules_to_save)
-        )
-
-
-def _usual(shape: ModelShape) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each linear layer of the decoder by its full name in most architectures."""
-    for number in range(shape.num_layers):
-        for name, size in shape.linear_shapes().items():
-            part = "self_attn" if name[0] in "qkvo" else "mlp"
-            yield f"model.layers.{number}.{part}.{name}", size
-
-
-def _findings(lora: LoraConfig) -> Iterator[Finding]:
-    """Settings that exclude each other."""
-    if not lora.target_modules and not lora.target_parameters:
-        yield (
-            "adapter.target_modules",
-            t("adapter.target_modules is empty: no weight would be trained."),
-            t("Use all-linear, or names such as [q_proj, v_proj]."),
-        )
-    yield from _stacked(lora)
-    yield from _beginning(lora)
-    yield from _patterns(lora)
-    both = set(lora.modules_to_save) & set(listed(lora.target_modules))
-    if both:
-        yield (
-            "adapter.modules_to_save",
-            t(
-                "adapter.modules_to_save and adapter.target_modules both name {names}: a module "
-                "is either trained in full or gets matrices.",
-                names=", ".join(sorted(both)),
-            ),
-            t("Remove it from adapter.target_modules or adapter.modules_to_save."),
-        )
-
-
-def _warnings(lora: LoraConfig) -> Iterator[str]:
-    """Settings without effect."""
-    if lora.pissa_niter is not None and lora.init != "pissa":
-        yield t("adapter.pissa_niter has no effect with adapter.init={init}.", init=lora.init)
+        for name, inputs, outputs in self.adapted(shape):
+            yield value_for(name, self.rank_pattern, self.rank), inputs, outputs
 
 
 def _stacked(lora: LoraConfig) -> Iterator[Finding]:
@@ -278,20 +226,3 @@ def _beginning(lora: LoraConfig) -> Iterator[Finding]:
             if odd == lora.rank
             else t("Use even numbers in adapter.rank_pattern."),
         )
-
-
-def _patterns(lora: LoraConfig) -> Iterator[Finding]:
-    wanted = {
-        "target_modules": [lora.target_modules] if is_pattern(lora.target_modules) else [],
-        "exclude_modules": [lora.exclude_modules] if is_pattern(lora.exclude_modules) else [],
-        "rank_pattern": lora.rank_pattern,
-        "alpha_pattern": lora.alpha_pattern,
-    }
-    for name, texts in wanted.items():
-        for text, why in broken_patterns(map(str, texts)):
-            yield (
-                f"adapter.{name}",
-                t("adapter.{name}: {text!r} is not a regular expression: {why}.",
-                  name=name, text=text, why=why),
-                t("Correct it, or use the names of modules."),
-            )  # fmt: skip

@@ -35,8 +35,8 @@ class LowRank(AdamWConfig):
     def excludes(self, config: Any) -> Iterator[Finding]:
         """Reject an adapter whose matrices are all too small to be projected."""
         yield from super().excludes(config)
-        narrow = getattr(config.adapter, "rank", None)
-        if isinstance(narrow, int) and self.projection_rank >= narrow:
+        narrow = config.adapter.narrow
+        if narrow is not None and self.projection_rank >= narrow:
             yield (
                 "optim.projection_rank",
                 t(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         rename_draft,
     )
     from tunery.services.settings._filled import fields_of_values, fill_form
-    from tunery.services.settings._forms import Field, Form, Option, form, label_of
+    from tunery.services.settings._forms import Field, Form, Option, choices, form, label_of
     from tunery.services.settings._recipes import has_recipe, preset_of
     from tunery.services.settings._remedies import with_remedies
     from tunery.services.settings._showing import diff, flat, listed, presets, rows, written
@@ -36,6 +36,7 @@ else:
 
 __all__ = [
     "CheckedDraft", "Draft", "Field", "Form", "Option", "check_draft", "checked_draft_name",
+    "choices",
     "delete_draft", "diff", "draft_for", "fields_of_values", "fill_form", "flat", "for_the_page",
     "form", "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed",
     "make_draft", "named", "no_such_draft", "plan_draft", "plan_in_words", "preset_of", "presets",

@@ -197,6 +197,12 @@ def shown(setting: settings.Setting, value: Any) -> Any:
     return _number(value)
 
 
+def choices(path: str) -> dict[str, str]:
+    """The labels of what a setting with a fixed list of words accepts, by word."""
+    setting = settings.by_path()[path][0]
+    return {option.value: option.label for option in _options(setting)}
+
+
 @functools.cache
 def _labels() -> dict[str, tuple[str, str]]:
     file = resources.files("tunery") / "locales" / "labels.json"

@@ -143,6 +143,16 @@ INSTEAD: Mapping[str, Phrase] = {
     "Merge that adapter first: tunery export {base} --to merged FOLDER": say(
         "Merge that adapter first, on the Export page."
     ),
+    "Merge it into a model first: tunery export {folder} --to merged NEW-MODEL": say(
+        "Export it as a merged model first, and use that."
+    ),
+    (
+        "Adapters of one kind can be loaded together. Merge this one into a model: "
+        "tunery export {folder} --to merged NEW-MODEL"
+    ): say(
+        "Adapters of one kind can be loaded together. Export this one as a merged model, and use "
+        "that."
+    ),
     ("Merge both into one model and use that: tunery export {folder} --to merged NEW-MODEL"): say(
         "Merge both into one model on the Export page, and use that."
     ),

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 
 from tunery.server.api.named import ModelName
 from tunery.services import models as model_service
+from tunery.services import settings as settings_service
 from tunery.services.models import HubSource, Suggestion
 from tunery.web.render import render
 
@@ -43,11 +44,13 @@ class ModelView:
         name: The model.
         entry: Its list entry; None for a path.
         memory_bytes: Memory of the device that would train.
+        adapters: The display name of each adapter, by its type.
     """
 
     name: str
     entry: dict[str, Any] | None
     memory_bytes: int
+    adapters: dict[str, str]
 
 
 @router.get("/models")
@@ -69,4 +72,6 @@ def models(request: Request) -> HTMLResponse:
 def model(request: Request, name: ModelName) -> HTMLResponse:
     """Render one model."""
     entry = next((each for each in model_service.overview() if each["name"] == name), None)
-    return render(request, "model.html", ModelView(name, entry, model_service.memory_bytes()))
+    adapters = settings_service.choices("adapter.type")
+    view = ModelView(name, entry, model_service.memory_bytes(), adapters)
+    return render(request, "model.html", view)

@@ -20,7 +20,7 @@ const kv = (pairs) => el("dl", { class: "kv" }, ...pairs.filter(([, v]) => v !==
 /** @param {any[]} rows */
 function memory(rows) {
   const lengths = [...new Set(rows.map((row) => row.tokens))];
-  const names = /** @type {Record<string, string>} */ ({ lora: t("LoRA"), freeze: t("Freeze"), full: t("Full") });
+  const names = /** @type {Record<string, string>} */ (JSON.parse(page.dataset.adapters || "{}"));
   const head = el("tr", {}, el("th", { scope: "col" }, t("Tokens per micro batch")), ...lengths.map((n) => el("th", { scope: "col", class: "r" }, number(n))));
   const lines = Object.entries(names).map(([adapter, label]) => el("tr", {}, el("th", { scope: "row" }, label), ...lengths.map((n) => {
     const need = rows.find((row) => row.adapter === adapter && row.tokens === n)?.bytes;
