@@ -47,7 +47,7 @@ def test_no_sentence_counts_one_in_the_plural() -> None:
         "is", "was", "has", "as", "its", "this", "does", "nats", "ms",  # no plurals
         "checkpoints",  # the place before it holds a size
         "access", "names", "numbers",  # verbs, or after a list
-        "parts", "positions",  # of a file or a model, which has many
+        "inputs", "parts", "positions",  # of a layer, a file or a model, which has many
         "digits",  # a limit of thousands
     }  # fmt: skip
     verbs = {

@@ -1,4 +1,4 @@
-"""`tunery runs`: list, show, follow, stop, resume, delete and verify runs."""
+"""`tunery runs`: list, show, compare, follow, stop, resume, delete and verify runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from tunery.cli import runs_compare
 from tunery.cli.columns import Column, fitted
 from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
@@ -34,13 +35,22 @@ NUM_RECENT = 20
 
 
 @app.command(name="list")
-def list_runs(*, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> None:
+def list_runs(
+    *,
+    best: str | None = None,
+    all: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
     """List the runs, newest first.
 
     Args:
-        all: Show every run, not only the newest 20.
+        best: List those with the best value of a measure first, such as loss or eval_loss.
+        all: Show every run, not only the first 20.
         json: Print a JSON list of all runs.
     """
+    if best is not None:
+        _ranking(run_service.ranked(best), count=sys.maxsize if all else NUM_RECENT, as_json=json)
+        return
     if json:
         print_json([run.as_dict() for run in store.list_runs()])
         return
@@ -78,6 +88,17 @@ def show(name: str, *, plot: str | None = None, csv: str | None = None, json: Js
             print_warning(each.warning)
     for path in written:
         prose(out, t("Written: {path}", path=path))
+
+
+@app.command
+def compare(*names: str, json: Json = False) -> None:
+    """Show two to six runs side by side: settings that differ, results, curves of the loss.
+
+    Args:
+        names: The runs.
+        json: Print one JSON object.
+    """
+    runs_compare.compare(names, as_json=json)
 
 
 @app.command
@@ -295,6 +316,40 @@ def _table(runs: list[RunStatus]) -> Table:
         for run in runs
     ]
     return fitted(out, columns, rows)
+
+
+def _ranking(found: run_service.Ranked, *, count: int, as_json: bool) -> None:
+    if as_json:
+        pairs = zip(found.rows, found.values, strict=True)
+        print_json([{**row.state.as_dict(), "value": value} for row, value in pairs])
+        return
+    if not found.rows:
+        prose(out, t("No run has a value of {measure} yet.", measure=found.measure.inside))
+        return
+    inside = found.measure.inside
+    head = t("validation {measure}", measure=inside) if found.held_out else inside
+    columns = [
+        Column(t("run")),
+        Column(head, right=True),
+        Column(t("status"), gives_way=1),
+        Column(t("step"), gives_way=2, right=True),
+        Column(t("method"), gives_way=3),
+        Column(t("model"), gives_way=4, shortens=True),
+    ]
+    rows = [
+        [
+            Text(row.state.name),
+            Text(found.measure.shown(value)),
+            Text(words.status(row.state.status)),
+            Text(f"{row.state.step}/{row.state.num_steps}" if row.state.num_steps else ""),
+            Text(row.state.method or ""),
+            Text(row.state.model or ""),
+        ]
+        for row, value in zip(found.rows[:count], found.values, strict=False)
+    ]
+    out.print(fitted(out, columns, rows), crop=False, soft_wrap=True)
+    if found.without:
+        prose(out, Text(t("{count} runs have no such value.", count=found.without), style="dim"))
 
 
 def _validation(run: RunStatus) -> str:

@@ -9,7 +9,13 @@ from tunery.services._facade import names_of
 if TYPE_CHECKING:
     from tunery.services.runs._archive import archive, chunks
     from tunery.services.runs._checkpoints import delete_checkpoint
-    from tunery.services.runs._comparing import Comparison, compare, comparison_as_dict
+    from tunery.services.runs._comparing import (
+        Comparison,
+        ResultLine,
+        compare,
+        comparison_as_dict,
+        loss_curve,
+    )
     from tunery.services.runs._drawing import write_curves
     from tunery.services.runs._lifecycle import (
         Answers,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from tunery.services.runs._metrics import MAX_POINTS, metrics, run_log
     from tunery.services.runs._planning import Plan, Trial, plan
     from tunery.services.runs._preparing import Listener, prepare, quiet
+    from tunery.services.runs._ranking import Ranked, ranked
     from tunery.services.runs._record import Made, failure_report, first_batch, made
     from tunery.services.runs._starting import start_once
     from tunery.services.runs._tracking import track_again
@@ -41,12 +48,11 @@ else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome",
-    "Plan", "Query", "RunList", "RunRow", "RunTopic", "RunView", "Trial", "archive", "ask_to_stop",
-    "change_marks", "chunks",
-    "compare", "comparison_as_dict", "cursor_of", "delete_checkpoint", "end", "event_lines",
-    "failure", "failure_report", "find", "first_batch", "follow_run", "grace",
-    "log_lines", "made", "metrics", "outcome", "plan", "prepare", "quiet", "request_stop", "resume",
-    "run_list", "run_log", "samples", "start", "start_once", "stop", "track_again", "verify",
-    "view", "write_curves",
+    "MAX_POINTS", "Answers", "Comparison", "Found", "Listener", "Made", "Outcome", "Plan",
+    "Query", "Ranked", "ResultLine", "RunList", "RunRow", "RunTopic", "RunView", "Trial",
+    "archive", "ask_to_stop", "change_marks", "chunks", "compare", "comparison_as_dict",
+    "cursor_of", "delete_checkpoint", "end", "event_lines", "failure", "failure_report", "find",
+    "first_batch", "follow_run", "grace", "log_lines", "loss_curve", "made", "metrics", "outcome",
+    "plan", "prepare", "quiet", "ranked", "request_stop", "resume", "run_list", "run_log",
+    "samples", "start", "start_once", "stop", "track_again", "verify", "view", "write_curves",
 ]  # fmt: skip

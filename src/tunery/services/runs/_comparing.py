@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,7 +135,7 @@ def compare(names: Sequence[str]) -> Comparison:
         raise RunError(
             t("{count} runs cannot be compared; choose {least} to {most}.",
               count=len(chosen), least=LEAST, most=MOST),
-            fix=t("Select them in the list of runs."),
+            fix=t("Choose them from the list: tunery runs list"),
             code="how_many",
         )  # fmt: skip
     folders = [open_run(name) for name in chosen]
@@ -143,6 +145,20 @@ def compare(names: Sequence[str]) -> Comparison:
     measures = list({m.name: m for told in logs for m in told.declared.measures}.values())
     results = _results(rows, logs, baseline, measures)
     return Comparison(rows, baseline, _settings(folders), results, _prompts(logs), measures)
+
+
+def loss_curve(name: str, points: int) -> list[float]:
+    """The training loss of a run as at most ``points`` means over equally many steps each.
+
+    Raises:
+        RunError: The run does not exist.
+    """
+    told = _metrics.run_log(open_run(name))
+    with told.lock:
+        values = [value for value in told.curves.values["loss"] if math.isfinite(value)]
+    count = min(points, len(values))
+    ends = [len(values) * place // count for place in range(count + 1)] if count else [0]
+    return [statistics.fmean(values[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def _settings(folders: Sequence[RunFolder]) -> list[SettingLine]:

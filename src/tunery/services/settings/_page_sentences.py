@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from tunery.i18n import Phrase, say
 
 INSTEAD: Mapping[str, Phrase] = {
+    "Choose them from the list: tunery runs list": say("Select them in the list of runs."),
     "To let that page use /v1 with a key, start the server with: --cors-origin {origin}": say(
         "To let that page use /v1 with a key, whoever starts the server must allow {origin}."
     ),
