@@ -8,13 +8,14 @@ which tests/train/test_sft_losses.py compares with.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, fingerprint
 from make import common, gradients, padded, words
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,9 @@ NUMBERS = json.loads((HERE / "numbers.json").read_text())
 
 
 def main() -> None:
+    # Nothing is cached here, and dill cannot pickle the types of every version of pyarrow.
+    count = itertools.count()
+    fingerprint.Hasher.hash = classmethod(lambda _kind, _value: f"{next(count):016x}")
     base: Any = LlamaForCausalLM(LlamaConfig(**NUMBERS["shape"]))
     base.load_state_dict(load_file(HERE / "base.safetensors"), strict=False)
     base.tie_weights()
