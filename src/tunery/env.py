@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def locks_dir() -> Path:
 def cache_dir() -> Path:
     """Folder of files that can be created again (tokens, compiled kernels)."""
     return home() / "cache"
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path leads to a pipe, socket or device, where reading could wait without end.
+
+    Raises:
+        OSError: The path cannot be looked up.
+        ValueError: It contains a null character.
+    """
+    mode = path.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def free_bytes(path: Path) -> int:

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from tunery.cli.chat_loop import read_question
-from tunery.cli.chat_view import Columns, Plain
+from tunery.cli.chat_view import Columns, Plain, footer
+from tunery.services.chat import Said
+from tunery.services.chat._speaker import Reply
 
 
 def typed(*lines: str):
@@ -69,3 +71,11 @@ def test_columns_stand_side_by_side_and_stay_when_done():
     assert last[0].split() == ["left", "right"]
     assert last[1].split() == ["one", "two"]
     assert last[1].index("two") >= 50
+
+
+@pytest.mark.parametrize(
+    ("commands", "advice"), [(True, "(/max N for more)"), (False, "(--max-new-tokens for more)")]
+)
+def test_a_cut_answer_names_what_works_where_it_is_read(commands: bool, advice: str):
+    said = [Said("demo", Reply("hi", [1, 2], "length"), 0)]
+    assert footer(said, commands=commands).plain.endswith(f"; cut off at the limit {advice}")

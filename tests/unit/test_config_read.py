@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tunery.chat.builtin import find
 from tunery.config import read
-from tunery.errors import ConfigError
+from tunery.data.llamafactory import is_registry, read_registry
+from tunery.errors import ConfigError, ModelError
 
 
 def parsed(text: str):
@@ -113,6 +115,24 @@ def test_a_missing_file_and_a_folder_get_a_sentence(tmp_path: Path):
         read.read_file(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="this is a folder"):
         read.read_file(tmp_path)
+
+
+def test_a_pipe_is_refused_at_once_wherever_a_small_file_is_read(tmp_path: Path):
+    pipe = tmp_path / "train.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="a pipe, socket or device") as caught:
+        read.read_file(pipe)
+    assert caught.value.fix == "Save its content to a file first."
+    template = tmp_path / "mine.jinja"
+    os.mkfifo(template)
+    with pytest.raises(ModelError, match="a pipe, socket or device"):
+        find(str(template))
+    os.mkfifo(tmp_path / "dataset_info.json")
+    assert not is_registry(tmp_path)
+    with pytest.raises(ConfigError, match="a pipe, socket or device"):
+        read_registry(tmp_path)
+    with pytest.raises(ConfigError, match="a pipe, socket or device"):
+        read.read_file(Path("/dev/zero"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -84,8 +84,8 @@ def test_forgetting_is_said_with_its_meaning(value: float, said: str) -> None:
     ("ties", "said"),
     [
         (5, "The export matches within rounding: 15 of 20 answers are identical, 5 diverge where "
-            "two tokens were almost equally likely. Logits differ by at most 1.5."),
-        (0, "The export matches: 20 of 20 answers are identical. Logits differ by at most 1.5."),
+            "two tokens were almost equally likely."),
+        (0, "The export matches: 20 of 20 answers are identical."),
     ],
 )  # fmt: skip
 def test_an_export_says_what_was_compared(
@@ -95,9 +95,16 @@ def test_an_export_says_what_was_compared(
     monkeypatch.setattr(export, "out", written)
     parity = {
         "same_answers": 20 - ties, "num_prompts": 20, "near_ties": ties,
-        "max_logit_difference": 1.5,
+        "max_logit_difference": 1.5, "mean_kl": 0.0131,
     }  # fmt: skip
-    report = {"format": "merged", "dtype": "bf16", "parity": parity, "files": []}
+    limits = {"max_logit_difference": 4.0, "mean_kl": 0.02}
+    report = {
+        "format": "merged", "dtype": "bf16", "parity": parity, "limits": limits, "files": [],
+    }  # fmt: skip
     export._show(Exported(Path("out"), report))
     told = " ".join(written.file.getvalue().split())  # type: ignore[attr-defined]
     assert said in told
+    assert (
+        "Largest logit difference 1.5 (allowed: 4); KL divergence 0.013 nats on average "
+        "(allowed: 0.02)."
+    ) in told

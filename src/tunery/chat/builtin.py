@@ -13,6 +13,7 @@ from typing import Any
 from tunery import env
 from tunery.chat import refusals
 from tunery.errors import unknown_name
+from tunery.i18n import t
 from tunery.types import is_object
 
 ALIASES = {
@@ -80,8 +81,11 @@ def find(name: str) -> Source:
     """
     if name.endswith((".jinja", ".jinja2", ".j2")) or "/" in name:
         try:
-            text = env.expanded(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            path = env.expanded(name)
+            if env.is_special(path):
+                raise ValueError(t("a pipe, socket or device"))
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             raise refusals.unreadable(name, error, names()) from error
         return _with_header(Path(name).name, text)
     if name == OWN_WITH_TOOLS:

@@ -216,7 +216,7 @@ def _answer_once(session: Chat, question: str, *, as_json: bool) -> int:
     if as_json:
         print_json(_as_json(session, question, said))
     elif err.is_terminal and out.is_terminal:
-        err.print(footer(said))
+        err.print(footer(said, commands=False))
     for answer in said:
         if answer.reply.ending == "length" and not as_json and not out.is_terminal:
             print_warning(

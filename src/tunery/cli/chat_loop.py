@@ -116,7 +116,7 @@ class Loop:
     def _say(self, text: str) -> None:
         labels = [speaker.label for speaker in self.chat.speakers]
         said, stopped = self._ask(self.chat, text, view_for(labels))
-        out.print(footer(said))
+        out.print(footer(said, commands=True))
         if stopped and len(said) < len(labels):
             print_warning(t("Stopped before all models had answered: the prompt was removed."))
 

@@ -155,15 +155,24 @@ def view_for(labels: Sequence[str]) -> View:
     return Plain(labels)
 
 
-def footer(said: Sequence[Said]) -> Text:
-    """How the answers ended and their speed, in one dim line."""
+def footer(said: Sequence[Said], *, commands: bool) -> Text:
+    """How the answers ended and their speed, in one dim line.
+
+    Args:
+        said: The answers.
+        commands: Whether a conversation goes on, in which commands such as ``/max`` work.
+    """
     parts: list[str] = []
     for answer in said:
         reply = answer.reply
         words = t("{count} tokens, {rate} tokens/s", count=len(reply.ids),
                   rate=f"{reply.tokens_per_second:.1f}")  # fmt: skip
         if reply.ending == "length":
-            words += "; " + t("cut off at the limit (/max N for more)")
+            words += "; " + (
+                t("cut off at the limit (/max N for more)")
+                if commands
+                else t("cut off at the limit (--max-new-tokens for more)")
+            )
         elif reply.ending == "interrupted":
             words += "; " + t("stopped")
         parts.append(words if len(said) == 1 else f"{answer.label}: {words}")

@@ -99,8 +99,21 @@ def _show(done: export_service.Exported) -> None:
             style="green",
         ),
     )
-    logit = f"{parity['max_logit_difference']:.2g}"
-    prose(out, Text(t("Logits differ by at most {logit}.", logit=logit), style="dim"))
+    limits = done.report["limits"]
+    prose(
+        out,
+        Text(
+            t(
+                "Largest logit difference {logit} (allowed: {most}); KL divergence {kl} nats on "
+                "average (allowed: {most_kl}).",
+                logit=f"{parity['max_logit_difference']:.2g}",
+                most=f"{limits['max_logit_difference']:.2g}",
+                kl=f"{parity['mean_kl']:.2g}",
+                most_kl=f"{limits['mean_kl']:.2g}",
+            ),
+            style="dim",
+        ),
+    )
     quantized = done.report.get("quantized_base")  # exports from before there was one
     if quantized is not None:
         prose(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.errors import ConfigError
 from tunery.i18n import t
 
@@ -101,6 +102,12 @@ def scalar(text: str) -> Any:
 
 def _text(path: Path) -> str:
     try:
+        if env.is_special(path):
+            raise ConfigError(
+                t("{file}: a pipe, socket or device, expected a file.", file=path),
+                fix=t("Save its content to a file first."),
+                path=path,
+            )
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunery import env
 from tunery.data.problems import Problem
+from tunery.i18n import t
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 BUCKET = re.compile(r"(s3|gs|gcs)://[A-Za-z0-9][\w.-]*($|[/:])")
@@ -97,3 +100,15 @@ def kind_of(path: Path) -> str:
     """The suffix that identifies a file's type; JSON and JSON Lines count as one."""
     suffix = suffix_of(path)
     return ".jsonl" if suffix in (".json", ".ndjson") else suffix
+
+
+def registry_text(file: Path) -> str:
+    """The text of a registry file.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe, socket or device.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if env.is_special(file):
+        raise OSError(errno.EINVAL, t("a pipe, socket or device"))
+    return file.read_text(encoding="utf-8-sig")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, suffix_of
+from tunery.data.dataset import BUCKET, REGISTRY, SUFFIXES, Dataset, registry_text, suffix_of
 from tunery.data.problems import Phrase, Problem, say, show, visible
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -79,7 +79,7 @@ def is_registry(folder: Path) -> bool:
     list datasets.
     """
     try:
-        return not _is_description(json.loads((folder / REGISTRY).read_text(encoding="utf-8-sig")))
+        return not _is_description(json.loads(registry_text(folder / REGISTRY)))
     except OSError:
         return False
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def read_registry(folder: Path) -> list[Dataset]:
     """
     file = folder if folder.name == REGISTRY else folder / REGISTRY
     try:
-        entries = json.loads(file.read_text(encoding="utf-8-sig"))
+        entries = json.loads(registry_text(file))
     except FileNotFoundError as error:
         raise ConfigError(
             t("data.catalog: {folder} has no {REGISTRY}.", folder=folder, REGISTRY=REGISTRY),

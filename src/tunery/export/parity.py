@@ -100,6 +100,17 @@ class Parity:
         """Plain data, for the report beside the export."""
         return asdict(self)
 
+    def limits(self, tolerance: Tolerance) -> dict[str, float]:
+        """The largest values allowed: ``max_logit_difference``, and ``mean_kl`` in nats."""
+        relative = (
+            [] if self.moved_kl is None
+            else [max(tolerance.share * self.moved_kl, tolerance.kl * 1e-2)]
+        )  # fmt: skip
+        return {
+            "max_logit_difference": tolerance.logit,
+            "mean_kl": min([tolerance.kl, *relative]),
+        }
+
     def problems(self, tolerance: Tolerance) -> list[str]:
         """The differences outside the tolerance; empty if the two models match."""
         found: list[str] = []

@@ -68,8 +68,13 @@ class Trained:
                 self.model,
                 seen,
                 say=lambda prompts: self.witness.answers,
-                tolerance=parity.TOLERANCES[self.dtype],
+                tolerance=self.tolerance,
             )
+
+    @property
+    def tolerance(self) -> parity.Tolerance:
+        """The difference allowed between what was trained and what is written."""
+        return parity.TOLERANCES[self.dtype]
 
     def tokenizer(self) -> Any:
         """The tokenizer to write, with the chat template used in training."""
@@ -98,14 +103,13 @@ class Trained:
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise _unequal([f"transformers cannot open it: {error}"]) from error
         self._check_prompts(tokenizer)
-        tolerance = parity.TOLERANCES[self.dtype]
         found = parity.compare(
             model,
             self.witness,
             say=lambda prompts: plain_answers(model, prompts, sorted(self.template.stop_ids)),
-            tolerance=tolerance,
+            tolerance=self.tolerance,
         )
-        problems = found.problems(tolerance)
+        problems = found.problems(self.tolerance)
         if problems:
             raise _unequal(problems)
         return found

@@ -56,15 +56,35 @@ class RunContext:
         seconds = round(time.monotonic() - started, 3)
         self.events.write("phase", phase=name, state="end", seconds=seconds)
 
-    def doing(self, what: str, count: int | None = None) -> None:
+    def doing(self, what: str, count: int | None = None, *, done: int = 0) -> None:
         """Log what the run does within the current phase, until the next such event.
 
         Args:
             what: ``answers``, ``evaluation``, ``forgetting`` or ``save`` (see ``words.doing``);
                 empty for nothing but the phase itself.
             count: Number of prompts or rows, if it is about some.
+            done: How many of them are done.
         """
-        self.events.write("phase", phase=self._phase, state="doing", doing=what, count=count)
+        self.events.write(
+            "phase", phase=self._phase, state="doing", doing=what, count=count, done=done
+        )
+
+    def counting(self, what: str, count: int) -> Callable[[int], None]:
+        """Log what the run does (see ``doing``), and then how far it is.
+
+        Returns:
+            A callback with the number done so far, which logs at most one event per second.
+        """
+        self.doing(what, count)
+        last = time.monotonic()
+
+        def report(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                self.doing(what, count, done=done)
+
+        return report
 
     def progress(self, phase: str) -> Callable[[int, int], None]:
         """A callback ``(done, total)`` that logs at most one event per second.

@@ -60,7 +60,14 @@ def phase(name: str) -> str:
 
 def doing(event: Event) -> str:
     """What a run does within its phase, translated; see ``RunContext.doing``."""
-    count = event.get("count")
+    count, done = event.get("count"), event.get("done")
+    if count and done:
+        if event["doing"] == "answers":
+            return t("answering prompts: {done} of {n}", done=f"{done:,}", n=f"{count:,}")
+        if event["doing"] == "evaluation":
+            return t("evaluating rows: {done} of {n}", done=f"{done:,}", n=f"{count:,}")
+        if event["doing"] == "forgetting":
+            return t("measuring forgetting: {done} of {n} rows", done=f"{done:,}", n=f"{count:,}")
     if event["doing"] == "answers":
         return t("answering 1 prompt") if count == 1 else t("answering {n} prompts", n=count)
     if event["doing"] == "evaluation":

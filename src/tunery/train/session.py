@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from tunery.i18n import t
+from tunery.models.load import quiet
 from tunery.runs import diagnosis
 from tunery.runs.context import RunContext
 from tunery.runs.curves import RunLog
@@ -29,7 +29,7 @@ def run(context: RunContext) -> str:
         TuneryError: The run failed; the message says why.
         Stopped: A stop was requested before there was anything to save.
     """
-    disable_progress_bar()  # transformers' own bars would fill worker.log
+    quiet()  # the libraries' bars and warnings would fill worker.log
     _reproducible(context)
     final.clean(context.folder)
     job = build(context)

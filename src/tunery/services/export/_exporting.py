@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunery import __version__, atomic, env
 from tunery.config.base import tag
@@ -31,6 +31,10 @@ from tunery.models.resolved import Resolved
 from tunery.runs import manifest
 from tunery.services.chat import trained_with
 from tunery.workers.spinning import SPIN_SHORTLY, settle
+
+if TYPE_CHECKING:
+    from tunery.export.parity import Parity
+    from tunery.export.trained import Trained
 
 REPORT = "tunery_export.json"
 SPARE_BYTES = 64 << 20
@@ -103,7 +107,7 @@ def export(
         trained = Trained(order)
         stage(t("exporting and comparing the export with the trained model"))
         parity = kind.make(trained, staging)
-        report = _report(found, order, kind, staging, parity.as_dict(), trained)
+        report = _report(found, order, kind, staging, parity, trained)
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
         (staging / REPORT).write_text(text, encoding="utf-8")
         _open_to_readers(staging)
@@ -346,8 +350,8 @@ def _report(
     order: Order,
     kind: ExporterKind,
     staging: Path,
-    parity: dict[str, Any],
-    trained: Any,
+    parity: Parity,
+    trained: Trained,
 ) -> dict[str, Any]:
     listed = [
         {"name": path.relative_to(staging).as_posix(), **_facts(path)}
@@ -363,7 +367,8 @@ def _report(
         "dtype": str(trained.dtype).removeprefix("torch."),
         "template": trained.template.name,
         "files": listed,
-        "parity": parity,
+        "parity": parity.as_dict(),
+        "limits": parity.limits(trained.tolerance),
         "quantized_base": _quantized(order, trained),
         "tunery": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

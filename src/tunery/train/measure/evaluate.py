@@ -75,6 +75,7 @@ def answer_prompts(
     *,
     max_new_tokens: int,
     thinking: Thinking = "strip_history",
+    on_answer: Callable[[int], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
 ) -> list[Answer]:
@@ -82,6 +83,7 @@ def answer_prompts(
 
     Args:
         prompts: Conversations for the model to continue; each is labelled by its last message.
+        on_answer: Called with the number of complete answers whenever one completes.
         known: The cache of this model in its current state; read first, then updated.
 
     Returns:
@@ -93,8 +95,9 @@ def answer_prompts(
         template.prompt_ids(prompt.messages, prompt.tools, thinking=thinking) for prompt in prompts
     ]
     answers = answer_ids(
-        model, encoded, template.stop_ids, max_new_tokens, should_stop=should_stop, known=known
-    )
+        model, encoded, template.stop_ids, max_new_tokens,
+        on_answer=on_answer, should_stop=should_stop, known=known,
+    )  # fmt: skip
     return [
         Answer(
             prompt.messages[-1].content,
@@ -141,6 +144,7 @@ def evaluate(
     *,
     capacity: int,
     should_stop: Callable[[], bool] | None = None,
+    on_rows: Callable[[int], object] | None = None,
 ) -> EvalResult:
     """Measure the loss of a method over rows, as a training step would, without a gradient.
 
@@ -150,6 +154,7 @@ def evaluate(
         rows: Rows prepared by the method.
         capacity: Maximum tokens per forward pass.
         should_stop: Called before every forward pass; a stop leaves the remaining rows unmeasured.
+        on_rows: Called with the number of measured rows after every forward pass.
 
     Raises:
         ValueError: None of the rows has anything to evaluate.
@@ -157,6 +162,7 @@ def evaluate(
     units: dict[str, int] = {}
     total: dict[str, float] = {}
     sums: dict[str, tuple[float, float]] = {}
+    measured = 0
     losses = np.full(len(rows), np.nan)
     with evaluating(policy.model), torch.inference_mode():
         beside = () if rows.beside is None else _batches(policy, rows.beside, capacity)
@@ -174,6 +180,9 @@ def evaluate(
                 sums[name] = (before[0] + float(pair[0]), before[1] + float(pair[1]))
             if made.each is not None:
                 losses[members] = made.each.cpu().numpy()
+            measured += len(members)
+            if on_rows is not None:
+                on_rows(measured)
     if not any(units.values()):
         raise ValueError("nothing of these rows can be evaluated")
     return EvalResult(
@@ -190,6 +199,7 @@ def mean_nll(
     capacity: int,
     should_stop: Callable[[], bool] | None = None,
     known: Known | None = None,
+    on_rows: Callable[[int], object] | None = None,
 ) -> float:
     """Mean negative log-likelihood of the rows' trained tokens, independent of the method.
 
@@ -199,6 +209,7 @@ def mean_nll(
         capacity: Maximum tokens per forward pass.
         should_stop: Called before every forward pass.
         known: The cache of this model in its current state; read first, then updated.
+        on_rows: Called with the number of measured rows after every forward pass.
 
     Returns:
         Nats per token; NaN if stopped before the first forward pass.
@@ -207,13 +218,16 @@ def mean_nll(
     found = known.recall(**question) if known else None
     if found is not None:
         return float(found)
-    total, count = 0.0, 0
+    total, count, measured = 0.0, 0, 0
     with evaluating(policy.model), torch.inference_mode():
-        for _, batch in _batches(policy, Rows.of(rows), capacity):
+        for members, batch in _batches(policy, Rows.of(rows), capacity):
             if should_stop is not None and should_stop():
                 return total / count if count else math.nan
             total -= float(policy.logprobs(batch).double().sum())
             count += batch.num_trained
+            measured += len(members)
+            if on_rows is not None:
+                on_rows(measured)
     value = total / count if count else math.nan
     if known:
         known.keep(value, **question)

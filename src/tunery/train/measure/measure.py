@@ -121,14 +121,14 @@ class Measurements:
             return
         began = time.monotonic()
         prompts = self._prompts(state)
-        if prompts:
-            self.context.doing("answers", len(prompts))
+        on_answer = self.context.counting("answers", len(prompts)) if prompts else None
         answers = answer_prompts(
             self.policy.model,
             self.data.template,
             prompts,
             max_new_tokens=self.context.config.evaluate.max_new_tokens,
             thinking=self.context.config.data.thinking,
+            on_answer=on_answer,
             should_stop=self.context.stop.stop,
             known=self.known if stage == "before" else None,
         )
@@ -161,10 +161,10 @@ class Measurements:
     def _held_out(self) -> EvalResult | None:
         if not len(self.data.held_out) or self.context.stop.stop():
             return None
-        self.context.doing("evaluation", len(self.data.held_out))
         result = evaluate(
             self.policy, self.method, self.data.held_out,
             capacity=self.capacity, should_stop=self.context.stop.stop,
+            on_rows=self.context.counting("evaluation", len(self.data.held_out)),
         )  # fmt: skip
         faults.point("eval", result=result)
         return result
@@ -172,10 +172,10 @@ class Measurements:
     def _probe(self, known: Known | None) -> float | None:
         if not self.data.probe or self.context.stop.stop():
             return None
-        self.context.doing("forgetting")
         return mean_nll(
             self.policy, self.data.probe,
             capacity=self.capacity, should_stop=self.context.stop.stop, known=known,
+            on_rows=self.context.counting("forgetting", len(self.data.probe)),
         )  # fmt: skip
 
     def _write(
