@@ -9,6 +9,9 @@ from tunery.errors import DataError, ModelError
 from tunery.i18n import joined, t
 from tunery.types import RowRef
 
+OWN = "tokenizer"
+"""The name of the template that comes with the tokenizer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -49,13 +52,20 @@ def located(error: DataError, ref: RowRef | None) -> DataError:
     return DataError(message, fix=error.fix, code=error.code, **fields)
 
 
+def named(template: str) -> str:
+    """A template within a sentence; the tokenizer's has no name that a user gave it."""
+    if template == OWN:
+        return t("the model's own chat template")
+    return t("template {template}", template=template)
+
+
 def not_rendered(template: str, failure: Failure) -> DataError:
     """The template rejects a conversation (E416), or fails on it (E417)."""
     if failure.kind == "rejected":
         return DataError(
             t(
-                "template {template} rejects the conversation: {why}",
-                template=template,
+                "{template} rejects the conversation: {why}",
+                template=named(template),
                 why=failure.in_words(),
             ),
             fix=t(
@@ -66,8 +76,8 @@ def not_rendered(template: str, failure: Failure) -> DataError:
         )
     return DataError(
         t(
-            "template {template} cannot render the conversation: {why}",
-            template=template,
+            "{template} cannot render the conversation: {why}",
+            template=named(template),
             why=failure.in_words(),
         ),
         fix=_other_template(),
@@ -78,7 +88,7 @@ def not_rendered(template: str, failure: Failure) -> DataError:
 def broken_template(template: str, failure: Failure) -> ModelError:
     """The template is not valid Jinja, or does something that is not allowed."""
     return ModelError(
-        t("template {template}: {why}", template=template, why=failure.in_words()),
+        t("{template}: {why}", template=named(template), why=failure.in_words()),
         fix=t("Correct the Jinja source, or choose another template with model.template."),
     )
 
@@ -95,9 +105,9 @@ def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
     """The tokenizer lacks control tokens that the template needs."""
     return ModelError(
         t(
-            "template {template}: this tokenizer has no control token {tokens}, so a "
+            "{template}: this tokenizer has no control token {tokens}, so a "
             "turn cannot be ended.",
-            template=template,
+            template=named(template),
             tokens=", ".join(missing),
         ),
         fix=t("Remove model.template to use the model's own, or choose alpaca."),
@@ -108,9 +118,9 @@ def no_stop_token(template: str) -> ModelError:
     """There is no stop token to end an answer with."""
     return ModelError(
         t(
-            "template {template}: no stop token follows an answer, and the tokenizer has "
+            "{template}: no stop token follows an answer, and the tokenizer has "
             "no EOS token.",
-            template=template,
+            template=named(template),
         ),
         fix=_other_template(),
     )
@@ -128,8 +138,8 @@ def no_tools(template: str, count: int, others: Sequence[str]) -> DataError:
     """Tools that the template would drop; ``others`` are templates that support them."""
     return DataError(
         t(
-            "template {template} does not support tools; the row has {count}.",
-            template=template,
+            "{template} does not support tools; the row has {count}.",
+            template=named(template),
             count=count,
         ),
         fix=_template_with_tools(others),
@@ -141,8 +151,8 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
     """Tool calls that the template would drop; ``others`` are templates that support them."""
     return DataError(
         t(
-            "template {template} does not support tool calls; the row has a call or a tool result.",
-            template=template,
+            "{template} does not support tool calls; the row has a call or a tool result.",
+            template=named(template),
         ),
         fix=_template_with_tools(others),
         code="E415",
@@ -152,7 +162,7 @@ def no_calls(template: str, others: Sequence[str]) -> DataError:
 def no_text(template: str) -> DataError:
     """A template that drops the text of the messages."""
     return DataError(
-        t("template {template} does not write the text of the messages.", template=template),
+        t("{template} does not write the text of the messages.", template=named(template)),
         fix=t("Choose another template with model.template, or correct the model's template."),
         code="E423",
     )
@@ -161,7 +171,7 @@ def no_text(template: str) -> DataError:
 def no_system(template: str) -> DataError:
     """A system message that the template would drop."""
     return DataError(
-        t("template {template} drops system messages; the row has one.", template=template),
+        t("{template} drops system messages; the row has one.", template=named(template)),
         fix=t(
             "Move it into the first user message, or choose another template with model.template."
         ),
@@ -173,10 +183,10 @@ def prompt_differs(template: str, prompt: str, turn: str) -> DataError:
     """The rendered turn does not begin with the template's prompt for it."""
     return DataError(
         t(
-            "template {template}: the prompt of an answer differs from the text before "
+            "{template}: the prompt of an answer differs from the text before "
             "that answer in a rendered conversation, so training would not match "
             "inference. The prompt ends with {prompt!r}, the turn is {turn!r}.",
-            template=template,
+            template=named(template),
             prompt=prompt[-40:],
             turn=turn[:40],
         ),
@@ -189,11 +199,11 @@ def no_span(template: str, number: int) -> DataError:
     """A message with its own ``train`` setting whose tokens cannot be located."""
     return DataError(
         t(
-            "message {number} has its own train setting, but template {template} renders "
+            "message {number} has its own train setting, but {template} renders "
             "earlier turns differently from the last one, so its tokens cannot be "
             "identified.",
             number=number,
-            template=template,
+            template=named(template),
         ),
         fix=t("Remove train from this message, or choose another template with model.template."),
         code="E418",

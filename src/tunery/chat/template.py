@@ -55,7 +55,7 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.name = source.name
         self.source = source.text
-        own = source.name == "tokenizer"
+        own = source.name == refusals.OWN
         self.chat_template: Any = tokenizer.chat_template if own else source.text
         self.notices: tuple[str, ...] = ()
         self._fixed = now
@@ -132,7 +132,7 @@ class ChatTemplate:
         if tokenizer.chat_template:
             return cls(
                 tokenizer,
-                builtin.Source("tokenizer", builtin.own_source(tokenizer)),
+                builtin.Source(refusals.OWN, builtin.own_source(tokenizer)),
                 now=now,
                 model=model,
             )

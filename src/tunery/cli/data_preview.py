@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from tunery.chat.refusals import named
 from tunery.chat.remarks import DROPPED, NO_ROOM, in_words
 from tunery.cli.console import err, out, print_json, print_warning
 from tunery.cli.token_view import show_row, show_sides
@@ -148,7 +149,7 @@ def _show_row(
     chosen = pick_part(shown, part)
     example = shown.example
     head = t("{name}, row {row} of {rows}", name=name, row=shown.row, rows=f"{shown.rows:,}")
-    detail = t("{place} · template {template}", place=shown.place, template=shown.template)
+    detail = t("{place} · {template}", place=shown.place, template=named(shown.template))
     said = "".join(f"  {phrase.local()}" for phrase in example.said)
     prose(out, Text.assemble((head, "bold"), (said, "cyan"), "  ", (detail, "dim")))
     parts = len(example.rows)
@@ -239,7 +240,7 @@ def _show_statistics(found: dict[str, Any]) -> None:
         Text.assemble(
             (found["dataset"], "bold"),
             "  ",
-            (t("template {template}", template=found["template"]), "dim"),
+            (named(found["template"]), "dim"),
         )
     )
     width = max(_width(label) for label, _ in lines)
