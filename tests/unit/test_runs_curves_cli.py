@@ -84,3 +84,13 @@ def test_a_run_without_steps_has_nothing_to_write(tmp_path: Path, capsys) -> Non
     assert main(["runs", "show", "empty", "--csv", str(tmp_path / "a.csv")]) == 2
     assert "Run empty has no steps yet" in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_shown_run_does_not_advise_to_show_it(tmp_path: Path, capsys) -> None:
+    folder = create("cut", Config(), {})
+    with EventWriter(folder.events_file) as events:
+        events.write("status", status="stopped")
+    assert main(["runs", "show", "cut"]) == 0
+    said = capsys.readouterr().out
+    assert "tunery runs resume cut" in said
+    assert "tunery runs show" not in said

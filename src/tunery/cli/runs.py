@@ -82,7 +82,8 @@ def show(name: str, *, plot: str | None = None, csv: str | None = None, json: Js
         print_json({**came.as_dict(), "written": [str(path) for path in written]})
         return
     _facts(came)
-    show_outcome(came)
+    here = command("runs", "show", folder.name)
+    show_outcome(replace(came, commands=[each for each in came.commands if each != here]))
     for each in came.trackers:
         if each.warning:
             print_warning(each.warning)
