@@ -105,8 +105,7 @@ def missing_tokens(template: str, missing: Sequence[str]) -> ModelError:
     """The tokenizer lacks control tokens that the template needs."""
     return ModelError(
         t(
-            "{template}: this tokenizer has no control token {tokens}, so a "
-            "turn cannot be ended.",
+            "{template}: this tokenizer has no control token {tokens}, so a turn cannot be ended.",
             template=named(template),
             tokens=", ".join(missing),
         ),
@@ -118,8 +117,7 @@ def no_stop_token(template: str) -> ModelError:
     """There is no stop token to end an answer with."""
     return ModelError(
         t(
-            "{template}: no stop token follows an answer, and the tokenizer has "
-            "no EOS token.",
+            "{template}: no stop token follows an answer, and the tokenizer has no EOS token.",
             template=named(template),
         ),
         fix=_other_template(),
