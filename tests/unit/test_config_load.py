@@ -330,6 +330,13 @@ def test_an_unusual_learning_rate_is_a_warning_and_no_error():
     assert load.load(preset="full").warnings == ()
 
 
+def test_a_default_rate_lower_than_usual_is_told():
+    """The default suits LoRA; VeRA trains vectors alone, which need more."""
+    (said,) = load.from_tokens(["--adapter", "vera"]).warnings
+    assert "0.001 to 0.01 is usual" in said
+    assert load.from_tokens(["--adapter", "vera", "--optim.learning_rate", "5e-4"]).warnings == ()
+
+
 def test_messages_are_in_chinese_when_asked(tmp_path: Path):
     path = settings(tmp_path, "adapter:\n  rank: 0\n  rnk: 2\n")
     i18n.set_language("zh")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.families import family
 
+from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.examples import read
 from tunery.data.formats import FORMATS, RowOptions
 from tunery.data.lint import CheckOptions, check
+from tunery.data.tokenize import tokenize_all
 from tunery.errors import DataError
-from tunery.types import Conversation
+from tunery.types import Conversation, Message
 
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 SPELLED: dict[str, dict[str, Any]] = {
@@ -99,3 +103,16 @@ def test_a_check_tells_that_weights_are_used(tmp_path: Path) -> None:
     (note,) = [problem for problem in report.problems() if problem.code == "N156"]
     assert note.record == 3
     assert report.ok
+
+
+def test_rows_of_weight_0_are_left_out_and_told() -> None:
+    tokenizer = family("chatml")
+    template = ChatTemplate.load(tokenizer, "chatml")
+    asked = Conversation((Message("user", "q"), Message("assistant", "a")))
+    rows = [replace(asked, weight=0.0), replace(asked, weight=2.0), asked]
+    store = tokenize_all(rows, template, tokenizer, DataConfig(), cache=None)
+    assert (len(store), store.filtered) == (2, {"weight 0": 1})
+    assert store.group(0).facts == {"weight": 2.0}
+    with pytest.raises(DataError, match="1 row: weight 0") as caught:
+        tokenize_all(rows[:1], template, tokenizer, DataConfig(), cache=None)
+    assert caught.value.code == "E719"

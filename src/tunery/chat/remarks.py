@@ -24,6 +24,7 @@ SPLIT = "split to fit max_length"
 UNNAMED = "the template does not write the names of messages: trained without them"
 REJECTED = "rejected by the chat template"
 PROMPTS_DIFFER = "the template renders the prompts of the two answers differently"
+WEIGHS_NOTHING = "weight 0"
 NO_DIFFERENCE = "both answers are identical for the model"
 LOSSES = (LOST_THINKING, NOT_KEPT, STOPS_INSIDE, UNNAMED)
 """Remarks about a part of a row that is not trained on although the row is used."""
@@ -66,6 +67,8 @@ def in_words(remark: str) -> str:
             return t("rejected by the chat template")
         case "the template renders the prompts of the two answers differently":
             return t("the template renders the prompts of the two answers differently")
+        case "weight 0":
+            return t("weight 0")
         case "both answers are identical for the model":
             return t("both answers are identical for the model")
         case _:

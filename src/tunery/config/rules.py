@@ -50,7 +50,9 @@ def warnings(config: Config) -> Iterator[str]:
     """Find what is allowed but unwise, as sentences."""
     low, high = usual_rates(config)
     rate = config.optim.learning_rate
-    if not low * LOW_RATE <= rate <= high * HIGH_RATE:
+    # A default that is lower than usual is nobody's choice.
+    default = rate == type(config.optim).model_fields["learning_rate"].default
+    if not low * (1.0 if default else LOW_RATE) <= rate <= high * HIGH_RATE:
         yield t(
             "optim.learning_rate {rate:g} is unusual for adapter.type={adapter} with "
             "method.type={method}; {low:g} to {high:g} is usual.",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
-from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN
+from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN, WEIGHS_NOTHING
 from tunery.config.data import LossOn
 from tunery.data import too_long
 from tunery.data.kinds import messages
@@ -46,13 +46,15 @@ class ConversationKind:
     def groups(
         self, example: Conversation, rendered: Sequence[list[Rendered]], tools: Tools
     ) -> Tokenized:
-        """Apply ``data.too_long`` and drop rows without trained tokens."""
+        """Apply ``data.too_long`` and drop rows without trained tokens, or of weight 0."""
         (rows,) = rendered
         data = tools.data
         trained = [row for row in rows if too_long.trains(row)]
         full = max((len(row.input_ids) for row in rows), default=0)
         if not trained:
             return Tokenized([], NO_TRAINED_TOKEN, full)
+        if example.weight == 0:
+            return Tokenized([], WEIGHS_NOTHING, full)
         if full > data.max_length:
             trained = [row for row in _shorten(example, trained, tools) if too_long.trains(row)]
         if trained:
