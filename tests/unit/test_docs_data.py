@@ -23,6 +23,7 @@ SECTIONS = {
     "Texts": Text,
     "Pairs": Pair,
     "Labelled rows": Labelled,
+    "Weights of rows": Conversation,
 }
 FILES = {"jsonl": Conversation, "jsonc": Conversation, "csv": Conversation, "txt": Text}
 
