@@ -59,7 +59,7 @@ def answer_of(page: Page, column: int = 0) -> str:
     return answers.last.inner_text()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_newcomer_goes_from_a_folder_to_a_served_model(
     demo_home: Path,
@@ -130,7 +130,7 @@ def _it_goes_on_whatever_happens(
     words: dict[str, str],
 ) -> Page:
     """The curve moves; a reload, closed pages and a killed server change nothing."""
-    expect(page.locator("#no-points")).to_be_hidden(timeout=180_000)
+    expect(page.locator("#no-points")).to_be_hidden(timeout=400_000)
     page.reload()
     expect(page.locator("#no-points")).to_be_hidden(timeout=20_000)
     page.close()

@@ -192,13 +192,15 @@ def press_ctrl_c(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def test_an_interrupt_exits_130_without_a_traceback(tmp_path: Path, heard_interrupts: None):
-    pipe = tmp_path / "settings.yaml"
-    os.mkfifo(pipe)
-    words = [*COMMAND, "config", "show", str(pipe)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        with pipe.open("w"):  # returns when the command has opened it for reading
-            press_ctrl_c(process)
+def test_an_interrupt_exits_130_without_a_traceback(heard_interrupts: None):
+    words = [*COMMAND, "chat", "demo"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        # More than a pipe holds: returns when the command is reading, and it waits for the rest.
+        process.stdin.write(b"word " * 100_000)
+        process.stdin.flush()
+        press_ctrl_c(process)
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 130

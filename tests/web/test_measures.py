@@ -65,8 +65,10 @@ def test_the_curves_have_a_series_for_each_and_the_evaluations_a_value(client) -
     assert told["series"]["laughter"]["value"][-1] == 0.6
     assert told["series"]["bruises"]["value"][0] == 11
     assert told["evals"][1]["measures"] == {"laughter": 0.75, "bruises": 3.5}
-    only = client.get("/api/v1/runs/toy/metrics", params={"keys": "laughter,none"}).json()
+    only = client.get("/api/v1/runs/toy/metrics", params={"keys": "laughter"}).json()
     assert list(only["series"]) == ["laughter"]
+    wrong = client.get("/api/v1/runs/toy/metrics", params={"keys": "laughter,none"})
+    assert (wrong.status_code, "none" in wrong.text) == (422, True)
 
 
 def test_the_live_channel_carries_them_as_columns(home) -> None:
