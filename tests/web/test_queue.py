@@ -73,10 +73,6 @@ def test_an_order_given_while_a_run_takes_the_device_is_honoured(
     first = DeviceLock("cpu", run="first")
     first.acquire()
     turns: list[str] = []
-    workers = []
-    for name in ("a", "b"):
-        workers.append(Worker(name, turns))
-        until(lambda name=name: name in [w.run for w in queue.waiting()])
     take = DeviceLock._try
 
     def with_an_order_meanwhile(lock: DeviceLock) -> bool:
@@ -85,7 +81,12 @@ def test_an_order_given_while_a_run_takes_the_device_is_honoured(
             queue.reorder(["b"])
         return taken
 
+    # Before they wait: one of them may be about to try when the device is released.
     monkeypatch.setattr(DeviceLock, "_try", with_an_order_meanwhile)
+    workers = []
+    for name in ("a", "b"):
+        workers.append(Worker(name, turns))
+        until(lambda name=name: name in [w.run for w in queue.waiting()])
     first.release()
     for worker in workers:
         worker.join(PATIENCE_SECONDS)
