@@ -272,6 +272,9 @@ class _Equal:
     def as_dict(self) -> dict[str, Any]:
         return {}
 
+    def limits(self, _tolerance: Any) -> dict[str, Any]:
+        return {}
+
 
 def _before(module: Any, name: str, function: Callable[..., None]) -> None:
     original = getattr(module, name)

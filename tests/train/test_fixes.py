@@ -247,6 +247,7 @@ Continue training from its result: tunery train {config} --model.name {run}
 Train with evaluate.split above 0, or choose a dataset.
 Run it in a terminal, where there is no time limit: tunery plan
 Watch it: tunery runs follow {run}, or stop it: tunery runs stop {run}
+Choose them from the list: tunery runs list
 """  # noqa: E501
 """Sentences that need a network, a second process, a damaged disk or a person; not tried yet."""
 
