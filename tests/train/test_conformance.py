@@ -50,6 +50,25 @@ def rows_of(method: str, count: int = 16, *, seed: int = 3) -> Rows:
     return ROWS[kind.rows](count, seed=seed)
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A further model, for methods that read one: other weights for the same tokens."""
+    folder = tmp_path_factory.mktemp("other") / "model"
+    model = tiny.model(layers=1)
+    torch.manual_seed(11)
+    for param in model.parameters():
+        param.data.normal_(std=0.2)
+    model.save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def chosen(method: str, other: Path) -> dict[str, str]:
+    """The settings that select a method, with the further models that it cannot do without."""
+    kind = next(kind for kind in METHODS if tag(kind) == method)
+    return {"type": method, **{field: str(other) for field in kind.models}}
+
+
 def settings(**sections: Any) -> Config:
     base: dict[str, Any] = {
         "adapter": {"type": "lora", "rank": 4},
@@ -70,7 +89,9 @@ def test_every_method_learns_from_a_row_kind_that_exists():
 
 
 @pytest.mark.parametrize("method", METHOD_TAGS)
-def test_a_step_does_not_depend_on_how_its_batch_is_divided(tmp_path: Path, method: str) -> None:
+def test_a_step_does_not_depend_on_how_its_batch_is_divided(
+    tmp_path: Path, other: Path, method: str
+) -> None:
     told = {}
     for name, data, micro in (
         ("at once", {"packing": True}, 4096), ("in parts", {"packing": True}, 60),
@@ -78,20 +99,20 @@ def test_a_step_does_not_depend_on_how_its_batch_is_divided(tmp_path: Path, meth
     ):  # fmt: skip
         place = tmp_path / name
         sizes = {"batch_size": 8, "max_steps": 4, "num_epochs": 9, "num_threads": 1}
-        made = settings(method={"type": method}, data={"train": ["rows"], **data},
+        made = settings(method=chosen(method, other), data={"train": ["rows"], **data},
                         train={**sizes, "micro_batch_tokens": micro})  # fmt: skip
         tiny.run(place, made, data=rows_of(method), held_out=rows_of(method, 6, seed=8))
         steps = train_events(place, "step")
         told[name] = [(e["loss"], e["grad_norm"], *e.get("measures", {}).values()) for e in steps]
-    for other in ("in parts", "one by one"):
-        for found, expected in zip(told[other], told["at once"], strict=True):
+    for division in ("in parts", "one by one"):
+        for found, expected in zip(told[division], told["at once"], strict=True):
             assert found == pytest.approx(expected, rel=2e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", METHOD_TAGS)
-def test_the_measures_told_are_those_declared(tmp_path: Path, method: str) -> None:
+def test_the_measures_told_are_those_declared(tmp_path: Path, other: Path, method: str) -> None:
     tiny.run(
-        tmp_path, settings(method={"type": method}),
+        tmp_path, settings(method=chosen(method, other)),
         data=rows_of(method), held_out=rows_of(method, 6, seed=8),
     )  # fmt: skip
     kind = next(kind for kind in METHODS if tag(kind) == method)
@@ -107,9 +128,9 @@ def test_the_measures_told_are_those_declared(tmp_path: Path, method: str) -> No
 @pytest.mark.parametrize("method", METHOD_TAGS)
 @pytest.mark.flaky(reruns=0)
 def test_every_method_resumes_to_the_bit_with_every_adapter(
-    tmp_path: Path, method: str, adapter: str
+    tmp_path: Path, other: Path, method: str, adapter: str
 ) -> None:
-    resumes_to_the_bit(tmp_path, method, adapter, {"type": OPTIMIZER_TAGS[0]})
+    resumes_to_the_bit(tmp_path, chosen(method, other), adapter, {"type": OPTIMIZER_TAGS[0]})
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS, ids=OPTIMIZER_TAGS)
@@ -117,16 +138,21 @@ def test_every_method_resumes_to_the_bit_with_every_adapter(
 @pytest.mark.flaky(reruns=0)
 def test_every_optimizer_resumes_to_the_bit(tmp_path: Path, adapter: str, kind: Any) -> None:
     # An optimizer does not see the method: one of them is enough.
-    resumes_to_the_bit(tmp_path, METHOD_TAGS[0], adapter, {"type": tag(kind), **small(kind)})
+    resumes_to_the_bit(
+        tmp_path, {"type": METHOD_TAGS[0]}, adapter, {"type": tag(kind), **small(kind)}
+    )
 
 
-def resumes_to_the_bit(path: Path, method: str, adapter: str, optim: dict[str, Any]) -> None:
+def resumes_to_the_bit(
+    path: Path, method: dict[str, str], adapter: str, optim: dict[str, Any]
+) -> None:
     made = settings(
-        method={"type": method},
+        method=method,
         adapter={"type": adapter, **({"dropout": 0.1, "rank": 4} if adapter == "lora" else {})},
         optim={"learning_rate": 1e-3, **optim},
     )
-    parts = {"data": rows_of(method), "held_out": rows_of(method, 6, seed=8)}
+    kind = method["type"]
+    parts = {"data": rows_of(kind), "held_out": rows_of(kind, 6, seed=8)}
     assert tiny.run(path / "whole", made, **parts) == "finished"
     run_in_two(path / "cut", made, 2, **parts)
     assert tiny.digest(path / "cut") == tiny.digest(path / "whole")

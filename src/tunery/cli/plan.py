@@ -98,9 +98,11 @@ def _memory(plan: Plan) -> str:
         "optimizer": t("optimizer"),
         "activations": t("activations"),
         "logits": t("logits"),
+        "others": t("other models"),
         "interpreter": t("program"),
     }
-    parts = " + ".join(f"{label} {human_bytes(memory[name])}" for name, label in names.items())
+    parts = " + ".join(f"{label} {human_bytes(memory[name])}" for name, label in names.items()
+                       if memory[name] or name != "others")  # fmt: skip
     head = t("about {need} of {there} usable", need=human_bytes(memory["total"]),
              there=human_bytes(memory["available"]))  # fmt: skip
     if memory["measured"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunery.data.collate import Batch
 from tunery.data.groups import RowGroup
@@ -38,6 +38,11 @@ class Loss:
 
 class Method(Protocol):
     """A training method: computes the loss of groups of rows; created by its config section."""
+
+    @property
+    def others(self) -> Sequence[nn.Module]:
+        """Further models that it has loaded, which occupy memory beside the trained one."""
+        ...
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
         """The amount that a group adds to each loss divisor, by name."""
@@ -79,6 +84,11 @@ class Method(Protocol):
 
 class Plain:
     """Default implementations for methods that need no preparation."""
+
+    @property
+    def others(self) -> Sequence[nn.Module]:
+        """No further models."""
+        return ()
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Return the rows unchanged."""

@@ -27,6 +27,7 @@ class MemoryEstimate:
         optimizer: State of the optimizer.
         activations: Tensors kept for the backward pass.
         logits: Logits of one chunk of the loss.
+        others: Weights of further models that the method reads.
         interpreter: Python and its libraries.
     """
 
@@ -36,6 +37,7 @@ class MemoryEstimate:
     optimizer: int
     activations: int
     logits: int
+    others: int
     interpreter: int
 
     @property
@@ -49,7 +51,7 @@ class MemoryEstimate:
 
 
 def estimate(
-    shape: ModelShape, config: Config, *, dtype: str, micro_batch_tokens: int
+    shape: ModelShape, config: Config, *, dtype: str, micro_batch_tokens: int, others: int = 0
 ) -> MemoryEstimate:
     """Estimate the peak memory of one training step.
 
@@ -58,6 +60,7 @@ def estimate(
         config: The settings.
         dtype: ``fp32`` or ``bf16``, for the frozen weights and the activations.
         micro_batch_tokens: Tokens per forward and backward pass.
+        others: Parameters of further models.
     """
     adapter, width = config.adapter, BYTES[dtype]
     weights = adapter.weights(shape)
@@ -73,12 +76,19 @@ def estimate(
         optimizer=config.optim.state_bytes(weights),
         activations=_activation_bytes(shape, config, width, micro_batch_tokens),
         logits=logits,
+        others=others * width,
         interpreter=INTERPRETER_BYTES,
     )
 
 
 def fitting_micro_batch(
-    shape: ModelShape, config: Config, *, dtype: str, available_bytes: int, longest_row: int
+    shape: ModelShape,
+    config: Config,
+    *,
+    dtype: str,
+    available_bytes: int,
+    longest_row: int,
+    others: int = 0,
 ) -> int | None:
     """The largest micro batch, in tokens, that fits in memory; None if one row does not.
 
@@ -90,10 +100,11 @@ def fitting_micro_batch(
         dtype: As for ``estimate``.
         available_bytes: Memory available to the run.
         longest_row: Length of the longest row, in tokens.
+        others: As for ``estimate``.
     """
     for rows in (16, 8, 4, 2, 1):
         tokens = rows * longest_row
-        need = estimate(shape, config, dtype=dtype, micro_batch_tokens=tokens)
+        need = estimate(shape, config, dtype=dtype, micro_batch_tokens=tokens, others=others)
         if need.total <= available_bytes:
             return tokens
     return None

@@ -132,6 +132,11 @@ def resized(folder: Path, rows: int, base_rows: int) -> ModelError:
     )
 
 
+def spellings(file: Path) -> dict[int, str]:
+    """The text of each token in a ``tokenizer.json``, by id; empty if it cannot be parsed."""
+    return dict(_tokens(file))
+
+
 def _tokens(file: Path) -> Iterator[tuple[int, str]]:
     """Ids and spellings of a ``tokenizer.json``; nothing if it cannot be parsed."""
     try:

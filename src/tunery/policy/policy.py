@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tunery.data.collate import Batch
 from tunery.kernels.attention import base_model
 from tunery.models import heads
+from tunery.policy.compared import Compare, compared
 from tunery.policy.forward import each_loss, sum_losses
 from tunery.policy.scores import row_scores
 from tunery.policy.tokens import Tokens, Wanted, tokens
@@ -88,6 +89,19 @@ class Policy:
             none_K = torch.zeros_like(nll_K).detach()
             return Tokens(nll_K, none_K, none_K, none_K, none_K)
         return tokens(self._base, batch, wanted, self.reference)
+
+    def compared(self, batch: Batch, other: Policy, compare: Compare) -> Tensor:
+        """Values of each trained token, from its distribution here and in another model.
+
+        Args:
+            batch: The batch, on the device of both models.
+            other: The other model, in eval mode; it gets no gradient.
+            compare: Computes the values from the logits of both.
+
+        Returns:
+            Shape ``[R, K]`` for R values per token, fp32, differentiable.
+        """
+        return compared(self._base, other._base, batch, compare)
 
     @property
     def pad_id(self) -> int | None:

@@ -97,7 +97,7 @@ def assemble(
     optimizer: Optimizer = config.optim.make(groups)
     state = State(num_threads=torch.get_num_threads())
     state.micro_batch_tokens = micro_batch_tokens(
-        config, model, rows.lengths, dtype, context.device
+        config, model, rows.lengths, dtype, context.device, others=method.others
     )
     allowed = allowed_drift or []
     if found is not None:

@@ -318,6 +318,18 @@ def _facts(
         "processor": drift.processor(context.device),
         "world_size": 1,
         **({"quantization": quantization.facts()} if quantization.quantizes else {}),
+        **({"models": others} if (others := _others(context.config)) else {}),
+    }
+
+
+def _others(config: Config) -> dict[str, str]:
+    """The fingerprints of the further models that the method reads, by setting."""
+    found = {path: resolve(name) for path, name in config.method.other_models().items()}
+    return {
+        path: "+".join(
+            bases.fingerprint(each) for each in dict.fromkeys((model.path, model.model_folder))
+        )
+        for path, model in found.items()
     }
 
 

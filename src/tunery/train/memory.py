@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from torch import nn
 
 from tunery import memory
 from tunery.config.config import Config
@@ -22,7 +24,13 @@ FALLBACK_TOKENS = 4096
 
 
 def micro_batch_tokens(
-    config: Config, model: Any, lengths: np.ndarray, dtype: torch.dtype, device: str
+    config: Config,
+    model: Any,
+    lengths: np.ndarray,
+    dtype: torch.dtype,
+    device: str,
+    *,
+    others: Sequence[nn.Module] = (),
 ) -> int:
     """Maximum tokens per forward and backward pass.
 
@@ -32,6 +40,7 @@ def micro_batch_tokens(
         lengths: Tokens of each training row.
         dtype: Dtype of the frozen weights and the activations.
         device: The device whose free memory is used.
+        others: Further models that are loaded.
     """
     if config.train.micro_batch_tokens is not None:
         return config.train.micro_batch_tokens
@@ -46,6 +55,7 @@ def micro_batch_tokens(
         dtype="fp32" if dtype == torch.float32 else "bf16",
         available_bytes=int(free_memory_bytes(device) * USABLE_SHARE),
         longest_row=longest,
+        others=sum(num_parameters(other) for other in others),
     )
     return fits or longest
 

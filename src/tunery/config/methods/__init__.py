@@ -10,6 +10,7 @@ from tunery.config.base import kinds
 from tunery.config.methods.base import MethodKind as MethodKind
 from tunery.config.methods.base import Produces as Produces
 from tunery.config.methods.cpo import CPOConfig
+from tunery.config.methods.distill import DistillConfig
 from tunery.config.methods.dpo import DPOConfig
 from tunery.config.methods.kto import KTOConfig
 from tunery.config.methods.orpo import ORPOConfig
@@ -26,7 +27,8 @@ MethodConfig = Annotated[
     | SimPOConfig
     | CPOConfig
     | KTOConfig
-    | RewardConfig,
+    | RewardConfig
+    | DistillConfig,
     Field(discriminator="type"),
 ]
 METHODS = kinds(MethodConfig)

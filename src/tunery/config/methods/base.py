@@ -25,6 +25,7 @@ class MethodKind(Kind):
         best: The measure that selects the best checkpoint and stops a run early.
         rate_scale: Its usual learning rates, relative to the adapter's.
         unit: What its loss is averaged over, in words.
+        models: Settings of its own that name a further model, which the run reads.
     """
 
     rows: ClassVar[str]
@@ -36,6 +37,12 @@ class MethodKind(Kind):
     best: ClassVar[str] = LOSS.name
     rate_scale: ClassVar[float] = 1.0
     unit: ClassVar[str] = "tokens"
+    models: ClassVar[tuple[str, ...]] = ()
+
+    def other_models(self) -> dict[str, str]:
+        """The names of the further models that are set, by the path of their setting."""
+        named = {f"method.{field}": str(getattr(self, field) or "") for field in self.models}
+        return {path: name for path, name in named.items() if name.strip()}
 
     def check_continued(self) -> None:
         """Check whether a run of this method may continue from an existing adapter.

@@ -118,8 +118,9 @@ def plan(
     tokens = _tokens(config, found)
     available = int(found["available_bytes"] * USABLE_SHARE)
     width = "fp32" if found["dtype"] == "float32" else "bf16"
-    micro = _micro_batch(config, shape, width, available, found)
-    memory = _memory(config, shape, width, micro, measured) | {"available": available}
+    others = sum((each.base or each).num_parameters or 0 for each in checked.others)
+    micro = _micro_batch(config, shape, width, available, found, others)
+    memory = _memory(config, shape, width, micro, measured, others) | {"available": available}
     free = env.free_bytes(env.runs_dir())
     speed = _speed(config, measured)
     rate = speed.get("tokens_per_second")
@@ -127,7 +128,7 @@ def plan(
     advice, remedy = "", {}
     if not fits_memory:
         kind = (checked.model.base or checked.model).architecture
-        advice, remedy = _advice(config, shape, width, found, available, kind)
+        advice, remedy = _advice(config, shape, width, found, available, kind, others)
     return Plan(
         rows={**checked.rows, **found["rows_event"], "replay": found["replay_rows"]},
         tokens=tokens,
@@ -223,7 +224,12 @@ def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _micro_batch(
-    config: Config, shape: ModelShape, dtype: str, available: int, found: dict[str, Any]
+    config: Config,
+    shape: ModelShape,
+    dtype: str,
+    available: int,
+    found: dict[str, Any],
+    others: int,
 ) -> int:
     longest = max(1, found["longest"])
     fits = fitting_micro_batch(
@@ -232,6 +238,7 @@ def _micro_batch(
         dtype=dtype,
         available_bytes=available,
         longest_row=longest,
+        others=others,
     )
     # A step has no more tokens than its rows, however much memory there is.
     return min(
@@ -240,9 +247,14 @@ def _micro_batch(
 
 
 def _memory(
-    config: Config, shape: ModelShape, dtype: str, micro: int, measured: dict[str, Any]
+    config: Config,
+    shape: ModelShape,
+    dtype: str,
+    micro: int,
+    measured: dict[str, Any],
+    others: int,
 ) -> dict[str, Any]:
-    need = estimate(shape, config, dtype=dtype, micro_batch_tokens=micro)
+    need = estimate(shape, config, dtype=dtype, micro_batch_tokens=micro, others=others)
     total = measured.get("peak_bytes") or need.total
     return {**need.as_dict(), "total": total, "measured": bool(measured)}
 
@@ -286,6 +298,7 @@ def _advice(
     found: dict[str, Any],
     available: int,
     kind: str,
+    others: int,
 ) -> tuple[str, dict[str, Any]]:
     """The first smaller setting that fits, least impact first: a sentence, and the settings."""
     longest = max(1, found["longest"])
@@ -312,6 +325,7 @@ def _advice(
             config.model_copy(update={"adapter": adapter, "train": trained}),
             dtype=changes.get("model.dtype", dtype),
             micro_batch_tokens=length,
+            others=others,
         ).total
         if need <= available:
             flags = joined(

@@ -63,6 +63,7 @@ class Checked:
         held_out: Rows of ``evaluate.datasets``.
         data_hash: Hash of the training rows.
         disk: Bytes that the run will need, by part.
+        others: Further models that the method reads.
         warnings: Warnings, already passed to the listener.
     """
 
@@ -73,6 +74,7 @@ class Checked:
     held_out: int
     data_hash: str
     disk: dict[str, int]
+    others: tuple[Resolved, ...] = ()
     warnings: list[str] = field(default_factory=list[str])
 
 
@@ -105,6 +107,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
     from tunery.models import dimensions, heads
+    from tunery.models.beside import ensure_beside
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
     from tunery.models.stored import check_unquantized
@@ -133,11 +136,17 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_vocabulary(config, model)
     _check_tokenizer(model)
     _check_recomputes(config, model)
-    config = _with_found_model(config, model)
+    others = {
+        setting: ensure_beside(setting, name, model, to.progress)
+        for setting, name in config.method.other_models().items()
+    }
+    config = _with_found_others(_with_found_model(config, model), others)
     if model.base is not None:
         config.method.check_continued()
         config = _continued(config, loaded.origins, model.path)
-    shorter = within_context(config, model)
+    shorter = config
+    for each in (model, *others.values()):
+        shorter = within_context(shorter, each)
     if shorter is not config and loaded.origins.get("data.max_length", "default") != "default":
         warnings.append(lowered(config, shorter))
     config = shorter
@@ -156,6 +165,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         held_out=len(held_out) if held_out is not None else 0,
         data_hash=rows.hash,
         disk=disk,
+        others=tuple(others.values()),
         warnings=warnings,
     )
 
@@ -215,17 +225,29 @@ def with_absolute_paths(config: Config) -> Config:
     track = config.track.model_copy(
         update={name: kind.with_absolute_paths() for name, kind in config.track.chosen().items()}
     )
-    parts = {"data": data, "evaluate": evaluate, "model": model, "track": track}
+    named = {field: _absolute(getattr(config.method, field)) for field in config.method.models}
+    method = config.method.model_copy(update=named)
+    parts = {"data": data, "evaluate": evaluate, "model": model, "track": track, "method": method}
     return config.model_copy(update=parts)
 
 
 def _with_found_model(config: Config, model: Resolved) -> Config:
     """Make the path of a model that was found in the working folder (``my-model``) absolute."""
-    near = Path(config.model.name)
-    if near.is_absolute() or not near.exists() or model.kind in ("demo", "hub", "run"):
-        return config
-    named = config.model.model_copy(update={"name": str(near.absolute())})
+    named = config.model.model_copy(update={"name": _found(config.model.name, model)})
     return config.model_copy(update={"model": named})
+
+
+def _with_found_others(config: Config, others: Mapping[str, Resolved]) -> Config:
+    """The same for further models, by the path of their setting."""
+    found = {path.rpartition(".")[2]: _found(each.name, each) for path, each in others.items()}
+    return config.model_copy(update={"method": config.method.model_copy(update=found)})
+
+
+def _found(name: str, model: Resolved) -> str:
+    near = Path(name)
+    if near.is_absolute() or not near.exists() or model.kind in ("demo", "hub", "run"):
+        return name
+    return str(near.absolute())
 
 
 def _absolute(name: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from tunery import i18n
 from tunery.config import annotations, settings
+from tunery.config.methods import METHODS
 from tunery.i18n import t
 from tunery.types import is_object
 
@@ -34,6 +35,7 @@ SOURCES = {
     "data.replay.prompts": "datasets",
     "model.template": "templates",
     "data.format": "formats",
+    **{f"method.{field}": "models" for kind in METHODS for field in kind.models},
 }
 """Settings whose usual values are listed somewhere."""
 MOST_SEGMENTS = 4

@@ -1,0 +1,80 @@
+"""Compare the distributions of two models over the next token, at each trained token of a batch.
+
+The logits of both exist for a few positions at a time, and are computed again in the backward pass.
+
+Shapes: K trained tokens, C positions of a chunk, D width, V vocabulary, R values per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tunery.data.collate import Batch
+from tunery.policy.forward import OWN_HEAD_CHUNK, divided, own_logits
+from tunery.policy.shortcuts import decode, project, shortcuts
+
+Compare = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes the logits of both models ``[C, V]`` and the tokens ``[C]``; returns values ``[R, C]``."""
+
+
+def compared(base: nn.Module, other: nn.Module, batch: Batch, compare: Compare) -> Tensor:
+    """Values of each trained token, from the distributions of two models.
+
+    Logits beyond the smaller of the two vocabularies are left out: embeddings are often padded to
+    a round number of rows, which no token uses.
+
+    Args:
+        base: The model that is trained: a causal language model of transformers, not wrapped.
+        other: The model to compare with, not wrapped, in eval mode; it gets no gradient.
+        batch: The output of ``collate``, on the device of both.
+        compare: Computes the values; it is called again in the backward pass.
+
+    Returns:
+        Shape ``[R, K]``, fp32, differentiable in the weights of ``base``.
+    """
+    with torch.no_grad():
+        other_KX = _last(other, batch)
+    own_KX = _last(base, batch)
+
+    def chunk(own_CX: Tensor, other_CX: Tensor, target_C: Tensor) -> Tensor:
+        with torch.no_grad():
+            theirs_CV = _logits(other, other_CX)
+        own_CV = _logits(base, own_CX)
+        size = min(own_CV.shape[-1], theirs_CV.shape[-1])
+        return compare(own_CV[:, :size], theirs_CV[:, :size], target_C)
+
+    found: list[Tensor] = []
+    for start in range(0, max(1, batch.num_trained), OWN_HEAD_CHUNK):  # once, even without tokens
+        part = slice(start, start + OWN_HEAD_CHUNK)
+        given = (own_KX[part], other_KX[part], batch.target_ids_K[part])
+        if torch.is_grad_enabled():
+            found.append(checkpoint(chunk, *given, use_reentrant=False))
+        else:
+            found.append(chunk(*given))
+    return torch.cat(found, dim=1)
+
+
+def _last(base: nn.Module, batch: Batch) -> Tensor:
+    """What the logits follow from at each trained token: hidden states, or the logits themselves.
+
+    Returns:
+        Shape ``[K, D]``, or ``[K, V]`` for a model whose own head must be used.
+    """
+    head, found = shortcuts(base).head, list[Tensor]()
+    for part in divided(base, batch):
+        packed = len(part.lengths) > 1
+        found.append(
+            own_logits(base, part, packed=packed)
+            if head is None
+            else decode(base, part, packed=packed).index_select(0, part.trained_index_K)
+        )
+    return torch.cat(found)
+
+
+def _logits(base: nn.Module, last_CX: Tensor) -> Tensor:
+    head = shortcuts(base).head
+    return last_CX if head is None else project(base, last_CX, head).float()
