@@ -76,6 +76,14 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def cores() -> int:
+    """Number of CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
 def free_bytes(path: Path) -> int:
     """Free bytes on the disk that holds ``path`` (or its nearest existing parent)."""
     return shutil.disk_usage(existing_parent(path)).free

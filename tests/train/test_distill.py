@@ -136,6 +136,9 @@ def test_a_row_counts_by_its_weight(teacher: Path, home: Path) -> None:
             for g in groups]  # fmt: skip
     both = float(made.loss(Policy(model), collate_groups(heavy), {}).total["tokens"].detach())
     assert both == pytest.approx(3 * each[0] + each[1], rel=1e-5)
+    with torch.no_grad():  # held-out rows are measured without weights
+        measured = float(made.loss(Policy(model), collate_groups(heavy), {}).total["tokens"])
+    assert measured == pytest.approx(each[0] + each[1], rel=1e-5)
 
 
 def test_what_the_teacher_says_is_learned(tmp_path: Path, teacher: Path, home: Path) -> None:

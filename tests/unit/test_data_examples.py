@@ -348,3 +348,13 @@ def test_a_copy_that_cannot_be_written_is_said_with_its_cause(
     env.cache_dir().write_text("a file where the folder should be")
     problem = check(find(str(path)), CheckOptions.of(config)).groups["E195"].examples[0]
     assert "not enough space" not in str(problem.found)
+
+
+def test_a_run_is_not_told_what_rendering_settles(tmp_path: Path) -> None:
+    """W712 advises to name a model, which a run has; a check without one tells it."""
+    turns = [{"role": "assistant", "content": "hello"}, {"role": "user", "content": "q"},
+             {"role": "assistant", "content": "a"}]  # fmt: skip
+    path = write(tmp_path / "rows.jsonl", [{"messages": turns}])
+    examples = read([str(path)], DataConfig())
+    assert "W712" in [problem.code for problem in examples.reports[0].problems()]
+    assert examples.warnings == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.train import tiny
 
+from tunery import env
 from tunery.train import worker
 from tunery.workers import spinning
 from tunery.workers.spinning import SLEEP, SPIN, SPIN_SHORTLY, settle, settle_by_load
@@ -30,7 +31,7 @@ def machine(
     ]
     times = iter(seen)
     monkeypatch.setattr(spinning, "_now", lambda: next(times))
-    monkeypatch.setattr(spinning, "_cores", lambda: cores)
+    monkeypatch.setattr(env, "cores", lambda: cores)
     monkeypatch.setattr(spinning.time, "sleep", lambda seconds: None)
 
 

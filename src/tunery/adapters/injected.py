@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,7 +28,7 @@ PREFIX = "base_model.model."
 Config = TypeVar("Config", bound=Layered)
 
 
-class Injected(Generic[Config]):
+class Injected(ABC, Generic[Config]):
     """An adapter in fp32 on frozen layers in the compute dtype; a kind says how PEFT makes it."""
 
     def __init__(self, config: Config) -> None:
@@ -35,6 +36,7 @@ class Injected(Generic[Config]):
         self._new = True
         self._left_out = NOTHING_LEFT_OUT
 
+    @abstractmethod
     def settings(self, model: nn.Module, left: LeftOut) -> PeftConfig:
         """PEFT's settings for a new adapter.
 
@@ -45,7 +47,7 @@ class Injected(Generic[Config]):
         Raises:
             ConfigError: A name matches nothing, or what it matches cannot carry an adapter.
         """
-        raise NotImplementedError
+        ...
 
     def inject(self, model: nn.Module, settings: Any) -> PeftModel:
         """Make a new adapter with PEFT.

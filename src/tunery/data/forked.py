@@ -25,14 +25,6 @@ def can_fork() -> bool:
     return sys.platform.startswith("linux")
 
 
-def cores() -> int:
-    """Number of CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
 def ordered(work: Callable[[int], bytes], pieces: int, *, processes: int) -> Iterator[bytes]:
     """Yield ``work(0)`` to ``work(pieces - 1)``, computed by several processes.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WEIGHT = "weight"
-"""Fact of a group: the factor on its loss; 1 if it has none."""
+"""Column of a row and fact of its group: the factor on its loss; 1 if it has none."""
 REPLAY = "replay"
 """Fact of a group whose answer the model wrote itself before training: 1."""
 

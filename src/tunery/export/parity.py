@@ -114,16 +114,12 @@ class Parity:
     def problems(self, tolerance: Tolerance) -> list[str]:
         """The differences outside the tolerance; empty if the two models match."""
         found: list[str] = []
-        if not self.max_logit_difference <= tolerance.logit:
+        limits = self.limits(tolerance)
+        if not self.max_logit_difference <= limits["max_logit_difference"]:
             found.append(f"logits differ by {self.max_logit_difference:.3g}")
-        if not self.mean_kl <= tolerance.kl:
-            found.append(f"divergence {self.mean_kl:.3g} nats")
-        if self.moved_kl is not None and self.mean_kl > max(
-            tolerance.share * self.moved_kl, tolerance.kl * 1e-2
-        ):
-            found.append(
-                f"divergence {self.mean_kl:.3g} nats, where training changed {self.moved_kl:.3g}"
-            )
+        if not self.mean_kl <= limits["mean_kl"]:
+            moved = "" if self.moved_kl is None else f", where training changed {self.moved_kl:.3g}"
+            found.append(f"divergence {self.mean_kl:.3g} nats{moved}")
         if self.other_answers:
             found.append(f"{self.other_answers} of {self.num_prompts} greedy answers differ")
         return found

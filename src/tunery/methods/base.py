@@ -25,8 +25,8 @@ class Loss:
             graph. The loop divides each by its count over the whole global batch and adds them up,
             so the gradient does not depend on the split into micro batches.
         sums: Measures by name, each as (sum, count) of a mean; 0-dim, without a graph. The loop
-            adds them over micro batches and ranks, then divides. One named ``loss`` is told as the
-            loss of a step instead of the total, which is then told as ``objective``.
+            adds them over micro batches and ranks, then divides. If one is named ``loss``, a step
+            reports it as its loss, and the total as ``objective``.
         each: Mean loss of each group, over its own counts; NaN if these are zero.
             Shape ``[G]``, without a graph.
     """

@@ -21,12 +21,8 @@ from tunery.methods.base import Loss, Plain, mean_of, sum_by_group, sum_by_row
 from tunery.methods.likelihood import weights
 from tunery.policy.other import load_other
 from tunery.policy.policy import Policy
+from tunery.policy.tokens import kl
 from tunery.runs.context import RunContext
-
-
-def kl(left_CV: Tensor, right_CV: Tensor) -> Tensor:
-    """KL(left || right) of log-probabilities: sum of p (log p - log q). Shape ``[C]``, nats."""
-    return (left_CV.exp() * (left_CV - right_CV)).sum(-1)
 
 
 def divergence(own_CV: Tensor, teacher_CV: Tensor, config: DistillConfig) -> Tensor:
@@ -74,7 +70,7 @@ class Distill(Plain):
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Load the teacher, once for all rows."""
         if self.teacher is None:
-            with context.phase("teacher"):
+            with context.phase("others"):
                 self.teacher = load_other(
                     self.config.teacher, dtype=context.config.model.dtype, device=context.device
                 )
@@ -99,8 +95,9 @@ class Distill(Plain):
         each_G = sum_by_group(sum_by_row(row_K, batch), batch) / count_G
         return Loss({"tokens": loss_K.sum()}, sums, each=each_G)
 
-    def _compare(self, own_CV: Tensor, teacher_CV: Tensor, target_C: Tensor) -> Tensor:
+    def _compare(self, own_CV: Tensor, teacher_CV: Tensor | None, target_C: Tensor) -> Tensor:
         """Divergence, cross-entropy, and 1 where both have the same most probable token."""
+        assert teacher_CV is not None
         nll_C = nn.functional.cross_entropy(own_CV, target_C, reduction="none")
         same_C = (own_CV.argmax(-1) == teacher_CV.argmax(-1)).float()
         return torch.stack([divergence(own_CV, teacher_CV, self.config), nll_C, same_C])

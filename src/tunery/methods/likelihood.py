@@ -39,8 +39,11 @@ class Likelihood(Plain):
 
 
 def weights(batch: Batch) -> Tensor | None:
-    """The weight of each trained token; None if no row has one. Shape ``[K]``, fp32."""
-    if WEIGHT not in batch.facts:
+    """The weight of each trained token. Shape ``[K]``, fp32.
+
+    None if no row has one, and without a gradient: held-out rows are measured without weights.
+    """
+    if WEIGHT not in batch.facts or not torch.is_grad_enabled():
         return None
     return by_token(batch, batch.facts[WEIGHT].nan_to_num(1.0))
 

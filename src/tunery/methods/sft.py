@@ -24,9 +24,9 @@ from tunery.runs.context import RunContext
 class SFT(Likelihood):
     """The loss chosen by ``method.loss`` where the loss mask is true.
 
-    What is told as the loss of another objective, and measured on held-out rows, is the plain
-    cross-entropy: it can be compared between runs, and some of the other losses also fall as an
-    answer becomes less probable.
+    Whatever the objective, the reported loss and that of held-out rows is the plain cross-entropy:
+    it can be compared between runs, and some of the other losses also fall as an answer becomes
+    less probable.
     """
 
     config: SFTConfig

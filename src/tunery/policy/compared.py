@@ -1,6 +1,6 @@
-"""Compare the distributions of two models over the next token, at each trained token of a batch.
+"""Read the distribution over the next token at each trained token of a batch, of one or two models.
 
-The logits of both exist for a few positions at a time, and are computed again in the backward pass.
+The logits exist for a few positions at a time, and are computed again in the backward pass.
 
 Shapes: K trained tokens, C positions of a chunk, D width, V vocabulary, R values per token.
 """
@@ -8,6 +8,9 @@ Shapes: K trained tokens, C positions of a chunk, D width, V vocabulary, R value
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +20,58 @@ from tunery.data.collate import Batch
 from tunery.policy.forward import OWN_HEAD_CHUNK, divided, own_logits
 from tunery.policy.shortcuts import decode, project, shortcuts
 
-Compare = Callable[[Tensor, Tensor, Tensor], Tensor]
+Compare = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Takes the logits of both models ``[C, V]`` and the tokens ``[C]``; returns values ``[R, C]``."""
 
 
-def compared(base: nn.Module, other: nn.Module, batch: Batch, compare: Compare) -> Tensor:
-    """Values of each trained token, from the distributions of two models.
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What a model is compared with: another one, or its own state before training.
+
+    Args:
+        base: A causal language model of transformers, not wrapped; in eval mode if it is another.
+        state: Active while it is read.
+    """
+
+    base: nn.Module
+    state: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def compared(base: nn.Module, other: Other | None, batch: Batch, compare: Compare) -> Tensor:
+    """Values of each trained token, from the distributions of one or two models.
 
     Logits beyond the smaller of the two vocabularies are left out: embeddings are often padded to
     a round number of rows, which no token uses.
 
     Args:
         base: The model that is trained: a causal language model of transformers, not wrapped.
-        other: The model to compare with, not wrapped, in eval mode; it gets no gradient.
+        other: The model to compare with, which gets no gradient and no noise; None for none.
         batch: The output of ``collate``, on the device of both.
         compare: Computes the values; it is called again in the backward pass.
 
     Returns:
         Shape ``[R, K]``, fp32, differentiable in the weights of ``base``.
     """
-    with torch.no_grad():
-        other_KX = _last(other, batch)
+    other_KX = None
+    if other is not None:
+        with torch.no_grad(), other.state():
+            other_KX = _last(other.base, replace(batch, noise=0.0))
     own_KX = _last(base, batch)
 
-    def chunk(own_CX: Tensor, other_CX: Tensor, target_C: Tensor) -> Tensor:
-        with torch.no_grad():
-            theirs_CV = _logits(other, other_CX)
+    def chunk(own_CX: Tensor, other_CX: Tensor | None, target_C: Tensor) -> Tensor:
         own_CV = _logits(base, own_CX)
+        if other is None or other_CX is None:
+            return compare(own_CV, None, target_C)
+        with torch.no_grad(), other.state():
+            theirs_CV = _logits(other.base, other_CX)
         size = min(own_CV.shape[-1], theirs_CV.shape[-1])
         return compare(own_CV[:, :size], theirs_CV[:, :size], target_C)
 
     found: list[Tensor] = []
     for start in range(0, max(1, batch.num_trained), OWN_HEAD_CHUNK):  # once, even without tokens
         part = slice(start, start + OWN_HEAD_CHUNK)
-        given = (own_KX[part], other_KX[part], batch.target_ids_K[part])
+        theirs = None if other_KX is None else other_KX[part]
+        given = (own_KX[part], theirs, batch.target_ids_K[part])
         if torch.is_grad_enabled():
             found.append(checkpoint(chunk, *given, use_reentrant=False))
         else:

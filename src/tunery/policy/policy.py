@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tunery.data.collate import Batch
 from tunery.kernels.attention import base_model
 from tunery.models import heads
-from tunery.policy.compared import Compare, compared
+from tunery.policy.compared import Compare, Other, compared
 from tunery.policy.forward import each_loss, sum_losses
 from tunery.policy.scores import row_scores
 from tunery.policy.tokens import Tokens, Wanted, tokens
@@ -87,7 +87,7 @@ class Policy:
         if not wanted.anything:
             nll_K = -self.logprobs(batch)
             none_K = torch.zeros_like(nll_K).detach()
-            return Tokens(nll_K, none_K, none_K, none_K, none_K)
+            return Tokens(nll_K, none_K, none_K, none_K)
         return tokens(self._base, batch, wanted, self.reference)
 
     def compared(self, batch: Batch, other: Policy, compare: Compare) -> Tensor:
@@ -101,7 +101,7 @@ class Policy:
         Returns:
             Shape ``[R, K]`` for R values per token, fp32, differentiable.
         """
-        return compared(self._base, other._base, batch, compare)
+        return compared(self._base, Other(other._base), batch, compare)
 
     @property
     def pad_id(self) -> int | None:

@@ -1,7 +1,6 @@
 """What a model says about each trained token, beyond its log-probability.
 
-These values need the whole distribution over the vocabulary. The logits exist for a few positions
-at a time, and are computed again in the backward pass.
+These values need the whole distribution over the vocabulary; see ``policy.compared``.
 """
 
 from __future__ import annotations
@@ -9,16 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from tunery.data.collate import Batch
-from tunery.policy.forward import OWN_HEAD_CHUNK, divided, own_logits
-from tunery.policy.shortcuts import decode, project, shortcuts
+from tunery.policy.compared import Other, compared
 
 Before = Callable[[], AbstractContextManager[Any]]
 
@@ -31,13 +28,11 @@ class Wanted:
         uniform: ``Tokens.uniform_K``.
         top_k: Tokens over which ``Tokens.entropy_K`` is taken; 0 omits it.
         kl: ``Tokens.kl_K``.
-        log_z: ``Tokens.log_z_K``.
     """
 
     uniform: bool = False
     top_k: int = 0
     kl: bool = False
-    log_z: bool = False
 
     @property
     def anything(self) -> bool:
@@ -55,14 +50,12 @@ class Tokens:
         entropy_K: Entropy of the most probable tokens alone, divided by its maximum: 0 to 1,
             without a graph.
         kl_K: KL divergence of the model before training from the current one, in nats.
-        log_z_K: Logarithm of the sum of the exponentials of the logits.
     """
 
     nll_K: Tensor
     uniform_K: Tensor
     entropy_K: Tensor
     kl_K: Tensor
-    log_z_K: Tensor
 
 
 def values(logits_CV: Tensor, target_C: Tensor, before_CV: Tensor | None, wanted: Wanted) -> Tensor:
@@ -75,7 +68,7 @@ def values(logits_CV: Tensor, target_C: Tensor, before_CV: Tensor | None, wanted
         wanted: What to compute.
 
     Returns:
-        Shape ``[5, C]``.
+        Shape ``[4, C]``.
     """
     logprobs_CV = logits_CV.log_softmax(-1)
     nll_C = -logprobs_CV.gather(1, target_C[:, None])[:, 0]
@@ -85,9 +78,8 @@ def values(logits_CV: Tensor, target_C: Tensor, before_CV: Tensor | None, wanted
     kl_C = none_C
     if wanted.kl:
         assert before_CV is not None
-        kl_C = kl_from(before_CV.detach().log_softmax(-1), logprobs_CV)
-    log_z_C = logits_CV.logsumexp(-1) if wanted.log_z else none_C
-    return torch.stack([nll_C, uniform_C, entropy_C, kl_C, log_z_C])
+        kl_C = kl(before_CV.log_softmax(-1), logprobs_CV)
+    return torch.stack([nll_C, uniform_C, entropy_C, kl_C])
 
 
 def top_entropy(logits_CV: Tensor, count: int) -> Tensor:
@@ -98,9 +90,9 @@ def top_entropy(logits_CV: Tensor, count: int) -> Tensor:
     return (entropy_C / math.log(count)).clamp(0, 1)
 
 
-def kl_from(before_CV: Tensor, logprobs_CV: Tensor) -> Tensor:
-    """KL(before || current) of log-probabilities: sum of q (log q - log p). Shape ``[C]``, nats."""
-    return (before_CV.exp() * (before_CV - logprobs_CV)).sum(-1)
+def kl(left_CV: Tensor, right_CV: Tensor) -> Tensor:
+    """KL(left || right) of log-probabilities: sum of p (log p - log q). Shape ``[C]``, nats."""
+    return (left_CV.exp() * (left_CV - right_CV)).sum(-1)
 
 
 def tokens(base: nn.Module, batch: Batch, wanted: Wanted, before: Before | None) -> Tokens:
@@ -112,44 +104,12 @@ def tokens(base: nn.Module, batch: Batch, wanted: Wanted, before: Before | None)
         wanted: What to compute.
         before: Returns the model to its state before training while active; for ``kl``.
     """
-    parts = [_part(base, part, wanted, before) for part in divided(base, batch)]
-    return Tokens(*torch.cat(parts, dim=1))
+    other = None
+    if wanted.kl:
+        assert before is not None
+        other = Other(base, before)
 
+    def compare(own_CV: Tensor, before_CV: Tensor | None, target_C: Tensor) -> Tensor:
+        return values(own_CV, target_C, before_CV, wanted)
 
-def _part(base: nn.Module, batch: Batch, wanted: Wanted, before: Before | None) -> Tensor:
-    packed, head = len(batch.lengths) > 1, shortcuts(base).head
-    kl = before if wanted.kl else None
-    plain = replace(batch, noise=0.0)
-    index_K, target_K = batch.trained_index_K, batch.target_ids_K
-    if head is None:
-        earlier_KV = None
-        if kl is not None:
-            with kl():
-                earlier_KV = own_logits(base, plain, packed=packed)
-        logits_KV = own_logits(base, batch, packed=packed)
-        return values(logits_KV, target_K, earlier_KV, wanted)
-    earlier_KD = None
-    if kl is not None:
-        with kl():
-            earlier_KD = decode(base, plain, packed=packed).index_select(0, index_K)
-    hidden_ND = decode(base, batch, packed=packed)
-    hidden_KD = hidden_ND.index_select(0, index_K)
-
-    def chunk(hidden_CD: Tensor, target_C: Tensor, earlier_CD: Tensor | None) -> Tensor:
-        earlier_CV = None
-        if kl is not None:
-            assert earlier_CD is not None
-            with kl():
-                earlier_CV = project(base, earlier_CD, head).float()
-        return values(project(base, hidden_CD, head).float(), target_C, earlier_CV, wanted)
-
-    found: list[Tensor] = []
-    for start in range(0, batch.num_trained, OWN_HEAD_CHUNK):
-        part = slice(start, start + OWN_HEAD_CHUNK)
-        earlier_CD = None if earlier_KD is None else earlier_KD[part]
-        found.append(
-            checkpoint(chunk, hidden_KD[part], target_K[part], earlier_CD, use_reentrant=False)
-        )
-    if not found:  # a graph, even if nothing is trained
-        return hidden_ND.sum(dtype=torch.float32).expand(5, 1)[:, :0]
-    return torch.cat(found, dim=1)
+    return Tokens(*compared(base, other, batch, compare))

@@ -50,7 +50,7 @@ def phase(name: str) -> str:
         "model": t("loading model"),
         "replay": t("generating replay answers"),
         "reference": t("computing reference"),
-        "teacher": t("loading the teacher"),
+        "others": t("loading other models"),
         "before": t("measuring before training"),
         "train": t("training"),
         "after": t("measuring after training"),

@@ -19,7 +19,7 @@ from tunery.adapters.base import Adapter
 from tunery.chat.template import ChatTemplate
 from tunery.config.config import Config
 from tunery.config.data import DataConfig
-from tunery.data import examples, forked, statistics
+from tunery.data import examples, statistics
 from tunery.data.groups import TokenRow
 from tunery.data.kinds import row_kind
 from tunery.data.rows import Rows
@@ -159,7 +159,7 @@ def read_data(context: RunContext, base: Resolved) -> RunData:
         tokens = tokenize_all(
             read, template, tokenizer, config.data,
             cache=env.cache_dir() / "tokens", progress=context.progress("tokenize"),
-            processes=forked.cores(),
+            processes=env.cores(),
         )  # fmt: skip
         for note, count in tokens.notes.items():
             context.warn("render", note, count)
@@ -263,7 +263,7 @@ def _evaluation_rows(
         context.warn(problem.code, problem.words, problem.count)
     cache = env.cache_dir() / "tokens"
     tokens = tokenize_all(
-        read, template, tokenizer, config.data, cache=cache, processes=forked.cores()
+        read, template, tokenizer, config.data, cache=cache, processes=env.cores()
     )
     asked = samples.choose(read, range(len(read)), config, template)
     return _numbered(tokens, np.arange(len(tokens)), read), asked

@@ -167,7 +167,7 @@ def take_step(job: Job, feed: Feed) -> None:
         job.optimizer.step(rate, grad_norm)
     faults.point("after_step", step=step, optimizer=job.optimizer)
     seconds = time.monotonic() - started
-    told, means = told_loss(loss, means_of(gradient.sums, counted))
+    told, means = reported_loss(loss, means_of(gradient.sums, counted))
     state.step, state.tokens = step, state.tokens + batches.tokens
     state.trained_tokens += batches.trained
     state.elapsed_seconds += seconds
@@ -230,8 +230,8 @@ def means_of(names: Iterable[str], counted: Sequence[float]) -> dict[str, float]
     return {name: total / count for name, total, count in pairs if count}
 
 
-def told_loss(objective: float, means: dict[str, float]) -> tuple[float, dict[str, float]]:
-    """What a step tells as its loss, and its measures: see ``Loss.sums``."""
+def reported_loss(objective: float, means: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """The loss that a step reports, and its measures; see ``Loss.sums``."""
     if LOSS.name not in means:
         return objective, means
     own = {name: value for name, value in means.items() if name != LOSS.name}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ import psutil
 import torch
 from torch import nn
 
-from tunery import memory
+from tunery import env, memory
 from tunery.config.config import Config
 from tunery.models.memory import fitting_micro_batch
 from tunery.models.quantized import linear, num_parameters
@@ -69,7 +68,7 @@ def free_memory_bytes(device: str) -> int:
 
 def threads(wanted: int | None) -> int:
     """Set the number of CPU threads, which determines the order of sums, and return it."""
-    count = wanted or len(os.sched_getaffinity(0))
+    count = wanted or env.cores()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     return count

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 import psutil
 
+from tunery import env
+
 SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """For a machine with other load."""
 SPIN_SHORTLY = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "3000"}
@@ -42,7 +44,7 @@ def leaves_cores_free(seconds: float) -> bool:
     before = _now()
     time.sleep(seconds)
     clock, idle, mine = (after - first for after, first in zip(_now(), before, strict=True))
-    return idle + mine >= FREE_SHARE * _cores() * clock
+    return idle + mine >= FREE_SHARE * env.cores() * clock
 
 
 def _is_settled() -> bool:
@@ -52,10 +54,3 @@ def _is_settled() -> bool:
 def _now() -> tuple[float, float, float]:
     """The clock, the idle time of all cores, and the CPU time of this process, in seconds."""
     return time.monotonic(), psutil.cpu_times().idle, time.process_time()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tunery.config.base import Finding
+from tunery.config.adapters import ADAPTERS
+from tunery.config.base import Finding, tag
 from tunery.config.methods.base import MethodKind
 from tunery.errors import ConfigError
 from tunery.i18n import t
@@ -133,7 +134,8 @@ class SFTConfig(MethodKind):
                     t("{setting}={value} needs the model before training, which is overwritten "
                       "with adapter.type={adapter}.",
                       setting=setting, value=value, adapter=config.adapter.type),
-                    t("Set adapter.type to lora, or {setting} to cross_entropy.", setting=setting),
+                    t("Set adapter.type to {adapter}, or {setting} to cross_entropy.",
+                      adapter=tag(ADAPTERS[0]), setting=setting),
                 )  # fmt: skip
         if self.has_replay_kl and not config.data.replay.num_prompts:
             yield (

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunery.data.formats.base import Format, Row, RowOptions
 from tunery.data.formats.written import read_written
+from tunery.data.groups import WEIGHT
 from tunery.data.numbers import finite
 from tunery.data.problems import RowProblem, say, show
 from tunery.types import Conversation, Example, is_list, is_object
@@ -16,7 +17,6 @@ MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 LABELS = ("label", "kto_tag")
 MASKS = ("loss_mask", "mask", "train_mask", "assistant_masks")
 KWARGS = "chat_template_kwargs"
-WEIGHT = "weight"
 CHECKED = frozenset({*MEDIA, *LABELS, *MASKS, KWARGS, WEIGHT})
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MARK = re.compile(r"<(?:image|video|audio)>")

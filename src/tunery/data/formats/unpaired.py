@@ -11,12 +11,12 @@ from tunery.data.formats.base import Columns, Format, Row, RowOptions, missing, 
 from tunery.data.formats.openai import OpenAI
 from tunery.data.formats.prompt_completion import PromptCompletion
 from tunery.data.formats.sharegpt import ShareGPT
+from tunery.data.groups import WEIGHT
 from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
 from tunery.types import Example, Labelled, RowRef
 
 ANSWERS: tuple[Format, ...] = (ShareGPT(), OpenAI(), PromptCompletion(), Alpaca())
 TAG = "kto_tag"
-WEIGHT = "weight"  # of SFT; labels have weights of their own
 WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -26,6 +26,7 @@ class Unpaired(Columns):
     name = "unpaired"
     makes = Labelled
     required = ("label",)
+    # The weights of SFT are not read: labels have weights of their own.
     known = (
         *dict.fromkeys(column for each in ANSWERS for column in each.known if column != WEIGHT),
         "label",

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from tunery.chat.remarks import DROPPED, NO_ROOM, NO_TRAINED_TOKEN, WEIGHS_NOTHING
 from tunery.config.data import LossOn
 from tunery.data import too_long
+from tunery.data.groups import WEIGHT
 from tunery.data.kinds import messages
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
 from tunery.data.problems import Phrase, say
@@ -58,7 +59,7 @@ class ConversationKind:
         if full > data.max_length:
             trained = [row for row in _shorten(example, trained, tools) if too_long.trains(row)]
         if trained:
-            facts = {} if example.weight is None else {"weight": example.weight}
+            facts = {} if example.weight is None else {WEIGHT: example.weight}
             return Tokenized([RenderedGroup((row,), facts) for row in trained], full_length=full)
         return Tokenized([], DROPPED if data.too_long == "drop" else NO_ROOM, full)
 

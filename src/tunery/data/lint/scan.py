@@ -11,9 +11,10 @@ from typing import Any
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
-from tunery.data.formats.beside import CHECKED, WEIGHT, convert
+from tunery.data.formats.beside import CHECKED, convert
 from tunery.data.formats.roles import all_mapped
 from tunery.data.formats.written import read_written
+from tunery.data.groups import WEIGHT
 from tunery.data.index import FileRows
 from tunery.data.kinds import messages, row_kind, row_kind_named, row_kind_of
 from tunery.data.lint import texts

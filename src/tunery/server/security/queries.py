@@ -28,6 +28,8 @@ def check(request: Request) -> None:
     Raises:
         ConfigError: A parameter is unknown, with the nearest one, or occurs twice.
     """
+    if not request.query_params:
+        return
     path = path_of(request.scope)
     route = request.scope.get("route")
     if not path.startswith(("/api/", "/v1/")) or not isinstance(route, APIRoute):

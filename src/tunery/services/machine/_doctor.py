@@ -246,11 +246,11 @@ def _companions() -> Iterator[Finding]:
 
 
 def _cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = env.cores()
     load = os.getloadavg()[0]
     text = t("{n} CPU cores, load {load:.1f}", n=usable, load=load)
     data = {"cores": usable, "load": load}
-    if usable and load > 0.5 * usable:
+    if load > 0.5 * usable:
         return Finding(
             "cores",
             "note",

@@ -67,7 +67,7 @@ class Machine:
 def look() -> Machine:
     """Read the current figures of this machine."""
     return Machine(
-        cores=_cores(),
+        cores=env.cores(),
         memory_bytes=memory.total_bytes(),
         available_bytes=memory.available_bytes(),
         home=str(env.home()),
@@ -110,12 +110,6 @@ def report() -> str:
     lines += [f"{found.level}: {found.name}: {found.text}" for found in _doctor.examine()]
     text, home = redact("\n".join(lines)), env.user_home()
     return text.replace(str(home), "~") if home else text
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=1)

@@ -28,8 +28,8 @@ from tunery.i18n import Phrase, joined, retold, t
 from tunery.models.architectures import supports_checkpointing
 from tunery.models.memory import estimate, fitting_micro_batch
 from tunery.runs import store
-from tunery.runs.curves import RunLog
 from tunery.runs.folder import RunFolder, open_run, require_free
+from tunery.services.runs._metrics import run_log
 from tunery.services.runs._preparing import Checked, Listener, check
 from tunery.shape import ModelShape
 from tunery.workers.environment import worker_env
@@ -279,7 +279,7 @@ def _speed(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
     for run in store.list_runs():
         same = (run.model, run.method, run.adapter, run.quantization) == wanted
         if same and run.status == "finished" and run.tokens_per_second:
-            log = RunLog(open_run(run.name).events_file).refresh()
+            log = run_log(open_run(run.name))
             results = [event for event in log.events if event["type"] == "result"]
             result = results[-1] if results else {}
             return {

@@ -192,9 +192,7 @@ def meta(checked: Checked) -> dict[str, Any]:
         "seed": checked.config.train.seed,
         "hardware": {
             "platform": platform.platform(),
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
+            "cores": env.cores(),
             "memory_bytes": memory.total_bytes(),
         },
     }
