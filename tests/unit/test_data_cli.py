@@ -71,6 +71,19 @@ def test_a_broken_line_is_shown_as_the_design_page_shows_it(
     ]
 
 
+def test_rows_in_another_encoding_are_to_be_read_again_not_set_aside(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.write_bytes(
+        GOOD.encode() + '{"instruction": "Qué hora es?", "output": "a"}\n'.encode("cp1252")
+    )
+    assert main(["data", "check", "rows.jsonl"]) == 2
+    said = capsys.readouterr().out
+    assert "--data.encoding cp1252" in said
+    assert "2 of 3 rows are OK." in said
+    assert "quarantine" not in said
+
+
 def test_several_datasets_are_checked_one_after_another(
     rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
