@@ -109,9 +109,10 @@ def test_warnings_errors_and_plans_fit_a_terminal(
 
 def _plan() -> Plan:
     memory: dict[str, Any] = dict.fromkeys(
-        ("weights", "trained", "gradients", "optimizer", "activations", "logits", "interpreter"),
+        ("weights", "trained", "gradients", "optimizer", "activations", "logits", "others",
+         "interpreter"),
         123_456_789,
-    )
+    )  # fmt: skip
     return Plan(
         rows={"read": 90, "used": 90, "quarantined": 0, "filtered": {}, "train": 90, "replay": 4},
         tokens={

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # names of columns and facts are read where nothing heavy may be
+    import numpy as np
 
 WEIGHT = "weight"
 """Column of a row and fact of its group: the factor on its loss; 1 if it has none."""
@@ -26,7 +28,7 @@ class TokenRow:
 
     input_ids: np.ndarray
     loss_mask: np.ndarray
-    streams: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    streams: Mapping[str, np.ndarray] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
         return len(self.input_ids)
