@@ -185,7 +185,7 @@ def _it_is_exported_and_served(page: Page, server: Server, run: str, words: dict
     page.goto(f"/export?run={run}")
     page.locator('input[name="to"][value="merged"]').check()
     page.locator("#start-export").click()
-    expect(page.get_by_text(words["checked"])).to_be_visible(timeout=240_000)
+    expect(page.get_by_text(words["checked"])).to_be_visible(timeout=480_000)
     page.locator("#serve-model").select_option(run)
     page.locator("#start-serve").click()
     expect(page.locator("#snippets")).to_be_visible()

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tunery import env, faults
 from tunery.cli.main import main
 from tunery.config.config import Config
 from tunery.errors import ExportError, TuneryError, UnknownName
+from tunery.export.parity import NUM_PROMPTS
 from tunery.runs.folder import RunFolder, create
 from tunery.runs.manifest import write_manifest
 from tunery.services.export import _exporting, export
@@ -172,6 +175,33 @@ def test_a_fully_trained_run_is_copied_and_has_no_adapter(base, tmp_path, home):
     with pytest.raises(ExportError, match="no adapter"):
         export("whole", tmp_path / "other", to="adapter")
     assert left_in(tmp_path) == ["out", "tunery-home"]
+
+
+def test_an_export_says_what_it_does_and_counts_the_prompts(trained, tmp_path):
+    told: list[tuple[str, int, int]] = []
+    export(str(trained), tmp_path / "out", to="merged", stage=lambda *said: told.append(said))
+    words = list(dict.fromkeys(text for text, _, _ in told))
+    assert words == [
+        f"loading {trained}",
+        "loading the trained model",
+        "answering prompts with the trained model",
+        "keeping the trained model's logits",
+        "merging the adapter into the weights",
+        "writing the model",
+        "opening the export with transformers",
+        "comparing logits with those of the trained model",
+        "comparing answers with those of the trained model",
+    ]
+    for text in (words[2], words[3], words[7]):
+        counted = [done for said, done, total in told if said == text and total == NUM_PROMPTS]
+        assert counted == sorted(set(counted))
+        assert len(counted) >= NUM_PROMPTS
+
+
+def test_what_the_libraries_think_of_their_kernels_is_not_shown():
+    script = "import tunery.services.export._exporting, tunery.export.trained"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_an_export_that_is_not_equal_is_not_done(trained, tmp_path, hook):

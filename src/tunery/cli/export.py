@@ -51,10 +51,11 @@ def export(
     status = nullcontext() if quiet else err.status(t("checking {name} ...", name=run))
     with model_progress(as_json=False) as progress, status as shown:
 
-        def stage(text: str) -> None:
+        def stage(text: str, done: int, total: int) -> None:
             if isinstance(shown, Status):
-                shown.update(Text(f"{text} ..."))
-            elif not json:
+                counted = t("{what}: {done} of {n}", what=text, done=done, n=total)
+                shown.update(Text(f"{counted if total else text} ..."))
+            elif not json and done == 0:
                 prose(err, Text(f"{text} ..."))
 
         done = export_service.export(

@@ -16,6 +16,7 @@ from tunery.config.exporters import ExporterKind
 from tunery.export import card
 from tunery.export.parity import Parity
 from tunery.export.trained import Trained
+from tunery.i18n import t
 
 
 def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
@@ -37,15 +38,19 @@ def write(kind: ExporterKind, trained: Trained, into: Path) -> Parity:
     settings = generation_settings(model, trained.stop_ids())
     faults.point("export", stage="begin")
     if isinstance(model, PeftModel):
+        trained.stage(t("merging the adapter into the weights"), 0, 0)
         whole = merge(model)
         whole.generation_config = settings
+        trained.stage(t("writing the model"), 0, 0)
         write_model(whole, trained.tokenizer(), into)
         del whole
     else:
         into.mkdir()
-        for file in sorted(trained.order.folder.iterdir()):
-            if file.name == "config.json" or ".safetensors" in file.name:
-                shutil.copyfile(file, into / file.name)
+        whole_files = [file for file in sorted(trained.order.folder.iterdir())
+                       if file.name == "config.json" or ".safetensors" in file.name]  # fmt: skip
+        for done, file in enumerate(whole_files):
+            trained.stage(t("copying the model's files"), done, len(whole_files))
+            shutil.copyfile(file, into / file.name)
         settings.save_pretrained(into)
         trained.tokenizer().save_pretrained(into)
     faults.point("export", stage="weights", folder=into)

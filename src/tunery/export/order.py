@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunery.config.quantization import QuantizationKind
+
+Stage = Callable[[str, int, int], object]
+"""Told what is being done, how many of its parts are done, and their number (0: not counted)."""
+
+
+def silent(text: str, done: int = 0, total: int = 0) -> None:
+    """A :data:`Stage` that tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from tunery.decode.decoder import Decoder
+from tunery.export.order import Stage, silent
+from tunery.i18n import t
 from tunery.types import Message
 
 NUM_PROMPTS = 20
@@ -147,6 +149,7 @@ def witness(
     *,
     stop_ids: frozenset[int],
     base: Callable[[Sequence[int]], Tensor] | None = None,
+    stage: Stage = silent,
 ) -> Witness:
     """Record the answers and logits of the trained model.
 
@@ -155,11 +158,21 @@ def witness(
         prompts: Token ids.
         stop_ids: Tokens that end an answer.
         base: Returns the base's logits for a row of token ids, shape ``[T, V]``.
+        stage: Told how many prompts are answered, then how many answers are measured.
     """
-    said = Decoder(model).answer(prompts, stop_ids=stop_ids, max_tokens=MAX_NEW_TOKENS)
+    count = len(prompts)
+    answering = t("answering prompts with the trained model")
+    stage(answering, 0, count)
+    said = Decoder(model).answer(
+        prompts,
+        stop_ids=stop_ids,
+        max_tokens=MAX_NEW_TOKENS,
+        on_answer=lambda done: stage(answering, done, count),
+    )
     answers = [answer.ids for answer in said]
     logits, moved = [], []
-    for prompt, answer in zip(prompts, answers, strict=True):
+    for done, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        stage(t("keeping the trained model's logits"), done, count)
         ids = [*prompt, *answer]
         mine = row_logits(model, ids)[len(prompt) - 1 :]
         logits.append(mine)
@@ -170,7 +183,9 @@ def witness(
 
 
 @torch.inference_mode()
-def compare(model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance) -> Parity:
+def compare(
+    model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance, stage: Stage = silent
+) -> Parity:
     """Compare a model with the outputs of the trained one.
 
     Args:
@@ -178,15 +193,20 @@ def compare(model: nn.Module, said: Witness, *, say: Say, tolerance: Tolerance) 
         said: The trained model's answers and logits.
         say: Generates greedily with the reopened model, without the final stop token.
         tolerance: Defines a near tie.
+        stage: Told how many answers are compared.
     """
     largest, same_tokens = 0.0, 0
     kl: list[Tensor] = []
-    for prompt, answer, theirs in zip(said.prompts, said.answers, said.logits, strict=True):
+    count = len(said.prompts)
+    rows = zip(said.prompts, said.answers, said.logits, strict=True)
+    for done, (prompt, answer, theirs) in enumerate(rows):
+        stage(t("comparing logits with those of the trained model"), done, count)
         mine = row_logits(model, [*prompt, *answer])[len(prompt) - 1 :]
         largest = max(largest, float((mine - theirs).abs().max()))
         same_tokens += int((mine.argmax(-1) == theirs.argmax(-1)).sum())
         kl.append(divergence(theirs, mine))
     divergences = torch.cat(kl)
+    stage(t("comparing answers with those of the trained model"), 0, 0)
     endings = [
         _ending(expected, found, theirs, tolerance.tie)
         for expected, found, theirs in zip(

@@ -19,7 +19,7 @@ from tunery.chat.messages import in_parts
 from tunery.chat.template import ChatTemplate
 from tunery.errors import ExportError
 from tunery.export import parity
-from tunery.export.order import Order
+from tunery.export.order import Order, Stage, silent
 from tunery.i18n import t
 from tunery.models.attach import load_adapter, unlike_file, vocabulary_rows
 from tunery.models.computes import load_computing
@@ -37,19 +37,22 @@ class Trained:
 
     Args:
         order: The export to load it for.
+        stage: Told what is being done.
 
     Raises:
         ModelError: A part of it is missing or broken.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, stage: Stage = silent) -> None:
         self.order = order
+        self.stage = stage
         self.device = pick_device(order.device)
         self.template = ChatTemplate.load(
             load_tokenizer(_tokenizer_folder(order)), order.template, model=order.folder
         )
         self.questions = parity.general_prompts()
         seen = self._on_quantized_base() if order.quantization is not None else None
+        stage(t("loading the trained model"), 0, 0)
         found = load_computing(order.folder, dtype=order.dtype, device=self.device)
         self.model: Any = found.model
         self.dtype = found.dtype
@@ -60,6 +63,7 @@ class Trained:
             self._prompts(),
             stop_ids=self.template.stop_ids,
             base=self._base_logits if order.adapter is not None else None,
+            stage=stage,
         )
         self.quantized: parity.Parity | None = None
         """The trained model compared with the adapter on the quantized base of the training."""
@@ -69,6 +73,7 @@ class Trained:
                 seen,
                 say=lambda prompts: self.witness.answers,
                 tolerance=self.tolerance,
+                stage=stage,
             )
 
     @property
@@ -95,6 +100,7 @@ class Trained:
         Raises:
             ExportError: It cannot be opened, or does not match.
         """
+        self.stage(t("opening the export with transformers"), 0, 0)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # only the model's outputs matter here
@@ -108,6 +114,7 @@ class Trained:
             self.witness,
             say=lambda prompts: plain_answers(model, prompts, sorted(self.template.stop_ids)),
             tolerance=self.tolerance,
+            stage=self.stage,
         )
         problems = found.problems(self.tolerance)
         if problems:
@@ -137,11 +144,14 @@ class Trained:
         assert order.quantization is not None
         assert order.adapter is not None
         quantizer = order.quantization.make()
+        self.stage(t("loading the quantized base of the training"), 0, 0)
         found = load_computing(
             order.folder, dtype=order.dtype, device=self.device, quantizer=quantizer
         )
         model = load_adapter(found.model, order.adapter).eval()
-        seen = parity.witness(model, self._prompts(), stop_ids=self.template.stop_ids)
+        seen = parity.witness(
+            model, self._prompts(), stop_ids=self.template.stop_ids, stage=self.stage
+        )
         del model, found
         gc.collect()
         return seen

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-for _name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
-    # Imported by transformers and peft wherever they are installed; they warn of optional kernels.
-    logging.getLogger(_name).setLevel(logging.ERROR)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LIBRARY_ERRORS = (

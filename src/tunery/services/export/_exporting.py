@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from tunery import __version__, atomic, env
 from tunery.config.base import tag
 from tunery.config.exporters import ExporterKind, exporter
 from tunery.errors import ExportError
-from tunery.export.order import Order
+from tunery.export.order import Order, Stage, silent
 from tunery.i18n import t
 from tunery.models import files, heads, hubcache
 from tunery.models.ensure import ensure
@@ -41,7 +41,6 @@ SPARE_BYTES = 64 << 20
 DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _STORED = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-Stage = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def export(
     dtype: str = "auto",
     device: str = "auto",
     progress: Progress | None = None,
-    stage: Stage = lambda text: None,
+    stage: Stage = silent,
 ) -> Exported:
     """Write the result of a run, checkpoint or adapter folder in a format for other tools.
 
@@ -83,7 +82,7 @@ def export(
         dtype: Type of the numbers written, ``fp32`` or ``bf16``; ``auto`` for that of the training.
         device: Where the export is compared with the trained model.
         progress: Called with the progress of downloading the base model.
-        stage: Called with a description of the current stage.
+        stage: Called with what is being done, how many of its parts are done, and their number.
 
     Raises:
         UnknownName: No such format.
@@ -97,15 +96,14 @@ def export(
     order = make_order(found, kind, dtype=dtype, device=device)
     check_disk(folder, expected_bytes(found, order, kind))
     with staged(folder, force=force) as staging:
-        stage(t("loading {name} and sending {count} prompts", name=name, count=20))
+        stage(t("loading {name}", name=name), 0, 0)
         settle(SPIN_SHORTLY)
         from tunery.export.trained import Trained
         from tunery.models.load import quiet
         from tunery.storage import fsync_tree
 
         quiet()
-        trained = Trained(order)
-        stage(t("exporting and comparing the export with the trained model"))
+        trained = Trained(order, stage)
         parity = kind.make(trained, staging)
         report = _report(found, order, kind, staging, parity, trained)
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"

@@ -17,8 +17,6 @@ from tunery.jobs.process import Handle
 from tunery.models.resolve import resolve
 from tunery.services.export import _exporting
 
-STAGES = 2
-
 
 def exports_dir() -> Path:
     """Default folder for exports."""
@@ -73,13 +71,10 @@ def start(run: str, folder: Path, *, to: str, dtype: str = "auto", force: bool =
 
 def export_job(arguments: dict[str, Any], handle: Handle) -> dict[str, Any]:
     """Do the work of the job; returns ``folder``, ``size_bytes`` and the ``report``."""
-    stages = 0
 
-    def stage(text: str) -> None:
-        nonlocal stages
+    def stage(text: str, done: int, total: int) -> None:
         handle.stop_if_asked()
-        handle.progress(stages, STAGES, "stages", text, at_once=True)
-        stages += 1
+        handle.progress(done, total, "prompts", text, at_once=done == 0)
 
     with handle.interruptible():
         made = _exporting.export(

@@ -16,10 +16,17 @@ function card(job) {
   const report = job.result?.report;
   const lines = [el("div", { class: "cardhead" }, el("h2", {}, job.title), badge(job.status, t(words[/** @type {keyof typeof words} */ (job.status)] ?? job.status)),
     LIVE.includes(job.status) ? el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm danger", onclick: () => post(`/api/v1/jobs/${job.id}/stop`).then(refresh, showProblem) }, t("Stop"))) : null)];
-  if (LIVE.includes(job.status)) lines.push(bar(null, 1, job.title), el("p", { class: "small muted" }, job.progress.text || job.said || t("starting…")));
+  if (LIVE.includes(job.status)) lines.push(...stage(job));
   if (job.reason) lines.push(el("div", { class: "note bad" }, joined(job.reason, job.fix)));
   if (report) lines.push(...result(job, report));
   return el("section", { class: "card", "aria-label": job.title, dataset: { job: job.id, status: job.status } }, ...lines);
+}
+
+/** What an export is doing, and how far that is. @param {any} job */
+function stage(job) {
+  const { text, done, total } = job.progress;
+  const said = text && total ? t("{what}: {done} of {n}", { what: text, done, n: total }) : text;
+  return [bar(total ? done : null, total || 1, job.title), el("p", { class: "small muted" }, said || job.said || t("starting…"))];
 }
 
 /** @param {any} job @param {any} report */
