@@ -384,6 +384,24 @@ def test_a_bare_name_of_the_hub_is_told_how_to_write_it(
     assert "hf:" not in caught.value.fix
 
 
+def test_a_file_that_was_added_is_not_confused_with_itself_or_a_copy(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "heron.jsonl").write_text('{"instruction": "q", "output": "a"}\n')
+    from tunery.cli.main import main
+
+    assert main(["data", "add", "heron", str(there / "heron.jsonl")]) == 0
+    monkeypatch.chdir(here)
+    assert find("heron").problems == ()
+    (here / "heron.jsonl").write_text('{"instruction": "q", "output": "b"}\n')
+    assert [problem.code for problem in find("heron").problems] == ["W728"]
+    monkeypatch.chdir(there)
+    assert find("heron").problems == ()
+
+
 def test_a_built_in_name_says_so_where_the_folder_has_its_own(
     registry: Any, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

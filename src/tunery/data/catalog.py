@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w.-]+)?")
 """``owner/name``, the form of a dataset ID on the hub; it may also be a path."""
 CLOUD = ("s3://", "gs://", "gcs://")
+MOST_COMPARED = 64 << 20
+"""Bytes of the largest file that is compared with a dataset of the same name."""
 MAX_TIMES = 1000
 """Maximum repeats of a dataset's rows per epoch; for more, train for more epochs."""
 ELSEWHERE = ("hf:", "ms:", "s3:", "gs:", "gcs:", "http:", "https:")
@@ -174,7 +177,7 @@ def _with_shadow_warning(dataset: Dataset) -> Dataset:
         pass  # a broken list cannot list a dataset of this name
     names = (name, *(name + suffix for suffix in SUFFIXES))
     found = next((each for each in names if Path(each).exists()), "")
-    if other is None and found:
+    if other is None and found and not _is_copy(dataset, Path(found)):
         other = found
         fix = say("To use the one in this folder, write ./{file}.", file=found)
     if other is None or fix is None:
@@ -186,6 +189,20 @@ def _with_shadow_warning(dataset: Dataset) -> Dataset:
         else say("the added dataset {name} is used, not {other} in this folder", **places)
     )
     return replace(dataset, problems=(*dataset.problems, Problem("W728", name, what, fix)))
+
+
+def _is_copy(dataset: Dataset, other: Path) -> bool:
+    """Whether a file holds the same bytes as a dataset; a large one is not read to find out."""
+    if len(dataset.files) != 1 or not other.is_file():
+        return False
+    (mine,) = dataset.files
+    try:
+        if other.samefile(mine):
+            return True
+        size = mine.stat().st_size
+        return size == other.stat().st_size <= MOST_COMPARED and filecmp.cmp(mine, other, False)
+    except OSError:
+        return False
 
 
 def _builtin(name: str) -> Dataset:

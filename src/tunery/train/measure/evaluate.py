@@ -22,6 +22,7 @@ from tunery.data.groups import TokenRow
 from tunery.data.packing import pack
 from tunery.data.rows import Rows
 from tunery.decode import decoder
+from tunery.decode.text import HALF
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy, evaluating
 from tunery.train.measure.known import Known
@@ -101,11 +102,17 @@ def answer_prompts(
     return [
         Answer(
             prompt.messages[-1].content,
-            template.decode(answer.ids).strip(),
+            _text(template, answer),
             stopped=answer.ending == "stop",
         )
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
+
+
+def _text(template: ChatTemplate, answer: decoder.Answer) -> str:
+    """What an answer says; the last character is left out if the token limit cut it in two."""
+    text = template.decode(answer.ids).strip()
+    return text if answer.ending == "stop" else text.rstrip(HALF).rstrip()
 
 
 def answer_ids(
