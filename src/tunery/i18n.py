@@ -179,6 +179,13 @@ def joined(*sentences: str | Phrase, between: str | None = None) -> Sentence:
     return Sentence(phrase.local(), phrase)
 
 
+def either(words: Sequence[str]) -> str:
+    """The choices as ``a, b or c``; empty for none."""
+    if len(words) < 2:
+        return "".join(words)
+    return t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
+
+
 _LISTED = re.compile(r"\{part0\}(?:; \{part\d+\})+")
 _IN_A_ROW = re.compile(r"\{part0\}(?:\. \{part\d+\})+")
 """The phrase of ``joined``: where its full stops go depends on what the parts end with."""

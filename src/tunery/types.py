@@ -9,6 +9,10 @@ from typing import Any, Literal, TypeGuard
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+MOST_WEIGHT = 1_000_000
+"""Largest weight of a row or a dataset in the loss; a larger one is a mistake."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """One call of a tool by the assistant; ``arguments`` is parsed JSON, never text."""

@@ -14,6 +14,7 @@ from tests.train import tiny
 
 from tunery import faults
 from tunery.errors import RunFailed
+from tunery.runs.diagnosis import diagnose
 
 
 class Plan:
@@ -114,6 +115,21 @@ def test_three_such_steps_in_a_row_end_the_run_and_leave_the_last_checkpoint_goo
     assert [e["step"] for e in tiny.events(tmp_path, "anomaly")] == [5, 6, 7]
     assert tiny.newest(tmp_path).step == 6
     assert kept_values_are_finite(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_that_no_step_changed_has_failed(tmp_path: Path, steps: int) -> None:
+    with pytest.raises(RunFailed, match="the model is what it was before training"):
+        run_with(
+            Plan("gradient", range(1, 100), float("inf")), tmp_path, train={"max_steps": steps}
+        )
+    assert len(tiny.events(tmp_path, "anomaly")) == steps
+
+
+def test_skipped_steps_are_told_at_the_end(tmp_path: Path) -> None:
+    assert run_with(Plan("loss", range(2, 4), float("nan")), tmp_path) == "finished"
+    said = diagnose(tiny.events(tmp_path)).words
+    assert "2 of 12 steps were skipped: their loss or gradient was not finite." in said
 
 
 def test_such_steps_with_good_ones_between_do_not_add_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.train import tiny
 from tunery.config.load import from_tokens
 from tunery.errors import RunError
 from tunery.runs.folder import RunFolder
-from tunery.services.runs import plan
+from tunery.services.runs import Listener, plan
 
 FOUND: dict[str, Any] = {
     "rows": 40, "tokens": 4000, "trained_tokens": 2000, "longest": 200, "mean": 100.0,
@@ -39,6 +39,20 @@ def test_the_time_counts_the_start_the_steps_and_the_pauses(
     # 2 epochs of 4000 tokens at 100 a second; a save was not measured and counts nothing.
     assert found.seconds == 80.0 + 7.0 + 2 * 5.0 + 2 * 3.0
     assert plan(loaded, trial=trial).seconds is None
+
+
+@pytest.mark.parametrize("measure", [False, True])
+def test_a_terminal_is_told_what_is_done_meanwhile(tmp_path: Path, measure: bool) -> None:
+    told: list[str] = []
+    trial = {**FOUND, "measured": MEASURED}
+    plan(
+        _loaded(tmp_path),
+        measure=measure,
+        trial=lambda *_: trial if measure else FOUND,
+        to=Listener(doing=told.append),
+    )
+    last = "taking a few steps to measure memory and time" if measure else "counting tokens"
+    assert told == ["reading and checking the rows", "looking at the model", last]
 
 
 def test_a_dry_run_refuses_the_names_that_a_run_refuses(tmp_path: Path) -> None:

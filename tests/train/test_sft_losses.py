@@ -277,7 +277,9 @@ def test_a_run_resumes_to_the_bit_and_tells_what_it_declares(tmp_path: Path, cas
     [
         ({"loss": "dft", "label_smoothing": 0.1}, "no effect with method.loss=dft"),
         ({"loss": "asft"}, "overwritten with adapter.type=full"),
-        ({"source_weights": {"a": -1.0}}, "must be at least 0"),
+        ({"source_weights": {"a": -1.0}}, "must be above 0"),
+        ({"source_weights": {"a": 0.0}}, "must be above 0"),
+        ({"source_weights": {"a": 1e30}}, "must be above 0"),
         ({"source_weights": {"b": 0.5}}, "b is not in data.train"),
     ],
 )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tunery.cli import export, watch
 from tunery.cli.live import LiveView
+from tunery.services import words
 from tunery.services.export import Exported
 
 
@@ -32,6 +33,15 @@ def test_a_run_that_ended_between_two_looks_still_shows_its_last_step() -> None:
         assert text in drawn
     assert "5/6" not in drawn
     assert "left" not in drawn
+
+
+@pytest.mark.parametrize(("steps", "said"), [(10, " 900 tokens"), (7, " about 900 tokens")])
+def test_tokens_of_part_of_an_epoch_are_an_estimate(steps: int, said: str) -> None:
+    plan = {
+        "num_steps": steps, "steps_per_epoch": 5, "trained_parameters": 1, "total_parameters": 2,
+        "tokens": 900,
+    }  # fmt: skip
+    assert said in words.plan_line(plan)
 
 
 def test_the_display_says_what_is_done_between_steps_and_never_that_no_time_is_left() -> None:

@@ -64,7 +64,7 @@ def test_the_image_shows_every_declared_measure(resumed: RunFolder, capsys) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--plot", "c.jpg"], "--plot 'c.jpg': the name must end in .png / .svg."),
+        (["--plot", "c.jpg"], "--plot 'c.jpg': the name must end in .png or .svg."),
         (["--csv", "events.jsonl"], "--csv 'events.jsonl': the name must end in .csv."),
         (["--csv", "good.csv", "--plot", "none/c.png"], "none does not exist."),
         (["--csv", "taken.csv"], "cannot be written: Is a directory."),

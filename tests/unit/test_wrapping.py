@@ -103,7 +103,7 @@ def test_warnings_errors_and_plans_fit_a_terminal(
     lines = [line.rstrip() for line in here.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert max(map(cell_len, lines)) <= 80
     told = " ".join(" ".join(lines).split())
-    assert ("about 1,775 in total" if language == "en" else "约 1,775，") in told
+    assert ("about 1,775 in all epochs" if language == "en" else "约 1,775，") in told
     assert ("2,442,240 of 134,515,008 trainable (1.8 %)" in told) == (language == "en")
 
 

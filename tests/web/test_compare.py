@@ -48,6 +48,12 @@ def test_a_run_that_is_gone_is_named(client) -> None:
         runs.compare(["a", "gone"])
 
 
+def test_a_run_is_not_compared_with_itself(client) -> None:
+    write_run("a")
+    with pytest.raises(RunError, match="a is named 2 times"):
+        runs.compare(["a", "a"])
+
+
 def test_loss_and_time_are_those_of_the_run_s_page_and_its_report(client) -> None:
     for name in ("a", "b"):
         write_run(name, steps=10)

@@ -81,11 +81,14 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
 def _tokens(tokens: dict[str, Any]) -> str:
     rows = t("{mean:g} per row on average, {longest:,} at most",
              mean=tokens["mean"], longest=tokens["longest"])  # fmt: skip
-    said = t("{all:,} in total, {trained:,} trained on",
+    said = t("{all:,} in all epochs, {trained:,} trained on",
              all=tokens["all"], trained=tokens["trained"])  # fmt: skip
     if tokens["estimated"]:
-        said = t("about {all:,} in total, {trained:,} trained on (replay answers are estimated)",
-                 all=tokens["all"], trained=tokens["trained"])  # fmt: skip
+        said = t(
+            "about {all:,} in all epochs, {trained:,} trained on (replay answers are estimated)",
+            all=tokens["all"],
+            trained=tokens["trained"],
+        )
     return joined(said, rows, between="; ")
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tunery.cli import plan as planned
-from tunery.cli.console import err, out, print_json, print_warning
+from tunery.cli.console import err, out, print_json
 from tunery.cli.live import print_line
-from tunery.cli.progress import model_progress
+from tunery.cli.preparing import preparing
 from tunery.cli.watch import watch
 from tunery.cli.wrapping import prose
 from tunery.commands import command
@@ -20,7 +20,6 @@ from tunery.config.load import Loaded, dump, from_tokens
 from tunery.i18n import t
 from tunery.runs.folder import RunFolder
 from tunery.services import runs, words
-from tunery.services.runs import Listener, quiet
 
 app = App(
     name="train",
@@ -60,9 +59,8 @@ def train(
     loaded = from_tokens(tokens, options=TRAIN_OPTIONS)
     if dry_run:
         return _dry_run(loaded, name, as_json=json)
-    with model_progress(as_json=json) as progress:
-        show = partial(_rows, err if detach else out)  # with --detach, stdout has only the name
-        to = Listener(progress=progress) if json else Listener(show, print_warning, progress)
+    show = partial(_rows, err if detach else out)  # with --detach, stdout has only the name
+    with preparing(as_json=json, rows=show) as to:
         folder = runs.prepare(loaded, name, to=to)
     runs.start(folder)
     if detach:
@@ -90,8 +88,7 @@ def plan(
         json: Print one JSON object.
     """
     loaded = from_tokens(tokens, options=PLAN_OPTIONS)
-    with model_progress(as_json=json) as progress:
-        to = Listener(progress=progress) if json else Listener(quiet, print_warning, progress)
+    with preparing(as_json=json) as to:
         made = runs.plan(loaded, measure=measure, to=to)
     if json:
         print_json(made.as_dict())
@@ -101,8 +98,7 @@ def plan(
 
 
 def _dry_run(loaded: Loaded, name: str | None, *, as_json: bool) -> int:
-    with model_progress(as_json=as_json) as progress:
-        to = Listener(progress=progress) if as_json else Listener(quiet, print_warning, progress)
+    with preparing(as_json=as_json) as to:
         made = runs.plan(loaded, name=name, to=to)
     if as_json:
         print_json({"config": loaded.config.model_dump(mode="json"), "plan": made.as_dict()})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from tunery.i18n import t
+from tunery.i18n import either, t
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -30,11 +30,7 @@ def type_words(annotation: Any) -> str:
     words = [_words(each) for each in alternatives(annotation)]
     if optional(annotation):
         words.append("null")
-    return (
-        words[0]
-        if len(words) == 1
-        else t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
-    )
+    return either(words)
 
 
 def item_words(annotation: Any) -> str:

@@ -67,6 +67,7 @@ class _Evidence:
         saved: Steps with a checkpoint.
         result: Step whose weights are the result; None while there is none.
         max_steps: The run's ``train.max_steps``, which ended it; None if its epochs did.
+        skipped: Number of steps that changed nothing, for a loss or gradient that is not finite.
     """
 
     declared: Declared
@@ -75,6 +76,7 @@ class _Evidence:
     saved: frozenset[int] = frozenset()
     result: int | None = None
     max_steps: int | None = None
+    skipped: int = 0
 
     @property
     def best(self) -> tuple[int, float]:
@@ -114,11 +116,18 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
         frozenset(int(e["step"]) for e in events if e["type"] == "checkpoint"),
         next((e.get("step") for e in reversed(events) if e["type"] == "result"), None),
         plan.get("max_steps") if plan is not None else None,
+        sum(e["type"] == "anomaly" for e in events),
     )
     forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
     forgetting = forgotten[-1] if forgotten else None
     kind = _kind(seen)
     words, advice = _words(kind, seen)
+    if seen.skipped:
+        words = joined(
+            words,
+            t("{n} of {all} steps were skipped: their loss or gradient was not finite.",
+              n=seen.skipped, all=max(len(losses), seen.skipped)),
+        )  # fmt: skip
     if forgetting is not None and forgetting > FORGETTING_REPORTED:
         lost = t(
             "General answers became less likely by {x:.2f} nats per token: the model is "

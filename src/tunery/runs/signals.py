@@ -46,9 +46,10 @@ class StopRequests:
     @property
     def reason(self) -> str:
         """Why the run stops, for the status event; translated."""
-        if self._signal is not None:
-            return t("stopped by {signal}", signal=signal.Signals(self._signal).name)
-        return t("stopped on request")
+        asked = self._control is not None and self._control.stop_requested()
+        if self._signal is None or asked:  # a signal may come with the request
+            return t("stopped on request")
+        return t("stopped by {signal}", signal=signal.Signals(self._signal).name)
 
     def save(self) -> bool:
         """Whether a save without a stop was requested."""

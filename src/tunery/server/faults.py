@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from tunery.errors import did_you_mean
-from tunery.i18n import joined, t
+from tunery.i18n import either, joined, t
 from tunery.types import is_list, is_object
 
 Model = type[BaseModel]
@@ -260,9 +260,7 @@ def _expected(error: Mapping[str, Any]) -> str:
         context = _context(each)
         new = _literals(context) if each["type"] == "literal_error" else [_noun(each, context)]
         words += [word for word in new if word and word not in words]
-    if len(words) < 2:
-        return "".join(words)
-    return t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
+    return either(words)
 
 
 def _literals(context: Mapping[str, Any]) -> list[str]:

@@ -188,7 +188,12 @@ def plan_line(event: Event) -> str:
           trained=event["trained_parameters"], total=event["total_parameters"], share=share),
     ]  # fmt: skip
     if event.get("tokens"):
-        parts.append(t("{tokens:,} tokens", tokens=event["tokens"]))
+        whole = event["num_steps"] % max(1, event.get("steps_per_epoch") or 1) == 0
+        parts.append(
+            t("{tokens:,} tokens", tokens=event["tokens"])
+            if whole
+            else t("about {tokens:,} tokens", tokens=event["tokens"])
+        )
     if event.get("device"):
         parts.append(f"{event['device']} {event.get('dtype', '')}".strip())
     return " · ".join(parts)

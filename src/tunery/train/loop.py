@@ -313,6 +313,8 @@ def _tell_of_anomaly(
         grad_norm=grad_norm,
         file=file.name,
     )
+    if step >= job.num_steps and job.state.non_finite_in_row >= step:
+        raise anomaly.nothing_learned(step, file)
     if job.state.non_finite_in_row >= job.config.train.max_non_finite:
         raise anomaly.give_up(step, job.state.non_finite_in_row, file)
 

@@ -72,6 +72,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     device = load.pick_device(config.model.device)
     context = RunContext(folder, config, {}, events, StopRequests(Control(folder)), device)
     base = resolve(config.model.name)
+    parameters = _weights(context, base)  # first: names that the model lacks need no row read
     data = read_data(context, base)
     replayed, _ = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     found = _counts(data.rows)
@@ -93,7 +94,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
         ).removeprefix("torch."),
         "available_bytes": free_memory_bytes(device),
         "rows_event": _last(folder, "rows"),
-        "parameters": _weights(context, base),
+        "parameters": parameters,
         "warnings": _warnings(folder),
     }
     if measure:

@@ -13,6 +13,7 @@ from tunery.config.methods.base import MethodKind
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.measures import OBJECTIVE, Measure
+from tunery.types import MOST_WEIGHT
 
 SFTLoss = Literal["cross_entropy", "dft", "eaft", "asft", "focal"]
 ReplayLoss = Literal["cross_entropy", "kl_divergence", "both"]
@@ -148,12 +149,14 @@ class SFTConfig(MethodKind):
         names = [name.rpartition("*")[0].strip() or name for name in config.data.train]
         for name, value in self.source_weights.items():
             path = f"method.source_weights.{name}"
-            if value < 0:
+            if not 0 < value <= MOST_WEIGHT:
                 yield (
                     path,
-                    t("{path} must be at least 0, got {value:g}.", path=path, value=value),
-                    t("Set a number from 0; 1 is the usual weight."),
-                )
+                    t("{path} must be above 0 and at most {most:,}, got {value:g}.", path=path,
+                      most=MOST_WEIGHT, value=value),
+                    t("Set a weight; 1 is the usual one. To leave a dataset out, remove it from "
+                      "data.train."),
+                )  # fmt: skip
             if name not in names:
                 yield (
                     path,

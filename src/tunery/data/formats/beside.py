@@ -11,7 +11,7 @@ from tunery.data.formats.written import read_written
 from tunery.data.groups import WEIGHT
 from tunery.data.numbers import finite
 from tunery.data.problems import RowProblem, say, show
-from tunery.types import Conversation, Example, is_list, is_object
+from tunery.types import MOST_WEIGHT, Conversation, Example, is_list, is_object
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 LABELS = ("label", "kto_tag")
@@ -40,7 +40,7 @@ def with_weight(example: Example, format: Format, row: Row, options: RowOptions)
     """The example with the weight of its row, if its format reads one.
 
     Raises:
-        RowProblem: E304, the weight is not a number of at least 0.
+        RowProblem: E304, the weight is not a number from 0 to a million.
     """
     if WEIGHT not in format.known or not isinstance(example, Conversation):
         return example
@@ -54,19 +54,19 @@ def _weight(value: Any, column: str) -> float:
     """The factor on the loss of a row.
 
     Raises:
-        RowProblem: E304, not a number of at least 0.
+        RowProblem: E304, not a number from 0 to a million.
     """
     number = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = finite(value)
     elif isinstance(value, str) and NUMBER.fullmatch(value.strip()):  # a cell of a csv file
         number = finite(float(value))
-    if number is None or number < 0:
+    if number is None or not 0 <= number <= MOST_WEIGHT:
         raise RowProblem(
             "E304",
             column,
-            say("field {field}: expected a weight of at least 0, found {what}", field=column,
-                what=show(value)),
+            say("field {field}: expected a weight from 0 to {most:,}, found {what}", field=column,
+                most=MOST_WEIGHT, what=show(value)),
             say("Write a number such as 0.5 or 2, or leave it out; if the column means something "
                 "else, rename it."),
         )  # fmt: skip

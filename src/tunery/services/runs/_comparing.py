@@ -131,6 +131,13 @@ def compare(names: Sequence[str]) -> Comparison:
         RunError: There are fewer or more, or one does not exist.
     """
     chosen = list(dict.fromkeys(names))
+    if len(chosen) < LEAST <= len(names):
+        raise RunError(
+            t("{name} is named {count} times; a run is compared with others.",
+              name=chosen[0], count=len(names)),
+            fix=t("Choose them from the list: tunery runs list"),
+            code="how_many",
+        )  # fmt: skip
     if not LEAST <= len(chosen) <= MOST:
         raise RunError(
             t("{count} runs cannot be compared; choose {least} to {most}.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tunery import atomic, env
 from tunery.errors import RunError
-from tunery.i18n import t
+from tunery.i18n import either, t
 from tunery.runs.curves import RunLog
 from tunery.runs.folder import RunFolder
 from tunery.services.runs._archive import metrics_csv
@@ -67,7 +67,7 @@ def _target(flag: str, file: str | None, endings: tuple[str, ...]) -> Path | Non
     if path.suffix.lower() not in endings:
         raise RunError(
             t("{flag} {file!r}: the name must end in {endings}.",
-              flag=flag, file=file, endings=" / ".join(endings)),
+              flag=flag, file=file, endings=either(endings)),
             fix=t("Such as: {flag} {file}", flag=flag, file=f"curves{endings[0]}"),
         )  # fmt: skip
     if path.is_dir():

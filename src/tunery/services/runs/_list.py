@@ -49,7 +49,8 @@ class Facts:
         best_step: Its step.
         spark: The loss as points of a sparkline.
         learning_rate: From the settings.
-        num_epochs: From the settings.
+        num_epochs: Of the plan, where ``train.max_steps`` may end it earlier; without one, from
+            the settings.
     """
 
     best_value: float | None = None
@@ -226,6 +227,9 @@ def _facts(path: Path) -> Facts:
     rate, epochs = number(card.get("learning_rate")), number(card.get("num_epochs"))
     if rate is None:
         rate, epochs = _of_config(folder)
+    plan = told.last("plan")
+    if plan is not None and plan.get("steps_per_epoch"):
+        epochs = round(plan["num_steps"] / plan["steps_per_epoch"], 2)
     return Facts(value, step, spark(told), rate, epochs)
 
 

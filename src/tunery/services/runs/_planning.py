@@ -104,6 +104,9 @@ def plan(
     if name is not None:
         require_free(name)
     checked = check(loaded, to=to, room=False)
+    to.doing(
+        t("taking a few steps to measure memory and time") if measure else t("counting tokens")
+    )
     found = _trial(checked, measure=measure, trial=trial or in_new_process)
     config, counted = checked.config, found["parameters"]
     shape = replace(

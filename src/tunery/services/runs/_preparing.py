@@ -44,11 +44,12 @@ def quiet(_said: Any) -> None:
 
 @dataclass(frozen=True)
 class Listener:
-    """Callbacks while a run is prepared: the row ledger, warnings, downloads."""
+    """Callbacks while a run is prepared: the row ledger, warnings, downloads, what is done now."""
 
     rows: Callable[[dict[str, Any]], None] = quiet
     warn: Callable[[str], None] = quiet
     progress: Progress = silent
+    doing: Callable[[str], None] = quiet
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,14 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_template(config)
     _check_writable()
     warnings = list(loaded.warnings)
+    to.doing(t("reading and checking the rows"))
     rows, held_out = read_rows(config)
     to.rows(rows.ledger.as_dict())
     warnings += [problem.sentence for problem in rows.warnings]
     if held_out is not None:
         said = [problem.sentence for problem in held_out.warnings]
         warnings += [sentence for sentence in said if sentence not in warnings]
+    to.doing(t("looking at the model"))
     model = ensure_model(config, to.progress)
     check_config(model.model_folder)
     check_unquantized(model.model_folder)

@@ -54,6 +54,19 @@ def write(
     return found
 
 
+def nothing_learned(step: int, file: Path) -> RunFailed:
+    """The error that ends a run of which no step changed the weights."""
+    return RunFailed(
+        t(
+            "failed: non-finite. Every step had a non-finite loss or gradient and was skipped, so "
+            "the model is what it was before training; the rows are in {files}.",
+            files=file.parent / "anomaly-*.jsonl",
+        ),
+        fix=t("Lower optim.learning_rate, set model.dtype to fp32, or check the rows."),
+        step=step,
+    )
+
+
 def give_up(step: int, count: int, file: Path) -> RunFailed:
     """The error that ends a run after too many such steps in a row."""
     return RunFailed(
