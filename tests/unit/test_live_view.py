@@ -137,6 +137,17 @@ def test_answers_before_and_after_are_whole_at_every_width(
     assert "END" in squeezed(console.file) or "END" in "".join("".join(columns).split())
 
 
+def test_an_answer_that_reached_its_limit_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (40, 80):
+        console = terminal(width)
+        monkeypatch.setattr(watch, "out", console)
+        watch._answers([Answers("Who?", "I am", "Tuna.", before_cut=True)])
+        assert isinstance(console.file, io.StringIO)
+        assert "I am [cut off]" in console.file.getvalue()
+        assert "Tuna. [cut off]" not in console.file.getvalue()
+        assert "evaluate.max_new_tokens" in console.file.getvalue()
+
+
 def test_a_sample_in_the_live_view_is_wrapped_not_cut() -> None:
     console = terminal(60)
     view = LiveView(console)
