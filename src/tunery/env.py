@@ -97,6 +97,11 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
+def clipped(text: str, most: int) -> str:
+    """Return at most the first ``most`` characters, with an ellipsis where some were left out."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def percent(share: float) -> str:
     """Format a fraction as a percentage: ``1.8 %``, ``0.02 %``, ``41 %``, as words.js does."""
     exact = Decimal(100 * share)

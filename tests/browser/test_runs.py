@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Server
-from tests.browser.looking import check_page
+from tests.browser.looking import NARROW, check_page
 from tests.web.test_runs_api import write_run
 
 from tunery.config.config import Config
@@ -45,6 +45,25 @@ def test_the_table_is_readable_in_every_language_theme_and_width(page: Page) -> 
     write_run("good", steps=80)
     write_run("bad", status="failed")
     check_page(page, "/runs", name="runs")
+
+
+def test_on_a_phone_every_figure_of_a_run_is_on_the_screen(page: Page) -> None:
+    write_run("a-long-name-of-a-run-as-people-give-them-2026-11-27", steps=80)
+    write_run("bad", status="failed")
+    page.set_viewport_size(NARROW)
+    page.goto("/runs")
+    rows = page.get_by_role("table", name="Runs").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    assert page.locator(".scroll").evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+    first = rows.filter(has_text="a-long-name")
+    for label in ("Last loss", "Best val.", "LR", "Epochs", "Time", "Started"):
+        cell = first.locator(f"[data-label='{label}']")
+        expect(cell).to_be_visible()
+        found = cell.bounding_box()
+        assert found is not None
+        assert 0 <= found["x"] <= found["x"] + found["width"] <= NARROW["width"]
+    page.get_by_role("button", name="Last loss").click()
+    expect(page).to_have_url(re.compile("sort=-loss"))
 
 
 def test_a_run_is_readable_in_every_language_theme_and_width(page: Page) -> None:

@@ -120,6 +120,26 @@ def test_a_preset_keeps_the_dataset_and_a_pasted_model_folder(
     expect(page.locator("#draft-state")).to_have_text("Draft saved")
 
 
+def test_other_data_with_a_preset_that_brings_its_own_is_said_and_cleared_up(
+    model: Path, server, page: Page, shot
+) -> None:
+    page.goto(f"{server.url}/train?preset=identity")
+    page.get_by_label("Datasets", exact=True).select_option("instructions")
+    notes = page.locator("#notes")
+    expect(notes).to_contain_text("identity is trained together with instructions")
+    shot("train-other-data")
+    page.get_by_role("button", name="Only instructions, with the preset LoRA").click()
+    expect(page.locator("[data-preset=lora]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".names").first).not_to_contain_text("identity")
+    expect(page.locator("#blanks")).to_be_hidden()
+    expect(notes).not_to_contain_text("Identity")
+    page.get_by_role("button", name="Identity", exact=True).click()
+    expect(notes).to_contain_text("is made for identity")
+    page.get_by_role("button", name="Use the preset LoRA").click()
+    expect(page.locator("#draft-state")).to_have_text("Draft saved")
+    expect(notes).not_to_contain_text("is made for identity")
+
+
 def test_a_name_that_no_run_can_have_is_refused_while_it_is_typed(
     model: Path, server, page: Page
 ) -> None:

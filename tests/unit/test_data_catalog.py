@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tunery.config.data import DataConfig
+from tunery.data import example_set
 from tunery.data.catalog import BUILTIN, find, list_datasets
 from tunery.data.examples import read
 from tunery.data.lint import check
@@ -250,7 +251,7 @@ def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(regi
     )
     examples = read(["some"], DataConfig(catalog=folder))
     assert len(examples) == 10
-    assert str(examples.ledger).endswith("40 filtered (max_samples 40)")
+    assert str(examples.ledger).endswith("40 filtered (num_samples 40)")
     assert [examples.ref(i) for i in range(10)] == [
         read(["some"], DataConfig(catalog=folder)).ref(i) for i in range(10)
     ]
@@ -260,6 +261,41 @@ def test_a_sample_of_an_entry_is_seeded_and_repeats_rows_where_it_is_larger(regi
     assert (len(records[0]), records[0][:3]) == (10, [1, 2, 3])
     assert len(read(["all"], DataConfig(catalog=folder), purpose="evaluate")) == 3
     assert len(read(["all"], DataConfig(catalog=folder, max_samples=5))) == 5
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "max_samples", "said", "rows"),
+    [
+        (3, None, "3 of 8 rows are used (num_samples).", 6),
+        (12, None, "8 rows, repeated to 12 per epoch (num_samples).", 24),
+        (12, 2, "2 of 8 rows are used (max_samples).", 4),
+        (None, None, "*2 uses these 8 rows 2 times", 16),
+    ],
+)
+def test_a_sample_is_taken_first_and_then_repeated_and_the_check_says_so(
+    registry: Any, num_samples: int | None, max_samples: int | None, said: str, rows: int
+) -> None:
+    entry: dict[str, Any] = {"rows": [{"instruction": f"q{i}", "output": "a"} for i in range(8)]}
+    folder = registry({"a": entry | ({"num_samples": num_samples} if num_samples else {})})
+    config = DataConfig(catalog=folder, max_samples=max_samples)
+    report = datasets.check("a*2", config)
+    assert said in report_text(report)
+    assert f"*2 uses these {rows // 2} rows 2 times: {rows} rows per epoch." in report_text(report)
+    assert (report.as_dict()["rows_per_epoch"], report.as_dict()["times"]) == (rows, 2)
+    examples = read(["a*2"], config)
+    half = [examples.ref(i).record for i in range(rows // 2)]
+    assert [examples.ref(i).record for i in range(rows)] == half * 2
+    assert "*" not in report_text(datasets.check("a", config))
+
+
+def test_a_sample_of_a_large_dataset_may_be_repeated(
+    registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example_set, "MAX_ROWS", 10)
+    rows = [{"instruction": f"q{i}", "output": "a"} for i in range(8)]
+    config = DataConfig(catalog=registry({"a": {"rows": rows, "num_samples": 3}}))
+    assert datasets.check("a*2", config).ok  # as in a run: 6 rows, not 16
+    assert len(read(["a*2"], config)) == 6
 
 
 @pytest.mark.parametrize("named", ["in the catalog", "by its path"])
@@ -272,7 +308,7 @@ def test_rows_that_are_repeated_are_said_wherever_rows_are_counted(
     name = "few" if by_name else str(folder / "few.json")
     config = DataConfig(catalog=folder if by_name else None)
     report = datasets.check(name, config)
-    assert "2 rows, repeated to 5 per epoch." in report_text(report)
+    assert "2 rows, repeated to 5 per epoch (num_samples)." in report_text(report)
     assert report.as_dict()["rows_per_epoch"] == 5
     examples = read([name], config)
     assert examples.ledger.as_dict() == {
@@ -285,7 +321,7 @@ def test_rows_that_are_repeated_are_said_wherever_rows_are_counted(
     twice = read(["all*2"], DataConfig(catalog=folder))
     assert (twice.ledger.used, twice.ledger.repeated) == (2, 2)
     few = datasets.check(name, DataConfig(catalog=config.catalog, max_samples=1))
-    assert "1 of 2 rows are used." in report_text(few)
+    assert "1 of 2 rows are used (max_samples)." in report_text(few)
     assert "repeated" not in report_text(datasets.check("all", DataConfig(catalog=folder)))
 
 

@@ -120,8 +120,15 @@ def test_a_named_column_that_only_another_format_has_is_said(tmp_path: Path) -> 
     name = written(tmp_path, [{"messages": TURNS}])
     report = checked(name, columns={"prompt": "x"})
     assert str(said(report, "W716").found) == (
-        "data.columns.prompt: format openai has no such column, so it is not used"
+        "data.columns.prompt belongs to other formats (prompt_completion, preference, unpaired); "
+        "these rows are read as openai, so it is not used"
     )
+    report = checked(name, columns={"chosen": "x"})
+    assert str(said(report, "W716").found) == (
+        "data.columns.chosen belongs to the format preference; these rows are read as openai, so "
+        "it is not used"
+    )
+    assert "--data.format preference" in str(said(report, "W716").fix)
 
 
 def test_a_named_column_that_no_format_has_is_refused_instead_of_guessing(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tunery.cli import export, watch
+from tunery.cli import chat_scores, config, export, watch
 from tunery.cli.live import LiveView
 from tunery.services import words
+from tunery.services.chat import Scored
 from tunery.services.export import Exported
+from tunery.services.runs import Answers
 
 
 def test_a_run_that_ended_between_two_looks_still_shows_its_last_step() -> None:
@@ -118,3 +120,65 @@ def test_an_export_says_what_was_compared(
         "Largest logit difference 1.5 (allowed: 4); KL divergence 0.013 nats on average "
         "(allowed: 0.02)."
     ) in told
+
+
+LONG = "我是一个大型语言模型，由一家公司训练，可以回答问题、写作、翻译和编写程序。" * 6 + "END"
+
+
+def squeezed(written: io.StringIO) -> str:
+    """What was drawn without spaces and line ends."""
+    return "".join(written.getvalue().split())
+
+
+def terminal(width: int) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_answers_before_and_after_are_whole_at_every_width(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    console = terminal(width)
+    monkeypatch.setattr(watch, "out", console)
+    watch._answers([Answers("Who?", LONG, "/a/path/" + "x" * 90)])
+    assert isinstance(console.file, io.StringIO)
+    assert "…" not in console.file.getvalue()
+    columns = [line[22:48] for line in console.file.getvalue().splitlines()]
+    assert "END" in squeezed(console.file) or "END" in "".join("".join(columns).split())
+
+
+def test_an_answer_that_reached_its_limit_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (40, 80):
+        console = terminal(width)
+        monkeypatch.setattr(watch, "out", console)
+        watch._answers([Answers("Who?", "I am", "Tuna.", before_cut=True)])
+        assert isinstance(console.file, io.StringIO)
+        assert "I am [cut off]" in console.file.getvalue()
+        assert "Tuna. [cut off]" not in console.file.getvalue()
+        assert "evaluate.max_new_tokens" in console.file.getvalue()
+
+
+def test_a_sample_in_the_live_view_is_wrapped_not_cut() -> None:
+    console = terminal(60)
+    view = LiveView(console)
+    view.show([{"type": "sample", "stage": "eval", "step": 3, "prompt": "Who?", "answer": LONG}])
+    view.close()
+    assert isinstance(console.file, io.StringIO)
+    assert "…" not in console.file.getvalue()
+    assert LONG in squeezed(console.file)
+
+
+def test_a_scored_answer_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = terminal(60)
+    monkeypatch.setattr(chat_scores, "out", console)
+    chat_scores._show([Scored(LONG, 0.5, 10)])
+    assert isinstance(console.file, io.StringIO)
+    assert LONG in squeezed(console.file)
+
+
+def test_a_long_value_of_a_setting_is_wrapped_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = terminal(60)
+    monkeypatch.setattr(config, "out", console)
+    config.show(f"--evaluate.prompts={LONG}", origins=True)
+    assert isinstance(console.file, io.StringIO)
+    assert "END" in console.file.getvalue()

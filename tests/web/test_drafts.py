@@ -69,6 +69,35 @@ def test_blanks_of_the_chosen_dataset_are_asked_for(client: TestClient):
     assert put(client, IDENTITY)["empty"] == []
 
 
+def test_other_data_than_that_of_the_preset_is_said_with_the_ways_out(client: TestClient):
+    assert put(client, IDENTITY)["notes"] == []
+    added = {**BLANKS, "data.train": ["identity", "instructions*2"]}
+    [note] = put(client, {"preset": "identity", "fields": added})["notes"]
+    assert note["text"] == (
+        "The preset Identity brings its own data: identity is trained together with instructions."
+    )
+    [only] = note["remedies"]
+    assert only["label"] == "Only instructions, with the preset LoRA"
+    assert only["preset"] == "lora"
+    assert only["set"] == {"data.train": ["instructions*2"]}
+    assert only["unset"] == ["data.variables"]  # only identity has placeholders
+    other = {**BLANKS, "data.train": ["preferences"]}
+    [note] = put(client, {"preset": "identity", "fields": other})["notes"]
+    assert note["kind"] == "warn"
+    assert "is made for identity" in note["text"]
+    assert "Learning rate" in note["text"]
+    assert "Sample prompts" in note["text"]
+    assert [each.get("preset") for each in note["remedies"]] == ["dpo", None]
+    assert note["remedies"][1]["set"] == {"data.train": ["identity"]}
+    assert put(client, {"preset": "lora", "fields": other})["notes"] == []
+
+
+def test_a_filled_copy_is_the_data_of_the_preset_too(client: TestClient):
+    filled = {"variables": {"name": "Tuna", "author": "Ada"}, "name": "mine"}
+    assert client.post("/api/v1/datasets/identity/fill", json=filled).status_code == 201
+    assert put(client, {"preset": "identity", "fields": {"data.train": ["mine"]}})["notes"] == []
+
+
 def test_names_that_nothing_has_are_errors_under_their_fields(client: TestClient):
     answer = put(client, {"fields": {"data.train": ["identty"], "model.name": "/nowhere/model"}})
     assert set(answer["errors"]) == {"data.train", "model.name"}

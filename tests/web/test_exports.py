@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,8 +12,12 @@ import pytest
 from tests.chat_model import make_chat_model
 from tests.train.adapters_made import adapter as make_adapter
 
+from tunery.config.config import Config
 from tunery.evaluate import scores
 from tunery.jobs import start as launching
+from tunery.runs.events import EventWriter
+from tunery.runs.folder import create
+from tunery.services.evaluate import held_out
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +141,35 @@ def test_two_models_are_measured_on_a_dataset_worst_row_first(
 def test_evaluations_of_nothing_are_refused(client, base) -> None:
     for wrong in ({"models": []}, {"models": [str(base)]}, {"models": ["nope"], "dataset": "x"}):
         assert client.post("/api/v1/evals", json=wrong).status_code in (404, 422)
+
+
+def trained(name: str, *, held_out: int, data: list[str]) -> None:
+    """A run with weights, as far as the pages can see."""
+    folder = create(name, Config.model_validate({"data": {"train": data}}), {"tunery": "0"})
+    folder.adapter_dir.mkdir()
+    with EventWriter(folder.events_file) as log:
+        log.write("rows", read=9, used=9, quarantined=0, filtered={}, train=9 - held_out,
+                  held_out=held_out)  # fmt: skip
+
+
+def selected(page: str) -> list[str]:
+    rows = page.partition('id="rows-of"')[2].partition("</select>")[0]
+    return re.findall(r'value="([^"]*)" selected', rows)
+
+
+def test_the_held_out_rows_of_the_chosen_run_are_evaluated_by_default(client) -> None:
+    trained("with", held_out=4, data=["identity*2"])
+    trained("without", held_out=0, data=["instructions"])
+    page = client.get("/evaluate?model=with").text
+    assert selected(page) == ["run:with"]
+    assert "with (4 rows)" in page
+    assert 'value="run:without"' not in page
+    assert selected(client.get("/evaluate?model=without&model=with@step-00000002").text) == [
+        "run:with"
+    ]
+    assert selected(client.get("/evaluate?model=without").text) == [""]  # the user chooses
+    known = {run.run: (run.rows, run.data) for run in held_out(["with", "with@step-1", "without"])}
+    assert known == {"with": (4, ["identity"]), "without": (0, ["instructions"])}
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -11,7 +11,7 @@ from tests.web.test_runs_api import write_run
 from tunery.config.config import Config
 from tunery.runs.events import EventWriter
 from tunery.runs.folder import create
-from tunery.services.runs import _list
+from tunery.services.runs import _list, outcome
 from tunery.web import formats
 from tunery.workers.process import try_lock
 
@@ -104,6 +104,29 @@ def test_the_rows_with_the_highest_loss_are_a_question_and_its_answer(client) ->
     page = client.get("/runs/worst").text
     assert '<td class="wrap">My bike squeaks.</td><td class="wrap">Oil it.</td>' in page
     assert "You are kind." not in page
+
+
+def test_an_answer_that_reached_its_limit_says_so_and_others_do_not(client) -> None:
+    folder = write_run("short", status="")
+    with EventWriter(folder.events_file) as log:
+        for step, stage, stopped in ((0, "before", False), (20, "after", True)):
+            log.write("sample", step=step, stage=stage, prompt="Why?", answer="x", stopped=stopped)
+    card = client.get("/runs/short").text.partition('aria-label="Why?"')[2].partition("</section>")
+    assert card[0].count("data-limit") == 2
+    assert card[0].count("data-limit hidden") == 1
+    told = client.get("/api/v1/runs/short/samples").json()["samples"]
+    cut = {sample["prompt"]: [each["cut"] for each in sample["answers"]] for sample in told}
+    assert cut == {"Who?": [False, False], "Why?": [True, False]}
+    short = next(each for each in outcome(folder).answers if each.prompt == "Why?")
+    assert (short.before_cut, short.after_cut) == (True, False)
+
+
+def test_a_long_setting_is_whole_beside_the_curves(client, home) -> None:
+    prompts = ["Who are you, and what can you do for a person who asks?"] * 3
+    create("long", Config.model_validate({"evaluate": {"prompts": prompts}}), {"tunery": "0"})
+    beside = client.get("/runs/long").text.partition("settings-short")[2].partition("</dl>")[0]
+    assert beside.count("what can you do") == 3
+    assert 'class="cut"' not in beside
 
 
 def test_a_checkpoint_is_saved_from_the_menu_that_does_not_stop_the_run() -> None:

@@ -14,8 +14,6 @@ from tunery.errors import EngineError, TuneryError
 from tunery.i18n import t
 from tunery.services.chat import Judge, Scored, meaning
 
-SHOWN_CHARACTERS = 200
-
 
 def run(judge: Judge, prompt: str | None, answers: Sequence[str], *, as_json: bool) -> int:
     """Score the given answers, or ask for prompts and answers until the user leaves.
@@ -67,7 +65,7 @@ def _scored(judge: Judge, prompt: str, answers: Sequence[str]) -> list[Scored]:
 
 
 def _show(scored: Sequence[Scored]) -> None:
-    """One line per answer, in the given order; into a pipe, score and answer with a tab between."""
+    """Each answer after its score, in the given order; in a pipe, with a tab between them."""
     best = max(each.score for each in scored)
     for each in scored:
         line = " ".join(each.answer.split())
@@ -75,7 +73,7 @@ def _show(scored: Sequence[Scored]) -> None:
             sys.stdout.write(f"{each.score:.6g}\t{line}\n")
             continue
         style = "bold green" if each.score == best and len(scored) > 1 else "bold"
-        prose(out, Text.assemble((f"{each.score:>9.4f}  ", style), line[:SHOWN_CHARACTERS]))
+        prose(out, Text.assemble((f"{each.score:>9.4f}  ", style), line))
 
 
 def _loop(judge: Judge) -> int:

@@ -41,7 +41,7 @@ def show(
         print_json({"config": values, "origins": loaded.origins, "warnings": loaded.warnings})
         return
     if origins:
-        table = Table(t("setting"), t("value"), t("source"), box=None, pad_edge=False)
+        table = _table(t("setting"), t("value"), t("source"))
         for row in settings.rows(loaded):
             style = "dim" if row.origin == "default" else ""
             value = escape(settings.written(row.value))
@@ -96,7 +96,7 @@ def diff(left: str, right: str, /, *, json: Json = False) -> None:
     if not found:
         out.print(t("No difference."))
         return
-    table = Table(t("setting"), escape(left), escape(right), box=None, pad_edge=False)
+    table = _table(t("setting"), escape(left), escape(right))
     for each in found:
         values = (escape(settings.written(value)) for value in (each.left, each.right))
         table.add_row(escape(each.path), *values)
@@ -118,3 +118,11 @@ def presets(*, json: Json = False) -> None:
         return
     for name, about in found.items():
         out.print(f"{name:<12} {about}", markup=False)
+
+
+def _table(*titles: str) -> Table:
+    """A table in which a long value is wrapped, never cut."""
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table

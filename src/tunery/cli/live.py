@@ -190,10 +190,7 @@ class LiveView:
                 self._phase = (event["phase"], time.monotonic(), "")
 
     def _print(self, line: str, style: str) -> None:
-        if style == "dim":
-            self._console.print(Text(line, style=style, overflow="ellipsis", no_wrap=True))
-        else:
-            prose(self._console, Text(line, style=style))
+        prose(self._console, Text(line, style=style))
 
     def _draw(self) -> RenderableType:
         if self._step is not None and (self._phase is None or self._phase[0] == "train"):
@@ -234,11 +231,7 @@ class LiveView:
             Text(f"{share:4.0%}  {time_left}".rstrip()),
         )
         epoch = t("epoch {epoch:.2f}", epoch=number(event.get("epoch")) or 0.0)
-        figures = Text(
-            "  ".join([*words.measures(event, self._declared), epoch]),
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        figures = Text("  ".join([*words.measures(event, self._declared), epoch]), overflow="fold")
         return Group(top, figures)
 
 

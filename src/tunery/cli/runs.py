@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tunery.cli import runs_compare
-from tunery.cli.columns import Column, fitted
+from tunery.cli.columns import Column, listed
 from tunery.cli.console import out, print_json, print_warning
 from tunery.cli.live import print_line
 from tunery.cli.watch import conclude, state_line, watch
@@ -292,7 +293,7 @@ def verify(name: str, *, json: Json = False) -> int:
     return 0 if good else 1
 
 
-def _table(runs: list[RunStatus]) -> Table:
+def _table(runs: list[RunStatus]) -> RenderableType:
     columns = [
         Column(t("run")),
         Column(t("status")),
@@ -316,7 +317,7 @@ def _table(runs: list[RunStatus]) -> Table:
         ]
         for run in runs
     ]
-    return fitted(out, columns, rows)
+    return listed(out, columns, rows)
 
 
 def _ranking(found: run_service.Ranked, *, count: int, as_json: bool) -> None:
@@ -348,7 +349,7 @@ def _ranking(found: run_service.Ranked, *, count: int, as_json: bool) -> None:
         ]
         for row, value in zip(found.rows[:count], found.values, strict=False)
     ]
-    out.print(fitted(out, columns, rows), crop=False, soft_wrap=True)
+    out.print(listed(out, columns, rows), crop=False, soft_wrap=True)
     if found.without:
         prose(out, Text(t("{count} runs have no such value.", count=found.without), style="dim"))
 

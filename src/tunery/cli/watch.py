@@ -23,6 +23,8 @@ from tunery.services import runs, words
 from tunery.services.words import signed
 
 EXIT_INTERRUPTED = 130
+COLUMNS_FROM = 60
+"""Minimum width of a terminal for answers side by side."""
 
 Ending = Literal["ended", "left"]
 
@@ -157,19 +159,27 @@ def show(came: runs.Outcome) -> None:
 def _answers(answers: list[runs.Answers]) -> None:
     if not answers:
         return
-    if not out.is_terminal:
+    if not out.is_terminal or out.width < COLUMNS_FROM:
         for answer in answers:
             prose(out, Text(t("Prompt: {text}", text=answer.prompt)))
-            prose(out, Text(f"  {t('before')}: {answer.before}"))
-            prose(out, Text(f"  {t('after')}: {answer.after}"))
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
-    table.add_column(t("prompt"), ratio=2)
-    table.add_column(t("before"), ratio=3, style="dim")
-    table.add_column(t("after"), ratio=3)
-    for answer in answers:
-        table.add_row(Text(answer.prompt), Text(answer.before), Text(answer.after))
-    out.print(table)
+            prose(out, Text(f"  {t('before')}: ") + _answer(answer.before, answer.before_cut))
+            prose(out, Text(f"  {t('after')}: ") + _answer(answer.after, answer.after_cut))
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
+        table.add_column(t("prompt"), ratio=2, overflow="fold")
+        table.add_column(t("before"), ratio=3, overflow="fold", style="dim")
+        table.add_column(t("after"), ratio=3, overflow="fold")
+        for answer in answers:
+            table.add_row(Text(answer.prompt), _answer(answer.before, answer.before_cut),
+                          _answer(answer.after, answer.after_cut))  # fmt: skip
+        out.print(table)
+    if any(answer.before_cut or answer.after_cut for answer in answers):
+        prose(out, Text(t("cut off: the answer reached evaluate.max_new_tokens; set it higher to "
+                          "see more."), style="dim"))  # fmt: skip
+
+
+def _answer(text: str, cut: bool) -> Text:
+    return Text.assemble(text, (f" [{t('cut off')}]", "yellow") if cut else "")
 
 
 def _forgetting(value: float) -> Text:

@@ -161,10 +161,18 @@ def rows_per_epoch(rows: int, dataset: Dataset, config: DataConfig) -> int:
     """Number of a dataset's usable rows in an epoch of training, before ``NAME*2`` repeats.
 
     As in LLaMA-Factory, if ``num_samples`` exceeds the number of rows, randomly chosen rows are
-    repeated; ``max_samples`` is only a limit.
+    repeated; ``max_samples`` is only a limit. ``NAME*2`` then repeats these rows as a whole.
     """
     wanted = dataset.num_samples or rows
     return min(wanted, config.max_samples or wanted) if rows else 0
+
+
+def sampled_by(rows: int, dataset: Dataset, config: DataConfig) -> str:
+    """What determines ``rows_per_epoch``: ``num_samples``, ``max_samples``, or nothing: ``""``."""
+    wanted = rows_per_epoch(rows, dataset, config)
+    if wanted == rows:
+        return ""
+    return "num_samples" if wanted == dataset.num_samples else "max_samples"
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -347,7 +355,7 @@ def _chosen(
     if wanted < len(rows):
         generator = random.Random(f"{SAMPLE_SEED}|{dataset.name}|{len(rows)}")
         chosen = array("Q", sorted(generator.sample(range(len(rows)), wanted)))
-        ledger.filter("max_samples", len(rows) - wanted)
+        ledger.filter(sampled_by(len(rows), dataset, config), len(rows) - wanted)
     if not repeats or not len(rows):
         return Selection(chosen)
     total = times * wanted
@@ -389,4 +397,4 @@ def _settings(config: DataConfig, purpose: str) -> str:
     return json.dumps([purpose, settings], sort_keys=True)
 
 
-__all__ = ["ExampleSet", "example_key", "read", "rows_per_epoch", "split", "weight"]
+__all__ = ["ExampleSet", "example_key", "read", "rows_per_epoch", "sampled_by", "split", "weight"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunery.config.data import LossOn
+from tunery.env import clipped
 from tunery.types import Conversation, Message, ToolCall, is_list, is_object
 
 Change = Callable[[str], str]
@@ -44,7 +45,7 @@ def shown(messages: Iterable[Message], most: int) -> list[dict[str, Any]]:
     return [
         {
             "role": message.role,
-            "content": message.content[:most],
+            "content": clipped(message.content, most),
             "calls": [call.name for call in message.tool_calls],
         }
         for message in messages

@@ -11,6 +11,7 @@ from tunery.config.data import LossOn
 from tunery.data import too_long
 from tunery.data.kinds.base import Finding, RenderedGroup, Tokenized, Tools
 from tunery.data.problems import Phrase, say
+from tunery.env import clipped
 from tunery.types import Conversation, Message, Rendered, Text
 
 MAX_SHOWN = 4_000
@@ -88,4 +89,4 @@ class TextKind:
 
     def shown(self, example: Text) -> dict[str, Any]:
         """Plain data for a page: ``text``."""
-        return {"text": example.text[:MAX_SHOWN]}
+        return {"text": clipped(example.text, MAX_SHOWN)}

@@ -42,7 +42,10 @@ class Report:
         rendered_for: The model whose template rendered all usable rows; empty if none was tried.
         tags: Number of usable rows by the tag of their kind, such as the label.
         kind: The row kind of the format.
-        per_epoch: Number of rows per epoch of training, with repeats; None if not known.
+        per_epoch: Number of rows per epoch of training, before the repeats of ``NAME*2``; None if
+            not known.
+        sampled_by: The setting that determines this number; empty if every row is used once.
+        times: How often ``NAME*2`` uses these rows.
         untrained: Number of usable rows without a trained message, which a run drops.
         idle: Settings without effect on the rows, by setting; reported only if they have no effect
             on the other datasets of the request either.
@@ -63,6 +66,8 @@ class Report:
     tags: dict[str, int] = field(default_factory=dict[str, int])
     kind: str | None = None
     per_epoch: int | None = None
+    sampled_by: str = ""
+    times: int = 1
     untrained: int = 0
     idle: dict[str, Problem] = field(default_factory=dict[str, Problem])
 
@@ -159,6 +164,7 @@ class Report:
             "rows_ok": self.good,
             "rows_bad": self.bad,
             "rows_duplicate": self.duplicates,
-            "rows_per_epoch": self.per_epoch,
+            "rows_per_epoch": None if self.per_epoch is None else self.per_epoch * self.times,
+            "times": self.times,
             "problems": [problem.as_dict() for problem in self.problems()],
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from tunery.data.formats import FORMATS
 from tunery.data.formats.base import Format, RowOptions
 from tunery.data.formats.beside import LABELS
 from tunery.data.formats.flags import FLAGS
@@ -44,17 +45,7 @@ def unused(
     left = [name for name in columns if name not in read]
     for ours in options.columns:
         if ours not in format.known:
-            yield Problem(
-                "W716",
-                file,
-                say(
-                    "data.columns.{ours}: format {format} has no such column, so it is not used",
-                    ours=visible(ours, 40),
-                    format=format.name,
-                ),
-                say("Use one of its columns: {names}.", names=", ".join(format.known)),
-                field=f"data.columns.{ours}",
-            )
+            yield _elsewhere(ours, format, file)
     undeclared = [name for name in left if name in format.known]
     if undeclared:
         yield Problem(
@@ -97,6 +88,48 @@ def unused(
             say("not used: {columns}", columns=enumerated(rest, MOST_CHARACTERS)),
             _fix(others, rest, format),
         )
+
+
+def _elsewhere(ours: str, format: Format, file: str) -> Problem:
+    """A named column that the format of the rows does not have, but others do."""
+    owners = [name for name in FORMATS if ours in FORMATS.get(name).known]
+    words = {
+        "ours": visible(ours, 40),
+        "format": format.name,
+        "owners": ", ".join(owners),
+        "names": ", ".join(format.known),
+    }
+    if len(owners) == 1:
+        return Problem(
+            "W716",
+            file,
+            say(
+                "data.columns.{ours} belongs to the format {owners}; these rows are read as "
+                "{format}, so it is not used",
+                **words,
+            ),
+            say(
+                "If the rows have this format: --data.format {owners}; otherwise use a column of "
+                "{format}: {names}.",
+                **words,
+            ),
+            field=f"data.columns.{ours}",
+        )
+    return Problem(
+        "W716",
+        file,
+        say(
+            "data.columns.{ours} belongs to other formats ({owners}); these rows are read as "
+            "{format}, so it is not used",
+            **words,
+        ),
+        say(
+            "If the rows have one of these formats, set data.format; otherwise use a column of "
+            "{format}: {names}.",
+            **words,
+        ),
+        field=f"data.columns.{ours}",
+    )
 
 
 def _fix(columns: Sequence[str], rest: Sequence[str], format: Format) -> Phrase:

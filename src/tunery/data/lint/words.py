@@ -119,14 +119,18 @@ def _width(text: str) -> int:
 
 
 def _repeated(report: Report) -> Iterator[str]:
-    """The number of rows per epoch, if it is not each usable row once."""
-    count, good = report.per_epoch, report.good
-    if count is None or not good or count == good:
+    """The number of rows per epoch, if it is not each usable row once, and why."""
+    count, good, times = report.per_epoch, report.good, report.times
+    if count is None or not good:
         return
+    words = {"rows": f"{good:,}", "count": f"{count:,}", "rule": report.sampled_by}
     if count > good:
-        yield t("{rows} rows, repeated to {count} per epoch.", rows=f"{good:,}", count=f"{count:,}")
-    else:
-        yield t("{count} of {rows} rows are used.", rows=f"{good:,}", count=f"{count:,}")
+        yield t("{rows} rows, repeated to {count} per epoch ({rule}).", **words)
+    elif count < good:
+        yield t("{count} of {rows} rows are used ({rule}).", **words)
+    if times > 1:
+        yield t("*{times} uses these {count} rows {times} times: {all} rows per epoch.",
+                times=times, count=words["count"], all=f"{count * times:,}")  # fmt: skip
 
 
 def _end(report: Report, plain: bool) -> Iterator[str]:

@@ -221,7 +221,8 @@ def samples(name: RunName) -> dict[str, Any]:
     """Get the fixed sample prompts with their answers during training."""
     told = runs.run_log(open_run(name))
     return {"samples": [{"prompt": s.prompt, "answers": [
-        {"step": step, "stage": stage, "answer": answer} for step, stage, answer in s.answers
+        {"step": step, "stage": stage, "answer": answer, "cut": (step, stage) in s.cut}
+                    for step, stage, answer in s.answers
     ]} for s in runs.samples(told)]}  # fmt: skip
 
 

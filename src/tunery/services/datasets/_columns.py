@@ -24,6 +24,7 @@ from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
 from tunery.data.llamafactory import is_registry, read_registry
 from tunery.data.problems import RowProblem, coded
+from tunery.env import clipped
 from tunery.errors import DataError, TuneryError
 from tunery.i18n import joined, t
 from tunery.services import machine
@@ -33,7 +34,7 @@ from tunery.services.datasets._rows import rows_page
 
 PREVIEWED = 3
 SHOWN_RAW = 5
-RAW_CHARACTERS = 200
+RAW_CHARACTERS = 2_000
 TABLES = frozenset({".csv", ".tsv"})
 UPLOAD_PREFIX = "upload:"
 
@@ -156,7 +157,7 @@ def _raw(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     if "values" not in row:
         return {"row": row["number"], "problem": row["problem"]}
     cells = [row["values"].get(column) for column in columns]
-    texts = ["" if cell is None else str(cell)[:RAW_CHARACTERS] for cell in cells]
+    texts = ["" if cell is None else clipped(str(cell), RAW_CHARACTERS) for cell in cells]
     return {"row": row["number"], "cells": texts}
 
 

@@ -21,7 +21,7 @@ from tunery.data.catalog import BUILTIN, find, list_datasets, located, weight
 from tunery.data.content import file_hash
 from tunery.data.dataset import Dataset
 from tunery.data.example_set import excess
-from tunery.data.examples import rows_per_epoch
+from tunery.data.examples import rows_per_epoch, sampled_by
 from tunery.data.lint.report import Report
 from tunery.data.lint.words import report_text
 from tunery.data.registered import changing, registered
@@ -65,7 +65,7 @@ def check(
     """Check one dataset with the settings that a run would read it with.
 
     Args:
-        name: Any name of a dataset; ``NAME*2`` is read as a run does, its rows counted once.
+        name: Any name of a dataset; ``NAME*2`` is read as a run does.
         config: How it is read.
         wanted: The row kind that the run's method learns from; None accepts any.
         progress: Called with (rows, bytes, total bytes).
@@ -77,10 +77,12 @@ def check(
     base, times = weight(name)
     dataset = fetch(_found(base, config))
     report = lint.check(dataset, lint.CheckOptions.of(config, progress=progress, wanted=wanted))
-    if times > 1 and (finding := excess(base, report.good, report.good * times)) is not None:
-        report.add(finding)
     report.tolerated = config.max_bad_share if config.on_bad_rows == "quarantine" else None
-    report.per_epoch = rows_per_epoch(report.good, dataset, config)
+    report.per_epoch, report.times = rows_per_epoch(report.good, dataset, config), times
+    report.sampled_by = sampled_by(report.good, dataset, config)
+    total = report.per_epoch * times
+    if total > report.good and (finding := excess(base, report.good, total)) is not None:
+        report.add(finding)
     return report
 
 

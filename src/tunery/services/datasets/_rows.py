@@ -23,6 +23,7 @@ from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource, Lines
 from tunery.data.sources.probe import probe
 from tunery.data.sources.remote import fetch
+from tunery.env import clipped
 from tunery.i18n import joined, say, t
 from tunery.types import is_mapping
 
@@ -311,7 +312,7 @@ class _Reader:
         if not is_mapping(value):
             return row | {
                 "problem": t("This row is not an object."),
-                "raw": str(value)[:RAW_CHARACTERS],
+                "raw": clipped(str(value), RAW_CHARACTERS),
             }
         return row | {"values": plain(value)}
 

@@ -8,9 +8,10 @@ from tunery.services._facade import names_of
 
 if TYPE_CHECKING:
     from tunery.services.evaluate._evaluating import Wanted, as_csv, evaluate_job, start
+    from tunery.services.evaluate._held_out import HeldOut, held_out
 else:
     __getattr__ = names_of(__file__, __name__)
 
 __all__ = [
-    "Wanted", "as_csv", "evaluate_job", "start",
+    "HeldOut", "Wanted", "as_csv", "evaluate_job", "held_out", "start",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tunery.config.config import Config
 from tunery.config.frozen import read_frozen
 from tunery.data.kinds import row_kind
+from tunery.env import clipped
 from tunery.errors import ConfigError, DataError
 from tunery.i18n import t
 from tunery.jobs import start as jobs
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 4
 MAX_ROWS = 2000
+MAX_CHARACTERS = 4000
+"""Length of a text without a question, as the table shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def _empty(example: Example) -> dict[str, Any]:
     kind = row_kind(example)
     question = kind.question(example)
     if question is None:
-        prompt, expected = next(kind.texts(example), "")[:200], ""
+        prompt, expected = clipped(next(kind.texts(example), ""), MAX_CHARACTERS), ""
     else:
         asked, expected = question
         prompt = next((m.content for m in reversed(asked) if m.role == "user"), "")

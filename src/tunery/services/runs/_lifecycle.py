@@ -211,11 +211,21 @@ def follow_run(
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one prompt, before and after training."""
+    """The answers to one prompt, before and after training.
+
+    Args:
+        prompt: The prompt.
+        before: The first answer.
+        after: The last one.
+        before_cut: Whether the first answer reached ``evaluate.max_new_tokens``.
+        after_cut: Whether the last one did.
+    """
 
     prompt: str
     before: str
     after: str
+    before_cut: bool = False
+    after_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -310,11 +320,13 @@ def _answers(events: list[Event]) -> list[Answers]:
     """Each fixed prompt with its first answer before and its last one after training."""
     samples = [e for e in events if e["type"] == "sample"]
     answers: list[Answers] = []
+    none: Event = {"answer": ""}
     for prompt in dict.fromkeys(e["prompt"] for e in samples):
         mine = [e for e in samples if e["prompt"] == prompt]
-        before = next((e["answer"] for e in mine if e["stage"] == "before"), "")
-        after = next((e["answer"] for e in reversed(mine) if e["stage"] != "before"), "")
-        answers.append(Answers(prompt, before, after))
+        before = next((e for e in mine if e["stage"] == "before"), none)
+        after = next((e for e in reversed(mine) if e["stage"] != "before"), none)
+        cut = (each.get("stopped") is False for each in (before, after))
+        answers.append(Answers(prompt, before["answer"], after["answer"], *cut))
     return answers
 
 

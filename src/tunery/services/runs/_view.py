@@ -99,10 +99,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Sample:
-    """The answers to one fixed prompt, oldest first: (step, stage, answer)."""
+    """The answers to one fixed prompt.
+
+    Args:
+        prompt: The prompt.
+        answers: Oldest first: (step, stage, answer).
+        cut: Step and stage of those that reached ``evaluate.max_new_tokens``.
+    """
 
     prompt: str
     answers: list[tuple[int, str, str]]
+    cut: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
 
 
 @dataclass(frozen=True)
@@ -327,16 +334,17 @@ def saved(folder: RunFolder, told: RunLog) -> list[Checkpoint]:
 
 def samples(told: RunLog) -> list[Sample]:
     """The fixed prompts with their answers; what a resumed run repeated counts once."""
-    answers: dict[str, dict[tuple[int, str], str]] = {}
+    answers: dict[str, dict[tuple[int, str], Event]] = {}
     for event in told.of_type("sample"):
-        mine = answers.setdefault(str(event["prompt"]), {})
-        mine[event["step"], str(event["stage"])] = str(event["answer"])
+        answers.setdefault(str(event["prompt"]), {})[event["step"], str(event["stage"])] = event
     order = {"before": 0, "eval": 1, "after": 2}
-    return [
-        Sample(prompt, [(step, stage, text) for (step, stage), text in
-                        sorted(mine.items(), key=lambda i: (i[0][0], order.get(i[0][1], 1)))])
-        for prompt, mine in answers.items()
-    ]  # fmt: skip
+    found: list[Sample] = []
+    for prompt, mine in answers.items():
+        ordered = sorted(mine.items(), key=lambda i: (i[0][0], order.get(i[0][1], 1)))
+        cut = {place for place, event in ordered if event.get("stopped") is False}
+        told_of = [(step, stage, str(event["answer"])) for (step, stage), event in ordered]
+        found.append(Sample(prompt, told_of, cut))
+    return found
 
 
 def judged(told: RunLog, state: RunStatus) -> Diagnosis | None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from tunery.config.config import Config
 from tunery.i18n import t
-from tunery.services.settings import _remedies
+from tunery.services import datasets
+from tunery.services.settings import _blanks, _forms, _recipes, _remedies
 
 FEW_UPDATES = 30
 """Below this a small model hardly changes; tested with the identity data on the demo model."""
@@ -70,6 +71,47 @@ def remarks(config: Config, plan: dict[str, Any]) -> list[Remark]:
             )
         )
     return [*found, *(Remark("warn", text) for text in plan.get("warnings", ()))]
+
+
+def other_data(preset: str | None, chosen: list[str], blanks: list[_blanks.Blank]) -> Remark | None:
+    """A preset that brings its own data, while other data is chosen; None if that is not so.
+
+    Args:
+        preset: The preset of a draft.
+        chosen: The datasets of the draft, as ``name`` or ``name*2``.
+        blanks: Their placeholders.
+    """
+    own = _recipes.preset_datasets(preset) if preset else []
+    named = {written: _blanks.without_weight(written) for written in chosen}
+    others = [name for name in named.values() if datasets.origin_of(name) not in own]
+    if not preset or not own or not others:
+        return None
+    method = datasets.method_for(others[0], "")
+    suited = _recipes.preset_of(method, datasets.origin_of(others[0]))
+    words = {
+        "preset": _forms.label_of(f"preset.{preset}", ""),
+        "own": ", ".join(own),
+        "others": ", ".join(others),
+        "suited": _forms.label_of(f"preset.{suited}", ""),
+    }
+    change: dict[str, Any] = {"action": "preset", "preset": suited, "set": {}, "unset": []}
+    if not any(blank.dataset in others for blank in blanks):
+        change["unset"] = ["data.variables"]
+    if len(others) < len(named):
+        change |= {"label": t("Only {others}, with the preset {suited}", **words)}
+        said = t("The preset {preset} brings its own data: {own} is trained together with "
+                 "{others}.", **words)  # fmt: skip
+        kept = [written for written, name in named.items() if name in others]
+        return Remark("info", said, [change | {"set": {"data.train": kept}}])
+    change |= {"label": t("Use the preset {suited}", **words)}
+    back = {"action": "set", "label": t("Train on {own}", **words), "set": {"data.train": own}}
+    said = t(
+        "The preset {preset} is made for {own}. Its other settings now apply to {others}: "
+        "{settings}.",
+        **words,
+        settings=", ".join(_recipes.preset_labels(preset)),
+    )
+    return Remark("warn", said, [change, back])
 
 
 def hints(config: Config, plan: dict[str, Any]) -> dict[str, str]:

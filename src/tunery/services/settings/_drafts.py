@@ -65,6 +65,7 @@ class CheckedDraft:
         blanks: Placeholders of its datasets.
         fetch: The model that must be downloaded first; empty if it is here.
         ahead: How many runs are ahead of it.
+        remarks: What the user should know even before there is a plan.
     """
 
     draft: Draft
@@ -72,6 +73,7 @@ class CheckedDraft:
     blanks: list[_blanks.Blank]
     fetch: str
     ahead: int
+    remarks: list[_advice.Remark] = field(default_factory=list[_advice.Remark])
 
     @property
     def empty(self) -> list[str]:
@@ -96,6 +98,7 @@ class CheckedDraft:
             "empty": self.empty,
             "fetch": self.fetch,
             "ahead": self.ahead,
+            "notes": [remark.as_dict() for remark in self.remarks],
             "can_plan": self.can_plan,
             "command": _filled.command(self.filled.words),
             "yaml": self.draft.yaml or _filled.yaml(self.filled),
@@ -267,10 +270,13 @@ def check_draft(draft: Draft) -> CheckedDraft:
     found = Filled(found.words, found.shown, errors, loaded, found.warnings)
     readable = [] if "data.train" in errors else datasets
     variables = _filled.table(found.shown["data.variables"].value)
+    blanks = _blanks.of(readable, variables, catalog_dir=folder)
+    mixed = _advice.other_data(draft.preset, readable, blanks)
     return CheckedDraft(
         draft=draft,
         filled=found,
-        blanks=_blanks.of(readable, variables, catalog_dir=folder),
+        remarks=[mixed] if mixed else [],
+        blanks=blanks,
         fetch=fetch,
         ahead=sum(run.is_live for run in store.list_runs()),
     )

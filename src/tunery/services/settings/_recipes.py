@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunery.config import layers
+from tunery.config import layers, settings
 from tunery.config.adapters import ADAPTERS
 from tunery.config.base import tag
 from tunery.config.methods import METHODS
+from tunery.services.settings import _forms
 from tunery.types import is_list, is_object
 
 FIRST = tag(ADAPTERS[0])
@@ -34,6 +35,16 @@ def preset_datasets(preset: str) -> list[str]:
     found = layers.preset_layer(preset).values.get("data")
     named = found.get("train") if is_object(found) else None
     return [str(name) for name in named] if is_list(named) else []
+
+
+def preset_labels(preset: str) -> list[str]:
+    """The labels of a preset's settings other than its data, in the order of the form."""
+    values = layers.preset_layer(preset).values
+    return [
+        _forms.label_of(setting.key, setting.path)
+        for setting in settings.walk()
+        if setting.path != "data.train" and settings.value_at(values, setting.path) is not None
+    ]
 
 
 def has_recipe(fields: Mapping[str, Any]) -> bool:

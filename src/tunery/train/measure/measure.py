@@ -11,6 +11,7 @@ from typing import Any
 from tunery import faults
 from tunery.config.config import Config
 from tunery.config.methods import MethodKind
+from tunery.env import clipped
 from tunery.methods.base import Method
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
@@ -22,7 +23,10 @@ from tunery.train.state.state import State
 from tunery.types import Conversation, Message
 
 NUM_WORST = 5
-WORST_CHARACTERS = 300
+WORST_CHARACTERS = 4000
+"""Length of a text of one of the worst rows in an event."""
+BESIDE_CHARACTERS = 300
+"""Length of its decoded tokens where its prompt and answer are there too."""
 
 
 def evaluations_left(config: Config, order: Order, step: int, num_steps: int) -> int:
@@ -212,8 +216,8 @@ class Measurements:
                 {
                     "row": place + 1,
                     "loss": loss,
-                    "text": text[:WORST_CHARACTERS],
-                    **{name: each[:WORST_CHARACTERS] for name, each in said},
+                    "text": clipped(text, WORST_CHARACTERS if asked is None else BESIDE_CHARACTERS),
+                    **{name: clipped(each, WORST_CHARACTERS) for name, each in said},
                 }
             )
         return found

@@ -152,7 +152,7 @@ look.addEventListener("change", (/** @type {any} */ event) => {
   figures().catch(showProblem);
 });
 
-/** A cell of at most a few lines; the full text is its title. @param {any} value */
+/** A cell of at most a few lines; all of them in the chosen row, and as its title. @param {any} value */
 function short(value) {
   const made = cell(value);
   for (const leaf of $$(".leaf", made)) {

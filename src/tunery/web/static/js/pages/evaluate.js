@@ -1,12 +1,14 @@
 // @ts-check
 /** Evaluate: start an evaluation, follow it, show its table. */
 import { get, post } from "../api.js";
-import { $, badge, bar, data, el, url } from "../dom.js";
+import { $, $$, badge, bar, data, el, url } from "../dom.js";
 import { showProblem } from "../shell.js";
 import { joined, number, percent, t } from "../words.js";
 
 const LIVE = ["queued", "running"];
-let job = data("evaluate-data").job;
+let { job } = data("evaluate-data");
+/** @type {{run: string, rows: number, data: string[]}[]} */
+const runs = data("evaluate-data").runs;
 const words = { queued: "Queued", running: "Running", done: "Done", failed: "Failed", stopped: "Stopped", interrupted: "Interrupted" };
 
 function draw() {
@@ -49,6 +51,40 @@ function table(result) {
       ...names.flatMap((/** @type {string} */ name) => [el("td", {}, row.answers[name] ?? "–"), el("td", { class: "r" }, number(row.losses[name], 3))])))))));
 }
 
+// --- whose rows: those that the chosen run was not trained on, until the user chooses ----------
+
+const rowsOf = /** @type {HTMLSelectElement} */ ($("#rows-of"));
+let chosenByUser = false;
+
+/** The runs among the chosen models. */
+function chosenRuns() {
+  const names = $$('[name="models"]:checked').map((box) => box.value.split("@")[0]);
+  return runs.filter((run) => names.includes(run.run)).sort((a, b) => names.indexOf(a.run) - names.indexOf(b.run));
+}
+
+function explain() {
+  const [kind, ...rest] = rowsOf.value.split(":");
+  const name = rest.join(":");
+  const trained = chosenRuns().find((run) => kind === "dataset" && run.data.includes(name));
+  const without = chosenRuns().find((run) => !kind && !run.rows);
+  const own = runs.find((run) => kind === "run" && run.run === name);
+  let text = kind || without ? "" : t("Choose a run's held-out rows, or a dataset.");
+  if (own) text = t("{n} rows that {run} was not trained on. Other models may have seen them.", { n: own.rows, run: name });
+  else if (trained) text = t("{run} was trained on these rows: its loss here says little about new ones.", { run: trained.run });
+  else if (without) text = t("{run} has no held-out rows. Choose rows that it was not trained on; evaluate.split above 0 holds some out.", { run: without.run });
+  $("#rows-of-help").textContent = text;
+}
+
+$("#evaluate").addEventListener("change", (/** @type {any} */ event) => {
+  if (event.target === rowsOf) chosenByUser = true;
+  else if (event.target.name === "models" && !chosenByUser) {
+    const own = chosenRuns().find((run) => run.rows);
+    rowsOf.value = own ? `run:${own.run}` : "";
+  }
+  $("#rows-of-error").textContent = "";
+  explain();
+});
+
 async function look() {
   job = await get(`/api/v1/jobs/${job.id}`);
   draw();
@@ -69,6 +105,10 @@ $("#evaluate").addEventListener("submit", async (/** @type {SubmitEvent} */ even
   const asked = new FormData(/** @type {HTMLFormElement} */ (event.target));
   const [kind, ...rest] = String(asked.get("rows_of")).split(":");
   $("#models-error").textContent = "";
+  if (!kind) {
+    $("#rows-of-error").textContent = t("Choose a run's held-out rows, or a dataset.");
+    return rowsOf.focus();
+  }
   try {
     job = await post("/api/v1/evals", {
       models: asked.getAll("models"), [kind]: rest.join(":"), num_rows: Number(asked.get("num_rows")),
@@ -82,5 +122,6 @@ $("#evaluate").addEventListener("submit", async (/** @type {SubmitEvent} */ even
     $("#models-error").textContent = joined(said.detail, said.fix);
   }
 });
+explain();
 draw();
 watch();

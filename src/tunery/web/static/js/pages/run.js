@@ -160,6 +160,7 @@ function showAnswer(sample) {
   const text = chosen.content.textContent ?? "";
   const before = $("[data-before]", sample).textContent;
   $("[data-at]", sample).textContent = chosen.dataset.step;
+  $("[data-after] ~ [data-limit]", sample).hidden = chosen.dataset.cut === undefined;
   const pieces = $("#mark").checked ? marked(text, before) : [{ text, differs: false }];
   $("[data-after]", sample).replaceChildren(...pieces.map((piece) => (piece.differs ? el("mark", {}, piece.text) : piece.text)));
 }

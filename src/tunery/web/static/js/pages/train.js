@@ -191,6 +191,7 @@ function drawNotes() {
   }
   if (planError) notes.push(noteOf("bad", refused(planError), planError.remedies ?? []));
   for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
+  for (const remark of state.notes) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   for (const remark of (stale ? null : planned?.remarks) ?? []) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   const said = new Set(); // one cause is shown once, however many fields it is about
   $("#notes").replaceChildren(...notes.filter((each) => !said.has(each.textContent) && said.add(each.textContent)));
@@ -200,6 +201,10 @@ function drawNotes() {
 function mend(remedy) {
   if (remedy.action === "set") {
     for (const [path, value] of Object.entries(remedy.set)) draft.fields[path] = typeof value === "number" ? String(value) : value;
+    changed();
+  } else if (remedy.action === "preset") {
+    draft = { preset: remedy.preset, fields: { ...draft.fields, ...remedy.set } };
+    for (const path of remedy.unset) delete draft.fields[path];
     changed();
   } else if (remedy.action === "fill") {
     $$("#blanks input").find((input) => !input.value)?.focus();
