@@ -86,7 +86,7 @@ def distilled(teacher: Path, **more: Any) -> Any:
 
 
 def loaded(made: Any, teacher: Path) -> Any:
-    made.teacher = load_other(str(teacher), dtype="fp32", device="cpu")
+    made.teacher.policy = load_other(str(teacher), dtype="fp32", device="cpu")
     return made
 
 
@@ -103,7 +103,7 @@ def test_a_batch_gives_the_divergence_of_the_two_models_own_logits(
         ids = torch.from_numpy(row.input_ids.astype("int64"))
         trained = torch.from_numpy(row.loss_mask[1:])
         own = model(ids[None]).logits[0, :-1][trained].double()
-        theirs = made.teacher.model(ids[None]).logits[0, :-1, : tiny.VOCAB][trained].double()
+        theirs = made.teacher.policy.model(ids[None]).logits[0, :-1, : tiny.VOCAB][trained].double()
         p, q = own.softmax(-1), theirs.softmax(-1)
         m = 0.7 * p + 0.3 * q
         jsd = 0.3 * (q * (q / m).log()).sum(-1) + 0.7 * (p * (p / m).log()).sum(-1)
@@ -120,7 +120,7 @@ def test_a_batch_gives_the_divergence_of_the_two_models_own_logits(
     total.backward()
     for param, gradient in zip(model.parameters(), gradients, strict=True):
         assert torch.allclose(param.grad, gradient, atol=1e-5, rtol=1e-4)
-    assert all(param.grad is None for param in made.teacher.model.parameters())
+    assert all(param.grad is None for param in made.teacher.policy.model.parameters())
 
 
 def test_a_row_counts_by_its_weight(teacher: Path, home: Path) -> None:

@@ -62,6 +62,10 @@ class Method(Protocol):
         """
         ...
 
+    def prepared(self) -> None:
+        """Called when all rows are prepared, to free what only ``prepare`` needs."""
+        ...
+
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Values shared by all losses of a step: sums over the whole step, without gradients.
 
@@ -93,6 +97,9 @@ class Plain:
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Return the rows unchanged."""
         return rows
+
+    def prepared(self) -> None:
+        """Free nothing."""
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return no shared values."""

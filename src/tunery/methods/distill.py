@@ -19,7 +19,7 @@ from tunery.data.groups import RowGroup
 from tunery.data.rows import Rows
 from tunery.methods.base import Loss, Plain, mean_of, sum_by_group, sum_by_row
 from tunery.methods.likelihood import weights
-from tunery.policy.other import load_other
+from tunery.methods.others import OtherModel
 from tunery.policy.policy import Policy
 from tunery.policy.tokens import kl
 from tunery.runs.context import RunContext
@@ -56,12 +56,12 @@ class Distill(Plain):
 
     def __init__(self, config: DistillConfig) -> None:
         self.config = config
-        self.teacher: Policy | None = None
+        self.teacher = OtherModel(config.teacher)
 
     @property
     def others(self) -> Sequence[nn.Module]:
         """The teacher, once it is loaded."""
-        return () if self.teacher is None else (self.teacher.model,)
+        return self.teacher.modules
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
         """The trained tokens of the group."""
@@ -69,17 +69,14 @@ class Distill(Plain):
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Load the teacher, once for all rows."""
-        if self.teacher is None:
-            with context.phase("others"):
-                self.teacher = load_other(
-                    self.config.teacher, dtype=context.config.model.dtype, device=context.device
-                )
+        self.teacher.load(context)
         return rows
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum the loss over the trained tokens."""
-        assert self.teacher is not None, "prepare loads the teacher"
-        distance_K, nll_K, same_K = policy.compared(batch, self.teacher, self._compare)
+        teacher = self.teacher.policy
+        assert teacher is not None, "prepare loads the teacher"
+        distance_K, nll_K, same_K = policy.compared(batch, teacher, self._compare)
         loss_K = distance_K
         if self.config.sft_weight:
             loss_K = loss_K + self.config.sft_weight * nll_K

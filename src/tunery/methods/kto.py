@@ -18,7 +18,7 @@ from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.rows import Rows
 from tunery.i18n import t
 from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
-from tunery.methods.reference import reference_logprobs, with_reference
+from tunery.methods.reference import Reference, Referring
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
@@ -49,11 +49,12 @@ def kto_loss(
     )
 
 
-class KTO(Plain):
+class KTO(Referring, Plain):
     """KTO on labelled answers, one row per group."""
 
     def __init__(self, config: KTOConfig) -> None:
         self.config = config
+        self.reference = Reference(config.reference_model)
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
         """Each answer counts as one, regardless of its length."""
@@ -62,7 +63,7 @@ class KTO(Plain):
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Add the mismatched answers, and the stored reference of all answers if needed."""
         if self.config.loss_type == "apo_zero_unpaired":
-            return with_reference(policy, rows, context, name=name)
+            return self.reference.added(policy, rows, context, name=name)
         made, unmatched = _mismatched(rows, context.config.data.max_length)
         if unmatched:
             context.warn(
@@ -73,15 +74,15 @@ class KTO(Plain):
                 ),
                 unmatched,
             )
-        mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")
-        return with_reference(policy, rows, context, name=name).with_beside(mismatched)
+        mismatched = self.reference.added(policy, made, context, name=f"{name}_mismatched")
+        return self.reference.added(policy, rows, context, name=name).with_beside(mismatched)
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Sum and count of log p - log ref over the mismatched answers, for the KL estimate."""
         total = torch.zeros((), device=policy.device)
         count = torch.zeros((), device=policy.device)
         for batch in beside:
-            moved_K = policy.logprobs(batch) - reference_logprobs(policy, batch)
+            moved_K = policy.logprobs(batch) - self.reference.logprobs(policy, batch)
             total += moved_K.sum()
             count += len(batch.rows)
         return {"kl_sum": total, "kl_count": count}
@@ -90,7 +91,7 @@ class KTO(Plain):
         """Sum the loss over the answers."""
         # Without mismatched answers (apo_zero_unpaired) both are 0, and so is the KL term.
         kl = (step["kl_sum"] / step["kl_count"].clamp(min=1)).clamp(min=0)
-        reference_K = reference_logprobs(policy, batch)
+        reference_K = self.reference.logprobs(policy, batch)
         reward_G = sum_by_row(policy.logprobs(batch) - reference_K, batch)
         label_G = batch.facts["label"]
         config = self.config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import dimensions, heads, vocabulary
+from tunery.models import bases, dimensions, heads, vocabulary
 from tunery.models.causal import check_config
 from tunery.models.ensure import ensure
 from tunery.models.loadable import require_tokenizer
@@ -48,6 +48,12 @@ def ensure_beside(setting: str, name: str, own: Resolved, progress: Progress) ->
     return found
 
 
+def fingerprint(model: Resolved) -> str:
+    """Identify the weights of a model, and of the adapter if it is one; see ``models.bases``."""
+    folders = dict.fromkeys((model.path, model.model_folder))
+    return "+".join(bases.fingerprint(folder) for folder in folders)
+
+
 def tokenizer_folder(model: Resolved) -> Path:
     """The folder of a model's tokenizer; an adapter may have its own."""
     own = (model.path / vocabulary.TOKENIZER).is_file()
@@ -75,7 +81,7 @@ def check_tokens(setting: str, other: Resolved, own: Resolved) -> None:
         else t("{setting}: {name} has another tokenizer than the model that is trained: {count:,} "
                "tokens differ. Token {id}, {ours!r}, does not exist there.",
                setting=setting, name=other.name, count=len(unlike), id=first, ours=ours[first]),
-        fix=t("Choose a model of the same family, such as a larger one with the same tokenizer."),
+        fix=t("Choose a model of the same family that has the same tokenizer."),
         code="other_tokenizer",
         model=other.name,
     )  # fmt: skip

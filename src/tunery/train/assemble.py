@@ -93,6 +93,7 @@ def assemble(
     method: Method = config.method.make()
     rows = method.prepare(policy, data.rows, context, name="train")
     data.held_out = method.prepare(policy, data.held_out, context, name="held_out")
+    method.prepared()
     groups = param_groups(config.optim, model, config.adapter.rate_scale)
     optimizer: Optimizer = config.optim.make(groups)
     state = State(num_threads=torch.get_num_threads())

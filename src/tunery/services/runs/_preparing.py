@@ -223,7 +223,10 @@ def with_absolute_paths(config: Config) -> Config:
     track = config.track.model_copy(
         update={name: kind.with_absolute_paths() for name, kind in config.track.chosen().items()}
     )
-    named = {field: _absolute(getattr(config.method, field)) for field in config.method.models}
+    named = {
+        path.rpartition(".")[2]: _absolute(name)
+        for path, name in config.method.other_models().items()
+    }
     method = config.method.model_copy(update=named)
     parts = {"data": data, "evaluate": evaluate, "model": model, "track": track, "method": method}
     return config.model_copy(update=parts)
