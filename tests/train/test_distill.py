@@ -141,9 +141,12 @@ def test_a_row_counts_by_its_weight(teacher: Path, home: Path) -> None:
     assert measured == pytest.approx(each[0] + each[1], rel=1e-5)
 
 
-def test_what_the_teacher_says_is_learned(tmp_path: Path, teacher: Path, home: Path) -> None:
+@pytest.mark.parametrize("top_k", [None, 16], ids=["live", "stored"])
+def test_what_the_teacher_says_is_learned(
+    tmp_path: Path, teacher: Path, home: Path, top_k: int | None
+) -> None:
     made = tiny.config(
-        method={"type": "distill", "teacher": str(teacher)},
+        method={"type": "distill", "teacher": str(teacher), "teacher_top_k": top_k},
         adapter={"type": "full"},
         optim={"learning_rate": 1e-2},
         train={"batch_size": 8, "num_epochs": 12, "num_threads": 1},
@@ -225,6 +228,29 @@ def test_a_teacher_that_is_missing_or_scores_answers_is_refused(
     (judge / "config.json").write_text(json.dumps(said))
     with pytest.raises(ModelError, match=r"^method\.teacher: .*reward model"):
         runs.prepare(from_tokens(words(base, judge, tmp_path)))
+
+
+def test_a_check_of_the_data_with_these_settings_names_an_unfit_teacher(
+    home: Path, base: Path, tmp_path: Path
+) -> None:
+    from tunery.services import datasets
+
+    def check(teacher: object) -> Any:
+        loaded = from_tokens(words(base, teacher, tmp_path))
+        return datasets.check_with_model(str(tmp_path / "rows.jsonl"), loaded.config)
+
+    with pytest.raises(ModelError, match=r"^method\.teacher: .*no-such-model"):
+        check(tmp_path / "no-such-model")
+    assert check("owner/not-downloaded").ok  # a run downloads it
+    other = make_chat_model(tmp_path / "other")
+    assert check(other).ok
+    said = json.loads((other / "tokenizer.json").read_text())
+    vocab = said["model"]["vocab"]
+    one, two = list(vocab)[5:7]
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    (other / "tokenizer.json").write_text(json.dumps(said))
+    with pytest.raises(ModelError, match="another tokenizer"):
+        check(other)
 
 
 def test_a_teacher_must_be_named_and_another_than_the_model(

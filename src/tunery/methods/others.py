@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
 from tunery.data.collate import Batch, collate_groups
+from tunery.data.groups import RowGroup
 from tunery.data.packing import pack
 from tunery.data.rows import Rows
 from tunery.models import beside
@@ -78,6 +80,26 @@ def rows_digest(rows: Rows) -> str:
             digest.update(row.input_ids.astype("<i4").tobytes())
             digest.update(row.loss_mask.tobytes())
     return digest.hexdigest()
+
+
+def with_streams(group: RowGroup, values: Mapping[str, np.ndarray]) -> RowGroup:
+    """Add streams to a group's rows: the values at their trained tokens, 0 elsewhere.
+
+    Args:
+        group: The group.
+        values: The values of its trained tokens, row by row, by the stream's name.
+    """
+    rows, start = [], 0
+    for row in group.rows:
+        trained = np.flatnonzero(row.loss_mask[1:]) + 1
+        part = slice(start, start + len(trained))
+        for name, known in values.items():
+            stream = np.zeros((len(row), *known.shape[1:]), dtype=known.dtype)
+            stream[trained] = known[part]
+            row = row.with_stream(name, stream)
+        start = part.stop
+        rows.append(row)
+    return RowGroup(tuple(rows), group.facts)
 
 
 def read_rows(

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from tunery import storage
 from tunery.data.collate import Batch
-from tunery.data.groups import RowGroup
 from tunery.data.rows import Rows
-from tunery.methods.others import OtherModel, read_rows, rows_digest
+from tunery.methods.others import OtherModel, read_rows, rows_digest, with_streams
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
@@ -86,7 +85,9 @@ class Reference:
             values = _compute(reader, rows, context)
             _store(file, values, source)
         return rows.mapped(
-            lambda i, group: _carrying(group, values[ends[i] - rows.trained[i] : ends[i]])
+            lambda i, group: with_streams(
+                group, {STREAM: values[ends[i] - rows.trained[i] : ends[i]]}
+            )
         )
 
 
@@ -140,15 +141,3 @@ def _store(file: Path, values: np.ndarray, source: dict[str, str]) -> None:
         staging, {STREAM: torch.from_numpy(values)}, metadata={"format": "pt", **source}
     )
     staging.replace(file)
-
-
-def _carrying(group: RowGroup, values: np.ndarray) -> RowGroup:
-    """Add the stream to a group's rows: the values at their trained tokens, 0 elsewhere."""
-    rows, start = [], 0
-    for row in group.rows:
-        stream = np.zeros(len(row), dtype=np.float32)
-        trained = np.flatnonzero(row.loss_mask[1:]) + 1
-        stream[trained] = values[start : start + len(trained)]
-        start += len(trained)
-        rows.append(row.with_stream(STREAM, stream))
-    return RowGroup(tuple(rows), group.facts)

@@ -7,15 +7,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunery.config.methods.base import MethodKind
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import bases, dimensions, heads, vocabulary
+from tunery.models import bases, dimensions, files, heads, vocabulary
 from tunery.models.causal import check_config
 from tunery.models.ensure import ensure
 from tunery.models.loadable import require_tokenizer
-from tunery.models.progress import Progress
+from tunery.models.progress import Progress, silent
+from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.models.stored import check_unquantized
+
+
+def ensure_others(
+    method: MethodKind, own: Resolved, progress: Progress | None
+) -> dict[str, Resolved]:
+    """Find and check all further models that a method reads, by the path of their setting.
+
+    Args:
+        method: The settings of the method.
+        own: The model that is trained.
+        progress: Called with progress events of a download; None skips models to download.
+
+    Raises:
+        ModelError: One is unknown or damaged, writes no text, or has other tokens.
+        ConfigError: A setting does not fit the vocabulary that all models share.
+    """
+    found = {
+        setting: ensure_beside(setting, name, own, progress or silent)
+        for setting, name in method.other_models().items()
+        if progress is not None or not _is_to_download(name)
+    }
+    configs = [files.read_json(m.model_folder / files.CONFIG) for m in (own, *found.values())]
+    sizes = [vocabulary.vocab_size(config) for config in configs]
+    known = [size for size in sizes if size is not None]
+    if known:
+        method.check_vocabulary(min(known))
+    return found
+
+
+def _is_to_download(name: str) -> bool:
+    try:
+        resolve(name)
+    except ModelError as error:
+        return error.fields.get("remedy") == "pull"
+    return False
 
 
 def ensure_beside(setting: str, name: str, own: Resolved, progress: Progress) -> Resolved:

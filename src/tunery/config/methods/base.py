@@ -56,6 +56,16 @@ class MethodKind(Kind):
         """
         return 0
 
+    def check_vocabulary(self, size: int) -> None:
+        """Check the settings against the vocabulary that the models of the run share.
+
+        Args:
+            size: Number of tokens.
+
+        Raises:
+            ConfigError: A setting needs more tokens.
+        """
+
     def check_continued(self) -> None:
         """Check whether a run of this method may continue from an existing adapter.
 

@@ -107,7 +107,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
     from tunery.models import dimensions, heads
-    from tunery.models.beside import ensure_beside
+    from tunery.models.beside import ensure_others
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
     from tunery.models.stored import check_unquantized
@@ -136,10 +136,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_vocabulary(config, model)
     _check_tokenizer(model)
     _check_recomputes(config, model)
-    others = {
-        setting: ensure_beside(setting, name, model, to.progress)
-        for setting, name in config.method.other_models().items()
-    }
+    others = ensure_others(config.method, model, to.progress)
     config = _with_found_others(_with_found_model(config, model), others)
     if model.base is not None:
         config.method.check_continued()
