@@ -75,6 +75,18 @@ class Method(Protocol):
         """
         ...
 
+    def after_step(self, step: Mapping[str, Tensor]) -> dict[str, float]:
+        """Called when a step was taken; returns what the next steps need, for the checkpoint.
+
+        Args:
+            step: The result of ``before_step``, summed over all ranks.
+        """
+        ...
+
+    def resume(self, saved: Mapping[str, float]) -> None:
+        """Restore what the last ``after_step`` of a checkpoint returned; empty if nothing."""
+        ...
+
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Compute the loss of a micro batch.
 
@@ -104,6 +116,13 @@ class Plain:
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return no shared values."""
         return {}
+
+    def after_step(self, step: Mapping[str, Tensor]) -> dict[str, float]:
+        """Keep nothing."""
+        return {}
+
+    def resume(self, saved: Mapping[str, float]) -> None:
+        """Restore nothing."""
 
 
 def combine(total: Mapping[str, Tensor], units: Mapping[str, int]) -> Tensor:

@@ -105,6 +105,7 @@ def assemble(
         if found.manifest.get(LENGTH) != EXACT:
             optimizer.length = length_in_one_sum
         state = _resume(context, found, optimizer, parallel, allowed)
+        method.resume(state.method)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
     saver = Saver(

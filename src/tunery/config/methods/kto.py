@@ -9,6 +9,8 @@ from pydantic import Field
 from tunery.config.methods.reference import Referenced
 from tunery.measures import LOSS, Measure
 
+BASELINE = Measure("reward_baseline", "Mean of all rewards so far")
+
 
 class KTOConfig(Referenced):
     """Kahneman-Tversky optimization: learn from answers labeled good or bad."""
@@ -27,8 +29,10 @@ class KTOConfig(Referenced):
     type: Literal["kto"] = "kto"
     """Kahneman-Tversky optimization (KTO) on answers marked good or bad."""
 
-    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
-    """Loss function of an answer; apo_zero_unpaired omits the KL term."""
+    loss_type: Literal["kto", "apo_zero_unpaired", "bco"] = "kto"
+    """Loss function of an answer; apo_zero_unpaired omits the KL term.
+
+    bco compares each reward with the mean of all rewards so far."""
 
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is kept close to the reference; 0.1 to 0.5 is usual."""
@@ -47,4 +51,10 @@ class KTOConfig(Referenced):
     @property
     def reference_reads(self) -> int:
         """Twice with a KL term: also as an answer to another prompt."""
-        return 1 if self.loss_type == "apo_zero_unpaired" else 2
+        return 2 if self.loss_type == "kto" else 1
+
+    def reported(self) -> tuple[Measure, ...]:
+        """For bco, the mean of the rewards in place of the KL divergence."""
+        if self.loss_type != "bco":
+            return self.measures
+        return (*(measure for measure in self.measures if measure.name != "kl"), BASELINE)
