@@ -73,6 +73,20 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     return load_file(file)
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """Read the metadata in the header of a safetensors file, without any tensor.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a safetensors file.
+    """
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > file.stat().st_size:
+            raise ValueError(f"{file}: no safetensors header")
+        return json.loads(stream.read(size)).get("__metadata__", {})
+
+
 def write_text(file: Path, text: str) -> None:
     """Write a small file and flush it to the disk."""
     with file.open("xb", buffering=0) as out:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import string
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from importlib import resources
@@ -23,6 +24,7 @@ from tunery.cli.main import build_app, commands
 from tunery.config import settings
 from tunery.config.exporters import EXPORTERS
 from tunery.config.methods import METHODS
+from tunery.measures import Measure
 from tunery.web.render import environment
 
 ROOT = Path(tunery.__file__).parent
@@ -207,8 +209,12 @@ def _is_chinese(text: str) -> bool:
 
 
 def _measures() -> list[str]:
-    """What the measures of methods are called."""
-    return [measure.label for kind in METHODS for measure in kind.measures]
+    """What the measures of methods are called, also of those that settings add."""
+    added = [vars(sys.modules[kind.__module__]).values() for kind in METHODS]
+    found = [value for values in added for value in values if isinstance(value, Measure)]
+    return [
+        measure.label for measure in (*found, *(each for kind in METHODS for each in kind.measures))
+    ]
 
 
 def _exporters() -> list[str]:

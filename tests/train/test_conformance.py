@@ -66,7 +66,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chosen(method: str, other: Path) -> dict[str, str]:
     """The settings that select a method, with the further models that it cannot do without."""
     kind = next(kind for kind in METHODS if tag(kind) == method)
-    return {"type": method, **{field: str(other) for field in kind.models}}
+    needed = [field for field in kind.models if kind.model_fields[field].default is not None]
+    return {"type": method, **{field: str(other) for field in needed}}
 
 
 def settings(**sections: Any) -> Config:

@@ -86,7 +86,7 @@ def distilled(teacher: Path, **more: Any) -> Any:
 
 
 def loaded(made: Any, teacher: Path) -> Any:
-    made.teacher = load_other(str(teacher), dtype="fp32", device="cpu")
+    made.teacher.policy = load_other(str(teacher), dtype="fp32", device="cpu")
     return made
 
 
@@ -103,7 +103,7 @@ def test_a_batch_gives_the_divergence_of_the_two_models_own_logits(
         ids = torch.from_numpy(row.input_ids.astype("int64"))
         trained = torch.from_numpy(row.loss_mask[1:])
         own = model(ids[None]).logits[0, :-1][trained].double()
-        theirs = made.teacher.model(ids[None]).logits[0, :-1, : tiny.VOCAB][trained].double()
+        theirs = made.teacher.policy.model(ids[None]).logits[0, :-1, : tiny.VOCAB][trained].double()
         p, q = own.softmax(-1), theirs.softmax(-1)
         m = 0.7 * p + 0.3 * q
         jsd = 0.3 * (q * (q / m).log()).sum(-1) + 0.7 * (p * (p / m).log()).sum(-1)
@@ -120,7 +120,7 @@ def test_a_batch_gives_the_divergence_of_the_two_models_own_logits(
     total.backward()
     for param, gradient in zip(model.parameters(), gradients, strict=True):
         assert torch.allclose(param.grad, gradient, atol=1e-5, rtol=1e-4)
-    assert all(param.grad is None for param in made.teacher.model.parameters())
+    assert all(param.grad is None for param in made.teacher.policy.model.parameters())
 
 
 def test_a_row_counts_by_its_weight(teacher: Path, home: Path) -> None:
@@ -141,9 +141,12 @@ def test_a_row_counts_by_its_weight(teacher: Path, home: Path) -> None:
     assert measured == pytest.approx(each[0] + each[1], rel=1e-5)
 
 
-def test_what_the_teacher_says_is_learned(tmp_path: Path, teacher: Path, home: Path) -> None:
+@pytest.mark.parametrize("top_k", [None, 16], ids=["live", "stored"])
+def test_what_the_teacher_says_is_learned(
+    tmp_path: Path, teacher: Path, home: Path, top_k: int | None
+) -> None:
     made = tiny.config(
-        method={"type": "distill", "teacher": str(teacher)},
+        method={"type": "distill", "teacher": str(teacher), "teacher_top_k": top_k},
         adapter={"type": "full"},
         optim={"learning_rate": 1e-2},
         train={"batch_size": 8, "num_epochs": 12, "num_threads": 1},
@@ -225,6 +228,29 @@ def test_a_teacher_that_is_missing_or_scores_answers_is_refused(
     (judge / "config.json").write_text(json.dumps(said))
     with pytest.raises(ModelError, match=r"^method\.teacher: .*reward model"):
         runs.prepare(from_tokens(words(base, judge, tmp_path)))
+
+
+def test_a_check_of_the_data_with_these_settings_names_an_unfit_teacher(
+    home: Path, base: Path, tmp_path: Path
+) -> None:
+    from tunery.services import datasets
+
+    def check(teacher: object) -> Any:
+        loaded = from_tokens(words(base, teacher, tmp_path))
+        return datasets.check_with_model(str(tmp_path / "rows.jsonl"), loaded.config)
+
+    with pytest.raises(ModelError, match=r"^method\.teacher: .*no-such-model"):
+        check(tmp_path / "no-such-model")
+    assert check("owner/not-downloaded").ok  # a run downloads it
+    other = make_chat_model(tmp_path / "other")
+    assert check(other).ok
+    said = json.loads((other / "tokenizer.json").read_text())
+    vocab = said["model"]["vocab"]
+    one, two = list(vocab)[5:7]
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    (other / "tokenizer.json").write_text(json.dumps(said))
+    with pytest.raises(ModelError, match="another tokenizer"):
+        check(other)
 
 
 def test_a_teacher_must_be_named_and_another_than_the_model(

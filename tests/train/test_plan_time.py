@@ -15,7 +15,8 @@ from tunery.services.runs import Listener, plan
 
 FOUND: dict[str, Any] = {
     "rows": 40, "tokens": 4000, "trained_tokens": 2000, "longest": 200, "mean": 100.0,
-    "held_out": 0, "replay_rows": 0, "num_steps": 10, "steps_per_epoch": 5,
+    "held_out": 0, "held_out_trained_tokens": 0, "replay_rows": 0,
+    "num_steps": 10, "steps_per_epoch": 5,
     "pauses": {"start": 1, "evaluation": 2, "answers": 2, "save": 3},
     "device": "cpu", "dtype": "float32", "available_bytes": 2**36, "rows_event": {},
     "parameters": {"trained": 1000, "all": 10000, "linear": [1, 1]}, "warnings": [],

@@ -61,14 +61,7 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         (t("device"), f"{plan.device['name']} {plan.device['dtype']}"),
         (t("memory"), _memory(plan)),
-        (
-            t("disk"),
-            t(
-                "{need} for checkpoints and the result, {free} free",
-                need=human_bytes(plan.disk["total"]),
-                free=human_bytes(plan.disk["free"]),
-            ),
-        ),
+        (t("disk"), _disk(plan)),
         (t("time"), _time(plan)),
     ]
     if plan.rows.get("replay"):
@@ -112,6 +105,16 @@ def _memory(plan: Plan) -> str:
         head = t("{need} measured, of {there} usable", need=human_bytes(memory["total"]),
                  there=human_bytes(memory["available"]))  # fmt: skip
     return t("{head}\n({parts})", head=head, parts=parts)
+
+
+def _disk(plan: Plan) -> str:
+    disk = plan.disk
+    need, free = human_bytes(disk["total"]), human_bytes(disk["free"])
+    if disk["stored"]:
+        return t("{need} for checkpoints, the result and {stored} of stored predictions, "
+                 "{free} free",
+                 need=need, stored=human_bytes(disk["stored"]), free=free)  # fmt: skip
+    return t("{need} for checkpoints and the result, {free} free", need=need, free=free)
 
 
 def _time(plan: Plan) -> str:

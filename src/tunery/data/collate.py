@@ -43,7 +43,8 @@ class Batch:
         target_ids_K: The tokens predicted there. int64.
         row_K: The row of each trained token, ascending. int64.
         group_B: The group of each row, ascending from 0. int64.
-        streams: Further values per trained token, by name. Shape ``[K]`` each, fp32.
+        streams: Further values per trained token, by name. Shape ``[K]`` or ``[K, X]``, fp32 or
+            int32.
         facts: Values per group, by name; NaN for a group without the value. Shape ``[G]`` each,
             fp32.
         rows: The caller's index of each row (by default 0, 1, ...), or of its group.
@@ -283,20 +284,23 @@ def collate_groups(
 
 
 def _streams(rows: Sequence[TokenRow], predicted: Sequence[np.ndarray]) -> dict[str, Tensor]:
-    """The values of each stream at the trained tokens. Shape ``[K]`` each, fp32."""
+    """The values of each stream at the trained tokens. Shape ``[K]`` or ``[K, X]`` each."""
     names = list(rows[0].streams)
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for number, (row, trained) in enumerate(zip(rows, predicted, strict=True)):
         if row.streams.keys() != found.keys():
             raise ValueError(f"row {number}: streams {list(row.streams)}, expected {names}")
         for name, values in row.streams.items():
-            if values.shape != row.input_ids.shape:
-                raise ValueError(f"row {number}: stream {name} must have one number per token")
+            if values.shape[:1] != row.input_ids.shape:
+                raise ValueError(f"row {number}: stream {name} must have one value per token")
             found[name].append(values[trained + 1])
-    return {
-        name: torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
-        for name, parts in found.items()
-    }
+    return {name: torch.from_numpy(_single(np.concatenate(parts))) for name, parts in found.items()}
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """The values in fp32, or int32 if they are whole numbers."""
+    whole = np.issubdtype(values.dtype, np.integer)
+    return values.astype(np.int32 if whole else np.float32, copy=False)
 
 
 def _ids(parts: list[np.ndarray]) -> Tensor:

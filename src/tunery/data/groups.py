@@ -23,7 +23,7 @@ class TokenRow:
         input_ids: Token IDs. Shape ``[T]``, int32.
         loss_mask: True where the token is trained. Shape ``[T]``, bool.
         streams: Further values per token that a loss reads, by name, such as ``ref_logprob``;
-            value t belongs to token t. Shape ``[T]`` each, fp32.
+            value t belongs to token t. Shape ``[T]`` or ``[T, X]``, fp32 or int32.
     """
 
     input_ids: np.ndarray
@@ -39,7 +39,7 @@ class TokenRow:
         return int(self.loss_mask[1:].sum())
 
     def with_stream(self, name: str, values: np.ndarray) -> TokenRow:
-        """The same row with one more stream. ``values`` has shape ``[T]``, fp32."""
+        """The same row with one more stream, as in ``streams``."""
         return TokenRow(self.input_ids, self.loss_mask, {**self.streams, name: values})
 
 

@@ -62,6 +62,10 @@ class Method(Protocol):
         """
         ...
 
+    def prepared(self) -> None:
+        """Called when all rows are prepared, to free what only ``prepare`` needs."""
+        ...
+
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Values shared by all losses of a step: sums over the whole step, without gradients.
 
@@ -69,6 +73,18 @@ class Method(Protocol):
             policy: The model, in eval mode.
             beside: ``Rows.beside`` of the step's groups, as batches on the device.
         """
+        ...
+
+    def after_step(self, step: Mapping[str, Tensor]) -> dict[str, float]:
+        """Called when a step was taken; returns what the next steps need, for the checkpoint.
+
+        Args:
+            step: The result of ``before_step``, summed over all ranks.
+        """
+        ...
+
+    def resume(self, saved: Mapping[str, float]) -> None:
+        """Restore what the last ``after_step`` of a checkpoint returned; empty if nothing."""
         ...
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
@@ -94,9 +110,19 @@ class Plain:
         """Return the rows unchanged."""
         return rows
 
+    def prepared(self) -> None:
+        """Free nothing."""
+
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return no shared values."""
         return {}
+
+    def after_step(self, step: Mapping[str, Tensor]) -> dict[str, float]:
+        """Keep nothing."""
+        return {}
+
+    def resume(self, saved: Mapping[str, float]) -> None:
+        """Restore nothing."""
 
 
 def combine(total: Mapping[str, Tensor], units: Mapping[str, int]) -> Tensor:

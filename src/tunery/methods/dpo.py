@@ -18,17 +18,18 @@ from tunery.methods import pairs
 from tunery.methods.base import Loss, sum_by_row
 from tunery.methods.dpo_losses import LOSSES, Pairs
 from tunery.methods.pairs import Paired, Sides
-from tunery.methods.reference import reference_logprobs, with_reference
+from tunery.methods.reference import Reference, Referring
 from tunery.methods.transport import transport_loss
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
 
-class DPO(Paired):
-    """DPO on pairs of a chosen and a rejected answer, relative to the model before training."""
+class DPO(Referring, Paired):
+    """DPO on pairs of a chosen and a rejected answer, relative to a reference."""
 
     def __init__(self, config: DPOConfig) -> None:
         self.config = config
+        self.reference = Reference(config.reference_model)
         weights = config.loss_weights or [1.0] * len(config.loss_type)
         self.weights = dict.fromkeys(config.loss_type, 0.0)
         for name, weight in zip(config.loss_type, weights, strict=True):
@@ -37,7 +38,7 @@ class DPO(Paired):
 
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Add the stored reference if needed, and the rows as ``beside`` if a loss ranks pairs."""
-        made = with_reference(policy, rows, context, name=name)
+        made = self.reference.added(policy, rows, context, name=name)
         return made.with_beside(made) if RANKED & self.weights.keys() else made
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
@@ -81,7 +82,7 @@ class DPO(Paired):
 
     def _ratio(self, logprob_K: Tensor, policy: Policy, batch: Batch) -> tuple[Sides, Sides]:
         """log p - log ref and log p of the answers, in nats, tokens weighted by ``ld_alpha``."""
-        reference_K = reference_logprobs(policy, batch)
+        reference_K = self.reference.logprobs(policy, batch)
         ratio_K = logprob_K - reference_K
         if self.config.ld_alpha < 1:
             weight_K = length_weights(batch, self.config.ld_alpha)

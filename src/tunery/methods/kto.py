@@ -1,7 +1,9 @@
 """Kahneman-Tversky optimization (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306).
 
 An answer's reward is compared with the KL divergence of the model from the reference, which is
-estimated over the whole step on prompts paired with answers to other prompts.
+estimated over the whole step on prompts paired with answers to other prompts. Binary classifier
+optimization (Jung et al. 2024, https://arxiv.org/abs/2404.04656) compares it with the mean reward
+of all answers so far.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from tunery.config.methods.kto import KTOConfig
 from tunery.data.collate import Batch
@@ -18,12 +21,14 @@ from tunery.data.groups import RowGroup, TokenRow
 from tunery.data.rows import Rows
 from tunery.i18n import t
 from tunery.methods.base import Loss, Plain, mean_of, sum_by_row
-from tunery.methods.reference import reference_logprobs, with_reference
+from tunery.methods.reference import Reference, Referring
 from tunery.policy.policy import Policy
 from tunery.runs.context import RunContext
 
 PAIRING_SEED = 0x4B10
 MOST_TRIES = 64
+TRAINED = "train"
+"""Name of the rows whose rewards count for the baseline of bco."""
 
 
 def kto_loss(
@@ -49,11 +54,32 @@ def kto_loss(
     )
 
 
-class KTO(Plain):
+def bco_loss(
+    reward_G: Tensor, label_G: Tensor, baseline: Tensor, weights: tuple[float, float]
+) -> Tensor:
+    """The loss of each answer: a classifier of good and bad by the reward.
+
+    Args:
+        reward_G: beta * (log p - log ref) of the answer, in nats. Shape ``[G]``.
+        label_G: 1 for a good answer, 0 for a bad one. Shape ``[G]``.
+        baseline: The reward between good and bad, 0-dim.
+        weights: Weights of good and of bad answers.
+
+    Returns:
+        Shape ``[G]``.
+    """
+    good, bad = weights
+    margin_G = reward_G - baseline
+    return torch.where(label_G > 0, -good * logsigmoid(margin_G), -bad * logsigmoid(-margin_G))
+
+
+class KTO(Referring, Plain):
     """KTO on labelled answers, one row per group."""
 
     def __init__(self, config: KTOConfig) -> None:
         self.config = config
+        self.reference = Reference(config.reference_model)
+        self._rewards, self._answers = 0.0, 0.0  # of all steps so far, for the baseline of bco
 
     def units(self, group: RowGroup) -> Mapping[str, int]:
         """Each answer counts as one, regardless of its length."""
@@ -62,7 +88,10 @@ class KTO(Plain):
     def prepare(self, policy: Policy, rows: Rows, context: RunContext, *, name: str) -> Rows:
         """Add the mismatched answers, and the stored reference of all answers if needed."""
         if self.config.loss_type == "apo_zero_unpaired":
-            return with_reference(policy, rows, context, name=name)
+            return self.reference.added(policy, rows, context, name=name)
+        if self.config.loss_type == "bco":
+            found = self.reference.added(policy, rows, context, name=name)
+            return found.with_beside(found) if name == TRAINED else found
         made, unmatched = _mismatched(rows, context.config.data.max_length)
         if unmatched:
             context.warn(
@@ -73,34 +102,54 @@ class KTO(Plain):
                 ),
                 unmatched,
             )
-        mismatched = with_reference(policy, made, context, name=f"{name}_mismatched")
-        return with_reference(policy, rows, context, name=name).with_beside(mismatched)
+        mismatched = self.reference.added(policy, made, context, name=f"{name}_mismatched")
+        return self.reference.added(policy, rows, context, name=name).with_beside(mismatched)
 
     def before_step(self, policy: Policy, beside: Sequence[Batch]) -> Mapping[str, Tensor]:
-        """Sum and count of log p - log ref over the mismatched answers, for the KL estimate."""
+        """Sum and count of log p - log ref over the mismatched answers, for the KL estimate.
+
+        With bco, over the answers of the step themselves; none of held-out rows.
+        """
         total = torch.zeros((), device=policy.device)
         count = torch.zeros((), device=policy.device)
         for batch in beside:
-            moved_K = policy.logprobs(batch) - reference_logprobs(policy, batch)
+            moved_K = policy.logprobs(batch) - self.reference.logprobs(policy, batch)
             total += moved_K.sum()
             count += len(batch.rows)
-        return {"kl_sum": total, "kl_count": count}
+        return {"sum": total, "count": count}
+
+    def after_step(self, step: Mapping[str, Tensor]) -> dict[str, float]:
+        """Add the rewards of a step to those of all steps, for the baseline of bco."""
+        if self.config.loss_type != "bco":
+            return {}
+        self._rewards += float(step["sum"])
+        self._answers += float(step["count"])
+        return {"rewards": self._rewards, "answers": self._answers}
+
+    def resume(self, saved: Mapping[str, float]) -> None:
+        """Restore the sum and the number of the rewards so far."""
+        self._rewards, self._answers = saved.get("rewards", 0.0), saved.get("answers", 0.0)
 
     def loss(self, policy: Policy, batch: Batch, step: Mapping[str, Tensor]) -> Loss:
         """Sum the loss over the answers."""
-        # Without mismatched answers (apo_zero_unpaired) both are 0, and so is the KL term.
-        kl = (step["kl_sum"] / step["kl_count"].clamp(min=1)).clamp(min=0)
-        reference_K = reference_logprobs(policy, batch)
+        reference_K = self.reference.logprobs(policy, batch)
         reward_G = sum_by_row(policy.logprobs(batch) - reference_K, batch)
         label_G = batch.facts["label"]
         config = self.config
         weights = (config.desirable_weight, config.undesirable_weight)
-        loss_G = kto_loss(reward_G, label_G, kl, config.beta, weights)
+        if config.loss_type == "bco":
+            compared = config.beta * (self._rewards + step["sum"])
+            compared = compared / (self._answers + step["count"]).clamp(min=1)
+            loss_G = bco_loss(config.beta * reward_G, label_G, compared, weights)
+        else:
+            # Without mismatched answers (apo_zero_unpaired) both are 0, and so is the KL term.
+            compared = (step["sum"] / step["count"].clamp(min=1)).clamp(min=0)
+            loss_G = kto_loss(reward_G, label_G, compared, config.beta, weights)
         shown_G = config.beta * reward_G.detach()
         sums = {
             "reward_desirable": mean_of(shown_G[label_G > 0]),
             "reward_undesirable": mean_of(shown_G[label_G <= 0]),
-            "kl": mean_of(kl[None]),
+            config.reported()[-1].name: mean_of(compared[None]),
         }
         return Loss({"answers": loss_G.sum()}, sums, each=loss_G.detach())
 

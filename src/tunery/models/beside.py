@@ -7,15 +7,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunery.config.methods.base import MethodKind
 from tunery.errors import ModelError
 from tunery.i18n import t
-from tunery.models import dimensions, heads, vocabulary
+from tunery.models import bases, dimensions, files, heads, vocabulary
 from tunery.models.causal import check_config
 from tunery.models.ensure import ensure
 from tunery.models.loadable import require_tokenizer
-from tunery.models.progress import Progress
+from tunery.models.progress import Progress, silent
+from tunery.models.resolve import resolve
 from tunery.models.resolved import Resolved
 from tunery.models.stored import check_unquantized
+
+
+def ensure_others(
+    method: MethodKind, own: Resolved, progress: Progress | None
+) -> dict[str, Resolved]:
+    """Find and check all further models that a method reads, by the path of their setting.
+
+    Args:
+        method: The settings of the method.
+        own: The model that is trained.
+        progress: Called with progress events of a download; None skips models to download.
+
+    Raises:
+        ModelError: One is unknown or damaged, writes no text, or has other tokens.
+        ConfigError: A setting does not fit the vocabulary that all models share.
+    """
+    found = {
+        setting: ensure_beside(setting, name, own, progress or silent)
+        for setting, name in method.other_models().items()
+        if progress is not None or not _is_to_download(name)
+    }
+    configs = [files.read_json(m.model_folder / files.CONFIG) for m in (own, *found.values())]
+    sizes = [vocabulary.vocab_size(config) for config in configs]
+    known = [size for size in sizes if size is not None]
+    if known:
+        method.check_vocabulary(min(known))
+    return found
+
+
+def _is_to_download(name: str) -> bool:
+    try:
+        resolve(name)
+    except ModelError as error:
+        return error.fields.get("remedy") == "pull"
+    return False
 
 
 def ensure_beside(setting: str, name: str, own: Resolved, progress: Progress) -> Resolved:
@@ -48,6 +85,12 @@ def ensure_beside(setting: str, name: str, own: Resolved, progress: Progress) ->
     return found
 
 
+def fingerprint(model: Resolved) -> str:
+    """Identify the weights of a model, and of the adapter if it is one; see ``models.bases``."""
+    folders = dict.fromkeys((model.path, model.model_folder))
+    return "+".join(bases.fingerprint(folder) for folder in folders)
+
+
 def tokenizer_folder(model: Resolved) -> Path:
     """The folder of a model's tokenizer; an adapter may have its own."""
     own = (model.path / vocabulary.TOKENIZER).is_file()
@@ -75,7 +118,7 @@ def check_tokens(setting: str, other: Resolved, own: Resolved) -> None:
         else t("{setting}: {name} has another tokenizer than the model that is trained: {count:,} "
                "tokens differ. Token {id}, {ours!r}, does not exist there.",
                setting=setting, name=other.name, count=len(unlike), id=first, ours=ours[first]),
-        fix=t("Choose a model of the same family, such as a larger one with the same tokenizer."),
+        fix=t("Choose a model of the same family that has the same tokenizer."),
         code="other_tokenizer",
         model=other.name,
     )  # fmt: skip

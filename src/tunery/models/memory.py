@@ -5,7 +5,7 @@ Light and pure: the sizes follow from the model's shape and the configured adapt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunery.config.config import Config
 from tunery.shape import BYTES, ModelShape
@@ -27,7 +27,9 @@ class MemoryEstimate:
         optimizer: State of the optimizer.
         activations: Tensors kept for the backward pass.
         logits: Logits of one chunk of the loss.
-        others: Weights of further models that the method reads.
+        others: Weights of further models that the method reads; of models that are read before
+            the first step and then released, what does not fit in place of gradients, optimizer
+            and activations.
         interpreter: Python and its libraries.
     """
 
@@ -67,7 +69,7 @@ def estimate(
     trained = weights.count
     replaced = trained if adapter.writes == "model" else 0
     logits = min(LOSS_CHUNK_TOKENS, micro_batch_tokens) * shape.vocab * (4 + width)
-    return MemoryEstimate(
+    made = MemoryEstimate(
         weights=config.quantization.weight_bytes(shape, width)
         - replaced * width
         + adapter.frozen_parameters(shape) * 4,
@@ -79,6 +81,10 @@ def estimate(
         others=others * width,
         interpreter=INTERPRETER_BYTES,
     )
+    if config.method.keeps_models:
+        return made
+    later = made.gradients + made.optimizer + made.activations
+    return replace(made, others=max(0, made.others - later))
 
 
 def fitting_micro_batch(

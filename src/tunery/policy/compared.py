@@ -7,7 +7,7 @@ Shapes: K trained tokens, C positions of a chunk, D width, V vocabulary, R value
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +20,9 @@ from tunery.data.collate import Batch
 from tunery.policy.forward import OWN_HEAD_CHUNK, divided, own_logits
 from tunery.policy.shortcuts import decode, project, shortcuts
 
-Compare = Callable[[Tensor, Tensor | None, Tensor], Tensor]
-"""Takes the logits of both models ``[C, V]`` and the tokens ``[C]``; returns values ``[R, C]``."""
+Compare = Callable[..., Tensor]
+"""Takes the logits of both models ``[C, V]`` (or one and None), the tokens ``[C]`` and what else is
+given about them; returns values ``[R, C]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,13 @@ class Other:
     state: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def compared(base: nn.Module, other: Other | None, batch: Batch, compare: Compare) -> Tensor:
+def compared(
+    base: nn.Module,
+    other: Other | None,
+    batch: Batch,
+    compare: Compare,
+    given: Sequence[Tensor] = (),
+) -> Tensor:
     """Values of each trained token, from the distributions of one or two models.
 
     Logits beyond the smaller of the two vocabularies are left out: embeddings are often padded to
@@ -48,6 +55,7 @@ def compared(base: nn.Module, other: Other | None, batch: Batch, compare: Compar
         other: The model to compare with, which gets no gradient and no noise; None for none.
         batch: The output of ``collate``, on the device of both.
         compare: Computes the values; it is called again in the backward pass.
+        given: Further values of the trained tokens, passed on to ``compare``. Shape ``[K, ...]``.
 
     Returns:
         Shape ``[R, K]``, fp32, differentiable in the weights of ``base``.
@@ -58,24 +66,26 @@ def compared(base: nn.Module, other: Other | None, batch: Batch, compare: Compar
             other_KX = _last(other.base, replace(batch, noise=0.0))
     own_KX = _last(base, batch)
 
-    def chunk(own_CX: Tensor, other_CX: Tensor | None, target_C: Tensor) -> Tensor:
+    def chunk(
+        own_CX: Tensor, other_CX: Tensor | None, target_C: Tensor, *given_C: Tensor
+    ) -> Tensor:
         own_CV = _logits(base, own_CX)
         if other is None or other_CX is None:
-            return compare(own_CV, None, target_C)
+            return compare(own_CV, None, target_C, *given_C)
         with torch.no_grad(), other.state():
             theirs_CV = _logits(other.base, other_CX)
         size = min(own_CV.shape[-1], theirs_CV.shape[-1])
-        return compare(own_CV[:, :size], theirs_CV[:, :size], target_C)
+        return compare(own_CV[:, :size], theirs_CV[:, :size], target_C, *given_C)
 
     found: list[Tensor] = []
     for start in range(0, max(1, batch.num_trained), OWN_HEAD_CHUNK):  # once, even without tokens
         part = slice(start, start + OWN_HEAD_CHUNK)
         theirs = None if other_KX is None else other_KX[part]
-        given = (own_KX[part], theirs, batch.target_ids_K[part])
+        known = (own_KX[part], theirs, batch.target_ids_K[part], *(each[part] for each in given))
         if torch.is_grad_enabled():
-            found.append(checkpoint(chunk, *given, use_reentrant=False))
+            found.append(checkpoint(chunk, *known, use_reentrant=False))
         else:
-            found.append(chunk(*given))
+            found.append(chunk(*known))
     return torch.cat(found, dim=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,18 +91,28 @@ class Policy:
             return Tokens(nll_K, none_K, none_K, none_K)
         return tokens(self._base, batch, wanted, self.reference)
 
-    def compared(self, batch: Batch, other: Policy, compare: Compare) -> Tensor:
+    def compared(
+        self, batch: Batch, other: Policy | None, compare: Compare, *given: Tensor
+    ) -> Tensor:
         """Values of each trained token, from its distribution here and in another model.
 
         Args:
             batch: The batch, on the device of both models.
-            other: The other model, in eval mode; it gets no gradient.
+            other: The other model, in eval mode; it gets no gradient. None for none.
             compare: Computes the values from the logits of both.
+            given: Further values of the trained tokens, passed on to ``compare``.
 
         Returns:
             Shape ``[R, K]`` for R values per token, fp32, differentiable.
         """
-        return compared(self._base, Other(other._base), batch, compare)
+        beside = None if other is None else Other(other._base)
+        return compared(self._base, beside, batch, compare, given)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits of a token."""
+        config: Any = self._base.config
+        return int(config.get_text_config(decoder=True).vocab_size)
 
     @property
     def pad_id(self) -> int | None:

@@ -88,6 +88,10 @@ class RunFolder(WorkFolder):
         """reference-NAME.safetensors: log-probabilities of rows under the model before training."""
         return self.path / f"reference-{name}.safetensors"
 
+    def teacher_dir(self, name: str) -> Path:
+        """teacher-NAME: a teacher's most probable tokens at the trained tokens of rows."""
+        return self.path / f"teacher-{name}"
+
     @property
     def first_batch_file(self) -> Path:
         """first_batch.json: one row of the first batch, as trained."""

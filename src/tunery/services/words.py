@@ -51,6 +51,7 @@ def phase(name: str) -> str:
         "replay": t("generating replay answers"),
         "reference": t("computing reference"),
         "others": t("loading other models"),
+        "teacher": t("computing the teacher's predictions"),
         "before": t("measuring before training"),
         "train": t("training"),
         "after": t("measuring after training"),

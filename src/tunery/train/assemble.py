@@ -93,6 +93,7 @@ def assemble(
     method: Method = config.method.make()
     rows = method.prepare(policy, data.rows, context, name="train")
     data.held_out = method.prepare(policy, data.held_out, context, name="held_out")
+    method.prepared()
     groups = param_groups(config.optim, model, config.adapter.rate_scale)
     optimizer: Optimizer = config.optim.make(groups)
     state = State(num_threads=torch.get_num_threads())
@@ -104,6 +105,7 @@ def assemble(
         if found.manifest.get(LENGTH) != EXACT:
             optimizer.length = length_in_one_sum
         state = _resume(context, found, optimizer, parallel, allowed)
+        method.resume(state.method)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
     saver = Saver(

@@ -26,7 +26,7 @@ from tunery.data.rows import Rows
 from tunery.data.token_rows import TokenStore
 from tunery.data.tokenize import tokenize_all, tokenizer_hash
 from tunery.i18n import t
-from tunery.models import bases, files, heads, load, vocabulary
+from tunery.models import bases, beside, files, heads, load, vocabulary
 from tunery.models.computes import load_computing
 from tunery.models.quantized import Quantizer
 from tunery.models.resolve import Resolved, resolve
@@ -324,13 +324,8 @@ def _facts(
 
 def _others(config: Config) -> dict[str, str]:
     """The fingerprints of the further models that the method reads, by setting."""
-    found = {path: resolve(name) for path, name in config.method.other_models().items()}
-    return {
-        path: "+".join(
-            bases.fingerprint(each) for each in dict.fromkeys((model.path, model.model_folder))
-        )
-        for path, model in found.items()
-    }
+    named = config.method.other_models()
+    return {path: beside.fingerprint(resolve(name)) for path, name in named.items()}
 
 
 def _tokenizer_folder(base: Resolved) -> Path:

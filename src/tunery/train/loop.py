@@ -165,6 +165,7 @@ def take_step(job: Job, feed: Feed) -> None:
     taken = math.isfinite(loss) and math.isfinite(grad_norm)
     if taken:
         job.optimizer.step(rate, grad_norm)
+        state.method = job.method.after_step(gradient.facts)
     faults.point("after_step", step=step, optimizer=job.optimizer)
     seconds = time.monotonic() - started
     told, means = reported_loss(loss, means_of(gradient.sums, counted))
@@ -206,9 +207,11 @@ class _Gradient:
     Attributes:
         loss: Mean loss over the global batch, 0-dim.
         sums: Measures as (sum, count), by name.
+        facts: Values shared by all losses of the step.
     """
 
     def __init__(self, device: str) -> None:
+        self.facts: Mapping[str, Tensor] = {}
         self.loss = torch.zeros((), device=device)
         self.sums: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -248,7 +251,7 @@ def _gradient(job: Job, step: int, batches: StepBatches) -> _Gradient | _OutOfMe
     job.optimizer.zero()
     found = _Gradient(job.parallel.world.device)
     try:
-        facts = _before_step(job, batches)
+        facts = found.facts = _before_step(job, batches)
         for batch in batches.batches:
             if job.context.stop.stop():
                 return None

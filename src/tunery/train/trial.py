@@ -79,6 +79,7 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     order = Order(len(data.rows) + len(replayed), config.train.batch_size, config.train.seed)
     found |= {
         "held_out": len(data.held_out),
+        "held_out_trained_tokens": int(data.held_out.trained.sum()),
         "replay_rows": len(replayed),
         "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
         "steps_per_epoch": order.steps_per_epoch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tunery.config.base import Kind
 from tunery.measures import LOSS, Measure
@@ -18,7 +18,6 @@ class MethodKind(Kind):
         rows: The kind of rows that it learns from, a name in ``data.kinds``.
         chats: Whether its rows are rendered by a chat template.
         replays: Whether rows answered by the base model itself can be mixed in.
-        reference: Whether it needs the model as it was before training.
         produces: What the trained model returns. Scores need a model with a scalar head; samples,
             replay and forgetting, which make a model write text, do not apply to it.
         measures: What it reports at each step and evaluation, the loss first.
@@ -31,7 +30,6 @@ class MethodKind(Kind):
     rows: ClassVar[str]
     chats: ClassVar[bool] = True
     replays: ClassVar[bool] = False
-    reference: ClassVar[bool] = False
     produces: ClassVar[Produces] = "text"
     measures: ClassVar[tuple[Measure, ...]] = (LOSS,)
     best: ClassVar[str] = LOSS.name
@@ -43,6 +41,30 @@ class MethodKind(Kind):
         """The names of the further models that are set, by the path of their setting."""
         named = {f"method.{field}": str(getattr(self, field) or "") for field in self.models}
         return {path: name for path, name in named.items() if name.strip()}
+
+    @property
+    def keeps_models(self) -> bool:
+        """Whether the further models stay in memory while it trains; else they are read before."""
+        return True
+
+    def stored_bytes(self, trained_tokens: int, config: Any) -> int:
+        """Bytes in the run folder for what it computes before the first step.
+
+        Args:
+            trained_tokens: Those of all rows, also the held-out ones.
+            config: All settings of the run.
+        """
+        return 0
+
+    def check_vocabulary(self, size: int) -> None:
+        """Check the settings against the vocabulary that the models of the run share.
+
+        Args:
+            size: Number of tokens.
+
+        Raises:
+            ConfigError: A setting needs more tokens.
+        """
 
     def check_continued(self) -> None:
         """Check whether a run of this method may continue from an existing adapter.

@@ -9,8 +9,11 @@ from pydantic import Field
 
 from tunery.config.base import Finding
 from tunery.config.methods.base import MethodKind
+from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.measures import LOSS, Measure
+
+ID_BYTES, LOGPROB_BYTES = 4, 4
 
 
 class DistillConfig(MethodKind):
@@ -35,6 +38,12 @@ class DistillConfig(MethodKind):
     teacher: str = ""
     """The model to learn from, named like model.name; its tokenizer must have the same tokens."""
 
+    teacher_top_k: int | None = Field(default=None, ge=1)
+    """Number of the teacher's most probable tokens to compute once before training and store.
+
+    The teacher is then released, and all other tokens count as one outcome; 64 is usual. By
+    default the teacher stays in memory and all tokens are compared."""
+
     divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
     """What is minimized between the two distributions over the next token.
 
@@ -49,6 +58,28 @@ class DistillConfig(MethodKind):
 
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of the cross-entropy of the answers, which is added to the divergence."""
+
+    @property
+    def keeps_models(self) -> bool:
+        """A teacher whose predictions are stored is released."""
+        return self.teacher_top_k is None
+
+    def stored_bytes(self, trained_tokens: int, config: Any) -> int:
+        """An ID and a log-probability of each stored token, and one of the rest."""
+        if self.teacher_top_k is None:
+            return 0
+        return trained_tokens * (self.teacher_top_k * (ID_BYTES + LOGPROB_BYTES) + LOGPROB_BYTES)
+
+    def check_vocabulary(self, size: int) -> None:
+        """Reject more tokens than the vocabulary has."""
+        if (self.teacher_top_k or 0) > size:
+            raise ConfigError(
+                t("method.teacher_top_k={count:,} is more than the vocabulary, which has {size:,} "
+                  "tokens.", count=self.teacher_top_k, size=size),
+                fix=t("Set method.teacher_top_k to 64, or to null to keep the teacher in memory "
+                      "and compare all tokens."),
+                setting="method.teacher_top_k",
+            )  # fmt: skip
 
     def advises(self, config: Any) -> Iterator[str]:
         """Warn about a constant of a divergence that is not selected."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from tunery.config.base import Finding
 from tunery.config.methods.pairs import PairMethod
+from tunery.config.methods.reference import Referenced
 from tunery.i18n import t
 
 DPOLoss = Literal[
@@ -24,11 +25,10 @@ RANKED = {"aot", "aot_unpaired"}
 """Losses that compare all answers of a step with each other."""
 
 
-class DPOConfig(PairMethod):
+class DPOConfig(Referenced, PairMethod):
     """Direct preference optimization: prefer the better of two answers."""
 
     build = "tunery.methods.dpo:DPO"
-    reference: ClassVar[bool] = True
 
     type: Literal["dpo"] = "dpo"
     """Direct preference optimization (DPO) on pairs of answers."""
@@ -41,6 +41,11 @@ class DPOConfig(PairMethod):
 
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is kept close to the reference; 0.1 to 0.5 is usual."""
+
+    reference_model: str | None = None
+    """The model to compare with, named like model.name; by default the model before training.
+
+    Its tokenizer must have the same tokens. It is read once before training, then released."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs that are assumed to be labeled the wrong way round."""

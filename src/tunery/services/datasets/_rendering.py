@@ -38,13 +38,20 @@ def check_with_model(
     from tunery.data.catalog import weight
     from tunery.data.examples import SETTLED_BY_RENDERING, read
     from tunery.data.tokenize import refused
+    from tunery.models.beside import ensure_others
+    from tunery.models.context import within_context
+    from tunery.models.ensure import ensure
 
     name, _ = weight(name)
     report = _named.check(name, config.data, wanted=wanted, progress=progress)
     if report.unfilled or not report.good or not (report.ok or report.only_rows):
         return report
     _preview.fetch_model(config, fetching or (lambda event: None))
+    own = ensure(config.model.name)
+    others = ensure_others(config.method, own, None)  # a run downloads what is missing
     tokenizer, template, config = _preview.template_of(config)
+    for other in others.values():
+        config = within_context(config, other)
     data = config.data.model_copy(update={"on_bad_rows": "quarantine", "max_bad_share": 1.0})
     for error in refused(read([name], data, wanted=wanted), template, tokenizer, config.data):
         if "record" in error.fields:

@@ -125,9 +125,10 @@ def plan(
     micro = _micro_batch(config, shape, width, available, found, others)
     memory = _memory(config, shape, width, micro, measured, others) | {"available": available}
     free = env.free_bytes(env.runs_dir())
+    disk = _disk(checked, found)
     speed = _speed(config, measured)
     rate = speed.get("tokens_per_second")
-    fits_memory, fits_disk = memory["total"] <= available, checked.disk["total"] <= free
+    fits_memory, fits_disk = memory["total"] <= available, disk["total"] <= free
     advice, remedy = "", {}
     if not fits_memory:
         kind = (checked.model.base or checked.model).architecture
@@ -146,7 +147,7 @@ def plan(
             "all": counted["all"],
         },
         memory=memory,
-        disk={**checked.disk, "free": free},
+        disk={**disk, "free": free},
         seconds=_seconds(tokens["all"], found["pauses"], speed) if rate else None,
         speed=speed,
         device={"name": found["device"], "dtype": found["dtype"]},
@@ -224,6 +225,13 @@ def _tokens(config: Config, found: dict[str, Any]) -> dict[str, Any]:
         "longest": found["longest"],
         "mean": found["mean"],
     }
+
+
+def _disk(checked: Checked, found: dict[str, Any]) -> dict[str, int]:
+    """Bytes on the disk by part, with what the method stores before the first step."""
+    trained = found["trained_tokens"] + found["held_out_trained_tokens"]
+    stored = checked.config.method.stored_bytes(trained, checked.config)
+    return checked.disk | {"stored": stored, "total": checked.disk["total"] + stored}
 
 
 def _micro_batch(

@@ -108,7 +108,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
         TuneryError: Whatever is wrong with the request, the data, the model or the disk.
     """
     from tunery.models import dimensions, heads
-    from tunery.models.beside import ensure_beside
+    from tunery.models.beside import ensure_others
     from tunery.models.causal import check_config
     from tunery.models.context import indexed, lowered, within_context
     from tunery.models.stored import check_unquantized
@@ -139,10 +139,7 @@ def check(loaded: Loaded, *, to: Listener | None = None, room: bool = True) -> C
     _check_vocabulary(config, model)
     _check_tokenizer(model)
     _check_recomputes(config, model)
-    others = {
-        setting: ensure_beside(setting, name, model, to.progress)
-        for setting, name in config.method.other_models().items()
-    }
+    others = ensure_others(config.method, model, to.progress)
     config = _with_found_others(_with_found_model(config, model), others)
     if model.base is not None:
         config.method.check_continued()
@@ -226,7 +223,10 @@ def with_absolute_paths(config: Config) -> Config:
     track = config.track.model_copy(
         update={name: kind.with_absolute_paths() for name, kind in config.track.chosen().items()}
     )
-    named = {field: _absolute(getattr(config.method, field)) for field in config.method.models}
+    named = {
+        path.rpartition(".")[2]: _absolute(name)
+        for path, name in config.method.other_models().items()
+    }
     method = config.method.model_copy(update=named)
     parts = {"data": data, "evaluate": evaluate, "model": model, "track": track, "method": method}
     return config.model_copy(update=parts)

@@ -55,7 +55,7 @@ def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
         ("queue", t("Queue"), ()),
         ("data", t("Reading data"), ("data", "tokenize")),
         ("model", t("Loading model"), ("model",)),
-        ("prepare", t("Preparing"), ("replay", "others", "reference", "before")),
+        ("prepare", t("Preparing"), ("replay", "others", "teacher", "reference", "before")),
         ("train", t("Train"), ("train",)),
         ("save", t("Save"), ("after", "final", "report")),
     ]

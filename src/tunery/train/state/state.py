@@ -8,7 +8,7 @@ changes nothing.
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class State:
         stopped_early: Whether patience ran out.
         answered_before: Whether the sample prompts were answered before training; if not (a run of
             an earlier version), held-out rows are not answered later either.
+        method: What the method's next steps need of the earlier ones.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class State:
     probe_loss_before: float | None = None
     stopped_early: bool = False
     answered_before: bool = False
+    method: dict[str, float] = field(default_factory=dict[str, float])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; ``from_dict`` restores exactly the same state."""
@@ -59,7 +61,7 @@ class State:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> State:
         """Read a saved state; unknown keys from a later version are ignored."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         named = {_FORMER.get(key, key): value for key, value in data.items()}
         return cls(**{key: value for key, value in named.items() if key in known})
 
