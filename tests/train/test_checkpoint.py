@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from tests.train import tiny
 
+from tunery.config.checkpoint import CheckpointConfig
 from tunery.errors import RunError, RunFailed
 from tunery.parallel.solo import Solo
 from tunery.runs import manifest
+from tunery.train.state import saving
 from tunery.train.state.checkpoint import PINNED, Checkpoints
+from tunery.train.state.saving import often
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +236,17 @@ def test_parameters_of_another_shape_are_refused(finished: Path, tmp_path: Path)
         job = tiny.build(place)
         with pytest.raises(RunError, match="has shape"):
             tiny.newest(finished).restore(job.optimizer, job.parallel)
+
+
+def test_saving_after_each_of_many_short_epochs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert often(CheckpointConfig(), 1, 100) == ""
+    assert often(CheckpointConfig(every=1), 1, 20_000) == ""
+    assert "20,000 times" in often(CheckpointConfig(), 1, 20_000)
+    assert "such as 200." in often(CheckpointConfig(), 1, 20_000)
+    monkeypatch.setattr(saving, "MANY_SAVES", 2)
+    short = {"batch_size": 100, "num_epochs": 3, "micro_batch_tokens": 80, "num_threads": 1}
+    tiny.run(tmp_path, tiny.config(train=short, checkpoint={"every": "epoch"}))
+    said = [e["text"] for e in tiny.events(tmp_path, "warning") if e["code"] == "often"]
+    assert said == [often(CheckpointConfig(), 1, 3)]

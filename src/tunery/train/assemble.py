@@ -34,7 +34,7 @@ from tunery.train.measure.measure import Measurements
 from tunery.train.memory import micro_batch_tokens
 from tunery.train.state import drift
 from tunery.train.state.checkpoint import Checkpoint, Checkpoints
-from tunery.train.state.saving import Saver
+from tunery.train.state.saving import Saver, often
 from tunery.train.state.state import State, seed_step
 
 LENGTH, EXACT = "gradient_length", "chunks"
@@ -108,6 +108,8 @@ def assemble(
         method.resume(state.method)
     order = Order(len(rows), config.train.batch_size, config.train.seed)
     num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
+    if remark := often(config.checkpoint, order.steps_per_epoch, num_steps):
+        context.warn("often", remark)
     saver = Saver(
         Checkpoints(
             context.folder.checkpoints_dir,

@@ -41,7 +41,7 @@ from tunery.train.loop import Job, take_step
 from tunery.train.measure import replay
 from tunery.train.measure.measure import evaluations_left
 from tunery.train.memory import free_memory_bytes
-from tunery.train.state.saving import saves_left
+from tunery.train.state.saving import often, saves_left
 from tunery.workers.log import read_events
 from tunery.workers.process import Control
 from tunery.workers.quick_end import end_at_once
@@ -77,11 +77,14 @@ def try_out(folder: RunFolder, events: EventWriter, *, measure: bool) -> dict[st
     replayed, _ = replay.choose(data.general, config.data.replay, seed=config.train.seed)
     found = _counts(data.rows)
     order = Order(len(data.rows) + len(replayed), config.train.batch_size, config.train.seed)
+    num_steps = order.num_steps(config.train.num_epochs, config.train.max_steps)
+    if remark := often(config.checkpoint, order.steps_per_epoch, num_steps):
+        context.warn("often", remark)
     found |= {
         "held_out": len(data.held_out),
         "held_out_trained_tokens": int(data.held_out.trained.sum()),
         "replay_rows": len(replayed),
-        "num_steps": order.num_steps(config.train.num_epochs, config.train.max_steps),
+        "num_steps": num_steps,
         "steps_per_epoch": order.steps_per_epoch,
         "pauses": _pauses(config, order),
         "device": device,

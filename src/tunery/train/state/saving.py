@@ -25,12 +25,27 @@ from tunery.train.state.state import State
 T = TypeVar("T")
 RETRY_SECONDS = 30.0
 POLL_SECONDS = 0.2
+MANY_SAVES = 100
+"""More saves than these at the ends of epochs are likely not meant."""
 
 
 def saves_left(config: CheckpointConfig, steps_per_epoch: int, step: int, num_steps: int) -> int:
     """As ``Saver.left``."""
     every = steps_per_epoch if config.every == "epoch" else config.every
     return Order.times_left(step, num_steps, every if isinstance(every, int) else num_steps)
+
+
+def often(config: CheckpointConfig, steps_per_epoch: int, num_steps: int) -> str:
+    """What to say of a run that saves after very many short epochs; empty for any other."""
+    count = saves_left(config, steps_per_epoch, 1, num_steps)
+    if config.every != "epoch" or count <= MANY_SAVES:
+        return ""
+    return t(
+        "A checkpoint is saved after each epoch, {count:,} times; to save less often, set "
+        "checkpoint.every to a number of steps, such as {steps:,}.",
+        count=count,
+        steps=-(-num_steps // MANY_SAVES),
+    )
 
 
 @dataclass
