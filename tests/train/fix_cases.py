@@ -37,7 +37,11 @@ LABEL = (
     "Remove the row; or learn from both labels with --data.format unpaired and "
     "--method.type kto. If the column means something else, rename it."
 )
-NOTHING_LEFT = "Use other data, or change data.loss_on, data.max_length or data.too_long."
+NOTHING_TRAINED = (
+    "Change data.loss_on, or remove the marks (train, weight, loss) of the messages that the model "
+    "should learn."
+)
+ALL_CUT = "Set data.max_length higher, or choose another data.too_long."
 TOO_LONG = (
     "Set data.max_length to {length} or more, if the model supports that length, or "
     "choose another data.too_long."
@@ -57,6 +61,11 @@ UNUSED = (
 )
 UNREAD = "If one is needed, name it with --data.columns; otherwise --data.accept W725."
 KEYS = "Keys inside messages cannot be read. To accept that: --data.accept W725."
+WEIGHING = "If it weighs the rows: {flags}; otherwise --data.accept W718."
+WEIGHTLESS = (
+    "Rows of format {format} have no weight. To train some of them more often, move them to a file "
+    "of their own and repeat it: FILE*2. To train on all rows alike, --data.accept W718."
+)
 CLASSES = (
     "If {column} marks good and bad answers: --data.format unpaired and --method.type kto; "
     "otherwise --data.accept W725."
@@ -239,6 +248,14 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         b"prompt^completion\na^b\nc^d\n",
         file="rows.csv",
     ),
+    Case(
+        WEIGHING,
+        jsonl(*(alpaca(i, loss_weight=2) for i in range(3))),
+        answers={"data.columns.weight": "loss_weight"},
+        only=("data.columns",),
+    ),
+    Case(WEIGHING, jsonl(*(alpaca(i, loss_weight=2) for i in range(3))), only=("data.accept",)),
+    Case(WEIGHTLESS, jsonl({"text": "a b", "weight": 2}), {"method.type": "pretrain"}),
     Case(UNREAD, jsonl(*(alpaca(i, source="x") for i in range(3)))),
     Case(KEYS, jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "score": 3}]})),
     Case(CLASSES, jsonl(*(alpaca(i, label=i) for i in range(3))), only=("data.accept",)),
@@ -301,15 +318,15 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"data.too_long": "truncate_left"},
         only=("data.too_long",),
     ),
-    Case(NOTHING_LEFT, UNTRAINED, answers={"data.loss_on": "all"}),
+    Case(NOTHING_TRAINED, UNTRAINED, answers={"data.loss_on": "all"}),
     Case(
-        NOTHING_LEFT,
+        ALL_CUT,
         LONG,
         {"data.max_length": 64, "data.too_long": "drop"},
         {"data.max_length": 2048},
     ),
     Case(
-        NOTHING_LEFT,
+        ALL_CUT,
         LONG,
         {"data.max_length": 64, "data.too_long": "drop"},
         {"data.too_long": "truncate_left"},
