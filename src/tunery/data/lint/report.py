@@ -43,7 +43,8 @@ class Report:
         tags: Number of usable rows by the tag of their kind, such as the label.
         kind: The row kind of the format.
         per_epoch: Number of rows per epoch of training, with repeats; None if not known.
-        untrained: Number of usable rows without a trained message or of weight 0, which a run drops.
+        untrained: Number of usable rows that a run drops: without a trained message, or of weight
+            0.
         idle: Settings without effect on the rows, by setting; reported only if they have no effect
             on the other datasets of the request either.
     """
