@@ -14,7 +14,7 @@ from tunery.errors import DataError
 @pytest.mark.parametrize(
     ("content", "lines"),
     [
-        (b"not json\n{broken\n", ["rows.jsonl, line 1: expecting value, found 'not json'. "
+        (b"not json\n{broken\n", ["rows.jsonl, line 1: expected a value, found 'not json'. "
                                   "Correct the line. · 2 rows"]),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 20, ["rows.jsonl: "]),
     ],

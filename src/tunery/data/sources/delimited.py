@@ -216,7 +216,7 @@ class DelimitedFile:
                     self.name,
                     say("the quotes in this row are not closed")
                     if "unexpected end" in what
-                    else say("this row cannot be parsed: {why}", why=what[:80]),
+                    else say("text follows the closing quote of a cell"),
                     say('Close the quotes; inside a quoted cell, write a quote twice: "".'),
                     line=line,
                     record=record or None,
