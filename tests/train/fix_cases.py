@@ -31,6 +31,11 @@ FORMAT = (
     "THEIRS --data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train "
     "on all text in a column: --data.format text --data.columns.text THEIRS."
 )
+TWO_COLUMNS = (
+    "If {output} has the answers: --data.format alpaca --data.columns.instruction {instruction} "
+    "--data.columns.output {output}; or, to train on all text in a column: --data.format text "
+    "--data.columns.text {output}."
+)
 BLANKS = 'Fill them in: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
 BLANKS_RUN = "Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)"
 LABEL = (
@@ -196,15 +201,33 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     of("C39", "Did you mean --data.format {format}?", given={"method.type": "pretrain"}),
     Case(
         FORMAT,
+        jsonl(*({"frage": f"q {i}", "antwort": "a", "art": "x"} for i in range(2))),
+        answers={"data.columns.instruction": "frage", "data.columns.output": "antwort"},
+        only=("data.format",),
+    ),
+    Case(
+        TWO_COLUMNS,
         jsonl({"frage": "q", "antwort": "a"}, {"frage": "r", "antwort": "b"}),
         answers={"data.columns.instruction": "frage", "data.columns.output": "antwort"},
         only=("data.format",),
     ),
     Case(
+        "Some column names begin or end with a space. Remove it, or set the format and the "
+        "columns, likely: {flags}.",
+        jsonl({" prompt": "q", "completion ": "a"}, {" prompt": "r", "completion ": "b"}),
+        answers={"data.columns.instruction": " prompt", "data.columns.output": "completion "},
+    ),
+    Case(
         "Choose the column: {flags}. Available: {columns}.",
-        jsonl({"instruction": "q", "antwort": "a"}, {"instruction": "r", "antwort": "b"}),
+        jsonl({"frage": "q", "antwort": "a"}, {"frage": "r", "antwort": "b"}),
         {"data.format": "alpaca"},
-        {"data.columns.output": "antwort"},
+        {"data.columns.instruction": "frage", "data.columns.output": "antwort"},
+    ),
+    Case(
+        "Write the names of the columns in the first line. If the file has no header: "
+        "--data.header false; its columns are 1, 2, 3.",
+        b",,\na,b,c\n",
+        file="rows.csv",
     ),
     of("F03", EMPTY_ANSWER),
     Case(

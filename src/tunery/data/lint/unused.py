@@ -12,7 +12,7 @@ from tunery.data.formats.beside import LABELS
 from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.messages import keys_of
 from tunery.data.groups import WEIGHT
-from tunery.data.problems import Phrase, Problem, enumerated, say, visible
+from tunery.data.problems import Phrase, Problem, column_name, enumerated, say, visible
 from tunery.types import Conversation, is_list, is_object
 
 # Columns by which other tools decide what is trained; they get their own warning if not read.
@@ -150,7 +150,7 @@ def _fix(columns: Sequence[str], rest: Sequence[str], format: Format) -> Phrase:
 def _label(name: str, columns: Sequence[str]) -> str:
     """The name of a column in a message; its number if it has no name."""
     if name.strip():
-        return name
+        return column_name(name)
     return str(say("column {n} (no name)", n=list(columns).index(name) + 1))
 
 

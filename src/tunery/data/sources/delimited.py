@@ -174,6 +174,19 @@ class DelimitedFile:
         if not self.header:
             return tuple(str(i + 1) for i in range(len(cells)))
         names = [cell.strip() for cell in cells]
+        if names and not any(names):
+            raise FileProblem(
+                Problem(
+                    "E143",
+                    self.name,
+                    say("all cells of the header are empty ({count})", count=len(names)),
+                    say(
+                        "Write the names of the columns in the first line. If the file has no "
+                        "header: --data.header false; its columns are 1, 2, 3."
+                    ),
+                    line=1,
+                )
+            )
         seen: set[str] = set()
         for name in names:
             if name and name in seen:
