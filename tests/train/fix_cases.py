@@ -164,12 +164,11 @@ def _registry(path: Path) -> None:
 
 CASES_OF_ADVICE: tuple[Case, ...] = (
     Case(
-        "To train on every token, use the column as text: --data.format text "
-        "--data.columns.text THEIRS. If this is intended, --data.accept W729.",
-        jsonl({**chat(("user", "q"), ("assistant", "a")), "note": "every word of this"}),
+        "To train on every token of the conversation, set --data.loss_on all. If this is "
+        "intended, --data.accept W729.",
+        jsonl(chat(("user", "q"), ("assistant", "a"))),
         given={"method.type": "pretrain"},
-        answers={"data.columns.text": "note"},
-        only=("data.format",),
+        only=("data.loss_on",),
     ),
     Case(
         "If this is intended, set --method.type pretrain, or --data.accept W730.",

@@ -111,8 +111,10 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
-        elif kind is not wanted and (other := kind.mismatch) and other.code not in check.accept:
-            settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
+        elif kind is not wanted:
+            other = kind.mismatch(check.loss_on)
+            if other is not None and other.code not in check.accept:
+                settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
     return settled
 
 
