@@ -302,7 +302,9 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
             "E303",
             where,
             say("field {field} is null", field=where),
-            say("Write the text, or remove the row."),
+            say("Write the content, or remove the row.")
+            if where.endswith(".content")
+            else say("Write the text, or remove the row."),
         )
     if not is_finite(value):
         raise out_of_range(where)

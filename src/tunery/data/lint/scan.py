@@ -104,8 +104,8 @@ class _Scanner:
                 self.report.broken_files += 1
             self.done += size_of(path)
         if len(self.roles) > 1:  # one advice for the whole dataset
-            unknown = self.report.groups["E405"].examples
-            unknown[0] = replace(unknown[0], fix=all_mapped(self.roles))
+            unknown, fix = self.report.groups["E405"].examples, all_mapped(self.roles)
+            unknown[:] = [replace(each, fix=fix) for each in unknown]
         first = self.dataset.names[0] if self.dataset.names else self.dataset.name
         self._unused(first)
         for problem, count in self.tally.problems(first, self.report):
